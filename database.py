@@ -1,0 +1,189 @@
+"""The gateway to the rows: domain verbs, the same on every database.
+
+Every verb is synchronous and safe to call from any thread; views call it directly, the event loop
+through a thread pool. `user_id` is the first argument of every verb on a user's data, and a row of
+another user does not exist for it. Each verb is atomic. All may raise `DatabaseUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from utils.models import (
+    Event,
+    Json,
+    NewTask,
+    Project,
+    QueuedTask,
+    RefreshToken,
+    Task,
+    TaskPage,
+    TaskStatus,
+    User,
+)
+
+
+class Database(Protocol):
+    """The verbs. See the module text for what holds for all of them."""
+
+    kind: str
+    """`sqlite`, `postgresql` or `supabase`, for health answers."""
+
+    def ping(self) -> None:
+        """Do one trivial read; raise `DatabaseUnavailable` when it fails."""
+
+    def close(self) -> None:
+        """Give back every connection."""
+
+    def ensure_user(self, user_id: str, email: str | None = None) -> User:
+        """Return the user with this UUID, made on first sight. An existing row is not changed."""
+
+    def get_user(self, user_id: str) -> User:
+        """Return the user. Raises `NotFound`."""
+
+    def create_test_user(
+        self, user_id: str, email: str, metadata: Json, expires_at: datetime
+    ) -> User:
+        """Add a user with `is_test_user` set. Raises `Conflict` when the id is taken."""
+
+    def list_test_users(self) -> list[User]:
+        """Return all test users, newest first."""
+
+    def delete_test_user(self, user_id: str) -> bool:
+        """Delete a test user and all rows of it; False when there is no such test user."""
+
+    def delete_expired_test_users(self, now: datetime) -> int:
+        """Delete the test users whose time is over; return how many."""
+
+    def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
+        """Add a project.
+
+        `fields`: name, description, repo_url, repo_owner, repo_name, settings.
+        Raises `Conflict` when the user has a project for this repository already,
+        `Unauthenticated` when the user does not exist.
+        """
+
+    def list_projects(self, user_id: str) -> list[Project]:
+        """Return the user's projects with counters, newest first."""
+
+    def get_project(self, user_id: str, project_id: int) -> Project:
+        """Return one project with counters. Raises `NotFound`."""
+
+    def update_project(
+        self, user_id: str, project_id: int, fields: Mapping[str, Any]
+    ) -> Project:
+        """Change the given columns. Raises `NotFound`, `Conflict`."""
+
+    def delete_project(self, user_id: str, project_id: int) -> None:
+        """Delete a project and its tasks. Raises `NotFound`."""
+
+    def create_task(self, user_id: str, new: NewTask) -> Task:
+        """Add a pending task whose first chat message is the prompt, and its token if it has one.
+
+        Raises `NotFound` when the project is not the user's, `Unauthenticated` when the user does
+        not exist.
+        """
+
+    def get_task(self, user_id: str, task_id: int) -> Task:
+        """Return the full row. Raises `NotFound`."""
+
+    def get_task_status(self, user_id: str, task_id: int) -> Task:
+        """Return the row without diff, patch and `file_changes`: cheap. Raises `NotFound`."""
+
+    def get_git_diff(self, user_id: str, task_id: int) -> str:
+        """Return the diff alone, empty when there is none. Raises `NotFound`."""
+
+    def list_tasks(
+        self,
+        user_id: str,
+        *,
+        project_id: int | None = None,
+        limit: int = 100,
+        cursor: int | None = None,
+    ) -> TaskPage:
+        """Return a page of summaries, newest first, with ids below `cursor`."""
+
+    def list_project_tasks(
+        self, user_id: str, project_id: int, *, limit: int = 100, cursor: int | None = None
+    ) -> list[Task]:
+        """Return rows as `get_task_status` does, newest first. Raises `NotFound`."""
+
+    def import_tasks(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Add finished tasks of another backend; return how many were new.
+
+        Each row has columns of `tasks` and `execution_metadata.legacy_id`; one whose legacy id the
+        user has already is skipped.
+        """
+
+    def get_job_task(self, task_id: int) -> tuple[Task, bytes | None]:
+        """Return a task, as `get_task_status` does, and its encrypted token, for the dispatcher.
+
+        Raises `NotFound`.
+        """
+
+    def move_task(
+        self,
+        task_id: int,
+        from_statuses: Collection[TaskStatus],
+        to: TaskStatus,
+        **fields: Any,
+    ) -> Task | None:
+        """Compare-and-set of the status, with more columns set in the same step.
+
+        Returns the row as `get_task_status` does, or None when the status was none of
+        `from_statuses` (the row is then unchanged). Going to running counts `attempt` up and
+        sets `started_at`; going to an end sets `completed_at`, clears `stage` and erases the
+        stored token; `updated_at` always moves.
+        """
+
+    def finish_task(
+        self,
+        task_id: int,
+        to: TaskStatus,
+        fields: Mapping[str, Any],
+        chat_message: Json | None,
+        file_changes: Sequence[Json] = (),
+    ) -> Task | None:
+        """`move_task` from running, with a last chat message appended in the same step.
+
+        `fields` may hold `execution_metadata`; `file_changes` goes into it under that name.
+        """
+
+    def update_running_task(self, task_id: int, fields: Mapping[str, Any]) -> bool:
+        """Set columns (stage, container_id, ...) while the task runs; False when it does not."""
+
+    def append_chat_message(
+        self, user_id: str, task_id: int, role: str, content: str
+    ) -> Task:
+        """Append a message, stamped when it is appended. Raises `NotFound`."""
+
+    def append_events(self, task_id: int, events: Iterable[Event]) -> None:
+        """Append in order; the database numbers them. Events of a deleted task are dropped."""
+
+    def list_events(
+        self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500
+    ) -> list[Event]:
+        """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
+
+    def unfinished_tasks(self) -> list[QueuedTask]:
+        """Return pending and running tasks of all users, oldest first."""
+
+    def count_tasks(self) -> dict[tuple[str, str], int]:
+        """Return the number of tasks by (status, agent), for metrics."""
+
+    def add_refresh_token(self, token: RefreshToken) -> None:
+        """Store a token that starts a family. Raises `Unauthenticated` without such a user."""
+
+    def rotate_refresh_token(
+        self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
+    ) -> RefreshToken:
+        """Use a token once and store its replacement in the same family.
+
+        Raises `Unauthenticated` when it is unknown, expired or revoked, and when it was used
+        before; then the whole family is revoked.
+        """
+
+    def revoke_refresh_family(self, token_hash: str) -> None:
+        """Revoke the family this token belongs to; an unknown one is ignored."""

@@ -1,0 +1,1 @@
+"""Everything below the HTTP views: dispatch, pipeline, adapters and values."""

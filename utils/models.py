@@ -1,0 +1,268 @@
+"""Frozen values that travel between the layers. No behaviour beyond what a value needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Json = dict[str, Any]
+
+PROMPT_PREVIEW_CHARACTERS = 200
+
+
+class TaskStatus(StrEnum):
+    """Where a task is. A queued task stays `pending`; there is no other value."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_STATUSES = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+ACTIVE_STATUSES = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING})
+
+
+class Stage(StrEnum):
+    """What a task is doing, in this order."""
+
+    QUEUED = "queued"
+    CLONING = "cloning"
+    AGENT = "agent"
+    CAPTURING = "capturing"
+    STORING = "storing"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A row of `users`. `expires_at` is set for test users only."""
+
+    id: str
+    email: str | None
+    created_at: datetime
+    is_test_user: bool = False
+    expires_at: datetime | None = None
+    metadata: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A row of `projects` with its task counters."""
+
+    id: int
+    user_id: str
+    name: str
+    description: str | None
+    repo_url: str
+    repo_owner: str
+    repo_name: str
+    is_active: bool
+    settings: Json
+    created_at: datetime
+    updated_at: datetime
+    task_count: int = 0
+    completed_tasks: int = 0
+    active_tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """What a client asked for, validated. `encrypted_token` is Fernet ciphertext or None."""
+
+    prompt: str
+    repo_url: str
+    branch: str
+    agent: str
+    project_id: int | None = None
+    encrypted_token: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A row of `tasks`.
+
+    `git_diff` and `git_patch` are None both when there are none and when the read left them out
+    (only `get_task` loads them); `has_patch` is right in every case.
+    `chat_messages[0]` is the prompt. `changed_files` is a list of paths.
+    """
+
+    id: int
+    user_id: str
+    project_id: int | None
+    status: TaskStatus
+    agent: str
+    repo_url: str
+    target_branch: str
+    chat_messages: list[Json]
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    pr_branch: str | None = None
+    pr_number: int | None = None
+    pr_url: str | None = None
+    container_id: str | None = None
+    commit_hash: str | None = None
+    git_diff: str | None = None
+    git_patch: str | None = None
+    has_patch: bool = False
+    changed_files: list[str] | None = None
+    error: str | None = None
+    error_code: str | None = None
+    error_stage: str | None = None
+    stage: str | None = None
+    attempt: int = 0
+    execution_metadata: Json | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The prompt, as it was posted."""
+        return str(self.chat_messages[0]["content"]) if self.chat_messages else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """One line of a task list. `prompt_preview` holds at most 200 characters of the prompt."""
+
+    id: int
+    project_id: int | None
+    status: TaskStatus
+    agent: str
+    repo_url: str
+    target_branch: str
+    prompt_preview: str
+    prompt_characters: int
+    has_patch: bool
+    commit_hash: str | None
+    changed_files: list[str] | None
+    error: str | None
+    pr_number: int | None
+    pr_url: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Some summaries, newest first; `next_cursor` is the id to continue below, None at the end."""
+
+    tasks: tuple[TaskSummary, ...]
+    total: int
+    next_cursor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """What recovery needs to know of an unfinished task."""
+
+    id: int
+    user_id: str
+    status: TaskStatus
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a task. `sequence` is given by the database, from 1 upwards.
+
+    `kind` is one of status, message, tool, output, usage, error, result; `data` depends on it:
+    status {stage}, message {text}, output {text, stream}, error {code, message}, result {text}.
+    """
+
+    kind: str
+    data: Json
+    at: datetime
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A stored refresh token: only its SHA-256 is kept. A family is one sign-in's chain."""
+
+    token_hash: str
+    family: str
+    user_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended. `exit_code` is negative when a signal ended it, as in subprocess."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command ended by itself with exit code 0."""
+        return self.exit_code == 0 and not self.timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the pipeline needs to run one task; `git_token` never leaves the clone."""
+
+    task_id: int
+    user_id: str
+    attempt: int
+    prompt: str
+    repo_url: str
+    branch: str
+    agent: str
+    git_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One changed file with its contents, or a marker in place of either side."""
+
+    filename: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a task changed, captured against `base_commit`.
+
+    `patch` is mail-formatted (`git am`), `diff` is `git diff --binary`; both are None when there
+    are no changes or when they are larger than the limit, which `notes` then says.
+    """
+
+    base_commit: str
+    commit_hash: str
+    tree_hash: str
+    diff: str | None
+    patch: str | None
+    changed_files: tuple[str, ...]
+    file_changes: tuple[FileChange, ...]
+    additions: int
+    deletions: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """Seconds spent in one stage."""
+
+    stage: Stage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the pipeline returns. `failure` and `changes` may both be set: a partial result."""
+
+    changes: Changes | None
+    summary: str | None
+    agent_exit_code: int | None
+    timings: tuple[StageTiming, ...]
+    failure: Exception | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,218 @@
+"""Every setting, typed and described. This is the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Megabyte = 1_000_000
+NameList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """The deployment's choices; one frozen value, made once and handed to everything else.
+
+    Raises pydantic's `ValidationError` for a wrong type or an unsafe combination.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="`production` turns on the strict defaults."
+    )
+    host: str | None = Field(
+        None, description="Address to listen on; loopback in development, all in production."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    http_threads: int = Field(16, ge=1, le=48, description="Threads that answer HTTP requests.")
+    cors_origins: NameList = Field(
+        ("http://localhost:3000",), description="Web origins that may call, separated by commas."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe log line that is written."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` is JSON in production, readable text otherwise."
+    )
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder for the embedded database, keys and local sandboxes."
+    )
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL URL; without it SQLite in `DATA_DIR` is used."
+    )
+
+    jwt_secret: SecretStr | None = Field(
+        None,
+        description="Signs access tokens, 32 characters or more; required in production, "
+        "made once in `DATA_DIR` otherwise.",
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Encrypts tokens at rest, 32 characters or more; made once in `DATA_DIR` "
+        "when not given.",
+    )
+    supabase_url: str | None = Field(None, description="Supabase project; turns secure mode on.")
+    supabase_jwt_secret: SecretStr | None = Field(
+        None, description="Verifies Supabase access tokens (HS256)."
+    )
+    trust_user_id: bool | None = Field(
+        None,
+        description="Believe a bare user id. On only in development, without Supabase, on loopback.",
+    )
+    enable_test_users: bool | None = Field(
+        None, description="Serve /test-users. On where `TRUST_USER_ID` is on by default."
+    )
+    access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
+    refresh_token_seconds: int = Field(604_800, ge=60, description="Life of a refresh token.")
+
+    allowed_git_hosts: NameList = Field(
+        ("github.com",), description="Hosts to clone from, separated by commas; `*` is any host."
+    )
+    allow_local_repos: bool | None = Field(
+        None,
+        description="Allow file paths, file:// and http:// on loopback. On in development only.",
+    )
+
+    sandbox: Literal["auto", "local"] = Field(
+        "auto",
+        description="`local` runs tasks in folders on this machine; production needs it on purpose.",
+    )
+    max_concurrent_tasks: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=500,
+        description="Tasks that run at once; the number of cores when not given.",
+    )
+    max_tasks_per_user: int = Field(
+        8, ge=1, description="Tasks of one user that run at once."
+    )
+    max_queued_tasks: int = Field(
+        1000, ge=1, description="Tasks that wait; one more is answered with 429."
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="Times a task is started when the server dies under it."
+    )
+    sandbox_timeout_seconds: float = Field(600, gt=0, description="Limit for clone and agent together.")
+    clone_timeout_seconds: float = Field(60, gt=0, description="Limit for the clone.")
+    agent_timeout_seconds: float = Field(300, gt=0, description="Limit for the agent.")
+    command_timeout_seconds: float = Field(30, gt=0, description="Limit for every other command.")
+    shutdown_grace_seconds: float = Field(
+        10, ge=0, description="Time that running tasks get to finish when the server stops."
+    )
+    clone_depth: int = Field(
+        0, ge=0, description="Commits of history to clone; 0 is all of the branch."
+    )
+    mirror_dir: Path | None = Field(
+        None, description="Folder for local mirrors of repositories; `DATA_DIR/mirrors` if not given."
+    )
+    mirror_max_bytes: int = Field(
+        2000 * Megabyte, ge=0, description="Size of all mirrors together; 0 turns mirrors off."
+    )
+
+    max_patch_bytes: int = Field(
+        10 * Megabyte,
+        ge=1,
+        description="Largest patch, and largest sum of file contents, that is stored with a task.",
+    )
+    max_file_changes: int = Field(
+        200, ge=0, description="Files whose contents before and after are stored."
+    )
+    max_file_change_bytes: int = Field(
+        256_000, ge=0, description="Largest file whose contents are stored."
+    )
+    max_output_bytes: int = Field(
+        2 * Megabyte, ge=0, description="Agent output that is stored with a task."
+    )
+    max_body_bytes: int = Field(Megabyte, ge=1, description="Largest request body.")
+    max_import_bytes: int = Field(
+        16 * Megabyte, ge=1, description="Largest upload to /migrate-legacy-tasks."
+    )
+
+    @field_validator("cors_origins", "allowed_git_hosts", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("jwt_secret", "secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("needs at least 32 characters; try: openssl rand -hex 32")
+        return value
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Self:
+        if not self.is_production:
+            return self
+        if self.sandbox != "local":
+            raise ValueError(
+                "ENVIRONMENT=production runs tasks as processes of this machine only on purpose: "
+                "set SANDBOX=local"
+            )
+        if self.jwt_secret is None:
+            raise ValueError("ENVIRONMENT=production needs JWT_SECRET: openssl rand -hex 32")
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        """Whether the strict defaults apply."""
+        return self.environment == "production"
+
+    @property
+    def listen_host(self) -> str:
+        """Address the server binds."""
+        return self.host or ("0.0.0.0" if self.is_production else "127.0.0.1")  # noqa: S104
+
+    @property
+    def trusts_user_id(self) -> bool:
+        """Whether a bare user id is believed (see HTTP contract, "Who is calling")."""
+        if self.trust_user_id is not None:
+            return self.trust_user_id
+        return self._is_private_development
+
+    @property
+    def test_users_enabled(self) -> bool:
+        """Whether /test-users is served; never in production."""
+        if self.is_production:
+            return False
+        if self.enable_test_users is not None:
+            return self.enable_test_users
+        return self._is_private_development
+
+    @property
+    def local_repos_allowed(self) -> bool:
+        """Whether repositories of this machine may be cloned."""
+        if self.allow_local_repos is not None:
+            return self.allow_local_repos
+        return not self.is_production
+
+    @property
+    def mirrors_path(self) -> Path | None:
+        """Folder of the mirrors, or None when they are turned off."""
+        if self.mirror_max_bytes == 0:
+            return None
+        return self.mirror_dir or self.data_dir / "mirrors"
+
+    @property
+    def _is_private_development(self) -> bool:
+        return (
+            not self.is_production
+            and self.supabase_url is None
+            and self.supabase_jwt_secret is None
+            and self.listen_host in LOOPBACK_HOSTS
+        )
