@@ -1,0 +1,132 @@
+"""Runs the demonstration; the exit code says how the task ended."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+from demo.client import ApiError, Client, NoAnswerError
+from demo.console import Console
+from demo.follow import Follower
+from demo.options import Options, default_branch, parse
+from demo.report import Report, next_steps
+from demo.sample import BRANCH, ensure_sample
+from demo.server import Server, ServerError
+
+# The same user every time, so that earlier results can be found again.
+USER_ID = "6f1d3c52-8a0e-4b57-9c2e-3d5a7b901e44"
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+class Demonstration:
+    """One task, from a server that is not there yet to a diff on the screen."""
+
+    def __init__(self, options: Options, console: Console, environment: Mapping[str, str]) -> None:
+        self._options = options
+        self._console = console
+        self._environment = environment
+
+    def run(self) -> int:
+        """Run it and return the exit code. Whatever happens, the server is stopped."""
+        repo, branch = self._repository()
+        inherited = {k: v for k, v in self._environment.items() if k != self._options.token_env}
+        with Server(self._options.data_dir, inherited) as server:
+            self._console.progress("  Starting the server")
+            server.wait_ready()
+            self._console.line(f"Server  {server.url}, its log is {server.log_path}")
+            client = server.client()
+            try:
+                succeeded = self._run_task(client, repo, branch)
+                self._keep_serving(server)
+            except NoAnswerError as error:
+                raise ServerError(f"The server went away: {error}\n{server.log_tail()}") from error
+        return 0 if succeeded else EXIT_FAILED
+
+    def _repository(self) -> tuple[str, str]:
+        options = self._options
+        if options.repo is not None:
+            return options.repo, options.branch or default_branch(options.repo)
+        sample = ensure_sample(
+            options.data_dir / "sample-repository", self._environment.get("PATH", os.defpath)
+        )
+        return str(sample), options.branch or BRANCH
+
+    def _run_task(self, client: Client, repo: str, branch: str) -> bool:
+        client.sign_in(USER_ID)
+        task_id = self._start_task(client, repo, branch)
+        follower = Follower(client, self._console, task_id)
+        try:
+            status = follower.follow()
+        except KeyboardInterrupt:
+            self._cancel(client, task_id)
+            raise
+        report = Report(self._console, client.get(f"/api/tasks/{task_id}")["task"])
+        if status != "completed":
+            report.failure(follower.log)
+            return False
+        report.result()
+        self._console.line()
+        for line in next_steps(self._options, repo, f"/api/tasks/{task_id}", USER_ID):
+            self._console.line(line)
+        return True
+
+    def _start_task(self, client: Client, repo: str, branch: str) -> int:
+        body = {"prompt": self._options.prompt, "repo_url": repo, "branch": branch}
+        if self._options.token:
+            body["github_token"] = self._options.token
+        task_id = int(client.post("/api/start-task", body)["task_id"])
+        self._console.line(f"Task {task_id}  {self._options.prompt}")
+        self._console.line(f"        on branch {branch} of {repo}")
+        self._console.line()
+        return task_id
+
+    def _cancel(self, client: Client, task_id: int) -> None:
+        self._console.line(f"Cancelling task {task_id}")
+        client.close()
+        try:
+            client.post(f"/api/tasks/{task_id}/cancel")
+        except (ApiError, NoAnswerError) as error:
+            self._console.line(f"It could not be cancelled: {error}", "red")
+
+    def _keep_serving(self, server: Server) -> None:
+        if self._options.keep_serving:
+            self._console.line()
+            self._console.line(f"Serving {server.url} until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):
+                server.wait()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run from the command line."""
+    options = parse(sys.argv[1:], os.environ)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
+    console = Console(sys.stdout, os.environ)
+    try:
+        return Demonstration(options, console, os.environ).run()
+    except KeyboardInterrupt:
+        console.line("Stopped.")
+        return EXIT_INTERRUPTED
+    except (ServerError, ApiError) as error:
+        console.line(str(error), "red")
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # The reader went away, as in `| head`; nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

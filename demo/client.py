@@ -1,0 +1,73 @@
+"""The HTTP calls of the demonstration, over one kept connection."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The server answered with something other than 2xx."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class NoAnswerError(Exception):
+    """Nothing answered."""
+
+
+class Client:
+    """JSON in, JSON out. Goes straight to the address, whatever proxy the environment names.
+
+    Every call raises `ApiError` for an error answer and `NoAnswerError` when there is none.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=30)
+        self._headers = {"Content-Type": "application/json"}
+
+    def sign_in(self, user_id: str) -> str:
+        """Get a token for the user, send it from now on, and return it."""
+        token = str(self.post("/api/auth/token", {"user_id": user_id})["access_token"])
+        self._headers["Authorization"] = f"Bearer {token}"
+        return token
+
+    def get(self, path: str) -> Json:
+        """Read one resource."""
+        return self._call("GET", path, None)
+
+    def post(self, path: str, body: Json | None = None) -> Json:
+        """Send a body, an empty object when there is none."""
+        return self._call("POST", path, json.dumps(body or {}))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._connection.close()
+
+    def _call(self, method: str, path: str, body: str | None) -> Json:
+        try:
+            self._connection.request(method, path, body, self._headers)
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise NoAnswerError(f"no answer to {method} {path}") from error
+        answer = _decoded(content)
+        if response.status >= http.client.BAD_REQUEST:
+            code = str(answer.get("code", response.status))
+            raise ApiError(response.status, code, str(answer.get("error", response.reason)))
+        return answer
+
+
+def _decoded(content: bytes) -> Json:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

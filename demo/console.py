@@ -1,0 +1,55 @@
+"""Where the demonstration writes: a terminal with a live line and colours, or plain lines."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Literal, TextIO
+
+Style = Literal["bold", "dim", "red", "green", "cyan"]
+
+_CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "cyan": "36"}
+_ERASE_LINE = "\r\x1b[K"
+
+
+def printable(text: str) -> str:
+    """Make control characters visible: text from a repository must not drive the terminal."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for character in text.replace("\r\n", "\n")
+    )
+
+
+class Console:
+    """Lines, and on a terminal one line at the bottom that rewrites itself."""
+
+    def __init__(self, stream: TextIO, environment: Mapping[str, str]) -> None:
+        self._stream = stream
+        self.live = stream.isatty() and environment.get("TERM", "dumb") != "dumb"
+        self._coloured = self.live and not environment.get("NO_COLOR")
+        self._progress_shown = False
+
+    def line(self, text: str = "", style: Style | None = None) -> None:
+        """Write a line; control characters in it are made visible."""
+        self._erase_progress()
+        self._stream.write(self._painted(printable(text), style) + "\n")
+        self._stream.flush()
+
+    def progress(self, text: str) -> None:
+        """Rewrite the line at the bottom; does nothing when this is not a terminal."""
+        if not self.live:
+            return
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write(_ERASE_LINE + self._painted(printable(text)[:width], "dim"))
+        self._stream.flush()
+        self._progress_shown = True
+
+    def _erase_progress(self) -> None:
+        if self._progress_shown:
+            self._stream.write(_ERASE_LINE)
+            self._progress_shown = False
+
+    def _painted(self, text: str, style: Style | None) -> str:
+        if style is None or not self._coloured or not text:
+            return text
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m"

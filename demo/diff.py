@@ -1,0 +1,61 @@
+"""Reads a unified diff as far as showing it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from demo.console import Style
+
+_CONTENT_STYLES: dict[str, Style] = {"+": "green", "-": "red"}
+
+
+@dataclass(slots=True)
+class FileCount:
+    """Lines added to and removed from one file."""
+
+    name: str
+    added: int = 0
+    removed: int = 0
+
+
+def count_files(diff: str) -> list[FileCount]:
+    """Return the files of a git diff with their added and removed lines, in its order."""
+    counts: list[FileCount] = []
+    for line, style in styled(diff):
+        if line.startswith("diff --git "):
+            counts.append(FileCount(_name(line)))
+        elif style == "green":
+            counts[-1].added += 1
+        elif style == "red":
+            counts[-1].removed += 1
+    return counts
+
+
+def styled(diff: str) -> Iterator[tuple[str, Style | None]]:
+    """Yield each line with its colour. `---` and `+++` are content only inside a hunk."""
+    in_hunk = False
+    for line in diff.split("\n")[: -1 if diff.endswith("\n") else None]:
+        if line.startswith("diff --git "):
+            in_hunk = False
+        elif line.startswith("@@"):
+            in_hunk = True
+        yield line, _style(line, in_hunk=in_hunk)
+
+
+def _style(line: str, *, in_hunk: bool) -> Style | None:
+    if not in_hunk:
+        return "bold"
+    if line.startswith("@@"):
+        return "cyan"
+    return _CONTENT_STYLES.get(line[:1])
+
+
+def _name(header: str) -> str:
+    """Return the name after the change from `diff --git a/old b/new`."""
+    names = header.removeprefix("diff --git ")
+    half = len(names) // 2
+    old, new = names[:half].strip('"'), names[half + 1 :].strip('"')
+    if old.removeprefix("a/") == new.removeprefix("b/"):
+        return new.removeprefix("b/")
+    return names.rpartition(" b/")[2]

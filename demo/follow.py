@@ -1,0 +1,121 @@
+"""Watches one task until it ends and shows each stage while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+
+from demo.client import Client, Json
+from demo.console import Console
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+POLL_SECONDS = 0.1
+NOTE_SECONDS = 10.0
+KEPT_LINES = 40
+SPINNER = "|/-\\"
+
+
+class Follower:
+    """Reads the events of one task in order, and its status until it is an end.
+
+    `log` keeps the last lines the agent wrote, for when the task fails.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        console: Console,
+        task_id: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.log: deque[str] = deque(maxlen=KEPT_LINES)
+        self._client = client
+        self._console = console
+        self._task_id = task_id
+        self._clock = clock
+        self._last_sequence = 0
+        self._stage = _StageClock(clock)
+        self._noted_at = clock()
+        self._turns = 0
+
+    def follow(self) -> str:
+        """Show the task until it ends; return the status it ended with."""
+        while True:
+            status = self._client.get(f"/api/task-status/{self._task_id}")["task"]
+            # Read after the status, so that at an end no event is left behind.
+            self._show_new_events()
+            if status["status"] in ENDED:
+                self._end_stage(status.get("completed_at"))
+                return str(status["status"])
+            self._show_progress(status)
+            time.sleep(POLL_SECONDS)
+
+    def _show_new_events(self) -> None:
+        path = f"/api/tasks/{self._task_id}/events?after="
+        while events := self._client.get(f"{path}{self._last_sequence}")["events"]:
+            for event in events:
+                self._last_sequence = event["sequence"]
+                self._show(event)
+
+    def _show(self, event: Json) -> None:
+        data = event["data"]
+        if event["kind"] == "status" and data.get("stage"):
+            self._end_stage(event["at"])
+            self._stage.start(data["stage"], event["at"])
+        elif event["kind"] == "output":
+            self._show_output(str(data.get("text", "")))
+
+    def _show_output(self, text: str) -> None:
+        for line in text.splitlines():
+            self.log.append(line)
+            self._console.line(f"              | {line}", "dim")
+
+    def _end_stage(self, at: str | None) -> None:
+        if self._stage.name is not None:
+            seconds = self._stage.seconds_until(at)
+            self._console.line(f"  {self._stage.name:<10} {seconds:7.2f} s")
+        self._stage.name = None
+        self._noted_at = self._clock()
+
+    def _show_progress(self, status: Json) -> None:
+        name = self._stage.name or str(status.get("stage") or "queued")
+        position = status.get("queue_position")
+        note = f", {position} in line" if position else ""
+        elapsed = self._stage.seconds_so_far()
+        self._turns += 1
+        turn = SPINNER[self._turns % len(SPINNER)]
+        self._console.progress(f"  {name:<10} {elapsed:7.1f} s {turn}{note}")
+        self._note_long_stage(f"  {name:<10} {elapsed:7.1f} s ...{note}")
+
+    def _note_long_stage(self, text: str) -> None:
+        """Say now and then that it still runs, where no progress line can."""
+        if not self._console.live and self._clock() - self._noted_at >= NOTE_SECONDS:
+            self._noted_at = self._clock()
+            self._console.line(text)
+
+
+class _StageClock:
+    """How long the current stage takes: by the server's times at its end, by ours meanwhile."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.name: str | None = None
+        self._clock = clock
+        self._seen_at = clock()
+        self._started_at = ""
+
+    def start(self, name: str, at: str) -> None:
+        self.name = name
+        self._started_at = at
+        self._seen_at = self._clock()
+
+    def seconds_so_far(self) -> float:
+        return self._clock() - self._seen_at
+
+    def seconds_until(self, at: str | None) -> float:
+        if at is None:
+            return self.seconds_so_far()
+        elapsed = datetime.fromisoformat(at) - datetime.fromisoformat(self._started_at)
+        return max(0.0, elapsed.total_seconds())

@@ -1,0 +1,124 @@
+"""What is printed once the task has ended."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from demo.client import Json
+from demo.console import Console
+from demo.diff import count_files, styled
+from demo.options import Options
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOWN_DIFF_LINES = 200
+SERVED_AT = "http://127.0.0.1:8000"
+
+
+class Report:
+    """The end of one task, in words a newcomer can act on."""
+
+    def __init__(self, console: Console, task: Json) -> None:
+        self._console = console
+        self._task = task
+
+    def result(self) -> None:
+        """Print how it ended, what changed and what the agent said."""
+        self._headline()
+        self._files()
+        self._diff()
+        self._summary()
+        self._note_simulation()
+
+    def failure(self, log: Iterable[str]) -> None:
+        """Print why it failed and where, what the agent wrote, and what it had changed so far."""
+        task = self._task
+        code, stage = task.get("error_code"), task.get("error_stage")
+        self._console.line()
+        self._console.line(f"Task {task['id']} {task['status']}: {task.get('error')}", "red")
+        self._console.line(f"  code {code or 'unknown'}, stage {stage or 'unknown'}")
+        if code == "branch_not_found":
+            self._console.line("  Name the branch to start from with --branch.")
+        self._section("Log", log)
+        if task.get("git_diff"):
+            self._files()
+            self._diff()
+
+    def _headline(self) -> None:
+        task = self._task
+        self._console.line()
+        self._console.line(
+            f"Task {task['id']} {task['status']} in {_seconds(task):.2f} s, "
+            f"commit {str(task.get('commit_hash'))[:12]} on {task.get('target_branch')}",
+            "bold",
+        )
+
+    def _files(self) -> None:
+        counts = count_files(self._task.get("git_diff") or "")
+        width = max((len(count.name) for count in counts), default=0)
+        lines = [f"{count.name:<{width}}  +{count.added} -{count.removed}" for count in counts]
+        self._section("Changed files", lines or self._task.get("changed_files") or ["none"])
+
+    def _diff(self) -> None:
+        lines = list(styled(self._task.get("git_diff") or ""))
+        self._console.line()
+        self._console.line("Diff", "bold")
+        for line, style in lines[:SHOWN_DIFF_LINES]:
+            self._console.line(f"  {line}", style)
+        if len(lines) > SHOWN_DIFF_LINES:
+            self._console.line(f"  ({len(lines) - SHOWN_DIFF_LINES} more lines)", "dim")
+
+    def _summary(self) -> None:
+        messages = self._task.get("chat_messages") or []
+        said = [message["content"] for message in messages if message["role"] == "assistant"]
+        if said:
+            self._section("The agent says", str(said[-1]).splitlines())
+
+    def _note_simulation(self) -> None:
+        if (self._task.get("execution_metadata") or {}).get("simulated"):
+            self._console.line()
+            self._console.line(
+                "This was a simulation: a small script stood in for the agent, no AI was called."
+            )
+
+    def _section(self, title: str, lines: Iterable[str]) -> None:
+        lines = list(lines)
+        if not lines:
+            return
+        self._console.line()
+        self._console.line(title, "bold")
+        for line in lines:
+            self._console.line(f"  {line}")
+
+
+def next_steps(options: Options, repo: str, task_path: str, user_id: str) -> list[str]:
+    """Return the commands to go on with, as they can be pasted where this one was typed."""
+    start = options.start_folder
+    run = _shown(ROOT / "run.sh", start)
+    header = f"-H 'X-User-ID: {user_id}'"
+    folder = _shown(Path(repo), start) if Path(repo).is_dir() else "YOUR_CLONE"
+    return [
+        "To look at this task again, serve its folder and ask from another terminal:",
+        f"  DATA_DIR={_shown(options.data_dir, start)} {run}",
+        f"  curl {header} {SERVED_AT}{task_path}",
+        "To apply the patch:",
+        f"  curl {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",
+        "To try a repository of your own, a URL or a folder, which is cloned and never written to:",
+        f"  {run} demo --repo . --prompt 'Say what to do'",
+    ]
+
+
+def _shown(path: Path, start: Path) -> str:
+    """Return a path as it can be typed at the start folder, in shell quotes where it needs them."""
+    if start != ROOT or not path.is_relative_to(ROOT):
+        return shlex.quote(str(path))
+    relative = str(path.relative_to(ROOT))
+    return f"./{relative}" if relative == "run.sh" else shlex.quote(relative)
+
+
+def _seconds(task: Json) -> float:
+    """Return the time from the request to the result."""
+    ended = datetime.fromisoformat(task["completed_at"])
+    return (ended - datetime.fromisoformat(task["created_at"])).total_seconds()

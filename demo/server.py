@@ -1,0 +1,139 @@
+"""A server of one's own: started as a child, watched while it comes up, stopped by its id."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from demo.client import ApiError, Client, NoAnswerError
+
+HOST = "127.0.0.1"
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+MAIN = Path(__file__).resolve().parent.parent / "main.py"
+
+# Settings of the caller's deployment that must not reach a server that is only for looking at.
+_NOT_INHERITED = frozenset(
+    {"DATABASE_URL", "SUPABASE_URL", "SUPABASE_JWT_SECRET", "MIRROR_DIR", "JWT_SECRET"}
+)
+
+
+class ServerError(Exception):
+    """The server ended, or did not answer, before it was ready; the text holds its last words."""
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """`python main.py` with a data folder of its own. Use it in a `with` statement.
+
+    It runs in a session of its own, so that Ctrl-C reaches only the demonstration, which then
+    cancels the task before it stops the server. Its folder is the data folder, so that a `.env`
+    of the caller's deployment is not read.
+    """
+
+    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.log_path = data_dir / "server.log"
+        self._data_dir = data_dir
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.port}"
+
+    def client(self) -> Client:
+        """Return a client of this server."""
+        return Client(HOST, self.port)
+
+    def __enter__(self) -> Self:
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(MAIN)],
+                cwd=self._data_dir,
+                env=self._server_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait_ready(self) -> None:
+        """Return when it is ready for requests. Raises `ServerError`."""
+        client = self.client()
+        deadline = time.monotonic() + READY_SECONDS
+        while not _is_ready(client):
+            if self.has_ended():
+                raise ServerError(f"The server did not start:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"The server is not ready:\n{self.log_tail()}")
+            time.sleep(0.02)
+        client.close()
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process is None or self._process.poll() is not None
+
+    def log_tail(self, lines: int = 20) -> str:
+        """Return the last lines it wrote."""
+        text = self.log_path.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def wait(self) -> None:
+        """Return when it ends by itself."""
+        if self._process is not None:
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to stop, wait, and end it when it takes too long. Ctrl-C cannot cut this short."""
+        if self._process is None or self.has_ended():
+            return
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._process.terminate()
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _server_environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in self._environment.items() if k not in _NOT_INHERITED}
+        return inherited | {
+            "ENVIRONMENT": "development",
+            "HOST": HOST,
+            "PORT": str(self.port),
+            "DATA_DIR": str(self._data_dir),
+            "TRUST_USER_ID": "true",
+            "ALLOW_LOCAL_REPOS": "true",
+            "ALLOWED_GIT_HOSTS": "*",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+def _is_ready(client: Client) -> bool:
+    try:
+        client.get("/health/ready")
+    except (ApiError, NoAnswerError):
+        return False
+    return True

@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# Sets up what is missing and runs one command; `./run.sh help` lists them.
+# Written for bash 3.2, which is what macOS ships.
+set -euo pipefail
+
+START_FOLDER=$PWD
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+
+VENV=.venv
+VENV_PYTHON=$VENV/bin/python
+FAILED_CHECKS=
+
+usage() {
+    cat <<'TEXT'
+Usage: ./run.sh [command]
+
+  serve    start the server on http://127.0.0.1:8000 (the default)
+  demo     run one coding task from prompt to diff; see ./run.sh demo --help
+  test     run every check and test; arguments go to pytest
+  bench    measure; arguments go to python -m benchmarks
+  migrate  bring the database of DATABASE_URL up to date
+  setup    only install what the server needs
+  help     print this text
+
+Settings are read from the environment and from .env; .env.example lists them.
+TEXT
+}
+
+say() {
+    printf '%s\n' "$@" >&2
+}
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+is_new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+find_python() {
+    local name
+    for name in python3.14 python3.13 python3.12 python3.11 python3 python; do
+        if is_new_enough "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is needed and none was found on PATH." \
+        "  Debian, Ubuntu: sudo apt install python3 python3-venv" \
+        "  Fedora:         sudo dnf install python3" \
+        "  macOS:          brew install python" \
+        "  anywhere:       https://www.python.org/downloads/"
+}
+
+require_venv_module() {
+    "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 || fail \
+        "$1 cannot make virtual environments: its venv or ensurepip module is missing." \
+        "  Debian, Ubuntu: sudo apt install python3-venv"
+}
+
+require_git() {
+    local version major rest
+    version=$(git --version 2>/dev/null) || fail \
+        "git 2.30 or newer is needed and was not found on PATH." \
+        "  Debian, Ubuntu: sudo apt install git" \
+        "  macOS:          xcode-select --install"
+    version=${version#git version }
+    major=${version%%.*}
+    rest=${version#*.}
+    if [ "$major" -lt 2 ] || { [ "$major" -eq 2 ] && [ "${rest%%.*}" -lt 30 ]; }; then
+        fail "git 2.30 or newer is needed; this one is $version."
+    fi
+}
+
+# Runs a command in silence; when it fails, shows what it printed and ends.
+quietly() {
+    local output
+    if ! output=$("$@" 2>&1); then
+        fail "$output" "" "Setting up failed; the lines above say why. The same command tries again."
+    fi
+}
+
+has_uv() {
+    command -v uv >/dev/null 2>&1
+}
+
+has_usable_venv() {
+    is_new_enough "$VENV_PYTHON" && { has_uv || "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; }
+}
+
+make_venv() {
+    local python
+    python=$(find_python)
+    rm -rf "$VENV"
+    if has_uv; then
+        quietly uv venv --python "$python" "$VENV"
+    else
+        require_venv_module "$python"
+        quietly "$python" -m venv "$VENV"
+    fi
+}
+
+install_packages() {
+    if has_uv; then
+        quietly uv pip install --quiet --python "$VENV_PYTHON" -r "$1"
+    else
+        quietly "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check -r "$1"
+    fi
+}
+
+# Makes the installed packages those of the given requirements file. What was installed is written
+# down last, so an interrupted run leaves no trace that looks like a finished one.
+ensure_packages() {
+    local requirements=$1 note=$2 stamp=$VENV/.installed-$1 wanted
+    wanted="$(cat requirements*.txt | cksum) $("$VENV_PYTHON" --version 2>/dev/null || true)"
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+        return
+    fi
+    require_git
+    say "Setting up: installing packages ($note)"
+    has_usable_venv || make_venv
+    rm -f "$stamp"
+    install_packages "$requirements"
+    printf '%s %s\n' "$(cat requirements*.txt | cksum)" "$("$VENV_PYTHON" --version)" >"$stamp"
+}
+
+# Runs one check of `test`, prints how it went, and goes on either way.
+check() {
+    local name=$1 started=$SECONDS
+    shift
+    if "$@"; then
+        echo "ok      $name ($((SECONDS - started)) s)"
+    else
+        echo "FAILED  $name ($((SECONDS - started)) s)"
+        FAILED_CHECKS="${FAILED_CHECKS:+$FAILED_CHECKS, }$name"
+    fi
+}
+
+check_scripts() {
+    local script scripts=(run.sh .ci/run)
+    for script in utils/agents/*.sh utils/scripts/*.sh; do
+        if [ -f "$script" ]; then
+            scripts+=("$script")
+        fi
+    done
+    "$VENV/bin/shellcheck" "${scripts[@]}"
+}
+
+# pytest comes last and is told what failed before it, so that its summary closes the output.
+run_tests() {
+    check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
+    check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
+    check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
+    check "shellcheck" check_scripts
+    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.closing_summary "$@" || return
+    [ -z "$FAILED_CHECKS" ]
+}
+
+main() {
+    local command=${1:-serve}
+    if [ $# -gt 0 ]; then
+        shift
+    fi
+    case $command in
+        serve | demo | migrate | setup) ensure_packages requirements.txt "first run only, about 30 s" ;;
+        test | bench) ensure_packages requirements-dev.txt "first run only, about a minute" ;;
+    esac
+    case $command in
+        serve) exec "$VENV_PYTHON" main.py "$@" ;;
+        demo) exec "$VENV_PYTHON" -m demo --from "$START_FOLDER" "$@" ;;
+        test) run_tests "$@" ;;
+        bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
+        migrate) exec "$VENV_PYTHON" -m utils.migrate "$@" ;;
+        setup) ;;
+        help | -h | --help) usage ;;
+        *)
+            say "Unknown command: $command" ""
+            usage >&2
+            exit 2
+            ;;
+    esac
+}
+
+main "$@"
