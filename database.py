@@ -23,6 +23,18 @@ from utils.models import (
     TaskStatus,
     User,
 )
+from utils.settings import Settings
+
+
+def open_database(settings: Settings) -> Database:
+    """Return the gateway to PostgreSQL where `DATABASE_URL` is set, else to SQLite in `DATA_DIR`.
+
+    Raises `ConfigurationError` when the tables are not as this version needs them and it may not
+    change them by itself, `DatabaseUnavailable`.
+    """
+    from utils.database_sql import open_sql_database
+
+    return open_sql_database(settings)
 
 
 class Database(Protocol):
@@ -71,9 +83,7 @@ class Database(Protocol):
     def get_project(self, user_id: str, project_id: int) -> Project:
         """Return one project with counters. Raises `NotFound`."""
 
-    def update_project(
-        self, user_id: str, project_id: int, fields: Mapping[str, Any]
-    ) -> Project:
+    def update_project(self, user_id: str, project_id: int, fields: Mapping[str, Any]) -> Project:
         """Change the given columns. Raises `NotFound`, `Conflict`."""
 
     def delete_project(self, user_id: str, project_id: int) -> None:
@@ -154,9 +164,7 @@ class Database(Protocol):
     def update_running_task(self, task_id: int, fields: Mapping[str, Any]) -> bool:
         """Set columns (stage, container_id, ...) while the task runs; False when it does not."""
 
-    def append_chat_message(
-        self, user_id: str, task_id: int, role: str, content: str
-    ) -> Task:
+    def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
         """Append a message, stamped when it is appended. Raises `NotFound`."""
 
     def append_events(self, task_id: int, events: Iterable[Event]) -> None:

@@ -1,0 +1,13 @@
+"""What Alembic runs; the caller brings the connection and owns the transaction."""
+
+from alembic import context
+
+from utils.database_schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

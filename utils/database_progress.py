@@ -1,0 +1,177 @@
+"""Verbs that move tasks on and append to them, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+
+from utils.database_engine import SqlVerbs, reading, writing
+from utils.database_rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
+from utils.database_schema import task_events, task_secrets, tasks
+from utils.database_tasks import NO_TASK, require_task
+from utils.database_types import Document, json_appended, json_with_file_changes
+from utils.errors import NotFound
+from utils.models import TERMINAL_STATUSES, Event, Json, Task, TaskStatus
+
+# Locks a row without standing in the way of rows that refer to it. SQLite has the whole file.
+_locked_task = select(tasks.c.id).with_for_update(key_share=True)
+_last_sequence = select(func.coalesce(func.max(task_events.c.sequence), 0)).where(
+    task_events.c.task_id == bindparam("task_id")
+)
+_events = (
+    select(*EVENT_COLUMNS)
+    .where(
+        task_events.c.task_id == bindparam("task_id"), task_events.c.sequence > bindparam("after")
+    )
+    .order_by(task_events.c.sequence)
+    .limit(bindparam("limit"))
+)
+
+
+class ProgressVerbs(SqlVerbs):
+    """Compare-and-set of the status, and everything that is appended."""
+
+    @writing
+    def move_task(
+        self,
+        connection: Connection,
+        /,
+        task_id: int,
+        from_statuses: Collection[TaskStatus],
+        to: TaskStatus,
+        **fields: Any,
+    ) -> Task | None:
+        """See `Database`."""
+        return _move(connection, task_id, from_statuses, to, fields)
+
+    @writing
+    def finish_task(
+        self,
+        connection: Connection,
+        task_id: int,
+        to: TaskStatus,
+        fields: Mapping[str, Any],
+        chat_message: Json | None,
+        file_changes: Sequence[Json] = (),
+    ) -> Task | None:
+        """See `Database`."""
+        if not _lock(connection, tasks.c.id == task_id):
+            return None
+        values = dict(fields)
+        if file_changes:
+            values["execution_metadata"] = _with_file_changes(fields, list(file_changes))
+        if chat_message is not None:
+            stamped = {**chat_message, "timestamp": now().isoformat()}
+            values["chat_messages"] = _appended(stamped)
+        return _move(connection, task_id, {TaskStatus.RUNNING}, to, values)
+
+    @writing
+    def update_running_task(
+        self, connection: Connection, task_id: int, fields: Mapping[str, Any]
+    ) -> bool:
+        """See `Database`."""
+        running = (tasks.c.id == task_id) & (tasks.c.status == TaskStatus.RUNNING)
+        values = {**fields, "updated_at": now()}
+        return connection.execute(update(tasks).where(running).values(values)).rowcount == 1
+
+    @writing
+    def append_chat_message(
+        self, connection: Connection, user_id: str, task_id: int, role: str, content: str
+    ) -> Task:
+        """See `Database`."""
+        own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
+        if not _lock(connection, own):
+            raise NotFound(NO_TASK)
+        # The moment is taken under the lock: the order of the stamps is the order of the messages.
+        moment = now()
+        values = {
+            "chat_messages": _appended(chat_message(role, content, moment)),
+            "updated_at": moment,
+        }
+        statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
+        return task_from(connection.execute(statement).one())
+
+    def append_events(self, task_id: int, events: Iterable[Event]) -> None:
+        """See `Database`."""
+        # A list, because a transaction may be run a second time.
+        batch = list(events)
+        if batch:
+            self._append_batch(task_id, batch)
+
+    @reading
+    def list_events(
+        self,
+        connection: Connection,
+        user_id: str,
+        task_id: int,
+        *,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[Event]:
+        """See `Database`."""
+        require_task(connection, user_id, task_id)
+        wanted = {"task_id": task_id, "after": after, "limit": limit}
+        return [Event(**row._mapping) for row in connection.execute(_events, wanted)]
+
+    @writing
+    def _append_batch(self, connection: Connection, task_id: int, batch: Sequence[Event]) -> None:
+        if not _lock(connection, tasks.c.id == task_id):
+            return
+        last = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
+        rows = [
+            {
+                "task_id": task_id,
+                "sequence": sequence,
+                "at": event.at,
+                "kind": event.kind,
+                "data": event.data,
+            }
+            for sequence, event in enumerate(batch, start=last + 1)
+        ]
+        connection.execute(insert(task_events), rows)
+
+
+def _lock(connection: Connection, this_one: ColumnElement[bool]) -> bool:
+    return connection.execute(_locked_task.where(this_one)).first() is not None
+
+
+def _move(
+    connection: Connection,
+    task_id: int,
+    from_statuses: Collection[TaskStatus],
+    to: TaskStatus,
+    fields: Mapping[str, Any],
+) -> Task | None:
+    expected = (tasks.c.id == task_id) & tasks.c.status.in_(list(from_statuses))
+    values = {**fields, **_values_of_move(to, now())}
+    statement = update(tasks).where(expected).values(values).returning(*STATUS_COLUMNS)
+    row = connection.execute(statement).first()
+    if row is None:
+        return None
+    if to in TERMINAL_STATUSES:
+        connection.execute(delete(task_secrets).where(task_secrets.c.task_id == task_id))
+    return task_from(row)
+
+
+def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:
+    values: dict[str, Any] = {"status": to, "updated_at": moment}
+    if to is TaskStatus.RUNNING:
+        values |= {"attempt": tasks.c.attempt + 1, "started_at": moment}
+    elif to in TERMINAL_STATUSES:
+        values |= {"completed_at": moment, "stage": None}
+    return values
+
+
+def _appended(message: Json) -> ColumnElement[Any]:
+    return json_appended(tasks.c.chat_messages, bindparam(None, message, type_=Document))
+
+
+def _with_file_changes(fields: Mapping[str, Any], changes: list[Json]) -> Any:
+    if "execution_metadata" in fields:
+        return {**(fields["execution_metadata"] or {}), "file_changes": changes}
+    return json_with_file_changes(
+        tasks.c.execution_metadata, bindparam(None, changes, type_=Document)
+    )

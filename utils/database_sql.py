@@ -1,0 +1,42 @@
+"""The gateway on SQLite and PostgreSQL, put together from its groups of verbs."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from utils.database_engine import open_engines, reading
+from utils.database_progress import ProgressVerbs
+from utils.database_projects import ProjectVerbs
+from utils.database_tasks import TaskVerbs
+from utils.database_users import UserVerbs
+from utils.migrate import ensure_current
+from utils.settings import Settings
+
+_one = text("SELECT 1")
+
+
+class SqlDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs):
+    """Every verb of `Database`, in SQL."""
+
+    @reading
+    def ping(self, connection: Connection) -> None:
+        """See `Database`."""
+        connection.execute(_one)
+
+    def close(self) -> None:
+        """See `Database`."""
+        self.engines.close()
+
+
+def open_sql_database(settings: Settings) -> SqlDatabase:
+    """Return the gateway once the tables are as this version needs them.
+
+    Raises `ConfigurationError`, `DatabaseUnavailable`.
+    """
+    engines = open_engines(settings)
+    try:
+        ensure_current(engines)
+    except BaseException:
+        engines.close()
+        raise
+    return SqlDatabase(engines)

@@ -1,0 +1,104 @@
+"""The revision of the database: reading it, and bringing it up to date.
+
+`python -m utils.migrate` does the latter.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from utils.database_engine import Engines, open_engines
+from utils.database_errors import translating
+from utils.errors import AppError, ConfigurationError
+from utils.settings import Settings
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+
+# Any number will do, as long as every process that migrates takes the same.
+ADVISORY_LOCK = 20_260_501
+
+
+def head_revision() -> str:
+    """Return the newest revision, read from the file names: Alembic takes long to import."""
+    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def stored_revision(connection: Connection) -> str | None:
+    """Return the revision a database is at, None when it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if revision is None else str(revision)
+
+
+def ensure_current(engines: Engines) -> None:
+    """Bring SQLite up to date; raise `ConfigurationError` for a PostgreSQL that is not."""
+    stored, head = engines.read(stored_revision), head_revision()
+    if stored == head:
+        return
+    if stored is not None and stored > head:
+        raise ConfigurationError(
+            f"The database is at revision {stored}, this version knows {head}: it was made by a "
+            "newer version. Start that one."
+        )
+    if engines.kind == "postgresql":
+        raise ConfigurationError(
+            f"The database is at revision {stored or 'none'}, this version needs {head}. "
+            "Run ./run.sh migrate"
+        )
+    upgrade(engines)
+
+
+def upgrade(engines: Engines) -> None:
+    """Run the missing migrations, all or none of them."""
+    with translating(), engines.write_lock, engines.writers.connect() as connection:
+        if engines.kind == "sqlite":
+            _forget_foreign_keys(connection)
+        else:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+        _run_alembic(connection)
+        connection.commit()
+
+
+def _forget_foreign_keys(connection: Connection) -> None:
+    # SQLite changes a table by rebuilding it, and dropping the old one would delete, by cascade,
+    # the rows that refer to it. Detached, the connection is closed afterwards and not used again.
+    connection.detach()
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = OFF")
+    cursor.close()
+
+
+def _run_alembic(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS))
+    command.upgrade(config, "head")
+
+
+def migrate(settings: Settings) -> str:
+    """Bring the configured database up to date; return its revision."""
+    engines = open_engines(settings)
+    try:
+        upgrade(engines)
+        return head_revision()
+    finally:
+        engines.close()
+
+
+def main() -> None:
+    """Migrate as the environment says, and say so."""
+    try:
+        revision = migrate(Settings())
+    except AppError as error:
+        raise SystemExit(error.message) from None
+    sys.stdout.write(f"The database is at revision {revision}.\n")
+
+
+if __name__ == "__main__":
+    main()
