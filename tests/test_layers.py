@@ -1,0 +1,184 @@
+"""Imports point only downwards, and a few things happen in one place only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.source_files import ROOT, module_name, python_files
+
+# From the bottom to the top, as DESIGN has it; a module belongs to the first pattern that fits it.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("utils", "utils.settings", "utils.errors", "utils.models", "utils.env_example"),
+    (
+        "database",
+        "utils.database_*",
+        "utils.migrate",
+        "utils.sandbox*",
+        "utils.mirror",
+        "utils.processes",
+        "utils.agents*",
+        "utils.git",
+        "utils.repository_url",
+        "utils.redaction",
+        "utils.telemetry",
+        "utils.vault",
+    ),
+    ("utils.pipeline", "utils.capture", "utils.output"),
+    (
+        "utils.dispatcher",
+        "utils.fair_queue",
+        "utils.task_run",
+        "utils.event_log",
+        "utils.async_bridge",
+    ),
+    (
+        "auth",
+        "utils.tokens",
+        "utils.api*",
+        "utils.openapi",
+        "utils.http_hooks",
+        "utils.legacy_tasks",
+    ),
+    ("tasks", "projects", "health", "test_users"),
+    ("main", "utils.server"),
+)
+
+# Imports inside one layer, each because one thing has become several files: (who, what).
+SIDEWAYS: tuple[tuple[str, str], ...] = (
+    ("utils.models", "utils.errors"),
+    ("utils.env_example", "utils.settings"),
+    ("database", "utils.database_*"),
+    ("utils.database_*", "utils.database_*"),
+    ("utils.database_sql", "utils.migrate"),
+    ("utils.migrate", "utils.database_*"),
+    ("utils.sandbox_*", "utils.sandbox"),
+    ("utils.sandbox_local", "utils.mirror"),
+    ("utils.sandbox_local", "utils.processes"),
+    ("utils.agents*", "utils.agents*"),
+    ("utils.agents*", "utils.sandbox"),
+    ("utils.pipeline", "utils.capture"),
+    ("utils.pipeline", "utils.output"),
+    ("utils.dispatcher", "utils.async_bridge"),
+    ("utils.dispatcher", "utils.fair_queue"),
+    ("utils.dispatcher", "utils.task_run"),
+    ("utils.task_run", "utils.event_log"),
+    ("auth", "utils.api*"),
+    ("auth", "utils.tokens"),
+    ("utils.api*", "utils.api*"),
+    ("utils.api*", "utils.tokens"),
+    ("utils.api_docs", "utils.openapi"),
+    ("utils.openapi", "utils.api*"),
+    ("utils.http_hooks", "utils.api*"),
+    ("main", "utils.server"),
+)
+
+# Programs beside the server; the server imports none of them.
+PROGRAMS = ("benchmarks*", "demo*", "migrations*", "tests*")
+
+ALL_FILES = python_files()
+SERVER_FILES = [
+    path for path in ALL_FILES if not any(fnmatchcase(module_name(path), p) for p in PROGRAMS)
+]
+SETTINGS_FILE = Path("utils/settings.py")
+BUILT_IN_MAIN = frozenset(
+    {"Flask", "Services", "Dispatcher", "AsyncBridge", "Tokens", "Redactor", "Metrics"}
+)
+SERVER_MODULES = frozenset(module_name(path) for path in SERVER_FILES)
+
+
+def layer(module: str) -> int:
+    """Return the number of a module's layer, 0 at the bottom."""
+    for number, patterns in enumerate(LAYERS):
+        if any(fnmatchcase(module, pattern) for pattern in patterns):
+            return number
+    raise LookupError(f"{module} has no layer: add it to LAYERS in tests/test_layers.py")
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """Whether this import goes downwards, or sideways where that is allowed."""
+    if layer(imported) < layer(importer):
+        return True
+    return layer(imported) == layer(importer) and any(
+        fnmatchcase(importer, who) and fnmatchcase(imported, what) for who, what in SIDEWAYS
+    )
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    """Return everything in a file."""
+    return ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the absolute names of what a file imports; relative imports are not used here."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            module = node.module or ""
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path: Path) -> set[str]:
+    """Return the server's modules that a file imports."""
+    found = set()
+    for name in imports(path):
+        for candidate in (name, name.rpartition(".")[0]):
+            if candidate in SERVER_MODULES:
+                found.add(candidate)
+                break
+    return found
+
+
+@pytest.mark.parametrize("path", SERVER_FILES, ids=str)
+def test_imports_point_downwards(path: Path) -> None:
+    importer = module_name(path)
+    wrong = {name for name in own_imports(path) - {importer} if not may_import(importer, name)}
+    assert wrong == set()
+
+
+def test_imports_form_no_circle() -> None:
+    graph = {module_name(path): own_imports(path) - {module_name(path)} for path in SERVER_FILES}
+    list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", SERVER_FILES, ids=str)
+def test_the_server_imports_no_program(path: Path) -> None:
+    tops = {name.partition(".")[0] for name in imports(path)}
+    assert tops.isdisjoint({"benchmarks", "demo", "tests"})
+
+
+def test_the_demonstration_is_only_a_client() -> None:
+    for path in ALL_FILES:
+        if module_name(path).partition(".")[0] == "demo":
+            assert own_imports(path) == set()
+
+
+@pytest.mark.parametrize("path", sorted({*SERVER_FILES} - {SETTINGS_FILE}), ids=str)
+def test_only_settings_read_the_environment(path: Path) -> None:
+    read = [
+        node.lineno
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"environ", "environb", "getenv"}
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    ]
+    assert read == []
+    assert {"os.environ", "os.getenv"}.isdisjoint(imports(path))
+
+
+@pytest.mark.parametrize("path", sorted({*SERVER_FILES} - {Path("main.py")}), ids=str)
+def test_only_main_builds_things(path: Path) -> None:
+    called = {
+        node.func.id
+        for node in nodes(path)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert called & BUILT_IN_MAIN == set()
