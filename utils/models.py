@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from utils.errors import TaskError
 
 Json = dict[str, Any]
 
@@ -264,5 +265,4 @@ class Outcome:
     summary: str | None
     agent_exit_code: int | None
     timings: tuple[StageTiming, ...]
-    failure: Exception | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    failure: TaskError | None = None

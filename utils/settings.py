@@ -15,6 +15,20 @@ Megabyte = 1_000_000
 NameList = Annotated[tuple[str, ...], NoDecode]
 
 
+MINIMUM_SECRET_CHARACTERS = 32
+
+_INHERITED_VARIABLES = (
+    "PATH", "LANG", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO",
+)  # fmt: skip
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return the few variables of the server that local sandboxes see; none holds a secret."""
+    names = (*_INHERITED_VARIABLES, *(name.lower() for name in _INHERITED_VARIABLES))
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 class Settings(BaseSettings):
     """The deployment's choices; one frozen value, made once and handed to everything else.
 
@@ -70,7 +84,8 @@ class Settings(BaseSettings):
     )
     trust_user_id: bool | None = Field(
         None,
-        description="Believe a bare user id. On only in development, without Supabase, on loopback.",
+        description="Believe a bare user id. On by default only in development on loopback, "
+        "without Supabase.",
     )
     enable_test_users: bool | None = Field(
         None, description="Serve /test-users. On where `TRUST_USER_ID` is on by default."
@@ -88,7 +103,7 @@ class Settings(BaseSettings):
 
     sandbox: Literal["auto", "local"] = Field(
         "auto",
-        description="`local` runs tasks in folders on this machine; production needs it on purpose.",
+        description="`local` runs tasks in folders of this machine; production wants it said.",
     )
     max_concurrent_tasks: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
@@ -96,16 +111,16 @@ class Settings(BaseSettings):
         le=500,
         description="Tasks that run at once; the number of cores when not given.",
     )
-    max_tasks_per_user: int = Field(
-        8, ge=1, description="Tasks of one user that run at once."
-    )
+    max_tasks_per_user: int = Field(8, ge=1, description="Tasks of one user that run at once.")
     max_queued_tasks: int = Field(
         1000, ge=1, description="Tasks that wait; one more is answered with 429."
     )
     max_attempts: int = Field(
         3, ge=1, description="Times a task is started when the server dies under it."
     )
-    sandbox_timeout_seconds: float = Field(600, gt=0, description="Limit for clone and agent together.")
+    sandbox_timeout_seconds: float = Field(
+        600, gt=0, description="Limit for clone and agent together."
+    )
     clone_timeout_seconds: float = Field(60, gt=0, description="Limit for the clone.")
     agent_timeout_seconds: float = Field(300, gt=0, description="Limit for the agent.")
     command_timeout_seconds: float = Field(30, gt=0, description="Limit for every other command.")
@@ -116,7 +131,8 @@ class Settings(BaseSettings):
         0, ge=0, description="Commits of history to clone; 0 is all of the branch."
     )
     mirror_dir: Path | None = Field(
-        None, description="Folder for local mirrors of repositories; `DATA_DIR/mirrors` if not given."
+        None,
+        description="Folder for local mirrors of repositories; `DATA_DIR/mirrors` if not given.",
     )
     mirror_max_bytes: int = Field(
         2000 * Megabyte, ge=0, description="Size of all mirrors together; 0 turns mirrors off."
@@ -151,7 +167,7 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret", "secret_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < 32:
+        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET_CHARACTERS:
             raise ValueError("needs at least 32 characters; try: openssl rand -hex 32")
         return value
 

@@ -1,0 +1,226 @@
+"""Reads what an agent changed out of a sandbox, exact to the byte.
+
+The stored texts must be valid UTF-8 and the patch must survive `git am`, which drops carriage
+returns at line ends. Where a changed file would break either, git is asked again to write just
+that file as a binary hunk; where an agent's own commits cannot travel as mail, they become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from utils import git
+from utils.errors import CaptureError
+from utils.models import Changes, FileChange
+from utils.sandbox import Sandbox
+
+NOT_EXISTING = "FILE_NOT_EXISTS"
+DELETED = "FILE_DELETED"
+BINARY = "FILE_BINARY"
+TOO_LARGE = "FILE_TOO_LARGE"
+SUBMODULE = "SUBMODULE"
+
+LISTING_BYTES = 64_000_000
+"""Largest list of changed files that is read: several hundred thousand files."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureLimits:
+    """Sizes in bytes, counts, and the time for one pass."""
+
+    patch_bytes: int
+    files: int
+    file_bytes: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    commit: str
+    tree: str
+    changes: list[git.ChangedPath]
+    contents: dict[str, bytes]
+    diff: bytes | None
+    patch: bytes | None
+
+    def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
+        """Yield the contents before and after, None where they were not read."""
+        for mode, name in (
+            (change.old_mode, change.old_object),
+            (change.new_mode, change.new_object),
+        ):
+            if mode != git.SUBMODULE_MODE and not git.NO_OBJECT.match(name):
+                yield self.contents.get(name)
+
+
+async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> Changes:
+    """Commit and read everything that differs from the base commit.
+
+    Expects the capture script, the commit message and the copy of `.git/config` in the sandbox's
+    work folder. Raises `CaptureError` when git cannot read the repository any more.
+    """
+    capture = _Capture(sandbox, base_commit, limits)
+    raw = await capture.run("history")
+    special = await to_thread.run_sync(_special_paths, raw)
+    if special is not None:
+        await capture.mark_binary(*special)
+        raw = await capture.run("history")
+        if not (_is_text(raw.diff) and _is_text(raw.patch)):
+            raw = await capture.run("squash")
+    return await to_thread.run_sync(_changes, base_commit, raw, limits)
+
+
+class _Capture:
+    """Runs the capture script and reads its files."""
+
+    def __init__(self, sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> None:
+        self._sandbox = sandbox
+        self._base_commit = base_commit
+        self._limits = limits
+
+    async def mark_binary(self, in_diff: Iterable[bytes], in_patch: Iterable[bytes]) -> None:
+        """Have the following runs treat files as binary."""
+        work = self._sandbox.paths.work
+        await self._sandbox.write_files(
+            {
+                f"{work}/attributes.diff": b"".join(map(git.attribute_line, in_diff)),
+                f"{work}/attributes.patch": b"".join(map(git.attribute_line, in_patch)),
+            }
+        )
+
+    async def run(self, mode: str) -> _Raw:
+        """Run the script once in a mode, `history` or `squash`."""
+        work = self._sandbox.paths.work
+        result = await self._sandbox.run(
+            [
+                "sh",
+                f"{work}/capture.sh",
+                self._sandbox.paths.repository,
+                self._base_commit,
+                work,
+                str(self._limits.files),
+                str(self._limits.file_bytes),
+                str(self._limits.patch_bytes),
+                mode,
+            ],
+            timeout_seconds=self._limits.timeout_seconds,
+            environment=git.environment(),
+        )
+        if result.timed_out:
+            raise CaptureError(
+                "Reading the changes took longer than COMMAND_TIMEOUT_SECONDS. Raise it, or have "
+                "the agent keep large generated files out of the repository (.gitignore).",
+                "capture_timeout",
+            )
+        if not result.ok:
+            lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise CaptureError(
+                "git could not read the changes; the agent may have damaged the repository: "
+                + (lines[-1] if lines else f"exit code {result.exit_code}")
+            )
+        return await self._read()
+
+    async def _read(self) -> _Raw:
+        folder = f"{self._sandbox.paths.work}/result"
+        names = ("commits", "changes", "contents")
+        listing = await self._sandbox.read_files(
+            [f"{folder}/{name}" for name in names], max_bytes=LISTING_BYTES
+        )
+        texts = await self._sandbox.read_files(
+            [f"{folder}/diff", f"{folder}/patch"], max_bytes=self._limits.patch_bytes
+        )
+        commits, changes, contents = (listing.get(f"{folder}/{name}") for name in names)
+        if commits is None or changes is None:
+            raise CaptureError("The list of changed files is too long to be stored.")
+        commit, tree = commits.decode().split()
+        return _Raw(
+            commit,
+            tree,
+            git.parse_changes(changes),
+            git.parse_objects(contents or b""),
+            texts.get(f"{folder}/diff"),
+            texts.get(f"{folder}/patch"),
+        )
+
+
+def _is_text(data: bytes | None) -> bool:
+    try:
+        return data is None or (data.decode() is not None and b"\0" not in data)
+    except UnicodeDecodeError:
+        return False
+
+
+def _special_paths(raw: _Raw) -> tuple[list[bytes], list[bytes]] | None:
+    """Return the files to write as binary in the diff and in the patch, None if there are none."""
+    all_text = _is_text(raw.diff) and _is_text(raw.patch)
+    if all_text and b"\r\n" not in (raw.patch or b""):
+        return None
+    not_utf8 = (
+        [] if all_text else [c.path for c in raw.changes if not _sides_pass(raw, c, _is_text)]
+    )
+    breaks_mail = [c.path for c in raw.changes if not _sides_pass(raw, c, _has_no_crlf)]
+    if all_text and not breaks_mail:
+        return None
+    return not_utf8, sorted({*not_utf8, *breaks_mail})
+
+
+def _has_no_crlf(data: bytes) -> bool:
+    return b"\r\n" not in data
+
+
+def _sides_pass(raw: _Raw, change: git.ChangedPath, test: Callable[[bytes], bool]) -> bool:
+    # A side that was too large to be read cannot be judged and counts as failing.
+    return all(side is not None and test(side) for side in raw.sides(change))
+
+
+def _changes(base_commit: str, raw: _Raw, limits: CaptureLimits) -> Changes:
+    listed = raw.changes[: limits.files]
+    return Changes(
+        base_commit=base_commit,
+        commit_hash=raw.commit,
+        tree_hash=raw.tree,
+        diff=raw.diff.decode() if raw.diff else None,
+        patch=raw.patch.decode() if raw.patch else None,
+        changed_files=tuple(git.path_text(change.path) for change in raw.changes),
+        file_changes=tuple(_file_change(raw, change) for change in listed),
+        additions=sum(change.additions or 0 for change in raw.changes),
+        deletions=sum(change.deletions or 0 for change in raw.changes),
+        notes=tuple(_notes(raw, limits)),
+    )
+
+
+def _file_change(raw: _Raw, change: git.ChangedPath) -> FileChange:
+    return FileChange(
+        git.path_text(change.path),
+        _side(raw, change.old_mode, change.old_object, NOT_EXISTING),
+        _side(raw, change.new_mode, change.new_object, DELETED),
+    )
+
+
+def _side(raw: _Raw, mode: str, name: str, absent: str) -> str:
+    if git.NO_OBJECT.match(name):
+        return absent
+    if mode == git.SUBMODULE_MODE:
+        return f"{SUBMODULE} {name}"
+    content = raw.contents.get(name)
+    if content is None:
+        return TOO_LARGE
+    return content.decode() if _is_text(content) else f"{BINARY} ({len(content)} bytes)"
+
+
+def _notes(raw: _Raw, limits: CaptureLimits) -> Iterator[str]:
+    if not raw.changes:
+        yield "The agent changed nothing."
+    for name, text in (("diff", raw.diff), ("patch", raw.patch)):
+        if text is None:
+            yield (
+                f"The {name} is larger than MAX_PATCH_BYTES ({limits.patch_bytes}) and was not "
+                "stored; the list of changed files and the counts are complete."
+            )
+        elif not _is_text(text):
+            yield f"The {name} was not stored because it cannot be written as text."
+    if len(raw.changes) > limits.files:
+        yield f"Contents are stored for the first {limits.files} of {len(raw.changes)} files."

@@ -1,0 +1,234 @@
+"""Decides which task runs when. Alone owns concurrency, cancellation, recovery and shutdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import Future
+
+import anyio
+import structlog
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from pydantic import SecretStr
+
+from database import Database
+from utils.agents import agent_statuses
+from utils.agents.base import AgentStatus
+from utils.async_bridge import AsyncBridge
+from utils.capture import CaptureLimits
+from utils.errors import Conflict, TaskStopped
+from utils.fair_queue import FairQueue
+from utils.models import TERMINAL_STATUSES, NewTask, QueuedTask, Task, TaskStatus
+from utils.pipeline import PipelineLimits
+from utils.redaction import Redactor
+from utils.sandbox import SandboxProvider
+from utils.settings import Settings
+from utils.task_run import CANCELLED, SHUTDOWN, RunParts, TaskRun
+from utils.telemetry import Metrics
+from utils.vault import Vault
+
+LOOP_THREADS = 8
+"""Threads in which the event loop has files and rows read and written."""
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Starts, queues, cancels and recovers tasks. Its public verbs are for any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        bridge: AsyncBridge,
+        vault: Vault,
+        redactor: Redactor,
+        metrics: Metrics,
+        provider: SandboxProvider,
+    ) -> None:
+        self.sandbox_kind = provider.kind
+        self._settings = settings
+        self._database = database
+        self._bridge = bridge
+        self._vault = vault
+        self._provider = provider
+        limits = pipeline_limits(settings)
+        self._parts = RunParts(database, provider, vault, redactor, metrics, limits)
+        self._queue = FairQueue(settings.max_queued_tasks)
+        self._runs: dict[int, TaskRun] = {}
+        self._running_by_user: Counter[str] = Counter()
+        self._tasks: TaskGroup | None = None
+        self._stopping: anyio.Event | None = None
+        self._supervisor: Future[None] | None = None
+        metrics.watch(queued=lambda: self.queued, running=lambda: self.running)
+
+    @property
+    def queued(self) -> int:
+        """Tasks that wait."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """Tasks that run."""
+        return len(self._runs)
+
+    def agents(self) -> list[AgentStatus]:
+        """Tell which agents a task may ask for."""
+        return agent_statuses()
+
+    def recover(self) -> None:
+        """Clear up after an earlier process, queue what it left, and start to work."""
+        self._bridge.run(self._provider.sweep)
+        for task in self._database.unfinished_tasks():
+            if task.status is TaskStatus.PENDING or self._put_back(task):
+                self._queue.add(task.user_id, task.id)
+        ready: Future[None] = Future()
+        self._supervisor = self._bridge.start_soon(self._supervise, ready)
+        ready.result()
+
+    def start_task(
+        self,
+        user_id: str,
+        *,
+        prompt: str,
+        repo_url: str,
+        branch: str,
+        agent: str,
+        project_id: int | None,
+        git_token: SecretStr | None,
+    ) -> Task:
+        """Store a task and queue it. Raises `QueueFull`, `NotFound`, `Unauthenticated`."""
+        self._queue.reserve()
+        try:
+            encrypted = self._vault.encrypt(git_token) if git_token else None
+            new = NewTask(prompt, repo_url, branch, agent, project_id, encrypted)
+            task = self._database.create_task(user_id, new)
+            self._queue.add(user_id, task.id)
+        finally:
+            self._queue.give_back()
+        self._bridge.call_soon(self._fill)
+        return task
+
+    def cancel_task(self, user_id: str, task_id: int) -> Task:
+        """Cancel a task; returns when none of its processes is left.
+
+        Raises `NotFound`, and `Conflict` when the task has ended already.
+        """
+        task = self._database.get_task_status(user_id, task_id)
+        cancelled = self._database.move_task(
+            task_id,
+            {TaskStatus.PENDING},
+            TaskStatus.CANCELLED,
+            error="The task was cancelled before it started.",
+            error_code=CANCELLED,
+        )
+        if cancelled:
+            self._queue.remove(task_id)
+            return cancelled
+        if task.status not in TERMINAL_STATUSES:
+            self._bridge.run(self._cancel_run, task_id)
+            task = self._database.get_task_status(user_id, task_id)
+            if task.status is TaskStatus.CANCELLED:
+                return task
+        raise Conflict(f"The task has ended already: it is {task.status}.", "task_already_ended")
+
+    def queue_position(self, task_id: int) -> int | None:
+        """Return 1 for the task that runs next, None for one that does not wait."""
+        return self._queue.position(task_id)
+
+    def stage(self, task_id: int) -> str | None:
+        """Return what a task is doing right now, None when it does not run here."""
+        run = self._runs.get(task_id)
+        return run.stage if run else None
+
+    def stop(self) -> None:
+        """Start no more tasks, give running ones their grace time, put the rest back."""
+        self._bridge.run(self._stop)
+        if self._supervisor:
+            self._supervisor.result()
+
+    def _put_back(self, task: QueuedTask) -> bool:
+        if task.attempt < self._settings.max_attempts:
+            moved = self._database.move_task(
+                task.id, {TaskStatus.RUNNING}, TaskStatus.PENDING, stage=None, started_at=None
+            )
+            return moved is not None
+        self._database.move_task(
+            task.id,
+            {TaskStatus.RUNNING},
+            TaskStatus.FAILED,
+            error=f"The server stopped {task.attempt} times while it ran this task, so it is not "
+            "tried again (MAX_ATTEMPTS). If other tasks run well, look at what this one does.",
+            error_code="interrupted",
+        )
+        return False
+
+    async def _supervise(self, ready: Future[None]) -> None:
+        to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
+        self._stopping = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            self._fill()
+            ready.set_result(None)
+            await self._stopping.wait()
+
+    def _fill(self) -> None:
+        # On the loop's thread only: a task leaves the queue and enters `_runs` in one step.
+        while self._tasks and len(self._runs) < self._settings.max_concurrent_tasks:
+            entry = self._queue.take(self._may_run)
+            if entry is None:
+                return
+            run = TaskRun(self._parts, *entry)
+            self._runs[run.task_id] = run
+            self._running_by_user[run.user_id] += 1
+            self._tasks.start_soon(self._execute, run, name=f"task {run.task_id}")
+
+    def _may_run(self, user_id: str) -> bool:
+        return self._running_by_user[user_id] < self._settings.max_tasks_per_user
+
+    async def _execute(self, run: TaskRun) -> None:
+        try:
+            await run.execute()
+        finally:
+            del self._runs[run.task_id]
+            self._running_by_user[run.user_id] -= 1
+            self._running_by_user = +self._running_by_user
+            self._fill()
+
+    async def _cancel_run(self, task_id: int) -> None:
+        run = self._runs.get(task_id)
+        if run:
+            run.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
+            await run.ended.wait()
+
+    async def _stop(self) -> None:
+        if self._stopping is None:
+            return
+        self._tasks = None
+        with anyio.move_on_after(self._settings.shutdown_grace_seconds):
+            await self._wait_for_runs()
+        for run in self._runs.values():
+            run.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
+        await self._wait_for_runs()
+        self._stopping.set()
+
+    async def _wait_for_runs(self) -> None:
+        for run in tuple(self._runs.values()):
+            await run.ended.wait()
+
+
+def pipeline_limits(settings: Settings) -> PipelineLimits:
+    """Return the settings that bound one run."""
+    return PipelineLimits(
+        total_seconds=settings.sandbox_timeout_seconds,
+        clone_seconds=settings.clone_timeout_seconds,
+        agent_seconds=settings.agent_timeout_seconds,
+        clone_depth=settings.clone_depth,
+        output_bytes=settings.max_output_bytes,
+        capture=CaptureLimits(
+            patch_bytes=settings.max_patch_bytes,
+            files=settings.max_file_changes,
+            file_bytes=settings.max_file_change_bytes,
+            timeout_seconds=settings.command_timeout_seconds,
+        ),
+    )

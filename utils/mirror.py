@@ -1,0 +1,174 @@
+"""Local mirrors: one bare repository per URL and branch, hard-linked into the next clones.
+
+A mirror holds exactly what its branch reaches, so whoever may fetch the branch may have all of it.
+The clone script refreshes it with the caller's own token before anything is taken out of it. A
+refresh that did not end, or found rewritten history, makes the mirror useless; it is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio import to_thread
+
+_SHA1_COMMIT = re.compile(r"[0-9a-f]{40}")
+_UNSETTLED = "unsettled"
+_USED = "used"
+
+# Each refresh adds a pack or loose objects, and each of them slows the next clone a little. From
+# here on a new mirror is cheaper than the old one.
+MAX_PACK_FILES = 60
+MAX_OBJECT_FOLDERS = 200
+
+
+class MirrorStore:
+    """Keeps mirrors below one folder, their sizes together below `max_bytes`.
+
+    `root` None turns mirrors off. For use on one event loop.
+    """
+
+    def __init__(self, root: Path | None, max_bytes: int) -> None:
+        self._root = root.absolute() if root else None
+        self._max_bytes = max_bytes
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def use(self, repo_url: str, branch: str) -> AsyncIterator[BranchMirror]:
+        """Hold the mirror of a branch. One that does not exist yet is not waited for."""
+        if self._root is None or not repo_url.startswith(("https://", "http://")):
+            yield BranchMirror(self, None, branch)
+            return
+        key = hashlib.sha256(f"{repo_url}\0{branch}".encode()).hexdigest()[:32]
+        folder = self._root / key
+        async with self._locks[key]:
+            ready = await to_thread.run_sync(_begin_refresh, folder)
+            if ready:
+                yield BranchMirror(self, folder, branch, path=str(folder))
+        if not ready:
+            yield BranchMirror(self, folder, branch)
+
+    def sweep(self) -> None:
+        """Remove half-made mirrors of an earlier process, blocking."""
+        if self._root is not None:
+            for draft in self._root.glob("*.new-*"):
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def shrink(self) -> None:
+        """Remove the mirrors used longest ago until the rest fits, blocking."""
+        assert self._root is not None  # noqa: S101 - called for existing mirrors only
+        by_age = sorted((f for f in self._root.iterdir() if f.is_dir()), key=_last_used)
+        sizes = {folder: _size(folder) for folder in by_age}
+        total = sum(sizes.values())
+        for folder in by_age:
+            if total <= self._max_bytes:
+                break
+            if not self._locks[folder.name].locked():
+                shutil.rmtree(folder, ignore_errors=True)
+                total -= sizes[folder]
+
+
+class BranchMirror:
+    """The mirror of one branch, for the length of one clone."""
+
+    def __init__(
+        self, store: MirrorStore, folder: Path | None, branch: str, path: str = ""
+    ) -> None:
+        self.path = path
+        self._store = store
+        self._folder = folder
+        self._branch = branch
+
+    async def settle(self, *, repository: str, base_commit: str, outdated: bool) -> None:
+        """See `Mirror`."""
+        if self._folder is None:
+            return
+        if self.path:
+            await to_thread.run_sync(_end_refresh, self._folder, outdated)
+        elif _SHA1_COMMIT.fullmatch(base_commit):
+            await to_thread.run_sync(self._seed, Path(repository), base_commit)
+
+    def _seed(self, repository: Path, base_commit: str) -> None:
+        assert self._folder is not None  # noqa: S101 - checked by settle
+        if self._folder.exists() or (repository / ".git" / "shallow").exists():
+            return
+        draft = self._folder.with_name(f"{self._folder.name}.new-{os.urandom(4).hex()}")
+        try:
+            _make_bare_repository(draft, repository / ".git" / "objects", self._branch, base_commit)
+            # Fails when another task was first; its mirror is as good.
+            with contextlib.suppress(OSError):
+                draft.rename(self._folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._store.shrink()
+
+
+def _begin_refresh(folder: Path) -> bool:
+    if not (folder / "HEAD").exists():
+        return False
+    if (folder / _UNSETTLED).exists() or _is_worn(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    (folder / _UNSETTLED).touch()
+    return True
+
+
+def _end_refresh(folder: Path, outdated: bool) -> None:  # noqa: FBT001
+    if outdated:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    (folder / _USED).touch()
+    (folder / _UNSETTLED).unlink()
+
+
+def _is_worn(folder: Path) -> bool:
+    objects = folder / "objects"
+    return (
+        _count_entries(objects / "pack") > MAX_PACK_FILES
+        or _count_entries(objects) > MAX_OBJECT_FOLDERS
+    )
+
+
+def _count_entries(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
+
+
+def _make_bare_repository(folder: Path, objects: Path, branch: str, commit: str) -> None:
+    reference = folder / "refs" / "heads" / branch
+    reference.parent.mkdir(parents=True)
+    reference.write_text(f"{commit}\n")
+    shutil.copytree(objects, folder / "objects", copy_function=_link_or_copy)
+    (folder / "objects" / "pack").mkdir(exist_ok=True)
+    (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+    (folder / _USED).touch()
+    (folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / _USED).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _size(folder: Path) -> int:
+    return sum(
+        entry.stat().st_size
+        for entry in folder.rglob("*")
+        if entry.is_file() and not entry.is_symlink()
+    )

@@ -1,0 +1,66 @@
+"""Ends processes of this machine for certain: whole groups, and strays found by a marker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import anyio
+import psutil
+
+MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
+"""Set in every process of a local sandbox; inherited by what leaves the process group too."""
+
+_ROUNDS = 20
+_PAUSE_SECONDS = 0.005
+
+
+def group_exists(group: int) -> bool:
+    """Tell whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+async def end_group(group: int) -> None:
+    """Kill a process group and return when none of it is left (2 s at most, for zombies)."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+    with anyio.move_on_after(2):
+        # Nothing tells when processes that are not our children are gone: it has to be asked.
+        while group_exists(group):  # noqa: ASYNC110
+            await anyio.sleep(_PAUSE_SECONDS)
+
+
+def end_marked(marker: str) -> int:
+    """Kill every process whose environment carries a marker, blocking; return how many.
+
+    `marker` is the value of `ASYNC_CODE_SANDBOX`, or its beginning when it ends with `/`.
+    Repeats until none is found, since a process may fork while it is looked for.
+    """
+    ended = 0
+    for _ in range(_ROUNDS):
+        found = [process for process in psutil.process_iter() if _is_marked(process, marker)]
+        if not found:
+            return ended
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        ended += len(found)
+        time.sleep(_PAUSE_SECONDS)
+    return ended
+
+
+def _is_marked(process: psutil.Process, marker: str) -> bool:
+    try:
+        value = process.environ().get(MARKER_VARIABLE, "")
+    except (psutil.Error, OSError):
+        return False
+    matches = value.startswith(marker) if marker.endswith("/") else value == marker
+    return matches and process.pid != os.getpid()

@@ -1,0 +1,131 @@
+#!/bin/sh
+# Turns everything an agent left in a repository into a commit, a diff and a patch.
+#
+#   capture.sh REPOSITORY BASE_COMMIT WORK MAX_FILES MAX_FILE_BYTES MAX_CONTENT_BYTES MODE
+#
+# WORK holds `commit_message` and `git_config`, the copy of .git/config from right after the clone;
+# its existing folder `result` receives:
+#   commits   two lines: the resulting commit, its tree
+#   changes   `git diff --raw --numstat -z`, renames shown as a deletion and an addition
+#   diff      `git diff --binary --full-index`
+#   patch     `git format-patch --binary --stdout`, for `git am`
+#   contents  `git cat-file --batch` of the small changed files, before and after
+#             (at most MAX_FILES of at most MAX_FILE_BYTES, MAX_CONTENT_BYTES together)
+# MODE is `history` (keep the agent's own commits) or `squash` (one commit on the base).
+# The files `attributes.diff` and `attributes.patch` in WORK, when they exist, are gitattributes for
+# the one or the other.
+set -eu
+
+repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7
+result=$work/result
+
+cd -- "$repository"
+
+# The agent owned .git: what it configured (filters, external diffs, attributes, a stale lock of a
+# killed process) must not shape the result.
+while IFS= read -r line; do
+    printf '%s\n' "$line"
+done <"$work/git_config" >.git/config
+for leftover in .git/index.lock .git/info/attributes .git/info/exclude; do
+    [ ! -e "$leftover" ] || rm -f -- "$leftover"
+done
+
+# A repository that the agent made inside this one would be recorded as a bare reference to a
+# commit nobody has. Its files are what matters; real submodules are left alone.
+flatten_nested_repositories() {
+    find . -mindepth 2 -name .git -prune -exec sh -c '
+        base=$1; shift
+        for git_directory; do
+            directory=${git_directory%/.git}
+            case $(git ls-tree "$base" -- "$directory") in
+            "160000 "*) ;;
+            *)
+                git rm --quiet --cached -r --ignore-unmatch -- "$directory"
+                rm -rf -- "$git_directory"
+                ;;
+            esac
+        done' flatten "$base" {} +
+}
+
+stage_everything() {
+    git add --all 2>"$result/add_errors" && [ ! -s "$result/add_errors" ] && return
+    flatten_nested_repositories
+    chmod -R u+rX . 2>/dev/null || true
+    git add --all
+}
+
+# What `git am` cannot carry: merges, a history that does not start at the base, messages that
+# look like a patch, commits without a subject.
+history_fits_a_mailbox() {
+    git merge-base --is-ancestor "$base" "$head" || return 1
+    [ -z "$(git rev-list --min-parents=2 --max-count=1 "$base..$head")" ] || return 1
+    ! git log --format=%B "$base..$head" | grep -Eq '^(diff -|Index: |>*From |---)' || return 1
+    ! git log --format=%s "$base..$head" | grep -q '^ *$'
+}
+
+stage_everything
+tree=$(git write-tree)
+{ read -r head && read -r head_tree; } <<END || head=$base head_tree=
+$(git rev-parse HEAD "HEAD^{tree}" 2>/dev/null)
+END
+parent=$head
+if [ "$head" != "$base" ] && { [ "$mode" = squash ] || ! history_fits_a_mailbox; }; then
+    parent=$base
+fi
+if [ "$parent" = "$head" ] && [ "$tree" = "$head_tree" ]; then
+    commit=$head
+else
+    commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
+fi
+printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
+
+options='--binary --full-index --no-ext-diff --no-textconv --no-color --find-renames'
+
+write_patch() {
+    # shellcheck disable=SC2086 # a fixed list of options
+    git format-patch --quiet --stdout --no-stat --no-signature $options "$base..$commit" \
+        >"$result/patch"
+}
+
+write_diff() {
+    # shellcheck disable=SC2086
+    git diff $options "$base" "$commit" >"$result/diff"
+}
+
+write_changes() {
+    git diff --raw --numstat -z --no-renames --no-abbrev --no-ext-diff "$base" "$commit" \
+        >"$result/changes"
+}
+
+write_contents() {
+    git diff-tree -r --no-renames "$base" "$commit" |
+        awk -v files="$max_files" 'NR <= files {
+            if ($1 !~ /160000/ && $3 !~ /^0+$/) print $3
+            if ($2 !~ /160000/ && $4 !~ /^0+$/) print $4
+        }' |
+        git cat-file --batch-check |
+        awk -v each="$max_file_bytes" -v all="$max_content_bytes" '
+            $2 == "blob" && $3 <= each && (sum += $3) <= all { print $1 }' |
+        git cat-file --batch >"$result/contents"
+}
+
+if [ -e "$work/attributes.patch" ]; then
+    mkdir -p .git/info
+    cp -- "$work/attributes.patch" .git/info/attributes
+    write_patch
+    cp -- "$work/attributes.diff" .git/info/attributes
+    write_diff
+    write_changes
+    write_contents
+else
+    write_patch &
+    patch_process=$!
+    write_changes &
+    changes_process=$!
+    write_contents &
+    contents_process=$!
+    write_diff
+    wait "$patch_process"
+    wait "$changes_process"
+    wait "$contents_process"
+fi

@@ -1,0 +1,69 @@
+#!/bin/sh
+# Clones one branch and prints the commit it starts from.
+#
+#   clone.sh URL BRANCH REPOSITORY CONFIG_COPY DEPTH MIRROR CREDENTIAL_URL
+#
+# Standard input holds git's credential answer (possibly empty). It is handed to git through file
+# descriptor 3, so the token is in no argument, no environment, no file and no .git/config, and git
+# asks for it only for CREDENTIAL_URL. MIRROR is empty or a bare repository of this branch alone; it
+# is refreshed with the caller's own credential before anything is taken from it.
+set -eu
+
+url=$1 branch=$2 repository=$3 config_copy=$4 depth=$5 mirror=$6 credential_url=$7
+exec 3<&0 </dev/null
+
+remote_git() {
+    git -c credential.helper= \
+        -c "credential.$credential_url.helper=!answer() { cat <&3; }; answer" "$@"
+}
+
+clone() {
+    git clone --quiet --no-tags --single-branch --template= --branch "$branch" "$@"
+}
+
+refresh_mirror() {
+    read -r before <"$mirror/refs/heads/$branch"
+    remote_git -C "$mirror" fetch --quiet --no-tags --no-write-fetch-head -- \
+        "$url" "+refs/heads/$branch:refs/heads/$branch"
+    read -r after <"$mirror/refs/heads/$branch"
+    [ "$before" = "$after" ] || git -C "$mirror" merge-base --is-ancestor "$before" "$after"
+}
+
+if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
+    status=0
+    refresh_mirror || status=$?
+    case $status in
+    0) clone -- "$mirror" "$repository" 3<&- ;;
+    # History was rewritten: the mirror now holds commits that this caller's token cannot fetch, so
+    # only what the branch reaches is copied, and the backend throws the mirror away.
+    1) clone --no-local -- "$mirror" "$repository" 3<&- && echo 'mirror outdated' ;;
+    *) exit "$status" ;;
+    esac
+    git -C "$repository" config remote.origin.url "$url"
+elif [ "$depth" -gt 0 ]; then
+    remote_git clone --quiet --no-tags --single-branch --template= --branch "$branch" \
+        --depth "$depth" -- "$url" "$repository"
+else
+    remote_git clone --quiet --no-tags --single-branch --template= --no-hardlinks \
+        --branch "$branch" -- "$url" "$repository"
+fi
+exec 3<&-
+
+# `--branch` also accepts a tag, which no pull request can be opened against.
+head=
+read -r head <"$repository/.git/HEAD" || true
+if [ "$head" != "ref: refs/heads/$branch" ]; then
+    echo "fatal: Remote branch $branch not found in upstream origin" >&2
+    exit 128
+fi
+
+# Shell built-ins instead of cp and rev-parse: each process costs as much as a small git command.
+while IFS= read -r line; do
+    printf '%s\n' "$line"
+done <"$repository/.git/config" >"$config_copy"
+if [ -f "$repository/.git/refs/heads/$branch" ]; then
+    read -r commit <"$repository/.git/refs/heads/$branch"
+    echo "$commit"
+else
+    git -C "$repository" rev-parse --verify HEAD
+fi
