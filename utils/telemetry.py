@@ -1,0 +1,154 @@
+"""Logs and metrics.
+
+A log line is an event with an `action` key (`task.started`, `http.request`); request and task ids
+are bound by `structlog.contextvars`. Every value passes through the redactor on its way out.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from structlog.typing import EventDict, Processor
+
+from utils.settings import Settings
+
+METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_STAGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+Redact = Callable[[str], str]
+
+
+def configure_logging(settings: Settings, redact: Redact) -> None:
+    """Send our own and the libraries' log lines through one chain to standard error."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    chain: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redacting(redact),
+    ]
+    structlog.configure(
+        processors=[*chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    handler = _StandardError()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *chain],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _renderer(settings),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in [known for known in root.handlers if isinstance(known, _StandardError)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    _quieten_libraries(level)
+
+
+def _renderer(settings: Settings) -> Processor:
+    wants_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and settings.is_production
+    )
+    if wants_json:
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _quieten_libraries(level: int) -> None:
+    for chatty in ("alembic", "httpcore", "httpx", "urllib3", "hpack", "stamina"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def _redacting(redact: Redact) -> Processor:
+    def clean(value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [clean(item) for item in value]
+        return redact(str(value))
+
+    def processor(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        # Underscored keys are structlog's own (the log record), taken out before rendering.
+        return {key: value if key.startswith("_") else clean(value) for key, value in event.items()}
+
+    return processor
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is now, not to what it was at start-up."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class Metrics:
+    """The counters behind `/metrics`, on a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._tasks_ended = Counter(
+            "async_code_tasks_ended",
+            "Tasks that came to an end.",
+            ("status", "agent"),
+            registry=self.registry,
+        )
+        self._stage_seconds = Histogram(
+            "async_code_stage_seconds",
+            "Time that tasks spent in a stage.",
+            ("stage",),
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self._queued = Gauge("async_code_tasks_queued", "Tasks waiting.", registry=self.registry)
+        self._running = Gauge("async_code_tasks_running", "Tasks running.", registry=self.registry)
+        self._http_seconds = Histogram(
+            "async_code_http_request_seconds",
+            "Time to answer a request.",
+            ("method", "route", "status"),
+            buckets=_HTTP_BUCKETS,
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)
+
+    def task_ended(self, status: str, agent: str) -> None:
+        """Count a task that reached its last status."""
+        self._tasks_ended.labels(status, agent).inc()
+
+    def stage_finished(self, stage: str, seconds: float) -> None:
+        """Record how long a task spent in a stage."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    def watch(self, *, queued: Callable[[], float], running: Callable[[], float]) -> None:
+        """Read the queue's depth and the running tasks from here whenever metrics are asked for."""
+        self._queued.set_function(queued)
+        self._running.set_function(running)
+
+    def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Record a request under its route's template, never under its concrete path."""
+        self._http_seconds.labels(method, route, status).observe(seconds)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
