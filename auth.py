@@ -1,0 +1,138 @@
+"""Who is calling, and the sign-in endpoints under /auth.
+
+A Bearer token (ours or Supabase's) speaks for its user. In trust mode a bare user id is believed
+as well; it is meant for development on one machine.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import get_type_hints
+
+from flask import Blueprint, request
+
+from database import Database
+from utils.api import Services, endpoint
+from utils.api_answers import TokenPair
+from utils.api_models import RefreshRequest, TokenRequest
+from utils.errors import InvalidInput, NotFound, Unauthenticated
+from utils.models import Json, User
+from utils.settings import Settings
+from utils.tokens import Tokens, canonical_user_id
+
+blueprint = Blueprint("auth", __name__, url_prefix="/auth")
+
+_PAIR = get_type_hints(TokenPair)
+_REMEMBERED_USERS = 10_000
+_SEND_BEARER = "Send Authorization: Bearer with an access token"
+
+
+class Callers:
+    """Establishes the caller of a request; makes a user's row on first sight."""
+
+    def __init__(self, settings: Settings, database: Database, tokens: Tokens) -> None:
+        self._trusting = settings.trusts_user_id
+        self._database = database
+        self._tokens = tokens
+        self._seen: set[str] = set()
+        self._lock = Lock()
+
+    def identify(self) -> str:
+        """Return the user id of the current request's caller. Raises `Unauthenticated`."""
+        token = bearer_token()
+        if token is not None:
+            verified = self._tokens.verify(token)
+            if verified.from_supabase:
+                self._ensure(verified.user_id, verified.email)
+            return verified.user_id
+        if "HTTP_X_USER_ID" in request.environ:
+            return self._trusted_user(request.environ["HTTP_X_USER_ID"])
+        raise Unauthenticated(f"{_SEND_BEARER}; get one at /auth/token.", "token_missing")
+
+    def forget_users(self) -> None:
+        """Look every user up again next time: rows may be gone."""
+        with self._lock:
+            self._seen.clear()
+
+    def _trusted_user(self, header: str) -> str:
+        if not self._trusting:
+            raise Unauthenticated(
+                f"X-User-ID alone is not believed by this server. {_SEND_BEARER}.",
+                "token_missing",
+            )
+        user_id = canonical_user_id(header)
+        if user_id is None:
+            raise Unauthenticated("X-User-ID must be a UUID.", "user_id_invalid")
+        self._ensure(user_id, None)
+        return user_id
+
+    def _ensure(self, user_id: str, email: str | None) -> None:
+        if user_id in self._seen:
+            return
+        self._database.ensure_user(user_id, email)
+        with self._lock:
+            if len(self._seen) >= _REMEMBERED_USERS:
+                self._seen.clear()
+            self._seen.add(user_id)
+
+
+def bearer_token() -> str | None:
+    """Return the request's Bearer token, None without an Authorization header."""
+    header = request.environ.get("HTTP_AUTHORIZATION")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated(f"{_SEND_BEARER}; this header is another one.", "token_invalid")
+    return str(token.strip())
+
+
+@blueprint.post("/token")
+@endpoint(_PAIR, body=TokenRequest, public=True, errors=(401,))
+def token(services: Services, body: TokenRequest) -> Json:
+    """Sign in: exchange a Supabase access token, or in trust mode a user id, for a token pair."""
+    return services.tokens.issue(_signing_in(services, body))
+
+
+@blueprint.post("/refresh")
+@endpoint(_PAIR, body=RefreshRequest, public=True, errors=(401,))
+def refresh(services: Services, body: RefreshRequest) -> Json:
+    """Exchange a refresh token for a new pair. It works once; using it twice ends the sign-in."""
+    return services.tokens.refresh(body.refresh_token)
+
+
+@blueprint.post("/logout")
+@endpoint({}, body=RefreshRequest, public=True)
+def logout(services: Services, body: RefreshRequest) -> Json:
+    """Revoke a refresh token and all that came from the same sign-in."""
+    services.tokens.revoke(body.refresh_token)
+    return {}
+
+
+@blueprint.get("/verify")
+@endpoint({"valid": bool, "user_id": str})
+def verify(services: Services, user_id: str) -> Json:
+    """Tell whom the caller's token speaks for."""
+    try:
+        services.database.get_user(user_id)
+    except NotFound as error:
+        raise Unauthenticated(
+            "This user does not exist any more; sign in again.", "user_unknown"
+        ) from error
+    return {"valid": True, "user_id": user_id}
+
+
+def _signing_in(services: Services, body: TokenRequest) -> User:
+    supabase_token = body.supabase_access_token or bearer_token()
+    if supabase_token is not None:
+        verified = services.tokens.verify_supabase(supabase_token)
+        return services.database.ensure_user(verified.user_id, verified.email)
+    if not services.settings.trusts_user_id:
+        raise Unauthenticated(
+            "Send a Supabase access token, as Bearer or as supabase_access_token; "
+            "a user id alone is not believed by this server.",
+            "token_missing",
+        )
+    if body.user_id is None:
+        raise InvalidInput("user_id: is required.")
+    return services.database.ensure_user(body.user_id)

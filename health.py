@@ -1,0 +1,121 @@
+"""Whether the server lives and is ready, and what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, NotRequired
+
+from flask import Blueprint, Response, current_app
+from typing_extensions import TypedDict
+
+from utils.api import Services, declaration_of, endpoint, json_answer, success
+from utils.errors import DatabaseUnavailable
+from utils.models import Json
+from utils.telemetry import METRICS_CONTENT_TYPE
+
+blueprint = Blueprint("health", __name__)
+
+
+class DatabaseHealth(TypedDict):
+    """Which database, and whether it answers."""
+
+    kind: str
+    available: bool
+
+
+class AgentHealth(TypedDict):
+    """Whether tasks may ask for an agent, and what then does the work."""
+
+    name: str
+    usable: bool
+    simulated: bool
+    reason: str | None
+
+
+class EndpointRow(TypedDict):
+    """One endpoint."""
+
+    method: str
+    path: str
+    description: NotRequired[str]
+
+
+_PING = {"message": str, "timestamp": datetime}
+_READY = {
+    "mode": str,
+    "database": DatabaseHealth,
+    "agents": list[AgentHealth],
+    "queued": int,
+    "running": int,
+}
+
+
+@blueprint.get("/")
+@endpoint({**_PING, "documentation": str, "endpoints": list[EndpointRow]}, public=True)
+def index(_services: Services) -> Json:
+    """List the endpoints; every path is served under /api as well."""
+    return {
+        "message": "Coding agents over HTTP.",
+        "timestamp": datetime.now(UTC),
+        "documentation": "/docs",
+        "endpoints": _endpoints(),
+    }
+
+
+@blueprint.get("/ping")
+@endpoint(_PING, public=True, polled=True)
+def ping(_services: Services) -> Json:
+    """Answer at once."""
+    return {"message": "pong", "timestamp": datetime.now(UTC)}
+
+
+@blueprint.get("/health/live")
+@endpoint({}, public=True, polled=True)
+def live(_services: Services) -> Json:
+    """Tell that the process answers requests."""
+    return {}
+
+
+@blueprint.get("/health/ready")
+@endpoint(_READY, public=True, polled=True)
+def ready(services: Services) -> Response:
+    """Tell whether tasks can be taken, and with what they would run; 503 when they cannot."""
+    failure = _database_failure(services)
+    state = {
+        "mode": services.dispatcher.sandbox_kind,
+        "database": {"kind": services.database.kind, "available": failure is None},
+        "agents": [asdict(agent) for agent in services.dispatcher.agents()],
+        "queued": services.dispatcher.queued,
+        "running": services.dispatcher.running,
+    }
+    if failure is None:
+        return success(state)
+    return json_answer({"error": failure.message, "code": failure.code, **state}, 503)
+
+
+@blueprint.get("/metrics")
+@endpoint(public=True, polled=True, media_type="text/plain")
+def metrics(services: Services) -> Response:
+    """Return counters and timings in Prometheus' text format."""
+    return Response(services.metrics.render(), content_type=METRICS_CONTENT_TYPE)
+
+
+def _database_failure(services: Services) -> DatabaseUnavailable | None:
+    try:
+        services.database.ping()
+    except DatabaseUnavailable as error:
+        return error
+    return None
+
+
+def _endpoints() -> list[dict[str, Any]]:
+    rows = []
+    for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = current_app.view_functions[rule.endpoint]
+        if declaration_of(view) is None:
+            continue
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            summary = (view.__doc__ or "").partition("\n")[0]
+            rows.append({"method": method, "path": rule.rule, "description": summary})
+    return rows

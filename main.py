@@ -1,0 +1,136 @@
+"""Wires the backend together; `python main.py` serves it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from flask import Flask
+from pydantic import ValidationError
+
+import auth
+import health
+import projects
+import tasks
+import test_users
+from database import Database, open_database
+from utils import api_docs
+from utils.api import Services
+from utils.async_bridge import AsyncBridge
+from utils.dispatcher import Dispatcher
+from utils.http_hooks import IdConverter, install_hooks
+from utils.mirror import MirrorStore
+from utils.openapi import build_openapi, format_openapi
+from utils.redaction import Redactor
+from utils.sandbox_local import LocalSandboxProvider
+from utils.server import EXIT_CONFIGURATION, print_line, serve
+from utils.settings import Settings, inherited_environment
+from utils.telemetry import Metrics, configure_logging
+from utils.tokens import Tokens
+from utils.vault import Vault
+
+
+def create_app(settings: Settings, database: Database | None = None) -> Flask:
+    """Build the application and start to work on the tasks that wait.
+
+    End it with `stop_app`; a database that is passed in stays open. Raises `ConfigurationError`
+    and `DatabaseUnavailable`.
+    """
+    lifetime = ExitStack()
+    try:
+        if database is None:
+            database = open_database(settings)
+            lifetime.callback(database.close)
+        services = _build_services(settings, database, lifetime)
+        app = build_flask(services)
+        services.dispatcher.recover()
+        lifetime.callback(services.dispatcher.stop)
+    except BaseException:
+        lifetime.close()
+        raise
+    return app
+
+
+def _build_services(settings: Settings, database: Database, lifetime: ExitStack) -> Services:
+    redactor = Redactor()
+    configure_logging(settings, redactor.redact)
+    bridge = AsyncBridge()
+    bridge.start()
+    lifetime.callback(bridge.stop)
+    metrics = Metrics()
+    vault = Vault.open(settings)
+    mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
+    sandboxes = settings.data_dir / "sandboxes"
+    provider = LocalSandboxProvider(sandboxes, inherited_environment(), mirrors)
+    tokens = Tokens(settings, database)
+    callers = auth.Callers(settings, database, tokens)
+    return Services(
+        settings=settings,
+        database=database,
+        dispatcher=Dispatcher(settings, database, bridge, vault, redactor, metrics, provider),
+        metrics=metrics,
+        tokens=tokens,
+        identify=callers.identify,
+        forget_users=callers.forget_users,
+        stop=lifetime.close,
+    )
+
+
+def build_flask(services: Services) -> Flask:
+    """Return the Flask application around services that exist already."""
+    app = declare_routes()
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
+    app.extensions["services"] = services
+    install_hooks(app, services)
+    return app
+
+
+def declare_routes() -> Flask:
+    """Return an application that has every route and cannot answer yet."""
+    app = Flask("async-code", static_folder=None)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["id"] = IdConverter
+    for module in (health, auth, projects, tasks, test_users, api_docs):
+        app.register_blueprint(module.blueprint)
+    return app
+
+
+def stop_app(app: Flask) -> None:
+    """Give running tasks their grace time, then let go of everything."""
+    services: Services = app.extensions["services"]
+    services.stop()
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Serve until a signal comes; with the argument `openapi`, print the document instead."""
+    if list(arguments) == ["openapi"]:
+        print_line(format_openapi(build_openapi(declare_routes())))
+        return
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for line in explain_settings(error):
+            print_line(line, error=True)
+        sys.exit(EXIT_CONFIGURATION)
+    configure_logging(settings, Redactor().redact)
+    serve(settings, lambda: create_app(settings), stop_app)
+
+
+def explain_settings(error: ValidationError) -> list[str]:
+    """Say for each wrong setting what is wrong with it and what it is for."""
+    lines = ["The server cannot start with these settings:"]
+    for problem in error.errors(include_url=False, include_input=False):
+        text = problem["msg"].removeprefix("Value error, ")
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        field = Settings.model_fields.get(name)
+        lines.append(f"  {name.upper()}: {text}" if name else f"  {text}")
+        if field is not None and field.description:
+            lines.append(f"    {field.description}")
+    lines.append("Settings come from the environment and from .env; .env.example lists them.")
+    return lines
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

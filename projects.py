@@ -1,0 +1,111 @@
+"""Projects: repositories under a name."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from flask import Blueprint
+
+from utils.api import Services, endpoint
+from utils.api_answers import ProjectRow, TaskRow
+from utils.api_models import NewProject, ProjectChange, ProjectTasksQuery
+from utils.api_rows import project_row, task_row
+from utils.errors import Conflict, NotFound
+from utils.models import ACTIVE_STATUSES, Json
+from utils.repository_url import parse_repository_url
+
+blueprint = Blueprint("projects", __name__, url_prefix="/projects")
+
+
+@blueprint.get("")
+@endpoint({"projects": list[ProjectRow]})
+def list_projects(services: Services, user_id: str) -> Json:
+    """List the caller's projects with their task counters, newest first."""
+    return {"projects": [project_row(row) for row in services.database.list_projects(user_id)]}
+
+
+@blueprint.post("")
+@endpoint({"project": ProjectRow}, body=NewProject, errors=(409,))
+def create_project(services: Services, user_id: str, body: NewProject) -> Json:
+    """Add a project. A repository can be one project of a user only."""
+    fields = {
+        "name": body.name,
+        "description": body.description,
+        "settings": body.settings or {},
+        **_repository_columns(services, body.repo_url),
+    }
+    return {"project": project_row(services.database.create_project(user_id, fields))}
+
+
+@blueprint.get("/<id:project_id>")
+@endpoint({"project": ProjectRow})
+def get_project(services: Services, user_id: str, project_id: int) -> Json:
+    """Return one project with its task counters."""
+    return {"project": project_row(services.database.get_project(user_id, project_id))}
+
+
+@blueprint.put("/<id:project_id>")
+@endpoint({"project": ProjectRow}, body=ProjectChange, errors=(409,))
+def update_project(services: Services, user_id: str, project_id: int, body: ProjectChange) -> Json:
+    """Change the columns that are sent; columns that only the server writes are ignored."""
+    fields = body.columns
+    if "repo_url" in fields:
+        fields |= _repository_columns(services, fields["repo_url"])
+    project = services.database.update_project(user_id, project_id, fields)
+    return {"project": project_row(project)}
+
+
+@blueprint.delete("/<id:project_id>")
+@endpoint({"message": str})
+def delete_project(services: Services, user_id: str, project_id: int) -> Json:
+    """Delete a project with its tasks; tasks that wait or run are cancelled first."""
+    _cancel_active_tasks(services, user_id, project_id)
+    services.database.delete_project(user_id, project_id)
+    return {"message": "The project and its tasks are deleted."}
+
+
+@blueprint.get("/<id:project_id>/tasks")
+@endpoint({"tasks": list[TaskRow], "next_cursor": int | None}, query=ProjectTasksQuery)
+def list_project_tasks(
+    services: Services, user_id: str, project_id: int, query: ProjectTasksQuery
+) -> Json:
+    """List a project's tasks in full, without diffs, newest first."""
+    tasks = services.database.list_project_tasks(
+        user_id, project_id, limit=query.limit, cursor=query.cursor
+    )
+    next_cursor = tasks[-1].id if len(tasks) == query.limit else None
+    return {"tasks": [task_row(task) for task in tasks], "next_cursor": next_cursor}
+
+
+def _repository_columns(services: Services, repo_url: str) -> Json:
+    repository = parse_repository_url(
+        repo_url,
+        allowed_hosts=services.settings.allowed_git_hosts,
+        allow_local=services.settings.local_repos_allowed,
+    )
+    return {
+        "repo_url": repository.url,
+        "repo_owner": repository.owner,
+        "repo_name": repository.name,
+    }
+
+
+def _cancel_active_tasks(services: Services, user_id: str, project_id: int) -> None:
+    if not services.database.get_project(user_id, project_id).active_tasks:
+        return
+    cursor: int | None = None
+    while True:
+        page = services.database.list_tasks(
+            user_id, project_id=project_id, limit=500, cursor=cursor
+        )
+        for task in page.tasks:
+            if task.status in ACTIVE_STATUSES:
+                _cancel(services, user_id, task.id)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _cancel(services: Services, user_id: str, task_id: int) -> None:
+    with suppress(Conflict, NotFound):  # it ended, or went, by itself
+        services.dispatcher.cancel_task(user_id, task_id)

@@ -1,0 +1,142 @@
+"""Tasks: start, watch, talk, cancel, and what came of them."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from utils.agents import AGENT_NAMES
+from utils.api import Services, endpoint
+from utils.api_answers import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
+from utils.api_models import ChatMessage, EventsQuery, StartTask, TaskListQuery
+from utils.api_rows import (
+    event_row,
+    full_task_row,
+    task_status_row,
+    task_summary_row,
+)
+from utils.errors import InvalidInput, NotFound
+from utils.legacy_tasks import read_legacy_tasks, read_upload
+from utils.models import Json, TaskStatus
+from utils.repository_url import parse_repository_url, validate_branch
+
+blueprint = Blueprint("tasks", __name__)
+
+PATCH_TYPE = "text/plain; charset=utf-8"
+
+
+@blueprint.post("/start-task")
+@endpoint({"message": str, "task_id": int}, body=StartTask, errors=(404, 429))
+def start_task(services: Services, user_id: str, body: StartTask) -> Json:
+    """Queue a task: an agent works on a fresh clone of the repository as the prompt asks."""
+    task = services.dispatcher.start_task(
+        user_id,
+        prompt=body.prompt,
+        repo_url=_repository_url(services, body.repo_url),
+        branch=validate_branch("main" if body.branch is None else body.branch),
+        agent=_agent_name(body.model),
+        project_id=body.project_id,
+        git_token=body.github_token,
+    )
+    return {"message": "The task is queued.", "task_id": task.id}
+
+
+@blueprint.get("/tasks")
+@endpoint(
+    {"tasks": dict[str, TaskSummaryRow], "total_tasks": int, "next_cursor": int | None},
+    query=TaskListQuery,
+)
+def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
+    """List the caller's tasks by id, newest first; `cursor` continues at `next_cursor`."""
+    page = services.database.list_tasks(
+        user_id, project_id=query.project_id, limit=query.limit, cursor=query.cursor
+    )
+    return {
+        "tasks": {str(task.id): task_summary_row(task) for task in page.tasks},
+        "total_tasks": page.total,
+        "next_cursor": page.next_cursor,
+    }
+
+
+@blueprint.get("/tasks/<id:task_id>")
+@endpoint({"task": FullTaskRow})
+def get_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Return everything that is stored of a task, with its diff and its patch."""
+    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
+
+
+@blueprint.get("/task-status/<id:task_id>")
+@endpoint({"task": TaskStatusRow}, polled=True)
+def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
+    """Return how far a task is. Cheap, made to be polled; no key is ever null."""
+    task = services.database.get_task_status(user_id, task_id)
+    waits = task.status is TaskStatus.PENDING
+    position = services.dispatcher.queue_position(task_id) if waits else None
+    return {"task": task_status_row(task, position, services.dispatcher.stage(task_id))}
+
+
+@blueprint.post("/tasks/<id:task_id>/chat")
+@endpoint({"task": FullTaskRow}, body=ChatMessage)
+def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatMessage) -> Json:
+    """Add a message to a task's conversation. It does not reach the agent."""
+    services.database.append_chat_message(user_id, task_id, body.role, body.content)
+    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
+
+
+@blueprint.post("/tasks/<id:task_id>/cancel")
+@endpoint({"task": TaskStatusRow}, errors=(409,))
+def cancel_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Stop a task that waits or runs. What it has done so far is kept."""
+    return {"task": task_status_row(services.dispatcher.cancel_task(user_id, task_id))}
+
+
+@blueprint.get("/git-diff/<id:task_id>")
+@endpoint({"git_diff": str})
+def get_git_diff(services: Services, user_id: str, task_id: int) -> Json:
+    """Return a task's diff, empty when there is none."""
+    return {"git_diff": services.database.get_git_diff(user_id, task_id)}
+
+
+@blueprint.get("/tasks/<id:task_id>/patch")
+@endpoint(media_type="text/plain")
+def get_patch(services: Services, user_id: str, task_id: int) -> Response:
+    """Return a task's patch as a mail, ready for `git am`."""
+    task = services.database.get_task(user_id, task_id)
+    if task.git_patch is None:
+        raise NotFound("This task has no patch.", "no_patch")
+    disposition = f'attachment; filename="task-{task_id}.patch"'
+    return Response(
+        task.git_patch, content_type=PATCH_TYPE, headers={"Content-Disposition": disposition}
+    )
+
+
+@blueprint.get("/tasks/<id:task_id>/events")
+@endpoint({"events": list[EventRow], "next_after": int}, query=EventsQuery, polled=True)
+def list_events(services: Services, user_id: str, task_id: int, query: EventsQuery) -> Json:
+    """Return what happened in a task after an event; ask again with `next_after` to follow it."""
+    events = services.database.list_events(user_id, task_id, after=query.after, limit=query.limit)
+    next_after = events[-1].sequence if events else query.after
+    return {"events": [event_row(event) for event in events], "next_after": next_after}
+
+
+@blueprint.post("/migrate-legacy-tasks")
+@endpoint({"migrated": int, "message": str}, upload=True)
+def migrate_legacy_tasks(services: Services, user_id: str) -> Json:
+    """Import the old backend's tasks; ones imported before are skipped."""
+    rows = read_legacy_tasks(read_upload(services.settings.max_import_bytes))
+    migrated = services.database.import_tasks(user_id, rows)
+    return {"migrated": migrated, "message": f"{migrated} of {len(rows)} tasks were new."}
+
+
+def _repository_url(services: Services, text: str) -> str:
+    return parse_repository_url(
+        text,
+        allowed_hosts=services.settings.allowed_git_hosts,
+        allow_local=services.settings.local_repos_allowed,
+    ).url
+
+
+def _agent_name(model: str | None) -> str:
+    name = "claude" if model is None else model
+    if name not in AGENT_NAMES:
+        raise InvalidInput(f"model: must be one of {', '.join(AGENT_NAMES)}.", "unknown_model")
+    return name

@@ -1,0 +1,94 @@
+"""Sign-in for development and tests without an identity provider. Never served in production."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from flask import Blueprint, current_app
+
+from utils.api import Services, endpoint
+from utils.api_answers import TestUserRow, TokenPair
+from utils.api_models import NewTestUser
+from utils.api_rows import test_user_row
+from utils.errors import Forbidden, NotFound
+from utils.models import Json
+
+blueprint = Blueprint("test_users", __name__, url_prefix="/test-users")
+
+_SIGNED_IN = {"user": TestUserRow, "tokens": TokenPair}
+
+
+@blueprint.before_request
+def refuse_when_disabled() -> None:
+    """Keep every endpoint of this file shut where test users are off."""
+    services: Services = current_app.extensions["services"]
+    if not services.settings.test_users_enabled:
+        raise Forbidden(
+            "Test users are off on this server. ENABLE_TEST_USERS=true turns them on in "
+            "development.",
+            "test_users_disabled",
+        )
+
+
+@blueprint.post("")
+@endpoint(_SIGNED_IN, body=NewTestUser, status=201, public=True, errors=(403, 409))
+def create_test_user(services: Services, body: NewTestUser) -> Json:
+    """Add a test user and sign it in. It expires after 24 hours unless asked otherwise."""
+    user = services.database.create_test_user(
+        body.user_id,
+        body.email or f"{body.user_id}@test-users.invalid",
+        body.metadata or {},
+        datetime.now(UTC) + timedelta(hours=body.expires_in_hours),
+    )
+    return {"user": test_user_row(user), "tokens": services.tokens.issue(user)}
+
+
+@blueprint.get("")
+@endpoint({"users": list[TestUserRow]}, public=True, errors=(403,))
+def list_test_users(services: Services) -> Json:
+    """List the test users, newest first."""
+    return {"users": [test_user_row(user) for user in services.database.list_test_users()]}
+
+
+@blueprint.delete("/<uuid:test_user_id>")
+@endpoint({"message": str}, public=True, errors=(403,))
+def delete_test_user(services: Services, test_user_id: UUID) -> Json:
+    """Delete a test user and all rows of it."""
+    if not services.database.delete_test_user(str(test_user_id)):
+        raise _no_such_user()
+    services.forget_users()
+    return {"message": "The test user is deleted."}
+
+
+@blueprint.post("/<uuid:test_user_id>/token")
+@endpoint(_SIGNED_IN, public=True, errors=(401, 403))
+def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
+    """Sign a test user in again. Other users cannot be signed in here."""
+    user = services.database.get_user(str(test_user_id))
+    if not user.is_test_user:
+        raise _no_such_user()
+    return {"user": test_user_row(user), "tokens": services.tokens.issue(user)}
+
+
+@blueprint.post("/cleanup")
+@endpoint({"deleted": int}, public=True, errors=(403,))
+def delete_expired_test_users(services: Services) -> Json:
+    """Delete the test users whose time is over."""
+    deleted = services.database.delete_expired_test_users(datetime.now(UTC))
+    services.forget_users()
+    return {"deleted": deleted}
+
+
+@blueprint.get("/health")
+@endpoint({"message": str, "count": int}, public=True, errors=(403,))
+def test_users_health(services: Services) -> Json:
+    """Tell that test users can be made here, and how many there are."""
+    return {
+        "message": "Test users are on.",
+        "count": len(services.database.list_test_users()),
+    }
+
+
+def _no_such_user() -> NotFound:
+    return NotFound("There is no such test user.")

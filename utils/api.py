@@ -1,0 +1,170 @@
+"""What every endpoint shares: its caller, its validated input, its answer.
+
+A view is declared with `@endpoint(...)`, which says what it takes and what it answers with; the
+same declaration validates requests and is read by `utils/openapi.py`. Rejected input is never
+repeated in an answer, because it may hold tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import Response, current_app, request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from database import Database
+from utils.dispatcher import Dispatcher
+from utils.errors import AppError, InvalidInput
+from utils.models import Json
+from utils.settings import Settings
+from utils.telemetry import Metrics
+from utils.tokens import Tokens
+
+# pydantic's own words for these never hold any of the input.
+_HARMLESS_RULES = frozenset(
+    {
+        "bool_type",
+        "dict_type",
+        "greater_than_equal",
+        "int_type",
+        "less_than_equal",
+        "list_type",
+        "literal_error",
+        "string_too_long",
+        "string_too_short",
+        "string_type",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What views work with; built in main.py, one per application."""
+
+    settings: Settings
+    database: Database
+    dispatcher: Dispatcher
+    metrics: Metrics
+    tokens: Tokens
+    identify: Callable[[], str]
+    forget_users: Callable[[], None]
+    stop: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The declaration of a view, for validation and for the OpenAPI document.
+
+    `answer` names the fields next to `status`; None is for views that do not answer with JSON.
+    `errors` are the statuses that neither the path, nor the input, nor signing in explains.
+    """
+
+    answer: Mapping[str, Any] | None
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    status: int = 200
+    errors: tuple[int, ...] = ()
+    public: bool = False
+    polled: bool = False
+    upload: bool = False
+    media_type: str = "application/json"
+
+
+class NotJson(AppError):
+    """The body is not sent as JSON."""
+
+    http_status = 415
+    default_code = "unsupported_media_type"
+
+
+def endpoint(
+    answer: Mapping[str, Any] | None = None, **declaration: Any
+) -> Callable[[Callable[..., Json | Response]], Callable[..., Response]]:
+    """Declare a view; the keywords are the fields of `Endpoint`.
+
+    The view is called with the services, then by keyword: `user_id` unless it is public, `query`
+    and `body` when declared, and the variables of its path. A dictionary it returns becomes a
+    JSON object with `"status": "success"`.
+    """
+    declared = Endpoint(answer, **declaration)
+
+    def decorate(view: Callable[..., Json | Response]) -> Callable[..., Response]:
+        @wraps(view)
+        def run(**arguments: Any) -> Response:
+            services: Services = current_app.extensions["services"]
+            if not declared.public:
+                arguments["user_id"] = services.identify()
+            if declared.query is not None:
+                arguments["query"] = _validated(declared.query, request.args.to_dict())
+            if declared.body is not None:
+                arguments["body"] = _validated(declared.body, read_json_body(declared.body))
+            result = view(services, **arguments)
+            return result if isinstance(result, Response) else success(result, declared.status)
+
+        run.declared = declared  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def declaration_of(view: Callable[..., Any] | None) -> Endpoint | None:
+    """Return what `@endpoint` declared for a view, None for a view without it."""
+    return getattr(view, "declared", None)
+
+
+def success(fields: Json, status: int = 200) -> Response:
+    """Answer with a JSON object that says it went well."""
+    return json_answer({"status": "success", **fields}, status)
+
+
+def json_answer(fields: Json, status: int = 200) -> Response:
+    """Answer with a JSON object; times become ISO 8601 with a zone."""
+    body = to_json(fields, inf_nan_mode="null")
+    return Response(body, status, content_type="application/json")
+
+
+def read_json_body(model: type[BaseModel]) -> Json:
+    """Return the request's body, which must be a JSON object sent as application/json.
+
+    A body may be left out where the model requires nothing.
+    """
+    raw = request.get_data(cache=False)
+    if not raw and not request.mimetype:
+        if any(field.is_required() for field in model.model_fields.values()):
+            raise InvalidInput("The request needs a JSON object as its body.", "invalid_json")
+        return {}
+    if request.mimetype != "application/json":
+        raise NotJson("Send the body as JSON, with Content-Type: application/json.")
+    try:
+        payload = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput("The body is not valid JSON in UTF-8.", "invalid_json") from error
+    if not isinstance(payload, dict):
+        raise InvalidInput("The body is valid JSON but not an object.")
+    return payload
+
+
+def _validated(model: type[BaseModel], values: Json) -> BaseModel:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        raise InvalidInput(_explain(model, details[0])) from None
+
+
+def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
+    name = details["loc"][0] if details["loc"] else None
+    if details["type"] == "extra_forbidden" or name not in model.model_fields:
+        known = ", ".join(sorted(model.model_fields))
+        return f"There is a field that is not known here. Known fields: {known}."
+    if details["type"] == "missing":
+        return f"{name}: is required."
+    if details["type"] == "value_error":
+        return f"{name}: {details['ctx']['error']}."
+    if details["type"] in _HARMLESS_RULES:
+        return f"{name}: {details['msg']}."
+    return f"{name}: is not valid."

@@ -1,0 +1,121 @@
+"""Serves an application with gunicorn: one worker process, a pool of threads.
+
+The application is built inside the worker, because event loops and database connections do not
+survive a fork; gunicorn's first process only listens, watches and passes signals on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from utils.errors import AppError
+from utils.settings import Settings
+
+EXIT_CONFIGURATION = 2
+KEEP_ALIVE_SECONDS = 75
+# Beside the tasks' grace time: answers under way, and kept-alive connections that gunicorn closes.
+STOP_SECONDS = 10
+
+
+def serve(settings: Settings, build: Callable[[], Flask], stop: Callable[[Flask], None]) -> None:
+    """Serve what `build` makes until a signal comes, then `stop` it. Ends the process."""
+    try:
+        _Server(settings, build, stop).run()
+    except SystemExit as end:
+        if end.code == Arbiter.APP_LOAD_ERROR:
+            raise SystemExit(EXIT_CONFIGURATION) from None
+        raise
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    def __init__(
+        self, settings: Settings, build: Callable[[], Flask], stop: Callable[[Flask], None]
+    ) -> None:
+        self._settings = settings
+        self._build = build
+        self._stop = stop
+        self._app: Flask | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        host = settings.listen_host
+        options = {
+            "bind": f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}",
+            "workers": 1,
+            "worker_class": _Worker,
+            "threads": settings.http_threads,
+            "keepalive": KEEP_ALIVE_SECONDS,
+            "graceful_timeout": int(settings.shutdown_grace_seconds) + STOP_SECONDS,
+            "control_socket_disable": True,
+            "logger_class": _Log,
+            "loglevel": "debug" if settings.log_level == "DEBUG" else "warning",
+            "post_worker_init": self._announce,
+            "worker_exit": self._close,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        try:
+            self._app = self._build()
+        except AppError as error:
+            print_line(f"The server cannot start: {error.message}", error=True)
+            raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+        return self._app
+
+    def _announce(self, worker: Any) -> None:
+        host, port = worker.sockets[0].sock.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        database = self._app.extensions["services"].database.kind if self._app else ""
+        sandbox = self._app.extensions["services"].dispatcher.sandbox_kind if self._app else ""
+        print_line(
+            f"Listening on http://{shown}:{port} "
+            f"({self._settings.environment}, sandbox: {sandbox}, database: {database}); "
+            "browse the API at /docs"
+        )
+
+    def _close(self, _arbiter: Any, _worker: Any) -> None:
+        if self._app is not None:
+            self._stop(self._app)
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """End as on SIGTERM: Ctrl-C reaches both processes, and tasks need their grace time."""
+        self.handle_exit(sig, frame)
+
+    def murder_pending(self) -> None:
+        """When stopping, drop connections that never sent a request; browsers hold some open."""
+        if not self.alive:
+            for connection in self.pending_conns:
+                connection.timeout = 0
+        super().murder_pending()
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """Hands gunicorn's own lines to the root logger, where telemetry formats them."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
+        self.access_log.setLevel(logging.CRITICAL)
+
+
+def print_line(text: str, *, error: bool = False) -> None:
+    """Write a line for the person who starts the server."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
