@@ -39,13 +39,16 @@ class Demonstration:
         with Server(self._options.data_dir, inherited) as server:
             self._console.progress("  Starting the server")
             server.wait_ready()
-            self._console.line(f"Server  {server.url}, its log is {server.log_path}")
-            client = server.client()
-            try:
-                succeeded = self._run_task(client, repo, branch)
-                self._keep_serving(server)
-            except NoAnswerError as error:
-                raise ServerError(f"The server went away: {error}\n{server.log_tail()}") from error
+            log_path = self._options.shown(server.log_path)
+            self._console.line(f"Server  {server.url}, its log is {log_path}")
+            # Closed before the server stops, which would wait for an open connection.
+            with contextlib.closing(server.client()) as client:
+                try:
+                    succeeded = self._run_task(client, repo, branch)
+                except NoAnswerError as error:
+                    log = server.log_tail()
+                    raise ServerError(f"The server went away: {error}\n{log}") from error
+            self._keep_serving(server)
         return 0 if succeeded else EXIT_FAILED
 
     def _repository(self) -> tuple[str, str]:
@@ -82,7 +85,7 @@ class Demonstration:
             body["github_token"] = self._options.token
         task_id = int(client.post("/api/start-task", body)["task_id"])
         self._console.line(f"Task {task_id}  {self._options.prompt}")
-        self._console.line(f"        on branch {branch} of {repo}")
+        self._console.line(f"        on branch {branch} of {self._options.shown(repo)}")
         self._console.line()
         return task_id
 

@@ -45,6 +45,8 @@ class Follower:
         """Show the task until it ends; return the status it ended with."""
         while True:
             status = self._client.get(f"/api/task-status/{self._task_id}")["task"]
+            if self._last_sequence == 0:
+                self._enter_stage("queued", status["created_at"])
             # Read after the status, so that at an end no event is left behind.
             self._show_new_events()
             if status["status"] in ENDED:
@@ -63,8 +65,7 @@ class Follower:
     def _show(self, event: Json) -> None:
         data = event["data"]
         if event["kind"] == "status" and data.get("stage"):
-            self._end_stage(event["at"])
-            self._stage.start(data["stage"], event["at"])
+            self._enter_stage(data["stage"], event["at"])
         elif event["kind"] == "output":
             self._show_output(str(data.get("text", "")))
 
@@ -72,6 +73,11 @@ class Follower:
         for line in text.splitlines():
             self.log.append(line)
             self._console.line(f"              | {line}", "dim")
+
+    def _enter_stage(self, name: str, at: str) -> None:
+        if name != self._stage.name:
+            self._end_stage(at)
+            self._stage.start(name, at)
 
     def _end_stage(self, at: str | None) -> None:
         if self._stage.name is not None:
@@ -81,7 +87,7 @@ class Follower:
         self._noted_at = self._clock()
 
     def _show_progress(self, status: Json) -> None:
-        name = self._stage.name or str(status.get("stage") or "queued")
+        name = self._stage.name
         position = status.get("queue_position")
         note = f", {position} in line" if position else ""
         elapsed = self._stage.seconds_so_far()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PROMPT = "Add a short file that tells a newcomer what the basket module does."
 DEFAULT_DATA_DIR = Path("data/demo")
 
@@ -25,6 +27,15 @@ class Options:
     keep_serving: bool
     token_env: str | None = None
     token: str | None = field(default=None, repr=False)
+
+    def shown(self, place: str | Path) -> str:
+        """Return a folder or file as it can be typed at the start folder; leave a URL as it is."""
+        path = Path(place)
+        if not path.is_absolute():
+            return str(place)
+        if self.start_folder == ROOT and path.is_relative_to(ROOT):
+            path = path.relative_to(ROOT)
+        return shlex.quote("./run.sh" if path == Path("run.sh") else str(path))
 
 
 def _parser() -> argparse.ArgumentParser:

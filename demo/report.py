@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 from demo.client import Json
 from demo.console import Console
 from demo.diff import count_files, styled
-from demo.options import Options
+from demo.options import ROOT, Options
 
-ROOT = Path(__file__).resolve().parent.parent
 SHOWN_DIFF_LINES = 200
 SERVED_AT = "http://127.0.0.1:8000"
 
@@ -95,27 +93,18 @@ class Report:
 
 def next_steps(options: Options, repo: str, task_path: str, user_id: str) -> list[str]:
     """Return the commands to go on with, as they can be pasted where this one was typed."""
-    start = options.start_folder
-    run = _shown(ROOT / "run.sh", start)
+    run = options.shown(ROOT / "run.sh")
     header = f"-H 'X-User-ID: {user_id}'"
-    folder = _shown(Path(repo), start) if Path(repo).is_dir() else "YOUR_CLONE"
+    folder = options.shown(repo) if Path(repo).is_dir() else "YOUR_CLONE"
     return [
         "To look at this task again, serve its folder and ask from another terminal:",
-        f"  DATA_DIR={_shown(options.data_dir, start)} {run}",
+        f"  DATA_DIR={options.shown(options.data_dir)} {run}",
         f"  curl {header} {SERVED_AT}{task_path}",
         "To apply the patch:",
         f"  curl {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",
         "To try a repository of your own, a URL or a folder, which is cloned and never written to:",
         f"  {run} demo --repo . --prompt 'Say what to do'",
     ]
-
-
-def _shown(path: Path, start: Path) -> str:
-    """Return a path as it can be typed at the start folder, in shell quotes where it needs them."""
-    if start != ROOT or not path.is_relative_to(ROOT):
-        return shlex.quote(str(path))
-    relative = str(path.relative_to(ROOT))
-    return f"./{relative}" if relative == "run.sh" else shlex.quote(relative)
 
 
 def _seconds(task: Json) -> float:

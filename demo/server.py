@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Self
 
 from demo.client import ApiError, Client, NoAnswerError
+from demo.options import ROOT
 
 HOST = "127.0.0.1"
-READY_SECONDS = 60.0
+READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 
-MAIN = Path(__file__).resolve().parent.parent / "main.py"
+MAIN = ROOT / "main.py"
 
 # Settings of the caller's deployment that must not reach a server that is only for looking at.
 _NOT_INHERITED = frozenset(

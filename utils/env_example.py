@@ -1,17 +1,21 @@
-"""Writes the settings out for people: `.env.example`, or with `--table` README's table."""
+"""Writes the settings out for people: `.env.example` and the table in README."""
 
 from __future__ import annotations
 
-import sys
+import re
 import textwrap
+from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
 from utils.settings import Settings
 
+_ROOT = Path(__file__).resolve().parent.parent
+_TABLE_HEADING = "| Setting | Default | What it does |\n|---|---|---|\n"
+_TABLE = re.compile(re.escape(_TABLE_HEADING) + r"(?:\|.*\n)*")
 _HEADING = """\
 # Every setting, with what it does and its default. Copy this file to .env and take the # off the
-# lines to change. Written by: python -m utils.env_example > .env.example
+# lines to change. Written by: python -m utils.env_example
 """
 
 
@@ -29,7 +33,7 @@ def settings_table() -> str:
         f"| `{name.upper()}` | {_cell(_default(field))} | {field.description} |\n"
         for name, field in Settings.model_fields.items()
     ]
-    return "| Setting | Default | What it does |\n|---|---|---|\n" + "".join(rows)
+    return _TABLE_HEADING + "".join(rows)
 
 
 def _comment(field: FieldInfo) -> str:
@@ -51,9 +55,16 @@ def _cell(default: str) -> str:
     return f"`{default}`" if default else ""
 
 
+def with_table(readme: str) -> str:
+    """Return README with its table of settings brought up to date."""
+    return _TABLE.sub(lambda _: settings_table(), readme)
+
+
 def main() -> None:
-    """Write to standard output."""
-    sys.stdout.write(settings_table() if "--table" in sys.argv[1:] else env_example())
+    """Write both files again."""
+    (_ROOT / ".env.example").write_text(env_example(), encoding="utf-8")
+    readme = _ROOT / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

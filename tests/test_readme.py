@@ -1,0 +1,112 @@
+"""What README and its companions claim is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.server import Server
+from tests.source_files import ROOT
+from utils.env_example import env_example, settings_table
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+GIT_IDENTITY = {
+    "GIT_AUTHOR_NAME": "Reader",
+    "GIT_AUTHOR_EMAIL": "reader@example.com",
+    "GIT_COMMITTER_NAME": "Reader",
+    "GIT_COMMITTER_EMAIL": "reader@example.com",
+}
+
+# An error answer must end the script, although the page's own commands do not ask for that.
+STRICT = 'set -eu -o pipefail\ncurl() { command curl --fail-with-body --show-error "$@"; }\n'
+
+
+def find_lines(pattern: str, text: str) -> list[str]:
+    """Return what the group of a pattern matches wherever a line begins with the pattern."""
+    return re.findall("^" + pattern, text, re.MULTILINE)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "data", os.environ) as running:
+        running.wait_ready()
+        yield running
+
+
+def test_the_http_examples_work_from_top_to_bottom(server: Server, tmp_path: Path) -> None:
+    script = STRICT + "\n".join(find_lines(r"```bash\n((?:.*\n)*?)```", README))
+    result = subprocess.run(
+        ["bash", "-c", script.replace("http://127.0.0.1:8000", server.url)],
+        env={**os.environ, **GIT_IDENTITY, "TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "AI_GENERATED.md" in result.stdout
+    assert '"cancelled"' in result.stdout
+
+
+def endpoints_of_readme() -> set[str]:
+    rows = find_lines(r"\| `((?:GET|POST|PUT|DELETE)[^`]*)`", README)
+    return {re.sub(r"\{\w+\}", "{}", row) for row in rows}
+
+
+def endpoints_of_openapi() -> set[str]:
+    paths = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))["paths"]
+    return {
+        f"{method.upper()} {re.sub(r'{[^}]+}', '{}', path.removeprefix('/api'))}"
+        for path, operations in paths.items()
+        for method in operations
+        if method in {"get", "post", "put", "delete"}
+    }
+
+
+def test_readme_lists_the_endpoints() -> None:
+    assert endpoints_of_readme() == endpoints_of_openapi()
+
+
+def test_readme_lists_the_settings() -> None:
+    assert settings_table() in README, "run: python -m utils.env_example"
+
+
+def test_the_example_environment_lists_the_settings() -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert text == env_example(), "run: python -m utils.env_example"
+
+
+def test_readme_lists_the_commands() -> None:
+    script = (ROOT / "run.sh").read_text(encoding="utf-8")
+    commands = set(find_lines(r"  (\w+)  +\w", script)) - {"help"}
+    assert set(find_lines(r"\| `\./run\.sh ?(\w*)`", README)) - {""} == commands - {"serve"}
+    handled = " | ".join(find_lines(r"        ([a-z][a-z |]*)\) ", script)).split(" | ")
+    assert commands <= set(handled)
+
+
+def test_the_help_is_printed_for_an_unknown_command() -> None:
+    result = subprocess.run(
+        ["./run.sh", "unknown"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "Usage: ./run.sh [command]" in result.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_each_library_has_its_reason() -> None:
+    required = find_lines(r"([\w-]+)", (ROOT / "requirements.txt").read_text())
+    reasons = (ROOT / "docs/decisions/libraries.md").read_text(encoding="utf-8")
+    assert find_lines(r"\| `([\w-]+)`", reasons) == required
