@@ -84,7 +84,8 @@ class Demonstration:
         if self._options.token:
             body["github_token"] = self._options.token
         task_id = int(client.post("/api/start-task", body)["task_id"])
-        self._console.line(f"Task {task_id}  {self._options.prompt}")
+        prompt = self._options.prompt.replace("\n", "\n        ")
+        self._console.line(f"Task {task_id}  {prompt}")
         self._console.line(f"        on branch {branch} of {self._options.shown(repo)}")
         self._console.line()
         return task_id

@@ -99,9 +99,9 @@ def next_steps(options: Options, repo: str, task_path: str, user_id: str) -> lis
     return [
         "To look at this task again, serve its folder and ask from another terminal:",
         f"  DATA_DIR={options.shown(options.data_dir)} {run}",
-        f"  curl {header} {SERVED_AT}{task_path}",
+        f"  curl -s {header} {SERVED_AT}{task_path}",
         "To apply the patch:",
-        f"  curl {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",
+        f"  curl -s {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",
         "To try a repository of your own, a URL or a folder, which is cloned and never written to:",
         f"  {run} demo --repo . --prompt 'Say what to do'",
     ]
