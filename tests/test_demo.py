@@ -50,7 +50,7 @@ def nothing_listens(output: str) -> bool:
 
 
 def test_it_goes_from_prompt_to_diff(tmp_path: Path) -> None:
-    code, output = run_demo(tmp_path / "data", "--prompt", "Say hello")
+    code, output = run_demo(tmp_path / "a folder with spaces", "--prompt", "Say hello")
     assert code == 0, output
     stages = re.findall(r"^  (\w+) +\d+\.\d\d s$", output, re.MULTILINE)
     assert stages == ["queued", "cloning", "agent", "capturing"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -212,7 +212,7 @@ class _Run:
 
 def _clone_source(url: str) -> str:
     # As a plain path git copies a local repository's files, several times faster than as file://.
-    return unquote(urlsplit(url).path) if url.startswith("file://") else url
+    return url.removeprefix("file://")
 
 
 def _check_agent(result: CommandResult, last_error_line: str) -> None:

@@ -110,9 +110,10 @@ generate_file() {
     verb=Extended
     [ -e "$path" ] || verb=Created
     {
+        [ "$verb" = Created ] || echo
         printf '## %s was asked\n\n' "$agent"
         cat -- "$prompt"
-        printf '\n\n'
+        printf '\n'
     } >>"$path" || fail "AI_GENERATED.md cannot be written"
     printf 'result: %s AI_GENERATED.md with the prompt (simulated, no AI was called)\n' "$verb"
 }
