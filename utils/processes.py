@@ -9,33 +9,38 @@ import time
 
 import anyio
 import psutil
+from anyio import to_thread
 
 MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
 """Set in every process of a local sandbox; inherited by what leaves the process group too."""
 
 _ROUNDS = 20
 _PAUSE_SECONDS = 0.005
-
-
-def group_exists(group: int) -> bool:
-    """Tell whether any process of a group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+_DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 async def end_group(group: int) -> None:
-    """Kill a process group and return when none of it is left (2 s at most, for zombies)."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    """Kill a process group and return when none of it lives (2 s at most)."""
+    try:
         os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
     with anyio.move_on_after(2):
         # Nothing tells when processes that are not our children are gone: it has to be asked.
-        while group_exists(group):  # noqa: ASYNC110
+        while await to_thread.run_sync(_group_lives, group):  # noqa: ASYNC110
             await anyio.sleep(_PAUSE_SECONDS)
+
+
+def _group_lives(group: int) -> bool:
+    return any(_lives_in(group, pid) for pid in psutil.pids())
+
+
+def _lives_in(group: int, pid: int) -> bool:
+    # The dead stay in their group until their parent collects them, which may take its time.
+    try:
+        return os.getpgid(pid) == group and psutil.Process(pid).status() not in _DEAD
+    except (OSError, psutil.Error):
+        return False
 
 
 def end_marked(marker: str) -> int:

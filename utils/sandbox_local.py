@@ -21,6 +21,7 @@ from utils.processes import MARKER_VARIABLE, end_group, end_marked
 from utils.sandbox import Mirror, OutputHandler, SandboxPaths
 
 CHUNK_BYTES = 32_768
+STREAM_BYTES = 65_536
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
 
@@ -77,9 +78,9 @@ class LocalSandbox:
                     tasks.start_soon(output.follow, "stdout", process.stdout)
                     tasks.start_soon(output.follow, "stderr", process.stderr)
                     tasks.start_soon(_feed, process.stdin, stdin)
-                    await process.wait()
+                    await process.exited.wait()
                     finished = True
-                    await self._end(process)
+                    await self._end_group(process)
                     tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
         finally:
             with anyio.CancelScope(shield=True):
@@ -108,9 +109,11 @@ class LocalSandbox:
         environment: Mapping[str, str] | None,
         *,
         has_input: bool,
-    ) -> asyncio.subprocess.Process:
+    ) -> _Process:
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, protocol = await loop.subprocess_exec(
+                _Protocol,
                 *arguments,
                 cwd=directory or self._root,
                 env={**self._environment, **(environment or {})},
@@ -123,17 +126,47 @@ class LocalSandbox:
             raise SandboxError(
                 f"The local sandbox could not start {Path(arguments[0]).name}: {error.strerror}."
             ) from error
+        process = _Process(transport, protocol, loop)
         self._groups.add(process.pid)
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PGRP, process.pid, TASK_NICENESS)
         return process
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _end_group(self, process: _Process) -> None:
+        # Once: after that its number may be another group's.
         if process.pid in self._groups:
             await end_group(process.pid)
-            await process.wait()
-            _close_pipes(process)
             self._groups.discard(process.pid)
+
+    async def _end(self, process: _Process) -> None:
+        await self._end_group(process)
+        await process.exited.wait()
+        process.transport.close()
+
+
+class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
+    # asyncio says that a process has ended when its pipes are closed, and a stray that left the
+    # group may hold those open for ever.
+
+    def __init__(self) -> None:
+        super().__init__(limit=STREAM_BYTES, loop=asyncio.get_running_loop())
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+
+
+class _Process(asyncio.subprocess.Process):
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        protocol: _Protocol,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(transport, protocol, loop)
+        self.transport = transport
+        self.exited = protocol.exited
 
 
 class _Output:
@@ -223,13 +256,6 @@ async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
         await pipe.drain()
         pipe.close()
         await pipe.wait_closed()
-
-
-def _close_pipes(process: asyncio.subprocess.Process) -> None:
-    # A stray that left the group may hold our end open for ever; asyncio would wait for it.
-    transport: Any = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
 
 
 def _remove_sandbox(root: Path, marker: str) -> None:

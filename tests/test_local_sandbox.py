@@ -1,0 +1,136 @@
+"""Commands in a local sandbox: they end, and so does everything they started."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from utils.mirror import MirrorStore
+from utils.processes import MARKER_VARIABLE
+from utils.sandbox_local import LocalSandbox, LocalSandboxProvider
+
+pytestmark = pytest.mark.anyio
+
+LONG_SECONDS = 60
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> LocalSandboxProvider:
+    return LocalSandboxProvider(
+        tmp_path / "sandboxes", {"PATH": os.environ["PATH"]}, MirrorStore(None, 0)
+    )
+
+
+@pytest.fixture
+async def sandbox(provider: LocalSandboxProvider) -> AsyncIterator[LocalSandbox]:
+    sandbox = await provider.open(1)
+    yield sandbox
+    await sandbox.close()
+
+
+def living(sandbox: LocalSandbox) -> list[psutil.Process]:
+    """Return the processes whose environment names this sandbox."""
+    return [process for process in psutil.process_iter() if _is_of(process, sandbox)]
+
+
+def _is_of(process: psutil.Process, sandbox: LocalSandbox) -> bool:
+    try:
+        return process.environ().get(MARKER_VARIABLE, "").endswith(sandbox.id)
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.parametrize("leave", ["sleep 60 &", "setsid sleep 60 &"])
+async def test_a_command_ends_although_a_child_holds_its_output(
+    sandbox: LocalSandbox, leave: str
+) -> None:
+    started = time.monotonic()
+    result = await sandbox.run(["sh", "-c", f"{leave} printf done"], timeout_seconds=LONG_SECONDS)
+    assert (result.exit_code, result.stdout, result.timed_out) == (0, b"done", False)
+    assert time.monotonic() - started < LONG_SECONDS / 2
+
+
+async def test_what_a_command_leaves_in_its_group_ends_with_it(sandbox: LocalSandbox) -> None:
+    await sandbox.run(["sh", "-c", "sleep 60 & sleep 60 &"], timeout_seconds=LONG_SECONDS)
+    assert living(sandbox) == []
+
+
+async def test_what_left_the_group_ends_with_the_sandbox(sandbox: LocalSandbox) -> None:
+    command = "setsid sleep 60 >/dev/null 2>&1 & sleep 0.3"
+    await sandbox.run(["sh", "-c", command], timeout_seconds=LONG_SECONDS)
+    assert len(living(sandbox)) == 1
+    await sandbox.close()
+    assert living(sandbox) == []
+
+
+async def test_all_output_arrives_even_when_the_command_ends_at_once(
+    sandbox: LocalSandbox,
+) -> None:
+    for _ in range(20):
+        result = await sandbox.run(
+            ["sh", "-c", "head -c 60000 /dev/zero"], timeout_seconds=LONG_SECONDS
+        )
+        assert len(result.stdout) == 60_000
+
+
+async def test_a_command_that_takes_too_long_is_ended_with_its_children(
+    sandbox: LocalSandbox,
+) -> None:
+    command = "printf early; sleep 60 & sleep 60"
+    result = await sandbox.run(["sh", "-c", command], timeout_seconds=0.3)
+    assert (result.timed_out, result.stdout, result.ok) == (True, b"early", False)
+    assert living(sandbox) == []
+
+
+async def test_a_cancelled_command_is_dead_when_the_caller_goes_on(sandbox: LocalSandbox) -> None:
+    with anyio.move_on_after(0.2) as scope:
+        await sandbox.run(["sh", "-c", "sleep 60 & sleep 60"], timeout_seconds=LONG_SECONDS)
+    assert scope.cancelled_caught
+    assert living(sandbox) == []
+
+
+async def test_a_cancel_at_any_moment_of_the_start_leaves_nothing(sandbox: LocalSandbox) -> None:
+    for step in range(30):
+        with anyio.move_on_after(step * 0.0004):
+            await sandbox.run(["sleep", "60"], timeout_seconds=LONG_SECONDS)
+    await sandbox.close()
+    assert living(sandbox) == []
+
+
+async def test_a_command_may_ignore_its_input(sandbox: LocalSandbox) -> None:
+    result = await sandbox.run(["true"], timeout_seconds=LONG_SECONDS, stdin=b"x" * 1_000_000)
+    assert result.ok
+
+
+async def test_a_sweep_removes_what_an_earlier_process_left(
+    provider: LocalSandboxProvider, sandbox: LocalSandbox
+) -> None:
+    await sandbox.run(
+        ["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & sleep 0.3"], timeout_seconds=60
+    )
+    folder = Path(sandbox.paths.home).parent
+    (folder / "locked").mkdir()
+    (folder / "locked" / "file").touch()
+    (folder / "locked").chmod(0)
+    await provider.sweep()
+    assert living(sandbox) == []
+    assert not folder.exists()
+
+
+async def test_a_folder_that_the_agent_locked_is_removed(sandbox: LocalSandbox) -> None:
+    command = "mkdir -p a/b && touch a/b/c && chmod 0 a/b a"
+    await sandbox.run(["sh", "-c", command], timeout_seconds=LONG_SECONDS)
+    await sandbox.close()
+    await sandbox.close()
+    assert not Path(sandbox.paths.home).parent.exists()
