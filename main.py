@@ -18,6 +18,7 @@ from database import Database, open_database
 from utils import api_docs
 from utils.api import Services
 from utils.async_bridge import AsyncBridge
+from utils.data_lock import hold_data_folder
 from utils.dispatcher import Dispatcher
 from utils.http_hooks import IdConverter, install_hooks
 from utils.mirror import MirrorStore
@@ -30,6 +31,9 @@ from utils.telemetry import Metrics, configure_logging
 from utils.tokens import Tokens
 from utils.vault import Vault
 
+# Beside its tasks' grace time: what an earlier server needs to end and make room for this one.
+LOCK_WAIT_SECONDS = 5
+
 
 def create_app(settings: Settings, database: Database | None = None) -> Flask:
     """Build the application and start to work on the tasks that wait.
@@ -39,6 +43,8 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     """
     lifetime = ExitStack()
     try:
+        wait_seconds = settings.shutdown_grace_seconds + LOCK_WAIT_SECONDS
+        lifetime.enter_context(hold_data_folder(settings.data_dir, wait_seconds))
         if database is None:
             database = open_database(settings)
             lifetime.callback(database.close)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live_server import LiveServer
+from tests.live_server import LiveServer, ServerFactory
 from tests.repositories import make_repository
-
-ServerFactory = Callable[..., LiveServer]
 
 
 @pytest.fixture

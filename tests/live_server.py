@@ -229,3 +229,6 @@ class LiveServer:
         self._process = None
         while self._clients:
             self._clients.pop().close()
+
+
+ServerFactory = Callable[..., LiveServer]

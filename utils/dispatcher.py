@@ -23,7 +23,8 @@ from utils.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
 from utils.settings import Settings
-from utils.task_run import CANCELLED, SHUTDOWN, RunParts, TaskRun
+from utils.task_result import CANCELLED
+from utils.task_run import RunParts, TaskRun
 from utils.telemetry import Metrics
 from utils.vault import Vault
 
@@ -208,7 +209,7 @@ class Dispatcher:
         with anyio.move_on_after(self._settings.shutdown_grace_seconds):
             await self._wait_for_runs()
         for run in self._runs.values():
-            run.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
+            run.abandon()
         await self._wait_for_runs()
         self._stopping.set()
 

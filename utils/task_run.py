@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import anyio
 import stamina
@@ -14,21 +14,24 @@ from anyio import to_thread
 
 from database import Database
 from utils.agents import choose_agent
-from utils.agents.base import Agent
-from utils.errors import AppError, DatabaseUnavailable, NotFound, TaskError, TaskStopped
+from utils.errors import DatabaseUnavailable, NotFound, TaskError, TaskStopped
 from utils.event_log import EventLog
-from utils.models import Job, Json, Outcome, Stage, Task, TaskStatus
+from utils.models import Job, Outcome, Stage, Task, TaskStatus
 from utils.pipeline import PipelineLimits, StopRequest, run_pipeline
 from utils.redaction import Redactor
 from utils.sandbox import Sandbox, SandboxProvider
+from utils.task_result import SHUTDOWN, final_status, result_fields, summary_message
 from utils.telemetry import Metrics
 from utils.vault import Vault
 
-CANCELLED = "cancelled"
-SHUTDOWN = "shutdown"
+DATABASE_RETRY_SECONDS = 2.0
 
-STORE_ATTEMPTS = 12
-STORE_TIMEOUT_SECONDS = 120
+MISTAKE = (
+    "The server made a mistake while it ran this task. Start the task again; the server's log has "
+    "the details."
+)
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +57,8 @@ class TaskRun:
         self.request = StopRequest()
         self.ended = anyio.Event()
         self._parts = parts
+        self._claim_tried = False
+        self._giving_up = False
         self._events = EventLog(parts.database, parts.redactor, task_id)
 
     @property
@@ -61,29 +66,62 @@ class TaskRun:
         """What it is doing right now."""
         return self._events.stage
 
+    def abandon(self) -> None:
+        """Have the task put back, unless its result is there already; wait for nothing."""
+        self._giving_up = True
+        self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
+
     async def execute(self) -> None:
         """Claim the task, run it, store its result, remove its sandbox. Raises nothing."""
         structlog.contextvars.bind_contextvars(task_id=self.task_id)
         try:
-            claimed = await to_thread.run_sync(self._claim)
+            await self._claim_and_run()
+        except Exception:
+            # The last resort: a defect of ours must neither end the dispatcher nor be lost.
+            log.exception("task run broke", action="task_run_broke")
+            await self._fail()
+        finally:
+            self.ended.set()
+
+    async def _claim_and_run(self) -> None:
+        try:
+            claimed = await self._ask_database(self._claim)
             if claimed:
                 task, token = claimed
                 with self._parts.redactor.hold(token):
                     await self._run(task, token)
+        except DatabaseUnavailable as error:
+            log.warning("task left to the next start", action="task_left", reason=error.message)
+
+    async def _fail(self) -> None:
+        try:
+            await self._ask_database(self._mark_broken)
         except Exception:
-            # The last resort: a defect of ours must neither end the dispatcher nor be lost.
-            log.exception("task run broke", action="task_run_broke")
-        finally:
-            self.ended.set()
+            log.exception("task left running", action="task_left")
+
+    async def _ask_database(self, ask: Callable[..., Result], *arguments: Any) -> Result:
+        # For as long as it takes: nobody else would ever start this task or store its result.
+        # The wait is here, not in the thread, because the other tasks need the threads.
+        async for attempt in stamina.retry_context(
+            on=self._waits_for, attempts=None, timeout=None, wait_max=DATABASE_RETRY_SECONDS
+        ):
+            with attempt:
+                return await to_thread.run_sync(ask, *arguments)
+        raise AssertionError("the retries have no end")
+
+    def _waits_for(self, error: Exception) -> bool:
+        return isinstance(error, DatabaseUnavailable) and not self._giving_up
 
     def _claim(self) -> tuple[Task, str | None] | None:
-        task = self._parts.database.move_task(
+        retried, self._claim_tried = self._claim_tried, True
+        moved = self._parts.database.move_task(
             self.task_id, {TaskStatus.PENDING}, TaskStatus.RUNNING, stage=Stage.CLONING
         )
-        if task is None:
-            return None
         try:
-            _, ciphertext = self._parts.database.get_job_task(self.task_id)
+            task, ciphertext = self._parts.database.get_job_task(self.task_id)
+            # Only the answer to the first try may have been lost: then the task is ours already.
+            if not moved and not (retried and task.status is TaskStatus.RUNNING):
+                return None
             token = self._parts.vault.decrypt(ciphertext) if ciphertext else None
         except NotFound:
             return None
@@ -96,12 +134,12 @@ class TaskRun:
         try:
             sandbox = await self._parts.provider.open(task.id)
         except TaskError as error:
-            await to_thread.run_sync(self._store, task, _nothing(error), "")
+            await self._store(task, _nothing(error), "")
             return
         try:
             outcome = await self._run_in(sandbox, task, token)
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._store, task, outcome, sandbox.id)
+                await self._store(task, outcome, sandbox.id)
         finally:
             with anyio.CancelScope(shield=True):
                 await sandbox.close()
@@ -117,25 +155,29 @@ class TaskRun:
                 background.cancel_scope.cancel()
         except Exception:
             log.exception("pipeline broke", action="pipeline_broke")
-            return _nothing(
-                TaskError(
-                    "The server made a mistake while it ran this task. Start the task again; the "
-                    "server's log has the details.",
-                    "internal_error",
-                    stage=self._events.stage,
-                )
-            )
+            return _nothing(TaskError(MISTAKE, "internal_error", stage=self.stage))
         return outcome
 
-    def _store(self, task: Task, outcome: Outcome, container_id: str) -> None:
+    async def _store(self, task: Task, outcome: Outcome, container_id: str) -> None:
         if self.request.abandoned and outcome.changes is None:
-            self._put_back(task)
+            await self._ask_database(self._put_back, task)
             return
-        for attempt in stamina.retry_context(
-            on=DatabaseUnavailable, attempts=STORE_ATTEMPTS, timeout=STORE_TIMEOUT_SECONDS
-        ):
-            with attempt:
-                self._finish(task, outcome, container_id)
+        if self.request.abandoned and outcome.failure is self.request.reason:
+            # The agent had ended by itself and its changes are read: nothing is missing.
+            outcome = dataclasses.replace(outcome, failure=None)
+        if failure := outcome.failure:
+            self._events.report("error", {"code": failure.code, "message": failure.message})
+        await self._ask_database(self._finish, task, outcome, container_id)
+
+    def _mark_broken(self) -> None:
+        self._parts.database.move_task(
+            self.task_id,
+            {TaskStatus.RUNNING},
+            TaskStatus.FAILED,
+            error=MISTAKE,
+            error_code="internal_error",
+            error_stage=self.stage,
+        )
 
     def _put_back(self, task: Task) -> None:
         # A shutdown is not the task's fault: the attempt does not count.
@@ -150,16 +192,14 @@ class TaskRun:
         log.info("task put back", action="task_put_back")
 
     def _finish(self, task: Task, outcome: Outcome, container_id: str) -> None:
-        status = _status(outcome.failure)
+        status = final_status(outcome.failure)
         failure = outcome.failure
-        if failure:
-            self._events.report("error", {"code": failure.code, "message": failure.message})
         self._events.write()
         stored = self._parts.database.finish_task(
             task.id,
             status,
-            _fields(task, outcome, container_id, self._parts.redactor.redact),
-            _summary_message(outcome, self._parts.redactor.redact),
+            result_fields(task, outcome, container_id, self._parts.redactor.redact),
+            summary_message(outcome, self._parts.redactor.redact),
             [dataclasses.asdict(c) for c in outcome.changes.file_changes]
             if outcome.changes
             else [],
@@ -194,67 +234,3 @@ def _job(task: Task, token: str | None) -> Job:
 
 def _nothing(error: TaskError) -> Outcome:
     return Outcome(None, None, None, (), error)
-
-
-def _status(failure: AppError | None) -> TaskStatus:
-    if failure is None:
-        return TaskStatus.COMPLETED
-    if isinstance(failure, TaskStopped) and failure.code == CANCELLED:
-        return TaskStatus.CANCELLED
-    return TaskStatus.FAILED
-
-
-def _fields(task: Task, outcome: Outcome, container_id: str, redact: Callable[[str], str]) -> Json:
-    changes, failure = outcome.changes, outcome.failure
-    fields: Json = {
-        "container_id": container_id or None,
-        "execution_metadata": _metadata(task, outcome, choose_agent(task.agent)),
-    }
-    if changes:
-        fields |= {
-            "commit_hash": changes.commit_hash,
-            "git_diff": changes.diff,
-            "git_patch": changes.patch,
-            "changed_files": list(changes.changed_files),
-        }
-    if failure:
-        fields |= {
-            "error": redact(failure.message),
-            "error_code": failure.code,
-            "error_stage": failure.stage,
-        }
-    return fields
-
-
-def _metadata(task: Task, outcome: Outcome, agent: Agent) -> Json:
-    waited = (task.started_at or task.created_at) - task.created_at
-    metadata: Json = {
-        "simulated": agent.simulated,
-        "agent_program": agent.name,
-        "agent_exit_code": outcome.agent_exit_code,
-        "attempt": task.attempt,
-        "stage_seconds": {
-            str(Stage.QUEUED): round(waited.total_seconds(), 4),
-            **{str(timing.stage): timing.seconds for timing in outcome.timings},
-        },
-    }
-    if changes := outcome.changes:
-        metadata |= {
-            "base_commit": changes.base_commit,
-            "tree_hash": changes.tree_hash,
-            "additions": changes.additions,
-            "deletions": changes.deletions,
-            "files_changed": len(changes.changed_files),
-            "notes": list(changes.notes),
-        }
-    return metadata
-
-
-def _summary_message(outcome: Outcome, redact: Callable[[str], str]) -> Json | None:
-    if not outcome.summary:
-        return None
-    return {
-        "role": "assistant",
-        "content": redact(outcome.summary),
-        "timestamp": datetime.now(UTC).isoformat(),
-    }

@@ -1,0 +1,61 @@
+"""One server per data folder.
+
+The lock belongs to the process that holds it: however that ends, the operating system lets go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from utils.errors import ConfigurationError
+
+LOCK_FILE = "lock"
+_PAUSE_SECONDS = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def hold_data_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
+    """Keep every other server out of a data folder, made if absent, for the length of the block.
+
+    Waits for a server that is about to stop. Raises `ConfigurationError`.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / LOCK_FILE).open("a")
+    except OSError as error:
+        raise ConfigurationError(f"DATA_DIR cannot be used: {error.strerror}.") from error
+    with file:
+        _lock(file, folder.absolute(), wait_seconds)
+        yield
+
+
+def _lock(file: IO[str], folder: Path, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    announced = False
+    while not _try_lock(file):
+        if time.monotonic() > deadline:
+            raise ConfigurationError(
+                f"Another server is using the data folder {folder}. Stop that server, or set "
+                "DATA_DIR to another folder."
+            )
+        if not announced:
+            log.warning("another server has the data folder", action="data_folder_wait")
+            announced = True
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
