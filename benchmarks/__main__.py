@@ -1,0 +1,83 @@
+"""Runs the benchmarks; `./run.sh bench` in the environment.
+
+    python -m benchmarks [NAME ...] [--json FILE] [--quick] [--folder FOLDER]
+
+A whole run writes benchmarks/RESULTS.md. The exit code is 0 whether or not the targets hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.figures import Bench, Benchmark
+from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
+from benchmarks.results import Results, as_json, as_page, as_table
+from benchmarks.single_task import task_medium, task_small
+from benchmarks.two_hundred import two_hundred
+
+BENCHMARKS: dict[str, Benchmark] = {
+    run.__name__: run
+    for run in (
+        task_small,
+        task_medium,
+        start_task_latency,
+        task_status_throughput,
+        list_tasks,
+        two_hundred,
+    )
+}
+RESULTS_FILE = Path(__file__).with_name("RESULTS.md")
+MEMORY = Path("/dev/shm")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for and print it."""
+    options = _parse(arguments)
+    command = " ".join(["./run.sh bench", *arguments])
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
+        folder = Path(name).resolve()
+        results = _run(options.names or list(BENCHMARKS), folder, quick=options.quick)
+        document = json.dumps(as_json(results, command, folder), indent=2)
+        if set(results) == set(BENCHMARKS) and not options.quick:
+            RESULTS_FILE.write_text(as_page(results, command, folder))
+    print(document)
+    if options.json:
+        options.json.write_text(f"{document}\n")
+    return 0
+
+
+def _run(names: Sequence[str], folder: Path, *, quick: bool) -> Results:
+    results = {}
+    for name in names:
+        own = folder / name
+        own.mkdir()
+        results[name] = BENCHMARKS[name](Bench(own, quick))
+        print(as_table(name, results[name]), file=sys.stderr, flush=True)
+    return results
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run.sh bench", description="Measure the backend.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the JSON there")
+    parser.add_argument("--quick", action="store_true", help="only see whether everything runs")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=MEMORY if MEMORY.is_dir() else None,
+        help="where to work; in memory by default, as a disk hides what the server costs",
+    )
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""How fast requests are answered, alone and from many clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from benchmarks.figures import Bench, Figure
+from benchmarks.load import Load, run_load
+from benchmarks.repositories import make_repository
+from benchmarks.server import Server
+from database import open_database
+from utils.settings import Settings
+
+MANY = 32
+ALONE_TARGET_MS = 25
+MANY_TARGET_MS = 60
+STATUS_TARGET = 800
+LIST_TARGET_MS = 15
+PAGE_TARGET_BYTES = 150_000
+
+PROMPT = "Write down what was asked, for a benchmark."
+DIFF_LINES = 60
+
+
+def start_task_latency(bench: Bench) -> list[Figure]:
+    """POST /start-task, while the tasks that are posted run as they do by default."""
+    repository = _small_repository(bench)
+    with Server(bench.folder / "server") as server:
+        request = server.start_task_request(str(repository), PROMPT)
+        _load(server, request, clients=1, requests=bench.size(20, 1))
+        server.wait_until_idle()
+        alone = _load(server, request, clients=1, requests=bench.size(100, 3))
+        server.wait_until_idle()
+        # Fewer than MAX_QUEUED_TASKS, so that each of them is taken.
+        many = _load(server, request, clients=MANY, requests=bench.size(900, 2 * MANY))
+        server.wait_until_idle()
+    return [
+        Figure("one client, p50", alone.p50, "ms", ALONE_TARGET_MS),
+        Figure("one client, p95", alone.p95, "ms"),
+        Figure(f"{MANY} clients, p50", many.p50, "ms", MANY_TARGET_MS),
+        Figure(f"{MANY} clients, p95", many.p95, "ms"),
+        Figure(f"{MANY} clients, answers", many.per_second, "1/s"),
+    ]
+
+
+def task_status_throughput(bench: Bench) -> list[Figure]:
+    """GET /task-status of a completed small task."""
+    repository = _small_repository(bench)
+    with Server(bench.folder / "server") as server:
+        posted = server.call(
+            "POST", "/api/start-task", {"prompt": PROMPT, "repo_url": str(repository)}
+        )
+        server.wait_until_idle()
+        request = server.request("GET", f"/api/task-status/{posted['task_id']}")
+        _load(server, request, clients=MANY, requests=bench.size(1000, MANY))
+        loads = {
+            clients: _load(server, request, clients=clients, requests=bench.size(8000, 2 * MANY))
+            for clients in (8, MANY)
+        }
+    return [
+        figure
+        for clients, load in loads.items()
+        for figure in (
+            Figure(f"{clients} clients", load.per_second, "1/s", STATUS_TARGET, "higher"),
+            Figure(f"{clients} clients, p50", load.p50, "ms"),
+        )
+    ]
+
+
+def list_tasks(bench: Bench) -> list[Figure]:
+    """GET /tasks of a user with 2,000 tasks, the page it answers with by default."""
+    count = bench.size(2000, 50)
+    folder = bench.folder / "server"
+    with Server(folder) as server:
+        _import_tasks(folder / "data", server.user_id, count)
+        assert server.call("GET", "/api/tasks")["total_tasks"] == count
+        request = server.request("GET", "/api/tasks")
+        _load(server, request, clients=1, requests=bench.size(50, 1))
+        load = _load(server, request, clients=1, requests=bench.size(300, 3))
+    return [
+        Figure("one client, p50", load.p50, "ms", LIST_TARGET_MS),
+        Figure("one client, p95", load.p95, "ms"),
+        Figure("page", load.bytes_per_answer, "bytes", PAGE_TARGET_BYTES),
+    ]
+
+
+def _small_repository(bench: Bench) -> Path:
+    return make_repository(bench.folder / "small.git", files=20, commits=10)
+
+
+def _load(server: Server, request: bytes, *, clients: int, requests: int) -> Load:
+    load = run_load(server.address, request, clients=clients, requests=requests)
+    if load.failures:
+        raise RuntimeError(f"{load.failures} of {load.requests} requests failed")
+    return load
+
+
+def _import_tasks(data: Path, user_id: str, count: int) -> None:
+    settings = Settings(data_dir=data, _env_file=None)
+    database = open_database(settings)
+    try:
+        database.import_tasks(user_id, [_finished_task(number) for number in range(count)])
+    finally:
+        database.close()
+
+
+def _finished_task(number: int) -> dict[str, Any]:
+    name = f"package_{number % 7}/module_{number}.py"
+    added = "".join(f"+line {line} of task {number}\n" for line in range(DIFF_LINES))
+    diff = f"diff --git a/{name} b/{name}\n--- a/{name}\n+++ b/{name}\n@@ -0,0 +1 @@\n{added}"
+    prompt = f"Task {number}: make the parts of {name} easier to test, and say what changed."
+    return {
+        "status": "completed",
+        "agent": "claude",
+        "repo_url": "https://github.com/example/example",
+        "target_branch": "main",
+        "commit_hash": uuid4().hex.ljust(40, "0"),
+        "git_diff": diff,
+        "git_patch": diff,
+        "changed_files": [name],
+        "chat_messages": [{"role": "user", "content": prompt, "timestamp": "2024-01-01T00:00:00Z"}],
+        "execution_metadata": {"legacy_id": number},
+    }

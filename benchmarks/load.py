@@ -1,0 +1,123 @@
+"""Asks one thing over and over on several kept-alive connections, in a process of its own.
+
+    python -m benchmarks.load HOST PORT CLIENTS REQUESTS    (the request on standard input)
+
+Each client sends its next request when it has the answer to the last one. Prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.connection import connect, decode_answer
+
+_CHUNK = 262_144
+_WAIT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of it; times in milliseconds."""
+
+    requests: int
+    failures: int
+    per_second: float
+    p50: float
+    p95: float
+    bytes_per_answer: int
+
+
+def run_load(address: tuple[str, int], request: bytes, *, clients: int, requests: int) -> Load:
+    """Start the process, wait for it, return what it found."""
+    host, port = address
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load", host, str(port), str(clients), str(requests)],
+        cwd=Path(__file__).resolve().parent.parent,
+        input=request,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return Load(**json.loads(finished.stdout))
+
+
+class _Client:
+    def __init__(self, opened: socket.socket) -> None:
+        self.socket = opened
+        self.sent = 0.0
+        self.received = bytearray()
+
+
+class _Generator:
+    def __init__(self, request: bytes, requests: int) -> None:
+        self._request = request
+        self._left = requests
+        self._waiting = 0
+        self._selector = selectors.DefaultSelector()
+        self.failures = 0
+        self.seconds: list[float] = []
+        self.bytes = 0
+
+    def run(self, opened: list[socket.socket]) -> None:
+        for client in map(_Client, opened):
+            self._selector.register(client.socket, selectors.EVENT_READ, client)
+            self._send(client)
+        while self._waiting:
+            ready = self._selector.select(_WAIT_SECONDS)
+            if not ready:
+                raise TimeoutError("the server does not answer")
+            for key, _ in ready:
+                self._receive(key.data)
+
+    def _send(self, client: _Client) -> None:
+        if self._left:
+            self._left -= 1
+            self._waiting += 1
+            client.received.clear()
+            client.sent = time.perf_counter()
+            client.socket.sendall(self._request)
+
+    def _receive(self, client: _Client) -> None:
+        chunk = client.socket.recv(_CHUNK)
+        if not chunk:
+            raise ConnectionError("the server closed a connection")
+        client.received += chunk
+        answer = decode_answer(client.received)
+        if answer is not None:
+            self.seconds.append(time.perf_counter() - client.sent)
+            self.bytes += len(answer.body)
+            self.failures += not 200 <= answer.status < 300
+            self._waiting -= 1
+            self._send(client)
+
+
+def main() -> None:
+    """Run from the command line."""
+    host, *numbers = sys.argv[1:]
+    port, clients, requests = map(int, numbers)
+    generator = _Generator(sys.stdin.buffer.read(), requests)
+    opened = [connect((host, port)) for _ in range(clients)]
+    started = time.perf_counter()
+    generator.run(opened)
+    elapsed = time.perf_counter() - started
+    ordered = sorted(second * 1000 for second in generator.seconds)
+    load = Load(
+        requests=len(ordered),
+        failures=generator.failures,
+        per_second=round(len(ordered) / elapsed, 1),
+        p50=round(statistics.median(ordered), 2),
+        p95=round(ordered[int(len(ordered) * 0.95)], 2),
+        bytes_per_answer=generator.bytes // len(ordered),
+    )
+    print(json.dumps(asdict(load)))
+
+
+if __name__ == "__main__":
+    main()

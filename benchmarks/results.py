@@ -1,0 +1,107 @@
+"""The figures as a table, as JSON and as a page to commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.figures import Figure
+
+Results = Mapping[str, list[Figure]]
+
+_WORDS = {True: "yes", False: "no", None: ""}
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """Describe this machine in general words."""
+    git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "git": "".join(re.findall(r"[\d.]+\d", git)[:1]),
+        "file system": _file_system(folder),
+    }
+
+
+def as_json(results: Results, command: str, folder: Path) -> dict[str, Any]:
+    """Return everything as one object."""
+    return {
+        "command": command,
+        "date": _today(),
+        "machine": machine(folder),
+        "benchmarks": {
+            name: [{**asdict(figure), "holds": figure.holds} for figure in figures]
+            for name, figures in results.items()
+        },
+    }
+
+
+def as_table(name: str, figures: Iterable[Figure]) -> str:
+    """Return the lines for a terminal."""
+    rows = [
+        f"  {figure.name:<60}{_number(figure.value):>10} {figure.unit:<6}"
+        f"{_target(figure):>12}  {_WORDS[figure.holds]}".rstrip()
+        for figure in figures
+    ]
+    return "\n".join([name, *rows])
+
+
+def as_page(results: Results, command: str, folder: Path) -> str:
+    """Return the Markdown of RESULTS.md."""
+    described = ", ".join(f"{what}: {how}" for what, how in machine(folder).items())
+    head = [
+        "# Measurements",
+        "",
+        f"Made by `{command}` on {_today()}, and overwritten by its next whole run.",
+        f"Machine: {described}.",
+        "",
+        "Ratios are medians over medians, sampled in alternation. `benchmarks/` says how each is",
+        "measured. Figures without a target explain the others.",
+    ]
+    sections = (_section(name, figures) for name, figures in results.items())
+    return "\n".join([*head, *sections]) + "\n"
+
+
+def _section(name: str, figures: Iterable[Figure]) -> str:
+    rows = [
+        f"| {figure.name} | {_number(figure.value)} {figure.unit} | {_target(figure)} "
+        f"| {_WORDS[figure.holds]} |"
+        for figure in figures
+    ]
+    head = ["", f"## {name}", "", "| figure | value | target | holds |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}"
+
+
+def _target(figure: Figure) -> str:
+    if figure.target is None:
+        return ""
+    sign = "<=" if figure.better == "lower" else ">="
+    return f"{sign} {_number(figure.target)}"
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _file_system(folder: Path) -> str:
+    mounts = [
+        partition
+        for partition in psutil.disk_partitions(all=True)
+        if folder.is_relative_to(partition.mountpoint)
+    ]
+    return max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else "unknown"

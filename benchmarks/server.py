@@ -1,0 +1,112 @@
+"""The server under measurement: its own process, its own data, default settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+from benchmarks.connection import Connection, encode_request
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+IDLE_SECONDS = 120
+STOP_SECONDS = 40
+
+_LISTENING = re.compile(r"http://([\d.]+):(\d+)")
+_BUSY = re.compile(rb"^async_code_tasks_(?:queued|running) (?!0\.0$)", re.MULTILINE)
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+class Server:
+    """A running server with one signed-in user. Use it as a context."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.data = folder / "data"
+        self.sandboxes = self.data / "sandboxes"
+        self._folder = folder
+        self._settings = settings or {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Server:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        # Started in its own folder, so that the .env of the project does not take part.
+        self._process = subprocess.Popen(
+            [sys.executable, ROOT / "main.py"],
+            cwd=self._folder,
+            env={**inherited, "DATA_DIR": str(self.data), "PORT": "0", **self._settings},
+            stdout=subprocess.PIPE,
+            stderr=(self._folder / "server.log").open("wb"),
+        )
+        self.address = self._read_address()
+        self.connection = Connection(self.address)
+        self.user_id = str(uuid4())
+        self.token = self._sign_in()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def request(self, method: str, path: str, body: object = None) -> bytes:
+        """Return an encoded request of the signed-in user."""
+        return encode_request(method, path, body=body, token=self.token)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Send a request on the kept connection and return the JSON answer."""
+        return self.connection.send(self.request(method, path, body)).json()
+
+    def start_task_request(self, repo_url: str, prompt: str) -> bytes:
+        """Return an encoded request that starts a task."""
+        return self.request("POST", "/api/start-task", {"prompt": prompt, "repo_url": repo_url})
+
+    def wait_until_idle(self) -> None:
+        """Wait until no task waits or runs and the last one's sandbox is gone."""
+        deadline = time.monotonic() + IDLE_SECONDS
+        while self._is_busy() or any(self.sandboxes.glob("*")):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the server does not come to rest")
+            time.sleep(0.02)
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the server's own processes, not those of tasks."""
+        first = psutil.Process(self._process.pid)
+        return [first, *(child for child in first.children() if _is_server(child))]
+
+    def _is_busy(self) -> bool:
+        answer = self.connection.send(encode_request("GET", "/metrics"))
+        return _BUSY.search(answer.body) is not None
+
+    def _read_address(self) -> tuple[str, int]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().decode()
+        found = _LISTENING.search(line)
+        if found is None:
+            log = (self._folder / "server.log").read_text(errors="replace")
+            raise RuntimeError(f"the server did not start: {line}{log[-2000:]}")
+        return found[1], int(found[2])
+
+    def _sign_in(self) -> str:
+        request = encode_request("POST", "/api/auth/token", body={"user_id": self.user_id})
+        return str(self.connection.send(request).json()["access_token"])
+
+
+def _is_server(process: psutil.Process) -> bool:
+    try:
+        return str(ROOT / "main.py") in process.cmdline()
+    except psutil.Error:
+        return False

@@ -1,0 +1,165 @@
+"""One task on an idle server against a bare shell script that does the same with git.
+
+Each round takes one sample of every variant, in an order drawn anew, after the server has come to
+rest. A task's time goes from sending it to the first answer that says it is completed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.figures import Bench, Figure
+from benchmarks.git_server import GitServer
+from benchmarks.repositories import BRANCH, make_repository
+from benchmarks.server import Server
+
+POLL_SECONDS = 0.002
+SETTLE_SECONDS = 0.05
+FIRST_TARGET = 1.15
+LATER_TARGET = 0.5
+PROMPT = "Write down what was asked, for a benchmark."
+BARE_SCRIPT = r"""#!/bin/sh -e
+git clone -q --branch "$3" "$1" "$2"
+cd "$2"
+base=$(git rev-parse HEAD)
+printf '## claude was asked\n\n%s\n\n' "$4" >AI_GENERATED.md
+git add -A
+git commit -q -m message
+git diff --binary --full-index "$base" HEAD >../diff
+git format-patch -q --binary --stdout "$base"..HEAD >../patch
+"""
+GIT_CONFIGURATION = "[user]\n\tname = Example\n\temail = example@example.invalid\n"
+
+Sample = Callable[[int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ratio:
+    task: str
+    bare: str
+    target: float | None
+
+
+def task_small(bench: Bench) -> list[Figure]:
+    """20 files."""
+    return _measure(bench, files=20, commits=10, rounds=bench.size(25, 1), later_target=None)
+
+
+def task_medium(bench: Bench) -> list[Figure]:
+    """2,000 files, 500 commits."""
+    files, commits = bench.size((2000, 500), (60, 10))
+    rounds = bench.size(15, 1)
+    return _measure(bench, files=files, commits=commits, rounds=rounds, later_target=LATER_TARGET)
+
+
+def _measure(
+    bench: Bench, *, files: int, commits: int, rounds: int, later_target: float | None
+) -> list[Figure]:
+    repository = make_repository(bench.folder / "sample.git", files=files, commits=commits)
+    with GitServer(bench.folder) as git_server, Server(bench.folder / "server") as server:
+        variants = _variants(bench.folder, repository, git_server, server)
+        # The first samples fill caches and the mirror; they do not count.
+        for number, sample in enumerate(variants.values()):
+            sample(-1 - number)
+        times = _rounds(server, variants, rounds)
+    ratios = (
+        _Ratio("task, local repository", "script, local path", FIRST_TARGET),
+        _Ratio("task, local repository", "script, file URL", FIRST_TARGET),
+        _Ratio("first task, HTTP", "script, HTTP", FIRST_TARGET),
+        _Ratio("later task, HTTP", "script, HTTP", later_target),
+    )
+    return [*_ratio_figures(ratios, times), *_time_figures(times)]
+
+
+def _variants(
+    folder: Path, repository: Path, git_server: GitServer, server: Server
+) -> Mapping[str, Sample]:
+    bare = _BareScript(folder / "bare")
+
+    def address(number: int) -> str:
+        return git_server.url(f"first{number}", repository)
+
+    same = git_server.url("same", repository)
+    return {
+        "script, local path": lambda _: bare.run(str(repository)),
+        "script, file URL": lambda _: bare.run(repository.as_uri()),
+        "task, local repository": lambda _: _run_task(server, str(repository)),
+        "script, HTTP": lambda _: bare.run(same),
+        "first task, HTTP": lambda number: _run_task(server, address(number)),
+        "later task, HTTP": lambda _: _run_task(server, same),
+    }
+
+
+def _rounds(
+    server: Server, variants: Mapping[str, Sample], rounds: int
+) -> Mapping[str, list[float]]:
+    chance = random.Random(2)
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for number in range(rounds):
+        # What the last round wrote goes to disk now, not during a sample.
+        os.sync()
+        for name in chance.sample(list(variants), len(variants)):
+            server.wait_until_idle()
+            time.sleep(SETTLE_SECONDS)
+            times[name].append(variants[name](number))
+    return times
+
+
+class _BareScript:
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._script = folder / "bare.sh"
+        self._script.write_text(BARE_SCRIPT)
+        (folder / ".gitconfig").write_text(GIT_CONFIGURATION)
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+
+    def run(self, url: str) -> float:
+        """Return the seconds of one run."""
+        clone = self._folder / "clone"
+        command = ["sh", "-e", str(self._script), url, str(clone), BRANCH, PROMPT]
+        started = time.perf_counter()
+        subprocess.run(command, env=self._environment, check=True)
+        seconds = time.perf_counter() - started
+        shutil.rmtree(clone)
+        return seconds
+
+
+def _run_task(server: Server, repo_url: str) -> float:
+    request = server.start_task_request(repo_url, PROMPT)
+    started = time.perf_counter()
+    task_id = server.connection.send(request).json()["task_id"]
+    poll = server.request("GET", f"/api/task-status/{task_id}")
+    while (task := server.connection.send(poll).json()["task"])["status"] != "completed":
+        if task["status"] == "failed":
+            raise RuntimeError(f"a task failed: {task['error']}")
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - started
+
+
+def _ratio_figures(ratios: tuple[_Ratio, ...], times: Mapping[str, list[float]]) -> list[Figure]:
+    return [
+        Figure(
+            f"{ratio.task} / {ratio.bare}",
+            round(statistics.median(times[ratio.task]) / statistics.median(times[ratio.bare]), 3),
+            "x",
+            ratio.target,
+        )
+        for ratio in ratios
+    ]
+
+
+def _time_figures(times: Mapping[str, list[float]]) -> list[Figure]:
+    return [
+        Figure(f"{name}, median", round(statistics.median(times[name]) * 1000, 1), "ms")
+        for name in sorted(times)
+    ]
