@@ -117,7 +117,6 @@ class TaskSummaryRow(TypedDict):
     agent: str
     model: str
     commit_hash: str | None
-    changed_files: list[str] | None
     error: str | None
     pr_number: int | None
     pr_url: str | None

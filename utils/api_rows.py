@@ -111,7 +111,6 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
         "agent": task.agent,
         "model": task.agent,
         "commit_hash": task.commit_hash,
-        "changed_files": task.changed_files,
         "error": task.error,
         "pr_number": task.pr_number,
         "pr_url": task.pr_url,

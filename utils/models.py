@@ -35,7 +35,6 @@ class Stage(StrEnum):
     CLONING = "cloning"
     AGENT = "agent"
     CAPTURING = "capturing"
-    STORING = "storing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,6 @@ class TaskSummary:
     prompt_characters: int
     has_patch: bool
     commit_hash: str | None
-    changed_files: list[str] | None
     error: str | None
     pr_number: int | None
     pr_url: str | None
