@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from anyio import to_thread
 MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
 """Set in every process of a local sandbox; inherited by what leaves the process group too."""
 
+_MARKER_ENTRY = b"\0%b=" % MARKER_VARIABLE.encode()
 _ROUNDS = 20
 _PAUSE_SECONDS = 0.005
 _DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
@@ -51,21 +53,30 @@ def end_marked(marker: str) -> int:
     """
     ended = 0
     for _ in range(_ROUNDS):
-        found = [process for process in psutil.process_iter() if _is_marked(process, marker)]
+        found = [pid for pid in psutil.pids() if _is_marked(pid, marker)]
         if not found:
             return ended
-        for process in found:
+        for pid in found:
             with contextlib.suppress(psutil.Error):
-                process.kill()
+                psutil.Process(pid).kill()
         ended += len(found)
         time.sleep(_PAUSE_SECONDS)
     return ended
 
 
-def _is_marked(process: psutil.Process, marker: str) -> bool:
-    try:
-        value = process.environ().get(MARKER_VARIABLE, "")
-    except (psutil.Error, OSError):
-        return False
+def _is_marked(pid: int, marker: str) -> bool:
+    value = _marker_of(pid)
     matches = value.startswith(marker) if marker.endswith("/") else value == marker
-    return matches and process.pid != os.getpid()
+    return matches and pid != os.getpid()
+
+
+def _marker_of(pid: int) -> str:
+    try:
+        if not psutil.LINUX:
+            return psutil.Process(pid).environ().get(MARKER_VARIABLE, "")
+        # Every process is asked at the end of every task; this takes a fifth of psutil's time.
+        with io.FileIO(f"/proc/{pid}/environ") as file:
+            _, _, rest = (b"\0" + file.readall()).partition(_MARKER_ENTRY)
+        return os.fsdecode(rest.partition(b"\0")[0])
+    except (psutil.Error, OSError):
+        return ""
