@@ -7,7 +7,7 @@ that file as a binary hunk; where an agent's own commits cannot travel as mail, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -64,11 +64,12 @@ async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLim
     """
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
-    special = await to_thread.run_sync(_special_paths, raw)
-    if special is not None:
+    if not _fits_storage_and_mail(raw):
+        special = await to_thread.run_sync(_special_changes, raw)
         await capture.mark_binary(*special)
         raw = await capture.run("history")
-        if not (_is_text(raw.diff) and _is_text(raw.patch)):
+        # What is left comes from commits in between, or from their messages.
+        if not _fits_storage_and_mail(raw):
             raw = await capture.run("squash")
     return await to_thread.run_sync(_changes, base_commit, raw, limits)
 
@@ -80,16 +81,22 @@ class _Capture:
         self._sandbox = sandbox
         self._base_commit = base_commit
         self._limits = limits
+        self._environment = git.environment()
 
-    async def mark_binary(self, in_diff: Iterable[bytes], in_patch: Iterable[bytes]) -> None:
+    async def mark_binary(
+        self, in_diff: list[git.ChangedPath], in_patch: list[git.ChangedPath]
+    ) -> None:
         """Have the following runs treat files as binary."""
         work = self._sandbox.paths.work
+        links = any(change.is_link for change in in_patch)
         await self._sandbox.write_files(
             {
-                f"{work}/attributes.diff": b"".join(map(git.attribute_line, in_diff)),
-                f"{work}/attributes.patch": b"".join(map(git.attribute_line, in_patch)),
+                f"{work}/attributes.diff": git.binary_attributes(in_diff, links=links),
+                f"{work}/attributes.patch": git.binary_attributes(in_patch, links=links),
             }
         )
+        if links:
+            self._environment = git.environment(configuration=git.BINARY_LINKS)
 
     async def run(self, mode: str) -> _Raw:
         """Run the script once in a mode, `history` or `squash`."""
@@ -107,7 +114,7 @@ class _Capture:
                 mode,
             ],
             timeout_seconds=self._limits.timeout_seconds,
-            environment=git.environment(),
+            environment=self._environment,
         )
         if result.timed_out:
             raise CaptureError(
@@ -153,22 +160,23 @@ def _is_text(data: bytes | None) -> bool:
         return False
 
 
-def _special_paths(raw: _Raw) -> tuple[list[bytes], list[bytes]] | None:
-    """Return the files to write as binary in the diff and in the patch, None if there are none."""
+def _fits_storage_and_mail(raw: _Raw) -> bool:
+    if raw.patch is None and raw.diff is not None:
+        return False
+    return _is_text(raw.diff) and _is_text(raw.patch) and b"\r\n" not in (raw.patch or b"")
+
+
+def _special_changes(raw: _Raw) -> tuple[list[git.ChangedPath], list[git.ChangedPath]]:
+    """Return the files to write as binary in the diff and in the patch."""
     all_text = _is_text(raw.diff) and _is_text(raw.patch)
-    if all_text and b"\r\n" not in (raw.patch or b""):
-        return None
-    not_utf8 = (
-        [] if all_text else [c.path for c in raw.changes if not _sides_pass(raw, c, _is_text)]
-    )
-    breaks_mail = [c.path for c in raw.changes if not _sides_pass(raw, c, _has_no_crlf)]
-    if all_text and not breaks_mail:
-        return None
-    return not_utf8, sorted({*not_utf8, *breaks_mail})
+    not_utf8 = [] if all_text else [c for c in raw.changes if not _sides_pass(raw, c, _is_text)]
+    breaks_mail = [c for c in raw.changes if not _sides_pass(raw, c, _passes_mail)]
+    return not_utf8, [*not_utf8, *breaks_mail]
 
 
-def _has_no_crlf(data: bytes) -> bool:
-    return b"\r\n" not in data
+def _passes_mail(data: bytes) -> bool:
+    # git ends an unfinished last line for the patch, which makes CRLF of a last CR.
+    return b"\r\n" not in data and not data.endswith(b"\r")
 
 
 def _sides_pass(raw: _Raw, change: git.ChangedPath, test: Callable[[bytes], bool]) -> bool:
@@ -182,14 +190,18 @@ def _changes(base_commit: str, raw: _Raw, limits: CaptureLimits) -> Changes:
         base_commit=base_commit,
         commit_hash=raw.commit,
         tree_hash=raw.tree,
-        diff=raw.diff.decode() if raw.diff else None,
-        patch=raw.patch.decode() if raw.patch else None,
+        diff=_stored(raw.diff),
+        patch=_stored(raw.patch),
         changed_files=tuple(git.path_text(change.path) for change in raw.changes),
         file_changes=tuple(_file_change(raw, change) for change in listed),
         additions=sum(change.additions or 0 for change in raw.changes),
         deletions=sum(change.deletions or 0 for change in raw.changes),
         notes=tuple(_notes(raw, limits)),
     )
+
+
+def _stored(data: bytes | None) -> str | None:
+    return data.decode() if data and _is_text(data) else None
 
 
 def _file_change(raw: _Raw, change: git.ChangedPath) -> FileChange:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from utils.errors import CloneError
@@ -16,6 +17,7 @@ AUTHOR_EMAIL = "agent@async-code.invalid"
 
 NO_OBJECT = re.compile(r"^0+$")
 SUBMODULE_MODE = "160000"
+LINK_MODE = "120000"
 SUBJECT_CHARACTERS = 72
 
 _CONFIGURATION = {
@@ -37,24 +39,33 @@ _CONFIGURATION = {
 }
 
 
-def environment(protocol: str | None = None) -> dict[str, str]:
+BINARY_LINKS = {"diff.default.binary": "true", "diff.plain.binary": "auto"}
+"""Makes git write as binary what no attribute can reach; see `binary_attributes`."""
+
+
+def environment(
+    protocol: str | None = None, *, configuration: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """Return the environment of our own git commands.
 
     `protocol` is the only transport git may use (`https`, `http` or `file`); None forbids all.
     """
+    settings = {**_CONFIGURATION, **configuration}
     variables = {
         "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
+        # What a commit or a file is must not depend on what someone wants shown in its place.
+        "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_ALLOW_PROTOCOL": "file" if protocol is None else f"{protocol}:file",
         "GIT_AUTHOR_NAME": AUTHOR_NAME,
         "GIT_AUTHOR_EMAIL": AUTHOR_EMAIL,
         "GIT_COMMITTER_NAME": AUTHOR_NAME,
         "GIT_COMMITTER_EMAIL": AUTHOR_EMAIL,
-        "GIT_CONFIG_COUNT": str(len(_CONFIGURATION)),
+        "GIT_CONFIG_COUNT": str(len(settings)),
     }
-    for number, (key, value) in enumerate(_CONFIGURATION.items()):
+    for number, (key, value) in enumerate(settings.items()):
         variables[f"GIT_CONFIG_KEY_{number}"] = key
         variables[f"GIT_CONFIG_VALUE_{number}"] = value
     return variables
@@ -112,6 +123,11 @@ class ChangedPath:
     additions: int | None
     deletions: int | None
 
+    @property
+    def is_link(self) -> bool:
+        """Whether it was or is a symbolic link."""
+        return LINK_MODE in {self.old_mode, self.new_mode}
+
 
 def parse_changes(output: bytes) -> list[ChangedPath]:
     """Read `git diff --raw --numstat -z --no-renames --no-abbrev`."""
@@ -160,8 +176,17 @@ def path_text(path: bytes) -> str:
 _PLAIN_BYTES = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"/._-+*?[] ")
 
 
-def attribute_line(path: bytes) -> bytes:
-    """Return a gitattributes line that makes git treat exactly this file as binary."""
+def binary_attributes(changes: Iterable[ChangedPath], *, links: bool) -> bytes:
+    """Return gitattributes that make git treat exactly these files as binary.
+
+    Attributes do not reach symbolic links. With `links` and `BINARY_LINKS` all of them are
+    binary, by way of the default driver, and the other files get one that looks like git's own.
+    """
+    first = b"* diff=plain\n" if links else b""
+    return first + b"".join(_attribute_line(change.path) for change in changes)
+
+
+def _attribute_line(path: bytes) -> bytes:
     pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", path)
     quoted = b"".join(
         bytes([byte]) if byte in _PLAIN_BYTES else b"\\%03o" % byte for byte in b"/" + pattern

@@ -47,6 +47,8 @@ class LocalSandbox:
             **environment,
             "HOME": self.paths.home,
             "TMPDIR": str(root / "tmp"),
+            # An agent that loses its repository must not find another one around the sandbox.
+            "GIT_CEILING_DIRECTORIES": str(root),
             MARKER_VARIABLE: marker,
         }
 

@@ -21,46 +21,86 @@ result=$work/result
 
 cd -- "$repository"
 
+# Without this git would go on to look for a repository in the folders above.
+export GIT_DIR="$repository/.git" GIT_WORK_TREE="$repository"
+
 # The agent owned .git: what it configured (filters, external diffs, attributes, a stale lock of a
 # killed process) must not shape the result.
+[ -d .git ] || { echo "the folder .git is gone" >&2 && exit 1; }
 while IFS= read -r line; do
     printf '%s\n' "$line"
 done <"$work/git_config" >.git/config
-for leftover in .git/index.lock .git/info/attributes .git/info/exclude; do
-    [ ! -e "$leftover" ] || rm -f -- "$leftover"
+for leftover in index.lock commondir info/attributes info/exclude info/grafts info/sparse-checkout; do
+    [ ! -e ".git/$leftover" ] || rm -rf -- ".git/$leftover"
 done
+head=
+read -r head 2>/dev/null <.git/HEAD || true
+case $head in
+"ref: refs/"* | *[0-9a-f][0-9a-f][0-9a-f][0-9a-f]) ;;
+*) echo "$base" >.git/HEAD ;;
+esac
 
 # A repository that the agent made inside this one would be recorded as a bare reference to a
 # commit nobody has. Its files are what matters; real submodules are left alone.
 flatten_nested_repositories() {
+    git config --file .gitmodules --get-regexp '^submodule\..*\.path$' >"$result/submodules" || true
     find . -mindepth 2 -name .git -prune -exec sh -c '
-        base=$1; shift
+        base=$1 submodules=$2; shift 2
         for git_directory; do
             directory=${git_directory%/.git}
             case $(git ls-tree "$base" -- "$directory") in
-            "160000 "*) ;;
-            *)
-                git rm --quiet --cached -r --ignore-unmatch -- "$directory"
-                rm -rf -- "$git_directory"
-                ;;
+            "160000 "*) continue ;;
             esac
-        done' flatten "$base" {} +
+            ! grep -Fq -- " ${directory#./}" "$submodules" || continue
+            git rm --quiet --cached -r --ignore-unmatch -- "$directory"
+            rm -rf -- "$git_directory"
+        done' flatten "$base" "$result/submodules" {} +
+}
+
+# The index also knows the files that are tracked although .gitignore names them.
+restore_index() {
+    rm -f .git/index
+    git read-tree HEAD 2>/dev/null || git read-tree "$base"
 }
 
 stage_everything() {
-    git add --all 2>"$result/add_errors" && [ ! -s "$result/add_errors" ] && return
-    flatten_nested_repositories
-    chmod -R u+rX . 2>/dev/null || true
+    git ls-files -v --stage 2>/dev/null | grep -E '^([a-zS]|. 160000)' >"$result/unusual" &
+    [ -e .git/index ] || restore_index
+    if ! git add --all 2>"$result/add_errors" || [ -s "$result/add_errors" ]; then
+        git ls-files --error-unmatch . >/dev/null 2>&1 || restore_index
+        flatten_nested_repositories
+        chmod -R u+rX . 2>/dev/null || true
+        git add --all || stage_bytes_as_they_are
+    fi
+    wait
+    [ ! -s "$result/unusual" ] || stage_unusual_entries
+}
+
+# For attributes that do not fit the files, such as an encoding they are not in.
+stage_bytes_as_they_are() {
+    mkdir -p .git/info
+    echo '* -text -working-tree-encoding -filter -ident' >.git/info/attributes
     git add --all
+    rm .git/info/attributes
+}
+
+# References to other commits, and files that the agent told git not to look at. Files that a
+# sparse checkout left out stay as they are in the base.
+stage_unusual_entries() {
+    flatten_nested_repositories
+    git ls-files -z | git update-index -z --no-assume-unchanged --stdin
+    git -c core.sparseCheckout=true add --all
 }
 
 # What `git am` cannot carry: merges, a history that does not start at the base, messages that
-# look like a patch, commits without a subject.
+# look like a patch or begin with headers, commits without a subject or without an author's name.
 history_fits_a_mailbox() {
     git merge-base --is-ancestor "$base" "$head" || return 1
     [ -z "$(git rev-list --min-parents=2 --max-count=1 "$base..$head")" ] || return 1
-    ! git log --format=%B "$base..$head" | grep -Eq '^(diff -|Index: |>*From |---)' || return 1
-    ! git log --format=%s "$base..$head" | grep -q '^ *$'
+    ! git log --format=%B "$base..$head" |
+        grep -Eiq '^(diff -|Index: |>*From |---|(From|Date|Subject):)' || return 1
+    ! git log --format='%s%nauthor:%an' "$base..$head" |
+        grep -Eq '^ *$|^author:[[:punct:][:space:]]*$'
 }
 
 stage_everything

@@ -1,0 +1,41 @@
+"""Fixtures for tests that run whole tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.backends import Backend, Repository, open_backend, shell_agent
+from tests.exactness import make_sample
+
+Open = Callable[..., Backend]
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """One backend for the tests of a module; its agent is the scripted one."""
+    with open_backend(tmp_path_factory.mktemp("data")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shell(backend: Backend) -> Iterator[Backend]:
+    """The module's backend with the shell as its agent."""
+    with shell_agent():
+        yield backend
+
+
+@pytest.fixture
+def open_with(tmp_path: Path) -> Iterator[Open]:
+    """Opens backends with settings of their own; they end with the test."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(open_backend(tmp_path / "data", **settings))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository with a file of every kind; not to be changed."""
+    return make_sample(tmp_path_factory.mktemp("sample") / "repository")
