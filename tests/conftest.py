@@ -1,0 +1,125 @@
+"""Fixtures for tests that go through the front door: a real application on a real database."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from main import create_app, stop_app
+from utils.api import Services
+from utils.dispatcher import Dispatcher
+from utils.settings import Settings
+
+Headers = dict[str, str]
+MakeApp = Callable[..., Flask]
+
+JWT_SECRET = "0123456789abcdef0123456789abcdef"
+SUPABASE_SECRET = "fedcba9876543210fedcba9876543210"
+SECURE = {"supabase_jwt_secret": SUPABASE_SECRET, "trust_user_id": False}
+
+
+@pytest.fixture(scope="session")
+def make_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApp]:
+    """Return a function that builds an application with the given settings changed."""
+    with ExitStack() as running:
+        apps: list[Flask] = []
+
+        def make(**changes: Any) -> Flask:
+            # Python 3.11 has one watcher of child processes for all event loops; it must have
+            # nothing to watch when the next loop starts.
+            wait_until_idle(*apps)
+            folder = tmp_path_factory.mktemp("data")
+            settings = {"data_dir": folder, "jwt_secret": JWT_SECRET, "mirror_max_bytes": 0}
+            app = create_app(Settings.model_validate(settings | changes))
+            running.callback(stop_app, app)
+            apps.append(app)
+            return app
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def app(make_app: MakeApp) -> Flask:
+    """An application as a newcomer gets it: trust mode, local sandbox, SQLite."""
+    return make_app()
+
+
+@pytest.fixture(scope="session")
+def secure_app(make_app: MakeApp) -> Flask:
+    """An application that believes tokens only."""
+    return make_app(**SECURE)
+
+
+@pytest.fixture
+def app_folder(app: Flask) -> Path:
+    """The data folder of `app`."""
+    services: Services = app.extensions["services"]
+    return services.settings.data_dir
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def secure_client(secure_app: Flask) -> FlaskClient:
+    return secure_app.test_client()
+
+
+@pytest.fixture
+def user() -> str:
+    """A user that nothing belongs to yet."""
+    return str(uuid4())
+
+
+@pytest.fixture
+def headers(client: FlaskClient, user: str) -> Headers:
+    """The headers of a signed-in user."""
+    return sign_in(client, user)
+
+
+@pytest.fixture
+def stranger(client: FlaskClient) -> Headers:
+    """The headers of another signed-in user."""
+    return sign_in(client, str(uuid4()))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local repository with one commit on `main`."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "README.md").write_text("# Demo\n")
+    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com")
+    for command in (
+        ("init", "-q", "-b", "main"),
+        ("add", "--all"),
+        (*identity, "commit", "-qm", "Start"),
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def sign_in(client: FlaskClient, user_id: str) -> Headers:
+    """Return the headers of a user, signed in by id in trust mode."""
+    answer = client.post("/auth/token", json={"user_id": user_id})
+    return {"Authorization": f"Bearer {answer.get_json()['access_token']}"}
+
+
+def wait_until_idle(*apps: Flask) -> None:
+    """Return when no task waits or runs any more."""
+    for app in apps:
+        dispatcher: Dispatcher = app.extensions["services"].dispatcher
+        deadline = time.monotonic() + 30
+        while dispatcher.queued or dispatcher.running:
+            assert time.monotonic() < deadline, "tasks do not come to an end"
+            time.sleep(0.01)

@@ -1,0 +1,216 @@
+"""Errors have one shape, say what to do, and repeat nothing of what was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import Headers, MakeApp
+from utils.errors import DatabaseUnavailable, QueueFull
+
+SECRET = "ghp-hidden0123456789"
+JSON = "application/json"
+
+
+def post_raw(
+    client: FlaskClient, headers: Headers, body: bytes, content_type: str | None = JSON
+) -> tuple[int, dict[str, Any]]:
+    answer = client.post("/projects", data=body, content_type=content_type, headers=headers)
+    assert answer.content_type == JSON
+    return answer.status_code, answer.get_json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/api/nowhere", 404, "not_found"),
+        ("GET", "/api/api/ping", 404, "not_found"),
+        ("GET", "/apiping", 404, "not_found"),
+        ("GET", "/tasks/one", 404, "not_found"),
+        ("GET", "/tasks//1", 404, "not_found"),
+        ("POST", "/ping", 405, "method_not_allowed"),
+        ("PATCH", "/projects", 405, "method_not_allowed"),
+    ],
+)
+def test_unknown_routes_answer_in_the_same_shape(
+    client: FlaskClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.get_json()["code"] == code
+    assert set(answer.get_json()) == {"error", "code"}
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["/ping", "/ping/", "/api/ping", "/api/ping/", "/api", "/api/"])
+def test_every_path_exists_with_and_without_its_prefix(client: FlaskClient, path: str) -> None:
+    assert client.get(path).get_json()["status"] == "success"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_not_sent_as_json_is_refused(
+    client: FlaskClient, headers: Headers, content_type: str
+) -> None:
+    status, answer = post_raw(client, headers, b'{"name": "x"}', content_type)
+    assert (status, answer["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b'{"name": NaN}',
+        b'{"name": "\xff"}',
+        b'{"name": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"settings":' * 50_000,
+    ],
+)
+def test_malformed_json_is_refused(client: FlaskClient, headers: Headers, body: bytes) -> None:
+    status, answer = post_raw(client, headers, body)
+    assert (status, answer["code"]) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"text"', b"true"])
+def test_json_that_is_no_object_is_refused(
+    client: FlaskClient, headers: Headers, body: bytes
+) -> None:
+    status, answer = post_raw(client, headers, body)
+    assert (status, answer["code"]) == (400, "invalid_request")
+
+
+def test_a_missing_body_is_refused(client: FlaskClient, headers: Headers) -> None:
+    assert post_raw(client, headers, b"", None)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "start"),
+    [
+        ({"name": None}, "name:"),
+        ({"name": 5}, "name:"),
+        ({"name": ""}, "name:"),
+        ({"name": " \t\n"}, "name: must not be blank"),
+        ({"name": "x" * 201}, "name:"),
+        ({"name": f"{SECRET}\0"}, "name: must not hold a NUL"),
+        ({"description": {"a": SECRET}}, "description:"),
+        ({"settings": [SECRET]}, "settings:"),
+        ({"settings": {SECRET: "\0"}}, "settings: must not hold a NUL"),
+        ({"settings": {"\0": 1}}, "settings: must not hold a NUL"),
+        ({"settings": {"a": [{"b": 10**30}]}}, "settings: must not hold an integer"),
+        ({"repo_url": f"https://{SECRET}@github.com/o/n"}, "The repository address holds"),
+        ({"repo_url": f"https://{SECRET}.example/o/n"}, "This server does not clone"),
+        ({SECRET: SECRET}, "There is a field that is not known here."),
+    ],
+)
+def test_a_wrong_field_is_named_and_its_value_is_not_repeated(
+    client: FlaskClient, headers: Headers, fields: dict[str, Any], start: str
+) -> None:
+    body = {"name": "Mine", "repo_url": "https://github.com/o/n", **fields}
+    answer = client.post("/projects", json=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.get_json()["error"].startswith(start)
+    assert SECRET not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=1_0", "limit=%201", "limit=x"])
+def test_a_wrong_query_parameter_is_named(
+    client: FlaskClient, headers: Headers, query: str
+) -> None:
+    answer = client.get(f"/tasks?{query}", headers=headers)
+    assert answer.status_code == 400
+    assert answer.get_json()["error"].startswith("limit:")
+
+
+def test_a_body_that_is_too_large_is_refused(make_app: MakeApp, user: str) -> None:
+    client = make_app(max_body_bytes=1_000).test_client()
+    body = {"name": "x" * 1_000, "repo_url": "https://github.com/o/n"}
+    answer = client.post("/projects", json=body, headers={"X-User-ID": user})
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "body_too_large")
+
+
+def test_a_request_id_is_given_or_kept(client: FlaskClient) -> None:
+    given = client.get("/ping", headers={"X-Request-ID": "abc-123"})
+    assert given.headers["X-Request-ID"] == "abc-123"
+    for strange in ("a b", "x" * 65, "é", "a_b"):
+        made = client.get("/nowhere", headers={"X-Request-ID": strange}).headers["X-Request-ID"]
+        assert len(made) == 32
+
+
+def test_an_unexpected_error_shows_its_request_id_only(
+    make_app: MakeApp,
+    user: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = make_app(log_format="json")
+
+    def explode(*_: object) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(app.extensions["services"].database, "list_projects", explode)
+    answer = app.test_client().get("/projects", headers={"X-User-ID": user})
+    assert answer.status_code == 500
+    assert answer.get_json()["code"] == "internal_error"
+    assert answer.headers["X-Request-ID"] in answer.get_json()["error"]
+    assert SECRET not in answer.get_data(as_text=True)
+    assert "RuntimeError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (QueueFull("Too many tasks wait.", retry_after_seconds=7), 429, "queue_full"),
+        (DatabaseUnavailable("The database is away."), 503, "database_unavailable"),
+    ],
+)
+def test_errors_that_pass_say_so(
+    make_app: MakeApp,
+    user: str,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Any,
+    status: int,
+    code: str,
+) -> None:
+    app = make_app()
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app.extensions["services"].database, "list_projects", refuse)
+    answer = app.test_client().get("/projects", headers={"X-User-ID": user})
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+
+def test_the_older_page_may_call_from_its_origin(client: FlaskClient) -> None:
+    answer = client.options(
+        "/tasks",
+        headers={
+            "Origin": "http://localhost:3000",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "content-type,x-user-id",
+        },
+    )
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    assert "x-user-id" in answer.headers["Access-Control-Allow-Headers"].lower()
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_errors_carry_the_headers_that_let_the_page_read_them(client: FlaskClient) -> None:
+    answer = client.get("/tasks", headers={"Origin": "http://localhost:3000"})
+    assert answer.status_code == 401
+    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+
+
+def test_other_origins_are_not_let_in(make_app: MakeApp) -> None:
+    client = make_app(cors_origins=("https://a.example", "https://b.example")).test_client()
+    foreign = client.get("/ping", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in foreign.headers
+    listed = client.get("/ping", headers={"Origin": "https://b.example"})
+    assert listed.headers["Access-Control-Allow-Origin"] == "https://b.example"

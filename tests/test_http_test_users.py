@@ -1,0 +1,113 @@
+"""Development sign-in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import time_machine
+from flask.testing import FlaskClient
+
+from tests.conftest import JWT_SECRET, Headers, MakeApp
+
+Json = dict[str, Any]
+
+
+def make(client: FlaskClient, body: Json | None = None, status: int = 201) -> Json:
+    answer = client.post("/api/test-users", json=body) if body else client.post("/api/test-users")
+    assert answer.status_code == status, answer.get_json()
+    return dict(answer.get_json())
+
+
+def bearer(tokens: Json) -> Headers:
+    return {"Authorization": f"Bearer {tokens['access_token']}"}
+
+
+def test_a_test_user_is_made_and_signed_in(client: FlaskClient) -> None:
+    created = make(client)
+    user = created["user"]
+    assert user["email"] == f"{user['id']}@test-users.invalid"
+    assert user["metadata"] == {}
+    life = datetime.fromisoformat(user["expires_at"]) - datetime.fromisoformat(user["created_at"])
+    assert abs(life - timedelta(hours=24)) < timedelta(minutes=1)
+    verified = client.get("/auth/verify", headers=bearer(created["tokens"])).get_json()
+    assert verified["user_id"] == user["id"]
+    refreshed = client.post(
+        "/auth/refresh", json={"refresh_token": created["tokens"]["refresh_token"]}
+    )
+    assert refreshed.status_code == 200
+
+
+def test_a_test_user_may_be_described(client: FlaskClient) -> None:
+    given = {"email": "a@example.com", "user_id": str(uuid4()), "metadata": {"role": "tester"}}
+    user = make(client, given)["user"]
+    assert {"email": user["email"], "user_id": user["id"], "metadata": user["metadata"]} == given
+    assert make(client, given, 409)["code"] == "conflict"
+
+
+@pytest.mark.parametrize(
+    "body", [{"email": "nobody"}, {"user_id": "x"}, {"metadata": []}, {"expires_in_hours": 0}]
+)
+def test_a_strange_description_is_refused(client: FlaskClient, body: Json) -> None:
+    assert make(client, body, 400)["error"].startswith(f"{next(iter(body))}:")
+
+
+def test_test_users_are_listed_and_deleted(client: FlaskClient) -> None:
+    user = make(client)["user"]
+    assert user in client.get("/test-users").get_json()["users"]
+    assert client.get("/test-users/health").get_json()["count"] >= 1
+    assert client.delete(f"/test-users/{user['id']}").status_code == 200
+    assert client.delete(f"/test-users/{user['id']}").status_code == 404
+    assert user not in client.get("/test-users").get_json()["users"]
+
+
+def test_a_test_user_is_signed_in_again(client: FlaskClient) -> None:
+    user = make(client)["user"]
+    again = client.post(f"/test-users/{user['id']}/token").get_json()
+    assert again["user"] == user
+    assert client.get("/tasks", headers=bearer(again["tokens"])).status_code == 200
+
+
+def test_other_users_are_neither_signed_in_nor_deleted_here(
+    client: FlaskClient, headers: Headers, user: str
+) -> None:
+    for user_id in (user, str(uuid4())):
+        assert client.post(f"/test-users/{user_id}/token").status_code == 404
+        assert client.delete(f"/test-users/{user_id}").status_code == 404
+    assert client.post("/test-users/someone/token").status_code == 404
+    assert make(client, {"user_id": user}, 409)
+    assert client.get("/auth/verify", headers=headers).status_code == 200
+
+
+def test_expired_test_users_are_shut_out_and_cleaned_up(client: FlaskClient) -> None:
+    short = make(client, {"expires_in_hours": 1})
+    long = make(client, {"expires_in_hours": 48})
+    assert short["tokens"]["expires_in"] <= 3600
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=2), tick=False):
+        refresh = {"refresh_token": short["tokens"]["refresh_token"]}
+        answer = client.post("/auth/refresh", json=refresh)
+        assert (answer.status_code, answer.get_json()["code"]) == (401, "user_expired")
+        assert client.post(f"/test-users/{short['user']['id']}/token").status_code == 401
+        assert client.post("/test-users/cleanup").get_json()["deleted"] >= 1
+        left = [row["id"] for row in client.get("/test-users").get_json()["users"]]
+    assert short["user"]["id"] not in left
+    assert long["user"]["id"] in left
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"enable_test_users": False},
+        {"supabase_url": "https://x.supabase.co"},
+        {"environment": "production", "sandbox": "local", "enable_test_users": True},
+    ],
+)
+def test_test_users_are_off_where_users_are_real(make_app: MakeApp, changes: Json) -> None:
+    client = make_app(**changes, jwt_secret=JWT_SECRET).test_client()
+    calls = [("POST", ""), ("GET", ""), ("DELETE", f"/{uuid4()}"), ("POST", f"/{uuid4()}/token"),
+             ("POST", "/cleanup"), ("GET", "/health")]  # fmt: skip
+    for method, path in calls:
+        answer = client.open(f"/test-users{path}", method=method)
+        assert (answer.status_code, answer.get_json()["code"]) == (403, "test_users_disabled")
