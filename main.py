@@ -103,6 +103,12 @@ def declare_routes() -> Flask:
     return app
 
 
+def pause_app(app: Flask) -> None:
+    """Start no more tasks; the ones that wait stay for the next start."""
+    services: Services = app.extensions["services"]
+    services.dispatcher.pause()
+
+
 def stop_app(app: Flask) -> None:
     """Give running tasks their grace time, then let go of everything."""
     services: Services = app.extensions["services"]
@@ -121,7 +127,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             print_line(line, error=True)
         sys.exit(EXIT_CONFIGURATION)
     configure_logging(settings, Redactor().redact)
-    serve(settings, lambda: create_app(settings), stop_app)
+    serve(settings, lambda: create_app(settings), pause_app, stop_app)
 
 
 def explain_settings(error: ValidationError) -> list[str]:

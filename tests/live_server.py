@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -191,6 +192,8 @@ class LiveServer:
     def terminate(self) -> int:
         """Stop it as an operator does and return its exit code."""
         assert self._process is not None
+        # The server keeps idle connections for some seconds more.
+        self._close_clients()
         self._process.terminate()
         return self.wait()
 
@@ -206,7 +209,8 @@ class LiveServer:
         if self._process is not None:
             self.kill()
         for process in self.sandbox_processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def sandbox_processes(self) -> list[psutil.Process]:
         """Return the living processes that carry the marker of one of our sandboxes."""
@@ -227,6 +231,9 @@ class LiveServer:
         assert self._process is not None
         self._process.wait(WAIT_SECONDS)
         self._process = None
+        self._close_clients()
+
+    def _close_clients(self) -> None:
         while self._clients:
             self._clients.pop().close()
 

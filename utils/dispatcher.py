@@ -58,6 +58,7 @@ class Dispatcher:
         self._queue = FairQueue(settings.max_queued_tasks)
         self._runs: dict[int, TaskRun] = {}
         self._running_by_user: Counter[str] = Counter()
+        self._paused = False
         self._tasks: TaskGroup | None = None
         self._stopping: anyio.Event | None = None
         self._supervisor: Future[None] | None = None
@@ -142,6 +143,10 @@ class Dispatcher:
         run = self._runs.get(task_id)
         return run.stage if run else None
 
+    def pause(self) -> None:
+        """Start no more tasks from now on. May be called in a signal handler."""
+        self._paused = True
+
     def stop(self) -> None:
         """Start no more tasks, give running ones their grace time, put the rest back."""
         self._bridge.run(self._stop)
@@ -175,7 +180,8 @@ class Dispatcher:
 
     def _fill(self) -> None:
         # On the loop's thread only: a task leaves the queue and enters `_runs` in one step.
-        while self._tasks and len(self._runs) < self._settings.max_concurrent_tasks:
+        places = 0 if self._paused else self._settings.max_concurrent_tasks
+        while self._tasks and len(self._runs) < places:
             entry = self._queue.take(self._may_run)
             if entry is None:
                 return
@@ -205,7 +211,7 @@ class Dispatcher:
     async def _stop(self) -> None:
         if self._stopping is None:
             return
-        self._tasks = None
+        self.pause()
         with anyio.move_on_after(self._settings.shutdown_grace_seconds):
             await self._wait_for_runs()
         for run in self._runs.values():

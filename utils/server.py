@@ -7,6 +7,7 @@ survive a fork; gunicorn's first process only listens, watches and passes signal
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -25,24 +26,40 @@ EXIT_CONFIGURATION = 2
 KEEP_ALIVE_SECONDS = 75
 # Beside the tasks' grace time: answers under way, and kept-alive connections that gunicorn closes.
 STOP_SECONDS = 10
+START_SECONDS = 60
 
 
-def serve(settings: Settings, build: Callable[[], Flask], stop: Callable[[Flask], None]) -> None:
-    """Serve what `build` makes until a signal comes, then `stop` it. Ends the process."""
+def serve(
+    settings: Settings,
+    build: Callable[[], Flask],
+    pause: Callable[[Flask], None],
+    stop: Callable[[Flask], None],
+) -> None:
+    """Serve what `build` makes until a signal comes, then `stop` it. Ends the process.
+
+    `pause` is called right at the signal, before open connections are ended, in its handler.
+    """
+    first_process = os.getpid()
     try:
-        _Server(settings, build, stop).run()
+        _Server(settings, build, pause, stop).run()
     except SystemExit as end:
-        if end.code == Arbiter.APP_LOAD_ERROR:
+        # The worker comes through here as well, and has to keep the code that gunicorn looks for.
+        if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first_process:
             raise SystemExit(EXIT_CONFIGURATION) from None
         raise
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
     def __init__(
-        self, settings: Settings, build: Callable[[], Flask], stop: Callable[[Flask], None]
+        self,
+        settings: Settings,
+        build: Callable[[], Flask],
+        pause: Callable[[Flask], None],
+        stop: Callable[[Flask], None],
     ) -> None:
         self._settings = settings
         self._build = build
+        self._pause = pause
         self._stop = stop
         self._app: Flask | None = None
         super().__init__()
@@ -56,6 +73,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_class": _Worker,
             "threads": settings.http_threads,
             "keepalive": KEEP_ALIVE_SECONDS,
+            # Also the time to start in, which may have to wait for an earlier server's end.
+            "timeout": int(settings.shutdown_grace_seconds) + START_SECONDS,
             "graceful_timeout": int(settings.shutdown_grace_seconds) + STOP_SECONDS,
             "control_socket_disable": True,
             "logger_class": _Log,
@@ -74,6 +93,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
         return self._app
 
+    def pause(self) -> None:
+        """Have the application begin nothing new."""
+        if self._app is not None:
+            self._pause(self._app)
+
     def _announce(self, worker: Any) -> None:
         host, port = worker.sockets[0].sock.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -91,6 +115,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Pause first: ending the connections that are open takes a while."""
+        self.app.pause()
+        super().handle_exit(sig, frame)
+
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """End as on SIGTERM: Ctrl-C reaches both processes, and tasks need their grace time."""
         self.handle_exit(sig, frame)
