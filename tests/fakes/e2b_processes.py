@@ -1,0 +1,253 @@
+"""Runs the commands of the fake sandboxes as real processes, the way envd runs them.
+
+From E2B.md section 5: output that nobody listens to is discarded; the end is told only when
+every holder of stdout and stderr has closed them; a slow listener holds the command back; a
+signal reaches one pid only; the pid is no group leader, so that `setsid` behaves as it does there.
+No thread per process: pipes and exits (pidfd) are watched by the event loop, so this needs Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+CHUNK_BYTES = 32_768
+LISTENER_BYTES = 262_144
+"""What may wait for one listener before the command has to wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The sandbox went away under a listener; without a message the connection just drops."""
+
+    message: str | None
+
+
+Event = bytes | Lost | None
+"""A JSON event, the loss of the sandbox, or None after the end event."""
+
+
+class Listener:
+    """One client that follows a command."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._events: deque[Event] = deque()
+        self._ready = asyncio.Event()
+        self.waiting_bytes = 0
+
+    def put(self, event: Event) -> None:
+        """Queue an event."""
+        self._events.append(event)
+        self.waiting_bytes += len(event) if isinstance(event, bytes) else 0
+        self._ready.set()
+
+    async def get(self) -> Event:
+        """Return the next event."""
+        while not self._events:
+            self._ready.clear()
+            await self._ready.wait()
+        event = self._events.popleft()
+        self.waiting_bytes -= len(event) if isinstance(event, bytes) else 0
+        self._process.read_on()
+        return event
+
+    def detach(self) -> None:
+        """Stop listening; the command runs on."""
+        self._process.listeners.discard(self)
+        self._process.read_on()
+
+
+@dataclass(slots=True)
+class Command:
+    """What a Start request asked for, as `List` reports it."""
+
+    config: dict[str, Any]
+    tag: str | None
+    arguments: list[str]
+    environment: Mapping[str, str]
+    directory: Path
+    stdin: bool
+
+
+class Process:
+    """A running command. Raises `OSError` when it cannot be started."""
+
+    def __init__(self, command: Command, group: int, on_end: Callable[[Process], None]) -> None:
+        self.command = command
+        self.listeners: set[Listener] = set()
+        self.end_event: bytes | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._popen = subprocess.Popen(
+            command.arguments,
+            cwd=command.directory,
+            env=command.environment,
+            stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            process_group=group,
+        )
+        self.pid = self._popen.pid
+        self._pidfd = -1
+        self._stdin_lock = asyncio.Lock()
+        self._pipes = {"stdout": self._popen.stdout, "stderr": self._popen.stderr}
+        self._reading: set[str] = set()
+        if self._popen.stdin:
+            os.set_blocking(self._popen.stdin.fileno(), False)
+        for pipe in self._pipes.values():
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+        self.read_on()
+
+    def listen(self) -> Listener:
+        """Follow the command from now on; the first event tells the pid."""
+        listener = Listener(self)
+        listener.put(json.dumps({"event": {"start": {"pid": self.pid}}}).encode())
+        self.listeners.add(listener)
+        return listener
+
+    def signal(self, number: int) -> None:
+        """Signal this one process; its children do not notice (E2B.md section 5.6)."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it to stdin. Raises `BrokenPipeError` when stdin is not open."""
+        async with self._stdin_lock:
+            while data:
+                pipe = self._popen.stdin
+                if pipe is None or pipe.closed:
+                    raise BrokenPipeError("stdin not enabled or closed")
+                try:
+                    data = data[os.write(pipe.fileno(), data) :]
+                except BlockingIOError:
+                    await self._writable(pipe)
+
+    async def _writable(self, pipe: IO[bytes]) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+
+        def tell() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        self._loop.add_writer(pipe, tell)
+        try:
+            await ready
+        finally:
+            if not pipe.closed:
+                self._loop.remove_writer(pipe)
+
+    def close_stdin(self) -> None:
+        """Let the command read the end of its input."""
+        if self._popen.stdin and not self._popen.stdin.closed:
+            self._loop.remove_writer(self._popen.stdin)
+            self._popen.stdin.close()
+
+    def read_on(self) -> None:
+        """Read while every listener keeps up; without a listener, read and discard."""
+        wanted = all(item.waiting_bytes < LISTENER_BYTES for item in self.listeners)
+        for name, pipe in self._pipes.items():
+            if pipe is None or wanted == (name in self._reading):
+                continue
+            if wanted:
+                self._reading.add(name)
+                self._loop.add_reader(pipe, self._read, name, pipe)
+            else:
+                self._reading.discard(name)
+                self._loop.remove_reader(pipe)
+
+    def _read(self, name: str, pipe: IO[bytes]) -> None:
+        try:
+            data = os.read(pipe.fileno(), CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close_pipe(name)
+            self._reap()
+        elif self.listeners:
+            self._tell(b'{"event":{"data":{"%b":"%b"}}}' % (name.encode(), base64.b64encode(data)))
+            self.read_on()
+
+    def _close_pipe(self, name: str) -> None:
+        pipe = self._pipes[name]
+        if pipe is not None:
+            self._loop.remove_reader(pipe)
+            self._reading.discard(name)
+            pipe.close()
+            self._pipes[name] = None
+
+    def _reap(self) -> None:
+        if any(self._pipes.values()) or self.end_event:
+            return
+        if self._popen.poll() is None:
+            # It closed its output and runs on, or is about to be gone.
+            if self._pidfd < 0:
+                self._pidfd = os.pidfd_open(self.pid)
+                self._loop.add_reader(self._pidfd, self._reap)
+            return
+        self._finish()
+
+    def _finish(self) -> None:
+        self._close_pidfd()
+        self.close_stdin()
+        if self.deadline:
+            self.deadline.cancel()
+        self.end_event = _end_event(self._popen.returncode)
+        self._tell(self.end_event)
+        self._tell(None)
+        self._on_end(self)
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _tell(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener.put(event)
+
+    def lose(self, message: str | None) -> subprocess.Popen[bytes]:
+        """Let go of it, since its sandbox ends; whoever kills it also waits for it."""
+        for name in self._pipes:
+            self._close_pipe(name)
+        self._close_pidfd()
+        self.close_stdin()
+        if self.deadline:
+            self.deadline.cancel()
+        self.drop_listeners(message)
+        return self._popen
+
+    def drop_listeners(self, message: str | None) -> None:
+        """End every stream that follows it; the command itself is left alone."""
+        self._tell(Lost(message))
+
+
+def _end_event(code: int) -> bytes:
+    """Word the end as Go's os.ProcessState does (E2B.md section 5.4)."""
+    if code < 0:
+        status = f"signal: {signal.strsignal(-code)}".lower()
+        end = {"exitCode": -1, "exited": False, "status": status, "error": status}
+    else:
+        end = {"exitCode": code, "exited": True, "status": f"exit status {code}"}
+        if code:
+            end["error"] = end["status"]
+    return json.dumps({"event": {"end": end}}).encode()
+
+
+def open_group() -> subprocess.Popen[bytes]:
+    """Make a process group to start commands in; it lasts until the returned one is waited for."""
+    return subprocess.Popen(["true"], process_group=0)

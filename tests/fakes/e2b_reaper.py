@@ -1,0 +1,86 @@
+"""Ends all processes of a fake sandbox, also those that left its process group.
+
+Every process carries a marker in its environment. One look at the process table serves all the
+sandboxes that end meanwhile, so that hundreds can end at once with two threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MARKER = "E2B_FAKE_SANDBOX"
+"""In the environment of every process: `<server>/<sandbox>`; inherited by what leaves the group."""
+
+_ROUNDS = 100
+_PAUSE_SECONDS = 0.005
+_PROC = Path("/proc")
+
+
+@dataclass(slots=True)
+class Reaper:
+    """Ends whole sandboxes. One look at the process table serves all that wait for it."""
+
+    server: str
+    _waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _task: asyncio.Task[None] | None = None
+    executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
+
+    async def end(self, sandbox: str, children: Iterable[subprocess.Popen[bytes]]) -> None:
+        """Return when no process of the sandbox is left, children of this server included."""
+        loop = asyncio.get_running_loop()
+        done = self._waiting.setdefault(sandbox, loop.create_future())
+        self._children += children
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._run())
+        await asyncio.shield(done)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            children, self._children = self._children, []
+            names = frozenset(waiting)
+            await loop.run_in_executor(self.executor, end_marked, self.server, names)
+            await loop.run_in_executor(self.executor, wait_for, children)
+            for done in waiting.values():
+                done.set_result(None)
+
+
+def wait_for(children: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Collect the exit codes of killed children."""
+    for child in children:
+        child.wait(5)
+
+
+def end_marked(server: str, sandboxes: frozenset[str] | None) -> None:
+    """Kill the processes of these sandboxes, or of all, until no look finds one."""
+    for _ in range(_ROUNDS):
+        if not signal_marked(server, sandboxes, signal.SIGKILL):
+            return
+        time.sleep(_PAUSE_SECONDS)
+
+
+def signal_marked(server: str, sandboxes: frozenset[str] | None, number: int) -> int:
+    """Signal the processes of these sandboxes, or of all; return how many were alive."""
+    begin = f"{MARKER}={server}/".encode()
+    found = 0
+    for entry in os.scandir(_PROC):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            _, marked, rest = (_PROC / entry.name / "environ").read_bytes().partition(begin)
+            name = rest.partition(b"\0")[0].decode()
+            if marked and (sandboxes is None or name in sandboxes):
+                os.kill(int(entry.name), number)
+                found += 1
+    return found

@@ -1,0 +1,37 @@
+"""Waiting for conditions instead of for time to pass."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+PATIENCE_SECONDS = 20.0
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Return when the condition holds."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the condition did not come true")
+
+
+def process_state(pid: int) -> str:
+    """Return the letter the kernel gives a process: R, S, T for stopped; empty when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return status.rpartition(")")[2].split()[0]
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that is dead but not collected does not."""
+    return process_state(pid) not in {"", "Z"}
