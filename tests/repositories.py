@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,22 @@ def make_repository(folder: Path, files: int = 20, large_bytes: int = 0) -> Path
 
 
 class GitServer:
-    """Serves a repository over plain HTTP; while `gate` is not set, it takes requests and waits."""
+    """Serves a repository over plain HTTP; while `gate` is not set, it takes requests and waits.
+
+    With a `token` it answers only those who send it.
+    """
+
+    @property
+    def credentials(self) -> str | None:
+        """The header to expect."""
+        if self.token is None:
+            return None
+        pair = f"x-access-token:{self.token}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/team/repository.git"
+        self.token: str | None = None
         self.gate = threading.Event()
         self.waiting = threading.Semaphore(0)
 
@@ -58,6 +72,11 @@ class _Handler(SimpleHTTPRequestHandler):
         if not server.gate.is_set():
             server.waiting.release()
             server.gate.wait(HANG_SECONDS)
+        if server.credentials not in (None, self.headers["Authorization"]):
+            self.send_response(HTTPStatus.UNAUTHORIZED)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+            return
         try:
             super().do_GET()
         except ConnectionError:
