@@ -1,0 +1,63 @@
+"""The database goes away and comes back while tasks run: none is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tests.database_samples import USER
+from tests.live_server import LiveServer, ServerFactory, eventually
+from utils.migrate import migrate
+from utils.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.database_fixtures import PostgresServer
+
+pytest_plugins = ("tests.live_fixtures", "tests.database_fixtures")
+
+
+def test_tasks_that_end_and_start_without_a_database_are_not_lost(
+    postgres_server: PostgresServer, new_server: ServerFactory, small_repository: str
+) -> None:
+    url = postgres_server.create("away")
+    migrate(Settings.model_validate({"database_url": url}))
+    server = new_server(DATABASE_URL=url, MAX_CONCURRENT_TASKS=10, MAX_TASKS_PER_USER=10)
+    server.start()
+    client = server.client(USER)
+    prompts = [f"script:\nprint begun\nsleep 1\nwrite a.txt {number}" for number in range(20)]
+    ids = [client.start(prompt, small_repository) for prompt in prompts]
+    client.wait_for_output(ids[0], "begun")
+    postgres_server.stop()
+    try:
+        eventually(lambda: server.sandbox_processes() == [])
+        eventually(lambda: client.get("/health/ready").code == 503)
+    finally:
+        postgres_server.start()
+    for number, task_id in enumerate(ids):
+        assert client.wait_for(task_id)["status"] == "completed"
+        assert f"+{number}" in client.task(task_id)["git_diff"]
+        kinds = [event["kind"] for event in client.get(f"/tasks/{task_id}/events").body["events"]]
+        assert kinds.count("result") == 1
+
+
+def refuse_to_complete(server: LiveServer) -> None:
+    with closing(sqlite3.connect(server.data_dir / "async-code.db")) as connection:
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON tasks WHEN NEW.status = 'completed' "
+            "BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
+        )
+
+
+def test_a_result_that_cannot_be_stored_fails_the_task_and_stops_nothing_else(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server()
+    server.start()
+    client = server.client()
+    refuse_to_complete(server)
+    row = client.wait_for(client.start("Quick", small_repository))
+    assert (row["status"], row["error_code"]) == ("failed", "internal_error")
+    assert "refused by the test" not in row["error"]
+    failing = client.start("script:\nfail 3", small_repository)
+    assert client.wait_for(failing)["error_code"] == "agent_failed"
