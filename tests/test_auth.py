@@ -144,6 +144,8 @@ def test_forged_tokens_are_refused(client: FlaskClient, user: str) -> None:
         f"{header}.{payload}.{signature[::-1]}",
         f"{header}.{payload}.",
         good + "x",
+        "\xe9.\xe9.\xe9",
+        "..",
         jwt.encode({"user_id": user, "type": "access"}, JWT_SECRET + JWT_SECRET, algorithm="HS512"),
         supabase_token(user),
     ]

@@ -59,11 +59,13 @@ def test_a_server_without_its_database_lives_and_is_not_ready(
 
 def test_metrics_count_requests_by_route_not_by_path(client: FlaskClient, headers: Headers) -> None:
     client.get("/task-status/123456", headers=headers)
+    client.open("/ping", method="STRANGE")
     answer = client.get("/metrics")
     text = answer.get_data(as_text=True)
     assert answer.content_type.startswith("text/plain")
     assert 'route="/task-status/<id:task_id>",status="404"' in text
     assert "123456" not in text
+    assert "STRANGE" not in text
     for name in ("tasks_ended_total", "stage_seconds", "tasks_queued", "tasks_running"):
         assert f"async_code_{name}" in text
 

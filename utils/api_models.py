@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from utils.models import Json
 from utils.tokens import canonical_user_id
 
-MAX_ID = 10**18 - 1
+ID_DIGITS = 18
+MAX_ID = 10**ID_DIGITS - 1
 MAX_TEXT_CHARACTERS = 200_000
 _MAX_INTEGER = 2**63 - 1
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -70,7 +71,7 @@ def _token(secret: SecretStr) -> SecretStr | None:
 
 def _digits(text: object) -> int:
     # int() would also take " 1", "1_0" and digits of other scripts.
-    if not isinstance(text, str) or not re.fullmatch("[0-9]{1,18}", text):
+    if not isinstance(text, str) or not re.fullmatch(f"[0-9]{{1,{ID_DIGITS}}}", text):
         raise ValueError("must be a whole number")
     return int(text)
 

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import IntegerConverter
 
 from utils.api import Services, declaration_of, json_answer
-from utils.api_models import MAX_ID
+from utils.api_models import ID_DIGITS
 from utils.errors import AppError, InvalidInput, Unauthenticated
 from utils.settings import LOOPBACK_HOSTS
 
@@ -52,12 +52,11 @@ class ApiPrefix:
 class IdConverter(IntegerConverter):
     """A row's id in a path. Other numbers are no ids, and find no route."""
 
-    regex = "[1-9][0-9]{0,17}"
+    regex = f"[1-9][0-9]{{0,{ID_DIGITS - 1}}}"
 
 
 def install_hooks(app: Flask, services: Services) -> None:
     """Put everything of this module around an application's requests."""
-    assert MAX_ID == 10**18 - 1  # what IdConverter lets through  # noqa: S101
     app.before_request(_begin)
     if services.settings.trusts_user_id and services.settings.listen_host in LOOPBACK_HOSTS:
         app.before_request(_refuse_foreign_host)
@@ -110,8 +109,11 @@ class _Finish:
     def __call__(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
         seconds = time.perf_counter() - g.started
-        route = request.url_rule.rule if request.url_rule else "unmatched"
-        self._metrics.request_answered(request.method, route, response.status_code, seconds)
+        # What matches no route may have any method, and each label is kept for good.
+        method, route = (
+            (request.method, request.url_rule.rule) if request.url_rule else ("any", "unmatched")
+        )
+        self._metrics.request_answered(method, route, response.status_code, seconds)
         write = log.debug if request.endpoint in self._polled else log.info
         write(
             "request answered",
