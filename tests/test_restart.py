@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,13 +144,19 @@ def test_a_task_that_the_server_died_under_three_times_is_given_up(
     task_id = client.start("script:\nsleep 300", small_repository)
     for attempt in range(1, 4):
         client = server.client(user_id)
-        client.wait_for(task_id, "agent")
-        assert client.task(task_id)["attempt"] == attempt
+        row = eventually(partial(stored_in_stage, client, task_id, "agent"))
+        assert row["attempt"] == attempt
         server.kill()
         server.start()
     task = server.client(user_id).task(task_id)
     assert (task["status"], task["error_code"]) == ("failed", "interrupted")
+    assert task["error_stage"] == "agent"
     assert "MAX_ATTEMPTS" in task["error"]
+
+
+def stored_in_stage(client: Client, task_id: int, stage: str) -> Json | None:
+    row = client.task(task_id)
+    return row if row["stage"] == stage else None
 
 
 def kill_arbiter_and_start(server: LiveServer) -> None:

@@ -159,6 +159,7 @@ class Dispatcher:
                 task.id, {TaskStatus.RUNNING}, TaskStatus.PENDING, stage=None, started_at=None
             )
             return moved is not None
+        last_seen, _ = self._database.get_job_task(task.id)
         self._database.move_task(
             task.id,
             {TaskStatus.RUNNING},
@@ -166,6 +167,7 @@ class Dispatcher:
             error=f"The server stopped {task.attempt} times while it ran this task, so it is not "
             "tried again (MAX_ATTEMPTS). If other tasks run well, look at what this one does.",
             error_code="interrupted",
+            error_stage=last_seen.stage,
         )
         return False
 
