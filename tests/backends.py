@@ -178,6 +178,10 @@ class Backend:
         return self.folder / "sandboxes"
 
 
+Open = Callable[..., Backend]
+"""Opens a backend with the given settings; see the fixture `open_with`."""
+
+
 def _last(events: list[Row]) -> int:
     return int(events[-1]["sequence"]) if events else 0
 

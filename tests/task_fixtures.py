@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.backends import Backend, Repository, open_backend, shell_agent
+from tests.backends import Backend, Open, Repository, open_backend, shell_agent
 from tests.exactness import make_sample
-
-Open = Callable[..., Backend]
-
+from tests.git_server import GitServer, serve_git
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
@@ -39,3 +37,10 @@ def open_with(tmp_path: Path) -> Iterator[Open]:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository with a file of every kind; not to be changed."""
     return make_sample(tmp_path_factory.mktemp("sample") / "repository")
+
+
+@pytest.fixture(scope="module")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A git server for the tests of a module."""
+    with serve_git(tmp_path_factory.mktemp("served")) as server:
+        yield server

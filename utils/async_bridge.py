@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -63,7 +64,45 @@ async def _call(function: Callable[..., object], arguments: tuple[object, ...]) 
 def _use_child_watcher_without_threads() -> None:
     # Python 3.11 starts a thread for each subprocess unless told otherwise; later versions use
     # process file descriptors by themselves where the system has them.
-    if sys.version_info < (3, 12) and hasattr(asyncio, "PidfdChildWatcher"):
-        watcher = asyncio.PidfdChildWatcher()
-        watcher.attach_loop(asyncio.get_running_loop())
-        asyncio.set_child_watcher(watcher)
+    if sys.version_info < (3, 12) and _has_process_descriptors():
+        asyncio.set_child_watcher(_ChildWatcher())
+
+
+def _has_process_descriptors() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+if sys.version_info < (3, 12):
+
+    class _ChildWatcher(asyncio.PidfdChildWatcher):
+        """As of Python 3.12: each process is waited for by the loop that started it."""
+
+        def is_active(self) -> bool:
+            return True
+
+        def add_child_handler(
+            self, pid: int, callback: Callable[..., object], *args: object
+        ) -> None:
+            loop = asyncio.get_running_loop()
+            descriptor = os.pidfd_open(pid)
+            loop.add_reader(descriptor, _reap, loop, descriptor, pid, callback, args)
+
+
+def _reap(
+    loop: asyncio.AbstractEventLoop,
+    descriptor: int,
+    pid: int,
+    callback: Callable[..., object],
+    arguments: tuple[object, ...],
+) -> None:
+    loop.remove_reader(descriptor)
+    os.close(descriptor)
+    try:
+        exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        exit_code = 255  # someone else was told already; asyncio says the same then
+    callback(pid, exit_code, *arguments)

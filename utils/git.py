@@ -198,12 +198,8 @@ _CLONE_FAILURES: tuple[tuple[str, str, str], ...] = (
     (
         r"Remote branch .* not found|couldn't find remote ref|Could not find remote branch",
         "branch_not_found",
-        "The branch {branch} does not exist in this repository. Check its name, or push it first.",
-    ),
-    (
-        r"cloned an empty repository|has no commits|no matching remote head",
-        "repo_empty",
-        "The repository has no commits yet. Push a first commit and start the task again.",
+        "The branch {branch} does not exist in this repository, or the repository has no commits "
+        "yet. Check the name, or push the branch first.",
     ),
     (
         r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"

@@ -70,7 +70,7 @@ carry_out() {
     append) decode_path "$2" && replace_link && printf '%b' "$3" >>"$path" ;;
     bytes) decode_path "$2" && replace_link && printf '%s' "$3" | base64 -d >"$path" ;;
     delete) decode_path "$2" && rm -rf -- "$path" ;;
-    chmod) decode_path "$3" && chmod -- "$2" "$path" ;;
+    chmod) decode_path "$3" && [ ! -L "$path" ] && chmod -- "$2" "$path" ;;
     link)
         decode_path "$3"
         ln -s -- "$(printf '%b' "$2")" "$path"
