@@ -21,11 +21,13 @@ clone() {
     git clone --quiet --no-tags --single-branch --template= --branch "$branch" "$@"
 }
 
+# Returns 1 when history was rewritten. A caller that tests the result turns `set -e` off in here,
+# so every failure has to return by itself: it is what keeps others from what is in the mirror.
 refresh_mirror() {
-    read -r before <"$mirror/refs/heads/$branch"
+    read -r before <"$mirror/refs/heads/$branch" || return 128
     remote_git -C "$mirror" fetch --quiet --no-tags --no-write-fetch-head -- \
-        "$url" "+refs/heads/$branch:refs/heads/$branch"
-    read -r after <"$mirror/refs/heads/$branch"
+        "$url" "+refs/heads/$branch:refs/heads/$branch" || return 128
+    read -r after <"$mirror/refs/heads/$branch" || return 128
     [ "$before" = "$after" ] || git -C "$mirror" merge-base --is-ancestor "$before" "$after"
 }
 

@@ -1,0 +1,174 @@
+"""Mirrors make clones cheap and give nobody more than their token can fetch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.backends import Backend, Open, Repository, open_backend, shell_agent, wait_for
+from tests.git_server import GitServer
+from utils import mirror
+
+pytest_plugins = ("tests.task_fixtures",)
+
+SCRIPT = "script:\nwrite new.txt new\n"
+TOKEN = "marked-token-3f9a1c"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "repository")
+    made.commit("head -c 300000 /bin/sh >binary; head -c 300000 /dev/urandom >random")
+    return made
+
+
+@pytest.fixture
+def mirrored(tmp_path: Path) -> Iterator[Backend]:
+    with open_backend(tmp_path / "data") as backend:
+        yield backend
+
+
+def mirrors(backend: Backend) -> list[Path]:
+    folder = backend.folder / "mirrors"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_a_second_task_takes_only_what_is_new(
+    mirrored: Backend, git_server: GitServer, repository: Repository
+) -> None:
+    url = git_server.publish(repository, "twice")
+    first = git_server.bytes_of(lambda: mirrored.complete(SCRIPT, url))
+    head = repository.commit("echo two >two")
+    git_server.push(repository, "twice")
+    started = git_server.sent_bytes
+    task = mirrored.complete(SCRIPT, url)
+    assert task["execution_metadata"]["base_commit"] == head
+    assert git_server.sent_bytes - started < first / 20
+    assert len(mirrors(mirrored)) == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"github_token": "wrong-token"}])
+def test_a_token_that_cannot_fetch_gets_nothing_from_the_mirror(
+    mirrored: Backend, git_server: GitServer, repository: Repository, body: dict[str, str]
+) -> None:
+    name = f"closed{len(body)}"
+    url = git_server.publish(repository, name, TOKEN)
+    mirrored.complete(SCRIPT, url, github_token=TOKEN)
+    task = mirrored.perform(SCRIPT, url, **body)
+    assert (task["status"], task["error_code"]) == ("failed", "clone_auth_failed")
+    assert mirrored.complete(SCRIPT, url, github_token=TOKEN)["changed_files"] == ["new.txt"]
+
+
+def test_commits_that_were_rewritten_away_cannot_be_reached(
+    mirrored: Backend, git_server: GitServer, repository: Repository
+) -> None:
+    secret = repository.commit("echo secret >secret")
+    url = git_server.publish(repository, "rewritten")
+    mirrored.complete(SCRIPT, url)
+    repository.run("git reset -q --hard HEAD~1")
+    repository.commit("echo public >public")
+    git_server.push(repository, "rewritten")
+    look = f"git cat-file -t {secret} || echo unreachable; echo x >x"
+    with shell_agent():
+        for _ in range(2):
+            task = mirrored.complete(look, url)
+            assert mirrored.output(task["id"]) == "unreachable\n"
+            assert task["changed_files"] == ["x"]
+
+
+def test_a_branch_that_was_deleted_is_not_found(
+    mirrored: Backend, git_server: GitServer, repository: Repository
+) -> None:
+    repository.run("git branch gone")
+    url = git_server.publish(repository, "deleted")
+    mirrored.complete(SCRIPT, url, branch="gone")
+    repository.run("git branch -D gone")
+    git_server.push(repository, "deleted")
+    task = mirrored.perform(SCRIPT, url, branch="gone")
+    assert task["error_code"] == "branch_not_found"
+
+
+def test_a_refresh_that_was_interrupted_discards_the_mirror(
+    open_with: Open, git_server: GitServer, repository: Repository
+) -> None:
+    backend = open_with(clone_timeout_seconds=2)
+    url = git_server.publish(repository, "interrupted")
+    backend.complete(SCRIPT, url)
+    git_server.hanging.add("interrupted")
+    assert backend.perform(SCRIPT, url)["error_code"] == "clone_timeout"
+    git_server.hanging.clear()
+    started = git_server.sent_bytes
+    backend.complete(SCRIPT, url)
+    assert git_server.sent_bytes - started > 300_000
+    backend.complete(SCRIPT, url)
+    assert len(mirrors(backend)) == 1
+
+
+def test_mirrors_stay_below_their_size(
+    open_with: Open, git_server: GitServer, repository: Repository
+) -> None:
+    backend = open_with(mirror_max_bytes=1_000_000)
+    for number in range(4):
+        backend.complete(SCRIPT, git_server.publish(repository, f"size{number}"))
+    assert 1 <= len(mirrors(backend)) <= 2
+    with_newest = git_server.sent_bytes
+    backend.complete(SCRIPT, git_server.url("size3"))
+    assert git_server.sent_bytes - with_newest < 100_000
+
+
+def test_a_repository_larger_than_all_mirrors_is_cloned_all_the_same(
+    open_with: Open, git_server: GitServer, repository: Repository
+) -> None:
+    backend = open_with(mirror_max_bytes=1000)
+    url = git_server.publish(repository, "large")
+    for _ in range(2):
+        backend.complete(SCRIPT, url)
+        assert mirrors(backend) == []
+
+
+def test_ten_tasks_share_a_mirror(
+    open_with: Open, git_server: GitServer, repository: Repository
+) -> None:
+    backend = open_with(max_concurrent_tasks=10, max_tasks_per_user=10)
+    url = git_server.publish(repository, "shared")
+    for _ in range(2):
+        started = [backend.start(f"script:\nwrite {n} {n}\n", url) for n in range(10)]
+        rows = [backend.wait(task_id) for task_id in started]
+        assert [row["changed_files"] for row in rows] == [[str(n)] for n in range(10)]
+        assert [path.suffix for path in mirrors(backend)] == [""]
+
+
+def test_a_worn_mirror_is_made_anew(
+    mirrored: Backend, git_server: GitServer, repository: Repository
+) -> None:
+    url = git_server.publish(repository, "worn")
+    mirrored.complete(SCRIPT, url)
+    [folder] = mirrors(mirrored)
+    for number in range(mirror.MAX_PACK_FILES + 1):
+        (folder / "objects" / "pack" / f"tmp_{number}").touch()
+    mirrored.complete(SCRIPT, url)
+    [folder] = mirrors(mirrored)
+    assert len(list((folder / "objects" / "pack").iterdir())) < 10
+
+
+def test_what_an_agent_does_to_its_objects_leaves_the_mirror_whole(
+    mirrored: Backend, git_server: GitServer, repository: Repository
+) -> None:
+    url = git_server.publish(repository, "damaged")
+    mirrored.complete(SCRIPT, url)
+    damage = "chmod -R u+w .git/objects; for f in $(find .git/objects -type f); do "
+    with shell_agent():
+        mirrored.perform(f"{damage} : >$f; done; echo x >x", url)
+    for _ in range(2):
+        mirrored.complete(SCRIPT, url)
+
+
+def test_drafts_of_an_earlier_process_are_removed(tmp_path: Path) -> None:
+    draft = tmp_path / "data" / "mirrors" / "abc.new-12"
+    draft.mkdir(parents=True)
+    (draft / "HEAD").touch()
+    with open_backend(tmp_path / "data"):
+        wait_for(lambda: not os.path.lexists(draft))
