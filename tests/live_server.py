@@ -38,6 +38,14 @@ def eventually(condition: Callable[[], Result | None], seconds: float = WAIT_SEC
     return result
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a dead one may stay until its parent collects it."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Answer(NamedTuple):
     """What the server answered; `body` is the text where it is not JSON."""
 

@@ -6,10 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.live_server import Answer, Client, LiveServer
+from tests.live_server import Answer, Client, LiveServer, is_alive
 from tests.repositories import make_repository, serve_repository
 
 pytest_plugins = ("tests.live_fixtures",)
@@ -168,8 +167,4 @@ def test_the_server_keeps_no_dead_children(server: LiveServer, small_repository:
         task_id = client.start(prompt, small_repository)
         client.wait_for_output(task_id, "it sleeps")
         cancel(client, task_id)
-    assert [child for child in server.worker.children() if is_dead(child)] == []
-
-
-def is_dead(process: psutil.Process) -> bool:
-    return bool(process.status() == psutil.STATUS_ZOMBIE)
+    assert all(map(is_alive, server.worker.children()))

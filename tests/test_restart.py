@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.live_server import Client, Json, LiveServer, ServerFactory, eventually, is_alive
 from tests.repositories import make_repository, serve_repository
 
 pytest_plugins = ("tests.live_fixtures",)
 
 LARGE_BYTES = 40_000_000
-NAPS = "script:\nprint begun\nbackground 300\nsleep 1\nwrite task-{number}.txt {number}"
+NAPS = "script:\nprint begun\nbackground 300\nsleep 2\nwrite task-{number}.txt {number}"
 
 
 def results(client: Client, task_ids: list[int]) -> list[Json]:
@@ -48,7 +48,7 @@ def test_twenty_tasks_that_ran_when_the_server_died_run_again(
     server.kill()
     assert left != []
     server.start()
-    assert [process for process in left if process.is_running()] == []
+    assert not any(map(is_alive, left))
     client = server.client(client.user_id)
     assert_completed_once(client, ids)
     assert attempts(results(client, ids)) == [2] * 20
@@ -123,7 +123,7 @@ def test_a_result_that_was_being_stored_is_made_again(
     server = new_server()
     server.start()
     client = server.client()
-    task_id = client.start("script:\nprint begun\nsleep 1", small_repository)
+    task_id = client.start("script:\nprint begun\nsleep 2", small_repository)
     client.wait_for_output(task_id, "begun")
     with locked_database(server):
         eventually(lambda: client.status(task_id).get("stage") == "capturing")
