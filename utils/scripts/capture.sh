@@ -103,21 +103,18 @@ history_fits_a_mailbox() {
         grep -Eq '^ *$|^author:[[:punct:][:space:]]*$'
 }
 
-stage_everything
-tree=$(git write-tree)
-{ read -r head && read -r head_tree; } <<END || head=$base head_tree=
-$(git rev-parse HEAD "HEAD^{tree}" 2>/dev/null)
-END
-parent=$head
-if [ "$head" != "$base" ] && { [ "$mode" = squash ] || ! history_fits_a_mailbox; }; then
-    parent=$base
-fi
-if [ "$parent" = "$head" ] && [ "$tree" = "$head_tree" ]; then
-    commit=$head
-else
-    commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
-fi
-printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
+make_commit() {
+    parent=$head
+    if [ "$head" != "$base" ] && { [ "$mode" = squash ] || ! history_fits_a_mailbox; }; then
+        parent=$base
+    fi
+    if [ "$parent" = "$head" ] && [ "$tree" = "$head_tree" ]; then
+        commit=$head
+    else
+        commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
+    fi
+    printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
+}
 
 options='--binary --full-index --no-ext-diff --no-textconv --no-color --find-renames'
 
@@ -129,16 +126,16 @@ write_patch() {
 
 write_diff() {
     # shellcheck disable=SC2086
-    git diff $options "$base" "$commit" >"$result/diff"
+    git diff $options "$base" "$tree" >"$result/diff"
 }
 
 write_changes() {
-    git diff --raw --numstat -z --no-renames --no-abbrev --no-ext-diff "$base" "$commit" \
+    git diff --raw --numstat -z --no-renames --no-abbrev --no-ext-diff "$base" "$tree" \
         >"$result/changes"
 }
 
 write_contents() {
-    git diff-tree -r --no-renames "$base" "$commit" |
+    git diff-tree -r --no-renames "$base" "$tree" |
         awk -v files="$max_files" 'NR <= files {
             if ($1 !~ /160000/ && $3 !~ /^0+$/) print $3
             if ($2 !~ /160000/ && $4 !~ /^0+$/) print $4
@@ -149,7 +146,17 @@ write_contents() {
         git cat-file --batch >"$result/contents"
 }
 
+git rev-parse HEAD "HEAD^{tree}" >"$result/head" 2>/dev/null &
+stage_everything
+wait
+{ read -r head && read -r head_tree; } <"$result/head" || head=$base head_tree=
+# git doubts every file that is as old as the index, which after a quick clone is all of them, and
+# would read them once more. It just did.
+touch -t 203801010000 .git/index
+tree=$(git write-tree)
+
 if [ -e "$work/attributes.patch" ]; then
+    make_commit
     mkdir -p .git/info
     cp -- "$work/attributes.patch" .git/info/attributes
     write_patch
@@ -158,14 +165,16 @@ if [ -e "$work/attributes.patch" ]; then
     write_changes
     write_contents
 else
-    write_patch &
-    patch_process=$!
+    # The tree is all that three of the four need.
+    write_diff &
+    diff_process=$!
     write_changes &
     changes_process=$!
     write_contents &
     contents_process=$!
-    write_diff
-    wait "$patch_process"
+    make_commit
+    write_patch
+    wait "$diff_process"
     wait "$changes_process"
     wait "$contents_process"
 fi
