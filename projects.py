@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from flask import Blueprint
 
 from utils.api import Services, endpoint
 from utils.api_answers import ProjectRow, TaskRow
 from utils.api_models import NewProject, ProjectChange, ProjectTasksQuery
 from utils.api_rows import project_row, task_row
-from utils.errors import Conflict, NotFound
-from utils.models import ACTIVE_STATUSES, Json
+from utils.models import Json
 from utils.repository_url import parse_repository_url
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
@@ -59,7 +56,7 @@ def update_project(services: Services, user_id: str, project_id: int, body: Proj
 @endpoint({"message": str})
 def delete_project(services: Services, user_id: str, project_id: int) -> Json:
     """Delete a project with its tasks; tasks that wait or run are cancelled first."""
-    _cancel_active_tasks(services, user_id, project_id)
+    services.dispatcher.cancel_active_tasks(user_id, project_id)
     services.database.delete_project(user_id, project_id)
     return {"message": "The project and its tasks are deleted."}
 
@@ -88,24 +85,3 @@ def _repository_columns(services: Services, repo_url: str) -> Json:
         "repo_owner": repository.owner,
         "repo_name": repository.name,
     }
-
-
-def _cancel_active_tasks(services: Services, user_id: str, project_id: int) -> None:
-    if not services.database.get_project(user_id, project_id).active_tasks:
-        return
-    cursor: int | None = None
-    while True:
-        page = services.database.list_tasks(
-            user_id, project_id=project_id, limit=500, cursor=cursor
-        )
-        for task in page.tasks:
-            if task.status in ACTIVE_STATUSES:
-                _cancel(services, user_id, task.id)
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-
-
-def _cancel(services: Services, user_id: str, task_id: int) -> None:
-    with suppress(Conflict, NotFound):  # it ended, or went, by itself
-        services.dispatcher.cancel_task(user_id, task_id)

@@ -12,7 +12,7 @@ from utils.api_answers import TestUserRow, TokenPair
 from utils.api_models import NewTestUser
 from utils.api_rows import test_user_row
 from utils.errors import Forbidden, NotFound
-from utils.models import Json
+from utils.models import Json, User
 
 blueprint = Blueprint("test_users", __name__, url_prefix="/test-users")
 
@@ -54,9 +54,10 @@ def list_test_users(services: Services) -> Json:
 @blueprint.delete("/<uuid:test_user_id>")
 @endpoint({"message": str}, public=True, errors=(403,))
 def delete_test_user(services: Services, test_user_id: UUID) -> Json:
-    """Delete a test user and all rows of it."""
-    if not services.database.delete_test_user(str(test_user_id)):
-        raise _no_such_user()
+    """Delete a test user and all rows of it; tasks that wait or run are cancelled first."""
+    user_id = _test_user(services, test_user_id).id
+    services.dispatcher.cancel_active_tasks(user_id)
+    services.database.delete_test_user(user_id)
     services.forget_users()
     return {"message": "The test user is deleted."}
 
@@ -65,9 +66,7 @@ def delete_test_user(services: Services, test_user_id: UUID) -> Json:
 @endpoint(_SIGNED_IN, public=True, errors=(401, 403))
 def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
     """Sign a test user in again. Other users cannot be signed in here."""
-    user = services.database.get_user(str(test_user_id))
-    if not user.is_test_user:
-        raise _no_such_user()
+    user = _test_user(services, test_user_id)
     return {"user": test_user_row(user), "tokens": services.tokens.issue(user)}
 
 
@@ -90,5 +89,8 @@ def test_users_health(services: Services) -> Json:
     }
 
 
-def _no_such_user() -> NotFound:
-    return NotFound("There is no such test user.")
+def _test_user(services: Services, user_id: UUID) -> User:
+    user = services.database.get_user(str(user_id))
+    if not user.is_test_user:
+        raise NotFound("There is no such test user.")
+    return user

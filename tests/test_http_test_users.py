@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import time_machine
+from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.conftest import JWT_SECRET, Headers, MakeApp
+from tests.conftest import JWT_SECRET, Headers, MakeApp, wait_until_idle
 
 Json = dict[str, Any]
 
@@ -111,3 +113,25 @@ def test_test_users_are_off_where_users_are_real(make_app: MakeApp, changes: Jso
     for method, path in calls:
         answer = client.open(f"/test-users{path}", method=method)
         assert (answer.status_code, answer.get_json()["code"]) == (403, "test_users_disabled")
+
+
+def test_deleting_a_test_user_stops_its_tasks(
+    app: Flask, client: FlaskClient, repository: Path
+) -> None:
+    created = make(client)
+    task = {"prompt": "script:\nsleep 60", "repo_url": str(repository)}
+    started = client.post("/start-task", json=task, headers=bearer(created["tokens"]))
+    assert started.status_code == 200
+    assert client.delete(f"/test-users/{created['user']['id']}").status_code == 200
+    wait_until_idle(app)
+
+
+def test_a_real_user_is_not_touched_by_deleting_test_users(
+    app: Flask, client: FlaskClient, headers: Headers, user: str, repository: Path
+) -> None:
+    task = {"prompt": "script:\nsleep 1", "repo_url": str(repository)}
+    task_id = client.post("/start-task", json=task, headers=headers).get_json()["task_id"]
+    assert client.delete(f"/test-users/{user}").status_code == 404
+    wait_until_idle(app)
+    answer = client.get(f"/task-status/{task_id}", headers=headers).get_json()
+    assert answer["task"]["status"] == "completed"

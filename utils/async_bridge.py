@@ -10,10 +10,11 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TypeVar
 
-import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 Result = TypeVar("Result")
+
+NOT_RUNNING = "the async bridge is not running"
 
 
 class AsyncBridge:
@@ -22,6 +23,7 @@ class AsyncBridge:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Start the loop's thread."""
@@ -29,10 +31,11 @@ class AsyncBridge:
             start_blocking_portal("asyncio", name="async-bridge")
         )
         self._portal.call(_use_child_watcher_without_threads)
+        self._loop = self._portal.call(asyncio.get_running_loop)
 
     def stop(self) -> None:
         """Wait for what still runs on the loop, then end its thread."""
-        self._portal = None
+        self._portal = self._loop = None
         self._stack.close()
 
     def run(self, function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
@@ -46,19 +49,16 @@ class AsyncBridge:
         return self._running_portal.start_task_soon(function, *arguments)
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have the loop call a function that does not wait for anything."""
-        self._running_portal.start_task_soon(_call, function, arguments)
+        """Have the loop call a function that does not wait for anything; returns at once."""
+        if self._loop is None:
+            raise RuntimeError(NOT_RUNNING)
+        self._loop.call_soon_threadsafe(function, *arguments)
 
     @property
     def _running_portal(self) -> BlockingPortal:
         if self._portal is None:
-            raise RuntimeError("the async bridge is not running")
+            raise RuntimeError(NOT_RUNNING)
         return self._portal
-
-
-async def _call(function: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    function(*arguments)
-    await anyio.lowlevel.checkpoint()
 
 
 def _use_child_watcher_without_threads() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from concurrent.futures import Future
 
@@ -16,9 +17,9 @@ from utils.agents import agent_statuses
 from utils.agents.base import AgentStatus
 from utils.async_bridge import AsyncBridge
 from utils.capture import CaptureLimits
-from utils.errors import Conflict, TaskStopped
+from utils.errors import Conflict, NotFound, TaskStopped
 from utils.fair_queue import FairQueue
-from utils.models import TERMINAL_STATUSES, NewTask, QueuedTask, Task, TaskStatus
+from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, QueuedTask, Task, TaskStatus
 from utils.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
@@ -133,6 +134,19 @@ class Dispatcher:
             if task.status is TaskStatus.CANCELLED:
                 return task
         raise Conflict(f"The task has ended already: it is {task.status}.", "task_already_ended")
+
+    def cancel_active_tasks(self, user_id: str, project_id: int | None = None) -> None:
+        """Cancel what waits and runs of a user, or of one project, before the rows go."""
+        cursor: int | None = None
+        while True:
+            page = self._database.list_tasks(user_id, project_id=project_id, cursor=cursor)
+            for task in page.tasks:
+                if task.status in ACTIVE_STATUSES:
+                    with contextlib.suppress(Conflict, NotFound):  # it ended, or went, by itself
+                        self.cancel_task(user_id, task.id)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def queue_position(self, task_id: int) -> int | None:
         """Return 1 for the task that runs next, None for one that does not wait."""

@@ -75,7 +75,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "keepalive": KEEP_ALIVE_SECONDS,
             # Also the time to start in, which may have to wait for an earlier server's end.
             "timeout": int(settings.shutdown_grace_seconds) + START_SECONDS,
-            "graceful_timeout": int(settings.shutdown_grace_seconds) + STOP_SECONDS,
+            "graceful_timeout": int(_stop_seconds(settings)),
             "control_socket_disable": True,
             "logger_class": _Log,
             "loglevel": "debug" if settings.log_level == "DEBUG" else "warning",
@@ -141,6 +141,11 @@ class _Log(Logger):  # type: ignore[misc]
             logger.handlers.clear()
             logger.propagate = True
         self.access_log.setLevel(logging.CRITICAL)
+
+
+def _stop_seconds(settings: Settings) -> float:
+    # A capture under way is finished rather than lost.
+    return settings.shutdown_grace_seconds + settings.command_timeout_seconds + STOP_SECONDS
 
 
 def print_line(text: str, *, error: bool = False) -> None:
