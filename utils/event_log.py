@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import DatabaseUnavailable
-from utils.models import Event, Json
+from utils.models import Event, Json, Stage
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25
@@ -28,11 +28,14 @@ class EventLog:
         self._task_id = task_id
         self._waiting: list[Event] = []
         self._stored_stage: str | None = None
+        self._agent_ended = anyio.Event()
 
     def report(self, kind: str, data: Json) -> None:
         """Take one event; see `utils.models.Event`."""
         if kind == "status":
             self.stage = str(data["stage"])
+            if self.stage == Stage.CAPTURING:
+                self._agent_ended.set()
         clean = {
             key: self._redactor.redact(value) if isinstance(value, str) else value
             for key, value in data.items()
@@ -40,9 +43,13 @@ class EventLog:
         self._waiting.append(Event(kind, clean, datetime.now(UTC)))
 
     async def follow(self, container_id: str) -> None:
-        """Write what has come, again and again, until cancelled. Short tasks never see it."""
-        while True:
-            await anyio.sleep(FLUSH_SECONDS)
+        """Write what has come, again and again, until cancelled.
+
+        The last time is when the agent has ended: git is busy then, and the result need not wait.
+        """
+        while not self._agent_ended.is_set():
+            with anyio.move_on_after(FLUSH_SECONDS):
+                await self._agent_ended.wait()
             try:
                 with anyio.CancelScope(shield=True):
                     await to_thread.run_sync(self._write_progress, container_id)

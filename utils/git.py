@@ -29,6 +29,8 @@ _CONFIGURATION = {
     "core.safecrlf": "false",
     "core.quotePath": "true",
     "i18n.logOutputEncoding": "UTF-8",
+    # As many as there are cores; small checkouts use one anyway.
+    "checkout.workers": "0",
     # A sandbox's repository is thrown away: neither housekeeping nor flushing to disk pays.
     "gc.auto": "0",
     "maintenance.auto": "false",
