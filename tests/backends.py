@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -113,7 +114,12 @@ class Backend:
 
     def post(self, path: str, **body: Any) -> Row:
         """Post; return the answer whatever its status."""
-        response = self.app.test_client().post(path, json=body, headers={"X-User-ID": USER})
+        response = self.app.test_client().post(
+            path,
+            data=json.dumps(body, ensure_ascii=False).encode(),
+            content_type="application/json",
+            headers={"X-User-ID": USER},
+        )
         return {**response.get_json(), "http_status": response.status_code}
 
     def get(self, path: str) -> Row:
