@@ -166,6 +166,23 @@ def test_what_an_agent_does_to_its_objects_leaves_the_mirror_whole(
         mirrored.complete(SCRIPT, url)
 
 
+def test_a_mirror_that_cannot_be_kept_fails_no_task(
+    mirrored: Backend, git_server: GitServer, repository: Repository
+) -> None:
+    (mirrored.folder / "mirrors").write_text("in the way")
+    mirrored.complete(SCRIPT, git_server.publish(repository, "unkept"))
+
+
+def test_mirrors_are_counted_while_others_are_made_and_refreshed(
+    open_with: Open, git_server: GitServer, repository: Repository
+) -> None:
+    backend = open_with(max_concurrent_tasks=8, mirror_max_bytes=1_000_000)
+    urls = [git_server.publish(repository, f"many{number}") for number in range(8)]
+    for _ in range(2):
+        for task_id in [backend.start(SCRIPT, url) for url in urls]:
+            assert backend.wait(task_id)["status"] == "completed"
+
+
 def test_drafts_of_an_earlier_process_are_removed(tmp_path: Path) -> None:
     draft = tmp_path / "data" / "mirrors" / "abc.new-12"
     draft.mkdir(parents=True)

@@ -65,7 +65,9 @@ class MirrorStore:
     def shrink(self) -> None:
         """Remove the mirrors used longest ago until the rest fits, blocking."""
         assert self._root is not None  # noqa: S101 - called for existing mirrors only
-        by_age = sorted((f for f in self._root.iterdir() if f.is_dir()), key=_last_used)
+        # Drafts are still being made, by other threads.
+        finished = (folder for folder in self._root.iterdir() if not folder.suffix)
+        by_age = sorted(finished, key=_last_used)
         sizes = {folder: _size(folder) for folder in by_age}
         total = sum(sizes.values())
         for folder in by_age:
@@ -94,7 +96,9 @@ class BranchMirror:
         if self.path:
             await to_thread.run_sync(_end_refresh, self._folder, outdated)
         elif _SHA1_COMMIT.fullmatch(base_commit):
-            await to_thread.run_sync(self._seed, Path(repository), base_commit)
+            # Without a mirror the next clone is slower, which is no reason for this task to fail.
+            with contextlib.suppress(OSError):
+                await to_thread.run_sync(self._seed, Path(repository), base_commit)
 
     def _seed(self, repository: Path, base_commit: str) -> None:
         assert self._folder is not None  # noqa: S101 - checked by settle
@@ -167,8 +171,10 @@ def _last_used(folder: Path) -> float:
 
 
 def _size(folder: Path) -> int:
-    return sum(
-        entry.stat().st_size
-        for entry in folder.rglob("*")
-        if entry.is_file() and not entry.is_symlink()
-    )
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            # A fetch that goes on meanwhile removes its temporary files.
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_size
+    return total
