@@ -29,7 +29,11 @@ _HTTP_ERRORS = {
     400: ("bad_request", "The request cannot be understood."),
     404: ("not_found", "There is no such endpoint; GET / lists them."),
     405: ("method_not_allowed", "This endpoint does not know the method; see the Allow header."),
-    413: ("body_too_large", "The body is larger than this server takes."),
+    413: (
+        "body_too_large",
+        "The body is larger than MAX_BODY_BYTES allows. "
+        "Text takes the least room as UTF-8, without \\u escapes.",
+    ),
     415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
 }
 

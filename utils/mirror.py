@@ -1,4 +1,4 @@
-"""Local mirrors: one bare repository per URL and branch, hard-linked into the next clones.
+"""Local mirrors: one bare repository per URL and branch, copied into the next clones.
 
 A mirror holds exactly what its branch reaches, so whoever may fetch the branch may have all of it.
 The clone script refreshes it with the caller's own token before anything is taken out of it. A
@@ -60,22 +60,21 @@ class MirrorStore:
         """Remove half-made mirrors of an earlier process, blocking."""
         if self._root is not None:
             for draft in self._root.glob("*.new-*"):
-                shutil.rmtree(draft, ignore_errors=True)
+                _remove(draft)
 
-    def shrink(self) -> None:
-        """Remove the mirrors used longest ago until the rest fits, blocking."""
+    async def shrink(self) -> None:
+        """Remove the mirrors used longest ago until the rest fits."""
         assert self._root is not None  # noqa: S101 - called for existing mirrors only
-        # Drafts are still being made, by other threads.
-        finished = (folder for folder in self._root.iterdir() if not folder.suffix)
-        by_age = sorted(finished, key=_last_used)
-        sizes = {folder: _size(folder) for folder in by_age}
+        sizes = await to_thread.run_sync(_sizes_by_age, self._root)
         total = sum(sizes.values())
-        for folder in by_age:
+        for folder, size in sizes.items():
             if total <= self._max_bytes:
-                break
-            if not self._locks[folder.name].locked():
-                shutil.rmtree(folder, ignore_errors=True)
-                total -= sizes[folder]
+                return
+            lock = self._locks[folder.name]
+            if not lock.locked():
+                async with lock:
+                    await to_thread.run_sync(_remove, folder)
+                total -= size
 
 
 class BranchMirror:
@@ -99,6 +98,7 @@ class BranchMirror:
             # Without a mirror the next clone is slower, which is no reason for this task to fail.
             with contextlib.suppress(OSError):
                 await to_thread.run_sync(self._seed, Path(repository), base_commit)
+                await self._store.shrink()
 
     def _seed(self, repository: Path, base_commit: str) -> None:
         assert self._folder is not None  # noqa: S101 - checked by settle
@@ -111,15 +111,24 @@ class BranchMirror:
             with contextlib.suppress(OSError):
                 draft.rename(self._folder)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        self._store.shrink()
+            _remove(draft)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sizes_by_age(root: Path) -> dict[Path, int]:
+    # Drafts, which have a suffix, are still being made by other threads.
+    finished = (folder for folder in root.iterdir() if not folder.suffix)
+    return {folder: _size(folder) for folder in sorted(finished, key=_last_used)}
 
 
 def _begin_refresh(folder: Path) -> bool:
     if not (folder / "HEAD").exists():
         return False
     if (folder / _UNSETTLED).exists() or _is_worn(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         return False
     (folder / _UNSETTLED).touch()
     return True
@@ -127,7 +136,7 @@ def _begin_refresh(folder: Path) -> bool:
 
 def _end_refresh(folder: Path, outdated: bool) -> None:  # noqa: FBT001
     if outdated:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         return
     (folder / _USED).touch()
     (folder / _UNSETTLED).unlink()
@@ -149,18 +158,11 @@ def _make_bare_repository(folder: Path, objects: Path, branch: str, commit: str)
     reference = folder / "refs" / "heads" / branch
     reference.parent.mkdir(parents=True)
     reference.write_text(f"{commit}\n")
-    shutil.copytree(objects, folder / "objects", copy_function=_link_or_copy)
+    shutil.copytree(objects, folder / "objects")
     (folder / "objects" / "pack").mkdir(exist_ok=True)
     (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
     (folder / _USED).touch()
     (folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n")
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _last_used(folder: Path) -> float:

@@ -35,7 +35,8 @@ if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     status=0
     refresh_mirror || status=$?
     case $status in
-    0) clone -- "$mirror" "$repository" 3<&- ;;
+    # Copies, not hard links: an agent may damage the files of its own clone.
+    0) clone --no-hardlinks -- "$mirror" "$repository" 3<&- ;;
     # History was rewritten: the mirror now holds commits that this caller's token cannot fetch, so
     # only what the branch reaches is copied, and the backend throws the mirror away.
     1) clone --no-local -- "$mirror" "$repository" 3<&- && echo 'mirror outdated' ;;
