@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         None, description="Address to listen on; loopback in development, all in production."
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    http_threads: int = Field(16, ge=1, le=48, description="Threads that answer HTTP requests.")
+    http_threads: int = Field(10, ge=1, le=48, description="Threads that answer HTTP requests.")
     cors_origins: NameList = Field(
         ("http://localhost:3000",), description="Web origins that may call, separated by commas."
     )
