@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.figures import Bench, Benchmark
 from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
-from benchmarks.results import Results, as_json, as_page, as_table
+from benchmarks.results import Results, as_json, as_page, as_table, machine
 from benchmarks.single_task import task_medium, task_small
 from benchmarks.two_hundred import two_hundred
 
@@ -41,10 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     command = " ".join(["./run.sh bench", *arguments])
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
         folder = Path(name).resolve()
+        described = machine(folder)
         results = _run(options.names or list(BENCHMARKS), folder, quick=options.quick)
-        document = json.dumps(as_json(results, command, folder), indent=2)
+        document = json.dumps(as_json(results, command, described), indent=2)
         if set(results) == set(BENCHMARKS) and not options.quick:
-            RESULTS_FILE.write_text(as_page(results, command, folder))
+            RESULTS_FILE.write_text(as_page(results, command, described))
     print(document)
     if options.json:
         options.json.write_text(f"{document}\n")

@@ -22,7 +22,7 @@ _WORDS = {True: "yes", False: "no", None: ""}
 
 
 def machine(folder: Path) -> dict[str, str]:
-    """Describe this machine in general words."""
+    """Describe this machine in general words, with how busy others keep it; ask before the run."""
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cores": str(os.cpu_count()),
@@ -31,15 +31,16 @@ def machine(folder: Path) -> dict[str, str]:
         "python": platform.python_version(),
         "git": "".join(re.findall(r"[\d.]+\d", git)[:1]),
         "file system": _file_system(folder),
+        "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
 
-def as_json(results: Results, command: str, folder: Path) -> dict[str, Any]:
+def as_json(results: Results, command: str, machine: Mapping[str, str]) -> dict[str, Any]:
     """Return everything as one object."""
     return {
         "command": command,
         "date": _today(),
-        "machine": machine(folder),
+        "machine": machine,
         "benchmarks": {
             name: [{**asdict(figure), "holds": figure.holds} for figure in figures]
             for name, figures in results.items()
@@ -57,9 +58,9 @@ def as_table(name: str, figures: Iterable[Figure]) -> str:
     return "\n".join([name, *rows])
 
 
-def as_page(results: Results, command: str, folder: Path) -> str:
+def as_page(results: Results, command: str, machine: Mapping[str, str]) -> str:
     """Return the Markdown of RESULTS.md."""
-    described = ", ".join(f"{what}: {how}" for what, how in machine(folder).items())
+    described = ", ".join(f"{what}: {how}" for what, how in machine.items())
     head = [
         "# Measurements",
         "",
@@ -67,7 +68,8 @@ def as_page(results: Results, command: str, folder: Path) -> str:
         f"Machine: {described}.",
         "",
         "Ratios are medians over medians, sampled in alternation. `benchmarks/` says how each is",
-        "measured. Figures without a target explain the others.",
+        "measured. Figures without a target explain the others. Figures taken while others use the",
+        "processors (load before) are worse than the server is.",
     ]
     sections = (_section(name, figures) for name, figures in results.items())
     return "\n".join([*head, *sections]) + "\n"

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.figures import Figure
-from benchmarks.results import as_page
+from benchmarks.results import as_page, machine
 from tests.source_files import ROOT
 
 FIGURES = {
@@ -65,6 +65,6 @@ def test_a_figure_knows_whether_it_holds(figure: Figure, holds: bool | None) -> 
 
 
 def test_the_page_names_no_folder(tmp_path: Path) -> None:
-    page = as_page({"one": [Figure("time", 1200, "ms", 5)]}, "./run.sh bench", tmp_path)
+    page = as_page({"one": [Figure("time", 1200, "ms", 5)]}, "./run.sh bench", machine(tmp_path))
     assert "| time | 1,200 ms | <= 5 | no |" in page
     assert str(tmp_path) not in page
