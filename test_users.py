@@ -32,7 +32,7 @@ def refuse_when_disabled() -> None:
 
 
 @blueprint.post("")
-@endpoint(_SIGNED_IN, body=NewTestUser, status=201, public=True, errors=(403, 409))
+@endpoint(_SIGNED_IN, body=NewTestUser, needs_body=True, status=201, public=True, errors=(403, 409))
 def create_test_user(services: Services, body: NewTestUser) -> Json:
     """Add a test user and sign it in. It expires after 24 hours unless asked otherwise."""
     user = services.database.create_test_user(

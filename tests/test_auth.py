@@ -282,7 +282,7 @@ def test_the_signing_secret_is_made_once_and_kept_private(
 
 
 def test_a_deleted_user_is_not_verified(client: FlaskClient) -> None:
-    created = client.post("/test-users").get_json()
+    created = client.post("/test-users", json={}).get_json()
     headers = bearer(created["tokens"]["access_token"])
     assert client.get("/auth/verify", headers=headers).status_code == 200
     client.delete(f"/test-users/{created['user']['id']}")

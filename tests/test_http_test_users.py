@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def make(client: FlaskClient, body: Json | None = None, status: int = 201) -> Json:
-    answer = client.post("/api/test-users", json=body) if body else client.post("/api/test-users")
+    answer = client.post("/api/test-users", json=body or {})
     assert answer.status_code == status, answer.get_json()
     return dict(answer.get_json())
 
@@ -47,6 +47,19 @@ def test_a_test_user_may_be_described(client: FlaskClient) -> None:
     user = make(client, given)["user"]
     assert {"email": user["email"], "user_id": user["id"], "metadata": user["metadata"]} == given
     assert make(client, given, 409)["code"] == "conflict"
+
+
+def test_a_page_elsewhere_cannot_make_test_users(client: FlaskClient) -> None:
+    for content_type in (None, "text/plain", "application/x-www-form-urlencoded"):
+        answer = client.post("/test-users", content_type=content_type)
+        assert (answer.status_code, answer.get_json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_foreign_name_for_this_machine_makes_no_test_users(make_app: MakeApp) -> None:
+    client = make_app(trust_user_id=False).test_client()
+    answer = client.post("/test-users", json={}, headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "host_not_allowed")
+    assert make(client)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ class Endpoint:
 
     `answer` names the fields next to `status`; None is for views that do not answer with JSON.
     `errors` are the statuses that neither the path, nor the input, nor signing in explains.
+    `needs_body` refuses a request without a body, which browsers let any page send, although each
+    field may be left out.
     """
 
     answer: Mapping[str, Any] | None
@@ -71,7 +73,14 @@ class Endpoint:
     public: bool = False
     polled: bool = False
     upload: bool = False
+    needs_body: bool = False
     media_type: str = "application/json"
+
+    @property
+    def requires_body(self) -> bool:
+        """Whether a request without a body is refused."""
+        fields = self.body.model_fields.values() if self.body else ()
+        return self.needs_body or any(field.is_required() for field in fields)
 
 
 class NotJson(AppError):
@@ -101,7 +110,7 @@ def endpoint(
             if declared.query is not None:
                 arguments["query"] = _validated(declared.query, request.args.to_dict())
             if declared.body is not None:
-                arguments["body"] = _validated(declared.body, read_json_body(declared.body))
+                arguments["body"] = _validated(declared.body, _read_json_body(declared))
             result = view(services, **arguments)
             return result if isinstance(result, Response) else success(result, declared.status)
 
@@ -127,14 +136,11 @@ def json_answer(fields: Json, status: int = 200) -> Response:
     return Response(body, status, content_type="application/json")
 
 
-def read_json_body(model: type[BaseModel]) -> Json:
-    """Return the request's body, which must be a JSON object sent as application/json.
-
-    A body may be left out where the model requires nothing.
-    """
+def _read_json_body(declared: Endpoint) -> Json:
+    # A JSON object sent as application/json, or nothing where nothing is required.
     raw = request.get_data(cache=False)
-    if not raw and not request.mimetype:
-        if any(field.is_required() for field in model.model_fields.values()):
+    if not raw and not request.mimetype and not declared.needs_body:
+        if declared.requires_body:
             raise InvalidInput("The request needs a JSON object as its body.", "invalid_json")
         return {}
     if request.mimetype != "application/json":

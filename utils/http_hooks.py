@@ -17,7 +17,7 @@ from werkzeug.routing import IntegerConverter
 from utils.api import Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
 from utils.errors import AppError, InvalidInput, Unauthenticated
-from utils.settings import LOOPBACK_HOSTS
+from utils.settings import LOOPBACK_HOSTS, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -62,7 +62,7 @@ class IdConverter(IntegerConverter):
 def install_hooks(app: Flask, services: Services) -> None:
     """Put everything of this module around an application's requests."""
     app.before_request(_begin)
-    if services.settings.trusts_user_id and services.settings.listen_host in LOOPBACK_HOSTS:
+    if _lets_anybody_in(services.settings) and services.settings.listen_host in LOOPBACK_HOSTS:
         app.before_request(_refuse_foreign_host)
     app.after_request(_Finish(app, services))
     app.register_error_handler(AppError, _answer_app_error)
@@ -79,6 +79,10 @@ def install_hooks(app: Flask, services: Services) -> None:
     app.wsgi_app = ApiPrefix(app.wsgi_app)  # type: ignore[method-assign]
 
 
+def _lets_anybody_in(settings: Settings) -> bool:
+    return settings.trusts_user_id or settings.test_users_enabled
+
+
 def _begin() -> None:
     g.started = time.perf_counter()
     given = request.environ.get("HTTP_X_REQUEST_ID", "")
@@ -89,12 +93,12 @@ def _begin() -> None:
 
 def _refuse_foreign_host() -> None:
     # A web page elsewhere can point its own name at 127.0.0.1 and then call a server that believes
-    # bare user ids; the Host header still says that page's name.
+    # bare user ids or makes test users; the Host header still says that page's name.
     host = request.environ.get("HTTP_HOST", "")
     name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
     if name.lower() not in LOOPBACK_HOSTS:
         raise InvalidInput(
-            "In trust mode this server answers to localhost, 127.0.0.1 and [::1] only.",
+            "Without real sign-in this server answers to localhost, 127.0.0.1 and [::1] only.",
             "host_not_allowed",
         )
 

@@ -121,7 +121,7 @@ def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> 
         operation["security"] = []
     if declared.body is not None:
         operation["requestBody"] = {
-            "required": any(field.is_required() for field in declared.body.model_fields.values()),
+            "required": declared.requires_body,
             "content": {"application/json": {"schema": schemas.named(declared.body, "validation")}},
         }
     if declared.upload:
