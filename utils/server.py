@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -17,7 +19,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from utils.errors import AppError
 from utils.settings import Settings
@@ -27,6 +29,9 @@ KEEP_ALIVE_SECONDS = 75
 # Beside the tasks' grace time: answers under way, and kept-alive connections that gunicorn closes.
 STOP_SECONDS = 10
 START_SECONDS = 60
+# A thread that reads a request waits so long for the next piece of it. Less would cut off slow
+# lines, and without an end a handful of clients that send half a request would hold all threads.
+READ_SECONDS = 15
 
 
 def serve(
@@ -115,6 +120,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
+    def handle(self, conn: TConn) -> Any:
+        """Answer a request; a client that stops in the middle of one has gone."""
+        if not isinstance(conn.sock, _Impatient):
+            conn.sock = _Impatient(fileno=conn.sock.detach())
+            conn.sock.wait_at_most(READ_SECONDS)
+        return super().handle(conn)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Pause first: ending the connections that are open takes a while."""
         self.app.pause()
@@ -130,6 +142,25 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
             for connection in self.pending_conns:
                 connection.timeout = 0
         super().murder_pending()
+
+
+class _Impatient(socket.socket):
+    """A connection whose silence, while something is read from it, means that it has ended.
+
+    gunicorn sets the timeout of its sockets itself, to none for reading a request. This is a limit
+    of the system beside it, for reading alone: long answers may be taken slowly.
+    """
+
+    def wait_at_most(self, seconds: int) -> None:
+        """Wait so long for each piece."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read a piece; nothing when it does not come in time."""
+        try:
+            return super().recv(size, flags)
+        except BlockingIOError:
+            return b""
 
 
 class _Log(Logger):  # type: ignore[misc]

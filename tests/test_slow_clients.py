@@ -1,0 +1,39 @@
+"""Clients that stop in the middle of a request do not stop the server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.live_server import ServerFactory
+from utils.server import READ_SECONDS
+
+pytest_plugins = ("tests.live_fixtures",)
+
+THREADS = 2
+HALF_SENT = {
+    "headers": b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Ty",
+    "body": b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+}
+
+
+@pytest.mark.parametrize("request_start", HALF_SENT.values(), ids=HALF_SENT.keys())
+def test_half_sent_requests_give_their_threads_back(
+    new_server: ServerFactory, request_start: bytes
+) -> None:
+    server = new_server(HTTP_THREADS=THREADS)
+    server.start()
+    with ExitStack() as stack:
+        for _ in range(THREADS + 1):
+            connection = socket.create_connection(("127.0.0.1", server.port))
+            stack.enter_context(connection)
+            connection.sendall(request_start)
+        started = time.monotonic()
+        # The client signs in first, which waits until a thread is free.
+        assert server.client().get("/health/live").code == 200
+        assert time.monotonic() - started > READ_SECONDS / 2, "nothing held the threads"
+    assert "Traceback" not in server.output.read_text()
