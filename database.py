@@ -105,6 +105,9 @@ class Database(Protocol):
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """Return the diff alone, empty when there is none. Raises `NotFound`."""
 
+    def get_execution_metadata(self, user_id: str, task_id: int) -> Json | None:
+        """Return the whole metadata of a task, with `file_changes`. Raises `NotFound`."""
+
     def list_tasks(
         self,
         user_id: str,

@@ -82,7 +82,12 @@ def test_a_task_needs_a_user(database: Database) -> None:
 def test_a_task_of_another_user_does_not_exist(database: Database) -> None:
     task = database.create_task(STRANGER, new_task())
     for task_id in (task.id, 12345, -1, IMPOSSIBLE_ID):
-        for read in (database.get_task, database.get_task_status, database.get_git_diff):
+        for read in (
+            database.get_task,
+            database.get_task_status,
+            database.get_git_diff,
+            database.get_execution_metadata,
+        ):
             with pytest.raises(NotFound):
                 read(USER, task_id)
         with pytest.raises(NotFound):
@@ -106,6 +111,10 @@ def test_a_status_leaves_out_what_is_large(database: Database) -> None:
     status = database.get_task_status(USER, task.id)
     assert (status.git_diff, status.git_patch, status.has_patch) == (None, None, True)
     assert status.execution_metadata == {"seconds": 1.5}
+    assert database.get_execution_metadata(USER, task.id) == {
+        "seconds": 1.5,
+        "file_changes": [change],
+    }
     full = database.get_task(USER, task.id)
     assert (full.git_diff, full.git_patch, full.has_patch) == ("diff", "patch", True)
     assert full.execution_metadata == {"seconds": 1.5, "file_changes": [change]}

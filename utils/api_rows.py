@@ -14,7 +14,7 @@ from utils.api_answers import (
     TaskSummaryRow,
     TestUserRow,
 )
-from utils.models import TERMINAL_STATUSES, Event, Project, Task, TaskSummary, User
+from utils.models import TERMINAL_STATUSES, Event, Json, Project, Task, TaskSummary, User
 
 _TITLE_CHARACTERS = 50
 _PREVIEW_CHARACTERS = 200
@@ -60,12 +60,15 @@ def full_task_row(task: Task) -> FullTaskRow:
 
 
 def task_status_row(
-    task: Task, queue_position: int | None = None, stage: str | None = None
+    task: Task,
+    queue_position: int | None = None,
+    stage: str | None = None,
+    execution_metadata: Json | None = None,
 ) -> TaskStatusRow:
     """Return what pages poll for.
 
-    They spread it over the row they have, so what is not known is left out. The metadata comes
-    with the end only, as it is not whole before.
+    They spread it over the row they have, so what is not known is left out, and the metadata is
+    there only when it is whole.
     """
     ended = task.status in TERMINAL_STATUSES
     row = {
@@ -90,7 +93,7 @@ def task_status_row(
         "updated_at": task.updated_at,
         "started_at": task.started_at,
         "completed_at": task.completed_at,
-        "execution_metadata": task.execution_metadata if ended else None,
+        "execution_metadata": execution_metadata,
     }
     return cast("TaskStatusRow", {key: value for key, value in row.items() if value is not None})
 
