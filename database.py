@@ -168,7 +168,10 @@ class Database(Protocol):
         """Set columns (stage, container_id, ...) while the task runs; False when it does not."""
 
     def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
-        """Append a message, stamped when it is appended. Raises `NotFound`."""
+        """Append a message, stamped when it is appended.
+
+        Raises `NotFound`, and `Conflict` with `conversation_full` when there are too many.
+        """
 
     def append_events(self, task_id: int, events: Iterable[Event]) -> None:
         """Append in order; the database numbers them. Events of a deleted task are dropped."""

@@ -79,7 +79,7 @@ def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
 
 
 @blueprint.post("/tasks/<id:task_id>/chat")
-@endpoint({"task": FullTaskRow}, body=ChatMessage)
+@endpoint({"task": FullTaskRow}, body=ChatMessage, errors=(409,))
 def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatMessage) -> Json:
     """Add a message to a task's conversation. It does not reach the agent."""
     services.database.append_chat_message(user_id, task_id, body.role, body.content)

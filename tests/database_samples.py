@@ -42,6 +42,19 @@ def new_task(prompt: str = "Fix it", **changes: Any) -> NewTask:
     return NewTask(prompt=prompt, **(fields | changes))
 
 
+def legacy_row(number: object, prompt: str = "Old", **columns: object) -> dict[str, object]:
+    return {
+        "status": COMPLETED,
+        "agent": "claude",
+        "repo_url": "https://github.com/octo/demo",
+        "target_branch": "main",
+        "chat_messages": [{"role": "user", "content": prompt, "timestamp": LONG_AGO.isoformat()}],
+        "execution_metadata": {"legacy_id": number},
+        "created_at": LONG_AGO,
+        **columns,
+    }
+
+
 def running_task(database: Database, **changes: Any) -> Task:
     task = database.create_task(USER, new_task(**changes))
     moved = database.move_task(task.id, {PENDING}, RUNNING)

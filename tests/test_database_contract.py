@@ -18,6 +18,7 @@ from tests.database_samples import (
     RUNNING,
     STRANGER,
     USER,
+    legacy_row,
     new_task,
     project_fields,
     running_task,
@@ -207,19 +208,6 @@ def test_tasks_are_counted_by_status_and_agent(database: Database) -> None:
     database.create_task(USER, new_task())
     running_task(database, agent="codex")
     assert database.count_tasks() == {("pending", "claude"): 2, ("running", "codex"): 1}
-
-
-def legacy_row(number: object, prompt: str = "Old", **columns: object) -> dict[str, object]:
-    return {
-        "status": COMPLETED,
-        "agent": "claude",
-        "repo_url": "https://github.com/octo/demo",
-        "target_branch": "main",
-        "chat_messages": [{"role": "user", "content": prompt, "timestamp": LONG_AGO.isoformat()}],
-        "execution_metadata": {"legacy_id": number},
-        "created_at": LONG_AGO,
-        **columns,
-    }
 
 
 def test_old_tasks_are_imported_once(database: Database) -> None:

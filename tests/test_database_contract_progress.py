@@ -18,11 +18,13 @@ from tests.database_samples import (
     STRANGER,
     USER,
     all_at_once,
+    legacy_row,
     new_task,
     project_fields,
     running_task,
 )
-from utils.errors import InvalidInput, NotFound
+from utils.database_progress import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES
+from utils.errors import Conflict, InvalidInput, NotFound
 from utils.models import ACTIVE_STATUSES, Event, TaskStatus
 
 pytest_plugins = ("tests.database_fixtures",)
@@ -155,6 +157,23 @@ def test_a_message_is_appended_and_stamped(database: Database) -> None:
     assert (message["role"], message["content"]) == ("assistant", content)
     assert message["timestamp"] == answered.updated_at.isoformat()
     assert database.get_task(USER, task.id) == answered
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [["x"] * (MAX_CHAT_MESSAGES - 1), ["x", "\U0001f680" * (MAX_CHAT_CHARACTERS - 2)]],
+    ids=["messages", "characters"],
+)
+def test_a_full_conversation_takes_no_more(database: Database, contents: list[str]) -> None:
+    stored = [{"role": "user", "content": text, "timestamp": ""} for text in contents]
+    database.import_tasks(USER, [legacy_row(1, chat_messages=stored)])
+    (task,) = database.list_tasks(USER).tasks
+    full = database.append_chat_message(USER, task.id, "user", "y")
+    assert len(full.chat_messages) == len(contents) + 1
+    with pytest.raises(Conflict, match="new task") as refused:
+        database.append_chat_message(USER, task.id, "user", "z")
+    assert refused.value.code == "conversation_full"
+    assert database.get_task_status(USER, task.id) == full
 
 
 def test_fifty_messages_at_once_are_all_kept_in_the_order_of_their_stamps(

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import Headers, MakeApp
+from utils.database_progress import MAX_CHAT_MESSAGES
 
 Json = dict[str, Any]
 
@@ -101,6 +102,17 @@ def test_a_task_that_had_not_ended_is_failed(
 def test_other_json_is_refused(client: FlaskClient, headers: Headers, content: Any) -> None:
     assert "task export" in upload(client, headers, content, 400)["error"]
     assert stored(client, headers) == []
+
+
+def test_a_conversation_that_is_full_already_takes_no_more(
+    client: FlaskClient, headers: Headers
+) -> None:
+    messages = [{"role": "user", "content": "Hello"}] * MAX_CHAT_MESSAGES
+    upload(client, headers, [{**OLD, "chat_messages": messages}])
+    [task] = stored(client, headers)
+    message = {"role": "user", "content": "One more"}
+    answer = client.post(f"/tasks/{task['id']}/chat", json=message, headers=headers)
+    assert (answer.status_code, answer.get_json()["code"]) == (409, "conversation_full")
 
 
 def test_an_empty_export_is_fine(client: FlaskClient, headers: Headers) -> None:

@@ -13,8 +13,11 @@ from utils.database_rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now
 from utils.database_schema import task_events, task_secrets, tasks
 from utils.database_tasks import NO_TASK, require_task
 from utils.database_types import Document, json_appended, json_with_file_changes
-from utils.errors import NotFound
+from utils.errors import Conflict, NotFound
 from utils.models import TERMINAL_STATUSES, Event, Json, Task, TaskStatus
+
+MAX_CHAT_MESSAGES = 1_000
+MAX_CHAT_CHARACTERS = 2_000_000
 
 # Locks a row without standing in the way of rows that refer to it. SQLite has the whole file.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
@@ -92,7 +95,9 @@ class ProgressVerbs(SqlVerbs):
             "updated_at": moment,
         }
         statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
-        return task_from(connection.execute(statement).one())
+        task = task_from(connection.execute(statement).one())
+        _refuse_too_long(task.chat_messages)
+        return task
 
     def append_events(self, task_id: int, events: Iterable[Event]) -> None:
         """See `Database`."""
@@ -132,6 +137,17 @@ class ProgressVerbs(SqlVerbs):
             for sequence, event in enumerate(batch, start=last + 1)
         ]
         connection.execute(insert(task_events), rows)
+
+
+def _refuse_too_long(messages: Sequence[Json]) -> None:
+    # Every answer about a task holds its whole conversation.
+    characters = sum(len(message["content"]) for message in messages)
+    if len(messages) > MAX_CHAT_MESSAGES or characters > MAX_CHAT_CHARACTERS:
+        raise Conflict(
+            f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
+            f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
+            "conversation_full",
+        )
 
 
 def _lock(connection: Connection, this_one: ColumnElement[bool]) -> bool:
