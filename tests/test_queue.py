@@ -92,12 +92,23 @@ def test_only_users_who_may_run_are_served(
 
 def test_reservations_count_until_they_are_given_back() -> None:
     queue = FairQueue(2)
-    queue.reserve()
+    queue.reserve("a")
     queue.add("a", 1)
     with pytest.raises(QueueFull):
-        queue.reserve()
-    queue.give_back()
-    queue.reserve()
+        queue.reserve("a")
+    queue.give_back("a")
+    queue.reserve("a")
+
+
+def test_a_user_of_whom_nothing_waits_gets_a_place_in_a_full_queue() -> None:
+    queue = FairQueue(1)
+    for user in ("a", "b"):
+        queue.reserve(user)
+        queue.add(user, ord(user))
+        queue.give_back(user)
+    for user in ("a", "b", "c"):
+        with pytest.raises(QueueFull):
+            queue.reserve(user)
 
 
 def running(client: Client) -> int:

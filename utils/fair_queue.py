@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 from utils.errors import QueueFull
@@ -17,28 +17,35 @@ class FairQueue:
     def __init__(self, max_queued: int) -> None:
         self._lock = threading.Lock()
         self._max_queued = max_queued
-        self._reserved = 0
+        self._reserved: Counter[str] = Counter()
         self._by_user: OrderedDict[str, deque[int]] = OrderedDict()
         self._users: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._users)
 
-    def reserve(self) -> None:
-        """Keep a place for a task whose row is about to be made. Raises `QueueFull`."""
+    def reserve(self, user_id: str) -> None:
+        """Keep a place for a task whose row is about to be made. Raises `QueueFull`.
+
+        A user of whom nothing waits gets a place beyond the limit, so that one user cannot keep
+        all others out.
+        """
         with self._lock:
-            if len(self._users) + self._reserved >= self._max_queued:
+            taken = len(self._users) + self._reserved.total()
+            is_first = user_id not in self._by_user and not self._reserved[user_id]
+            if taken >= self._max_queued * (2 if is_first else 1):
                 raise QueueFull(
                     f"{self._max_queued} tasks are waiting already (MAX_QUEUED_TASKS). "
                     f"Try again in {RETRY_AFTER_SECONDS} seconds.",
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
-            self._reserved += 1
+            self._reserved[user_id] += 1
 
-    def give_back(self) -> None:
+    def give_back(self, user_id: str) -> None:
         """Give a reserved place back."""
         with self._lock:
-            self._reserved -= 1
+            self._reserved[user_id] -= 1
+            self._reserved = +self._reserved
 
     def add(self, user_id: str, task_id: int) -> None:
         """Append a task to its user's line; recovery adds without a reservation."""
