@@ -79,6 +79,21 @@ def test_an_agent_that_damages_its_clone_leaves_the_mirror_whole(
     assert mirrored.complete(SCRIPT, url)["changed_files"] == ["new.txt"]
 
 
+def test_a_mirror_that_outgrows_the_limit_is_removed(
+    open_with: Open, git_server: GitServer, repository: Repository
+) -> None:
+    backend = open_with(mirror_max_bytes=2_000_000)
+    url = git_server.publish(repository, "growing")
+    backend.complete(SCRIPT, url)
+    assert len(mirrors(backend)) == 1
+    repository.commit(
+        "for n in $(seq 150); do head -c 20000 /dev/urandom >more$n; done", "Add three megabytes"
+    )
+    git_server.push(repository, "growing")
+    backend.complete(SCRIPT, url)
+    assert mirrors(backend) == []
+
+
 def test_commits_that_were_rewritten_away_cannot_be_reached(
     mirrored: Backend, git_server: GitServer, repository: Repository
 ) -> None:

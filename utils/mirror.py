@@ -62,8 +62,8 @@ class MirrorStore:
             for draft in self._root.glob("*.new-*"):
                 _remove(draft)
 
-    async def shrink(self) -> None:
-        """Remove the mirrors used longest ago until the rest fits."""
+    async def shrink(self, held: Path | None) -> None:
+        """Remove the mirrors used longest ago until the rest fits; `held` is locked by the caller."""
         assert self._root is not None  # noqa: S101 - called for existing mirrors only
         sizes = await to_thread.run_sync(_sizes_by_age, self._root)
         total = sum(sizes.values())
@@ -71,10 +71,11 @@ class MirrorStore:
             if total <= self._max_bytes:
                 return
             lock = self._locks[folder.name]
-            if not lock.locked():
-                async with lock:
-                    await to_thread.run_sync(_remove, folder)
-                total -= size
+            if lock.locked() and folder != held:
+                continue
+            async with contextlib.nullcontext() if lock.locked() else lock:
+                await to_thread.run_sync(_remove, folder)
+            total -= size
 
 
 class BranchMirror:
@@ -93,12 +94,13 @@ class BranchMirror:
         if self._folder is None:
             return
         if self.path:
-            await to_thread.run_sync(_end_refresh, self._folder, outdated)
+            if await to_thread.run_sync(_end_refresh, self._folder, outdated):
+                await self._store.shrink(self._folder)
         elif _SHA1_COMMIT.fullmatch(base_commit):
             # Without a mirror the next clone is slower, which is no reason for this task to fail.
             with contextlib.suppress(OSError):
                 await to_thread.run_sync(self._seed, Path(repository), base_commit)
-                await self._store.shrink()
+                await self._store.shrink(None)
 
     def _seed(self, repository: Path, base_commit: str) -> None:
         assert self._folder is not None  # noqa: S101 - checked by settle
@@ -134,12 +136,15 @@ def _begin_refresh(folder: Path) -> bool:
     return True
 
 
-def _end_refresh(folder: Path, outdated: bool) -> None:  # noqa: FBT001
+def _end_refresh(folder: Path, outdated: bool) -> bool:  # noqa: FBT001
+    """Return whether the mirror has grown by more than a few small objects."""
     if outdated:
         _remove(folder)
-        return
+        return False
+    begun = (folder / _UNSETTLED).stat().st_mtime_ns
     (folder / _USED).touch()
     (folder / _UNSETTLED).unlink()
+    return (folder / "objects" / "pack").stat().st_mtime_ns >= begun
 
 
 def _is_worn(folder: Path) -> bool:
