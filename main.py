@@ -29,7 +29,7 @@ from utils.server import EXIT_CONFIGURATION, print_line, serve
 from utils.settings import Settings, inherited_environment
 from utils.telemetry import Metrics, configure_logging
 from utils.tokens import Tokens
-from utils.vault import Vault
+from utils.vault import Vault, encryption_key, signing_key
 
 # Beside its tasks' grace time: what an earlier server needs to end and make room for this one.
 LOCK_WAIT_SECONDS = 5
@@ -60,6 +60,8 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
 
 def _build_services(settings: Settings, database: Database, lifetime: ExitStack) -> Services:
     redactor = Redactor()
+    keys = (signing_key(settings), encryption_key(settings))
+    redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
     bridge = AsyncBridge()
     bridge.start()

@@ -12,6 +12,7 @@ from tests.backends import Backend, Open, Repository, open_backend, shell_agent
 from tests.exactness import make_sample
 from tests.git_server import GitServer, serve_git
 
+
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """One backend for the tests of a module; its agent is the scripted one."""

@@ -28,6 +28,27 @@ def test_five_megabytes_are_cut_at_the_limit_with_a_note(
     assert task["changed_files"] == ["a"]
 
 
+def test_results_count_against_the_limit_too(open_with: Open, sample: Repository) -> None:
+    backend = open_with(max_output_bytes=10_000)
+    with shell_agent():
+        task = backend.complete("yes 'result: done' | head -n 5000", sample)
+    events = backend.get(f"/tasks/{task['id']}/events?limit=1000")["events"]
+    assert len(events) < 200
+    assert task["chat_messages"][-1]["content"] == "done"
+
+
+def test_a_token_at_the_cut_of_a_long_line_is_removed(shell: Backend, sample: Repository) -> None:
+    token = "tok_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    fill = "head -c {} /dev/zero | tr '\\0' {}"
+    line = f"{fill.format(32_750, 'y')}; printf {token}; {fill.format(120_000, 'z')}"
+    task = shell.complete(line, sample, github_token=token)
+    output = shell.output(task["id"])
+    assert "[redacted]" in output
+    assert "tok_" not in output
+    assert "WXYZ" not in output
+    assert output.endswith("z" * 120_000)
+
+
 def test_all_of_the_output_is_stored_below_the_limit(shell: Backend, sample: Repository) -> None:
     task = shell.complete("seq 100000", sample)
     assert shell.output(task["id"]) == "".join(f"{n}\n" for n in range(1, 100_001))

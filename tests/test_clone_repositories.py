@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends import Backend, Open, Repository, Row, git, open_backend, run
+from tests.backends import Backend, Open, Repository, Row, git, open_backend, run, shell_agent
 from tests.exactness import check_exact, tree_left_by
 from tests.git_server import GitServer
 
@@ -149,7 +149,8 @@ def test_lfs_pointers_stay_pointers(
 
 
 @pytest.mark.parametrize(
-    "command", ["write out/x y", "write link y", "append link y", "chmod 777 link"]
+    "command",
+    ["write out/x y", "write out/new/x y", "write link y", "append link y", "chmod 777 link"],
 )
 def test_links_out_of_the_tree_are_not_written_through(
     backend: Backend, repository: Repository, tmp_path: Path, command: str
@@ -187,6 +188,18 @@ def test_a_depth_leaves_the_history_out(
             sample, "printf '\\351\\r\\n' >new.txt", tmp_path / str(len(address))
         )
         check_exact(backend, task, sample, expected, tmp_path / str(len(address)))
+
+
+def test_a_depth_does_not_tie_a_local_clone_to_its_origin(
+    open_with: Open, sample: Repository
+) -> None:
+    damage = (
+        "chmod -R u+w .git/objects; find .git/objects -type f | while read -r f; do : >$f; done"
+    )
+    backend = open_with(clone_depth=1)
+    with shell_agent():
+        assert backend.perform(damage, sample)["error_code"] == "capture_failed"
+    sample.run("git fsck --strict")
 
 
 def test_a_private_repository_is_cloned_with_its_token(

@@ -23,7 +23,7 @@ from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, QueuedTask
 from utils.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
-from utils.settings import Settings
+from utils.settings import Settings, proxies_with_password
 from utils.task_result import CANCELLED
 from utils.task_run import RunParts, TaskRun
 from utils.telemetry import Metrics
@@ -101,14 +101,14 @@ class Dispatcher:
         git_token: SecretStr | None,
     ) -> Task:
         """Store a task and queue it. Raises `QueueFull`, `NotFound`, `Unauthenticated`."""
-        self._queue.reserve()
+        self._queue.reserve(user_id)
         try:
             encrypted = self._vault.encrypt(git_token) if git_token else None
             new = NewTask(prompt, repo_url, branch, agent, project_id, encrypted)
             task = self._database.create_task(user_id, new)
             self._queue.add(user_id, task.id)
         finally:
-            self._queue.give_back()
+            self._queue.give_back(user_id)
         self._bridge.call_soon(self._fill)
         return task
 
@@ -247,6 +247,7 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
         clone_seconds=settings.clone_timeout_seconds,
         agent_seconds=settings.agent_timeout_seconds,
         clone_depth=settings.clone_depth,
+        clone_environment=proxies_with_password(),
         output_bytes=settings.max_output_bytes,
         capture=CaptureLimits(
             patch_bytes=settings.max_patch_bytes,

@@ -230,7 +230,7 @@ _CLONE_FAILURES: tuple[tuple[str, str, str], ...] = (
         r"dubious ownership",
         "repo_not_readable",
         "The local repository belongs to another user of this machine. Run the server as its "
-        "owner, or mark it: git config --global --add safe.directory PATH",
+        "owner, or give it to the user the server runs as (chown).",
     ),
     (
         r"No space left on device",

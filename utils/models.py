@@ -209,8 +209,6 @@ class Job:
     """What the pipeline needs to run one task; `git_token` never leaves the clone."""
 
     task_id: int
-    user_id: str
-    attempt: int
     prompt: str
     repo_url: str
     branch: str

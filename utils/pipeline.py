@@ -7,7 +7,7 @@ so that whatever the agent had done until then is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ class PipelineLimits:
     clone_seconds: float
     agent_seconds: float
     clone_depth: int
+    clone_environment: Mapping[str, str]
     output_bytes: int
     capture: CaptureLimits
 
@@ -64,9 +65,10 @@ async def run_pipeline(
     limits: PipelineLimits,
     report: Report,
     request: StopRequest,
+    redact: Callable[[str], str],
 ) -> Outcome:
     """Run a job to its end. Never raises `TaskError`: a failure is in the outcome."""
-    run = _Run(sandbox, job, agent, limits, report)
+    run = _Run(sandbox, job, agent, limits, report, redact)
     failure = await run.work(request)
     changes = None
     if run.base_commit and not request.abandoned:
@@ -82,7 +84,13 @@ class _Run:
     """The state of one run."""
 
     def __init__(
-        self, sandbox: Sandbox, job: Job, agent: Agent, limits: PipelineLimits, report: Report
+        self,
+        sandbox: Sandbox,
+        job: Job,
+        agent: Agent,
+        limits: PipelineLimits,
+        report: Report,
+        redact: Callable[[str], str],
     ) -> None:
         self.base_commit = ""
         self._sandbox = sandbox
@@ -90,6 +98,7 @@ class _Run:
         self._agent = agent
         self._limits = limits
         self._report = report
+        self._redact = redact
         self._reader = agent.reader()
         self._agent_result: CommandResult | None = None
         self._timings: list[StageTiming] = []
@@ -151,7 +160,7 @@ class _Run:
             [
                 "sh",
                 f"{work}/clone.sh",
-                _clone_source(url),
+                _clone_source(url, self._limits.clone_depth),
                 self._job.branch,
                 self._sandbox.paths.repository,
                 f"{work}/git_config",
@@ -160,7 +169,10 @@ class _Run:
                 git.credential_url(url),
             ],
             timeout_seconds=self._limits.clone_seconds,
-            environment=git.environment(urlsplit(url).scheme or "file"),
+            environment={
+                **self._limits.clone_environment,
+                **git.environment(urlsplit(url).scheme),
+            },
             stdin=git.credential_answer(url, self._job.git_token),
         )
         if result.timed_out:
@@ -175,7 +187,9 @@ class _Run:
 
     async def _run_agent(self) -> None:
         with self._stage(Stage.AGENT):
-            output = OutputReporter(self._reader, self._report, self._limits.output_bytes)
+            output = OutputReporter(
+                self._reader, self._report, self._limits.output_bytes, self._redact
+            )
             try:
                 self._agent_result = await self._sandbox.run(
                     self._agent.command(self._sandbox.paths, self._job.agent),
@@ -210,9 +224,10 @@ class _Run:
             self._timings.append(StageTiming(stage, round(time.monotonic() - started, 4)))
 
 
-def _clone_source(url: str) -> str:
+def _clone_source(url: str, clone_depth: int) -> str:
     # As a plain path git copies a local repository's files, several times faster than as file://.
-    return url.removeprefix("file://")
+    # With a depth it must not: git would ignore the depth and hard-link the files.
+    return url if clone_depth else url.removeprefix("file://")
 
 
 def _check_agent(result: CommandResult, last_error_line: str) -> None:

@@ -31,7 +31,7 @@ class Redactor:
     def hold(self, *secrets: str | None) -> Iterator[None]:
         """Keep the given secrets out of all text for the length of the block."""
         values = [value for value in secrets if value and len(value) >= MINIMUM_SECRET_CHARACTERS]
-        self.add(*values)
+        self._change(values, +1)
         try:
             yield
         finally:
@@ -39,7 +39,8 @@ class Redactor:
 
     def add(self, *secrets: str) -> None:
         """Keep secrets out of all text until the process ends."""
-        self._change(list(secrets), +1)
+        long_enough = [value for value in secrets if len(value) >= MINIMUM_SECRET_CHARACTERS]
+        self._change(long_enough, +1)
 
     def redact(self, text: str) -> str:
         """Return the text without live secrets. Text without any comes back unchanged."""

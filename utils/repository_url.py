@@ -194,7 +194,8 @@ def _refuse_host(
     allowed = {entry.lower() for entry in allowed_hosts}
     if (host if port is None else f"{host}:{port}") in allowed:
         return
-    # `*` means any host of the network, not this machine's own services.
+    # `*` is any host but this machine by its own names. A name of the network that leads here, or
+    # to a private address, is not looked up: the operator chose to trust every host.
     if "*" in allowed and not _is_loopback(host):
         return
     raise RepositoryNotAllowed(

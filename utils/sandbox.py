@@ -81,6 +81,3 @@ class SandboxProvider(Protocol):
 
     async def sweep(self) -> None:
         """Remove what an earlier process of this server left behind."""
-
-    async def close(self) -> None:
-        """Give back what the provider itself holds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -17,15 +18,26 @@ NameList = Annotated[tuple[str, ...], NoDecode]
 
 MINIMUM_SECRET_CHARACTERS = 32
 
-_INHERITED_VARIABLES = (
-    "PATH", "LANG", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO",
-)  # fmt: skip
+_SYSTEM_VARIABLES = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO")
+_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the few variables of the server that local sandboxes see; none holds a secret."""
-    names = (*_INHERITED_VARIABLES, *(name.lower() for name in _INHERITED_VARIABLES))
+    """Return the few variables of the server that every process of a local sandbox sees.
+
+    None holds a secret: a proxy that needs a password is left out.
+    """
+    plain = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
+    return plain | {name: url for name, url in _proxies().items() if "@" not in url}
+
+
+def proxies_with_password() -> dict[str, str]:
+    """Return the proxy variables that only our own git may see."""
+    return {name: url for name, url in _proxies().items() if "@" in url}
+
+
+def _proxies() -> dict[str, str]:
+    names = (*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES))
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -183,6 +195,17 @@ class Settings(BaseSettings):
         if self.jwt_secret is None:
             raise ValueError("ENVIRONMENT=production needs JWT_SECRET: openssl rand -hex 32")
         return self
+
+    @property
+    def secrets(self) -> list[str]:
+        """Everything among the settings that must not leave the process as text."""
+        values = [value for _, value in self if isinstance(value, SecretStr)]
+        password = (
+            urlsplit(self.database_url.get_secret_value()).password if self.database_url else None
+        )
+        proxies = [urlsplit(url).password for url in proxies_with_password().values()]
+        texts = [value.get_secret_value() for value in values]
+        return [text for text in (*texts, password, *proxies) if text]
 
     @property
     def is_production(self) -> bool:

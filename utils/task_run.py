@@ -73,6 +73,8 @@ class TaskRun:
 
     async def execute(self) -> None:
         """Claim the task, run it, store its result, remove its sandbox. Raises nothing."""
+        # The context is a copy of that of whichever request or task woke the dispatcher.
+        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(task_id=self.task_id)
         try:
             await self._claim_and_run()
@@ -150,7 +152,13 @@ class TaskRun:
             async with anyio.create_task_group() as background:
                 background.start_soon(self._events.follow, sandbox.id)
                 outcome = await run_pipeline(
-                    sandbox, job, agent, self._parts.limits, self._events.report, self.request
+                    sandbox,
+                    job,
+                    agent,
+                    self._parts.limits,
+                    self._events.report,
+                    self.request,
+                    self._parts.redactor.redact,
                 )
                 background.cancel_scope.cancel()
         except Exception:
@@ -222,8 +230,6 @@ class TaskRun:
 def _job(task: Task, token: str | None) -> Job:
     return Job(
         task_id=task.id,
-        user_id=task.user_id,
-        attempt=task.attempt,
         prompt=task.prompt,
         repo_url=task.repo_url,
         branch=task.target_branch,

@@ -23,7 +23,7 @@ from database import Database
 from utils.errors import Unauthenticated
 from utils.models import Json, RefreshToken, User
 from utils.settings import Settings
-from utils.vault import load_or_make_key
+from utils.vault import signing_key
 
 _ALGORITHMS = ["HS256"]
 _OWN_CLAIMS = ["user_id", "sub", "type", "iat", "exp", "jti"]
@@ -46,7 +46,7 @@ class Tokens:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._secret = _signing_secret(settings)
+        self._secret = signing_key(settings)
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._lock = Lock()
 
@@ -182,10 +182,6 @@ def _decode(token: str, secret: SecretStr) -> dict[str, Any]:
         algorithms=_ALGORITHMS,
         options={"require": _OWN_CLAIMS},
     )
-
-
-def _signing_secret(settings: Settings) -> SecretStr:
-    return settings.jwt_secret or load_or_make_key(settings.data_dir / "jwt_secret")
 
 
 def _hash(refresh_token: str) -> str:

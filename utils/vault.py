@@ -11,8 +11,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from utils.errors import TaskError
-from utils.settings import Settings
+from utils.errors import ConfigurationError, TaskError
+from utils.settings import MINIMUM_SECRET_CHARACTERS, Settings
 
 
 class Vault:
@@ -24,8 +24,8 @@ class Vault:
 
     @classmethod
     def open(cls, settings: Settings) -> Vault:
-        """Return the vault of this deployment: `SECRET_KEY`, else a key made once in DATA_DIR."""
-        return cls(settings.secret_key or load_or_make_key(settings.data_dir / "secret_key"))
+        """Return the vault of this deployment."""
+        return cls(encryption_key(settings))
 
     def encrypt(self, text: SecretStr) -> bytes:
         """Return the ciphertext of a text."""
@@ -43,14 +43,25 @@ class Vault:
             ) from None
 
 
+def signing_key(settings: Settings) -> SecretStr:
+    """Return the key of access tokens: `JWT_SECRET`, else one made once in DATA_DIR."""
+    return settings.jwt_secret or load_or_make_key(settings.data_dir / "jwt_secret")
+
+
+def encryption_key(settings: Settings) -> SecretStr:
+    """Return the key of tokens at rest: `SECRET_KEY`, else one made once in DATA_DIR."""
+    return settings.secret_key or load_or_make_key(settings.data_dir / "secret_key")
+
+
 def load_or_make_key(path: Path) -> SecretStr:
     """Return the key in a file that only this user can read; made with 256 random bits if absent.
 
     The file appears complete or not at all, so two servers that start at once agree on one key.
+    Raises `ConfigurationError` when the file holds no usable key.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
@@ -60,4 +71,10 @@ def load_or_make_key(path: Path) -> SecretStr:
             pass
         finally:
             draft.unlink()
-    return SecretStr(path.read_text().strip())
+    key = path.read_text().strip()
+    if len(key) < MINIMUM_SECRET_CHARACTERS:
+        raise ConfigurationError(
+            f"The key in {path} is shorter than {MINIMUM_SECRET_CHARACTERS} characters. Restore "
+            "the file, or remove it to have a new key made; what the old key protected is lost."
+        )
+    return SecretStr(key)

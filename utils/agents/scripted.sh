@@ -34,11 +34,13 @@ decode_path() {
     *//*) fail "the path is absolute or has an empty part" ;;
     esac
     folder=${path%/*}
-    [ "$folder" = . ] || mkdir -p -- "$folder" || fail "the folder cannot be made"
-    case "$(cd -- "$folder" && pwd -P)/" in
+    existing=$folder
+    until [ -d "$existing" ]; do existing=${existing%/*}; done
+    case "$(cd -- "$existing" && pwd -P)/" in
     "$top"/*) ;;
     *) fail "the path leaves the repository through a symbolic link" ;;
     esac
+    [ "$folder" = "$existing" ] || mkdir -p -- "$folder" || fail "the folder cannot be made"
 }
 
 replace_link() {

@@ -43,12 +43,11 @@ if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     *) exit "$status" ;;
     esac
     git -C "$repository" config remote.origin.url "$url"
-elif [ "$depth" -gt 0 ]; then
-    remote_git clone --quiet --no-tags --single-branch --template= --branch "$branch" \
-        --depth "$depth" -- "$url" "$repository"
 else
-    remote_git clone --quiet --no-tags --single-branch --template= --no-hardlinks \
-        --branch "$branch" -- "$url" "$repository"
+    set -- --no-hardlinks
+    [ "$depth" -eq 0 ] || set -- --depth "$depth"
+    remote_git clone --quiet --no-tags --single-branch --template= --branch "$branch" "$@" \
+        -- "$url" "$repository"
 fi
 exec 3<&-
 
