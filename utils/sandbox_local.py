@@ -218,9 +218,6 @@ class LocalSandboxProvider:
         """See `SandboxProvider`."""
         await to_thread.run_sync(self._sweep)
 
-    async def close(self) -> None:
-        """Nothing is held between sandboxes."""
-
     def _sweep(self) -> None:
         end_marked(f"{self._root}/")
         for folder in self._root.glob("task-*"):
