@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from database import Database
 from tests.conftest import Headers, MakeApp
+from tests.database_samples import USER
 from utils.database_progress import MAX_CHAT_MESSAGES
+from utils.legacy_tasks import MAX_TASKS, read_legacy_tasks
+
+pytest_plugins = ("tests.database_fixtures",)
 
 Json = dict[str, Any]
 
@@ -113,6 +118,37 @@ def test_a_conversation_that_is_full_already_takes_no_more(
     message = {"role": "user", "content": "One more"}
     answer = client.post(f"/tasks/{task['id']}/chat", json=message, headers=headers)
     assert (answer.status_code, answer.get_json()["code"]) == (409, "conversation_full")
+
+
+def test_an_import_of_too_many_tasks_is_refused_with_a_way_out(
+    client: FlaskClient, headers: Headers
+) -> None:
+    copies = [{"id": number % MAX_TASKS} for number in range(MAX_TASKS + 1)]
+    assert upload(client, headers, copies)["migrated"] == MAX_TASKS
+    refused = upload(client, headers, [{"id": number} for number in range(MAX_TASKS + 1)], 400)
+    assert refused["code"] == "too_many_tasks"
+    assert "Split the file" in refused["error"]
+
+
+def test_of_two_tasks_with_one_id_the_first_is_taken(client: FlaskClient, headers: Headers) -> None:
+    answer = upload(client, headers, [OLD, {**OLD, "id": "7", "prompt": "Again"}])
+    assert answer["message"] == "1 of 1 tasks were new."
+    assert [task["prompt"] for task in stored(client, headers)] == ["Add tests"]
+
+
+def test_what_cannot_be_stored_is_replaced_on_every_database(database: Database) -> None:
+    texts = ("id", "prompt", "repo_url", "branch", "commit_hash", "git_diff", "git_patch", "error",
+             "container_id")  # fmt: skip
+    dirty = {**dict.fromkeys(texts, "a\0b\ud800"), "changed_files": ["\0"], "status": "failed"}
+    content = json.dumps([dirty]).encode()
+    assert database.import_tasks(USER, read_legacy_tasks(content)) == 1
+    assert database.import_tasks(USER, read_legacy_tasks(content)) == 0
+    (summary,) = database.list_tasks(USER).tasks
+    task = database.get_task(USER, summary.id)
+    kept = {task.repo_url, task.target_branch, task.commit_hash, task.git_diff, task.git_patch,
+            task.error, task.container_id, task.chat_messages[0]["content"]}  # fmt: skip
+    assert kept == {"a\ufffdb\ufffd"}
+    assert task.changed_files == ["\ufffd"]
 
 
 def test_an_empty_export_is_fine(client: FlaskClient, headers: Headers) -> None:

@@ -1,7 +1,8 @@
 """Reads the task export of the backend that this one replaces.
 
 The export is an object of tasks by id, an array of tasks, or either under the key `tasks`. Keys
-may be missing; what is there is carried over, cleaned of credentials in addresses.
+may be missing; what is there is carried over, cleaned of credentials in addresses and of
+characters that databases do not take.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from typing import Any
 from flask import request
 
 from utils.agents import AGENT_NAMES
+from utils.database_types import storable
 from utils.errors import InvalidInput
 from utils.models import TERMINAL_STATUSES, Json, TaskStatus
+
+# All rows of an import are in memory and in one transaction.
+MAX_TASKS = 5_000
 
 _USERINFO = re.compile(r"(?<=//)[^/@]*@")
 _SHAPES = (
@@ -39,10 +44,22 @@ def read_upload(limit: int) -> bytes:
 
 
 def read_legacy_tasks(content: bytes) -> list[Json]:
-    """Return rows for `Database.import_tasks`. Raises `InvalidInput` for anything else."""
+    """Return rows for `Database.import_tasks`, one for each old id: the first.
+
+    Raises `InvalidInput` for anything else, and for too many tasks.
+    """
     now = datetime.now(UTC)
+    tasks: dict[str, Json] = {}
     try:
-        return [_row(legacy_id, task, now) for legacy_id, task in _entries(json.loads(content))]
+        for legacy_id, task in _entries(json.loads(content)):
+            tasks.setdefault(legacy_id, task)
+        if len(tasks) > MAX_TASKS:
+            raise InvalidInput(
+                f"The upload has {len(tasks):,} tasks, and one import takes {MAX_TASKS:,}. Split "
+                "the file and upload its parts.",
+                "too_many_tasks",
+            )
+        return [_row(legacy_id, storable(task), now) for legacy_id, task in tasks.items()]
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The upload is not JSON. {_SHAPES}", "invalid_json") from error
 
@@ -65,7 +82,7 @@ def _entries(payload: Any) -> Iterator[tuple[str, Json]]:
 def _legacy_id(key: str | None, task: Json) -> str:
     given = task.get("id", key)
     if isinstance(given, str | int) and str(given):
-        return str(given)[:200]
+        return str(storable(str(given)))[:200]
     # Without an id the content itself says whether it was imported before.
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
