@@ -66,9 +66,6 @@ class Database(Protocol):
     def delete_test_user(self, user_id: str) -> bool:
         """Delete a test user and all rows of it; False when there is no such test user."""
 
-    def delete_expired_test_users(self, now: datetime) -> int:
-        """Delete the test users whose time is over; return how many."""
-
     def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
         """Add a project.
 

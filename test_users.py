@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -55,10 +56,7 @@ def list_test_users(services: Services) -> Json:
 @endpoint({"message": str}, public=True, errors=(403,))
 def delete_test_user(services: Services, test_user_id: UUID) -> Json:
     """Delete a test user and all rows of it; tasks that wait or run are cancelled first."""
-    user_id = _test_user(services, test_user_id).id
-    services.dispatcher.cancel_active_tasks(user_id)
-    services.database.delete_test_user(user_id)
-    services.forget_users()
+    _delete(services, [_test_user(services, test_user_id)])
     return {"message": "The test user is deleted."}
 
 
@@ -73,10 +71,11 @@ def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
 @blueprint.post("/cleanup")
 @endpoint({"deleted": int}, public=True, errors=(403,))
 def delete_expired_test_users(services: Services) -> Json:
-    """Delete the test users whose time is over."""
-    deleted = services.database.delete_expired_test_users(datetime.now(UTC))
-    services.forget_users()
-    return {"deleted": deleted}
+    """Delete the test users whose time is over, and their tasks as when one is deleted."""
+    now = datetime.now(UTC)
+    users = services.database.list_test_users()
+    expired = [user for user in users if user.expires_at and user.expires_at <= now]
+    return {"deleted": _delete(services, expired)}
 
 
 @blueprint.get("/health")
@@ -87,6 +86,15 @@ def test_users_health(services: Services) -> Json:
         "message": "Test users are on.",
         "count": len(services.database.list_test_users()),
     }
+
+
+def _delete(services: Services, users: Iterable[User]) -> int:
+    deleted = 0
+    for user in users:
+        services.dispatcher.cancel_active_tasks(user.id)
+        deleted += services.database.delete_test_user(user.id)
+    services.forget_users()
+    return deleted
 
 
 def _test_user(services: Services, user_id: UUID) -> User:

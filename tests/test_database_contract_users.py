@@ -87,15 +87,7 @@ def test_a_test_user_is_deleted_with_everything_it_owns(database: Database) -> N
 
 def test_a_real_user_is_not_deleted_as_a_test_user(database: Database) -> None:
     assert not database.delete_test_user(USER)
-    assert database.delete_expired_test_users(LATER) == 0
     assert database.get_user(USER).email == "user@example.com"
-
-
-def test_only_expired_test_users_are_cleared_away(database: Database) -> None:
-    database.create_test_user(NOBODY, "test@example.com", {}, NOW)
-    assert database.delete_expired_test_users(NOW - timedelta(microseconds=1)) == 0
-    assert database.delete_expired_test_users(NOW) == 1
-    assert database.list_test_users() == []
 
 
 def test_a_new_project_has_what_was_given_and_counts_nothing(database: Database) -> None:

@@ -128,13 +128,31 @@ def test_test_users_are_off_where_users_are_real(make_app: MakeApp, changes: Jso
         assert (answer.status_code, answer.get_json()["code"]) == (403, "test_users_disabled")
 
 
-def test_deleting_a_test_user_stops_its_tasks(
-    app: Flask, client: FlaskClient, repository: Path
-) -> None:
+def make_busy(client: FlaskClient, repository: Path) -> Json:
     created = make(client)
     task = {"prompt": "script:\nsleep 60", "repo_url": str(repository)}
     started = client.post("/start-task", json=task, headers=bearer(created["tokens"]))
     assert started.status_code == 200
+    return created
+
+
+def test_cleaning_up_test_users_stops_the_tasks_of_those_alone(
+    app: Flask, client: FlaskClient, headers: Headers, repository: Path
+) -> None:
+    make_busy(client, repository)
+    task = {"prompt": "script:\nsleep 1", "repo_url": str(repository)}
+    task_id = client.post("/start-task", json=task, headers=headers).get_json()["task_id"]
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=25), tick=False):
+        assert client.post("/test-users/cleanup").get_json()["deleted"] >= 1
+    wait_until_idle(app)
+    answer = client.get(f"/task-status/{task_id}", headers=headers).get_json()
+    assert answer["task"]["status"] == "completed"
+
+
+def test_deleting_a_test_user_stops_its_tasks(
+    app: Flask, client: FlaskClient, repository: Path
+) -> None:
+    created = make_busy(client, repository)
     assert client.delete(f"/test-users/{created['user']['id']}").status_code == 200
     wait_until_idle(app)
 

@@ -57,12 +57,6 @@ class UserVerbs(SqlVerbs):
         return connection.execute(delete(users).where(this_one)).rowcount == 1
 
     @writing
-    def delete_expired_test_users(self, connection: Connection, now: datetime) -> int:
-        """See `Database`."""
-        expired = users.c.is_test_user & (users.c.expires_at <= now)
-        return connection.execute(delete(users).where(expired)).rowcount
-
-    @writing
     def add_refresh_token(self, connection: Connection, token: RefreshToken) -> None:
         """See `Database`."""
         own = users.c.id == token.user_id
