@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from flask.testing import FlaskClient
@@ -93,6 +94,13 @@ def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient, prefix: str)
             assert answer.status_code == 200
     assert "default-src 'self'" in client.get("/docs").headers["Content-Security-Policy"]
     assert client.get("/docs/nothing.js").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_the_page_is_found_with_a_slash_behind_its_name(client: FlaskClient, prefix: str) -> None:
+    answer = client.get(f"{prefix}/docs/")
+    assert answer.status_code == 308
+    assert urljoin(f"{prefix}/docs/", answer.headers["Location"]) == f"{prefix}/docs"
 
 
 def test_the_page_gets_the_document_in_the_version_it_reads(client: FlaskClient) -> None:

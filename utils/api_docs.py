@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, request, send_from_directory
 
 from utils.api import json_answer
 from utils.errors import NotFound
@@ -49,6 +49,9 @@ def openapi() -> Response:
 @blueprint.get("/docs")
 def docs() -> Response:
     """Return a page to browse the endpoints and try them."""
+    if request.path.endswith("/"):
+        # The page's own addresses are relative, to work under every prefix; so is this one.
+        return Response(status=308, headers={"Location": "../docs"})
     headers = {"Content-Security-Policy": _POLICY}
     return Response(_PAGE, content_type="text/html; charset=utf-8", headers=headers)
 
