@@ -98,7 +98,15 @@ def ready(services: Services) -> Response:
 @endpoint(public=True, polled=True, media_type="text/plain")
 def metrics(services: Services) -> Response:
     """Return counters and timings in Prometheus' text format."""
-    return Response(services.metrics.render(), content_type=METRICS_CONTENT_TYPE)
+    text = services.metrics.render(_stored_tasks(services))
+    return Response(text, content_type=METRICS_CONTENT_TYPE)
+
+
+def _stored_tasks(services: Services) -> dict[tuple[str, str], int]:
+    try:
+        return services.database.count_tasks()
+    except DatabaseUnavailable:  # the other metrics tell more than ever then
+        return {}
 
 
 def _database_failure(services: Services) -> DatabaseUnavailable | None:

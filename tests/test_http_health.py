@@ -71,6 +71,26 @@ def test_metrics_count_requests_by_route_not_by_path(client: FlaskClient, header
         assert f"async_code_{name}" in text
 
 
+def test_metrics_count_the_stored_tasks_by_status_and_agent(
+    make_app: MakeApp, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    database, client = app.extensions["services"].database, app.test_client()
+    ended = [{"id": number, "status": "completed", "model": "codex"} for number in range(3)]
+    client.post("/migrate-legacy-tasks", json=ended, headers={"X-User-ID": user})
+    line = 'async_code_tasks{agent="codex",status="completed"} 3.0'
+    assert line in client.get("/metrics").get_data(as_text=True)
+
+    def away() -> None:
+        raise DatabaseUnavailable("The database does not answer.")
+
+    monkeypatch.setattr(database, "count_tasks", away)
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert "async_code_tasks_queued" in answer.get_data(as_text=True)
+    assert "async_code_tasks{" not in answer.get_data(as_text=True)
+
+
 def test_the_committed_document_is_up_to_date() -> None:
     committed = (ROOT / "openapi.json").read_text(encoding="utf-8")
     generated = format_openapi(build_openapi(declare_routes())) + "\n"

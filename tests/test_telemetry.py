@@ -78,7 +78,7 @@ def test_metrics_read_the_queue_when_they_are_asked() -> None:
     metrics.task_ended("completed", "claude")
     metrics.stage_finished("agent", 1.5)
     waiting.pop()
-    text = metrics.render().decode()
+    text = metrics.render({("running", "codex"): 3}).decode()
     assert "async_code_tasks_queued 2.0" in text
     assert 'async_code_tasks_ended_total{agent="claude",status="completed"} 1.0' in text
     assert 'async_code_stage_seconds_sum{stage="agent"} 1.5' in text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -161,6 +161,12 @@ class Metrics:
         """Record a request under its route's template, never under its concrete path."""
         self._http_seconds.labels(method, route, status).observe(seconds)
 
-    def render(self) -> bytes:
-        """Return everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def render(self, stored_tasks: Mapping[tuple[str, str], int]) -> bytes:
+        """Return everything in Prometheus' text format, with tasks by (status, agent)."""
+        # Of this moment: a gauge that stays would keep counts that have gone.
+        moment = CollectorRegistry()
+        names = ("status", "agent")
+        stored = Gauge("async_code_tasks", "Tasks in the database.", names, registry=moment)
+        for labels, count in stored_tasks.items():
+            stored.labels(*labels).set(count)
+        return generate_latest(self.registry) + generate_latest(moment)
