@@ -27,6 +27,7 @@ from utils.redaction import Redactor
 from utils.sandbox_local import LocalSandboxProvider
 from utils.server import EXIT_CONFIGURATION, print_line, serve
 from utils.settings import Settings, inherited_environment
+from utils.settings_errors import explain_settings
 from utils.telemetry import Metrics, configure_logging
 from utils.tokens import Tokens
 from utils.vault import Vault, encryption_key, signing_key
@@ -130,20 +131,6 @@ def main(arguments: Sequence[str] = ()) -> None:
         sys.exit(EXIT_CONFIGURATION)
     configure_logging(settings, Redactor().redact)
     serve(settings, lambda: create_app(settings), pause_app, stop_app)
-
-
-def explain_settings(error: ValidationError) -> list[str]:
-    """Say for each wrong setting what is wrong with it and what it is for."""
-    lines = ["The server cannot start with these settings:"]
-    for problem in error.errors(include_url=False, include_input=False):
-        text = problem["msg"].removeprefix("Value error, ")
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        field = Settings.model_fields.get(name)
-        lines.append(f"  {name.upper()}: {text}" if name else f"  {text}")
-        if field is not None and field.description:
-            lines.append(f"    {field.description}")
-    lines.append("Settings come from the environment and from .env; .env.example lists them.")
-    return lines
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from utils.database_schema import metadata
 from utils.database_sql import SqlDatabase
 from utils.errors import ConfigurationError, DatabaseUnavailable, InvalidInput
 from utils.migrate import MIGRATIONS, head_revision, migrate
+from utils.migrate import main as migrate_as_told
 from utils.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,6 +120,18 @@ def test_postgresql_is_opened_only_after_it_was_migrated(empty_database: Setting
     assert database.kind == "postgresql"
     assert database.ensure_user(USER).id == USER
     database.close()
+
+
+def test_wrong_settings_are_explained_before_anything_is_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "many")
+    with pytest.raises(SystemExit) as end:
+        migrate_as_told()
+    assert "PORT: Input should be" in str(end.value)
+    assert "Port to listen on." in str(end.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_newest_file_is_the_head_of_one_chain() -> None:

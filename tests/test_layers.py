@@ -14,7 +14,14 @@ from tests.source_files import ROOT, module_name, python_files
 
 # From the bottom to the top, as DESIGN has it; a module belongs to the first pattern that fits it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("utils", "utils.settings", "utils.errors", "utils.models", "utils.env_example"),
+    (
+        "utils",
+        "utils.settings",
+        "utils.settings_errors",
+        "utils.errors",
+        "utils.models",
+        "utils.env_example",
+    ),
     (
         "database",
         "utils.database_*",
@@ -55,6 +62,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.models", "utils.errors"),
     ("utils.env_example", "utils.settings"),
+    ("utils.settings_errors", "utils.settings"),
     ("database", "utils.database_*"),
     ("utils.database_*", "utils.database_*"),
     ("utils.database_sql", "utils.migrate"),

@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, inspect, text
 
 from utils.database_engine import Engines, open_engines
 from utils.database_errors import translating
 from utils.errors import AppError, ConfigurationError
 from utils.settings import Settings
+from utils.settings_errors import explain_settings
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -95,6 +97,8 @@ def main() -> None:
     """Migrate as the environment says, and say so."""
     try:
         revision = migrate(Settings())
+    except ValidationError as error:
+        raise SystemExit("\n".join(explain_settings(error))) from None
     except AppError as error:
         raise SystemExit(error.message) from None
     sys.stdout.write(f"The database is at revision {revision}.\n")
