@@ -143,14 +143,23 @@ class _Capture:
         if commits is None or changes is None:
             raise CaptureError("The list of changed files is too long to be stored.")
         commit, tree = commits.decode().split()
+        patch = texts.get(f"{folder}/patch")
         return _Raw(
             commit,
             tree,
             git.parse_changes(changes),
             git.parse_objects(contents or b""),
-            texts.get(f"{folder}/diff"),
-            texts.get(f"{folder}/patch"),
+            texts[f"{folder}/diff"] if f"{folder}/diff" in texts else _diff_of(patch),
+            patch,
         )
+
+
+def _diff_of(patch: bytes | None) -> bytes | None:
+    # The patch of one commit of ours is its message and the diff.
+    if patch is None:
+        return None
+    start = patch.find(b"\ndiff --git ") + 1
+    return patch[start:] if start else b""
 
 
 def _is_text(data: bytes | None) -> bool:

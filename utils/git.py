@@ -115,7 +115,7 @@ def commit_message(agent: str, prompt: str, task_id: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPath:
-    """One line of `git diff --raw --numstat -z`; counts are None for binary files."""
+    """One line of `git diff --raw --numstat`; counts are None for binary files."""
 
     path: bytes
     old_mode: str
@@ -132,21 +132,28 @@ class ChangedPath:
 
 
 def parse_changes(output: bytes) -> list[ChangedPath]:
-    """Read `git diff --raw --numstat -z --no-renames --no-abbrev`."""
-    fields = iter(output.split(b"\0"))
+    """Read `git diff --raw --numstat --no-renames --no-abbrev`."""
     raw: dict[bytes, tuple[str, str, str, str]] = {}
     counts: dict[bytes, tuple[int | None, int | None]] = {}
-    for field in fields:
-        if field.startswith(b":"):
-            old_mode, new_mode, old, new, _status = field[1:].decode().split(" ")
-            raw[next(fields)] = (old_mode, new_mode, old, new)
-        elif field:
-            added, deleted, path = field.split(b"\t", 2)
-            counts[path] = (_count(added), _count(deleted))
+    for line in output.split(b"\n"):
+        if line.startswith(b":"):
+            columns, path = line[1:].split(b"\t", 1)
+            old_mode, new_mode, old, new, _status = columns.decode().split(" ")
+            raw[_unquoted(path)] = (old_mode, new_mode, old, new)
+        elif line:
+            added, deleted, path = line.split(b"\t", 2)
+            counts[_unquoted(path)] = (_count(added), _count(deleted))
     return [
         ChangedPath(path, *columns, *counts.get(path, (None, None)))
         for path, columns in raw.items()
     ]
+
+
+def _unquoted(path: bytes) -> bytes:
+    # With core.quotePath git writes C's escapes, and nothing but ASCII.
+    if not path.startswith(b'"'):
+        return path
+    return path[1:-1].decode("unicode_escape").encode("latin-1")
 
 
 def _count(field: bytes) -> int | None:

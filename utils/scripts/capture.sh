@@ -6,8 +6,9 @@
 # WORK holds `commit_message` and `git_config`, the copy of .git/config from right after the clone;
 # its existing folder `result` receives:
 #   commits   two lines: the resulting commit, its tree
-#   changes   `git diff --raw --numstat -z`, renames shown as a deletion and an addition
-#   diff      `git diff --binary --full-index`
+#   changes   `git diff --raw --numstat`, renames shown as a deletion and an addition
+#   diff      `git diff --binary --full-index`; left out when the patch is one commit of ours, whose
+#             message holds nothing that looks like a diff: the diff is then the patch's end
 #   patch     `git format-patch --binary --stdout`, for `git am`
 #   contents  `git cat-file --batch` of the small changed files, before and after
 #             (at most MAX_FILES of at most MAX_FILE_BYTES, MAX_CONTENT_BYTES together)
@@ -113,7 +114,18 @@ make_commit() {
     else
         commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
     fi
-    printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
+}
+
+# Most agents commit nothing, which the files tell without a process.
+read_head() {
+    reference=${head#ref: }
+    if [ "$reference" != "$head" ] && [ -f ".git/$reference" ]; then
+        read -r head <".git/$reference" || true
+    fi
+    head_tree=
+    [ "$head" != "$base" ] || return 0
+    git rev-parse HEAD "HEAD^{tree}" >"$result/head" 2>/dev/null || true
+    { read -r head && read -r head_tree; } <"$result/head" || head=$base head_tree=
 }
 
 options='--binary --full-index --no-ext-diff --no-textconv --no-color --find-renames'
@@ -130,26 +142,40 @@ write_diff() {
 }
 
 write_changes() {
-    git diff --raw --numstat -z --no-renames --no-abbrev --no-ext-diff "$base" "$tree" \
+    git diff --raw --numstat --no-renames --no-abbrev --no-ext-diff "$base" "$tree" \
         >"$result/changes"
 }
 
+# Loops instead of awk: for the few files of most tasks a process costs more.
+list_objects() {
+    number=0
+    while read -r old_mode new_mode old new _ && [ "$number" -lt "$max_files" ]; do
+        case $old_mode in
+        :*) number=$((number + 1)) ;;
+        *) break ;;
+        esac
+        [ "$old_mode" = :160000 ] || echo "$old"
+        [ "$new_mode" = 160000 ] || echo "$new"
+    done
+}
+
+choose_small_files() {
+    sum=0
+    while read -r object kind size; do
+        if [ "$kind" = blob ] && [ "$size" -le "$max_file_bytes" ]; then
+            sum=$((sum + size))
+            [ "$sum" -gt "$max_content_bytes" ] || echo "$object"
+        fi
+    done
+}
+
 write_contents() {
-    git diff-tree -r --no-renames "$base" "$tree" |
-        awk -v files="$max_files" 'NR <= files {
-            if ($1 !~ /160000/ && $3 !~ /^0+$/) print $3
-            if ($2 !~ /160000/ && $4 !~ /^0+$/) print $4
-        }' |
-        git cat-file --batch-check |
-        awk -v each="$max_file_bytes" -v all="$max_content_bytes" '
-            $2 == "blob" && $3 <= each && (sum += $3) <= all { print $1 }' |
+    list_objects <"$result/changes" | git cat-file --batch-check | choose_small_files |
         git cat-file --batch >"$result/contents"
 }
 
-git rev-parse HEAD "HEAD^{tree}" >"$result/head" 2>/dev/null &
+read_head
 stage_everything
-wait
-{ read -r head && read -r head_tree; } <"$result/head" || head=$base head_tree=
 # git doubts every file that is as old as the index, which after a quick clone is all of them, and
 # would read them once more. It just did.
 touch -t 203801010000 .git/index
@@ -165,16 +191,20 @@ if [ -e "$work/attributes.patch" ]; then
     write_changes
     write_contents
 else
-    # The tree is all that three of the four need.
-    write_diff &
-    diff_process=$!
-    write_changes &
-    changes_process=$!
-    write_contents &
-    contents_process=$!
-    make_commit
-    write_patch
-    wait "$diff_process"
-    wait "$changes_process"
-    wait "$contents_process"
+    # The tree is all that these need.
+    { write_changes && write_contents; } &
+    listing_process=$!
+    if [ "$head" = "$base" ]; then
+        make_commit
+        write_patch
+    else
+        write_diff &
+        diff_process=$!
+        make_commit
+        write_patch
+        wait "$diff_process"
+    fi
+    wait "$listing_process"
 fi
+[ -s "$result/changes" ] || [ "$parent" != "$base" ] || commit=$base
+printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
