@@ -63,7 +63,7 @@ class MirrorStore:
                 _remove(draft)
 
     async def shrink(self, held: Path | None) -> None:
-        """Remove the mirrors used longest ago until the rest fits; `held` is locked by the caller."""
+        """Remove the mirrors used longest ago until the rest fits; the caller locks `held`."""
         assert self._root is not None  # noqa: S101 - called for existing mirrors only
         sizes = await to_thread.run_sync(_sizes_by_age, self._root)
         total = sum(sizes.values())
