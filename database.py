@@ -97,13 +97,13 @@ class Database(Protocol):
         """Return the full row. Raises `NotFound`."""
 
     def get_task_status(self, user_id: str, task_id: int) -> Task:
-        """Return the row without diff, patch and `file_changes`: cheap. Raises `NotFound`."""
+        """Return the row without diff and patch, and `file_changes` only once the task has ended.
+
+        Cheap. Raises `NotFound`.
+        """
 
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """Return the diff alone, empty when there is none. Raises `NotFound`."""
-
-    def get_execution_metadata(self, user_id: str, task_id: int) -> Json | None:
-        """Return the whole metadata of a task, with `file_changes`. Raises `NotFound`."""
 
     def list_tasks(
         self,

@@ -16,7 +16,7 @@ from utils.api_rows import (
 )
 from utils.errors import InvalidInput, NotFound
 from utils.legacy_tasks import read_legacy_tasks, read_upload
-from utils.models import TERMINAL_STATUSES, Json, TaskStatus
+from utils.models import Json, TaskStatus
 from utils.repository_url import parse_repository_url, validate_branch
 
 blueprint = Blueprint("tasks", __name__)
@@ -69,10 +69,6 @@ def get_task(services: Services, user_id: str, task_id: int) -> Json:
 def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
     """Return how far a task is. Cheap, made to be polled; no key is ever null."""
     task = services.database.get_task_status(user_id, task_id)
-    if task.status in TERMINAL_STATUSES:
-        # Pages lay the answer over the row they have: half of the metadata would wipe the rest.
-        metadata = services.database.get_execution_metadata(user_id, task_id)
-        return {"task": task_status_row(task, execution_metadata=metadata)}
     waits = task.status is TaskStatus.PENDING
     position = services.dispatcher.queue_position(task_id) if waits else None
     return {"task": task_status_row(task, position, services.dispatcher.stage(task_id))}

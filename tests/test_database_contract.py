@@ -87,7 +87,6 @@ def test_a_task_of_another_user_does_not_exist(database: Database) -> None:
             database.get_task,
             database.get_task_status,
             database.get_git_diff,
-            database.get_execution_metadata,
         ):
             with pytest.raises(NotFound):
                 read(USER, task_id)
@@ -111,11 +110,7 @@ def test_a_status_leaves_out_what_is_large(database: Database) -> None:
     database.finish_task(task.id, COMPLETED, results, None, [change])
     status = database.get_task_status(USER, task.id)
     assert (status.git_diff, status.git_patch, status.has_patch) == (None, None, True)
-    assert status.execution_metadata == {"seconds": 1.5}
-    assert database.get_execution_metadata(USER, task.id) == {
-        "seconds": 1.5,
-        "file_changes": [change],
-    }
+    assert status.execution_metadata == {"seconds": 1.5, "file_changes": [change]}
     full = database.get_task(USER, task.id)
     assert (full.git_diff, full.git_patch, full.has_patch) == ("diff", "patch", True)
     assert full.execution_metadata == {"seconds": 1.5, "file_changes": [change]}

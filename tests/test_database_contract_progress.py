@@ -119,7 +119,7 @@ def test_file_changes_join_the_metadata_that_is_stored_already(database: Databas
     expected = {"offset": 7, "file_changes": changes}
     assert database.get_task(USER, task.id).execution_metadata == expected
     assert database.get_task(USER, bare.id).execution_metadata == {"file_changes": changes}
-    assert database.get_task_status(USER, bare.id).execution_metadata == {}
+    assert database.get_task_status(USER, bare.id).execution_metadata == {"file_changes": changes}
 
 
 def test_only_a_running_task_is_updated(database: Database) -> None:

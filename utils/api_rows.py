@@ -14,7 +14,7 @@ from utils.api_answers import (
     TaskSummaryRow,
     TestUserRow,
 )
-from utils.models import TERMINAL_STATUSES, Event, Json, Project, Task, TaskSummary, User
+from utils.models import TERMINAL_STATUSES, Event, Project, Task, TaskSummary, User
 
 _TITLE_CHARACTERS = 50
 _PREVIEW_CHARACTERS = 200
@@ -63,7 +63,6 @@ def task_status_row(
     task: Task,
     queue_position: int | None = None,
     stage: str | None = None,
-    execution_metadata: Json | None = None,
 ) -> TaskStatusRow:
     """Return what pages poll for.
 
@@ -93,7 +92,7 @@ def task_status_row(
         "updated_at": task.updated_at,
         "started_at": task.started_at,
         "completed_at": task.completed_at,
-        "execution_metadata": execution_metadata,
+        "execution_metadata": task.execution_metadata if ended else None,
     }
     return cast("TaskStatusRow", {key: value for key, value in row.items() if value is not None})
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, case, func, select
 
 from utils.database_schema import projects, task_events, tasks, users
 from utils.models import (
     ACTIVE_STATUSES,
     PROMPT_PREVIEW_CHARACTERS,
+    TERMINAL_STATUSES,
     Event,
     Json,
     Project,
@@ -28,6 +29,14 @@ WIDE = frozenset({"git_diff", "git_patch", "execution_metadata"})
 STATUS_COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(tasks.c[name] for name in Task.__dataclass_fields__ if name not in WIDE),
     tasks.c.execution_summary.label("execution_metadata"),
+)
+# The metadata as a whole once the task has ended; until then without what it does not have yet.
+POLLED_COLUMNS = (
+    *STATUS_COLUMNS[:-1],
+    case(
+        (tasks.c.status.in_(TERMINAL_STATUSES), tasks.c.execution_metadata),
+        else_=tasks.c.execution_summary,
+    ).label("execution_metadata"),
 )
 TASK_COLUMNS = tuple(tasks.c[name] for name in Task.__dataclass_fields__)
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_projects import hold_project, require_project
 from utils.database_rows import (
+    POLLED_COLUMNS,
     STATUS_COLUMNS,
     SUMMARY_COLUMNS,
     TASK_COLUMNS,
@@ -22,7 +23,6 @@ from utils.database_schema import task_secrets, tasks, users
 from utils.errors import NotFound, Unauthenticated
 from utils.models import (
     ACTIVE_STATUSES,
-    Json,
     NewTask,
     QueuedTask,
     Task,
@@ -35,9 +35,8 @@ NO_TASK = "There is no such task."
 
 _own = (tasks.c.id == bindparam("task_id"), tasks.c.user_id == bindparam("user_id"))
 _full_task = select(*TASK_COLUMNS).where(*_own)
-_task_status = select(*STATUS_COLUMNS).where(*_own)
+_task_status = select(*POLLED_COLUMNS).where(*_own)
 _git_diff = select(func.coalesce(tasks.c.git_diff, "")).where(*_own)
-_execution_metadata = select(tasks.c.execution_metadata).where(*_own)
 _task_id = select(tasks.c.id).where(*_own)
 _job_task = (
     select(*STATUS_COLUMNS, task_secrets.c.ciphertext)
@@ -79,14 +78,6 @@ class TaskVerbs(SqlVerbs):
     def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:
         """See `Database`."""
         return str(_one(connection, _git_diff, user_id, task_id)[0])
-
-    @reading
-    def get_execution_metadata(
-        self, connection: Connection, user_id: str, task_id: int
-    ) -> Json | None:
-        """See `Database`."""
-        metadata: Json | None = _one(connection, _execution_metadata, user_id, task_id)[0]
-        return metadata
 
     @reading
     def list_tasks(
