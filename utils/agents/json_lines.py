@@ -1,0 +1,90 @@
+"""Reads what agent programs print as one JSON object a line, without trusting any of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+
+from utils.models import Json
+
+MAX_NUMBER = 2**53
+"""Larger numbers are not exact in the clients' JSON."""
+
+MAX_DEPTH = 6
+
+
+def parse_object(line: str) -> Json | None:
+    """Return the JSON object that a line is, else None. Never raises."""
+    if not line.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def text(value: object) -> str:
+    """Return a JSON value that should be text, or nothing."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: object) -> int:
+    """Return a JSON value that should be a count, or 0."""
+    countable = isinstance(value, int) and not isinstance(value, bool)
+    return value if countable and 0 <= value < MAX_NUMBER else 0  # type: ignore[operator,return-value]
+
+
+def amount(value: object) -> float | None:
+    """Return a JSON value that should be an amount of money, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < MAX_NUMBER and math.isfinite(value) else None
+
+
+def child(value: object, key: str) -> Json:
+    """Return the object below a key, or an empty one."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def children(value: object, key: str) -> list[Json]:
+    """Return the objects of the list below a key."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def readable(value: object) -> str:
+    """Return any JSON value as text for people.
+
+    Strings stay as they are: JSON's escapes would hide a secret in them from the redactor.
+    """
+    return "\n".join(_lines(value, MAX_DEPTH))
+
+
+def _lines(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth == 0:
+        yield "..."
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield f"{key}: {'\n'.join(_lines(item, depth - 1))}"
+    elif isinstance(value, list):
+        for item in value:
+            yield from _lines(item, depth - 1)
+    elif value is not None:
+        yield _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except ValueError:
+        return "..."  # more digits than Python converts
+
+
+def _refuse(constant: str) -> None:
+    # Python's reader takes NaN and Infinity, which databases do not.
+    raise ValueError(constant)
