@@ -32,8 +32,9 @@ def text(value: object) -> str:
 
 def number(value: object) -> int:
     """Return a JSON value that should be a count, or 0."""
-    countable = isinstance(value, int) and not isinstance(value, bool)
-    return value if countable and 0 <= value < MAX_NUMBER else 0  # type: ignore[operator,return-value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value < MAX_NUMBER else 0
 
 
 def amount(value: object) -> float | None:
@@ -70,7 +71,7 @@ def _lines(value: object, depth: int) -> Iterator[str]:
         yield "..."
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield f"{key}: {'\n'.join(_lines(item, depth - 1))}"
+            yield f"{key}: " + "\n".join(_lines(item, depth - 1))
     elif isinstance(value, list):
         for item in value:
             yield from _lines(item, depth - 1)
