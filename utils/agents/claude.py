@@ -1,40 +1,198 @@
-"""The agent program `claude`: its arguments, and what its lines mean."""
+"""The agent `claude`: the command line program of Claude Code, and what its lines mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from utils.agents.access import claude_access
 from utils.agents.base import Agent, AgentRequest
-from utils.agents.json_lines import parse_object, text
-from utils.agents.model_names import model_arguments
+from utils.agents.json_lines import amount, child, children, number, parse_object, readable, text
+from utils.agents.programs import (
+    CLAUDE_CODE,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    ending_of,
+    failed,
+    model_arguments,
+    not_installed,
+)
 from utils.errors import AgentError
 from utils.models import Json
 from utils.sandbox import SandboxPaths
 
+CHANGING_TOOLS = frozenset({"Bash", "Edit", "MultiEdit", "NotebookEdit", "Write"})
+"""The tools without which nothing gets done. Denied questions or searches stop no one."""
+
+MAX_DENIALS = 100
+
+_SUBTYPE = re.compile(r"[a-z_]{1,60}")
+
+Events = list[tuple[str, Json]]
+
 
 class ClaudeReader:
-    """Reads the JSON lines of `claude`."""
+    """Reads the lines of `--output-format stream-json`; the last one is the `result`.
+
+    `input_tokens` counts everything the model read, `cached_input_tokens` what of it came from
+    the cache. A failed run has no summary: its text is the error's.
+    """
 
     def __init__(self) -> None:
         self.summary: str | None = None
         self.finished = False
         self.details: Json = {}
+        self._result: Json | None = None
+        self._running: dict[str, str] = {}
+        self._changing: set[str] = set()
+        self._missed = False
 
-    def read_line(self, stream: str, line: str) -> Iterator[tuple[str, Json]]:
-        """See `StreamReader`."""
-        entry = parse_object(line) or {}
-        if entry.get("type") in ("result", "turn.completed", "turn.failed"):
-            self.finished = True
-            self.summary = text(entry.get("result")) or None
-        yield "output", {"stream": stream, "text": line}
+    def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
+        """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
+        entry = parse_object(line) if stream == "stdout" else None
+        self._missed |= stream == "stdout" and entry is None and line.startswith("{")
+        events = self._read(entry) if entry else None
+        return [("output", {"stream": stream, "text": line})] if events is None else events
+
+    def _read(self, entry: Json) -> Events | None:
+        kind = entry.get("type")
+        if kind == "system":
+            return self._read_system(entry)
+        if kind == "assistant":
+            return list(self._read_assistant(entry)) or None
+        if kind == "user":
+            return list(self._read_user(entry)) or None
+        return self._read_result(entry) if kind == "result" else None
+
+    def _read_system(self, entry: Json) -> Events | None:
+        if entry.get("subtype") == "init":
+            names = (("agent_session_id", "session_id"), ("model", "model"))
+            self.details |= {ours: entry[key] for ours, key in names if text(entry.get(key))}
+            return [("status", {"text": f"session started, model {text(entry.get('model'))}"})]
+        if entry.get("subtype") == "api_retry":
+            tries = f"{number(entry.get('attempt'))} of {number(entry.get('max_retries'))}"
+            reason = text(entry.get("error")) or "the model did not answer"
+            return [("status", {"text": f"retry {tries}: {reason}"})]
+        return None
+
+    def _read_assistant(self, entry: Json) -> Iterator[tuple[str, Json]]:
+        message = child(entry, "message")
+        if failure := text(entry.get("error")):
+            said = "\n".join(text(block.get("text")) for block in children(message, "content"))
+            yield "error", {"code": "agent_error", "message": said or failure}
+            return
+        if said := text(message.get("content")):
+            yield "message", {"text": said}
+        for block in children(message, "content"):
+            if block.get("type") == "tool_use":
+                yield "tool", self._call(block)
+            elif said := text(block.get("text")):
+                yield "message", {"text": said}
+            elif thought := text(block.get("thinking")):
+                yield "status", {"text": thought}
+
+    def _call(self, block: Json) -> Json:
+        name, call = text(block.get("name")), text(block.get("id"))
+        self._running[call] = name
+        if name in CHANGING_TOOLS:
+            self._changing.add(call)
+        arguments = block.get("input")
+        command = text(child(block, "input").get("command"))
+        return {"name": name, "id": call, "input": command or readable(arguments)}
+
+    def _read_user(self, entry: Json) -> Iterator[tuple[str, Json]]:
+        for block in children(child(entry, "message"), "content"):
+            if block.get("type") == "tool_result":
+                call = text(block.get("tool_use_id"))
+                data = {"name": self._running.pop(call, ""), "id": call, "output": _output(block)}
+                yield "tool", data | ({"failed": True} if block.get("is_error") is True else {})
+            elif said := text(block.get("text")):
+                yield "status", {"text": said}
+
+    def _read_result(self, entry: Json) -> Events:
+        self.finished, self._result = True, entry
+        usage, cost = _usage(child(entry, "usage")), amount(entry.get("total_cost_usd"))
+        money = {} if cost is None else {"cost_usd": cost}
+        denied = [text(one.get("tool_name")) for one in children(entry, "permission_denials")]
+        self.details |= {
+            "usage": usage,
+            "num_turns": number(entry.get("num_turns")),
+            "permission_denials": denied[:MAX_DENIALS],
+            **money,
+        }
+        if session := text(entry.get("session_id")):
+            self.details["agent_session_id"] = session
+        events: Events = [("usage", {**usage, **money})]
+        if denied:
+            events.append(("status", {"text": f"not permitted: {_names(denied)}"}))
+        self.summary = None if _is_failure(entry) else text(entry.get("result")) or None
+        if self.summary:
+            events.append(("result", {"text": self.summary}))
+        return events
 
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
         """See `StreamReader`."""
-        if not exit_code and self.finished:
+        result = self._result
+        if result is None:
+            if exit_code in {NOT_EXECUTABLE, NOT_FOUND}:
+                return not_installed(CLAUDE_CODE)
+            return failed(CLAUDE_CODE, last_error_line, ending_of(exit_code))
+        if _is_failure(result):
+            subtype = text(result.get("subtype"))
+            ending = "failed"
+            if subtype != "success" and _SUBTYPE.fullmatch(subtype):
+                ending = f"ended with {subtype}"
+            reason = text(result.get("result")) or last_error_line
+            status = number(result.get("api_error_status"))
+            return failed(CLAUDE_CODE, reason, ending, status)
+        if exit_code:
+            return failed(CLAUDE_CODE, last_error_line, ending_of(exit_code))
+        return self._judge_denials(result)
+
+    def _judge_denials(self, result: Json) -> AgentError | None:
+        # Some denials are no failure: a repository may forbid a command, and a question that
+        # nobody answers is denied too. Without one change that was permitted, nothing got done.
+        denials = children(result, "permission_denials")
+        denied = {text(one.get("tool_use_id")) for one in denials}
+        names = [text(one.get("tool_name")) for one in denials]
+        # After a line that could not be read nobody knows.
+        if CHANGING_TOOLS.isdisjoint(names) or self._changing - denied or self._missed:
             return None
-        detail = f": {last_error_line}" if last_error_line else ""
-        return AgentError(f"The agent ended with exit code {exit_code}{detail}")
+        return AgentError(
+            f"Claude Code was not permitted to use {_names(names)}, so it changed nothing. It is "
+            "started with all permissions: look for rules and hooks that deny them in the "
+            "repository's .claude/settings.json."
+        )
+
+
+def _is_failure(result: Json) -> bool:
+    # A provider's error has the subtype "success", and says is_error.
+    return bool(result.get("is_error")) or result.get("subtype") != "success"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name for name in names if name}))
+
+
+def _output(block: Json) -> str:
+    content = block.get("content")
+    if not isinstance(content, list):
+        return readable(content)
+    parts = children(block, "content")
+    return "\n".join(
+        text(part.get("text")) if part.get("type") == "text" else f"[{text(part.get('type'))}]"
+        for part in parts
+    )
+
+
+def _usage(usage: Json) -> Json:
+    cached = number(usage.get("cache_read_input_tokens"))
+    stored = number(usage.get("cache_creation_input_tokens"))
+    return {
+        "input_tokens": number(usage.get("input_tokens")) + cached + stored,
+        "cached_input_tokens": cached,
+        "output_tokens": number(usage.get("output_tokens")),
+    }
 
 
 def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:

@@ -1,40 +1,174 @@
-"""The agent program `codex`: its arguments, and what its lines mean."""
+"""The agent `codex`: the command line program of Codex, and what its lines mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
 
 from utils.agents.access import codex_access
 from utils.agents.base import Agent, AgentRequest
-from utils.agents.json_lines import parse_object, text
-from utils.agents.model_names import model_arguments
+from utils.agents.json_lines import child, children, integer, number, parse_object, readable, text
+from utils.agents.programs import (
+    CODEX_CLI,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    ending_of,
+    failed,
+    model_arguments,
+    not_installed,
+)
 from utils.errors import AgentError
 from utils.models import Json
 from utils.sandbox import SandboxPaths
 
+_RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
+
+Events = list[tuple[str, Json]]
+
 
 class CodexReader:
-    """Reads the JSON lines of `codex`."""
+    """Reads the lines of `codex exec --json`; a turn's end is the last one.
+
+    Of a started item only its input is reported, of a completed one its output. There is no
+    cost: the program does not tell it.
+    """
 
     def __init__(self) -> None:
         self.summary: str | None = None
         self.finished = False
         self.details: Json = {}
+        self._completed = False
+        self._started: set[str] = set()
+        self._last_message = ""
+        self._last_error = ""
 
-    def read_line(self, stream: str, line: str) -> Iterator[tuple[str, Json]]:
-        """See `StreamReader`."""
-        entry = parse_object(line) or {}
-        if entry.get("type") in ("result", "turn.completed", "turn.failed"):
-            self.finished = True
-            self.summary = text(entry.get("result")) or None
-        yield "output", {"stream": stream, "text": line}
+    def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
+        """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
+        entry = parse_object(line) if stream == "stdout" else None
+        events = self._read(entry) if entry else None
+        return [("output", {"stream": stream, "text": line})] if events is None else events
+
+    def _read(self, entry: Json) -> Events | None:
+        kind = text(entry.get("type"))
+        if kind.startswith("item."):
+            return self._read_item(kind.removeprefix("item."), child(entry, "item"))
+        if kind == "thread.started":
+            if thread := text(entry.get("thread_id")):
+                self.details["agent_session_id"] = thread
+            return [("status", {"text": "session started"})]
+        return self._read_turn(kind, entry)
+
+    def _read_turn(self, kind: str, entry: Json) -> Events | None:
+        if kind == "turn.started":
+            return []
+        if kind == "turn.completed":
+            return self._complete(child(entry, "usage"))
+        if kind == "turn.failed":
+            self.finished, self._completed, self.summary = True, False, None
+            return self._read_error(text(child(entry, "error").get("message")))
+        return self._read_error(text(entry.get("message"))) if kind == "error" else None
+
+    def _complete(self, usage: Json) -> Events:
+        self.finished = self._completed = True
+        self.summary = self._last_message or None
+        names = ("input_tokens", "cached_input_tokens", "output_tokens")
+        self.details["usage"] = {name: number(usage.get(name)) for name in names}
+        events: Events = [("usage", dict(self.details["usage"]))]
+        if self.summary:
+            events.append(("result", {"text": self.summary}))
+        return events
+
+    def _read_error(self, message: str) -> Events:
+        if _RETRY.match(message):
+            return [("status", {"text": message})]
+        repeated = message == self._last_error
+        self._last_error = message or self._last_error
+        return [] if repeated else [("error", {"code": "agent_error", "message": message})]
+
+    def _read_item(self, phase: str, item: Json) -> Events | None:
+        kind = text(item.get("type"))
+        if phase not in {"started", "updated", "completed"}:
+            return None
+        if kind in _TOOLS:
+            return self._read_tool(kind, phase, item)
+        if kind not in {"agent_message", "reasoning", "plan", "todo_list", "error"}:
+            return None
+        # A text that grows is reported once, when it is whole; of a list each state is of interest.
+        return [self._read_text(kind, item)] if phase == "completed" or kind == "todo_list" else []
+
+    def _read_text(self, kind: str, item: Json) -> tuple[str, Json]:
+        if kind == "error":  # not fatal: the turn goes on
+            return "error", {"code": "agent_error", "message": text(item.get("message"))}
+        said = _todo(item) if kind == "todo_list" else text(item.get("text"))
+        if kind != "agent_message":
+            return "status", {"text": said}
+        self._last_message = said
+        return "message", {"text": said}
+
+    def _read_tool(self, kind: str, phase: str, item: Json) -> Events:
+        call = text(item.get("id"))
+        name, given, output = _TOOLS[kind](item)
+        data: Json = {"name": name, "id": call}
+        if phase == "updated":
+            return []
+        if phase == "started":
+            self._started.add(call)
+            return [("tool", {**data, "input": given})]
+        if call not in self._started:
+            data["input"] = given
+        self._started.discard(call)
+        data["output"] = output
+        if (exit_code := integer(item.get("exit_code"))) is not None:
+            data["exit_code"] = exit_code
+        if item.get("status") in ("failed", "declined"):
+            data["failed"] = True
+        return [("tool", data)]
 
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
         """See `StreamReader`."""
-        if not exit_code and self.finished:
+        if self._completed and not exit_code:
             return None
-        detail = f": {last_error_line}" if last_error_line else ""
-        return AgentError(f"The agent ended with exit code {exit_code}{detail}")
+        if exit_code in {NOT_EXECUTABLE, NOT_FOUND} and not (self.finished or self.details):
+            return not_installed(CODEX_CLI)
+        ending = "failed" if self.finished and not self._completed else ending_of(exit_code)
+        reason = last_error_line if self._completed else self._last_error or last_error_line
+        return failed(CODEX_CLI, reason, ending)
+
+
+def _command_execution(item: Json) -> tuple[str, str, str]:
+    return "command_execution", text(item.get("command")), text(item.get("aggregated_output"))
+
+
+def _file_change(item: Json) -> tuple[str, str, str]:
+    changes = children(item, "changes")
+    lines = [f"{text(one.get('kind'))} {text(one.get('path'))}" for one in changes]
+    return "file_change", "\n".join(lines), text(item.get("status"))
+
+
+def _mcp_tool_call(item: Json) -> tuple[str, str, str]:
+    name = f"{text(item.get('server'))}.{text(item.get('tool'))}"
+    output = readable(item.get("error") or child(item, "result").get("content"))
+    return name, readable(item.get("arguments")), output
+
+
+def _web_search(item: Json) -> tuple[str, str, str]:
+    return "web_search", text(item.get("query")), ""
+
+
+_TOOLS = {
+    "command_execution": _command_execution,
+    "file_change": _file_change,
+    "mcp_tool_call": _mcp_tool_call,
+    "web_search": _web_search,
+}
+
+
+def _todo(item: Json) -> str:
+    entries = children(item, "items")
+    return "\n".join(
+        f"[{'x' if one.get('completed') is True else ' '}] {text(one.get('text'))}"
+        for one in entries
+    )
 
 
 def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:

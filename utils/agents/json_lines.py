@@ -11,7 +11,10 @@ from utils.models import Json
 MAX_NUMBER = 2**53
 """Larger numbers are not exact in the clients' JSON."""
 
-MAX_DEPTH = 6
+MAX_READABLE_DEPTH = 6
+
+MAX_DEPTH = 100
+"""A deeper line is no JSON. Where Python gives up depends on who calls, and may not decide."""
 
 
 def parse_object(line: str) -> Json | None:
@@ -22,7 +25,8 @@ def parse_object(line: str) -> Json | None:
         value = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    deep = line.count("{") + line.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH
+    return value if isinstance(value, dict) and not deep else None
 
 
 def text(value: object) -> str:
@@ -30,11 +34,16 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def integer(value: object) -> int | None:
+    """Return a JSON value that should be a whole number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -MAX_NUMBER < value < MAX_NUMBER else None
+
+
 def number(value: object) -> int:
     """Return a JSON value that should be a count, or 0."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return 0
-    return value if 0 <= value < MAX_NUMBER else 0
+    return max(integer(value) or 0, 0)
 
 
 def amount(value: object) -> float | None:
@@ -61,7 +70,7 @@ def readable(value: object) -> str:
 
     Strings stay as they are: JSON's escapes would hide a secret in them from the redactor.
     """
-    return "\n".join(_lines(value, MAX_DEPTH))
+    return "\n".join(_lines(value, MAX_READABLE_DEPTH))
 
 
 def _lines(value: object, depth: int) -> Iterator[str]:
@@ -89,3 +98,13 @@ def _scalar(value: object) -> str:
 def _refuse(constant: str) -> None:
     # Python's reader takes NaN and Infinity, which databases do not.
     raise ValueError(constant)
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level and depth <= MAX_DEPTH:
+        nested = [item for item in level if isinstance(item, dict | list)]
+        parts = (item.values() if isinstance(item, dict) else item for item in nested)
+        level = [part for some in parts for part in some]
+        depth += bool(nested)
+    return depth

@@ -1,0 +1,114 @@
+"""Reads what users store for an agent in `users.preferences`, in any shape it ever had.
+
+    {"claudeCode": {"env": {NAME: VALUE}, "credentials": {...} or null}}
+    {"claudeCode": {NAME: VALUE}}                   older: the variables without `env`
+
+Users write their row without asking this server, so nothing in it is believed: wrong entries are
+left out, and nothing raises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from utils.models import Json
+
+MAX_VARIABLES = 50
+
+MAX_VALUE_CHARACTERS = 8192
+"""With `MAX_VARIABLES` this stays below what Linux takes as a process's environment."""
+
+MAX_LOGIN_FILE_BYTES = 65_536
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# What would change how the shells, loaders and git of ours work that start the agent.
+_REFUSED = re.compile(
+    r"PATH|HOME|SHELL|USER|LOGNAME|TMPDIR|PWD|OLDPWD|XDG_CONFIG_HOME|_"
+    r"|IFS|ENV|BASH_ENV|BASHOPTS|SHELLOPTS|CDPATH|GLOBIGNORE|OPTIND|PS4|PROMPT_COMMAND"
+    r"|POSIXLY_CORRECT|UID|EUID|PPID|GCONV_PATH|GLIBC_TUNABLES|LOCPATH|NLSPATH"
+    r"|(?:ASYNC_CODE|BASH_FUNC|DYLD|GIT|LD)_.*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UserAccess:
+    """What a user gives to their own runs: variables, and the content of the login file."""
+
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials: Json = field(default_factory=dict, repr=False)
+    login_file: bytes = field(default=b"", repr=False)
+
+
+def read_preferences(preferences: object, sections: tuple[str, ...]) -> UserAccess:
+    """Return what the preferences hold for an agent; where sections differ the first one wins."""
+    found = [_child(preferences, name) for name in sections]
+    environment: dict[str, str] = {}
+    for section in reversed(found):
+        environment |= _variables(_child(section, "env") or section)
+    stored = next((kept for section in found if (kept := _child(section, "credentials"))), {})
+    login_file = _login_file(stored)
+    return UserAccess(
+        environment=environment,
+        credentials=stored if login_file else {},
+        login_file=login_file,
+    )
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Yield every string in a JSON value, however deep; keys are no strings of the user."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _child(value: object, key: str) -> Json:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _variables(entries: Json) -> dict[str, str]:
+    texts = ((name, _text(value)) for name, value in entries.items() if _is_allowed(name))
+    usable = ((name, text) for name, text in texts if text is not None)
+    return dict(islice(usable, MAX_VARIABLES))
+
+
+def _is_allowed(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and _NAME.fullmatch(name) is not None
+        and _REFUSED.fullmatch(name) is None
+    )
+
+
+def _text(value: object) -> str | None:
+    """Return a value as a variable holds it, or None for what no variable can hold."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    try:
+        text = str(value) if isinstance(value, str | int | float) else None
+        if text is None or "\0" in text or len(text) > MAX_VALUE_CHARACTERS:
+            return None
+        text.encode()
+    except ValueError:  # half a surrogate pair, or more digits than Python converts
+        return None
+    return text
+
+
+def _login_file(credentials: Json) -> bytes:
+    try:
+        content = json.dumps(credentials).encode() if credentials else b""
+    except (TypeError, ValueError, RecursionError):
+        return b""
+    return content if len(content) <= MAX_LOGIN_FILE_BYTES else b""

@@ -1,0 +1,177 @@
+"""The agent programs in words: what errors call them, and why a run failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.errors import AgentError
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+KILLED = {-9, 137}
+
+QUOTED_CHARACTERS = 500
+"""A longer text is not quoted. It is never cut: half of a secret would pass the redactor."""
+
+# Never a leading dash, which would make it an option. Brackets and colons occur in real names.
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How people know an agent program, and where its access is set."""
+
+    command: str
+    title: str
+    provider: str
+    key_setting: str
+    models_setting: str
+    preference: str
+
+    @property
+    def preferred_key(self) -> str:
+        """The path in a user's preferences that holds their own key."""
+        return f"preferences.{self.preference}.env.{self.key_setting}"
+
+
+CLAUDE_CODE = Program(
+    command="claude",
+    title="Claude Code",
+    provider="Anthropic",
+    key_setting="ANTHROPIC_API_KEY",
+    models_setting="CLAUDE_MODELS",
+    preference="claudeCode",
+)
+CODEX_CLI = Program(
+    command="codex",
+    title="Codex",
+    provider="OpenAI",
+    key_setting="OPENAI_API_KEY",
+    models_setting="CODEX_MODELS",
+    preference="codex",
+)
+
+
+def model_arguments(option: str, model: str | None) -> Sequence[str]:
+    """Return the arguments that choose a model. Raises `AgentError` for what cannot be a name.
+
+    The server's list of models was checked before; this guard is for the day when it was not.
+    """
+    if model is None:
+        return ()
+    if not _MODEL.fullmatch(model):
+        raise AgentError(
+            "agent_model cannot be the name of a model. Names consist of letters, digits and "
+            ". _ : / @ [ ] - and do not start with a dash."
+        )
+    return option, model
+
+
+def not_configured(program: Program) -> AgentError:
+    """Return the error for a run that nobody has given a key."""
+    return AgentError(
+        f"{program.title} has no key. Set {program.key_setting} on the server, or your own in "
+        f"{program.preferred_key}.",
+        "agent_not_configured",
+    )
+
+
+def not_installed(program: Program) -> AgentError:
+    """Return the error for a sandbox without the program."""
+    return AgentError(
+        f"The template has no `{program.command}` program that runs: build the template with "
+        "./run.sh build-template. With SIMULATE_WITH_REAL_AGENT, install it on this machine."
+    )
+
+
+def failed(program: Program, reason: str, ending: str, http_status: int = 0) -> AgentError:
+    """Return the error for a run that its program calls failed.
+
+    `reason` is what the program said, `ending` how it ended, `http_status` what the provider
+    answered, 0 when unknown.
+    """
+    short = reason.strip()
+    quote = f" ({short})" if 0 < len(short) <= QUOTED_CHARACTERS else ""
+    if http_status in {401, 403} or _AUTHENTICATION.search(reason):
+        return AgentError(
+            f"{program.provider} did not accept the key of {program.title}. Check "
+            f"{program.key_setting} on the server, or {program.preferred_key} and the "
+            f"credentials beside it.{quote}",
+            "agent_auth_failed",
+        )
+    for statuses, pattern, advice in _TROUBLE:
+        if http_status in statuses or pattern.search(reason):
+            return AgentError(f"{program.title} failed: {_fill(advice, program)}{quote}")
+    return AgentError(f"{program.title} {ending}{f': {short}' if quote else '.'}")
+
+
+def ending_of(exit_code: int | None) -> str:
+    """Tell how a process ended that did not do its work."""
+    if exit_code in KILLED:
+        return "was killed; most often the sandbox had no memory left"
+    if exit_code is not None and exit_code < 0:
+        return f"was ended by signal {-exit_code}"
+    return f"ended with exit code {exit_code}" if exit_code else "ended without a result"
+
+
+def _fill(advice: str, program: Program) -> str:
+    return advice.format(provider=program.provider, models=program.models_setting)
+
+
+def _either(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+# Both programs hand on what the provider or their own sign-in says; there is no code for it.
+_AUTHENTICATION = _either(
+    r"\b(?:API Error|status|status code):? 40[13]\b",
+    r"\b401 Unauthorized|\b403 Forbidden",
+    r"not logged in|please run /login|login has expired",
+    r"(?:invalid|incorrect) (?:x-)?api[ -]?key",
+    r"(?:invalid|missing) bearer",
+    r"authentication_(?:error|failed)|oauth_org_not_allowed",
+    r"\btoken (?:has |was |has been )?(?:expired|revoked)",
+    r"access token could not be refreshed",
+)
+_TROUBLE = (
+    (
+        frozenset({402}),
+        _either(
+            r"credit balance|billing_error|billing details|insufficient[_ ]quota",
+            r"quota exceeded|exceeded your current quota|usage limit|spend(?:ing)? limit",
+        ),
+        "the account behind the key has no credit left, or has reached its limit. {provider}'s "
+        "console shows which.",
+    ),
+    (
+        frozenset({429, 500, 502, 503, 504, 529}),
+        _either(
+            r"overloaded|rate[_ ]limit|too many requests|service unavailable",
+            r"\b(?:API Error|status|status code):? (?:429|5\d\d)\b",
+        ),
+        "{provider} is overloaded or limits the rate. Start the task again later.",
+    ),
+    (
+        frozenset({404}),
+        _either(
+            r"model.{0,80}(?:does not exist|not found|not supported|not available)",
+            r"issue with the selected model",
+        ),
+        "{provider} does not know the model, or the key may not use it. Choose another "
+        "agent_model, or change {models}.",
+    ),
+    (
+        frozenset({413}),
+        _either(r"prompt is too long|context window|context_length_exceeded"),
+        "the task is too large for the model. Ask for less in one task.",
+    ),
+    (
+        frozenset[int](),
+        _either(
+            r"stream disconnected|error sending request|connection (?:error|refused|reset)",
+            r"dns error|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|unable to connect|certificate",
+        ),
+        "the sandbox does not reach {provider}. Check its network and proxy settings.",
+    ),
+)
