@@ -23,6 +23,7 @@ from tests.fakes.e2b_faults import (
 )
 from tests.fakes.e2b_http import Aborted, Connection, HttpServer, Pace, Reply, Request, Stream
 from tests.fakes.e2b_reaper import end_marked
+from tests.fakes.e2b_templates import Templates
 
 _CONTROL_PLANE = (
     ("create", "POST", r"/v2/sandboxes"),
@@ -34,6 +35,9 @@ _CONTROL_PLANE = (
     ("pause", "POST", r"/sandboxes/([^/]+)/pause"),
     ("metrics", "GET", r"/sandboxes/([^/]+)/metrics"),
     ("update_network", "PUT", r"/sandboxes/([^/]+)/network"),
+    ("template.create", "POST", r"/v3/templates"),
+    ("template.start", "POST", r"/v2/templates/[^/]+/builds/[^/]+"),
+    ("template.status", "GET", r"/templates/[^/]+/builds/[^/]+/status"),
 )
 _FILES = {"GET": "files.read", "POST": "files.write"}
 
@@ -60,6 +64,7 @@ class Cloud:
         self.root = Path(tempfile.mkdtemp(prefix="e2b-fake-")).resolve()
         self._token = secrets.token_hex(8)
         self.control_plane = ControlPlane(settings, self.root / "sandboxes", self._token)
+        self.templates = Templates(self.control_plane)
         self.faults = Faults()
         self.journal = Journal()
         self.wire = HttpServer(self._handle)
@@ -103,6 +108,8 @@ class Cloud:
         await self._end_sandbox(entry.sandbox, hitting)
         if envd:
             reply = await self._ask_envd(entry.route, entry.sandbox, request, hitting)
+        elif entry.route.startswith("template."):
+            reply = self.templates.answer(entry.route, request)
         else:
             reply = await self.control_plane.answer(entry.route, request, entry.sandbox)
         if not refusal:

@@ -1,7 +1,7 @@
 """E2B's control plane: sandboxes are made, found, kept alive, paused and killed (E2B.md section 3).
 
-Not modelled: snapshots, fork, volumes, secrets, templates and auto-resume. The network rules of a
-create or update are kept as they came, for tests to look at.
+Templates are in `e2b_templates`. Not modelled: snapshots, fork, volumes, secrets and auto-resume.
+The network rules of a create or update are kept as they came, for tests to look at.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Settings:
     api_keys: list[str] | None = None
     """Each key is a team of its own that sees its own sandboxes."""
     templates: list[str] | None = None
+    failing_step: int | None = None
+    """The step at which template builds fail."""
     max_concurrent: int | None = None
     max_timeout_seconds: int = 3600
     exit_kept_seconds: float = 30.0
@@ -112,7 +114,7 @@ class ControlPlane:
     async def answer(self, route: str, request: Request, sandbox_id: str) -> Reply:
         """Carry out a request."""
         team = request.headers.get("x-api-key", "")
-        if refusal := self._unauthorized(team):
+        if refusal := self.unauthorized(team):
             return refusal
         if route in {"create", "list"}:
             return self._create(request, team) if route == "create" else self._list(request, team)
@@ -126,7 +128,8 @@ class ControlPlane:
             return await self._pause(sandbox, request.json())
         return self._other(route, sandbox, request)
 
-    def _unauthorized(self, team: str) -> Reply | None:
+    def unauthorized(self, team: str) -> Reply | None:
+        """Return what a key that is nobody's is answered with."""
         if not team.startswith("e2b_"):
             return Reply.error(401, "Invalid API key format")
         if self.settings.api_keys is not None and team not in self.settings.api_keys:

@@ -1,0 +1,31 @@
+# What is in the sandboxes that tasks run in. `./run.sh build-template` builds it at E2B, by the
+# SDK's Dockerfile conversion: one stage, and no CMD, because nothing has to run before a task.
+# The versions are those of utils/tested_versions.py; a test compares them.
+FROM node:22-bookworm-slim
+
+ARG CLAUDE_CODE_VERSION=2.1.329
+ARG CODEX_VERSION=0.169.0
+
+# What the backend's scripts and the agents use. With bubblewrap, Claude Code can keep its key from
+# the commands it runs.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends \
+        bash bubblewrap ca-certificates coreutils curl git procps ripgrep util-linux \
+    && rm -rf /var/lib/apt/lists/*
+
+# What repositories commonly need to build and test themselves. Add yours here.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends \
+        build-essential python3 python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+# Into /usr/local/bin: a login shell resets PATH and still finds them there.
+RUN npm install --global \
+        "@anthropic-ai/claude-code@$CLAUDE_CODE_VERSION" "@openai/codex@$CODEX_VERSION" \
+    && npm cache clean --force
+
+# An install script that npm left out, or a missing native binary, shows only when they start.
+RUN bash -l -c 'claude --version' | grep -F "$CLAUDE_CODE_VERSION" \
+    && bash -l -c 'codex --version' | grep -F "$CODEX_VERSION"
+
+# No USER and no WORKDIR: E2B adds `user` in /home/user, and the conversion makes them the default.
