@@ -1,0 +1,55 @@
+"""What the fake model does, said in the prompt by lines that begin with `do`.
+
+    do write FILE TEXT     create a file with one line of text
+    do shell COMMAND       run a command
+    do say TEXT            the final answer; when not said it is "Done."
+
+One step is one call of a tool; the next step follows when its result has come back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+DONE = "Done."
+
+_LINE = re.compile(r"^do (write|shell|say) (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of a tool: `kind` is `write` or `shell`."""
+
+    kind: str
+    arguments: str
+
+    @property
+    def file(self) -> str:
+        """The file that `write` creates."""
+        return self.arguments.partition(" ")[0]
+
+    @property
+    def text(self) -> str:
+        """The line that `write` puts into the file."""
+        return self.arguments.partition(" ")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """All that a prompt asks for."""
+
+    steps: tuple[Step, ...]
+    answer: str
+
+    def step_after(self, results: int) -> Step | None:
+        """Return what to do when so many results have come back; None at the end."""
+        return self.steps[results] if results < len(self.steps) else None
+
+
+def read_script(prompt: str) -> Script:
+    """Find the script in a prompt; a prompt without one is answered without any step."""
+    found = _LINE.findall(prompt)
+    steps = tuple(Step(kind, rest) for kind, rest in found if kind != "say")
+    answers = [rest for kind, rest in found if kind == "say"]
+    return Script(steps, answers[-1] if answers else DONE)

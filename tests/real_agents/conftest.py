@@ -1,0 +1,53 @@
+"""Fixtures for tests that run the real programs of the agents against a fake model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.backends import Repository
+from tests.fakes.model_server import Model, serve_model
+from tests.real_agents.programs import INSTALL_SECONDS, install
+from tests.real_agents.runs import Perform, make_launchers, perform
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give the first test the time to install; each run of a program has its own limit."""
+    item.add_marker(pytest.mark.timeout(INSTALL_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """The folder of the real programs."""
+    return install()
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    """A model for one test."""
+    with serve_model() as served:
+        yield served
+
+
+@pytest.fixture
+def launchers(tmp_path: Path, programs: Path, model: Model) -> Path:
+    """A folder for PATH with the programs in it; the model is where they ask."""
+    return make_launchers(tmp_path / "launchers", programs, model.url)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository with one commit."""
+    repository = Repository(tmp_path / "repository")
+    repository.commit("echo '# Demo' >README.md")
+    return repository
+
+
+@pytest.fixture
+def run(launchers: Path, tmp_path: Path, repository: Repository) -> Perform:
+    """Runs a program alone in the repository."""
+    return lambda agent, prompt, *more, key=None: perform(
+        agent, prompt, *more, launchers=launchers, home=tmp_path, folder=repository.folder, key=key
+    )

@@ -1,0 +1,73 @@
+"""Installs the real agent programs that this release was tested with.
+
+They go to `.cache/real-agents`, or to the folder that REAL_AGENTS_FOLDER names, about 770 MB per
+pair of versions; the next run finds them there. `npm` has to be on PATH, and node for `codex`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.source_files import ROOT
+from utils.tested_versions import CLAUDE_CODE, CODEX
+
+INSTALL_SECONDS = 900
+START_SECONDS = 60
+
+VERSIONS = {"claude": CLAUDE_CODE, "codex": CODEX}
+
+
+class NotInstalled(Exception):
+    """The programs could not be installed; says why."""
+
+
+def install() -> Path:
+    """Return the folder of the programs; install them when they are not there yet."""
+    cache = Path(os.environ.get("REAL_AGENTS_FOLDER") or ROOT / ".cache" / "real-agents")
+    folder = cache / f"claude-{CLAUDE_CODE}-codex-{CODEX}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        # Only a finished installation gets the name that is looked for.
+        with tempfile.TemporaryDirectory(dir=cache) as unfinished:
+            new = Path(unfinished, "new")
+            _install_into(new)
+            if not folder.exists():
+                new.rename(folder)
+    return _programs(folder)
+
+
+def _install_into(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NotInstalled("npm is needed to install the agent programs; it comes with node")
+    folder.mkdir()
+    packages = [f"@anthropic-ai/claude-code@{CLAUDE_CODE}", f"@openai/codex@{CODEX}"]
+    options = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts"]
+    _run([npm, "install", "--prefix", str(folder), *options, *packages], INSTALL_SECONDS)
+    # Newer versions of npm leave install scripts out; this one puts the binary in its place.
+    script = folder / "node_modules/@anthropic-ai/claude-code/install.cjs"
+    _run(["node", str(script)], INSTALL_SECONDS)
+    for name, version in VERSIONS.items():
+        found = _run([str(_programs(folder) / name), "--version"], START_SECONDS)
+        if version not in found:
+            raise NotInstalled(f"{name} {version} was installed, but is {found.strip()}")
+
+
+def _programs(folder: Path) -> Path:
+    return folder / "node_modules" / ".bin"
+
+
+def _run(command: list[str], seconds: float) -> str:
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotInstalled(f"{command[0]} did not run: {error}") from error
+    if result.returncode:
+        raise NotInstalled(f"{' '.join(command)} failed:\n{result.stderr}{result.stdout}")
+    return result.stdout

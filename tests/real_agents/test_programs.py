@@ -1,0 +1,161 @@
+"""Each real program alone: what it changes, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.backends import Repository, git
+from tests.fakes import model_anthropic, model_openai
+from tests.fakes.model_server import Model
+from tests.real_agents.runs import KEY, Perform
+from utils.agents.access import CLAUDE_RETRIES
+from utils.agents.base import Agent
+from utils.agents.claude import CLAUDE
+from utils.agents.codex import CODEX
+
+AGENTS = [pytest.param(CLAUDE, id="claude"), pytest.param(CODEX, id="codex")]
+PROMPT = "do write hello.txt Hello\ndo shell echo more >>README.md\ndo say I wrote it."
+QUOTES = (
+    'it\'s "quoted" `touch ticks` $(touch dollars) \\ ; touch semicolon & | %s \u00e9 \U0001f98a'
+)
+
+
+def changes(repository: Repository) -> list[str]:
+    return git(repository.folder, "status", "--short", "--untracked-files=all").splitlines()
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_program_edits_the_repository_and_says_so(
+    agent: Agent, run: Perform, repository: Repository, model: Model
+) -> None:
+    done = run(agent, PROMPT)
+    assert (done.exit_code, done.error) == (0, None), done.stderr
+    assert changes(repository) == [" M README.md", "?? hello.txt"]
+    assert (repository.folder / "hello.txt").read_text() == "Hello\n"
+    assert done.reader.summary == "I wrote it."
+    assert done.of_kind("result") == [{"text": "I wrote it."}]
+    assert {request.key for request in model.requests} == {KEY}
+    assert all(line["type"] for line in done.lines)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_line_of_a_good_run_is_understood(agent: Agent, run: Perform) -> None:
+    done = run(agent, PROMPT)
+    assert [data for data in done.of_kind("output") if data["stream"] == "stdout"] == []
+    assert done.of_kind("error") == []
+    tools = done.of_kind("tool")
+    assert len({data["id"] for data in tools}) == 2
+    assert any("echo more >>README.md" in data.get("input", "") for data in tools)
+    assert not any(data.get("failed") for data in tools)
+
+
+def test_claude_tells_session_tokens_and_cost(run: Perform, model: Model) -> None:
+    details = run(CLAUDE, PROMPT).reader.details
+    each, cached = model_anthropic.INPUT_TOKENS, model_anthropic.CACHED_TOKENS
+    assert len(model.requests) == 3
+    assert details["usage"] == {
+        "input_tokens": 3 * (each + cached),
+        "cached_input_tokens": 3 * cached,
+        "output_tokens": 3 * model_anthropic.OUTPUT_TOKENS,
+    }
+    assert details["agent_session_id"] in str(model.requests[0].body["metadata"])
+    assert details["cost_usd"] > 0
+    assert details["num_turns"] == 3
+
+
+def test_codex_tells_session_and_tokens(run: Perform, model: Model) -> None:
+    details = run(CODEX, PROMPT).reader.details
+    assert len(model.requests) == 3
+    assert details["usage"] == {
+        "input_tokens": 3 * model_openai.INPUT_TOKENS,
+        "cached_input_tokens": 3 * model_openai.CACHED_TOKENS,
+        "output_tokens": 3 * model_openai.OUTPUT_TOKENS,
+    }
+    assert details["agent_session_id"] == model.requests[0].headers["session-id"]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_long_prompt_full_of_quotes_arrives_as_it_is(
+    agent: Agent, run: Perform, repository: Repository, model: Model, tmp_path: Path
+) -> None:
+    prompt = f"--help\n{QUOTES}\n" * 1000 + "do write a.txt A"
+    assert len(prompt) > 80_000
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = run(agent, prompt)
+    assert (done.exit_code, done.error) == (0, None), done.stderr
+    assert prompt in model.requests[0].user_text
+    assert changes(repository) == ["?? a.txt"]
+    new = {path.name for path in tmp_path.iterdir()} - set(before)
+    assert not new & {"ticks", "dollars", "semicolon"}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_command_that_fails_does_not_end_the_run(agent: Agent, run: Perform) -> None:
+    done = run(agent, "do shell echo broken >&2; exit 3\ndo write a.txt A")
+    assert (done.exit_code, done.error) == (0, None), done.stderr
+    failed = [data for data in done.of_kind("tool") if data.get("failed")]
+    assert len(failed) == 1
+    assert "broken" in failed[0]["output"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "requests"), [(CLAUDE, 1 + CLAUDE_RETRIES), (CODEX, 6)], ids=["claude", "codex"]
+)
+def test_a_refused_key_is_told_after_few_tries(
+    agent: Agent, requests: int, run: Perform, repository: Repository, model: Model
+) -> None:
+    model.key = "another"
+    done = run(agent, PROMPT)
+    assert done.exit_code == 1
+    assert done.error is not None
+    assert done.error.code == "agent_auth_failed"
+    assert len(model.requests) == requests
+    assert changes(repository) == []
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("status", [429, 500, 529])
+def test_an_overloaded_provider_is_told(
+    agent: Agent, status: int, run: Perform, model: Model
+) -> None:
+    model.refuse(status)
+    done = run(agent, PROMPT)
+    assert done.exit_code == 1
+    assert done.error is not None
+    assert done.error.code == "agent_failed"
+    # Of a status 500 Codex says "high demand", without the number.
+    assert re.search("overloaded or limits the rate|high demand", done.error.message)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_overload_that_passes_does_no_harm(
+    agent: Agent, run: Perform, repository: Repository, model: Model
+) -> None:
+    model.refuse(529, times=1)
+    done = run(agent, PROMPT)
+    assert (done.exit_code, done.error) == (0, None), done.stderr
+    assert len(model.requests) == 4
+    assert changes(repository) == [" M README.md", "?? hello.txt"]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_unknown_model_is_told(agent: Agent, run: Perform, model: Model) -> None:
+    model.refuse(404)
+    done = run(agent, PROMPT)
+    assert done.exit_code == 1
+    assert done.error is not None
+    assert done.error.code == "agent_failed"
+
+
+def test_claude_stops_at_its_turn_limit_and_keeps_its_work(
+    run: Perform, repository: Repository
+) -> None:
+    done = run(CLAUDE, PROMPT, "--max-turns", "1")
+    assert done.exit_code == 1
+    assert done.error is not None
+    assert "error_max_turns" in done.error.message
+    assert done.reader.finished
+    assert changes(repository) == ["?? hello.txt"]
