@@ -18,9 +18,13 @@ Usage: ./run.sh [command]
   demo     run one coding task from prompt to diff; see ./run.sh demo --help
   test     run every check and test; arguments go to pytest
   bench    measure; arguments go to python -m benchmarks
+  doctor   say what works here, and what to do about what does not
   migrate  bring the database of DATABASE_URL up to date
   setup    only install what the server needs
   help     print this text
+
+  build-template  build the template of the cloud sandboxes; needs E2B_API_KEY
+  test-agents     test with the real claude and codex programs; arguments go to pytest
 
 Settings are read from the environment and from .env; .env.example lists them.
 TEXT
@@ -164,15 +168,22 @@ main() {
         shift
     fi
     case $command in
-        serve | demo | migrate | setup) ensure_packages requirements.txt "first run only, about 30 s" ;;
-        test | bench) ensure_packages requirements-dev.txt "first run only, about a minute" ;;
+        serve | demo | doctor | migrate | setup | build-template)
+            ensure_packages requirements.txt "first run only, about 30 s"
+            ;;
+        test | bench | test-agents)
+            ensure_packages requirements-dev.txt "first run only, about a minute"
+            ;;
     esac
     case $command in
         serve) exec "$VENV_PYTHON" main.py "$@" ;;
         demo) exec "$VENV_PYTHON" -m demo --from "$START_FOLDER" "$@" ;;
         test) run_tests "$@" ;;
         bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
+        doctor) exec "$VENV_PYTHON" -m utils.doctor "$@" ;;
         migrate) exec "$VENV_PYTHON" -m utils.migrate "$@" ;;
+        build-template) exec "$VENV_PYTHON" -m utils.template "$@" ;;
+        test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
         setup) ;;
         help | -h | --help) usage ;;
         *)

@@ -16,10 +16,12 @@ from e2b.exceptions import (
     RateLimitException,
     SandboxException,
     ServiceBusyException,
+    TemplateException,
 )
 
 KEYS_PAGE = "https://e2b.dev/dashboard?tab=keys"
 STATUS_PAGE = "https://status.e2b.dev"
+NOT_FOUND = 404
 
 E2B_ERRORS = (
     SandboxException,
@@ -46,8 +48,8 @@ def explain_e2b(error: Exception) -> tuple[str, str]:
         case httpx.HTTPError() | TimeoutError():
             what = f"E2B cannot be reached ({type(error).__name__})"
             advice = f"Check the network, HTTPS_PROXY and E2B_DOMAIN; then {STATUS_PAGE}"
-        case SandboxException(status_code=404):
-            what, advice = f"E2B does not find it: {_text(error)}", "Run ./run.sh build-template"
+        case TemplateException():
+            what, advice = "The template is too old for this SDK", "Run ./run.sh build-template"
         case SandboxException(status_code=403):
             what, advice = "E2B has blocked the account", "Ask E2B's support"
     return what, advice
