@@ -160,4 +160,9 @@ def _forms(secrets: set[str]) -> set[str]:
         forms |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
         lines = [line.strip() for line in secret.splitlines()]
         forms |= {line for line in lines if len(line) >= MINIMUM_LINE_CHARACTERS}
-    return {form for form in forms if len(form) >= MINIMUM_SECRET_CHARACTERS}
+    # Half a surrogate pair cannot leave the backend, and would break who encodes a secret.
+    return {
+        form
+        for form in forms
+        if len(form) >= MINIMUM_SECRET_CHARACTERS and form.encode(errors="replace").decode() == form
+    }

@@ -24,6 +24,9 @@ MAX_VALUE_CHARACTERS = 8192
 
 MAX_LOGIN_FILE_BYTES = 65_536
 
+MAX_LOGIN_TEXTS = 100
+"""Each text of a login file is a secret to look for in everything the agent prints."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # What would change how the shells, loaders and git of ours work that start the agent.
@@ -111,4 +114,5 @@ def _login_file(credentials: Json) -> bytes:
         content = json.dumps(credentials).encode() if credentials else b""
     except (TypeError, ValueError, RecursionError):
         return b""
-    return content if len(content) <= MAX_LOGIN_FILE_BYTES else b""
+    texts = sum(1 for _ in texts_in(credentials))
+    return content if len(content) <= MAX_LOGIN_FILE_BYTES and texts <= MAX_LOGIN_TEXTS else b""

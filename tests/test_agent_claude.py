@@ -1,0 +1,218 @@
+"""The agent `claude`: what its lines become, and how its runs are judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.agent_programs import (
+    Run,
+    arguments,
+    read_lines,
+    run_program,
+)
+from tests.fakes.agents.claude_program import SESSION
+from utils.agents.claude import CLAUDE, ClaudeReader
+from utils.errors import AgentError
+from utils.models import Json
+
+ACCESS = {"ANTHROPIC_API_KEY": "sk-ant-good", "IS_SANDBOX": "1", "CLAUDE_CODE_MAX_RETRIES": "2"}
+USAGE = {"input_tokens": 200, "cached_input_tokens": 50, "output_tokens": 40}
+SUCCESS = {"type": "result", "subtype": "success", "is_error": False, "result": "Done."}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working directory that is the home as well."""
+    return tmp_path
+
+
+def run(folder: Path, prompt: str, **extra: str) -> Run:
+    return run_program(CLAUDE, folder, prompt, ACCESS | extra)
+
+
+def test_a_run_becomes_events(folder: Path) -> None:
+    ended = run(folder, "say Looking.\nwrite a/b.txt one\\ntwo\nretry 1\nlong 20\nerror careful")
+    path = str(folder / "a" / "b.txt")
+    assert ended.events() == [
+        ("status", {"text": "session started, model claude-sonnet-4-5"}),
+        ("message", {"text": "Looking."}),
+        (
+            "tool",
+            {
+                "name": "Write",
+                "id": "toolu_0001",
+                "input": f"file_path: {path}\ncontent: one\\ntwo",
+            },
+        ),
+        (
+            "tool",
+            {
+                "name": "Write",
+                "id": "toolu_0001",
+                "output": "File created successfully at: a/b.txt",
+            },
+        ),
+        ("status", {"text": "retry 1 of 2: overloaded"}),
+        ("tool", {"name": "Bash", "id": "toolu_0002", "input": "long"}),
+        ("tool", {"name": "Bash", "id": "toolu_0002", "output": "01234567890123456789"}),
+        ("message", {"text": "Done, with 2 tool calls."}),
+        ("usage", {**USAGE, "cost_usd": 0.0123}),
+        ("result", {"text": "Done, with 2 tool calls."}),
+        ("output", {"stream": "stderr", "text": "careful\n"}),
+    ]
+    assert (folder / "a" / "b.txt").read_text() == "one\ntwo\n"
+
+
+def test_a_run_is_summed_up(folder: Path) -> None:
+    ended = run(folder, "write a.txt b")
+    reader = ended.reader()
+    assert ended.error() is None
+    assert (reader.finished, reader.summary) == (True, "Done, with 1 tool calls.")
+    assert reader.details == {
+        "agent_session_id": SESSION,
+        "model": "claude-sonnet-4-5",
+        "usage": USAGE,
+        "cost_usd": 0.0123,
+        "num_turns": 2,
+        "permission_denials": [],
+    }
+
+
+def test_texts_are_not_escaped_so_that_a_secret_in_them_is_found() -> None:
+    secret = 'se"cr\\et\nwith lines'
+    block = {"type": "tool_use", "id": "1", "name": "Edit", "input": {"edits": [{"new": secret}]}}
+    [(_, data)] = read_lines(ClaudeReader(), {"type": "assistant", "message": {"content": [block]}})
+    assert secret in data["input"]
+
+
+def test_a_line_with_several_blocks_gives_several_events() -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "Hm."},
+        {"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": "1", "name": "Bash", "input": {"command": "ls"}},
+        {"type": "tool_use", "id": "2", "name": "Read", "input": {"file_path": "a"}},
+    ]
+    results = [
+        {"type": "tool_result", "tool_use_id": "2", "content": [{"type": "image"}]},
+        {"type": "tool_result", "tool_use_id": "1", "content": "no", "is_error": True},
+    ]
+    assert read_lines(
+        ClaudeReader(),
+        {"type": "assistant", "message": {"content": blocks}},
+        {"type": "user", "message": {"content": results}},
+    ) == [
+        ("status", {"text": "Hm."}),
+        ("message", {"text": "I look."}),
+        ("tool", {"name": "Bash", "id": "1", "input": "ls"}),
+        ("tool", {"name": "Read", "id": "2", "input": "file_path: a"}),
+        ("tool", {"name": "Read", "id": "2", "output": "[image]"}),
+        ("tool", {"name": "Bash", "id": "1", "output": "no", "failed": True}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "extra", "code", "words"),
+    [
+        ("auth", {}, "agent_auth_failed", ("ANTHROPIC_API_KEY", "preferences.claudeCode", "401")),
+        ("", {"ANTHROPIC_API_KEY": "bad"}, "agent_failed", ("exit code 1", "Input must be")),
+        ("a", {"ANTHROPIC_API_KEY": "bad"}, "agent_auth_failed", ("invalid x-api-key",)),
+        ("a", {"ANTHROPIC_API_KEY": ""}, "agent_auth_failed", ("Not logged in",)),
+        ("a", {"IS_SANDBOX": ""}, "agent_failed", ("exit code 1", "root/sudo")),
+        ("overloaded", {}, "agent_failed", ("overloaded", "later")),
+        ("fail Credit balance is too low", {}, "agent_failed", ("no credit", "Anthropic")),
+        ("fail API Error: 404 model: x not found", {}, "agent_failed", ("CLAUDE_MODELS",)),
+        ("fail", {}, "agent_failed", ("Claude Code failed: API Error: 400 the request",)),
+        ("crash 3", {}, "agent_failed", ("exit code 3: Segmentation fault",)),
+    ],
+)
+def test_failures_are_told_apart(
+    folder: Path,
+    prompt: str,
+    extra: dict[str, str],
+    code: str,
+    words: tuple[str, ...],
+) -> None:
+    ended = run(folder, f"say at work\n{prompt}" if prompt else "", **extra)
+    error = ended.error()
+    assert ended.exit_code != 0
+    assert error is not None
+    assert error.code == code
+    assert [word for word in words if word not in error.message] == []
+    assert ended.reader().summary is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "exit_code", "line", "words"),
+    [
+        ([], 0, "", "ended without a result"),
+        ([], None, "", "ended without a result"),
+        ([], 127, "bash: claude: command not found", "./run.sh build-template"),
+        ([], 126, "", "./run.sh build-template"),
+        ([], -9, "", "no memory"),
+        ([], -15, "", "signal 15"),
+        ([SUCCESS], 1, "Bus error", "exit code 1: Bus error"),
+        ([SUCCESS | {"is_error": True, "result": "odd"}], 0, "", "failed: odd"),
+        ([{"type": "result", "subtype": "error_max_turns"}], 1, "", "error_max_turns"),
+        ([SUCCESS | {"is_error": True, "api_error_status": 403}], 1, "", "did not accept the key"),
+        ([SUCCESS | {"is_error": True, "api_error_status": 529}], 1, "", "overloaded"),
+        ([SUCCESS | {"is_error": True, "result": "x" * 501}], 1, "", "Claude Code failed."),
+        ([{"type": "result"}], 0, "", "failed"),
+    ],
+)
+def test_endings_are_judged(
+    entries: list[Json], exit_code: int | None, line: str, words: str
+) -> None:
+    reader = ClaudeReader()
+    read_lines(reader, *entries)
+    error = reader.judge(exit_code, line)
+    assert error is not None
+    assert words in error.message
+
+
+def test_a_run_that_was_ended_after_its_result_is_good() -> None:
+    reader = ClaudeReader()
+    read_lines(reader, SUCCESS)
+    assert reader.judge(None, "") is None
+
+
+def test_a_run_that_may_change_nothing_fails(folder: Path) -> None:
+    command = [part for part in arguments(CLAUDE) if part != "bypassPermissions"]
+    command.remove("--permission-mode")
+    ended = run_program(CLAUDE, folder, "write a.txt b", ACCESS, command=command)
+    error = ended.error()
+    assert ended.exit_code == 0
+    assert error is not None
+    assert error.code == "agent_failed"
+    assert "not permitted to use Write" in error.message
+    assert ended.reader().details["permission_denials"] == ["Write"]
+    assert ("status", {"text": "not permitted: Write"}) in ended.events()
+
+
+def test_a_run_that_may_not_do_everything_is_good(folder: Path) -> None:
+    ended = run(folder, "write a.txt b\ndenied\nwrite c.txt d")
+    assert ended.error() is None
+    assert ended.reader().details["permission_denials"] == ["Write"]
+
+
+def test_a_denied_question_is_no_failure() -> None:
+    reader = ClaudeReader()
+    denials = [{"tool_name": "AskUserQuestion", "tool_use_id": "1", "tool_input": {}}]
+    read_lines(reader, SUCCESS | {"permission_denials": denials})
+    assert reader.judge(0, "") is None
+
+
+def test_the_command_holds_nothing_but_options_and_the_model() -> None:
+    assert arguments(CLAUDE, "claude-opus-4-5[1m]") == [
+        *("claude", "-p", "--output-format", "stream-json", "--verbose"),
+        *("--permission-mode", "bypassPermissions", "--model", "claude-opus-4-5[1m]"),
+    ]
+    assert "--model" not in arguments(CLAUDE)
+    assert CLAUDE.prompt_on_stdin
+
+
+@pytest.mark.parametrize("model", ["", "-p", "--help", "a b", "a\n", "a;b", "$(id)", "x" * 101])
+def test_what_cannot_be_a_model_is_refused(model: str) -> None:
+    with pytest.raises(AgentError, match="agent_model"):
+        arguments(CLAUDE, model)
