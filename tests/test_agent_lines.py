@@ -170,4 +170,4 @@ def test_the_stand_ins_commit_by_themselves_as_agents_do(tmp_path: Path, agent: 
     )
     assert ended.error() is None
     assert log.stdout.startswith("Add a file\n")
-    assert " a.txt | 1 +" in log.stdout
+    assert " a.txt      | 1 +" in log.stdout
