@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from e2b import E2B, AsyncSandbox, SandboxInfo
 from e2b.exceptions import RateLimitException, SandboxException
 
+from utils.deployment import FILE_NAME
 from utils.doctor_findings import Finding, ok, problem, warning
 from utils.doctor_local import hosts_to_try
 from utils.e2b_advice import E2B_ERRORS, NOT_FOUND, explain_e2b
@@ -69,7 +70,8 @@ async def _all_sandboxes(client: type[AsyncSandbox]) -> AsyncIterator[SandboxInf
 
 
 def _check_places(settings: Settings, alive: list[SandboxInfo]) -> Finding:
-    ours = [info for info in alive if info.metadata.get("deployment") == settings.deployment]
+    name = _deployment(settings)
+    ours = [info for info in alive if name and info.metadata.get("deployment") == name]
     what = (
         f"{len(alive)} sandboxes are alive in the account, {len(ours)} of them of this deployment; "
         f"it runs up to {settings.task_places} tasks at once"
@@ -81,6 +83,12 @@ def _check_places(settings: Settings, alive: list[SandboxInfo]) -> Finding:
         "MAX_CONCURRENT_TASKS."
     )
     return warning(what, advice)
+
+
+def _deployment(settings: Settings) -> str | None:
+    """Return the deployment's name, without making one as the server does."""
+    path = settings.data_dir / FILE_NAME
+    return settings.deployment or (path.read_text().strip() if path.exists() else None)
 
 
 async def _check_template(client: type[AsyncSandbox], settings: Settings, tell: Tell) -> None:
@@ -129,7 +137,8 @@ async def _check_lifetime(sandbox: AsyncSandbox, settings: Settings) -> Finding:
         await sandbox.set_timeout(seconds)
     except SandboxException as error:
         what = f"sandboxes may not live the {seconds} s that a task may take: {error}"
-        return problem(what, "Lower SANDBOX_TIMEOUT_SECONDS, or take a larger plan.")
+        advice = "Longer tasks may lose theirs. Lower SANDBOX_TIMEOUT_SECONDS, or change the plan."
+        return warning(what, advice)
     return ok(f"sandboxes may live the {seconds} s that a task may take")
 
 

@@ -1,6 +1,6 @@
 """What somebody at a terminal can do about an error of E2B's API.
 
-For commands, which say it and end; what an error means to a task is in the sandbox's own table.
+For commands, which say it and end; what an error means to a task is in `utils.e2b_errors`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,13 @@ from e2b.exceptions import (
     TemplateException,
 )
 
+from utils.e2b_errors import FOREIGN
+
 KEYS_PAGE = "https://e2b.dev/dashboard?tab=keys"
 STATUS_PAGE = "https://status.e2b.dev"
 NOT_FOUND = 404
 
-E2B_ERRORS = (
-    SandboxException,
-    AuthenticationException,
-    ServiceBusyException,
-    BuildException,
-    httpx.HTTPError,
-    TimeoutError,
-)
+E2B_ERRORS: tuple[type[Exception], ...] = (*FOREIGN, BuildException)
 """All that a call to the API raises; the SDK's exceptions have no common root."""
 
 
@@ -45,7 +40,7 @@ def explain_e2b(error: Exception) -> tuple[str, str]:
             advice = "Wait until sandboxes have ended, or raise the limit of the plan"
         case ServiceBusyException():
             what, advice = "E2B has no capacity at the moment", "Try again in a minute"
-        case httpx.HTTPError() | TimeoutError():
+        case httpx.HTTPError() | TimeoutError() | ConnectionError():
             what = f"E2B cannot be reached ({type(error).__name__})"
             advice = f"Check the network, HTTPS_PROXY and E2B_DOMAIN; then {STATUS_PAGE}"
         case TemplateException():

@@ -44,9 +44,10 @@ PROGRAMS = (
     Program("bwrap"),
     Program("curl"),
     Program("ps"),
+    Program("flock"),
     Program("setsid"),
     Program("tail", kind="GNU"),
-    Program("timeout", kind="GNU"),
+    Program("truncate", kind="GNU"),
 )
 
 
