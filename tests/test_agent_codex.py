@@ -39,11 +39,13 @@ def failed_turn(message: object) -> Json:
 def test_a_run_becomes_events(tmp_path: Path) -> None:
     ended = run(tmp_path, "say Looking.\nwrite a/b.txt one\\ntwo\nretry 1\nlong 20\nerror careful")
     shell = {"name": "command_execution", "id": "item_2"}
-    change = {"name": "file_change", "id": "item_1", "input": "add a/b.txt", "output": "completed"}
+    change = {"name": "file_change", "id": "item_1"}
+    path = str(tmp_path / "a" / "b.txt")
     assert ended.events() == [
         ("status", {"text": "session started"}),
         ("message", {"text": "Looking."}),
-        ("tool", change),
+        ("tool", {**change, "input": f"add {path}"}),
+        ("tool", {**change, "output": "completed"}),
         ("status", {"text": "Reconnecting... 1/5 (overloaded, status 529)"}),
         ("tool", {**shell, "input": "/bin/bash -lc 'long'"}),
         ("tool", {**shell, "output": "01234567890123456789", "exit_code": 0}),
@@ -184,6 +186,8 @@ def test_failures_are_told_apart(
         ([failed_turn("odd")], 0, "", "failed: odd"),
         ([failed_turn("odd")], None, "", "failed: odd"),
         ([failed_turn(5)], 1, "panicked", "failed: panicked"),
+        ([failed_turn("unexpected status 404 Not Found: x")], 1, "", "CODEX_MODELS"),
+        ([failed_turn("exceeded retry limit, last status: 429")], 1, "", "overloaded"),
         ([failed_turn("stream disconnected before completion")], 1, "", "does not reach OpenAI"),
     ],
 )

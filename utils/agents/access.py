@@ -85,6 +85,7 @@ _CODEX = _Program(
     # `codex exec` sends no key at all with only OPENAI_API_KEY.
     server_key="CODEX_API_KEY",
     other_access=(),
+    # Not every version heeds it; the key is safe with those that do.
     endpoint="OPENAI_BASE_URL",
     host="api.openai.com",
     login_file=".codex/auth.json",

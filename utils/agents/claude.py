@@ -73,6 +73,8 @@ class ClaudeReader:
             tries = f"{number(entry.get('attempt'))} of {number(entry.get('max_retries'))}"
             reason = text(entry.get("error")) or "the model did not answer"
             return [("status", {"text": f"retry {tries}: {reason}"})]
+        if entry.get("subtype") == "permission_denied":
+            return [("status", {"text": f"not permitted: {text(entry.get('tool_name'))}"})]
         return None
 
     def _read_assistant(self, entry: Json) -> Iterator[tuple[str, Json]]:
@@ -123,8 +125,6 @@ class ClaudeReader:
         if session := text(entry.get("session_id")):
             self.details["agent_session_id"] = session
         events: Events = [("usage", {**usage, **money})]
-        if denied:
-            events.append(("status", {"text": f"not permitted: {_names(denied)}"}))
         self.summary = None if _is_failure(entry) else text(entry.get("result")) or None
         if self.summary:
             events.append(("result", {"text": self.summary}))

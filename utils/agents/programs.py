@@ -147,7 +147,7 @@ _TROUBLE = (
     (
         frozenset({429, 500, 502, 503, 504, 529}),
         _either(
-            r"overloaded|rate[_ ]limit|too many requests|service unavailable",
+            r"overloaded|high demand|rate[_ ]limit|too many requests|service unavailable",
             r"\b(?:API Error|status|status code):? (?:429|5\d\d)\b",
         ),
         "{provider} is overloaded or limits the rate. Start the task again later.",
@@ -156,7 +156,7 @@ _TROUBLE = (
         frozenset({404}),
         _either(
             r"model.{0,80}(?:does not exist|not found|not supported|not available)",
-            r"issue with the selected model",
+            r"issue with the selected model|\bstatus:? 404\b",
         ),
         "{provider} does not know the model, or the key may not use it. Choose another "
         "agent_model, or change {models}.",

@@ -69,9 +69,11 @@ class ClaudeStandIn(StandIn):
             denial = {"tool_name": name, "tool_use_id": call, "tool_input": arguments}
             self._denials.append(denial)
             text = f"Claude requested permissions to use {name}, but you haven't granted it yet."
+            told = {"tool_name": name, "tool_use_id": call, "message": text}
+            emit({"type": "system", "subtype": "permission_denied", **told, "session_id": SESSION})
             result |= {"content": text, "is_error": True}
         else:
-            result |= {"content": [{"type": "text", "text": work()}]}
+            result |= {"content": work(), "is_error": False}
         emit(
             {
                 "type": "user",
@@ -99,7 +101,7 @@ class ClaudeStandIn(StandIn):
 
     def fail(self, message: str, status: int) -> NoReturn:
         """See `StandIn`."""
-        reason = "authentication_failed" if status == 401 else "unknown"
+        reason = "authentication_failed" if status == 401 else "server_error"
         if status != 400:
             for tries in range(_max_retries()):
                 self.retry(reason, status, tries + 1)

@@ -41,23 +41,20 @@ class CodexStandIn(StandIn):
     def call(self, tool: str, command: str, work: Callable[[], str]) -> None:
         """See `StandIn`."""
         self.calls += 1
+        output: dict[str, Any] = {}
         if tool == "write":
-            changes = [{"path": command.partition(" ")[0], "kind": "add"}]
-            if not self.denied:
-                work()
-            status = "failed" if self.denied else "completed"
-            self._item("completed", {"type": "file_change", "changes": changes, "status": status})
-            return
-        item = {"type": "command_execution", "command": f"/bin/bash -lc '{command}'"}
-        waiting = {"aggregated_output": "", "exit_code": None, "status": "in_progress"}
-        self._item("started", item | waiting)
+            path = str(Path.cwd() / command.partition(" ")[0])
+            item = {"type": "file_change", "changes": [{"path": path, "kind": "add"}]}
+        else:
+            item = {"type": "command_execution", "command": f"/bin/bash -lc '{command}'"}
+            output = {"aggregated_output": "", "exit_code": None}
+        self._item("started", {**item, **output, "status": "in_progress"})
         self._items -= 1
-        ended = (
-            {"aggregated_output": "", "exit_code": -1, "status": "declined"}
-            if self.denied
-            else {"aggregated_output": work(), "exit_code": 0, "status": "completed"}
-        )
-        self._item("completed", item | ended)
+        printed = "" if self.denied else work()
+        if output:
+            output = {"aggregated_output": printed, "exit_code": -1 if self.denied else 0}
+        status = "failed" if self.denied else "completed"
+        self._item("completed", {**item, **output, "status": status})
 
     def retry(self, reason: str, status: int, tries: int) -> None:
         """See `StandIn`."""
@@ -70,7 +67,7 @@ class CodexStandIn(StandIn):
         if status == 401:
             message = UNAUTHORIZED.format(message.removeprefix("API Error: 401 "))
         if status == 529:
-            message = "exceeded retry limit, last status: 429 Too Many Requests"
+            message = "We\u2019re currently experiencing high demand."
         if status != 400:
             for tries in range(RETRIES):
                 self.retry(message, status, tries + 1)
