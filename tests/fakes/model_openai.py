@@ -109,28 +109,17 @@ def _call(step: Step, offered: set[str]) -> Json:
         # The newer models write JavaScript that calls the other tools.
         function = "apply_patch" if step.kind == "write" else "exec_command"
         given: Any = patch if step.kind == "write" else {"cmd": step.arguments}
-        return _custom("exec", f"text(await tools.{function}({json.dumps(given)}));")
-    if step.kind == "write" and "apply_patch" in offered:
-        return _custom("apply_patch", patch)
+        script = f"text(await tools.{function}({json.dumps(given)}));"
+        return _item("custom_tool_call", name="exec", input=script)
     assert "exec_command" in offered, f"no shell among {sorted(offered)}"
     command = f"apply_patch <<'PATCH'\n{patch}\nPATCH" if step.kind == "write" else step.arguments
-    return {
-        "type": "function_call",
-        "id": f"fc_{next(_numbers)}",
-        "call_id": f"call_{next(_numbers)}",
-        "name": "exec_command",
-        "arguments": json.dumps({"cmd": command}),
-    }
+    arguments = json.dumps({"cmd": command})
+    return _item("function_call", name="exec_command", arguments=arguments)
 
 
-def _custom(name: str, text: str) -> Json:
-    return {
-        "type": "custom_tool_call",
-        "id": f"ctc_{next(_numbers)}",
-        "call_id": f"call_{next(_numbers)}",
-        "name": name,
-        "input": text,
-    }
+def _item(kind: str, **data: Any) -> Json:
+    number = next(_numbers)
+    return {"type": kind, "id": f"item_{number}", "call_id": f"call_{number}", **data}
 
 
 def _message(text: str) -> Json:

@@ -48,6 +48,7 @@ def repository(tmp_path: Path) -> Repository:
 @pytest.fixture
 def run(launchers: Path, tmp_path: Path, repository: Repository) -> Perform:
     """Runs a program alone in the repository."""
-    return lambda agent, prompt, *more, key=None: perform(
-        agent, prompt, *more, launchers=launchers, home=tmp_path, folder=repository.folder, key=key
+    folder = repository.folder
+    return lambda agent, prompt, *more, model=None: perform(
+        agent, prompt, *more, launchers=launchers, home=tmp_path, folder=folder, model=model
     )

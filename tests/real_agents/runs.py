@@ -51,7 +51,7 @@ class Perform(Protocol):
     """See the fixture `run`."""
 
     def __call__(
-        self, agent: Agent, prompt: str, *more: str, key: str | None = None
+        self, agent: Agent, prompt: str, *more: str, model: str | None = None
     ) -> RealRun: ...
 
 
@@ -81,13 +81,14 @@ def perform(
     launchers: Path,
     home: Path,
     folder: Path,
-    key: str | None = None,
+    model: str | None = None,
 ) -> RealRun:
     """Run a program with the product's command line and environment, and `more` arguments."""
-    key = KEY if key is None else key
-    access = agent.access(AccessSources(key, key, {}, egress=False))
+    access = agent.access(AccessSources(KEY, KEY, {}, egress=False))
     paths = SandboxPaths(str(home), str(folder), str(home / "work"))
-    command, *arguments = agent.command(paths, AgentRequest(agent.name, MODELS[agent.name]))
+    command, *arguments = agent.command(
+        paths, AgentRequest(agent.name, model or MODELS[agent.name])
+    )
     result = subprocess.run(
         [str(launchers / command), *arguments, *more],
         cwd=folder,

@@ -150,6 +150,16 @@ def test_an_unknown_model_is_told(agent: Agent, run: Perform, model: Model) -> N
     assert done.error.code == "agent_failed"
 
 
+def test_codex_works_with_a_model_it_does_not_know(
+    run: Perform, repository: Repository, model: Model
+) -> None:
+    done = run(CODEX, PROMPT, model="house-model-1")
+    assert (done.exit_code, done.error) == (0, None), done.stderr
+    assert "`house-model-1` not found" in done.of_kind("error")[0]["message"]
+    assert {request.body["model"] for request in model.requests} == {"house-model-1"}
+    assert changes(repository) == [" M README.md", "?? hello.txt"]
+
+
 def test_claude_stops_at_its_turn_limit_and_keeps_its_work(
     run: Perform, repository: Repository
 ) -> None:
