@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.models import (
+    AgentRun,
     Event,
     Json,
     NewTask,
@@ -155,8 +156,9 @@ class Database(Protocol):
         fields: Mapping[str, Any],
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
+        events: Sequence[Event] = (),
     ) -> Task | None:
-        """`move_task` from running, with a last chat message appended in the same step.
+        """`move_task` from running, with a last message and events appended in the same step.
 
         `fields` may hold `execution_metadata`; `file_changes` goes into it under that name.
         """
@@ -170,8 +172,28 @@ class Database(Protocol):
         Raises `NotFound`, and `Conflict` with `conversation_full` when there are too many.
         """
 
-    def append_events(self, task_id: int, events: Iterable[Event]) -> None:
-        """Append in order; the database numbers them. Events of a deleted task are dropped."""
+    def append_events(
+        self, task_id: int, events: Iterable[Event], position: Json | None = None
+    ) -> None:
+        """Append in order; the database numbers them. Events of a deleted task are dropped.
+
+        `position` replaces that of the task's run, if it has one, in the same step.
+        """
+
+    def start_run(self, run: AgentRun, events: Sequence[Event]) -> bool:
+        """Store a run, and events, before its agent starts; False when the task does not run.
+
+        Moving the task away from running forgets the run.
+        """
+
+    def get_run(self, task_id: int) -> AgentRun | None:
+        """Return the run of a task, None when its agent was not started."""
+
+    def list_run_sandboxes(self) -> list[str]:
+        """Return the ids of the sandboxes of all runs."""
+
+    def get_preferences(self, user_id: str) -> Json:
+        """Return `users.preferences`, empty when there are none. Raises `NotFound`."""
 
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500

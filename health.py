@@ -24,6 +24,13 @@ class DatabaseHealth(TypedDict):
     available: bool
 
 
+class SandboxHealth(TypedDict):
+    """Whether sandboxes can be had, and why tasks wait although there is a place for them."""
+
+    available: bool
+    reason: str | None
+
+
 class AgentHealth(TypedDict):
     """Whether tasks may ask for an agent, and what then does the work."""
 
@@ -45,6 +52,7 @@ _PING = {"message": str, "timestamp": datetime}
 _READY = {
     "mode": str,
     "database": DatabaseHealth,
+    "sandboxes": SandboxHealth,
     "agents": list[AgentHealth],
     "queued": int,
     "running": int,
@@ -85,7 +93,11 @@ def ready(services: Services) -> Response:
     state = {
         "mode": services.dispatcher.sandbox_kind,
         "database": {"kind": services.database.kind, "available": failure is None},
-        "agents": [asdict(agent) for agent in services.dispatcher.agents()],
+        "sandboxes": {
+            "available": services.dispatcher.sandboxes_available,
+            "reason": services.dispatcher.waiting_reason,
+        },
+        "agents": [asdict(agent) for agent in services.dispatcher.agent_statuses()],
         "queued": services.dispatcher.queued,
         "running": services.dispatcher.running,
     }

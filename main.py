@@ -16,6 +16,7 @@ import tasks
 import test_users
 from database import Database, open_database
 from utils import api_docs
+from utils.agents import Agents
 from utils.api import Services
 from utils.async_bridge import AsyncBridge
 from utils.data_lock import hold_data_folder
@@ -24,6 +25,7 @@ from utils.http_hooks import IdConverter, install_hooks
 from utils.mirror import MirrorStore
 from utils.openapi import build_openapi, format_openapi
 from utils.redaction import Redactor
+from utils.sandbox import SandboxProvider
 from utils.sandbox_local import LocalSandboxProvider
 from utils.server import EXIT_CONFIGURATION, print_line, serve
 from utils.settings import Settings, inherited_environment
@@ -70,20 +72,32 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     metrics = Metrics()
     vault = Vault.open(settings)
     mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
-    sandboxes = settings.data_dir / "sandboxes"
-    provider = LocalSandboxProvider(sandboxes, inherited_environment(), mirrors)
+    provider = _choose_provider(settings, mirrors)
+    agents = Agents(settings)
     tokens = Tokens(settings, database)
     callers = auth.Callers(settings, database, tokens)
     return Services(
         settings=settings,
         database=database,
-        dispatcher=Dispatcher(settings, database, bridge, vault, redactor, metrics, provider),
+        dispatcher=Dispatcher(
+            settings, database, bridge, vault, redactor, metrics, provider, agents
+        ),
         metrics=metrics,
         tokens=tokens,
         identify=callers.identify,
         forget_users=callers.forget_users,
         stop=lifetime.close,
     )
+
+
+def _choose_provider(settings: Settings, mirrors: MirrorStore) -> SandboxProvider:
+    if settings.uses_e2b:
+        # The SDK takes most of a second to import, which a newcomer should not wait for.
+        from utils.sandbox_e2b_provider import E2BSandboxProvider
+
+        return E2BSandboxProvider(settings)
+    sandboxes = settings.data_dir / "sandboxes"
+    return LocalSandboxProvider(sandboxes, inherited_environment(), mirrors)
 
 
 def build_flask(services: Services) -> Flask:

@@ -34,6 +34,7 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         repo_url=_repository_url(services, body.repo_url),
         branch=validate_branch("main" if body.branch is None else body.branch),
         agent=_agent_name(body.model),
+        agent_model=body.agent_model,
         project_id=body.project_id,
         git_token=body.github_token,
     )
@@ -71,7 +72,9 @@ def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
     task = services.database.get_task_status(user_id, task_id)
     waits = task.status is TaskStatus.PENDING
     position = services.dispatcher.queue_position(task_id) if waits else None
-    return {"task": task_status_row(task, position, services.dispatcher.stage(task_id))}
+    reason = services.dispatcher.waiting_reason if waits else None
+    stage = services.dispatcher.stage(task_id)
+    return {"task": task_status_row(task, position, stage, reason)}
 
 
 @blueprint.post("/tasks/<id:task_id>/chat")

@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from main import create_app, stop_app
-from utils.agents.base import Agent
+from utils.agents.base import Agent, AgentRequest
 from utils.agents.scripted import ScriptedReader
 from utils.sandbox import SandboxPaths
 from utils.settings import Settings
@@ -203,7 +203,7 @@ def open_backend(folder: Path, **settings: Any) -> Iterator[Backend]:
         stop_app(app)
 
 
-def _shell_command(paths: SandboxPaths, _name: str) -> list[str]:
+def _shell_command(paths: SandboxPaths, _request: AgentRequest) -> list[str]:
     return ["sh", f"{paths.work}/prompt"]
 
 

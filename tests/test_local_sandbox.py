@@ -13,6 +13,7 @@ import pytest
 
 from utils.mirror import MirrorStore
 from utils.processes import MARKER_VARIABLE
+from utils.sandbox import SandboxRequest
 from utils.sandbox_local import LocalSandbox, LocalSandboxProvider
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ def provider(tmp_path: Path) -> LocalSandboxProvider:
 
 @pytest.fixture
 async def sandbox(provider: LocalSandboxProvider) -> AsyncIterator[LocalSandbox]:
-    sandbox = await provider.open(1)
+    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
     yield sandbox
     await sandbox.close()
 
@@ -109,7 +110,7 @@ async def test_a_cancel_at_any_moment_of_the_start_leaves_nothing(sandbox: Local
 
 
 async def test_a_command_may_ignore_its_input(sandbox: LocalSandbox) -> None:
-    result = await sandbox.run(["true"], timeout_seconds=LONG_SECONDS, stdin=b"x" * 1_000_000)
+    result = await sandbox.run(["true"], timeout_seconds=LONG_SECONDS, stdin="x" * 1_000_000)
     assert result.ok
 
 
@@ -123,7 +124,7 @@ async def test_a_sweep_removes_what_an_earlier_process_left(
     (folder / "locked").mkdir()
     (folder / "locked" / "file").touch()
     (folder / "locked").chmod(0)
-    await provider.sweep()
+    await provider.sweep(())
     assert living(sandbox) == []
     assert not folder.exists()
 

@@ -91,6 +91,7 @@ class TaskStatusRow(TypedDict):
     project_id: NotRequired[int]
     stage: NotRequired[str]
     queue_position: NotRequired[int]
+    waiting_reason: NotRequired[str]
     commit_hash: NotRequired[str]
     changed_files: NotRequired[list[str]]
     error: NotRequired[str]

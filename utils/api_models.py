@@ -124,6 +124,9 @@ class StartTask(Body):
     github_token: Token | None = Field(None, description="Needed where the host asks for it.")
     branch: str | None = Field(None, max_length=255, description="`main` when not given.")
     model: str | None = Field(None, max_length=50, description="Agent; `claude` when not given.")
+    agent_model: str | None = Field(
+        None, max_length=100, description="Model of the agent; its first one when not given."
+    )
     project_id: RowId | None = None
 
 

@@ -63,6 +63,7 @@ def task_status_row(
     task: Task,
     queue_position: int | None = None,
     stage: str | None = None,
+    waiting_reason: str | None = None,
 ) -> TaskStatusRow:
     """Return what pages poll for.
 
@@ -83,6 +84,7 @@ def task_status_row(
         "has_patch": task.has_patch,
         "stage": None if ended else stage or task.stage,
         "queue_position": queue_position,
+        "waiting_reason": waiting_reason,
         "commit_hash": task.commit_hash,
         "changed_files": task.changed_files,
         "error": task.error,

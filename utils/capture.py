@@ -115,6 +115,7 @@ class _Capture:
             ],
             timeout_seconds=self._limits.timeout_seconds,
             environment=self._environment,
+            repeatable=True,
         )
         if result.timed_out:
             raise CaptureError(

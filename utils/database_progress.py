@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, inser
 
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
-from utils.database_schema import task_events, task_secrets, tasks
+from utils.database_schema import task_events, task_runs, task_secrets, tasks
 from utils.database_tasks import NO_TASK, require_task
 from utils.database_types import Document, json_appended, json_with_file_changes
 from utils.errors import Conflict, NotFound
@@ -32,6 +32,9 @@ _events = (
     .order_by(task_events.c.sequence)
     .limit(bindparam("limit"))
 )
+_this_run = task_runs.c.task_id == bindparam("run_task_id")
+_forget_run = delete(task_runs).where(_this_run)
+_move_position = update(task_runs).where(_this_run).values(position=bindparam("position"))
 
 
 class ProgressVerbs(SqlVerbs):
@@ -59,9 +62,10 @@ class ProgressVerbs(SqlVerbs):
         fields: Mapping[str, Any],
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
+        events: Sequence[Event] = (),
     ) -> Task | None:
         """See `Database`."""
-        if not _lock(connection, tasks.c.id == task_id):
+        if not lock_task(connection, tasks.c.id == task_id):
             return None
         values = dict(fields)
         if file_changes:
@@ -69,7 +73,10 @@ class ProgressVerbs(SqlVerbs):
         if chat_message is not None:
             stamped = {**chat_message, "timestamp": now().isoformat()}
             values["chat_messages"] = _appended(stamped)
-        return _move(connection, task_id, {TaskStatus.RUNNING}, to, values)
+        task = _move(connection, task_id, {TaskStatus.RUNNING}, to, values)
+        if task and events:
+            insert_events(connection, task_id, events)
+        return task
 
     @writing
     def update_running_task(
@@ -86,7 +93,7 @@ class ProgressVerbs(SqlVerbs):
     ) -> Task:
         """See `Database`."""
         own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
-        if not _lock(connection, own):
+        if not lock_task(connection, own):
             raise NotFound(NO_TASK)
         # The moment is taken under the lock: the order of the stamps is the order of the messages.
         moment = now()
@@ -99,12 +106,14 @@ class ProgressVerbs(SqlVerbs):
         _refuse_too_long(task.chat_messages)
         return task
 
-    def append_events(self, task_id: int, events: Iterable[Event]) -> None:
+    def append_events(
+        self, task_id: int, events: Iterable[Event], position: Json | None = None
+    ) -> None:
         """See `Database`."""
         # A list, because a transaction may be run a second time.
         batch = list(events)
         if batch:
-            self._append_batch(task_id, batch)
+            self._append_batch(task_id, batch, position)
 
     @reading
     def list_events(
@@ -122,21 +131,34 @@ class ProgressVerbs(SqlVerbs):
         return [Event(**row._mapping) for row in connection.execute(_events, wanted)]
 
     @writing
-    def _append_batch(self, connection: Connection, task_id: int, batch: Sequence[Event]) -> None:
-        if not _lock(connection, tasks.c.id == task_id):
+    def _append_batch(
+        self,
+        connection: Connection,
+        task_id: int,
+        batch: Sequence[Event],
+        position: Json | None,
+    ) -> None:
+        if not lock_task(connection, tasks.c.id == task_id):
             return
-        last = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
-        rows = [
-            {
-                "task_id": task_id,
-                "sequence": sequence,
-                "at": event.at,
-                "kind": event.kind,
-                "data": event.data,
-            }
-            for sequence, event in enumerate(batch, start=last + 1)
-        ]
-        connection.execute(insert(task_events), rows)
+        insert_events(connection, task_id, batch)
+        if position is not None:
+            connection.execute(_move_position, {"run_task_id": task_id, "position": position})
+
+
+def insert_events(connection: Connection, task_id: int, batch: Sequence[Event]) -> None:
+    """Append events of a task whose row is locked."""
+    last = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
+    rows = [
+        {
+            "task_id": task_id,
+            "sequence": sequence,
+            "at": event.at,
+            "kind": event.kind,
+            "data": event.data,
+        }
+        for sequence, event in enumerate(batch, start=last + 1)
+    ]
+    connection.execute(insert(task_events), rows)
 
 
 def _refuse_too_long(messages: Sequence[Json]) -> None:
@@ -150,7 +172,8 @@ def _refuse_too_long(messages: Sequence[Json]) -> None:
         )
 
 
-def _lock(connection: Connection, this_one: ColumnElement[bool]) -> bool:
+def lock_task(connection: Connection, this_one: ColumnElement[bool]) -> bool:
+    """Lock a task's row for the rest of the transaction; False when there is none."""
     return connection.execute(_locked_task.where(this_one)).first() is not None
 
 
@@ -167,6 +190,8 @@ def _move(
     row = connection.execute(statement).first()
     if row is None:
         return None
+    if to is not TaskStatus.RUNNING:
+        connection.execute(_forget_run, {"run_task_id": task_id})
     if to in TERMINAL_STATUSES:
         connection.execute(delete(task_secrets).where(task_secrets.c.task_id == task_id))
     return task_from(row)

@@ -134,6 +134,17 @@ task_secrets = Table(
     Column("ciphertext", LargeBinary, nullable=False),
 )
 
+task_runs = Table(
+    "task_runs",
+    metadata,
+    _task_key(),
+    Column("sandbox_id", Text, nullable=False),
+    Column("base_commit", Text, nullable=False),
+    Column("agent_started_at", UtcDateTime, nullable=False),
+    Column("stage_seconds", Document, nullable=False),
+    Column("position", Document, nullable=False),
+)
+
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,

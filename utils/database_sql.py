@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 from utils.database_engine import open_engines, reading
 from utils.database_progress import ProgressVerbs
 from utils.database_projects import ProjectVerbs
+from utils.database_runs import RunVerbs
 from utils.database_tasks import TaskVerbs
 from utils.database_users import UserVerbs
 from utils.migrate import ensure_current
@@ -15,7 +16,7 @@ from utils.settings import Settings
 _one = text("SELECT 1")
 
 
-class SqlDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs):
+class SqlDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, RunVerbs):
     """Every verb of `Database`, in SQL."""
 
     @reading

@@ -187,6 +187,7 @@ def _new_task_values(user_id: str, new: NewTask) -> dict[str, Any]:
         "target_branch": new.branch,
         "attempt": 0,
         "chat_messages": [chat_message("user", new.prompt, moment)],
+        "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
         "created_at": moment,
         "updated_at": moment,
         **prompt_columns(new.prompt),

@@ -36,6 +36,14 @@ class UserVerbs(SqlVerbs):
             raise NotFound("There is no such user.")
         return User(**row._mapping)
 
+    @reading
+    def get_preferences(self, connection: Connection, user_id: str) -> Json:
+        """See `Database`."""
+        row = connection.execute(select(users.c.preferences).where(users.c.id == user_id)).first()
+        if row is None:
+            raise NotFound("There is no such user.")
+        return row.preferences if isinstance(row.preferences, dict) else {}
+
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import anyio
@@ -13,17 +15,18 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from database import Database
-from utils.agents import agent_statuses
+from utils.agents import Agents
 from utils.agents.base import AgentStatus
 from utils.async_bridge import AsyncBridge
-from utils.capture import CaptureLimits
-from utils.errors import Conflict, NotFound, TaskStopped
+from utils.errors import AppError, Conflict, NotFound, TaskStopped
 from utils.fair_queue import FairQueue
-from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, QueuedTask, Task, TaskStatus
-from utils.pipeline import PipelineLimits
+from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, Task, TaskStatus
+from utils.pipeline_limits import pipeline_limits
+from utils.recovery import find_unfinished
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
-from utils.settings import Settings, proxies_with_password
+from utils.settings import Settings
+from utils.start_gate import StartGate
 from utils.task_result import CANCELLED
 from utils.task_run import RunParts, TaskRun
 from utils.telemetry import Metrics
@@ -31,6 +34,9 @@ from utils.vault import Vault
 
 LOOP_THREADS = 8
 """Threads in which the event loop has files and rows read and written."""
+
+SWEEP_SECONDS = 60.0
+"""How often sandboxes that nobody knows are looked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,17 +53,31 @@ class Dispatcher:
         redactor: Redactor,
         metrics: Metrics,
         provider: SandboxProvider,
+        agents: Agents,
     ) -> None:
+        self.agents = agents
         self.sandbox_kind = provider.kind
         self._settings = settings
         self._database = database
         self._bridge = bridge
         self._vault = vault
         self._provider = provider
-        limits = pipeline_limits(settings)
-        self._parts = RunParts(database, provider, vault, redactor, metrics, limits)
+        self._gate = StartGate()
+        self._parts = RunParts(
+            settings,
+            database,
+            provider,
+            agents,
+            vault,
+            redactor,
+            metrics,
+            pipeline_limits(settings),
+            self._gate,
+        )
         self._queue = FairQueue(settings.max_queued_tasks)
         self._runs: dict[int, TaskRun] = {}
+        self._refusals: Counter[int] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
         self._running_by_user: Counter[str] = Counter()
         self._paused = False
         self._tasks: TaskGroup | None = None
@@ -75,18 +95,32 @@ class Dispatcher:
         """Tasks that run."""
         return len(self._runs)
 
-    def agents(self) -> list[AgentStatus]:
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why tasks wait although there are places for them, None when nothing is in the way."""
+        return self._gate.reason
+
+    @property
+    def sandboxes_available(self) -> bool:
+        """False while opening sandboxes fails again and again."""
+        return not self._gate.is_tripped
+
+    def agent_statuses(self) -> list[AgentStatus]:
         """Tell which agents a task may ask for."""
-        return agent_statuses()
+        return self.agents.statuses()
 
     def recover(self) -> None:
         """Clear up after an earlier process, queue what it left, and start to work."""
-        self._bridge.run(self._provider.sweep)
-        for task in self._database.unfinished_tasks():
-            if task.status is TaskStatus.PENDING or self._put_back(task):
-                self._queue.add(task.user_id, task.id)
+        if not self._provider.survives:
+            self._bridge.run(self._provider.sweep, ())
+        waiting, left = find_unfinished(
+            self._database, self._settings.max_attempts, survives=self._provider.survives
+        )
+        for task in waiting:
+            self._queue.add(task.user_id, task.id)
+        resumed = [TaskRun(self._parts, task.user_id, task.id, run) for task, run in left]
         ready: Future[None] = Future()
-        self._supervisor = self._bridge.start_soon(self._supervise, ready)
+        self._supervisor = self._bridge.start_soon(self._supervise, resumed, ready)
         ready.result()
 
     def start_task(
@@ -97,14 +131,20 @@ class Dispatcher:
         repo_url: str,
         branch: str,
         agent: str,
+        agent_model: str | None,
         project_id: int | None,
         git_token: SecretStr | None,
     ) -> Task:
-        """Store a task and queue it. Raises `QueueFull`, `NotFound`, `Unauthenticated`."""
+        """Store a task and queue it.
+
+        Raises `QueueFull`, `NotFound`, `Unauthenticated`, and `InvalidInput` for a model that the
+        agent may not be asked for.
+        """
+        model = self.agents.check_model(agent, agent_model)
         self._queue.reserve(user_id)
         try:
             encrypted = self._vault.encrypt(git_token) if git_token else None
-            new = NewTask(prompt, repo_url, branch, agent, project_id, encrypted)
+            new = NewTask(prompt, repo_url, branch, agent, project_id, encrypted, model)
             task = self._database.create_task(user_id, new)
             self._queue.add(user_id, task.id)
         finally:
@@ -167,43 +207,56 @@ class Dispatcher:
         if self._supervisor:
             self._supervisor.result()
 
-    def _put_back(self, task: QueuedTask) -> bool:
-        if task.attempt < self._settings.max_attempts:
-            moved = self._database.move_task(
-                task.id, {TaskStatus.RUNNING}, TaskStatus.PENDING, stage=None, started_at=None
-            )
-            return moved is not None
-        last_seen, _ = self._database.get_job_task(task.id)
-        self._database.move_task(
-            task.id,
-            {TaskStatus.RUNNING},
-            TaskStatus.FAILED,
-            error=f"The server stopped {task.attempt} times while it ran this task, so it is not "
-            "tried again (MAX_ATTEMPTS). If other tasks run well, look at what this one does.",
-            error_code="interrupted",
-            error_stage=last_seen.stage,
-        )
-        return False
-
-    async def _supervise(self, ready: Future[None]) -> None:
+    async def _supervise(self, resumed: Sequence[TaskRun], ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
         self._stopping = anyio.Event()
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            for run in resumed:
+                self._start(run)
+            if self._provider.survives:
+                tasks.start_soon(self._sweep_regularly)
             self._fill()
             ready.set_result(None)
             await self._stopping.wait()
+            tasks.cancel_scope.cancel()
+        await self._provider.close()
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            try:
+                known = await to_thread.run_sync(self._database.list_run_sandboxes)
+                await self._provider.sweep(known)
+            except AppError as error:
+                log.warning("sweep failed", action="sweep_failed", reason=error.message)
+            await anyio.sleep(min(SWEEP_SECONDS, self._settings.sweep_grace_seconds + 1))
 
     def _fill(self) -> None:
         # On the loop's thread only: a task leaves the queue and enters `_runs` in one step.
-        places = 0 if self._paused else self._settings.max_concurrent_tasks
-        while self._tasks and len(self._runs) < places:
+        places = 0 if self._paused else self._settings.task_places
+        while self._tasks and len(self._runs) < places and self._gate.may_start():
             entry = self._queue.take(self._may_run)
             if entry is None:
                 return
-            run = TaskRun(self._parts, *entry)
-            self._runs[run.task_id] = run
-            self._running_by_user[run.user_id] += 1
+            user_id, task_id = entry
+            refusals = self._refusals.pop(task_id, 0)
+            self._start(TaskRun(self._parts, user_id, task_id, refusals=refusals))
+        self._fill_later()
+
+    def _fill_later(self) -> None:
+        seconds = self._gate.wait_seconds()
+        if seconds is not None and len(self._queue) and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._fill_again)
+
+    def _fill_again(self) -> None:
+        self._timer = None
+        self._fill()
+
+    def _start(self, run: TaskRun) -> None:
+        self._runs[run.task_id] = run
+        self._running_by_user[run.user_id] += 1
+        self._gate.starting()
+        if self._tasks:
             self._tasks.start_soon(self._execute, run, name=f"task {run.task_id}")
 
     def _may_run(self, user_id: str) -> bool:
@@ -213,7 +266,11 @@ class Dispatcher:
         try:
             await run.execute()
         finally:
+            self._gate.closed()
             del self._runs[run.task_id]
+            if run.must_wait:
+                self._refusals[run.task_id] = run.refusals
+                self._queue.put_back(run.user_id, run.task_id)
             self._running_by_user[run.user_id] -= 1
             self._running_by_user = +self._running_by_user
             self._fill()
@@ -238,21 +295,3 @@ class Dispatcher:
     async def _wait_for_runs(self) -> None:
         for run in tuple(self._runs.values()):
             await run.ended.wait()
-
-
-def pipeline_limits(settings: Settings) -> PipelineLimits:
-    """Return the settings that bound one run."""
-    return PipelineLimits(
-        total_seconds=settings.sandbox_timeout_seconds,
-        clone_seconds=settings.clone_timeout_seconds,
-        agent_seconds=settings.agent_timeout_seconds,
-        clone_depth=settings.clone_depth,
-        clone_environment=proxies_with_password(),
-        output_bytes=settings.max_output_bytes,
-        capture=CaptureLimits(
-            patch_bytes=settings.max_patch_bytes,
-            files=settings.max_file_changes,
-            file_bytes=settings.max_file_change_bytes,
-            timeout_seconds=settings.command_timeout_seconds,
-        ),
-    )

@@ -15,10 +15,14 @@
     ├── ConfigurationError       500  configuration_error   (the server refuses to start)
     └── TaskError                500  task_failed           (ends a task; its code names the cause)
         ├── CloneError                clone_failed, repo_not_found, branch_not_found, ...
-        ├── AgentError                agent_failed, agent_timeout
+        ├── AgentError                agent_failed, agent_timeout, agent_auth_failed,
+        │                             agent_not_configured
         ├── CaptureError              capture_failed
         ├── TaskStopped               cancelled, sandbox_timeout, shutdown
-        └── SandboxError              sandbox_error
+        └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found
+            ├── SandboxUnavailable    e2b_unavailable, e2b_rate_limited   (may pass by itself)
+            ├── SandboxQuotaExceeded  e2b_quota_exceeded            (passes when another one ends)
+            └── SandboxLost           sandbox_lost
 
 In a request an error becomes `{"error": message, "code": code}` with `http_status`; in a task it
 becomes `tasks.error`, `tasks.error_code` and `tasks.error_stage`. A message is written for the
@@ -163,3 +167,21 @@ class SandboxError(TaskError):
     """The sandbox cannot run commands."""
 
     default_code = "sandbox_error"
+
+
+class SandboxUnavailable(SandboxError):
+    """No sandbox can be had right now, and trying again later may help."""
+
+    default_code = "e2b_unavailable"
+
+
+class SandboxQuotaExceeded(SandboxError):
+    """As many sandboxes run as the account allows."""
+
+    default_code = "e2b_quota_exceeded"
+
+
+class SandboxLost(SandboxError):
+    """The sandbox is gone, with everything in it that was not read."""
+
+    default_code = "sandbox_lost"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import anyio
@@ -10,37 +11,57 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import DatabaseUnavailable
-from utils.models import Event, Json, Stage
+from utils.models import AgentRun, Event, Json, Stage
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25
 
+DATABASE_RETRY_SECONDS = 2.0
+"""Longest pause between two tries to reach a database that is away."""
+
 log = structlog.get_logger(__name__)
 
 
-class EventLog:
-    """Takes events from the pipeline; secrets are removed before anything is kept."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    event: Event
+    position: Json
 
-    def __init__(self, database: Database, redactor: Redactor, task_id: int) -> None:
-        self.stage: str | None = None
+
+class EventLog:
+    """Takes events from the pipeline; secrets are removed before anything is kept.
+
+    `run` is that of an earlier process: a stage that it has reported is not reported again.
+    """
+
+    def __init__(
+        self, database: Database, redactor: Redactor, task_id: int, run: AgentRun | None = None
+    ) -> None:
+        self.position: Json = dict(run.position) if run else {}
+        self.stage: str | None = self.position.get("stage")
         self._database = database
         self._redactor = redactor
         self._task_id = task_id
-        self._waiting: list[Event] = []
-        self._stored_stage: str | None = None
+        self._waiting: list[_Entry] = []
+        self._stored_stage: str | None = self.stage
         self._agent_ended = anyio.Event()
+        self._changed = anyio.Event()
+        self._writing = anyio.Lock()
 
-    def report(self, kind: str, data: Json) -> None:
-        """Take one event; see `utils.models.Event`."""
-        if kind == "status":
-            self.stage = str(data["stage"])
-            if self.stage == Stage.CAPTURING:
-                self._agent_ended.set()
-        clean = {
-            key: self._redactor.redact(value) if isinstance(value, str) else value
-            for key, value in data.items()
-        }
-        self._waiting.append(Event(kind, clean, datetime.now(UTC)))
+    def enter(self, stage: Stage) -> None:
+        """Report that a stage begins, once."""
+        if stage is Stage.CAPTURING:
+            self._agent_ended.set()
+        if self.stage != stage:
+            self.stage = str(stage)
+            self.report("status", {"stage": self.stage})
+
+    def report(self, kind: str, data: Json, position: Json | None = None) -> None:
+        """Take one event; see `utils.models.Event`. `position` is that of the agent's output."""
+        self.position = {**self.position, **(position or {}), "stage": self.stage}
+        clean: Json = self._redactor.redact_values(data)
+        self._waiting.append(_Entry(Event(kind, clean, datetime.now(UTC)), self.position))
+        self._changed.set()
 
     async def follow(self, container_id: str) -> None:
         """Write what has come, again and again, until cancelled.
@@ -48,23 +69,44 @@ class EventLog:
         The last time is when the agent has ended: git is busy then, and the result need not wait.
         """
         while not self._agent_ended.is_set():
+            await self._changed.wait()
+            self._changed = anyio.Event()
             with anyio.move_on_after(FLUSH_SECONDS):
                 await self._agent_ended.wait()
             try:
                 with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(self._write_progress, container_id)
+                    async with self._writing:
+                        await to_thread.run_sync(self._write_progress, container_id)
             except DatabaseUnavailable as error:
+                self._changed.set()
                 log.warning("events wait", action="events_wait", reason=error.message)
 
-    def write(self) -> None:
-        """Write what is waiting, blocking. Raises `DatabaseUnavailable` and keeps it then."""
+    async def store_run(self, run: AgentRun) -> bool:
+        """Store a run together with what waits; False when the task does not run any more."""
+        async with self._writing:
+            events = self.take()
+            running = await to_thread.run_sync(self._database.start_run, run, events)
+            self.taken(events)
+            return running
+
+    def take(self) -> list[Event]:
+        """Return what waits, to be stored by the caller, who then calls `taken`."""
+        return [entry.event for entry in self._waiting]
+
+    def taken(self, events: list[Event]) -> None:
+        """Forget events that were stored."""
+        del self._waiting[: len(events)]
+
+    def _write(self) -> None:
+        # A copy: the loop goes on to add while this thread writes.
         batch = list(self._waiting)
         if batch:
-            self._database.append_events(self._task_id, batch)
-            del self._waiting[: len(batch)]
+            events = [entry.event for entry in batch]
+            self._database.append_events(self._task_id, events, batch[-1].position)
+            self.taken(events)
 
     def _write_progress(self, container_id: str) -> None:
-        self.write()
+        self._write()
         if self.stage != self._stored_stage:
             fields = {"stage": self.stage, "container_id": container_id}
             self._database.update_running_task(self._task_id, fields)

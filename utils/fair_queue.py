@@ -53,6 +53,13 @@ class FairQueue:
             self._by_user.setdefault(user_id, deque()).append(task_id)
             self._users[task_id] = user_id
 
+    def put_back(self, user_id: str, task_id: int) -> None:
+        """Add a task that was taken and could not start: it keeps its place among its user's."""
+        with self._lock:
+            line = self._by_user.get(user_id, deque())
+            self._by_user[user_id] = deque(sorted((*line, task_id)))
+            self._users[task_id] = user_id
+
     def take(self, may_run: Callable[[str], bool]) -> tuple[str, int] | None:
         """Remove and return (user id, task id) of the next user in turn who may run a task."""
         with self._lock:

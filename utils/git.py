@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
@@ -87,13 +88,13 @@ def credential_url(repo_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "none://"
 
 
-def credential_answer(repo_url: str, token: str | None) -> bytes:
+def credential_answer(repo_url: str, token: str | None) -> str:
     """Return what a git credential helper prints for a token; empty without one.
 
     The user names are those the hosts document for tokens; other hosts ignore the name.
     """
     if not token:
-        return b""
+        return ""
     host = urlsplit(repo_url).hostname or ""
     if host == "bitbucket.org":
         user = "x-token-auth"
@@ -101,7 +102,14 @@ def credential_answer(repo_url: str, token: str | None) -> bytes:
         user = "oauth2"
     else:
         user = "x-access-token"
-    return f"username={user}\npassword={token}\n".encode()
+    return f"username={user}\npassword={token}\n"
+
+
+def authorization_header(repo_url: str, token: str) -> str:
+    """Return the HTTP header value that says the same as `credential_answer`."""
+    lines = credential_answer(repo_url, token).splitlines()
+    user, password = (line.partition("=")[2] for line in lines)
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def commit_message(agent: str, prompt: str, task_id: int) -> bytes:

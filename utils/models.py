@@ -79,6 +79,7 @@ class NewTask:
     agent: str
     project_id: int | None = None
     encrypted_token: bytes | None = None
+    agent_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,11 @@ class Task:
     stage: str | None = None
     attempt: int = 0
     execution_metadata: Json | None = None
+
+    @property
+    def agent_model(self) -> str | None:
+        """The model that the task asked its agent for, while it has not ended."""
+        return (self.execution_metadata or {}).get("agent_model")
 
     @property
     def prompt(self) -> str:
@@ -170,13 +176,30 @@ class Event:
     """Something that happened in a task. `sequence` is given by the database, from 1 upwards.
 
     `kind` is one of status, message, tool, output, usage, error, result; `data` depends on it:
-    status {stage}, message {text}, output {text, stream}, error {code, message}, result {text}.
+    status {stage} or {text}, message {text}, tool {name, ...}, output {text, stream},
+    usage {input_tokens, output_tokens, ...}, error {code, message}, result {text}.
     """
 
     kind: str
     data: Json
     at: datetime
     sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRun:
+    """What another process needs to go on with a run whose agent was started.
+
+    `stage_seconds` are the stages before the agent; `position` says which events of the agent's
+    output are stored, see `utils.output`.
+    """
+
+    task_id: int
+    sandbox_id: str
+    base_commit: str
+    agent_started_at: datetime
+    stage_seconds: dict[str, float]
+    position: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +236,7 @@ class Job:
     repo_url: str
     branch: str
     agent: str
+    agent_model: str | None = None
     git_token: str | None = field(default=None, repr=False)
 
 
@@ -262,3 +286,4 @@ class Outcome:
     agent_exit_code: int | None
     timings: tuple[StageTiming, ...]
     failure: TaskError | None = None
+    agent_details: Json = field(default_factory=dict)

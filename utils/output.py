@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from utils.agents.base import Report, StreamReader
+import anyio
+
+from utils.agents.base import StreamReader
 from utils.models import Json
 
 LINE_CHARACTERS = 32_768
@@ -13,6 +15,9 @@ LINE_CHARACTERS = 32_768
 
 OVERLAP_CHARACTERS = 4_096
 """What must follow a cut: a secret of this length cannot stand in two events, in halves."""
+
+JSON_LINE_CHARACTERS = 4_000_000
+"""A line that may be JSON is read as a whole up to this length."""
 
 EVENT_CHARACTERS = 32_768
 """Lines that come together travel in one event up to this length."""
@@ -22,6 +27,9 @@ EVENT_BYTES = 100
 
 ERROR_LINE_CHARACTERS = 500
 
+AgentReport = Callable[[str, Json, Json], None]
+"""Called with an event's kind, its data, and the position after it."""
+
 
 class OutputReporter:
     """Feeds whole lines to a stream reader and reports the events.
@@ -29,27 +37,39 @@ class OutputReporter:
     Text is decoded as UTF-8 across the borders of pieces; other bytes become U+FFFD. After
     `limit_bytes` the output is still read, so that the agent goes on, but no longer reported.
     `redact` takes secrets out of a text before it is cut.
+
+    Each event is reported with a position: how many events of each stream came so far, and what is
+    left of the limit. Given such a position, a reporter that is fed the whole output again reports
+    exactly the events after it; its reader sees all of them.
     """
 
     def __init__(
         self,
         reader: StreamReader,
-        report: Report,
+        report: AgentReport,
         limit_bytes: int,
         redact: Callable[[str], str],
+        position: Json | None = None,
     ) -> None:
+        start = position or {}
         self.last_error_line = ""
+        self.finished = anyio.Event()
+        self.last_output_at = anyio.current_time()
         self._reader = reader
         self._report = report
         self._redact = redact
-        self._left = limit_bytes
         self._limit = limit_bytes
+        self._left: int = start.get("bytes_left", limit_bytes)
+        self._known = {name: start.get(name, 0) for name in ("stdout", "stderr")}
+        self._seen = {"stdout": 0, "stderr": 0}
+        self._sent = dict(self._known)
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {name: decoder("replace") for name in ("stdout", "stderr")}
         self._rest = {"stdout": "", "stderr": ""}
 
     def feed(self, stream: str, data: bytes) -> None:
         """Take a piece of output."""
+        self.last_output_at = anyio.current_time()
         text = self._rest[stream] + self._decoders[stream].decode(data)
         *complete, self._rest[stream] = text.split("\n")
         lines = [f"{line}\n" for line in complete]
@@ -58,7 +78,8 @@ class OutputReporter:
 
     def _cut_rest(self, stream: str) -> list[str]:
         pieces = []
-        while len(self._rest[stream]) > LINE_CHARACTERS + OVERLAP_CHARACTERS:
+        limit = JSON_LINE_CHARACTERS if self._rest[stream].startswith("{") else LINE_CHARACTERS
+        while len(self._rest[stream]) > limit + OVERLAP_CHARACTERS:
             rest = self._redact(self._rest[stream])
             pieces.append(rest[:LINE_CHARACTERS])
             self._rest[stream] = rest[LINE_CHARACTERS:]
@@ -73,30 +94,51 @@ class OutputReporter:
                 self._report_lines(stream, [text])
 
     def _report_lines(self, stream: str, lines: list[str]) -> None:
-        batch = ""
+        batch, batch_end = "", 0
+        for kind, data in self._new_events(stream, lines):
+            number = self._seen[stream]
+            if kind != "output":
+                self._send_output(stream, batch, batch_end)
+                self._send(kind, self._bounded(data), stream, number)
+                batch = ""
+                continue
+            if len(batch) >= EVENT_CHARACTERS:
+                self._send_output(stream, batch, batch_end)
+                batch = ""
+            batch, batch_end = batch + data["text"], number
+        self._send_output(stream, batch, batch_end)
+        if self._reader.finished:
+            self.finished.set()
+
+    def _new_events(self, stream: str, lines: list[str]) -> Iterator[tuple[str, Json]]:
         for line in lines:
             if stream == "stderr" and line.strip():
                 self.last_error_line = self._redact(line.strip())[:ERROR_LINE_CHARACTERS]
-            kind, data = self._reader.read_line(stream, line)
-            if kind == "output" and len(batch) < EVENT_CHARACTERS:
-                batch += data["text"]
-                continue
-            self._send_output(stream, batch)
-            batch = data["text"] if kind == "output" else ""
-            if kind != "output":
-                self._send(kind, data)
-        self._send_output(stream, batch)
+            for event in self._reader.read_line(stream, line):
+                self._seen[stream] += 1
+                if self._seen[stream] > self._known[stream]:
+                    yield event
 
-    def _send_output(self, stream: str, text: str) -> None:
+    def _bounded(self, data: Json) -> Json:
+        return {
+            key: f"{self._redact(value)[:EVENT_CHARACTERS]} [cut]"
+            if isinstance(value, str) and len(value) > EVENT_CHARACTERS
+            else value
+            for key, value in data.items()
+        }
+
+    def _send_output(self, stream: str, text: str, number: int) -> None:
         if text:
-            self._send("output", {"stream": stream, "text": text})
+            self._send("output", {"stream": stream, "text": text}, stream, number)
 
-    def _send(self, kind: str, data: Json) -> None:
+    def _send(self, kind: str, data: Json, stream: str, number: int) -> None:
         if self._left <= 0:
             return
-        self._report(kind, data)
         size = sum(len(str(value).encode("utf-8", "replace")) for value in data.values())
         self._left -= max(size, EVENT_BYTES)
+        self._sent[stream] = number
+        position = {**self._sent, "bytes_left": self._left}
+        self._report(kind, data, position)
         if self._left <= 0:
             note = f"[output after {self._limit} bytes (MAX_OUTPUT_BYTES) is not stored]\n"
-            self._report("output", {"stream": "stderr", "text": note})
+            self._report("output", {"stream": "stderr", "text": note}, position)

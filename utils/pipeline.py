@@ -7,21 +7,22 @@ so that whatever the agent had done until then is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
-import anyio
-
 from utils import git
-from utils.agents.base import Agent, Report
+from utils.agents.base import Agent, AgentAccess, AgentRequest
 from utils.capture import CaptureLimits, capture_changes
-from utils.errors import AgentError, CloneError, TaskError, TaskStopped
-from utils.models import Changes, CommandResult, Job, Outcome, Stage, StageTiming
+from utils.errors import CloneError, SandboxLost, TaskError, TaskStopped
+from utils.follow_agent import MINIMUM_SECONDS, AgentLimits, follow_agent
+from utils.models import Changes, CommandResult, Job, Json, Outcome, Stage, StageTiming
 from utils.output import OutputReporter
-from utils.sandbox import Mirror, Sandbox
+from utils.sandbox import AgentCommand, Mirror, Sandbox
+from utils.stop_request import StopRequest
 
 SCRIPTS = {
     path.name: path.read_bytes() for path in (Path(__file__).parent / "scripts").glob("*.sh")
@@ -35,45 +36,62 @@ class PipelineLimits:
 
     total_seconds: float
     clone_seconds: float
-    agent_seconds: float
+    agent: AgentLimits
     clone_depth: int
     clone_environment: Mapping[str, str]
-    output_bytes: int
     capture: CaptureLimits
 
 
-class StopRequest:
-    """Ends clone and agent from outside; the capture of what is there still happens."""
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Where an earlier process was: the agent was started, so long ago."""
 
-    def __init__(self) -> None:
-        self.reason: TaskStopped | None = None
-        self.abandoned = False
-        self.scope = anyio.CancelScope()
+    base_commit: str
+    agent_age_seconds: float
+    timings: Sequence[StageTiming]
+    position: Json
 
-    def stop(self, reason: TaskStopped, *, abandon: bool = False) -> None:
-        """Ask the pipeline to stop; the first reason counts. `abandon` gives the changes up."""
-        if self.reason is None:
-            self.reason = reason
-            self.abandoned = abandon
-            self.scope.cancel()
+
+class Observer(Protocol):
+    """Who is told what happens. `report` is `utils.output.AgentReport`."""
+
+    def enter(self, stage: Stage) -> None:
+        """A stage begins."""
+
+    def report(self, kind: str, data: Json, position: Json | None = None) -> None:
+        """The agent did something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One task and what is needed to do it. `redact` takes secrets out of a text.
+
+    `before_agent` is called with base commit and timings when the clone is there; the agent starts
+    when it returns.
+    """
+
+    job: Job
+    agent: Agent
+    access: AgentAccess
+    limits: PipelineLimits
+    observer: Observer
+    redact: Callable[[str], str]
+    before_agent: Callable[[str, Sequence[StageTiming]], Awaitable[None]]
 
 
 async def run_pipeline(
-    sandbox: Sandbox,
-    job: Job,
-    agent: Agent,
-    limits: PipelineLimits,
-    report: Report,
-    request: StopRequest,
-    redact: Callable[[str], str],
+    sandbox: Sandbox, work: Work, request: StopRequest, resumption: Resumption | None = None
 ) -> Outcome:
     """Run a job to its end. Never raises `TaskError`: a failure is in the outcome."""
-    run = _Run(sandbox, job, agent, limits, report, redact)
+    if sandbox.survives:
+        request.hurry_capture()
+    run = _Run(sandbox, work, resumption)
     failure = await run.work(request)
     changes = None
-    if run.base_commit and not request.abandoned:
+    if run.base_commit and not request.abandoned and run.has_sandbox:
         try:
-            changes = await run.capture(run.base_commit)
+            with request.capture_scope():
+                changes = await run.capture(run.base_commit)
         except TaskError as error:
             failure = failure or error
     # A stop that comes while the changes are read still counts: the caller was told so.
@@ -83,43 +101,42 @@ async def run_pipeline(
 class _Run:
     """The state of one run."""
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        job: Job,
-        agent: Agent,
-        limits: PipelineLimits,
-        report: Report,
-        redact: Callable[[str], str],
-    ) -> None:
-        self.base_commit = ""
+    def __init__(self, sandbox: Sandbox, work: Work, resumption: Resumption | None) -> None:
+        self.base_commit = resumption.base_commit if resumption else ""
+        self.has_sandbox = True
         self._sandbox = sandbox
-        self._job = job
-        self._agent = agent
-        self._limits = limits
-        self._report = report
-        self._redact = redact
-        self._reader = agent.reader()
-        self._agent_result: CommandResult | None = None
-        self._timings: list[StageTiming] = []
+        self._work = work
+        self._job = work.job
+        self._limits = work.limits
+        self._resumption = resumption
+        self._age_seconds = resumption.agent_age_seconds if resumption else 0.0
+        self._reader = work.agent.reader()
+        self._exit_code: int | None = None
+        self._timings = list(resumption.timings) if resumption else []
 
     async def work(self, request: StopRequest) -> TaskError | None:
         """Clone and run the agent; return what stopped them early, if anything did."""
-        request.scope.deadline = anyio.current_time() + self._limits.total_seconds
+        spent = self._age_seconds + sum(timing.seconds for timing in self._timings)
         try:
-            with request.scope:
-                self.base_commit = await self._clone()
-                await self._run_agent()
-                return None
+            with request.work_scope(max(self._limits.total_seconds - spent, MINIMUM_SECONDS)):
+                if not self._resumption:
+                    self.base_commit = await self._clone()
+                    await self._work.before_agent(self.base_commit, self._timings)
+                return await self._run_agent()
         except TaskError as error:
-            error.stage = error.stage or (Stage.AGENT if self.base_commit else Stage.CLONING)
+            error.stage = error.stage or self._stage_now
+            self.has_sandbox = not isinstance(error, SandboxLost)
             return error
         reason = request.reason or TaskStopped(
             "The task reached SANDBOX_TIMEOUT_SECONDS. Raise it, or ask for less in one task.",
             "sandbox_timeout",
         )
-        reason.stage = Stage.AGENT if self.base_commit else Stage.CLONING
+        reason.stage = self._stage_now
         return reason
+
+    @property
+    def _stage_now(self) -> Stage:
+        return Stage.AGENT if self.base_commit else Stage.CLONING
 
     async def capture(self, base_commit: str) -> Changes:
         """Read the changes, whatever state the agent left them in."""
@@ -132,13 +149,13 @@ class _Run:
 
     def outcome(self, changes: Changes | None, failure: TaskError | None) -> Outcome:
         """Return everything there is to store."""
-        result = self._agent_result
         return Outcome(
             changes=changes,
             summary=self._reader.summary,
-            agent_exit_code=result.exit_code if result else None,
+            agent_exit_code=self._exit_code,
             timings=tuple(self._timings),
             failure=failure,
+            agent_details=self._reader.details,
         )
 
     async def _clone(self) -> str:
@@ -152,6 +169,7 @@ class _Run:
                     base_commit=base_commit,
                     outdated=MIRROR_OUTDATED in remarks,
                 )
+            await self._sandbox.withdraw_egress(self._work.access.egress)
             return base_commit
 
     async def _run_clone(self, mirror: Mirror) -> CommandResult:
@@ -185,21 +203,29 @@ class _Run:
             raise git.clone_error(result, self._job.branch)
         return result
 
-    async def _run_agent(self) -> None:
-        with self._stage(Stage.AGENT):
-            output = OutputReporter(
-                self._reader, self._report, self._limits.output_bytes, self._redact
+    async def _run_agent(self) -> TaskError | None:
+        work, paths = self._work, self._sandbox.paths
+        command = AgentCommand(
+            work.agent.command(paths, AgentRequest(self._job.agent, self._job.agent_model)),
+            paths.repository,
+            f"{paths.work}/prompt" if work.agent.prompt_on_stdin else None,
+            work.access.environment,
+        )
+        output = OutputReporter(
+            self._reader,
+            work.observer.report,
+            self._limits.agent.output_bytes,
+            work.redact,
+            self._resumption.position if self._resumption else None,
+        )
+        with self._stage(Stage.AGENT, self._age_seconds):
+            end = await follow_agent(
+                self._sandbox, command, self._reader, output, self._limits.agent, self._age_seconds
             )
-            try:
-                self._agent_result = await self._sandbox.run(
-                    self._agent.command(self._sandbox.paths, self._job.agent),
-                    timeout_seconds=self._limits.agent_seconds,
-                    directory=self._sandbox.paths.repository,
-                    on_output=output.feed,
-                )
-            finally:
-                output.close()
-        _check_agent(self._agent_result, output.last_error_line)
+        self._exit_code = end.exit_code
+        if end.failure:
+            end.failure.stage = Stage.AGENT
+        return end.failure
 
     def _files(self) -> dict[str, bytes]:
         job, paths = self._job, self._sandbox.paths
@@ -207,17 +233,19 @@ class _Run:
             "prompt": job.prompt.encode(),
             "commit_message": git.commit_message(job.agent, job.prompt, job.task_id),
             **SCRIPTS,
-            **self._agent.files,
+            **self._work.agent.files,
         }
+        login = self._work.access.login_files
         return {
             f"{paths.home}/.gitconfig": git.agent_configuration(),
+            **{f"{paths.home}/{name}": content for name, content in login.items()},
             **{f"{paths.work}/{name}": content for name, content in ours.items()},
         }
 
     @contextmanager
-    def _stage(self, stage: Stage) -> Iterator[None]:
-        self._report("status", {"stage": str(stage)})
-        started = time.monotonic()
+    def _stage(self, stage: Stage, age_seconds: float = 0.0) -> Iterator[None]:
+        self._work.observer.enter(stage)
+        started = time.monotonic() - age_seconds
         try:
             yield
         finally:
@@ -228,15 +256,3 @@ def _clone_source(url: str, clone_depth: int) -> str:
     # As a plain path git copies a local repository's files, several times faster than as file://.
     # With a depth it must not: git would ignore the depth and hard-link the files.
     return url if clone_depth else url.removeprefix("file://")
-
-
-def _check_agent(result: CommandResult, last_error_line: str) -> None:
-    if result.timed_out:
-        raise AgentError(
-            "The agent was still running after AGENT_TIMEOUT_SECONDS and was ended. What it had "
-            "changed until then is kept. Raise the limit, or ask for less in one task.",
-            "agent_timeout",
-        )
-    if not result.ok:
-        detail = f": {last_error_line}" if last_error_line else ""
-        raise AgentError(f"The agent ended with exit code {result.exit_code}{detail}")

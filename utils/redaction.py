@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
@@ -46,6 +47,16 @@ class Redactor:
         """Return the text without live secrets. Text without any comes back unchanged."""
         pattern = self._pattern
         return pattern.sub(REDACTED, text) if pattern else text
+
+    def redact_values(self, value: Any) -> Any:
+        """Return a JSON value without live secrets in its texts; keys stay as they are."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {key: self.redact_values(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.redact_values(item) for item in value]
+        return value
 
     def _change(self, secrets: list[str], step: int) -> None:
         with self._lock:

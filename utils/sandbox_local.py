@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import anyio
 from anyio import to_thread
 
-from utils.errors import SandboxError
+from utils.errors import SandboxError, SandboxLost
 from utils.mirror import MirrorStore
 from utils.models import CommandResult
 from utils.processes import MARKER_VARIABLE, end_group, end_marked
-from utils.sandbox import Mirror, OutputHandler, SandboxPaths
+from utils.sandbox import (
+    AgentCommand,
+    EgressHeader,
+    Mirror,
+    OutputHandler,
+    SandboxPaths,
+    SandboxRequest,
+)
+from utils.sandbox_local_files import (
+    make_folders,
+    read_files,
+    remove_folder,
+    remove_sandbox,
+    write_files,
+)
 
 CHUNK_BYTES = 32_768
 STREAM_BYTES = 65_536
@@ -32,7 +44,7 @@ TASK_NICENESS = 5
 class LocalSandbox:
     """A folder with a home, a repository and our files; every command is a process group."""
 
-    kind = "local"
+    survives = False
 
     def __init__(
         self, root: Path, marker: str, environment: Mapping[str, str], mirrors: MirrorStore
@@ -54,25 +66,48 @@ class LocalSandbox:
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
-        await to_thread.run_sync(_write_files, files)
+        await to_thread.run_sync(write_files, files)
 
     async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
         """See `Sandbox`."""
-        return await to_thread.run_sync(lambda: dict(_read_files(paths, max_bytes)))
+        return await to_thread.run_sync(lambda: dict(read_files(paths, max_bytes)))
 
     async def run(
         self,
         arguments: Sequence[str],
         *,
         timeout_seconds: float,
-        directory: str | None = None,
         environment: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-        on_output: OutputHandler | None = None,
+        stdin: str = "",
+        repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
     ) -> CommandResult:
         """See `Sandbox`."""
-        process = await self._start(arguments, directory, environment, has_input=bool(stdin))
-        output = _Output(on_output)
+        process = await self._start(
+            arguments, None, environment, asyncio.subprocess.PIPE if stdin else None
+        )
+        return await self._finish(process, _Output(None), timeout_seconds, stdin.encode())
+
+    async def run_agent(
+        self,
+        command: AgentCommand,
+        *,
+        timeout_seconds: float,
+        on_output: OutputHandler,
+    ) -> CommandResult:
+        """See `Sandbox`."""
+        descriptor = os.open(command.stdin_path, os.O_RDONLY) if command.stdin_path else None
+        try:
+            process = await self._start(
+                command.arguments, command.directory, command.environment, descriptor
+            )
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        return await self._finish(process, _Output(on_output), timeout_seconds, b"")
+
+    async def _finish(
+        self, process: _Process, output: _Output, timeout_seconds: float, stdin: bytes
+    ) -> CommandResult:
         finished = False
         try:
             with anyio.move_on_after(timeout_seconds) as limit:
@@ -98,19 +133,24 @@ class LocalSandbox:
         """See `Sandbox`."""
         return self._mirrors.use(repo_url, branch)
 
+    async def withdraw_egress(self, keep: Collection[EgressHeader]) -> None:
+        """See `Sandbox`. The network of this machine adds nothing."""
+
+    async def keep_alive(self) -> None:
+        """See `Sandbox`. It lives as long as this process."""
+
     async def close(self) -> None:
         """See `Sandbox`."""
         for group in tuple(self._groups):
             await end_group(group)
-        await to_thread.run_sync(_remove_sandbox, self._root, self._marker)
+        await to_thread.run_sync(remove_sandbox, self._root, self._marker)
 
     async def _start(
         self,
         arguments: Sequence[str],
         directory: str | None,
         environment: Mapping[str, str] | None,
-        *,
-        has_input: bool,
+        stdin: int | None,
     ) -> _Process:
         loop = asyncio.get_running_loop()
         try:
@@ -119,7 +159,7 @@ class LocalSandbox:
                 *arguments,
                 cwd=directory or self._root,
                 env={**self._environment, **(environment or {})},
-                stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
@@ -196,17 +236,18 @@ class LocalSandboxProvider:
     """Opens sandboxes as folders below `DATA_DIR/sandboxes`."""
 
     kind = "local"
+    survives = False
 
     def __init__(self, root: Path, environment: Mapping[str, str], mirrors: MirrorStore) -> None:
         self._root = root.absolute()
         self._environment = dict(environment)
         self._mirrors = mirrors
 
-    async def open(self, task_id: int) -> LocalSandbox:
+    async def open(self, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`."""
-        folder = self._root / f"task-{task_id}-{os.urandom(4).hex()}"
+        folder = self._root / f"task-{request.task_id}-{os.urandom(4).hex()}"
         try:
-            await to_thread.run_sync(_make_folders, folder)
+            await to_thread.run_sync(make_folders, folder)
         except OSError as error:
             raise SandboxError(
                 f"The local sandbox could not be made: {error.strerror}. "
@@ -214,36 +255,22 @@ class LocalSandboxProvider:
             ) from error
         return LocalSandbox(folder, str(folder), self._environment, self._mirrors)
 
-    async def sweep(self) -> None:
+    async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
+        """See `SandboxProvider`. None is ever left."""
+        raise SandboxLost(f"The local sandbox {sandbox_id} of task {request.task_id} is gone.")
+
+    async def sweep(self, known: Collection[str]) -> None:  # noqa: ARG002 - none survives
         """See `SandboxProvider`."""
         await to_thread.run_sync(self._sweep)
+
+    async def close(self) -> None:
+        """See `SandboxProvider`."""
 
     def _sweep(self) -> None:
         end_marked(f"{self._root}/")
         for folder in self._root.glob("task-*"):
-            _remove_folder(folder)
+            remove_folder(folder)
         self._mirrors.sweep()
-
-
-def _make_folders(folder: Path) -> None:
-    for name in ("home", "work/result", "tmp"):
-        (folder / name).mkdir(parents=True, mode=0o700)
-
-
-def _write_files(files: Mapping[str, bytes]) -> None:
-    for path, content in files.items():
-        try:
-            Path(path).write_bytes(content)
-        except FileNotFoundError:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(content)
-
-
-def _read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            yield path, file.read() if size <= max_bytes else None
 
 
 async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
@@ -255,22 +282,3 @@ async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
         await pipe.drain()
         pipe.close()
         await pipe.wait_closed()
-
-
-def _remove_sandbox(root: Path, marker: str) -> None:
-    end_marked(marker)
-    _remove_folder(root)
-
-
-def _remove_folder(folder: Path) -> None:
-    def unlock(function: Any, path: str, _error: Any) -> None:
-        # An agent may have taken its own permissions away.
-        with contextlib.suppress(OSError):
-            os.chmod(Path(path).parent, 0o700)  # noqa: PTH101
-            os.chmod(path, 0o700)  # noqa: PTH101
-            function(path)
-
-    for _ in range(2):
-        shutil.rmtree(folder, onerror=unlock)
-        if not folder.exists():
-            return

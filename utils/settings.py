@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from utils.settings_cloud import CloudSettings, NameList
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Megabyte = 1_000_000
-NameList = Annotated[tuple[str, ...], NoDecode]
-
 
 MINIMUM_SECRET_CHARACTERS = 32
+
+E2B_TASK_PLACES = 20
+"""Sandboxes that E2B's smallest plan allows at once."""
 
 _SYSTEM_VARIABLES = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO")
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -41,7 +44,7 @@ def _proxies() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-class Settings(BaseSettings):
+class Settings(CloudSettings):
     """The deployment's choices; one frozen value, made once and handed to everything else.
 
     Raises pydantic's `ValidationError` for a wrong type or an unsafe combination.
@@ -113,15 +116,17 @@ class Settings(BaseSettings):
         description="Allow file paths, file:// and http:// on loopback. On in development only.",
     )
 
-    sandbox: Literal["auto", "local"] = Field(
+    sandbox: Literal["auto", "local", "e2b"] = Field(
         "auto",
-        description="`local` runs tasks in folders of this machine; production wants it said.",
+        description="`e2b` needs `E2B_API_KEY`, `local` runs tasks in folders of this machine; "
+        "`auto` is `e2b` with a key. Production wants `local` said.",
     )
-    max_concurrent_tasks: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+    max_concurrent_tasks: int | None = Field(
+        None,
         ge=1,
         le=500,
-        description="Tasks that run at once; the number of cores when not given.",
+        description="Tasks that run at once; when not given, 20 with E2B and else the number of "
+        "cores.",
     )
     max_tasks_per_user: int = Field(8, ge=1, description="Tasks of one user that run at once.")
     max_queued_tasks: int = Field(
@@ -169,7 +174,9 @@ class Settings(BaseSettings):
         16 * Megabyte, ge=1, description="Largest upload to /migrate-legacy-tasks."
     )
 
-    @field_validator("cors_origins", "allowed_git_hosts", mode="before")
+    @field_validator(
+        "cors_origins", "allowed_git_hosts", "claude_models", "codex_models", mode="before"
+    )
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
@@ -184,13 +191,21 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.sandbox == "e2b" and self.e2b_api_key is None:
+            raise ValueError("SANDBOX=e2b needs E2B_API_KEY: https://e2b.dev/dashboard")
+        if not self.claude_models or not self.codex_models:
+            raise ValueError("CLAUDE_MODELS and CODEX_MODELS need at least one name each")
+        return self
+
+    @model_validator(mode="after")
     def _safe_in_production(self) -> Self:
         if not self.is_production:
             return self
-        if self.sandbox != "local":
+        if self.sandbox == "auto" and not self.uses_e2b:
             raise ValueError(
-                "ENVIRONMENT=production runs tasks as processes of this machine only on purpose: "
-                "set SANDBOX=local"
+                "ENVIRONMENT=production needs E2B_API_KEY. To run tasks as processes of this "
+                "machine on purpose, set SANDBOX=local"
             )
         if self.jwt_secret is None:
             raise ValueError("ENVIRONMENT=production needs JWT_SECRET: openssl rand -hex 32")
@@ -206,6 +221,22 @@ class Settings(BaseSettings):
         proxies = [urlsplit(url).password for url in proxies_with_password().values()]
         texts = [value.get_secret_value() for value in values]
         return [text for text in (*texts, password, *proxies) if text]
+
+    @property
+    def uses_e2b(self) -> bool:
+        """Whether tasks run in E2B's cloud sandboxes."""
+        return self.sandbox != "local" and self.e2b_api_key is not None
+
+    @property
+    def uses_egress(self) -> bool:
+        """Whether keys and tokens stay out of the sandboxes."""
+        return self.uses_e2b and self.secrets_mode == "egress"
+
+    @property
+    def task_places(self) -> int:
+        """How many tasks run at once."""
+        default = E2B_TASK_PLACES if self.uses_e2b else os.cpu_count() or 1
+        return self.max_concurrent_tasks or default
 
     @property
     def is_production(self) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
-from utils.agents import choose_agent
+from utils.agents import Agents
 from utils.agents.base import Agent
 from utils.errors import AppError, TaskStopped
 from utils.models import Json, Outcome, Stage, Task, TaskStatus
+from utils.redaction import Redactor
 
 CANCELLED = "cancelled"
 SHUTDOWN = "shutdown"
@@ -24,13 +24,15 @@ def final_status(failure: AppError | None) -> TaskStatus:
 
 
 def result_fields(
-    task: Task, outcome: Outcome, container_id: str, redact: Callable[[str], str]
+    task: Task, outcome: Outcome, container_id: str, agents: Agents, redactor: Redactor
 ) -> Json:
     """Return the columns to store with the status."""
     changes, failure = outcome.changes, outcome.failure
     fields: Json = {
         "container_id": container_id or None,
-        "execution_metadata": _metadata(task, outcome, choose_agent(task.agent)),
+        "execution_metadata": redactor.redact_values(
+            _metadata(task, outcome, agents.choose(task.agent))
+        ),
     }
     if changes:
         fields |= {
@@ -41,7 +43,7 @@ def result_fields(
         }
     if failure:
         fields |= {
-            "error": redact(failure.message),
+            "error": redactor.redact(failure.message),
             "error_code": failure.code,
             "error_stage": failure.stage,
         }
@@ -51,6 +53,7 @@ def result_fields(
 def _metadata(task: Task, outcome: Outcome, agent: Agent) -> Json:
     waited = (task.started_at or task.created_at) - task.created_at
     metadata: Json = {
+        **outcome.agent_details,
         "simulated": agent.simulated,
         "agent_program": agent.name,
         "agent_exit_code": outcome.agent_exit_code,
@@ -72,12 +75,12 @@ def _metadata(task: Task, outcome: Outcome, agent: Agent) -> Json:
     return metadata
 
 
-def summary_message(outcome: Outcome, redact: Callable[[str], str]) -> Json | None:
+def summary_message(outcome: Outcome, redactor: Redactor) -> Json | None:
     """Return what the agent says it did, as the last message of the conversation."""
     if not outcome.summary:
         return None
     return {
         "role": "assistant",
-        "content": redact(outcome.summary),
+        "content": redactor.redact(outcome.summary),
         "timestamp": datetime.now(UTC).isoformat(),
     }

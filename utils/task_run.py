@@ -13,23 +13,36 @@ import structlog
 from anyio import to_thread
 
 from database import Database
-from utils.agents import choose_agent
-from utils.errors import DatabaseUnavailable, NotFound, TaskError, TaskStopped
-from utils.event_log import EventLog
-from utils.models import Job, Outcome, Stage, Task, TaskStatus
-from utils.pipeline import PipelineLimits, StopRequest, run_pipeline
+from utils.agents import Agents
+from utils.assignments import assignment
+from utils.errors import (
+    DatabaseUnavailable,
+    NotFound,
+    SandboxError,
+    SandboxLost,
+    SandboxQuotaExceeded,
+    SandboxUnavailable,
+    TaskError,
+    TaskStopped,
+)
+from utils.event_log import DATABASE_RETRY_SECONDS, EventLog
+from utils.models import AgentRun, Outcome, Stage, Task, TaskStatus
+from utils.pipeline import PipelineLimits
 from utils.redaction import Redactor
-from utils.sandbox import Sandbox, SandboxProvider
+from utils.sandbox import SandboxProvider
+from utils.settings import Settings
+from utils.start_gate import StartGate
+from utils.stop_request import StopRequest
+from utils.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
 from utils.task_result import SHUTDOWN, final_status, result_fields, summary_message
 from utils.telemetry import Metrics
 from utils.vault import Vault
 
-DATABASE_RETRY_SECONDS = 2.0
+LOST_SANDBOX_TRIES = 3
+"""Sandboxes that a task gets when one after the other is lost."""
 
-MISTAKE = (
-    "The server made a mistake while it ran this task. Start the task again; the server's log has "
-    "the details."
-)
+MAX_REFUSALS = 8
+"""Times a task goes back to the queue because no sandbox could be had; quota does not count."""
 
 Result = TypeVar("Result")
 
@@ -40,26 +53,44 @@ log = structlog.get_logger(__name__)
 class RunParts:
     """What every run needs; made once by the dispatcher."""
 
+    settings: Settings
     database: Database
     provider: SandboxProvider
+    agents: Agents
     vault: Vault
     redactor: Redactor
     metrics: Metrics
     limits: PipelineLimits
+    gate: StartGate
 
 
 class TaskRun:
-    """A task that is running, or about to. Lives on the event loop."""
+    """A task that is running, or about to. Lives on the event loop.
 
-    def __init__(self, parts: RunParts, user_id: str, task_id: int) -> None:
+    `run` is what an earlier process left of it: its agent works already. `refusals` counts how
+    often no sandbox could be had for it before.
+    """
+
+    def __init__(
+        self,
+        parts: RunParts,
+        user_id: str,
+        task_id: int,
+        run: AgentRun | None = None,
+        refusals: int = 0,
+    ) -> None:
         self.user_id = user_id
         self.task_id = task_id
         self.request = StopRequest()
         self.ended = anyio.Event()
+        self.refusals = refusals
+        self.must_wait = False
         self._parts = parts
-        self._claim_tried = False
+        self._run = run
+        self._claim_tried = run is not None
         self._giving_up = False
-        self._events = EventLog(parts.database, parts.redactor, task_id)
+        self._sandboxes = 0
+        self._events = EventLog(parts.database, parts.redactor, task_id, run)
 
     @property
     def stage(self) -> str | None:
@@ -67,12 +98,15 @@ class TaskRun:
         return self._events.stage
 
     def abandon(self) -> None:
-        """Have the task put back, unless its result is there already; wait for nothing."""
+        """Have the task put back or left to its sandbox, unless its result is there already."""
         self._giving_up = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
 
     async def execute(self) -> None:
-        """Claim the task, run it, store its result, remove its sandbox. Raises nothing."""
+        """Claim the task, run it, store its result, remove its sandbox. Raises nothing.
+
+        Afterwards `must_wait` says whether it was put back because no sandbox could be had.
+        """
         # The context is a copy of that of whichever request or task woke the dispatcher.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(task_id=self.task_id)
@@ -91,7 +125,7 @@ class TaskRun:
             if claimed:
                 task, token = claimed
                 with self._parts.redactor.hold(token):
-                    await self._run(task, token)
+                    await self._prepare_and_run(task, token)
         except DatabaseUnavailable as error:
             log.warning("task left to the next start", action="task_left", reason=error.message)
 
@@ -116,9 +150,11 @@ class TaskRun:
 
     def _claim(self) -> tuple[Task, str | None] | None:
         retried, self._claim_tried = self._claim_tried, True
-        moved = self._parts.database.move_task(
-            self.task_id, {TaskStatus.PENDING}, TaskStatus.RUNNING, stage=Stage.CLONING
-        )
+        moved = None
+        if self._run is None:
+            moved = self._parts.database.move_task(
+                self.task_id, {TaskStatus.PENDING}, TaskStatus.RUNNING, stage=Stage.CLONING
+            )
         try:
             task, ciphertext = self._parts.database.get_job_task(self.task_id)
             # Only the answer to the first try may have been lost: then the task is ours already.
@@ -128,43 +164,72 @@ class TaskRun:
         except NotFound:
             return None
         except TaskError as error:
-            self._finish(task, _nothing(error), "")
+            self._finish(task, nothing(error), "")
             return None
         return task, token.get_secret_value() if token else None
 
-    async def _run(self, task: Task, token: str | None) -> None:
+    async def _prepare_and_run(self, task: Task, token: str | None) -> None:
+        parts = self._parts
         try:
-            sandbox = await self._parts.provider.open(task.id)
+            prepared = await self._ask_database(
+                assignment, task, token, parts.settings, parts.database, parts.agents
+            )
         except TaskError as error:
-            await self._store(task, _nothing(error), "")
+            await self._store(task, nothing(error), "")
             return
-        try:
-            outcome = await self._run_in(sandbox, task, token)
-            with anyio.CancelScope(shield=True):
-                await self._store(task, outcome, sandbox.id)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await sandbox.close()
+        with parts.redactor.hold(*prepared.access.secrets):
+            while await self._try_once(task, prepared):
+                self._run = None
 
-    async def _run_in(self, sandbox: Sandbox, task: Task, token: str | None) -> Outcome:
-        agent, job = choose_agent(task.agent), _job(task, token)
+    async def _try_once(self, task: Task, prepared: Assignment) -> bool:
+        """Run the task in one sandbox; True when it has to be run in another one."""
+        self._sandboxes += 1
+        parts = self._parts
+        request = dataclasses.replace(prepared.request, number=self._sandboxes)
+        attempt = TaskAttempt(
+            dataclasses.replace(prepared, request=request),
+            parts.provider,
+            parts.limits,
+            self._events,
+            parts.redactor,
+            self.request,
+            parts.gate.opened,
+            self._run,
+        )
         try:
-            async with anyio.create_task_group() as background:
-                background.start_soon(self._events.follow, sandbox.id)
-                outcome = await run_pipeline(
-                    sandbox,
-                    job,
-                    agent,
-                    self._parts.limits,
-                    self._events.report,
-                    self.request,
-                    self._parts.redactor.redact,
-                )
-                background.cancel_scope.cancel()
-        except Exception:
-            log.exception("pipeline broke", action="pipeline_broke")
-            return _nothing(TaskError(MISTAKE, "internal_error", stage=self.stage))
-        return outcome
+            async with attempt.outcome() as outcome:
+                if self._may_try_again(outcome.failure):
+                    return True
+                if not attempt.left_running:
+                    with anyio.CancelScope(shield=True):
+                        await self._store(task, outcome, attempt.sandbox_id)
+        except (SandboxQuotaExceeded, SandboxUnavailable) as error:
+            await self._refused(task, error)
+        except TaskError as error:
+            error.stage = error.stage or self.stage or Stage.CLONING
+            if self._may_try_again(error):
+                return True
+            await self._store(task, nothing(error), attempt.sandbox_id)
+        return False
+
+    def _may_try_again(self, failure: TaskError | None) -> bool:
+        passing = isinstance(failure, SandboxLost | SandboxUnavailable)
+        if not passing or self.request.reason or self._sandboxes >= LOST_SANDBOX_TRIES:
+            return False
+        started = failure is not None and failure.stage not in {None, Stage.CLONING}
+        return not started or self._parts.settings.retry_lost_sandbox
+
+    async def _refused(self, task: Task, error: SandboxError) -> None:
+        """Put the task back until a sandbox can be had."""
+        self._parts.gate.refused(error)
+        self.refusals += isinstance(error, SandboxUnavailable)
+        if self.request.reason and not self.request.abandoned:
+            await self._store(task, nothing(self.request.reason), "")
+        elif self.refusals > MAX_REFUSALS:
+            await self._store(task, nothing(error), "")
+        else:
+            await self._ask_database(self._put_back, task)
+            self.must_wait = not self.request.abandoned
 
     async def _store(self, task: Task, outcome: Outcome, container_id: str) -> None:
         if self.request.abandoned and outcome.changes is None:
@@ -172,7 +237,7 @@ class TaskRun:
             return
         if self.request.abandoned and outcome.failure is self.request.reason:
             # The agent had ended by itself and its changes are read: nothing is missing.
-            outcome = dataclasses.replace(outcome, failure=None)
+            outcome = completed(outcome)
         if failure := outcome.failure:
             self._events.report("error", {"code": failure.code, "message": failure.message})
         await self._ask_database(self._finish, task, outcome, container_id)
@@ -188,7 +253,7 @@ class TaskRun:
         )
 
     def _put_back(self, task: Task) -> None:
-        # A shutdown is not the task's fault: the attempt does not count.
+        # Neither a shutdown nor a full cloud is the task's fault: the attempt does not count.
         self._parts.database.move_task(
             task.id,
             {TaskStatus.RUNNING},
@@ -200,18 +265,20 @@ class TaskRun:
         log.info("task put back", action="task_put_back")
 
     def _finish(self, task: Task, outcome: Outcome, container_id: str) -> None:
-        status = final_status(outcome.failure)
-        failure = outcome.failure
-        self._events.write()
-        stored = self._parts.database.finish_task(
+        parts, failure = self._parts, outcome.failure
+        status = final_status(failure)
+        events = self._events.take()
+        stored = parts.database.finish_task(
             task.id,
             status,
-            result_fields(task, outcome, container_id, self._parts.redactor.redact),
-            summary_message(outcome, self._parts.redactor.redact),
+            result_fields(task, outcome, container_id, parts.agents, parts.redactor),
+            summary_message(outcome, parts.redactor),
             [dataclasses.asdict(c) for c in outcome.changes.file_changes]
             if outcome.changes
             else [],
+            events,
         )
+        self._events.taken(events)
         log.info(
             "task ended" if stored else "late result dropped",
             action="task_ended",
@@ -225,18 +292,3 @@ class TaskRun:
         self._parts.metrics.task_ended(str(status), task.agent)
         for timing in outcome.timings:
             self._parts.metrics.stage_finished(str(timing.stage), timing.seconds)
-
-
-def _job(task: Task, token: str | None) -> Job:
-    return Job(
-        task_id=task.id,
-        prompt=task.prompt,
-        repo_url=task.repo_url,
-        branch=task.target_branch,
-        agent=task.agent,
-        git_token=token,
-    )
-
-
-def _nothing(error: TaskError) -> Outcome:
-    return Outcome(None, None, None, (), error)

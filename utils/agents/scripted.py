@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from utils.agents.base import Agent
+from utils.agents.base import Agent, AgentRequest
+from utils.errors import AgentError
 from utils.models import Json
 from utils.sandbox import SandboxPaths
 
@@ -18,17 +20,27 @@ class ScriptedReader:
 
     def __init__(self) -> None:
         self.summary: str | None = None
+        self.finished = False
+        self.details: Json = {}
 
-    def read_line(self, stream: str, line: str) -> tuple[str, Json]:
+    def read_line(self, stream: str, line: str) -> Iterator[tuple[str, Json]]:
         """See `StreamReader`."""
         if stream == "stdout" and line.startswith(SUMMARY_PREFIX):
             self.summary = line.removeprefix(SUMMARY_PREFIX).rstrip("\n")
-            return "result", {"text": self.summary}
-        return "output", {"stream": stream, "text": line}
+            yield "result", {"text": self.summary}
+        else:
+            yield "output", {"stream": stream, "text": line}
+
+    def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
+        """See `StreamReader`."""
+        if not exit_code:
+            return None
+        detail = f": {last_error_line}" if last_error_line else ""
+        return AgentError(f"The agent ended with exit code {exit_code}{detail}")
 
 
-def _command(paths: SandboxPaths, requested_name: str) -> list[str]:
-    return ["sh", f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt", requested_name]
+def _command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
+    return ["sh", f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt", request.name]
 
 
 SCRIPTED = Agent(

@@ -19,6 +19,7 @@ set -eu
 
 repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7
 result=$work/result
+[ -d "$result" ] || mkdir -- "$result"
 
 cd -- "$repository"
 

@@ -1,0 +1,142 @@
+"""Translates what E2B's SDK raises into errors of ours, in one table.
+
+From E2B.md sections 3 and 4: transport failures of the control plane are httpx's own exceptions; a
+dead sandbox is a subclass of the SDK's TimeoutException, so the order of the table matters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+from e2b import CommandExitException, exceptions
+
+from utils.errors import (
+    SandboxError,
+    SandboxLost,
+    SandboxQuotaExceeded,
+    SandboxUnavailable,
+)
+
+_QUOTA = re.compile(r"maximum number of concurrent\D*(?:\((\d+)\)|(\d+))?", re.IGNORECASE)
+_BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 403, 404, 500
+
+
+def _auth_failed(_error: Exception) -> SandboxError:
+    return SandboxError(
+        "E2B refused the key. Set E2B_API_KEY to a key of https://e2b.dev/dashboard and restart; "
+        "./run.sh doctor checks it.",
+        "e2b_auth_failed",
+    )
+
+
+def _limited(error: Exception) -> SandboxError:
+    quota = _QUOTA.search(str(error))
+    if quota is None:
+        return SandboxUnavailable(
+            "E2B limits the rate of requests. The task is tried again by itself.",
+            "e2b_rate_limited",
+        )
+    number = quota[1] or quota[2]
+    limit = f"limit of {number} sandboxes" if number else "limit of sandboxes"
+    return SandboxQuotaExceeded(f"E2B {limit}")
+
+
+def _unavailable(_error: Exception) -> SandboxError:
+    return SandboxUnavailable(
+        "E2B does not answer as it should. Start the task again later; https://status.e2b.dev "
+        "says more, and ./run.sh doctor checks the connection."
+    )
+
+
+def _lost(_error: Exception) -> SandboxError:
+    return SandboxLost(
+        "The cloud sandbox is gone: it was ended, crashed, or reached the end of its time. Start "
+        "the task again, or set RETRY_LOST_SANDBOX=true to have that done."
+    )
+
+
+def _template_not_found(_error: Exception) -> SandboxError:
+    return SandboxError(
+        "E2B has no such template, or one too old. Build it with ./run.sh build-template, or set "
+        "E2B_TEMPLATE_ID (or the project's settings.template_id) to one that exists.",
+        "e2b_template_not_found",
+    )
+
+
+def _disk_full(_error: Exception) -> SandboxError:
+    return SandboxError(
+        "The disk of the sandbox is full. Use a template with more, or a smaller repository.",
+        "disk_full",
+    )
+
+
+def _by_status(error: Exception) -> SandboxError:
+    status = getattr(error, "status_code", None) or 0
+    if status == _NOT_FOUND:
+        return _template_not_found(error)
+    if status == _FORBIDDEN:
+        return SandboxError(
+            "E2B has blocked this account. Its dashboard says why: https://e2b.dev/dashboard",
+            "e2b_auth_failed",
+        )
+    if status == _BAD_REQUEST and "timeout" in str(error).lower():
+        return SandboxError(
+            "The plan of this E2B account allows no sandbox for so long. Lower "
+            "SANDBOX_TIMEOUT_SECONDS.",
+            "sandbox_timeout",
+        )
+    if status == 0 or status >= _SERVER_ERROR:
+        return _unavailable(error)
+    return _refused(error)
+
+
+def _refused(error: Exception) -> SandboxError:
+    return SandboxError(
+        f"E2B refused a request ({type(error).__name__}). The server's log has the details.",
+        "sandbox_error",
+    )
+
+
+TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Exception], SandboxError]], ...] = (
+    (exceptions.AuthenticationException, _auth_failed),
+    (exceptions.RateLimitException, _limited),
+    (exceptions.ServiceBusyException, _unavailable),
+    (exceptions.SandboxNotRunningException, _lost),
+    (exceptions.SandboxNotFoundException, _lost),
+    (exceptions.SandboxUnreachableException, _unavailable),
+    (exceptions.TimeoutException, _unavailable),
+    (exceptions.NotEnoughSpaceException, _disk_full),
+    (exceptions.TemplateException, _template_not_found),
+    (exceptions.InvalidArgumentException, _refused),
+    (exceptions.NotFoundException, _refused),
+    (CommandExitException, _refused),
+    (exceptions.SandboxException, _by_status),
+    (httpx.HTTPError, _unavailable),
+    (TimeoutError, _unavailable),
+    (ConnectionError, _unavailable),
+)
+"""The first class that fits decides."""
+
+FOREIGN = tuple(kind for kind, _ in TRANSLATIONS)
+
+
+def translate(error: Exception) -> SandboxError:
+    """Return our error for one that the SDK raised; unknown ones count as a broken connection."""
+    for kind, make in TRANSLATIONS:
+        if isinstance(error, kind):
+            return make(error)
+    return _unavailable(error)
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Turn what the SDK raises in the block into errors of ours; ours pass through."""
+    try:
+        yield
+    except SandboxError:
+        raise
+    except Exception as error:
+        raise translate(error) from error

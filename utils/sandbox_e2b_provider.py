@@ -1,0 +1,135 @@
+"""Opens, finds and sweeps E2B's sandboxes for one deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+import stamina
+import structlog
+from e2b import E2B, AsyncSandbox, SandboxQuery
+from e2b.client import E2BClientParams
+
+from utils.deployment import deployment_name
+from utils.e2b_errors import translating
+from utils.errors import SandboxError, SandboxUnavailable
+from utils.sandbox import SandboxRequest
+from utils.sandbox_e2b import E2BSandbox, egress_rules, lease_seconds
+from utils.settings import Settings
+
+APP = "async-code"
+CREATE_TRIES = 3
+CREATE_SECONDS = 60.0
+REQUEST_SECONDS = 30.0
+CLOSE_WAIT_SECONDS = 20.0
+
+LONGEST_LEASE_SECONDS = 3600
+"""What the smallest plan allows (E2B.md section 3); a longer life is a matter of prolonging it."""
+
+log = structlog.get_logger(__name__)
+
+
+class E2BSandboxProvider:
+    """Sandboxes of this deployment, told from others by their metadata."""
+
+    kind = "e2b"
+    survives = True
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.e2b_api_key
+        # Retries are ours: the SDK would ask four times before it tells that a quota is reached.
+        options = E2BClientParams(api_key=key.get_secret_value() if key else "", retries=0)
+        if settings.e2b_domain:
+            options["domain"] = settings.e2b_domain
+        client = E2B(**options)
+        self._sandboxes: type[AsyncSandbox] = client.AsyncSandbox
+        self._template_id = settings.e2b_template_id
+        self._marks = {"app": APP, "deployment": deployment_name(settings)}
+        # A clone may take its time before its sandbox is known to the database.
+        self._grace_seconds = settings.sweep_grace_seconds
+        self._process = uuid4().hex
+        self._openings = 0
+        self._open: set[str] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def open(self, request: SandboxRequest) -> E2BSandbox:
+        """See `SandboxProvider`. When the caller is cancelled, what still comes is ended."""
+        creation = asyncio.ensure_future(self._create(request))
+        try:
+            sandbox = await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            self._end_later(creation)
+            raise
+        return self._opened(sandbox, request)
+
+    async def _create(self, request: SandboxRequest) -> AsyncSandbox:
+        self._openings += 1
+        # The same for every try of one opening, so that an answer that is lost on its way does not
+        # leave a second sandbox behind; another one for the next, since the first may be ended.
+        name = f"{self._process}/{request.task_id}/{request.attempt}/{self._openings}"
+        key = str(uuid5(NAMESPACE_URL, name))
+        marks = {"task_id": str(request.task_id), "user_id": request.user_id}
+        async for attempt in _retries(CREATE_TRIES):
+            with attempt, translating():
+                return await self._sandboxes.create(
+                    request.template_id or self._template_id,
+                    timeout=lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS),
+                    metadata={**self._marks, **marks},
+                    network={"rules": egress_rules(request.egress)} if request.egress else None,
+                    idempotency_key=key,
+                    request_timeout=CREATE_SECONDS,
+                )
+        raise AssertionError("the last try returns or raises")
+
+    def _end_later(self, creation: asyncio.Task[AsyncSandbox]) -> None:
+        async def end() -> None:
+            try:
+                sandbox = await creation
+                await E2BSandbox(sandbox, 0, (), self._open.discard).close()
+            except SandboxError as error:
+                log.info("nothing to end", action="opening_given_up", reason=error.message)
+
+        ending = asyncio.ensure_future(end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def attach(self, sandbox_id: str, request: SandboxRequest) -> E2BSandbox:
+        """See `SandboxProvider`."""
+        lease = lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS)
+        with translating():
+            sandbox = await self._sandboxes.connect(
+                sandbox_id, timeout=lease, request_timeout=REQUEST_SECONDS
+            )
+        return self._opened(sandbox, request)
+
+    def _opened(self, sandbox: AsyncSandbox, request: SandboxRequest) -> E2BSandbox:
+        lease = lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS)
+        opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)
+        self._open.add(opened.id)
+        return opened
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """See `SandboxProvider`."""
+        with translating():
+            pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
+            while pages.has_next:
+                for found in await pages.next_items():
+                    age = datetime.now(UTC) - found.started_at
+                    is_known = found.sandbox_id in known or found.sandbox_id in self._open
+                    if not is_known and age.total_seconds() >= self._grace_seconds:
+                        await self._sandboxes.kill(found.sandbox_id)
+                        log.warning("unknown sandbox ended", action="sandbox_swept")
+
+    async def close(self) -> None:
+        """See `SandboxProvider`."""
+        if self._endings:
+            await asyncio.wait(self._endings, timeout=CLOSE_WAIT_SECONDS)
+
+
+def _retries(tries: int) -> Any:
+    return stamina.retry_context(
+        on=SandboxUnavailable, attempts=tries, timeout=CREATE_SECONDS, wait_initial=0.2, wait_max=4
+    )

@@ -1,0 +1,58 @@
+"""The files of a local sandbox, all blocking."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.processes import end_marked
+
+
+def make_folders(folder: Path) -> None:
+    """Make the folders of a sandbox."""
+    for name in ("home", "work/result", "tmp"):
+        (folder / name).mkdir(parents=True, mode=0o700)
+
+
+def write_files(files: Mapping[str, bytes]) -> None:
+    """Write files, parents included."""
+    for path, content in files.items():
+        try:
+            Path(path).write_bytes(content)
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_bytes(content)
+
+
+def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:
+    """Yield path and content of the files that exist; None for one that is too large."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            yield path, file.read() if size <= max_bytes else None
+
+
+def remove_sandbox(root: Path, marker: str) -> None:
+    """End what is left of a sandbox's processes and remove its folder."""
+    end_marked(marker)
+    remove_folder(root)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, whatever permissions its files have."""
+
+    def unlock(function: Any, path: str, _error: Any) -> None:
+        # An agent may have taken its own permissions away.
+        with contextlib.suppress(OSError):
+            os.chmod(Path(path).parent, 0o700)  # noqa: PTH101
+            os.chmod(path, 0o700)  # noqa: PTH101
+            function(path)
+
+    for _ in range(2):
+        shutil.rmtree(folder, onerror=unlock)
+        if not folder.exists():
+            return
