@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
 
 from anyio import to_thread
 
@@ -26,6 +27,20 @@ SUBMODULE = "SUBMODULE"
 LISTING_BYTES = 64_000_000
 """Largest list of changed files that is read: several hundred thousand files."""
 
+OTHER_BYTES = 64_000
+"""More than what a bundle holds beside the changes, the contents, the patch and the diff."""
+
+OBJECT_LINE_BYTES = 100
+"""More than what comes with the content of one file in a bundle."""
+
+INLINE_BYTES = 200_000
+"""Up to here a bundle is read faster than a thread is found for it."""
+
+_TOO_LONG = "The list of changed files is too long to be stored."
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
 class CaptureLimits:
@@ -39,6 +54,7 @@ class CaptureLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
+    size: int
     commit: str
     tree: str
     changes: list[git.ChangedPath]
@@ -65,13 +81,13 @@ async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLim
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
     if not _fits_storage_and_mail(raw):
-        special = await to_thread.run_sync(_special_changes, raw)
+        special = await _off_the_loop(raw.size, _special_changes, raw)
         await capture.mark_binary(*special)
-        raw = await capture.run("history")
+        raw = await capture.run("binary")
         # What is left comes from commits in between, or from their messages.
         if not _fits_storage_and_mail(raw):
             raw = await capture.run("squash")
-    return await to_thread.run_sync(_changes, base_commit, raw, limits)
+    return await _off_the_loop(raw.size, _changes, base_commit, raw, limits)
 
 
 class _Capture:
@@ -99,7 +115,7 @@ class _Capture:
             self._environment = git.environment(configuration=git.BINARY_LINKS)
 
     async def run(self, mode: str) -> _Raw:
-        """Run the script once in a mode, `history` or `squash`."""
+        """Run the script once in a mode, `history`, `binary` or `squash`."""
         work = self._sandbox.paths.work
         result = await self._sandbox.run(
             [
@@ -131,27 +147,52 @@ class _Capture:
         return await self._read()
 
     async def _read(self) -> _Raw:
-        folder = f"{self._sandbox.paths.work}/result"
-        names = ("commits", "changes", "contents")
-        listing = await self._sandbox.read_files(
-            [f"{folder}/{name}" for name in names], max_bytes=LISTING_BYTES
-        )
-        texts = await self._sandbox.read_files(
-            [f"{folder}/diff", f"{folder}/patch"], max_bytes=self._limits.patch_bytes
-        )
-        commits, changes, contents = (listing.get(f"{folder}/{name}") for name in names)
-        if commits is None or changes is None:
-            raise CaptureError("The list of changed files is too long to be stored.")
-        commit, tree = commits.decode().split()
-        patch = texts.get(f"{folder}/patch")
-        return _Raw(
-            commit,
-            tree,
-            git.parse_changes(changes),
-            git.parse_objects(contents or b""),
-            texts[f"{folder}/diff"] if f"{folder}/diff" in texts else _diff_of(patch),
-            patch,
-        )
+        path = f"{self._sandbox.paths.work}/result/bundle"
+        bundles = await self._sandbox.read_files([path], max_bytes=_bundle_bytes(self._limits))
+        bundle = bundles[path]
+        if bundle is None:
+            raise CaptureError(_TOO_LONG)
+        return await _off_the_loop(len(bundle), _parse_bundle, bundle)
+
+
+def _bundle_bytes(limits: CaptureLimits) -> int:
+    # The script bounds everything but the list of changes.
+    contents = limits.patch_bytes + 2 * limits.files * OBJECT_LINE_BYTES
+    return LISTING_BYTES + contents + 2 * limits.patch_bytes + OTHER_BYTES
+
+
+async def _off_the_loop(
+    size: int, function: Callable[[*Arguments], Result], *arguments: *Arguments
+) -> Result:
+    if size <= INLINE_BYTES:
+        return function(*arguments)
+    return await to_thread.run_sync(function, *arguments)
+
+
+def _parse_bundle(bundle: bytes) -> _Raw:
+    sections = dict(_sections(bundle))
+    if len(sections["changes"]) > LISTING_BYTES:
+        raise CaptureError(_TOO_LONG)
+    commit, tree = sections["commits"].decode().split()
+    patch = sections.get("patch")
+    return _Raw(
+        len(bundle),
+        commit,
+        tree,
+        git.parse_changes(sections["changes"]),
+        git.parse_objects(sections["contents"]),
+        sections["diff"] if "diff" in sections else _diff_of(patch),
+        patch,
+    )
+
+
+def _sections(bundle: bytes) -> Iterator[tuple[str, bytes]]:
+    head, _, _ = bundle.partition(b"\n\n")
+    position = len(head) + 2
+    for line in head.decode().split("\n"):
+        size, name = line.split(" ")
+        yield name, bundle[position : position + int(size)]
+        position += int(size)
 
 
 def _diff_of(patch: bytes | None) -> bytes | None:

@@ -4,23 +4,34 @@
 #   capture.sh REPOSITORY BASE_COMMIT WORK MAX_FILES MAX_FILE_BYTES MAX_CONTENT_BYTES MODE
 #
 # WORK holds `commit_message` and `git_config`, the copy of .git/config from right after the clone;
-# its existing folder `result` receives:
+# its existing folder `result` receives one file, `bundle`, as each file read from a cloud sandbox
+# is a round trip. It begins with a line `SIZE NAME` for each section and an empty line; the
+# sections follow, with nothing between them:
 #   commits   two lines: the resulting commit, its tree
 #   changes   `git diff --raw --numstat`, renames shown as a deletion and an addition
-#   diff      `git diff --binary --full-index`; left out when the patch is one commit of ours, whose
-#             message holds nothing that looks like a diff: the diff is then the patch's end
-#   patch     `git format-patch --binary --stdout`, for `git am`
 #   contents  `git cat-file --batch` of the small changed files, before and after
 #             (at most MAX_FILES of at most MAX_FILE_BYTES, MAX_CONTENT_BYTES together)
-# MODE is `history` (keep the agent's own commits) or `squash` (one commit on the base).
-# The files `attributes.diff` and `attributes.patch` in WORK, when they exist, are gitattributes for
-# the one or the other.
+#   patch     `git format-patch --binary --stdout`, for `git am`
+#   diff      `git diff --binary --full-index`; left out when the patch is there and is one commit
+#             of ours, whose message holds nothing that looks like a diff: the diff is the patch's
+#             end
+# A patch or a diff of more than MAX_CONTENT_BYTES is left out.
+#
+# MODE is `history` (keep the agent's own commits), `binary` (the same, with `attributes.diff` and
+# `attributes.patch` in WORK as gitattributes for the one and the other) or `squash` (as `binary`,
+# but one commit on the base).
+#
+# The script may be ended at any moment and run again: it then gives the same result.
 set -eu
 
 repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7
 result=$work/result
 
 cd -- "$repository"
+
+# What is left of an interrupted run may still be open in a process of it.
+[ ! -e "$result/changes" ] ||
+    (cd -- "$result" && rm -f -- sizes commits changes contents patch diff bundle)
 
 # Without this git would go on to look for a repository in the folders above.
 export GIT_DIR="$repository/.git" GIT_WORK_TREE="$repository"
@@ -111,9 +122,19 @@ make_commit() {
     fi
     if [ "$parent" = "$head" ] && [ "$tree" = "$head_tree" ]; then
         commit=$head
-    else
+    elif ! find_earlier_commit; then
         commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
+        echo "$parent $tree $commit" >>"$result/made"
     fi
+}
+
+# A commit has the time in it, so an earlier run's is taken again.
+find_earlier_commit() {
+    [ -e "$result/made" ] || return 1
+    while read -r made_on made_of commit; do
+        [ "$made_on $made_of" != "$parent $tree" ] || return 0
+    done <"$result/made"
+    return 1
 }
 
 # Most agents commit nothing, which the files tell without a process.
@@ -174,6 +195,39 @@ write_contents() {
         git cat-file --batch >"$result/contents"
 }
 
+measure() {
+    wc -c "$@" >sizes
+    sections=
+    while read -r size name; do
+        case $name in
+        patch | diff) [ "$size" -le "$max_content_bytes" ] || continue ;;
+        total) break ;;
+        esac
+        sections="$sections$size $name
+"
+    done <sizes
+}
+
+# Without the patch the diff is nowhere else.
+write_bundle() {
+    cd -- "$result"
+    measure commits changes contents patch ${diff_is_separate:+diff}
+    case $diff_is_separate$sections in
+    yes* | *" patch"*) ;;
+    *)
+        (cd -- "$repository" && write_diff)
+        measure commits changes contents patch diff
+        ;;
+    esac
+    set --
+    while read -r _ name && [ "$name" ]; do
+        set -- "$@" "$name"
+    done <<END
+$sections
+END
+    { printf '%s\n' "$sections" && cat "$@"; } >bundle
+}
+
 read_head
 stage_everything
 # git doubts every file that is as old as the index, which after a quick clone is all of them, and
@@ -181,7 +235,9 @@ stage_everything
 touch -t 203801010000 .git/index
 tree=$(git write-tree)
 
-if [ -e "$work/attributes.patch" ]; then
+diff_is_separate=
+if [ "$mode" != history ]; then
+    diff_is_separate=yes
     make_commit
     mkdir -p .git/info
     cp -- "$work/attributes.patch" .git/info/attributes
@@ -198,6 +254,7 @@ else
         make_commit
         write_patch
     else
+        diff_is_separate=yes
         write_diff &
         diff_process=$!
         make_commit
@@ -208,3 +265,4 @@ else
 fi
 [ -s "$result/changes" ] || [ "$parent" != "$base" ] || commit=$base
 printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
+write_bundle
