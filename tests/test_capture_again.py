@@ -1,4 +1,4 @@
-"""The capture may be interrupted at any moment: run again, it gives the same."""
+"""The capture may be interrupted at any moment, and what it hands over has limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.backends import Repository, git
 from utils import capture
 from utils import git as our_git
-from utils.capture import CaptureLimits, capture_changes
+from utils.capture import TOO_LARGE, CaptureLimits, capture_changes
 from utils.errors import CaptureError
 from utils.mirror import MirrorStore
 from utils.models import Changes
@@ -118,6 +118,49 @@ async def test_a_diff_that_fits_is_kept_without_its_patch(work: Work, sample: Re
     assert [note.split(" is ")[0] for note in changes.notes] == ["The patch"]
     exact = dataclasses.replace(LIMITS, patch_bytes=len(whole.patch.encode()))
     assert await capture_changes(sandbox, sample.head, exact) == whole
+
+
+async def test_where_no_file_system_shows_offsets_the_result_is_the_same(
+    work: Work, sample: Repository
+) -> None:
+    sandbox = await work(f"echo a >a; {COMMIT}; mv README.md b")
+    expected = await capture_changes(sandbox, sample.head, LIMITS)
+    script = Path(sandbox.paths.work) / "capture.sh"
+    script.write_bytes(script.read_bytes().replace(b"/proc/self/fdinfo/5", b"/nowhere/5"))
+    assert await capture_changes(sandbox, sample.head, LIMITS) == expected
+
+
+async def test_contents_that_are_too_much_together_leave_out_the_large_ones(
+    work: Work, sample: Repository
+) -> None:
+    sandbox = await work("head -c 200000 /dev/zero | tr '\\0' a >large; echo a >small")
+    changes = await capture_changes(sandbox, sample.head, LIMITS)
+    assert {c.filename: c.after for c in changes.file_changes} == {
+        "large": TOO_LARGE,
+        "small": "a\n",
+    }
+    assert (changes.diff, changes.patch, changes.additions) == (None, None, 2)
+
+
+async def test_renames_and_more_files_than_are_kept_are_all_counted(
+    work: Work, sample: Repository
+) -> None:
+    sandbox = await work("mv docs/notes.txt n.txt; echo a >a; echo z >z")
+    changes = await capture_changes(sandbox, sample.head, LIMITS)
+    assert changes.changed_files == ("a", "docs/notes.txt", "n.txt", "z")
+    assert (changes.additions, changes.deletions) == (9, 7)
+    few = await capture_changes(sandbox, sample.head, dataclasses.replace(LIMITS, files=1))
+    assert few.file_changes == changes.file_changes[:1]
+    assert (few.changed_files, few.patch) == (changes.changed_files, changes.patch)
+
+
+async def test_nothing_that_changed_is_no_patch_and_the_base(
+    work: Work, sample: Repository
+) -> None:
+    changes = await capture_changes(await work(":"), sample.head, LIMITS)
+    assert (changes.commit_hash, changes.changed_files) == (sample.head, ())
+    assert (changes.diff, changes.patch) == (None, None)
+    assert changes.notes == ("The agent changed nothing.",)
 
 
 @pytest.mark.parametrize("total_bytes", [0, 50])

@@ -7,7 +7,7 @@ that file as a binary hunk; where an agent's own commits cannot travel as mail, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
@@ -27,7 +27,7 @@ SUBMODULE = "SUBMODULE"
 LISTING_BYTES = 64_000_000
 """Largest list of changed files that is read: several hundred thousand files."""
 
-OTHER_BYTES = 64_000
+OTHER_BYTES = 200_000
 """More than what a bundle holds beside the changes, the contents, the patch and the diff."""
 
 OBJECT_LINE_BYTES = 100
@@ -61,6 +61,8 @@ class _Raw:
     contents: dict[str, bytes]
     diff: bytes | None
     patch: bytes | None
+    is_one_commit: bool
+    """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
 
     def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
         """Yield the contents before and after, None where they were not read."""
@@ -152,13 +154,14 @@ class _Capture:
         bundle = bundles[path]
         if bundle is None:
             raise CaptureError(_TOO_LONG)
-        return await _off_the_loop(len(bundle), _parse_bundle, bundle)
+        return await _off_the_loop(len(bundle), _parse_bundle, bundle, self._limits)
 
 
 def _bundle_bytes(limits: CaptureLimits) -> int:
-    # The script bounds everything but the list of changes.
-    contents = limits.patch_bytes + 2 * limits.files * OBJECT_LINE_BYTES
-    return LISTING_BYTES + contents + 2 * limits.patch_bytes + OTHER_BYTES
+    # The script bounds everything but the list of changes. The mail takes up to four times the
+    # patch, contents and what was dropped of them up to twice.
+    lines = 2 * limits.files * OBJECT_LINE_BYTES
+    return LISTING_BYTES + 7 * limits.patch_bytes + lines + OTHER_BYTES
 
 
 async def _off_the_loop(
@@ -169,38 +172,41 @@ async def _off_the_loop(
     return await to_thread.run_sync(function, *arguments)
 
 
-def _parse_bundle(bundle: bytes) -> _Raw:
-    sections = dict(_sections(bundle))
-    if len(sections["changes"]) > LISTING_BYTES:
+def _parse_bundle(bundle: bytes, limits: CaptureLimits) -> _Raw:
+    first, *lines = bundle[bundle.rindex(b"\n\n") + 2 :].decode().splitlines()
+    commit, tree = first.split(" ")
+    sections = dict(_sections(bundle, lines))
+    patch, diff = sections.get("patch"), sections.get("diff")
+    changes = sections.get("changes", b"")
+    if "mail" in sections:
+        message, listed, diff = git.split_mail(sections["mail"])
+        patch = message + diff
+        changes = changes or listed
+    if len(changes) > LISTING_BYTES:
         raise CaptureError(_TOO_LONG)
-    commit, tree = sections["commits"].decode().split()
-    patch = sections.get("patch")
+    objects = git.parse_objects(sections.get("contents", b""))
     return _Raw(
-        len(bundle),
-        commit,
-        tree,
-        git.parse_changes(sections["changes"]),
-        git.parse_objects(sections["contents"]),
-        sections["diff"] if "diff" in sections else _diff_of(patch),
-        patch,
+        size=len(bundle),
+        commit=commit,
+        tree=tree,
+        changes=git.parse_changes(changes),
+        contents={name: data for name, data in objects.items() if len(data) <= limits.file_bytes},
+        diff=_at_most(limits.patch_bytes, diff),
+        patch=_at_most(limits.patch_bytes, patch),
+        is_one_commit="mail" in sections,
     )
 
 
-def _sections(bundle: bytes) -> Iterator[tuple[str, bytes]]:
-    head, _, _ = bundle.partition(b"\n\n")
-    position = len(head) + 2
-    for line in head.decode().split("\n"):
+def _sections(bundle: bytes, lines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    position = 0
+    for line in lines:
         size, name = line.split(" ")
         yield name, bundle[position : position + int(size)]
         position += int(size)
 
 
-def _diff_of(patch: bytes | None) -> bytes | None:
-    # The patch of one commit of ours is its message and the diff.
-    if patch is None:
-        return None
-    start = patch.find(b"\ndiff --git ") + 1
-    return patch[start:] if start else b""
+def _at_most(size: int, data: bytes | None) -> bytes | None:
+    return data if data is not None and len(data) <= size else None
 
 
 def _is_text(data: bytes | None) -> bool:
@@ -211,7 +217,7 @@ def _is_text(data: bytes | None) -> bool:
 
 
 def _fits_storage_and_mail(raw: _Raw) -> bool:
-    if raw.patch is None and raw.diff is not None:
+    if raw.patch is None and raw.diff is not None and not raw.is_one_commit:
         return False
     return _is_text(raw.diff) and _is_text(raw.patch) and b"\r\n" not in (raw.patch or b"")
 
