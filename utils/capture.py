@@ -7,8 +7,9 @@ that file as a binary hunk; where an agent's own commits cannot travel as mail, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
 
 from anyio import to_thread
 
@@ -26,6 +27,20 @@ SUBMODULE = "SUBMODULE"
 LISTING_BYTES = 64_000_000
 """Largest list of changed files that is read: several hundred thousand files."""
 
+OTHER_BYTES = 200_000
+"""More than what a bundle holds beside the changes, the contents, the patch and the diff."""
+
+OBJECT_LINE_BYTES = 100
+"""More than what comes with the content of one file in a bundle."""
+
+INLINE_BYTES = 200_000
+"""Up to here a bundle is read faster than a thread is found for it."""
+
+_TOO_LONG = "The list of changed files is too long to be stored."
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
 class CaptureLimits:
@@ -39,12 +54,15 @@ class CaptureLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
+    size: int
     commit: str
     tree: str
     changes: list[git.ChangedPath]
     contents: dict[str, bytes]
     diff: bytes | None
     patch: bytes | None
+    is_one_commit: bool
+    """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
 
     def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
         """Yield the contents before and after, None where they were not read."""
@@ -65,13 +83,13 @@ async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLim
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
     if not _fits_storage_and_mail(raw):
-        special = await to_thread.run_sync(_special_changes, raw)
+        special = await _off_the_loop(raw.size, _special_changes, raw)
         await capture.mark_binary(*special)
-        raw = await capture.run("history")
+        raw = await capture.run("binary")
         # What is left comes from commits in between, or from their messages.
         if not _fits_storage_and_mail(raw):
             raw = await capture.run("squash")
-    return await to_thread.run_sync(_changes, base_commit, raw, limits)
+    return await _off_the_loop(raw.size, _changes, base_commit, raw, limits)
 
 
 class _Capture:
@@ -99,7 +117,7 @@ class _Capture:
             self._environment = git.environment(configuration=git.BINARY_LINKS)
 
     async def run(self, mode: str) -> _Raw:
-        """Run the script once in a mode, `history` or `squash`."""
+        """Run the script once in a mode, `history`, `binary` or `squash`."""
         work = self._sandbox.paths.work
         result = await self._sandbox.run(
             [
@@ -132,35 +150,64 @@ class _Capture:
         return await self._read()
 
     async def _read(self) -> _Raw:
-        folder = f"{self._sandbox.paths.work}/result"
-        names = ("commits", "changes", "contents")
-        listing = await self._sandbox.read_files(
-            [f"{folder}/{name}" for name in names], max_bytes=LISTING_BYTES
-        )
-        texts = await self._sandbox.read_files(
-            [f"{folder}/diff", f"{folder}/patch"], max_bytes=self._limits.patch_bytes
-        )
-        commits, changes, contents = (listing.get(f"{folder}/{name}") for name in names)
-        if commits is None or changes is None:
-            raise CaptureError("The list of changed files is too long to be stored.")
-        commit, tree = commits.decode().split()
-        patch = texts.get(f"{folder}/patch")
-        return _Raw(
-            commit,
-            tree,
-            git.parse_changes(changes),
-            git.parse_objects(contents or b""),
-            texts[f"{folder}/diff"] if f"{folder}/diff" in texts else _diff_of(patch),
-            patch,
-        )
+        path = f"{self._sandbox.paths.work}/result/bundle"
+        bundles = await self._sandbox.read_files([path], max_bytes=_bundle_bytes(self._limits))
+        bundle = bundles[path]
+        if bundle is None:
+            raise CaptureError(_TOO_LONG)
+        return await _off_the_loop(len(bundle), _parse_bundle, bundle, self._limits)
 
 
-def _diff_of(patch: bytes | None) -> bytes | None:
-    # The patch of one commit of ours is its message and the diff.
-    if patch is None:
-        return None
-    start = patch.find(b"\ndiff --git ") + 1
-    return patch[start:] if start else b""
+def _bundle_bytes(limits: CaptureLimits) -> int:
+    # The script bounds everything but the list of changes. The mail takes up to four times the
+    # patch, contents and what was dropped of them up to twice.
+    lines = 2 * limits.files * OBJECT_LINE_BYTES
+    return LISTING_BYTES + 7 * limits.patch_bytes + lines + OTHER_BYTES
+
+
+async def _off_the_loop(
+    size: int, function: Callable[[*Arguments], Result], *arguments: *Arguments
+) -> Result:
+    if size <= INLINE_BYTES:
+        return function(*arguments)
+    return await to_thread.run_sync(function, *arguments)
+
+
+def _parse_bundle(bundle: bytes, limits: CaptureLimits) -> _Raw:
+    first, *lines = bundle[bundle.rindex(b"\n\n") + 2 :].decode().splitlines()
+    commit, tree = first.split(" ")
+    sections = dict(_sections(bundle, lines))
+    patch, diff = sections.get("patch"), sections.get("diff")
+    changes = sections.get("changes", b"")
+    if "mail" in sections:
+        message, listed, diff = git.split_mail(sections["mail"])
+        patch = message + diff
+        changes = changes or listed
+    if len(changes) > LISTING_BYTES:
+        raise CaptureError(_TOO_LONG)
+    objects = git.parse_objects(sections.get("contents", b""))
+    return _Raw(
+        size=len(bundle),
+        commit=commit,
+        tree=tree,
+        changes=git.parse_changes(changes),
+        contents={name: data for name, data in objects.items() if len(data) <= limits.file_bytes},
+        diff=_at_most(limits.patch_bytes, diff),
+        patch=_at_most(limits.patch_bytes, patch),
+        is_one_commit="mail" in sections,
+    )
+
+
+def _sections(bundle: bytes, lines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    position = 0
+    for line in lines:
+        size, name = line.split(" ")
+        yield name, bundle[position : position + int(size)]
+        position += int(size)
+
+
+def _at_most(size: int, data: bytes | None) -> bytes | None:
+    return data if data is not None and len(data) <= size else None
 
 
 def _is_text(data: bytes | None) -> bool:
@@ -171,7 +218,7 @@ def _is_text(data: bytes | None) -> bool:
 
 
 def _fits_storage_and_mail(raw: _Raw) -> bool:
-    if raw.patch is None and raw.diff is not None:
+    if raw.patch is None and raw.diff is not None and not raw.is_one_commit:
         return False
     return _is_text(raw.diff) and _is_text(raw.patch) and b"\r\n" not in (raw.patch or b"")
 

@@ -168,6 +168,18 @@ def _count(field: bytes) -> int | None:
     return None if field == b"-" else int(field)
 
 
+def split_mail(mail: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the message, the changes and the diff of a mail with one commit of ours.
+
+    Reads `git format-patch --raw --numstat`; a commit without changes gives an empty mail.
+    """
+    if not mail:
+        return b"", b"", b""
+    changes = mail.index(b"\n\n:") + 2
+    diff = mail.index(b"\n\n", changes) + 2
+    return mail[:changes], mail[changes:diff], mail[diff:]
+
+
 def parse_objects(output: bytes) -> dict[str, bytes]:
     """Read `git cat-file --batch`: contents by object name."""
     return dict(_objects(output))

@@ -4,17 +4,25 @@
 #   capture.sh REPOSITORY BASE_COMMIT WORK MAX_FILES MAX_FILE_BYTES MAX_CONTENT_BYTES MODE
 #
 # WORK holds `commit_message` and `git_config`, the copy of .git/config from right after the clone;
-# its existing folder `result` receives:
-#   commits   two lines: the resulting commit, its tree
-#   changes   `git diff --raw --numstat`, renames shown as a deletion and an addition
-#   diff      `git diff --binary --full-index`; left out when the patch is one commit of ours, whose
-#             message holds nothing that looks like a diff: the diff is then the patch's end
-#   patch     `git format-patch --binary --stdout`, for `git am`
-#   contents  `git cat-file --batch` of the small changed files, before and after
-#             (at most MAX_FILES of at most MAX_FILE_BYTES, MAX_CONTENT_BYTES together)
-# MODE is `history` (keep the agent's own commits) or `squash` (one commit on the base).
-# The files `attributes.diff` and `attributes.patch` in WORK, when they exist, are gitattributes for
-# the one or the other.
+# its existing folder `result` receives one file, `bundle`, as each file read from a cloud sandbox
+# is a round trip. It holds sections with nothing between them, then an empty line, a line
+# `COMMIT TREE` with the result, and a line `SIZE NAME` for each section:
+#   mail      `git format-patch --raw --numstat` when one commit of ours holds everything: its
+#             message, an empty line, the changes, an empty line, the diff
+#   changes   `git diff --raw --numstat`, renames shown as a deletion and an addition; left out when
+#             the mail shows the same
+#   contents  `git cat-file --batch` of changed files, before and after, at most MAX_FILES; above
+#             MAX_CONTENT_BYTES together only files of at most MAX_FILE_BYTES, and as many as fit
+#   patch     `git format-patch --binary --stdout`, for `git am`; left out when there is a mail
+#   diff      `git diff --binary --full-index`; left out when there is a mail
+#   dropped   the beginning of what would have been too large
+# A patch or a diff well above MAX_CONTENT_BYTES is dropped; the reader knows the exact limit.
+#
+# MODE is `history` (keep the agent's own commits), `binary` (the same, with `attributes.diff` and
+# `attributes.patch` in WORK as gitattributes for the one and the other) or `squash` (as `binary`,
+# but one commit on the base).
+#
+# The script may be ended at any moment and run again: it then gives the same result.
 set -eu
 
 repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7
@@ -22,6 +30,9 @@ result=$work/result
 [ -d "$result" ] || mkdir -- "$result"
 
 cd -- "$repository"
+
+# What is left of an interrupted run may still be open in a process of it.
+[ ! -e "$result/bundle" ] || rm -f -- "$result/bundle" "$result/changes" "$result/objects"
 
 # Without this git would go on to look for a repository in the folders above.
 export GIT_DIR="$repository/.git" GIT_WORK_TREE="$repository"
@@ -66,7 +77,10 @@ restore_index() {
 }
 
 stage_everything() {
-    git ls-files -v --stage 2>/dev/null | grep -E '^([a-zS]|. 160000)' >"$result/unusual" &
+    : >"$result/unusual"
+    # As the clone left it, the index says nothing that an agent told it.
+    [ .git/index -ot "$work/git_config" ] ||
+        git ls-files -v --stage 2>/dev/null | grep -E '^([a-zS]|. 160000)' >"$result/unusual" &
     [ -e .git/index ] || restore_index
     if ! git add --all 2>"$result/add_errors" || [ -s "$result/add_errors" ]; then
         git ls-files --error-unmatch . >/dev/null 2>&1 || restore_index
@@ -112,9 +126,19 @@ make_commit() {
     fi
     if [ "$parent" = "$head" ] && [ "$tree" = "$head_tree" ]; then
         commit=$head
-    else
+    elif ! find_earlier_commit; then
         commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
+        echo "$parent $tree $commit" >>"$result/made"
     fi
+}
+
+# A commit has the time in it, so an earlier run's is taken again.
+find_earlier_commit() {
+    [ -e "$result/made" ] || return 1
+    while read -r made_on made_of commit; do
+        [ "$made_on $made_of" != "$parent $tree" ] || return 0
+    done <"$result/made"
+    return 1
 }
 
 # Most agents commit nothing, which the files tell without a process.
@@ -130,31 +154,84 @@ read_head() {
 }
 
 options='--binary --full-index --no-ext-diff --no-textconv --no-color --find-renames'
+changes_options='--raw --numstat --no-abbrev'
+
+# Offsets in the bundle, where there is no /proc with a process.
+find_position() {
+    label=
+    { read -r label position </proc/self/fdinfo/5; } 2>/dev/null || true
+    [ "$label" = pos: ] || position=$(wc -c <"$result/bundle")
+}
+
+end_section() {
+    sections="$sections$((position - start)) $1
+"
+    start=$position
+}
+
+# write_section NAME MAX_BYTES COMMAND...: a command that writes (about) more is ended by the kernel.
+write_section() {
+    name=$1 blocks=$(((start + $2) / 512 + 1)) status=0
+    shift 2
+    (ulimit -f "$blocks" 2>/dev/null; exec "$@" >&5) || status=$?
+    find_position
+    if [ "$status" -eq 0 ]; then
+        end_section "$name"
+    elif [ "$position" -ge $((blocks * 512)) ]; then
+        end_section dropped
+        return 1
+    else
+        exit "$status"
+    fi
+}
+
+# The changes take less than three times the bytes of their diff.
+write_mail() {
+    # shellcheck disable=SC2086 # fixed lists of options
+    write_section mail $((4 * max_content_bytes + 65536)) \
+        git format-patch --quiet --stdout --no-stat --no-signature $options $changes_options \
+        "$base..$commit"
+}
 
 write_patch() {
-    # shellcheck disable=SC2086 # a fixed list of options
-    git format-patch --quiet --stdout --no-stat --no-signature $options "$base..$commit" \
-        >"$result/patch"
+    # shellcheck disable=SC2086
+    write_section patch "$max_content_bytes" \
+        git format-patch --quiet --stdout --no-stat --no-signature $options "$base..$commit" || true
 }
 
 write_diff() {
     # shellcheck disable=SC2086
-    git diff $options "$base" "$tree" >"$result/diff"
+    write_section diff "$max_content_bytes" git diff $options "$base" "$tree" || true
 }
 
 write_changes() {
-    git diff --raw --numstat --no-renames --no-abbrev --no-ext-diff "$base" "$tree" \
-        >"$result/changes"
+    # shellcheck disable=SC2086
+    git diff $changes_options --no-renames --no-ext-diff "$base" "$tree" >"$result/changes"
+    cat "$result/changes" >&5
+    find_position
+    end_section changes
+    list_objects <"$result/changes" >"$result/objects" || true
 }
 
+skip_mail_head() {
+    while read -r line && [ "$line" ]; do :; done
+}
+
+# Prints the objects of the first files; returns 1 when there are more, or renames among them.
 # Loops instead of awk: for the few files of most tasks a process costs more.
 list_objects() {
     number=0
-    while read -r old_mode new_mode old new _ && [ "$number" -lt "$max_files" ]; do
-        case $old_mode in
-        :*) number=$((number + 1)) ;;
-        *) break ;;
+    while read -r old_mode new_mode old new change; do
+        case $old_mode:$change in
+        :*:[RC]*) return 1 ;;
+        :*) ;;
+        *)
+            [ "$number" -eq 0 ] || return 0
+            continue
+            ;;
         esac
+        [ "$number" -lt "$max_files" ] || return 1
+        number=$((number + 1))
         [ "$old_mode" = :160000 ] || echo "$old"
         [ "$new_mode" = 160000 ] || echo "$new"
     done
@@ -170,20 +247,37 @@ choose_small_files() {
     done
 }
 
+# The sizes are asked for only when all together are too much.
 write_contents() {
-    list_objects <"$result/changes" | git cat-file --batch-check | choose_small_files |
-        git cat-file --batch >"$result/contents"
+    [ -s "$result/objects" ] || return 0
+    ! write_section contents "$max_content_bytes" git cat-file --batch <"$result/objects" ||
+        return 0
+    git cat-file --batch-check <"$result/objects" | choose_small_files | git cat-file --batch >&5
+    find_position
+    end_section contents
 }
 
+exec 5>"$result/bundle"
+sections='' start=0
 read_head
 stage_everything
 # git doubts every file that is as old as the index, which after a quick clone is all of them, and
 # would read them once more. It just did.
 touch -t 203801010000 .git/index
 tree=$(git write-tree)
-
-if [ -e "$work/attributes.patch" ]; then
-    make_commit
+make_commit
+if [ "$mode" = history ] && [ "$head" = "$base" ]; then
+    {
+        write_mail &&
+            { skip_mail_head && list_objects; } <"$result/bundle" >"$result/objects"
+    } || write_changes
+    write_contents
+elif [ "$mode" = history ]; then
+    write_changes
+    write_contents
+    write_patch
+    write_diff
+else
     mkdir -p .git/info
     cp -- "$work/attributes.patch" .git/info/attributes
     write_patch
@@ -191,21 +285,6 @@ if [ -e "$work/attributes.patch" ]; then
     write_diff
     write_changes
     write_contents
-else
-    # The tree is all that these need.
-    { write_changes && write_contents; } &
-    listing_process=$!
-    if [ "$head" = "$base" ]; then
-        make_commit
-        write_patch
-    else
-        write_diff &
-        diff_process=$!
-        make_commit
-        write_patch
-        wait "$diff_process"
-    fi
-    wait "$listing_process"
 fi
-[ -s "$result/changes" ] || [ "$parent" != "$base" ] || commit=$base
-printf '%s\n%s\n' "$commit" "$tree" >"$result/commits"
+[ "$start" -gt 0 ] || [ "$parent" != "$base" ] || commit=$base
+printf '\n\n%s %s\n%s' "$commit" "$tree" "$sections" >&5
