@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+import structlog
 from flask import Flask
 from pydantic import ValidationError
 
@@ -31,8 +32,11 @@ from utils.server import EXIT_CONFIGURATION, print_line, serve
 from utils.settings import Settings, inherited_environment
 from utils.settings_errors import explain_settings
 from utils.telemetry import Metrics, configure_logging
+from utils.tested_versions import version_warnings
 from utils.tokens import Tokens
 from utils.vault import Vault, encryption_key, signing_key
+
+log = structlog.get_logger(__name__)
 
 # Beside its tasks' grace time: what an earlier server needs to end and make room for this one.
 LOCK_WAIT_SECONDS = 5
@@ -66,6 +70,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     keys = (signing_key(settings), encryption_key(settings))
     redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
+    for warning in version_warnings(settings):
+        log.warning(warning, action="untested_version")
     bridge = AsyncBridge()
     bridge.start()
     lifetime.callback(bridge.stop)

@@ -19,6 +19,7 @@ from utils.errors import CaptureError
 from utils.mirror import MirrorStore
 from utils.models import Changes
 from utils.pipeline import SCRIPTS
+from utils.sandbox import SandboxRequest
 from utils.sandbox_local import LocalSandbox, LocalSandboxProvider
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +62,7 @@ async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
     sandboxes: list[LocalSandbox] = []
 
     async def open_after(script: str) -> LocalSandbox:
-        sandbox = await provider.open(len(sandboxes) + 1)
+        sandbox = await provider.open(SandboxRequest(len(sandboxes) + 1, "user", 1, 600))
         sandboxes.append(sandbox)
         clone = sample.clone(Path(sandbox.paths.repository))
         await sandbox.write_files(

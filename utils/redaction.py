@@ -20,10 +20,12 @@ MINIMUM_SECRET_CHARACTERS = 6
 class Redactor:
     """Replaces live secrets, also URL-encoded or inside base64, by `[redacted]`.
 
-    Safe to use from several threads. A secret is live while some `hold` of it is open.
+    Safe to use from several threads. A secret is live while some `hold` of it is open. One with a
+    parent also replaces what is live there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Redactor | None = None) -> None:
+        self._parent = parent
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
         self._pattern: re.Pattern[str] | None = None
@@ -46,7 +48,8 @@ class Redactor:
     def redact(self, text: str) -> str:
         """Return the text without live secrets. Text without any comes back unchanged."""
         pattern = self._pattern
-        return pattern.sub(REDACTED, text) if pattern else text
+        text = pattern.sub(REDACTED, text) if pattern else text
+        return self._parent.redact(text) if self._parent else text
 
     def redact_values(self, value: Any) -> Any:
         """Return a JSON value without live secrets in its texts; keys stay as they are."""

@@ -90,7 +90,8 @@ class TaskRun:
         self._claim_tried = run is not None
         self._giving_up = False
         self._sandboxes = 0
-        self._events = EventLog(parts.database, parts.redactor, task_id, run)
+        self._redactor = Redactor(parts.redactor)
+        self._events = EventLog(parts.database, self._redactor, task_id, run)
 
     @property
     def stage(self) -> str | None:
@@ -177,7 +178,8 @@ class TaskRun:
         except TaskError as error:
             await self._store(task, nothing(error), "")
             return
-        with parts.redactor.hold(*prepared.access.secrets):
+        # Only for this task: what a user calls a secret may be an ordinary word to all others.
+        with self._redactor.hold(*prepared.access.secrets):
             while await self._try_once(task, prepared):
                 self._run = None
 
@@ -191,7 +193,7 @@ class TaskRun:
             parts.provider,
             parts.limits,
             self._events,
-            parts.redactor,
+            self._redactor,
             self.request,
             parts.gate.opened,
             self._run,
@@ -271,8 +273,8 @@ class TaskRun:
         stored = parts.database.finish_task(
             task.id,
             status,
-            result_fields(task, outcome, container_id, parts.agents, parts.redactor),
-            summary_message(outcome, parts.redactor),
+            result_fields(task, outcome, container_id, parts.agents, self._redactor),
+            summary_message(outcome, self._redactor),
             [dataclasses.asdict(c) for c in outcome.changes.file_changes]
             if outcome.changes
             else [],
