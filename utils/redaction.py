@@ -30,6 +30,10 @@ class Redactor:
         self._held: Counter[str] = Counter()
         self._pattern: re.Pattern[str] | None = None
 
+    def child(self) -> Redactor:
+        """Return a redactor that also knows secrets of its own, which stay unknown here."""
+        return Redactor(self)
+
     @contextmanager
     def hold(self, *secrets: str | None) -> Iterator[None]:
         """Keep the given secrets out of all text for the length of the block."""

@@ -90,7 +90,7 @@ class TaskRun:
         self._claim_tried = run is not None
         self._giving_up = False
         self._sandboxes = 0
-        self._redactor = Redactor(parts.redactor)
+        self._redactor = parts.redactor.child()
         self._events = EventLog(parts.database, self._redactor, task_id, run)
 
     @property
