@@ -220,4 +220,5 @@ def test_only_main_builds_things(path: Path) -> None:
         for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    assert called & BUILT_IN_MAIN == set()
+    own = {node.name for node in nodes(path) if isinstance(node, ast.ClassDef)}
+    assert called & BUILT_IN_MAIN <= own
