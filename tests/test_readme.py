@@ -14,8 +14,11 @@ import pytest
 from demo.server import Server
 from tests.source_files import ROOT
 from utils.env_example import env_example, settings_table
+from utils.errors import TaskError
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+UTILS = ROOT / "utils"
 
 GIT_IDENTITY = {
     "GIT_AUTHOR_NAME": "Reader",
@@ -86,10 +89,25 @@ def test_the_example_environment_lists_the_settings() -> None:
 
 def test_readme_lists_the_commands() -> None:
     script = (ROOT / "run.sh").read_text(encoding="utf-8")
-    commands = set(find_lines(r"  (\w+)  +\w", script)) - {"help"}
-    assert set(find_lines(r"\| `\./run\.sh ?(\w*)`", README)) - {""} == commands - {"serve"}
-    handled = " | ".join(find_lines(r"        ([a-z][a-z |]*)\) ", script)).split(" | ")
+    commands = set(find_lines(r"  ([\w-]+)  +\w", script)) - {"help"}
+    assert set(find_lines(r"\| `\./run\.sh ?([\w-]*)`", README)) - {""} == commands - {"serve"}
+    handled = " | ".join(find_lines(r"        ([a-z][a-z |-]*)\) ", script)).split(" | ")
     assert commands <= set(handled)
+
+
+def test_readme_has_a_remedy_for_each_error_code_of_a_task() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in sorted(UTILS.rglob("*.py")))
+    raised = set(find_lines(r' +"((?:e2b|sandbox|clone|repo|agent|capture)_\w+)",?$', sources))
+    defaults = {kind.default_code for kind in subclasses(TaskError)}
+    listed = set(re.findall(r"`(\w+)`", "".join(find_lines(r"\| (`.*?) \|", README))))
+    assert {"e2b_rate_limited", "agent_not_configured", "clone_timeout"} <= raised
+    assert (raised | defaults) - listed == set()
+
+
+def subclasses(kind: type[TaskError]) -> Iterator[type[TaskError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from subclasses(below)
 
 
 def test_the_help_is_printed_for_an_unknown_command() -> None:
