@@ -19,7 +19,8 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
             settings.max_output_bytes,
         ),
         clone_depth=settings.clone_depth,
-        clone_environment=proxies_with_password(),
+        # This machine's proxies are not the cloud's, and their passwords stay here.
+        clone_environment={} if settings.uses_e2b else proxies_with_password(),
         capture=CaptureLimits(
             patch_bytes=settings.max_patch_bytes,
             files=settings.max_file_changes,

@@ -85,7 +85,7 @@ class E2BSandbox:
         """See `Sandbox`."""
         contents: dict[str, bytes | None] = {}
         for path in paths:
-            async for attempt in _retries(TRIES):
+            async for attempt in _retries(None):
                 with attempt, translating():
                     try:
                         contents[path] = await self._read_file(path, max_bytes)
@@ -117,7 +117,7 @@ class E2BSandbox:
         if self._agent_may_run:
             text = END_AGENT + text
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
-        async for attempt in _retries(TRIES if repeatable else 1):
+        async for attempt in _retries(None if repeatable else 1):
             with attempt, translating():
                 return await self._run_once(text, variables, timeout_seconds)
         raise AssertionError("the last try returns or raises")
@@ -186,6 +186,7 @@ class E2BSandbox:
                 call = [*script, *followed.next_lines(), *command.arguments]
                 exit_code = await self._follow(call, command.environment, followed)
                 if exit_code is not None:
+                    followed.finish()
                     self._agent_may_run = False
                     return CommandResult(-9 if exit_code == KILLED else exit_code, b"", b"")
         return CommandResult(-1, b"", b"", timed_out=True)
@@ -271,11 +272,15 @@ def lease_seconds(lifetime_seconds: float, longest_seconds: int) -> int:
     return min(math.ceil(lifetime_seconds), longest_seconds)
 
 
-def _retries(tries: int) -> Any:
+def _retries(tries: int | None) -> Any:
+    """Return a loop of tries; without a number it goes on for as long as a sandbox may be away.
+
+    What is tried so long is reading the result: by then the agent is paid for.
+    """
     return stamina.retry_context(
         on=SandboxUnavailable,
         attempts=tries,
-        timeout=None,
+        timeout=None if tries else UNREACHABLE_SECONDS,
         wait_initial=0.1,
         wait_max=LONGEST_PAUSE_SECONDS,
     )

@@ -68,12 +68,8 @@ class TaskAttempt:
         self._redactor = redactor
         self._stop = stop
         self._opened = opened
-        self._survives = False
-
-    @property
-    def left_running(self) -> bool:
+        self.left_running = False
         """Whether the agent works on by itself, for the next process to go on with."""
-        return bool(self._stop.abandoned and self._survives and self.run)
 
     @asynccontextmanager
     async def outcome(self) -> AsyncIterator[Outcome]:
@@ -85,9 +81,11 @@ class TaskAttempt:
         sandbox = await self._open()
         self._opened()
         self.sandbox_id = sandbox.id
-        self._survives = sandbox.survives
         try:
-            yield await self._run_in(sandbox)
+            outcome = await self._run_in(sandbox)
+            unfinished = self._stop.abandoned and outcome.changes is None
+            self.left_running = unfinished and sandbox.survives and self.run is not None
+            yield outcome
         finally:
             if not self.left_running:
                 with anyio.CancelScope(shield=True):

@@ -208,6 +208,8 @@ class TaskRun:
         except (SandboxQuotaExceeded, SandboxUnavailable) as error:
             await self._refused(task, error)
         except TaskError as error:
+            if self.request.abandoned and self._run:
+                return False  # the sandbox was not reached yet; the next process goes on with it
             error.stage = error.stage or self.stage or Stage.CLONING
             if self._may_try_again(error):
                 return True
