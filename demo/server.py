@@ -22,7 +22,17 @@ MAIN = ROOT / "main.py"
 
 # Settings of the caller's deployment that must not reach a server that is only for looking at.
 _NOT_INHERITED = frozenset(
-    {"DATABASE_URL", "SUPABASE_URL", "SUPABASE_JWT_SECRET", "MIRROR_DIR", "JWT_SECRET"}
+    {
+        "DATABASE_URL",
+        "SUPABASE_URL",
+        "SUPABASE_JWT_SECRET",
+        "MIRROR_DIR",
+        "JWT_SECRET",
+        # A cloud sandbox would not see the sample repository, and is paid for.
+        "E2B_API_KEY",
+        "SANDBOX",
+        "SIMULATE_WITH_REAL_AGENT",
+    }
 )
 
 

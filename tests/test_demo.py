@@ -61,6 +61,16 @@ def test_it_goes_from_prompt_to_diff(tmp_path: Path) -> None:
     assert nothing_listens(output)
 
 
+def test_a_key_of_the_deployment_is_not_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2B_API_KEY", "e2b_nobody_asks_with_it")
+    monkeypatch.setenv("SANDBOX", "e2b")
+    code, output = run_demo(tmp_path)
+    assert code == 0, output
+    assert "This was a simulation" in output
+
+
 def test_readme_shows_what_it_prints(tmp_path: Path) -> None:
     _, output = run_demo(tmp_path / "data")
     shown = re.search(r"<!-- demo -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
