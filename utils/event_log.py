@@ -32,6 +32,7 @@ class EventLog:
     """Takes events from the pipeline; secrets are removed before anything is kept.
 
     `run` is that of an earlier process: a stage that it has reported is not reported again.
+    `position` is that after the newest event, with the newest stage that was reported.
     """
 
     def __init__(
@@ -49,16 +50,23 @@ class EventLog:
         self._writing = anyio.Lock()
 
     def enter(self, stage: Stage) -> None:
-        """Report that a stage begins, once."""
+        """Report that a stage begins, once for each agent that is started."""
         if stage is Stage.CAPTURING:
             self._agent_ended.set()
-        if self.stage != stage:
-            self.stage = str(stage)
+        if self.stage == stage:
+            return
+        self.stage = str(stage)
+        if stage is Stage.CLONING:
+            # Nothing of an agent whose sandbox was lost counts for the next one.
+            self.position = {}
+            self._agent_ended = anyio.Event()
+        if _rank(stage) > _rank(self.position.get("stage")):
+            self.position = {**self.position, "stage": self.stage}
             self.report("status", {"stage": self.stage})
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
         """Take one event; see `utils.models.Event`. `position` is that of the agent's output."""
-        self.position = {**self.position, **(position or {}), "stage": self.stage}
+        self.position = {**self.position, **(position or {})}
         clean: Json = self._redactor.redact_values(data)
         self._waiting.append(_Entry(Event(kind, clean, datetime.now(UTC)), self.position))
         self._changed.set()
@@ -111,3 +119,7 @@ class EventLog:
             fields = {"stage": self.stage, "container_id": container_id}
             self._database.update_running_task(self._task_id, fields)
             self._stored_stage = self.stage
+
+
+def _rank(stage: str | None) -> int:
+    return list(Stage).index(Stage(stage)) if stage else -1

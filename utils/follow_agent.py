@@ -47,22 +47,21 @@ async def follow_agent(
 ) -> AgentEnd:
     """Run the agent, or go on with one that is `age_seconds` old, to its end.
 
-    Raises `SandboxError` when the sandbox is gone.
+    Raises `SandboxError` when the sandbox is gone. Then, and when it is cancelled, closing `output`
+    is left to the caller: whoever goes on with the agent will see the unfinished line whole.
     """
     timeout_seconds = limits.seconds - age_seconds
     if age_seconds:
         timeout_seconds = max(timeout_seconds, MINIMUM_SECONDS)
     watch = _Watch(output, limits.idle_seconds)
     exit_code, timed_out = None, False
-    try:
-        async with watch.over():
-            result = await sandbox.run_agent(
-                command, timeout_seconds=timeout_seconds, on_output=output.feed
-            )
-            timed_out = result.timed_out
-            exit_code = None if timed_out else result.exit_code
-    finally:
-        output.close()
+    async with watch.over():
+        result = await sandbox.run_agent(
+            command, timeout_seconds=timeout_seconds, on_output=output.feed
+        )
+        timed_out = result.timed_out
+        exit_code = None if timed_out else result.exit_code
+    output.close()
     return AgentEnd(exit_code, _failure(watch, reader, exit_code, output, timed_out=timed_out))
 
 

@@ -60,6 +60,7 @@ class OutputReporter:
         self._redact = redact
         self._limit = limit_bytes
         self._left: int = start.get("bytes_left", limit_bytes)
+        self._limit_told: bool = start.get("limit_told", False)
         self._known = {name: start.get(name, 0) for name in ("stdout", "stderr")}
         self._seen = {"stdout": 0, "stderr": 0}
         self._sent = dict(self._known)
@@ -71,19 +72,22 @@ class OutputReporter:
         """Take a piece of output."""
         self.last_output_at = anyio.current_time()
         text = self._rest[stream] + self._decoders[stream].decode(data)
-        *complete, self._rest[stream] = text.split("\n")
-        lines = [f"{line}\n" for line in complete]
-        lines += self._cut_rest(stream)
-        self._report_lines(stream, lines)
+        *complete, rest = text.split("\n")
+        lines = []
+        for line in complete:
+            *pieces, end = self._cut(line)
+            lines += [*pieces, f"{end}\n"]
+        *pieces, self._rest[stream] = self._cut(rest)
+        self._report_lines(stream, lines + pieces)
 
-    def _cut_rest(self, stream: str) -> list[str]:
+    def _cut(self, line: str) -> list[str]:
+        # Where is a matter of the line alone, whatever pieces it came in: events are counted.
         pieces = []
-        limit = JSON_LINE_CHARACTERS if self._rest[stream].startswith("{") else LINE_CHARACTERS
-        while len(self._rest[stream]) > limit + OVERLAP_CHARACTERS:
-            rest = self._redact(self._rest[stream])
-            pieces.append(rest[:LINE_CHARACTERS])
-            self._rest[stream] = rest[LINE_CHARACTERS:]
-        return pieces
+        while len(line) > (window := _limit_of(line) + OVERLAP_CHARACTERS):
+            clean = self._redact(line[:window])
+            pieces.append(clean[:LINE_CHARACTERS])
+            line = clean[LINE_CHARACTERS:] + line[window:]
+        return [*pieces, line]
 
     def close(self) -> None:
         """Report what stands in unfinished lines."""
@@ -107,6 +111,7 @@ class OutputReporter:
                 batch = ""
             batch, batch_end = batch + data["text"], number
         self._send_output(stream, batch, batch_end)
+        self._tell_limit()
         if self._reader.finished:
             self.finished.set()
 
@@ -137,8 +142,16 @@ class OutputReporter:
         size = sum(len(str(value).encode("utf-8", "replace")) for value in data.values())
         self._left -= max(size, EVENT_BYTES)
         self._sent[stream] = number
-        position = {**self._sent, "bytes_left": self._left}
-        self._report(kind, data, position)
-        if self._left <= 0:
+        self._report(kind, data, {**self._sent, "bytes_left": self._left})
+
+    def _tell_limit(self) -> None:
+        # With a position of its own: the event before it may be stored without it.
+        if self._left <= 0 and not self._limit_told:
+            self._limit_told = True
             note = f"[output after {self._limit} bytes (MAX_OUTPUT_BYTES) is not stored]\n"
+            position = {**self._sent, "bytes_left": self._left, "limit_told": True}
             self._report("output", {"stream": "stderr", "text": note}, position)
+
+
+def _limit_of(line: str) -> int:
+    return JSON_LINE_CHARACTERS if line.startswith("{") else LINE_CHARACTERS

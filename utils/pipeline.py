@@ -87,6 +87,8 @@ async def run_pipeline(
         request.hurry_capture()
     run = _Run(sandbox, work, resumption)
     failure = await run.work(request)
+    if not request.abandoned:
+        run.close_output()
     changes = None
     if run.base_commit and not request.abandoned and run.has_sandbox:
         try:
@@ -112,13 +114,16 @@ class _Run:
         self._age_seconds = resumption.agent_age_seconds if resumption else 0.0
         self._reader = work.agent.reader()
         self._exit_code: int | None = None
+        self._output: OutputReporter | None = None
         self._timings = list(resumption.timings) if resumption else []
 
     async def work(self, request: StopRequest) -> TaskError | None:
         """Clone and run the agent; return what stopped them early, if anything did."""
         spent = self._age_seconds + sum(timing.seconds for timing in self._timings)
+        # More than an old agent's least, so that its own limit is what it is told.
+        least = 2 * MINIMUM_SECONDS if self._resumption else 0.0
         try:
-            with request.work_scope(max(self._limits.total_seconds - spent, MINIMUM_SECONDS)):
+            with request.work_scope(max(self._limits.total_seconds - spent, least)):
                 if not self._resumption:
                     self.base_commit = await self._clone()
                     await self._work.before_agent(self.base_commit, self._timings)
@@ -137,6 +142,11 @@ class _Run:
     @property
     def _stage_now(self) -> Stage:
         return Stage.AGENT if self.base_commit else Stage.CLONING
+
+    def close_output(self) -> None:
+        """Report the line that an agent, ended in the middle of it, has begun."""
+        if self._output:
+            self._output.close()
 
     async def capture(self, base_commit: str) -> Changes:
         """Read the changes, whatever state the agent left them in."""
@@ -211,7 +221,7 @@ class _Run:
             f"{paths.work}/prompt" if work.agent.prompt_on_stdin else None,
             work.access.environment,
         )
-        output = OutputReporter(
+        self._output = OutputReporter(
             self._reader,
             work.observer.report,
             self._limits.agent.output_bytes,
@@ -220,7 +230,12 @@ class _Run:
         )
         with self._stage(Stage.AGENT, self._age_seconds):
             end = await follow_agent(
-                self._sandbox, command, self._reader, output, self._limits.agent, self._age_seconds
+                self._sandbox,
+                command,
+                self._reader,
+                self._output,
+                self._limits.agent,
+                self._age_seconds,
             )
         self._exit_code = end.exit_code
         if end.failure:

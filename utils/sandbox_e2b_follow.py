@@ -12,12 +12,16 @@ from utils.sandbox import OutputHandler
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
+REPLACEMENT = "\ufffd"
+"""What the SDK hands on for bytes that are not UTF-8."""
+
 
 class Followed:
     """Hands output on exactly once, however often it is shown again from the start of a line.
 
     Lines and characters are counted, not bytes: the SDK decodes what it gets, and bytes that are
-    not UTF-8 have become U+FFFD.
+    not UTF-8 have become U+FFFD. So has the first half of a character when the connection broke in
+    the middle of it: one at the end of all that came waits for what comes next.
     """
 
     def __init__(self, on_output: OutputHandler) -> None:
@@ -25,12 +29,14 @@ class Followed:
         self._lines = {"stdout": 0, "stderr": 0}
         self._characters = {"stdout": 0, "stderr": 0}
         self._skip = {"stdout": 0, "stderr": 0}
+        self._doubtful = {"stdout": "", "stderr": ""}
         self._failures = 0
         self._failing_since: float | None = None
 
     def next_lines(self) -> list[str]:
         """Return the numbers of the lines to be shown first, of stdout and of stderr."""
         self._skip = dict(self._characters)
+        self._doubtful = {"stdout": "", "stderr": ""}
         return [str(self._lines[stream] + 1) for stream in ("stdout", "stderr")]
 
     def take(self, stream: str, text: str) -> None:
@@ -38,7 +44,18 @@ class Followed:
         self._failures, self._failing_since = 0, None
         skipped = min(self._skip[stream], len(text))
         self._skip[stream] -= skipped
-        text = text[skipped:]
+        text = self._doubtful[stream] + text[skipped:]
+        certain = text.removesuffix(REPLACEMENT)
+        self._doubtful[stream] = text[len(certain) :]
+        self._hand_on(stream, certain)
+
+    def finish(self) -> None:
+        """Hand on what waits: the output has come to its end."""
+        for stream, text in self._doubtful.items():
+            self._hand_on(stream, text)
+        self._doubtful = {"stdout": "", "stderr": ""}
+
+    def _hand_on(self, stream: str, text: str) -> None:
         if not text:
             return
         complete, newline, rest = text.rpartition("\n")

@@ -115,13 +115,16 @@ class E2BSandboxProvider:
         """See `SandboxProvider`."""
         with translating():
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
+            listed = []
+            # All pages first: where a page begins may depend on what is still there.
             while pages.has_next:
-                for found in await pages.next_items():
-                    age = datetime.now(UTC) - found.started_at
-                    is_known = found.sandbox_id in known or found.sandbox_id in self._open
-                    if not is_known and age.total_seconds() >= self._grace_seconds:
-                        await self._sandboxes.kill(found.sandbox_id)
-                        log.warning("unknown sandbox ended", action="sandbox_swept")
+                listed += await pages.next_items()
+            for found in listed:
+                age = datetime.now(UTC) - found.started_at
+                is_known = found.sandbox_id in known or found.sandbox_id in self._open
+                if not is_known and age.total_seconds() >= self._grace_seconds:
+                    await self._sandboxes.kill(found.sandbox_id)
+                    log.warning("unknown sandbox ended", action="sandbox_swept")
 
     async def close(self) -> None:
         """See `SandboxProvider`."""

@@ -29,6 +29,13 @@ if mkdir -- "$run" 2>/dev/null; then
         echo $? >"$run/code"
         kill -9 0' keeper "$run" "$directory" "$input" "$@" >/dev/null 2>&1 </dev/null &
     exec 9>&-
+else
+    # Whoever starts the agent may have lost its listener a moment ago, and still be about to.
+    tries=100
+    until [ -s "$run/group" ] || [ "$tries" -eq 0 ]; do
+        sleep 0.05
+        tries=$((tries - 1))
+    done
 fi
 
 # The environment of whoever shows the output holds no key.
