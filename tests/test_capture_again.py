@@ -156,6 +156,16 @@ async def test_renames_and_more_files_than_are_kept_are_all_counted(
     assert (few.changed_files, few.patch) == (changes.changed_files, changes.patch)
 
 
+async def test_as_many_files_as_are_kept_need_no_list_of_their_own(
+    work: Work, sample: Repository
+) -> None:
+    sandbox = await work("echo a >a; echo z >z")
+    changes = await capture_changes(sandbox, sample.head, dataclasses.replace(LIMITS, files=2))
+    assert [c.after for c in changes.file_changes] == ["a\n", "z\n"]
+    sizes = (Path(sandbox.paths.work) / "result" / "bundle").read_text().splitlines()[-2:]
+    assert [line.split()[1] for line in sizes] == ["mail", "contents"]
+
+
 async def test_nothing_that_changed_is_no_patch_and_the_base(
     work: Work, sample: Repository
 ) -> None:

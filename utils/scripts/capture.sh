@@ -243,8 +243,8 @@ list_objects() {
     number=0
     while read -r old_mode new_mode old new change; do
         case $old_mode:$change in
-        :*:[RC]*) return 1 ;;
-        :*) ;;
+        :[0-7]*:[RC]*) return 1 ;;
+        :[0-7]*) ;;
         *)
             [ "$number" -eq 0 ] || return 0
             continue
