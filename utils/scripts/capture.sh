@@ -98,8 +98,9 @@ trust_untouched_files() {
 stage_everything() {
     : >"$result/unusual"
     # As the clone left it, the index says nothing that an agent told it.
-    [ .git/index -ot "$work/git_config" ] ||
+    if ! [ .git/index -ot "$work/git_config" ]; then
         git ls-files -v --stage 2>/dev/null | grep -E '^([a-zS]|. 160000)' >"$result/unusual" &
+    fi
     ! has_many_files || trust_untouched_files
     [ -e .git/index ] || restore_index
     if ! git add --all 2>"$result/add_errors" || [ -s "$result/add_errors" ]; then
