@@ -64,7 +64,7 @@ flatten_nested_repositories() {
             "160000 "*) continue ;;
             esac
             ! grep -Fq -- " ${directory#./}" "$submodules" || continue
-            git rm --quiet --cached -r --ignore-unmatch -- "$directory"
+            git rm --quiet --cached --force -r --ignore-unmatch -- "$directory"
             rm -rf -- "$git_directory"
         done' flatten "$base" "$result/submodules" {} +
 }
