@@ -40,6 +40,8 @@ AGENTS = {
     "ln -s \"$(printf 'a\\r\\nb')\" odd",
     "a repository inside": f"{NESTED} echo y >y",
     "a repository inside that is committed": f"{NESTED} {COMMIT}; echo y >y",
+    "many files and an edit of the same size": "mkdir n; for i in $(seq 150); do echo $i >n/$i; "
+    "done; printf X | dd of=README.md bs=1 conv=notrunc",
     "hidden edits": "git update-index --assume-unchanged README.md; echo a >>README.md",
     "a damaged index": "echo a >a; echo damaged >.git/index",
     "wrong encodings": "echo 'docs/* working-tree-encoding=UTF-16' >.gitattributes; echo a >docs/a",
@@ -153,6 +155,16 @@ async def test_renames_and_more_files_than_are_kept_are_all_counted(
     few = await capture_changes(sandbox, sample.head, dataclasses.replace(LIMITS, files=1))
     assert few.file_changes == changes.file_changes[:1]
     assert (few.changed_files, few.patch) == (changes.changed_files, changes.patch)
+
+
+async def test_as_many_files_as_are_kept_need_no_list_of_their_own(
+    work: Work, sample: Repository
+) -> None:
+    sandbox = await work("echo a >a; echo z >z")
+    changes = await capture_changes(sandbox, sample.head, dataclasses.replace(LIMITS, files=2))
+    assert [c.after for c in changes.file_changes] == ["a\n", "z\n"]
+    sizes = (Path(sandbox.paths.work) / "result" / "bundle").read_text().splitlines()[-2:]
+    assert [line.split()[1] for line in sizes] == ["mail", "contents"]
 
 
 async def test_nothing_that_changed_is_no_patch_and_the_base(

@@ -140,6 +140,15 @@ def test_a_repository_made_by_the_agent_comes_as_its_files(
     check_exact(shell, task, sample, tree_left_by(sample, files, tmp_path / "x"), tmp_path)
 
 
+def test_a_repository_that_git_can_add_comes_as_its_files_too(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    script = "git init -q sub; cd sub; echo x >x; git add x; git commit -qm x"
+    task = shell.complete(script, sample)
+    expected = tree_left_by(sample, "mkdir sub; echo x >sub/x", tmp_path / "x")
+    check_exact(shell, task, sample, expected, tmp_path)
+
+
 def test_a_repository_that_the_agent_committed_comes_as_its_files(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:

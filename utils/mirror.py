@@ -40,6 +40,7 @@ class MirrorStore:
         self._root = root.absolute() if root else None
         self._max_bytes = max_bytes
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sizes: dict[Path, int] = {}
 
     @asynccontextmanager
     async def use(self, repo_url: str, branch: str) -> AsyncIterator[BranchMirror]:
@@ -62,20 +63,33 @@ class MirrorStore:
             for draft in self._root.glob("*.new-*"):
                 _remove(draft)
 
-    async def shrink(self, held: Path | None) -> None:
-        """Remove the mirrors used longest ago until the rest fits; the caller locks `held`."""
-        assert self._root is not None  # noqa: S101 - called for existing mirrors only
-        sizes = await to_thread.run_sync(_sizes_by_age, self._root)
+    async def shrink(self, changed: Path, *, held: bool) -> None:
+        """Remove the mirrors used longest ago until the rest fits.
+
+        Only the changed mirror is measured again; with `held` the caller has its lock.
+        """
+        sizes = await to_thread.run_sync(self._sizes_by_age, changed)
         total = sum(sizes.values())
         for folder, size in sizes.items():
             if total <= self._max_bytes:
                 return
             lock = self._locks[folder.name]
-            if lock.locked() and folder != held:
+            if lock.locked() and not (held and folder == changed):
                 continue
             async with contextlib.nullcontext() if lock.locked() else lock:
                 await to_thread.run_sync(_remove, folder)
             total -= size
+
+    def _sizes_by_age(self, changed: Path) -> dict[Path, int]:
+        assert self._root is not None  # noqa: S101 - called for existing mirrors only
+        known = {folder: size for folder, size in self._sizes.items() if folder != changed}
+        # Drafts, which have a suffix, are still being made by other threads.
+        finished = (folder for folder in self._root.iterdir() if not folder.suffix)
+        self._sizes = {
+            folder: known[folder] if folder in known else _size(folder)
+            for folder in sorted(finished, key=_last_used)
+        }
+        return self._sizes
 
 
 class BranchMirror:
@@ -95,12 +109,12 @@ class BranchMirror:
             return
         if self.path:
             if await to_thread.run_sync(_end_refresh, self._folder, outdated):
-                await self._store.shrink(self._folder)
+                await self._store.shrink(self._folder, held=True)
         elif _SHA1_COMMIT.fullmatch(base_commit):
             # Without a mirror the next clone is slower, which is no reason for this task to fail.
             with contextlib.suppress(OSError):
                 await to_thread.run_sync(self._seed, Path(repository), base_commit)
-                await self._store.shrink(None)
+                await self._store.shrink(self._folder, held=False)
 
     def _seed(self, repository: Path, base_commit: str) -> None:
         assert self._folder is not None  # noqa: S101 - checked by settle
@@ -120,12 +134,6 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sizes_by_age(root: Path) -> dict[Path, int]:
-    # Drafts, which have a suffix, are still being made by other threads.
-    finished = (folder for folder in root.iterdir() if not folder.suffix)
-    return {folder: _size(folder) for folder in sorted(finished, key=_last_used)}
-
-
 def _begin_refresh(folder: Path) -> bool:
     if not (folder / "HEAD").exists():
         return False
@@ -137,14 +145,15 @@ def _begin_refresh(folder: Path) -> bool:
 
 
 def _end_refresh(folder: Path, outdated: bool) -> bool:  # noqa: FBT001
-    """Return whether the mirror has grown by more than a few small objects."""
+    """Return whether the mirror has grown by more than a few objects in folders it had."""
     if outdated:
         _remove(folder)
         return False
     begun = (folder / _UNSETTLED).stat().st_mtime_ns
     (folder / _USED).touch()
     (folder / _UNSETTLED).unlink()
-    return (folder / "objects" / "pack").stat().st_mtime_ns >= begun
+    objects = folder / "objects"
+    return any(path.stat().st_mtime_ns >= begun for path in (objects, objects / "pack"))
 
 
 def _is_worn(folder: Path) -> bool:

@@ -65,7 +65,7 @@ flatten_nested_repositories() {
             "160000 "*) continue ;;
             esac
             ! grep -Fq -- " ${directory#./}" "$submodules" || continue
-            git rm --quiet --cached -r --ignore-unmatch -- "$directory"
+            git rm --quiet --cached --force -r --ignore-unmatch -- "$directory"
             rm -rf -- "$git_directory"
         done' flatten "$base" "$result/submodules" {} +
 }
@@ -76,11 +76,33 @@ restore_index() {
     git read-tree HEAD 2>/dev/null || git read-tree "$base"
 }
 
+# git compares seconds. It reads every file again that is as old as the index, which after a quick
+# clone is all of them: with more than a few files that takes longer than all the rest.
+has_many_files() {
+    set -- * */*
+    [ $# -gt 100 ]
+}
+
+# The inode's change time, which nobody can set, tells what was changed since the clone to less than
+# a second. Those files get a time at which git looks into them, and all others are trusted. Every
+# change is later than the index when git_config is, which was there before the agent. Long after
+# the clone there may be far more new files than old ones, and the seconds differ anyway.
+trust_untouched_files() {
+    [ .git/index -ot "$work/git_config" ] || return 0
+    [ -z "$(find "$work/git_config" -mmin +1)" ] || return 0
+    if find . -path ./.git -prune -o -cnewer .git/index ! -type d \
+        -exec touch -h -t 198001010000 {} + 2>/dev/null; then
+        touch -t 203801010000 .git/index
+    fi
+}
+
 stage_everything() {
     : >"$result/unusual"
     # As the clone left it, the index says nothing that an agent told it.
-    [ .git/index -ot "$work/git_config" ] ||
+    if ! [ .git/index -ot "$work/git_config" ]; then
         git ls-files -v --stage 2>/dev/null | grep -E '^([a-zS]|. 160000)' >"$result/unusual" &
+    fi
+    ! has_many_files || trust_untouched_files
     [ -e .git/index ] || restore_index
     if ! git add --all 2>"$result/add_errors" || [ -s "$result/add_errors" ]; then
         git ls-files --error-unmatch . >/dev/null 2>&1 || restore_index
@@ -223,8 +245,8 @@ list_objects() {
     number=0
     while read -r old_mode new_mode old new change; do
         case $old_mode:$change in
-        :*:[RC]*) return 1 ;;
-        :*) ;;
+        :[0-7]*:[RC]*) return 1 ;;
+        :[0-7]*) ;;
         *)
             [ "$number" -eq 0 ] || return 0
             continue
@@ -261,9 +283,8 @@ exec 5>"$result/bundle"
 sections='' start=0
 read_head
 stage_everything
-# git doubts every file that is as old as the index, which after a quick clone is all of them, and
-# would read them once more. It just did.
-touch -t 203801010000 .git/index
+# Everything was just read, so nothing needs to be doubted.
+! has_many_files || touch -t 203801010000 .git/index
 tree=$(git write-tree)
 make_commit
 if [ "$mode" = history ] && [ "$head" = "$base" ]; then
