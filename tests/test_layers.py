@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.task_run",
         "utils.event_log",
         "utils.async_bridge",
+        "utils.request_threads",
     ),
     (
         "auth",
