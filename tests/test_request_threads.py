@@ -51,10 +51,10 @@ async def test_quick_work_is_done_in_order_by_few_threads(threads: RequestThread
         order.append(len(order))
         workers.add(threading.current_thread())
 
-    for count in range(1, 201):
+    for count in range(1, 51):
         threads.submit(note)
         await until(partial(_has, order, count))
-    assert order == list(range(200))
+    assert order == list(range(50))
     assert len(workers) <= QUICK_THREADS
 
 
@@ -80,6 +80,26 @@ async def test_quick_work_passes_work_that_is_held_up(threads: RequestThreads) -
     await until(lambda: _relieved(threads) and passed.is_set())
     assert threads.patience(1) == 1
     held.let_go.release(QUICK_THREADS)
+
+
+async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_is_held_up(
+    threads: RequestThreads,
+) -> None:
+    held, done = _Held(), threading.Event()
+    threads.wait_until_begun()
+    for _ in range(50):
+        # Whichever comes first, the beginning or the end of the patience, the next wait works.
+        for _ in range(QUICK_THREADS):
+            threads.submit(held)
+        threads.submit(held.let_go.release)
+        threads.wait_until_begun()
+        held.let_go.release(QUICK_THREADS - 1)
+        threads.relieve()
+    threads.submit(done.set)
+    while not done.is_set():
+        threads.wait_until_begun()
+        threads.relieve()
+    await until(lambda: held.ended == held.begun == 50 * QUICK_THREADS)
 
 
 async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> None:

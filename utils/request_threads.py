@@ -33,6 +33,9 @@ class RequestThreads:
         self._work: deque[Work] = deque()
         self._idle: list[_Thread] = []
         self._began: dict[_Thread, float] = {}
+        self._drained = threading.Lock()
+        self._drained.acquire()
+        self._is_watched = False
         self._ending = False
 
     def submit(self, work: Work) -> None:
@@ -40,6 +43,22 @@ class RequestThreads:
         with self._lock:
             self._work.append(work)
             self._call_another()
+
+    def wait_until_begun(self) -> None:
+        """Return when all work has been begun, and after `PATIENCE_SECONDS` in any case.
+
+        Who hands work in waits here, so that it takes the interpreter once for several requests.
+        """
+        with self._lock:
+            if not self._work:
+                return
+            self._is_watched = True
+        if not self._drained.acquire(timeout=PATIENCE_SECONDS):
+            with self._lock:
+                if self._is_watched:
+                    self._is_watched = False
+                else:
+                    self._drained.acquire()
 
     def relieve(self) -> None:
         """Call another thread if work waits for ones that are held up. To be called often."""
@@ -64,7 +83,11 @@ class RequestThreads:
             self._began.pop(thread, None)
             if self._work and (self._ending or self._lacks_quick_threads()):
                 self._began[thread] = time.monotonic()
-                return self._work.popleft()
+                work = self._work.popleft()
+                if self._is_watched and not self._work:
+                    self._is_watched = False
+                    self._drained.release()
+                return work
             if not self._ending:
                 self._idle.append(thread)
             return None

@@ -129,6 +129,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """See to it that requests do not wait for threads that are held up."""
+        self.tpool.wait_until_begun()
         super().wait_for_and_dispatch_events(self.tpool.patience(timeout))
         self.tpool.relieve()
 
