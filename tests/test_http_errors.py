@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from flask_cors import CORS
+from werkzeug.test import TestResponse
 
 from tests.conftest import Headers, MakeApp
 from utils.errors import DatabaseUnavailable, QueueFull
@@ -214,3 +217,31 @@ def test_other_origins_are_not_let_in(make_app: MakeApp) -> None:
     assert "Access-Control-Allow-Origin" not in foreign.headers
     listed = client.get("/ping", headers={"Origin": "https://b.example"})
     assert listed.headers["Access-Control-Allow-Origin"] == "https://b.example"
+
+
+@pytest.mark.parametrize(
+    "origins", [("https://a.example",), ("https://a.example", "https://b.example"), ("*",)]
+)
+def test_what_is_said_about_origins_is_what_flask_cors_says(
+    make_app: MakeApp, origins: tuple[str, ...]
+) -> None:
+    client = make_app(cors_origins=origins).test_client()
+    asked_anew = Flask("asked-anew")
+    CORS(asked_anew, origins=list(origins), max_age=600)
+    asked_anew.add_url_rule("/ping", view_func=dict)
+    anew = asked_anew.test_client()
+    asked: list[Headers] = [{}, {"Origin": "https://a.example"}, {"Origin": "https://c.example"}]
+    asked.append({"Access-Control-Request-Private-Network": "true"})
+    for headers in [*asked, *asked]:
+        for path in ("/ping", "/nowhere"):
+            answers = client.get(path, headers=headers), anew.get(path, headers=headers)
+            said, expected = (_about_origins(answer) for answer in answers)
+            assert said == expected
+
+
+def _about_origins(answer: TestResponse) -> list[tuple[str, str]]:
+    return sorted(
+        (name, value)
+        for name, value in answer.headers
+        if name.startswith(("Access-Control", "Vary"))
+    )

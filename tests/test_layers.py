@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.recovery",
         "utils.event_log",
         "utils.async_bridge",
+        "utils.request_threads",
     ),
     (
         "auth",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, select
+from sqlalchemy import ColumnElement, Row, case, func, or_, select
 
 from utils.database_schema import projects, task_events, tasks, users
 from utils.models import (
@@ -30,11 +30,13 @@ STATUS_COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(tasks.c[name] for name in Task.__dataclass_fields__ if name not in WIDE),
     tasks.c.execution_summary.label("execution_metadata"),
 )
+# Compared one by one: a list would be spelled out anew at every read, and this one is often read.
+_ENDED = sorted(TERMINAL_STATUSES)
 # The metadata as a whole once the task has ended; until then without what it does not have yet.
 POLLED_COLUMNS = (
     *STATUS_COLUMNS[:-1],
     case(
-        (tasks.c.status.in_(TERMINAL_STATUSES), tasks.c.execution_metadata),
+        (or_(*(tasks.c.status == status for status in _ENDED)), tasks.c.execution_metadata),
         else_=tasks.c.execution_summary,
     ).label("execution_metadata"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +21,7 @@ from utils.settings import LOOPBACK_HOSTS, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask.typing import AfterRequestCallable
 
 log = structlog.get_logger()
 
@@ -36,6 +37,10 @@ _HTTP_ERRORS = {
     ),
     415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
 }
+
+
+# What flask-cors reads of a request, beside its method.
+_CORS_INPUT = frozenset({"HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK"})
 
 
 class ApiPrefix:
@@ -68,19 +73,49 @@ def install_hooks(app: Flask, services: Services) -> None:
     app.register_error_handler(AppError, _answer_app_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
-    CORS(
-        app,
-        origins=list(services.settings.cors_origins),
-        allow_headers=["Content-Type", "Authorization", "X-User-ID"],
-        methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
-        supports_credentials=False,
-        max_age=600,
-    )
+    _allow_origins(app, services.settings)
     app.wsgi_app = ApiPrefix(app.wsgi_app)  # type: ignore[method-assign]
 
 
 def _lets_anybody_in(settings: Settings) -> bool:
     return settings.trusts_user_id or settings.test_users_enabled
+
+
+def _allow_origins(app: Flask, settings: Settings) -> None:
+    CORS(
+        app,
+        origins=list(settings.cors_origins),
+        allow_headers=["Content-Type", "Authorization", "X-User-ID"],
+        methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
+        supports_credentials=False,
+        max_age=600,
+    )
+    functions = app.after_request_funcs[None]
+    functions[-1] = _RememberedCors(functions[-1])
+
+
+class _RememberedCors:
+    """flask-cors, asked once only what it says to requests that give it nothing to go by."""
+
+    def __init__(self, evaluate: AfterRequestCallable[Response]) -> None:
+        self._evaluate = evaluate
+        self._remembered: list[tuple[str, str]] | None = None
+
+    def __call__(self, response: Response) -> Response | Awaitable[Response]:
+        environ = request.environ
+        if (
+            environ["REQUEST_METHOD"] == "OPTIONS"
+            or not environ.keys().isdisjoint(_CORS_INPUT)
+            or "Access-Control-Allow-Origin" in response.headers
+        ):
+            return self._evaluate(response)
+        if self._remembered is None:
+            blank = Response()
+            blank.headers.clear()
+            self._evaluate(blank)
+            self._remembered = list(blank.headers)
+        response.headers.extend(self._remembered)
+        return response
 
 
 def _begin() -> None:

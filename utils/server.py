@@ -12,6 +12,8 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from utils.errors import AppError
+from utils.request_threads import RequestThreads
 from utils.settings import Settings
 
 EXIT_CONFIGURATION = 2
@@ -120,6 +123,29 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
+    def get_thread_pool(self) -> RequestThreads:
+        """Return the threads that requests are answered in."""
+        return RequestThreads(self.cfg.threads)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """See to it that requests do not wait for threads that are held up."""
+        self.tpool.wait_until_begun()
+        super().wait_for_and_dispatch_events(self.tpool.patience(timeout))
+        self.tpool.relieve()
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Have a thread answer what a connection has sent."""
+        self.tpool.submit(partial(self._answer, conn))
+
+    def _answer(self, conn: TConn) -> None:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(self.handle(conn))
+        except BaseException as error:  # noqa: BLE001
+            # As an executor does: `finish_request` sees to the connection.
+            done.set_exception(error)
+        self.method_queue.defer(self.finish_request, conn, done)
+
     def handle(self, conn: TConn) -> Any:
         """Answer a request; a client that stops in the middle of one has gone."""
         if not isinstance(conn.sock, _Impatient):
