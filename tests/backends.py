@@ -15,6 +15,7 @@ import pytest
 from flask import Flask
 
 from main import create_app, stop_app
+from tests.places import Found, LocalPlace, Place
 from utils.agents.base import Agent, AgentRequest
 from utils.agents.scripted import ScriptedReader
 from utils.sandbox import SandboxPaths
@@ -106,11 +107,12 @@ class Repository:
 
 
 class Backend:
-    """The application with a client, and the folder of its data."""
+    """The application with a client, the folder of its data, and where its tasks run."""
 
-    def __init__(self, app: Flask, folder: Path) -> None:
+    def __init__(self, app: Flask, folder: Path, place: Place) -> None:
         self.app = app
         self.folder = folder
+        self.place = place
 
     def post(self, path: str, **body: Any) -> Row:
         """Post; return the answer whatever its status."""
@@ -144,7 +146,7 @@ class Backend:
     def wait(self, task_id: int) -> Row:
         """Wait for the end of a task and of its sandbox; return the task's row."""
         wait_for(lambda: self.status(task_id)["status"] in ENDED)
-        wait_for(lambda: not list(self.sandboxes.glob(f"task-{task_id}-*")))
+        wait_for(lambda: all(one.task_id != task_id for one in self.sandboxes))
         row: Row = self.get(f"/tasks/{task_id}")["task"]
         return row
 
@@ -180,8 +182,9 @@ class Backend:
         return "".join(data["text"] for data in outputs if data["stream"] == stream)
 
     @property
-    def sandboxes(self) -> Path:
-        return self.folder / "sandboxes"
+    def sandboxes(self) -> list[Found]:
+        """The sandboxes that exist."""
+        return self.place.sandboxes(self.folder)
 
 
 Open = Callable[..., Backend]
@@ -193,12 +196,13 @@ def _last(events: list[Row]) -> int:
 
 
 @contextmanager
-def open_backend(folder: Path, **settings: Any) -> Iterator[Backend]:
-    """Open a backend with its data below a folder."""
-    values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **settings, "data_dir": folder}
-    app = create_app(Settings.model_validate(values))
+def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> Iterator[Backend]:
+    """Open a backend with its data below a folder; its tasks run in local folders if not told."""
+    where: Place = place or LocalPlace()
+    values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **where.settings, **settings}
+    app = create_app(Settings.model_validate({**values, "data_dir": folder}))
     try:
-        yield Backend(app, folder)
+        yield Backend(app, folder, where)
     finally:
         stop_app(app)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ class GitServer:
         """Serve a bare copy of a repository; return its URL."""
         bare = self.bare(name)
         bare.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(bare, ignore_errors=True)
         git(repository.folder, "clone", "--quiet", "--mirror", ".", str(bare))
         if token:
             self.tokens[name] = token

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
@@ -18,8 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+from tests.places import LocalPlace, Place
 from tests.source_files import ROOT
-from utils.processes import MARKER_VARIABLE
 
 WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
@@ -118,13 +117,18 @@ class Client:
 class LiveServer:
     """`python main.py` on a free port with a folder of its own. May be started again and again."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, place: Place | None = None, **settings: object) -> None:
+        self.place: Place = place or LocalPlace()
         self.data_dir = folder / "data"
         self.temporary = folder / "tmp"
         self.output = folder / "output"
         self.port = 0
         self._folder = folder
-        self._settings: dict[str, object] = {"MAX_CONCURRENT_TASKS": 4, **settings}
+        self._settings: dict[str, object] = {
+            "MAX_CONCURRENT_TASKS": 4,
+            **self.place.environment,
+            **settings,
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[Client] = []
         self.temporary.mkdir(parents=True)
@@ -216,24 +220,15 @@ class LiveServer:
         """Make sure that neither the server nor anything it started is left."""
         if self._process is not None:
             self.kill()
-        for process in self.sandbox_processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        self.place.clear(self.data_dir)
 
     def sandbox_processes(self) -> list[psutil.Process]:
-        """Return the living processes that carry the marker of one of our sandboxes."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        """Return the living processes of our sandboxes."""
+        return self.place.processes(self.data_dir)
 
     def sandboxes(self) -> list[str]:
-        """Return the names of the sandbox folders that exist."""
-        return sorted(path.name for path in (self.data_dir / "sandboxes").glob("*"))
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            marker = process.environ().get(MARKER_VARIABLE, "")
-        except psutil.Error:
-            return False
-        return marker.startswith(f"{self.data_dir}/")
+        """Return the names of the sandboxes that exist."""
+        return [sandbox.name for sandbox in self.place.sandboxes(self.data_dir)]
 
     def _forget(self) -> None:
         assert self._process is not None

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.backends import Backend, Open, Repository, open_backend, shell_agent
 from tests.exactness import make_sample
 from tests.git_server import GitServer, serve_git
+from tests.places import Place
+
+pytest_plugins = ("tests.place_fixtures",)
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+def backend(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """One backend for the tests of a module; its agent is the scripted one."""
-    with open_backend(tmp_path_factory.mktemp("data")) as opened:
+    with open_backend(tmp_path_factory.mktemp("data"), place) as opened:
         yield opened
 
 
@@ -28,10 +32,14 @@ def shell(backend: Backend) -> Iterator[Backend]:
 
 
 @pytest.fixture
-def open_with(tmp_path: Path) -> Iterator[Open]:
+def open_with(place: Place, tmp_path: Path) -> Iterator[Open]:
     """Opens backends with settings of their own; they end with the test."""
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(open_backend(tmp_path / "data", **settings))
+
+        def open_one(**settings: Any) -> Backend:
+            return stack.enter_context(open_backend(tmp_path / "data", place, **settings))
+
+        yield open_one
 
 
 @pytest.fixture(scope="session")

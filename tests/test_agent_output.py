@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psutil
 import pytest
 
-from tests.backends import Backend, Open, Repository, open_backend, shell_agent, wait_for
+from tests.backends import Backend, Open, Repository, shell_agent, wait_for
 
 pytest_plugins = ("tests.task_fixtures",)
 
@@ -83,18 +81,31 @@ def test_output_comes_while_the_agent_works(shell: Backend, sample: Repository) 
     )
     wait_for(lambda: shell.output(task_id) == "early\n")
     assert shell.status(task_id)["status"] == "running"
-    [sandbox] = shell.sandboxes.glob(f"task-{task_id}-*")
-    (sandbox / "repository" / "go").touch()
+    [sandbox] = shell.sandboxes
+    (sandbox.repository / "go").touch()
     assert shell.wait(task_id)["status"] == "completed"
 
 
-@pytest.mark.parametrize("end", ["exit 1", "exit 255", "kill -9 $$", "kill -TERM $$"])
-def test_an_agent_that_fails_keeps_its_work(shell: Backend, sample: Repository, end: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [
+        ("exit 1", 1),
+        ("exit 201", 201),
+        ("exit 255", 255),
+        ("kill -9 $$", 137),
+        ("kill -TERM $$", 143),
+        ("kill -9 0", 137),
+        ("kill -TERM 0", 143),
+    ],
+)
+def test_an_agent_that_fails_keeps_its_work(
+    shell: Backend, sample: Repository, end: str, exit_code: int
+) -> None:
     task = shell.perform(f"{WORK}echo 'the reason' >&2\n{end}", sample)
     assert (task["status"], task["error_code"]) == ("failed", "agent_failed")
     assert task["error_stage"] == "agent"
     assert task["error"].endswith(": the reason")
-    assert task["execution_metadata"]["agent_exit_code"] not in {0, None}
+    assert task["execution_metadata"]["agent_exit_code"] == exit_code
     assert task["changed_files"] == ["kept.txt"]
     assert "+kept" in task["git_diff"]
 
@@ -130,7 +141,7 @@ def test_processes_that_an_agent_leaves_behind_are_ended(
     assert [
         p for p in psutil.process_iter(["cmdline"]) if "4321" in (p.info["cmdline"] or [])
     ] == []
-    assert list(shell.sandboxes.iterdir()) == []
+    assert shell.sandboxes == []
 
 
 def test_a_process_that_holds_the_output_open_does_not_hold_the_task(
@@ -144,7 +155,7 @@ def test_a_folder_without_permissions_is_removed(shell: Backend, sample: Reposit
     shell.complete(
         f"{WORK}mkdir -p ../tmp/a/b; touch ../tmp/a/b/c; chmod 000 ../tmp/a/b ../tmp/a", sample
     )
-    assert list(shell.sandboxes.iterdir()) == []
+    assert shell.sandboxes == []
 
 
 def test_an_agent_that_removes_its_own_folder_ends_in_words(
@@ -156,10 +167,11 @@ def test_an_agent_that_removes_its_own_folder_ends_in_words(
 
 
 def test_a_patch_over_the_limit_is_left_out_and_the_rest_is_kept(
-    tmp_path: Path, sample: Repository
+    open_with: Open, sample: Repository
 ) -> None:
     script = "for i in $(seq 20); do echo $i >f$i; done; printf 'one\\ntwo\\n' >small.txt"
-    with open_backend(tmp_path / "data", max_patch_bytes=600) as backend, shell_agent():
+    backend = open_with(max_patch_bytes=600)
+    with shell_agent():
         task = backend.complete(script, sample)
     assert (task["git_diff"], task["git_patch"], task["has_patch"]) == (None, None, False)
     metadata = task["execution_metadata"]
@@ -170,20 +182,21 @@ def test_a_patch_over_the_limit_is_left_out_and_the_rest_is_kept(
 
 
 def test_a_large_history_with_a_small_result_is_kept_as_one_commit(
-    tmp_path: Path, sample: Repository
+    open_with: Open, sample: Repository
 ) -> None:
     script = "seq 3000 >a; git add a; git commit -qm Large; echo small >a"
-    with open_backend(tmp_path / "data", max_patch_bytes=5_000) as backend, shell_agent():
+    backend = open_with(max_patch_bytes=5_000)
+    with shell_agent():
         task = backend.complete(script, sample)
     assert task["git_patch"].count("\nSubject: ") == 1
     assert task["execution_metadata"]["notes"] == []
 
 
-def test_file_changes_are_bounded_in_number_and_size(tmp_path: Path, sample: Repository) -> None:
+def test_file_changes_are_bounded_in_number_and_size(open_with: Open, sample: Repository) -> None:
     script = "seq 1000 >a_large; rm README.md; ln -s x b_link; printf '\\000\\001' >b_binary\n"
     script += "for i in $(seq 20); do echo $i >file$i; done"
-    bounds = {"max_file_changes": 6, "max_file_change_bytes": 1000}
-    with open_backend(tmp_path / "data", **bounds) as backend, shell_agent():
+    backend = open_with(max_file_changes=6, max_file_change_bytes=1000)
+    with shell_agent():
         task = backend.complete(script, sample)
     changes = {c["filename"]: c for c in task["execution_metadata"]["file_changes"]}
     assert len(changes) == 6

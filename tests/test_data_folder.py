@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.live_server import LiveServer, ServerFactory, eventually
 
 pytest_plugins = ("tests.live_fixtures",)
+pytestmark = pytest.mark.local_only("about a folder of the server")
 
 REFUSED = 2
 

@@ -13,6 +13,7 @@ from tests.git_server import GitServer
 from utils import mirror
 
 pytest_plugins = ("tests.task_fixtures",)
+pytestmark = pytest.mark.local_only("nothing is shared between sandboxes in the cloud")
 
 SCRIPT = "script:\nwrite new.txt new\n"
 TOKEN = "marked-token-3f9a1c"

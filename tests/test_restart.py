@@ -14,6 +14,7 @@ from tests.live_server import Client, Json, LiveServer, ServerFactory, eventuall
 from tests.repositories import make_repository, serve_repository
 
 pytest_plugins = ("tests.live_fixtures",)
+pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 
 LARGE_BYTES = 40_000_000
 NAPS = "script:\nprint begun\nbackground 300\nsleep 2\nwrite task-{number}.txt {number}"

@@ -6,10 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.live_server import Client, LiveServer, ServerFactory
 from tests.repositories import make_repository
 
 pytest_plugins = ("tests.live_fixtures",)
+pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 
 SLEEPS = "script:\nprint begun\nbackground 300\nsleep 300"
 TOKEN = "marked-token-3f9a1c"

@@ -12,6 +12,7 @@ from tests.live_server import ServerFactory
 from utils.server import READ_SECONDS
 
 pytest_plugins = ("tests.live_fixtures",)
+pytestmark = pytest.mark.local_only("no task runs")
 
 THREADS = 2
 HALF_SENT = {

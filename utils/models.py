@@ -214,7 +214,7 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended. `exit_code` is negative when a signal ended it, as in subprocess."""
+    """How a command ended. `exit_code` is 128 + N when signal N ended it, as shells have it."""
 
     exit_code: int
     stdout: bytes

@@ -39,14 +39,17 @@ LONGEST_PAUSE_SECONDS = 2.0
 CLOSE_TRIES = 6
 CAPTURED_OUTPUT_CHARACTERS = 1_000_000
 
+CLOCK_SECONDS = 0.1
+"""What two clocks may disagree by on when a command's time is over."""
+
 SILENCE_SECONDS = 120.0
 """After so long without output the agent is followed anew: a dead connection is silent too."""
 
 UNREACHABLE_SECONDS = 120.0
 """How long a sandbox may be out of reach before it counts as lost."""
 
-KILLED = 201
-"""What follow.sh ends with when the agent left no exit code."""
+KILLED = 137
+"""The exit code for SIGKILL; E2B has -1 for all signals, and words that tell which."""
 
 log = structlog.get_logger(__name__)
 
@@ -132,11 +135,15 @@ class E2BSandbox:
                 output[stream] += piece
 
         timed_out = False
+        over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
         try:
             exit_code = await self._command(text, variables, timeout_seconds, collect)
         except (SandboxNotRunningException, SandboxUnreachableException):
             raise
         except TimeoutException:
+            # What a gateway gave up is raised as the same.
+            if anyio.current_time() < over_at:
+                raise
             exit_code, timed_out = -1, True
         stdout, stderr = (output[name].encode() for name in ("stdout", "stderr"))
         return CommandResult(exit_code, stdout, stderr, timed_out)
@@ -147,6 +154,7 @@ class E2BSandbox:
         variables: dict[str, str],
         timeout_seconds: float,
         on_text: Any,
+        on_start: Callable[[], None] = lambda: None,
     ) -> int:
         """Run shell text of ours and return its exit code; 0 seconds are no limit."""
         handle = await self._sandbox.commands.run(
@@ -159,10 +167,11 @@ class E2BSandbox:
             on_stderr=lambda piece: on_text("stderr", piece),
             retain_output=False,
         )
+        on_start()
         try:
             await handle.wait()
         except CommandExitException as error:
-            return error.exit_code
+            return KILLED if error.exit_code < 0 else error.exit_code
         finally:
             with anyio.CancelScope(shield=True):
                 await handle.disconnect()
@@ -188,7 +197,7 @@ class E2BSandbox:
                 if exit_code is not None:
                     followed.finish()
                     self._agent_may_run = False
-                    return CommandResult(-9 if exit_code == KILLED else exit_code, b"", b"")
+                    return CommandResult(exit_code, b"", b"")
         return CommandResult(-1, b"", b"", timed_out=True)
 
     async def _follow(
@@ -206,7 +215,7 @@ class E2BSandbox:
             scope.deadline = anyio.current_time() + SILENCE_SECONDS
             try:
                 with translating():
-                    return await self._command(text, variables, 0, take)
+                    return await self._command(text, variables, 0, take, followed.reached)
             except SandboxUnavailable as error:
                 await followed.pause(error, UNREACHABLE_SECONDS)
         return None

@@ -37,6 +37,9 @@ STREAM_BYTES = 65_536
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
 
+SIGNALLED = 128
+"""What shells add to the number of the signal that ended a command."""
+
 # The server answers people while tasks run beside it; tasks yield the processor to it.
 TASK_NICENESS = 5
 
@@ -123,7 +126,7 @@ class LocalSandbox:
             with anyio.CancelScope(shield=True):
                 await self._end(process)
         return CommandResult(
-            process.returncode if process.returncode is not None else -1,
+            _exit_code(process.returncode),
             output.text("stdout"),
             output.text("stderr"),
             timed_out=limit.cancelled_caught and not finished,
@@ -271,6 +274,12 @@ class LocalSandboxProvider:
         for folder in self._root.glob("task-*"):
             remove_folder(folder)
         self._mirrors.sweep()
+
+
+def _exit_code(returncode: int | None) -> int:
+    if returncode is None:
+        return -1
+    return returncode if returncode >= 0 else SIGNALLED - returncode
 
 
 async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:

@@ -14,6 +14,7 @@ from tests.fakes.model_server import Model
 from tests.real_agents.runs import KEY
 
 pytest_plugins = ("tests.task_fixtures",)
+pytestmark = pytest.mark.local_only("the programs are installed on this machine")
 
 PROMPT = "do write hello.txt Hello\ndo shell echo more >>README.md\ndo say I wrote it."
 OWN_KEY = "sk-users-own-7c2d9b4e1f"

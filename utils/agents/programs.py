@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from utils.errors import AgentError
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
-KILLED = {-9, 137}
+KILLED = 137
+_SIGNALS = range(129, 193)
 
 QUOTED_CHARACTERS = 500
 """A longer text is not quoted. It is never cut: half of a secret would pass the redactor."""
@@ -108,10 +109,10 @@ def failed(program: Program, reason: str, ending: str, http_status: int = 0) -> 
 
 def ending_of(exit_code: int | None) -> str:
     """Tell how a process ended that did not do its work."""
-    if exit_code in KILLED:
+    if exit_code == KILLED:
         return "was killed; most often the sandbox had no memory left"
-    if exit_code is not None and exit_code < 0:
-        return f"was ended by signal {-exit_code}"
+    if exit_code is not None and exit_code in _SIGNALS:
+        return f"was ended by signal {exit_code - 128}"
     return f"ended with exit code {exit_code}" if exit_code else "ended without a result"
 
 

@@ -6,7 +6,7 @@
 # The agent works in DIRECTORY with INPUT as its standard input and writes to the folder WORK/agent:
 # `out`, `err`, and `code` when it has ended. It does not notice when this script dies; called again,
 # the script shows the same agent's output from the given lines on. Ends with the agent's exit code,
-# or with 201 when the agent was killed.
+# which is 128 + N when signal N ended it.
 set -u
 
 work=$1 directory=$2 input=$3 out_line=$4 err_line=$5
@@ -23,9 +23,12 @@ if mkdir -- "$run" 2>/dev/null; then
     setsid sh -c '
         run=$1 directory=$2 input=$3
         shift 3
+        # An agent may signal its whole group; this shell is in it, and has yet to tell how it ended.
+        trap : HUP INT TERM
         echo $$ >"$run/group"
         cd -- "$directory"
-        "$@" <"$input" >"$run/out" 2>"$run/err" 9>&-
+        # In a shell of its own: what this one says of a signal is no output of the agent.
+        (exec "$@" <"$input" >"$run/out" 2>"$run/err" 9>&-)
         echo $? >"$run/code"
         kill -9 0' keeper "$run" "$directory" "$input" "$@" >/dev/null 2>&1 </dev/null &
     exec 9>&-

@@ -25,6 +25,7 @@ wait "$alive"
 truncate -s +0 "$run/out" "$run/err"
 wait
 
-code=201
+# SIGKILL to its whole group leaves nobody to write the code.
+code=137
 read -r code 2>/dev/null <"$run/code" || true
 exit "$code"

@@ -1,0 +1,115 @@
+"""Where the tasks of a test run: in folders of this machine, or in sandboxes of a fake cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import psutil
+
+from tests.fakes.e2b_control import API_KEY, E2BControl
+from utils.deployment import FILE_NAME
+from utils.processes import MARKER_VARIABLE
+
+SANDBOX_VARIABLE = "E2B_SANDBOX_ID"
+"""In the environment of everything that runs in a cloud sandbox, as E2B sets it."""
+
+
+class Found(NamedTuple):
+    """A sandbox that exists."""
+
+    name: str
+    task_id: int
+    repository: Path
+    """Where its repository really is; all of the sandbox is around it."""
+
+
+class Place(Protocol):
+    """Where tasks run. `data` is the data folder of the backend that is meant."""
+
+    settings: Mapping[str, Any]
+    """What a backend needs to run its tasks there; names as in `Settings`."""
+    environment: Mapping[str, str]
+    """The same for a process of its own."""
+    cloud: E2BControl | None
+
+    def sandboxes(self, data: Path) -> list[Found]:
+        """Return a backend's sandboxes that exist."""
+
+    def processes(self, data: Path) -> list[psutil.Process]:
+        """Return what runs in a backend's sandboxes, those included that do not exist any more."""
+
+    def clear(self, data: Path) -> None:
+        """End a backend's sandboxes and what runs in them, after it was killed."""
+
+
+class LocalPlace:
+    """The default: every sandbox is a folder."""
+
+    settings: Mapping[str, Any] = {}
+    environment: Mapping[str, str] = {}
+    cloud: E2BControl | None = None
+
+    def sandboxes(self, data: Path) -> list[Found]:
+        """See `Place`."""
+        folders = sorted((data / "sandboxes").glob("task-*"))
+        return [Found(one.name, int(one.name.split("-")[1]), one / "repository") for one in folders]
+
+    def processes(self, data: Path) -> list[psutil.Process]:
+        """See `Place`."""
+        return processes_with(MARKER_VARIABLE, lambda marker: marker.startswith(f"{data}/"))
+
+    def clear(self, data: Path) -> None:
+        """See `Place`."""
+        for process in self.processes(data):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+class CloudPlace:
+    """E2B's sandboxes, of the fake cloud; the scripted agent works in them."""
+
+    settings: Mapping[str, Any] = {"e2b_api_key": API_KEY, "e2b_smoke_test": True}
+
+    def __init__(self, cloud: E2BControl) -> None:
+        self.cloud: E2BControl | None = cloud
+        self.environment: Mapping[str, str] = {**cloud.environment, "E2B_SMOKE_TEST": "true"}
+        self._cloud = cloud
+
+    def sandboxes(self, data: Path) -> list[Found]:
+        """See `Place`."""
+        path = data / FILE_NAME
+        deployment = path.read_text() if path.exists() else ""
+        return [
+            Found(
+                one["sandboxID"],
+                int(one["metadata"]["task_id"]),
+                Path(one["home"], "repository"),
+            )
+            for one in self._cloud.sandboxes()
+            if one["metadata"].get("deployment") == deployment
+        ]
+
+    def processes(self, data: Path) -> list[psutil.Process]:  # noqa: ARG002
+        """See `Place`. Of all its backends: nothing tells whose a sandbox was that is gone."""
+        ids = self._cloud.stats()["sandbox_requests"].keys()
+        return processes_with(SANDBOX_VARIABLE, ids.__contains__)
+
+    def clear(self, data: Path) -> None:
+        """See `Place`."""
+        for sandbox in self.sandboxes(data):
+            self._cloud.crash(sandbox.name)
+
+
+def processes_with(variable: str, wanted: Any) -> list[psutil.Process]:
+    """Return the processes that have a variable with a wanted value in their environment."""
+
+    def matches(process: psutil.Process) -> bool:
+        try:
+            return bool(wanted(process.environ().get(variable, "")))
+        except psutil.Error:
+            return False
+
+    return [process for process in psutil.process_iter() if matches(process)]
