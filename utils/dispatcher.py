@@ -149,7 +149,9 @@ class Dispatcher:
             self._queue.add(user_id, task.id)
         finally:
             self._queue.give_back(user_id)
-        self._bridge.call_soon(self._fill)
+        # With all places taken, the run that ends next fills its own: the task is in the queue.
+        if len(self._runs) < self._settings.task_places:
+            self._bridge.call_soon(self._fill)
         return task
 
     def cancel_task(self, user_id: str, task_id: int) -> Task:
@@ -173,6 +175,8 @@ class Dispatcher:
             task = self._database.get_task_status(user_id, task_id)
             if task.status is TaskStatus.CANCELLED:
                 return task
+            if task.status is TaskStatus.PENDING:  # it was put back at that moment
+                return self.cancel_task(user_id, task_id)
         raise Conflict(f"The task has ended already: it is {task.status}.", "task_already_ended")
 
     def cancel_active_tasks(self, user_id: str, project_id: int | None = None) -> None:
@@ -255,7 +259,7 @@ class Dispatcher:
     def _start(self, run: TaskRun) -> None:
         self._runs[run.task_id] = run
         self._running_by_user[run.user_id] += 1
-        self._gate.starting()
+        self._gate.starting(run.task_id)
         if self._tasks:
             self._tasks.start_soon(self._execute, run, name=f"task {run.task_id}")
 
@@ -266,13 +270,12 @@ class Dispatcher:
         try:
             await run.execute()
         finally:
-            self._gate.closed()
+            self._gate.closed(run.task_id)
             del self._runs[run.task_id]
             if run.must_wait:
                 self._refusals[run.task_id] = run.refusals
                 self._queue.put_back(run.user_id, run.task_id)
-            self._running_by_user[run.user_id] -= 1
-            self._running_by_user = +self._running_by_user
+            self._running_by_user -= Counter([run.user_id])
             self._fill()
 
     async def _cancel_run(self, task_id: int) -> None:

@@ -20,7 +20,7 @@ from utils.errors import (
     SandboxUnavailable,
 )
 
-_QUOTA = re.compile(r"maximum number of concurrent\D*(?:\((\d+)\)|(\d+))?", re.IGNORECASE)
+_QUOTA = re.compile(r"maximum number of concurrent(?:.*?sandboxes\D*(\d+))?", re.IGNORECASE)
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 403, 404, 500
 
 
@@ -39,8 +39,7 @@ def _limited(error: Exception) -> SandboxError:
             "E2B limits the rate of requests. The task is tried again by itself.",
             "e2b_rate_limited",
         )
-    number = quota[1] or quota[2]
-    limit = f"limit of {number} sandboxes" if number else "limit of sandboxes"
+    limit = f"limit of {quota[1]} sandboxes" if quota[1] else "limit of sandboxes"
     return SandboxQuotaExceeded(f"E2B {limit}")
 
 

@@ -39,6 +39,10 @@ class Followed:
         self._doubtful = {"stdout": "", "stderr": ""}
         return [str(self._lines[stream] + 1) for stream in ("stdout", "stderr")]
 
+    def reached(self) -> None:
+        """Note that the sandbox answers; the agent may have nothing to say."""
+        self._failing_since = None
+
     def take(self, stream: str, text: str) -> None:
         """Take a piece; what came before is dropped."""
         self._failures, self._failing_since = 0, None

@@ -57,32 +57,35 @@ class E2BSandboxProvider:
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`. When the caller is cancelled, what still comes is ended."""
-        creation = asyncio.ensure_future(self._create(request))
-        try:
-            sandbox = await asyncio.shield(creation)
-        except asyncio.CancelledError:
-            self._end_later(creation)
-            raise
-        return self._opened(sandbox, request)
-
-    async def _create(self, request: SandboxRequest) -> AsyncSandbox:
         self._openings += 1
         # The same for every try of one opening, so that an answer that is lost on its way does not
         # leave a second sandbox behind; another one for the next, since the first may be ended.
         name = f"{self._process}/{request.task_id}/{request.attempt}/{self._openings}"
         key = str(uuid5(NAMESPACE_URL, name))
-        marks = {"task_id": str(request.task_id), "user_id": request.user_id}
         async for attempt in _retries(CREATE_TRIES):
-            with attempt, translating():
-                return await self._sandboxes.create(
-                    request.template_id or self._template_id,
-                    timeout=lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS),
-                    metadata={**self._marks, **marks},
-                    network={"rules": egress_rules(request.egress)} if request.egress else None,
-                    idempotency_key=key,
-                    request_timeout=CREATE_SECONDS,
-                )
+            with attempt:
+                return self._opened(await self._create_or_end(request, key), request)
         raise AssertionError("the last try returns or raises")
+
+    async def _create_or_end(self, request: SandboxRequest, key: str) -> AsyncSandbox:
+        creation = asyncio.ensure_future(self._create(request, key))
+        try:
+            return await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            self._end_later(creation)
+            raise
+
+    async def _create(self, request: SandboxRequest, key: str) -> AsyncSandbox:
+        marks = {"task_id": str(request.task_id), "user_id": request.user_id}
+        with translating():
+            return await self._sandboxes.create(
+                request.template_id or self._template_id,
+                timeout=lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS),
+                metadata={**self._marks, **marks},
+                network={"rules": egress_rules(request.egress)} if request.egress else None,
+                idempotency_key=key,
+                request_timeout=CREATE_SECONDS,
+            )
 
     def _end_later(self, creation: asyncio.Task[AsyncSandbox]) -> None:
         async def end() -> None:
@@ -112,19 +115,24 @@ class E2BSandboxProvider:
         return opened
 
     async def sweep(self, known: Collection[str]) -> None:
-        """See `SandboxProvider`."""
+        """See `SandboxProvider`. One that cannot be ended does not keep the others alive."""
         with translating():
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
-            listed = []
-            # All pages first: where a page begins may depend on what is still there.
             while pages.has_next:
-                listed += await pages.next_items()
-            for found in listed:
-                age = datetime.now(UTC) - found.started_at
-                is_known = found.sandbox_id in known or found.sandbox_id in self._open
-                if not is_known and age.total_seconds() >= self._grace_seconds:
-                    await self._sandboxes.kill(found.sandbox_id)
-                    log.warning("unknown sandbox ended", action="sandbox_swept")
+                for found in await pages.next_items():
+                    age = datetime.now(UTC) - found.started_at
+                    is_known = found.sandbox_id in known or found.sandbox_id in self._open
+                    if not is_known and age.total_seconds() >= self._grace_seconds:
+                        await self._end_unknown(found.sandbox_id)
+
+    async def _end_unknown(self, sandbox_id: str) -> None:
+        try:
+            with translating():
+                await self._sandboxes.kill(sandbox_id, request_timeout=REQUEST_SECONDS)
+        except SandboxError as error:
+            log.warning("sandbox not ended", action="close_failed", reason=error.message)
+        else:
+            log.warning("unknown sandbox ended", action="sandbox_swept")
 
     async def close(self) -> None:
         """See `SandboxProvider`."""

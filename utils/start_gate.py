@@ -14,76 +14,106 @@ LONGEST_PAUSE_SECONDS = 60.0
 QUOTA_PAUSE_SECONDS = 5.0
 SHORTEST_WAIT_SECONDS = 0.2
 
+QUOTA_MEMORY_SECONDS = 60.0
+"""After so long without a refusal a quota is forgotten."""
+
 
 class StartGate:
     """A circuit breaker that also knows quotas.
 
     After several failures in a row no task starts for a while, then one does as a probe: when it
     gets its sandbox all may start again, otherwise the pause doubles. When the cloud says that its
-    quota is reached, no more sandboxes are asked for than there were; one more is tried now and
-    then. Used on the event loop's thread; only the reason is read by others.
+    quota is reached, no more sandboxes are asked for than this server had; after a pause one more
+    is tried as a probe, and while that succeeds the next one at once.
+
+    Tasks are told apart by their ids: many may have asked before the first was refused, and what
+    comes of those says nothing about the probe. Used on the event loop's thread; `reason` and
+    `is_tripped` may be read by others.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.reason: str | None = None
+        self.failures = 0
         self._clock = clock
-        self._open_sandboxes = 0
-        self._failures = 0
-        self._closed_until = 0.0
-        self._probing = False
-        self._places: int | None = None
+        self._asking: set[int] = set()
+        self._holding: set[int] = set()
+        self._probe: int | None = None
+        self._pause_ends = 0.0
+        self._places = 0
+        self._quota_forgotten = -1.0
+        self._refusal = ""
 
     @property
     def is_tripped(self) -> bool:
         """Whether the breaker is open: sandboxes cannot be had at all."""
-        return self._failures >= FAILURES_TO_OPEN
+        return self.failures >= FAILURES_TO_OPEN
+
+    @property
+    def reason(self) -> str | None:
+        """Why tasks have to wait, None when nothing is in the way."""
+        return f"waiting: {self._refusal}" if self.is_tripped or self._has_quota else None
+
+    @property
+    def _has_quota(self) -> bool:
+        return self._clock() < self._quota_forgotten
+
+    @property
+    def _is_open(self) -> bool:
+        has_place = len(self._asking | self._holding) < self._places
+        return not self.is_tripped and (has_place or not self._has_quota)
 
     def may_start(self) -> bool:
         """Whether a task may ask for a sandbox now; the caller then calls `starting`."""
-        if self.reason is None:
-            return True
-        if self._places is not None and self._open_sandboxes < self._places:
-            return not self._probing or not self.is_tripped
-        return not self._probing and self._clock() >= self._closed_until
+        return self._is_open or (self._probe is None and self._clock() >= self._pause_ends)
 
     def wait_seconds(self) -> float | None:
         """Return when to ask again, in seconds; None when nothing is in the way."""
         if self.reason is None:
             return None
-        return max(self._closed_until - self._clock(), SHORTEST_WAIT_SECONDS)
+        return max(self._pause_ends - self._clock(), SHORTEST_WAIT_SECONDS)
 
-    def starting(self) -> None:
+    def starting(self, task_id: int) -> None:
         """A task is about to ask for a sandbox."""
-        self._open_sandboxes += 1
-        self._probing = self._probing or self.reason is not None
+        if not self._is_open:
+            self._probe = task_id
+        self._asking.add(task_id)
 
-    def opened(self) -> None:
+    def opened(self, task_id: int) -> None:
         """It got one."""
-        self._probing = False
-        # One more than the quota allowed lately: it has grown, or others have let go.
-        grown = self._places is not None and self._open_sandboxes > self._places
-        if grown or self.is_tripped or self._places is None:
-            self.reason = self._places = None
-        self._failures = 0
+        was_probe = self._leave(task_id)
+        self._holding.add(task_id)
+        self.failures = 0
+        if len(self._holding) > self._places:
+            # The quota has grown, or others have let go.
+            self._places = len(self._holding)
+            if was_probe:
+                self._pause_ends = self._clock()
 
-    def refused(self, error: SandboxError) -> None:
+    def refused(self, task_id: int, error: SandboxError) -> None:
         """It got none."""
-        self._probing = False
+        was_probe = self._leave(task_id)
         if isinstance(error, SandboxQuotaExceeded):
-            self._failures = 0
-            self._places = max(self._open_sandboxes - 1, 0)
-            self._pause(QUOTA_PAUSE_SECONDS, f"waiting: {error.message}")
-        elif isinstance(error, SandboxUnavailable):
-            self._failures += 1
+            self.failures = 0
+            self._places = len(self._holding)
+            self._quota_forgotten = self._clock() + QUOTA_MEMORY_SECONDS
+            self._pause(QUOTA_PAUSE_SECONDS, error)
+        elif isinstance(error, SandboxUnavailable) and (was_probe or not self.is_tripped):
+            self.failures += 1
             if self.is_tripped:
-                doublings = self._failures - FAILURES_TO_OPEN
-                seconds = min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS)
-                self._pause(seconds, f"waiting: {error.message}")
+                doublings = self.failures - FAILURES_TO_OPEN
+                self._pause(min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS), error)
 
-    def closed(self) -> None:
+    def closed(self, task_id: int) -> None:
         """A task that was starting has ended, with or without a sandbox."""
-        self._open_sandboxes -= 1
+        self._leave(task_id)
 
-    def _pause(self, seconds: float, reason: str) -> None:
-        self.reason = reason
-        self._closed_until = self._clock() + seconds * random.uniform(0.8, 1.2)  # noqa: S311
+    def _leave(self, task_id: int) -> bool:
+        self._asking.discard(task_id)
+        self._holding.discard(task_id)
+        was_probe = self._probe == task_id
+        if was_probe:
+            self._probe = None
+        return was_probe
+
+    def _pause(self, seconds: float, error: SandboxError) -> None:
+        self._refusal = error.message
+        self._pause_ends = self._clock() + seconds * random.uniform(0.8, 1.2)  # noqa: S311

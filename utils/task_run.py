@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -41,8 +42,8 @@ from utils.vault import Vault
 LOST_SANDBOX_TRIES = 3
 """Sandboxes that a task gets when one after the other is lost."""
 
-MAX_REFUSALS = 8
-"""Times a task goes back to the queue because no sandbox could be had; quota does not count."""
+MAX_REFUSALS = 12
+"""Times in a row that no sandbox could be had, for this task or for all; about six minutes."""
 
 Result = TypeVar("Result")
 
@@ -195,7 +196,7 @@ class TaskRun:
             self._events,
             self._redactor,
             self.request,
-            parts.gate.opened,
+            partial(parts.gate.opened, self.task_id),
             self._run,
         )
         try:
@@ -205,15 +206,14 @@ class TaskRun:
                 if not attempt.left_running:
                     with anyio.CancelScope(shield=True):
                         await self._store(task, outcome, attempt.sandbox_id)
-        except (SandboxQuotaExceeded, SandboxUnavailable) as error:
-            await self._refused(task, error)
         except TaskError as error:
-            if self.request.abandoned and self._run:
-                return False  # the sandbox was not reached yet; the next process goes on with it
             error.stage = error.stage or self.stage or Stage.CLONING
-            if self._may_try_again(error):
+            if isinstance(error, SandboxQuotaExceeded | SandboxUnavailable):
+                await self._refused(task, error)
+            elif self._may_try_again(error):
                 return True
-            await self._store(task, nothing(error), attempt.sandbox_id)
+            else:
+                await self._store(task, nothing(error), attempt.sandbox_id)
         return False
 
     def _may_try_again(self, failure: TaskError | None) -> bool:
@@ -225,12 +225,12 @@ class TaskRun:
 
     async def _refused(self, task: Task, error: SandboxError) -> None:
         """Put the task back until a sandbox can be had."""
-        self._parts.gate.refused(error)
+        gate = self._parts.gate
+        gate.refused(self.task_id, error)
         self.refusals += isinstance(error, SandboxUnavailable)
-        if self.request.reason and not self.request.abandoned:
-            await self._store(task, nothing(self.request.reason), "")
-        elif self.refusals > MAX_REFUSALS:
-            await self._store(task, nothing(error), "")
+        stopped = None if self.request.abandoned else self.request.reason
+        if stopped or max(self.refusals, gate.failures) > MAX_REFUSALS:
+            await self._store(task, nothing(stopped or error), "")
         else:
             await self._ask_database(self._put_back, task)
             self.must_wait = not self.request.abandoned
