@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
+import structlog
 from e2b import CommandExitException, exceptions
 
 from utils.errors import (
@@ -19,6 +20,11 @@ from utils.errors import (
     SandboxQuotaExceeded,
     SandboxUnavailable,
 )
+
+DETAIL_CHARACTERS = 500
+"""How much of what the SDK says is logged."""
+
+log = structlog.get_logger(__name__)
 
 _QUOTA = re.compile(r"maximum number of concurrent(?:.*?sandboxes\D*(\d+))?", re.IGNORECASE)
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 403, 404, 500
@@ -38,6 +44,12 @@ def _limited(error: Exception) -> SandboxError:
         return SandboxUnavailable(
             "E2B limits the rate of requests. The task is tried again by itself.",
             "e2b_rate_limited",
+        )
+    if quota[1] == "0":
+        return SandboxError(
+            "This E2B account may run no sandboxes at all, so waiting cannot help. Its dashboard "
+            "says why: https://e2b.dev/dashboard",
+            SandboxQuotaExceeded.default_code,
         )
     limit = f"limit of {quota[1]} sandboxes" if quota[1] else "limit of sandboxes"
     return SandboxQuotaExceeded(f"E2B {limit}")
@@ -138,4 +150,7 @@ def translating() -> Iterator[None]:
     except SandboxError:
         raise
     except Exception as error:
-        raise translate(error) from error
+        ours = translate(error)
+        detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
+        log.info("request to E2B failed", action="e2b_failed", code=ours.code, detail=detail)
+        raise ours from error
