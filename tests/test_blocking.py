@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from main import create_app, stop_app
 from tests.live_server import ENDED, Json, eventually
+from tests.places import Place
 from tests.repositories import serve_repository
 from utils.settings import Settings
 
@@ -29,8 +30,8 @@ def guard() -> Iterator[BlockBuster]:
 
 
 @pytest.fixture
-def guarded_app(guard: BlockBuster, tmp_path: Path) -> Iterator[Flask]:
-    settings = {"data_dir": tmp_path / "data", "agent_timeout_seconds": 2}
+def guarded_app(guard: BlockBuster, place: Place, tmp_path: Path) -> Iterator[Flask]:
+    settings = {**place.settings, "data_dir": tmp_path / "data", "agent_timeout_seconds": 2}
     app = create_app(Settings.model_validate(settings))
     yield app
     stop_app(app)

@@ -171,6 +171,7 @@ def test_without_its_git_folder_a_task_fails_clearly_and_keeps_its_log(
     assert shell.output(task["id"]) == "working\n"
 
 
+@pytest.mark.local_only("what is around a sandbox in the cloud is a machine of its own")
 def test_a_repository_around_the_sandbox_is_left_alone(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:

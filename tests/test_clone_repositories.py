@@ -233,7 +233,7 @@ def test_a_redirect_to_another_host_does_not_get_the_token(
 def test_an_application_goes_on_when_another_one_in_its_process_ends(
     backend: Backend, sample: Repository, tmp_path: Path
 ) -> None:
-    with open_backend(tmp_path / "data") as other:
+    with open_backend(tmp_path / "data", backend.place) as other:
         other.complete(SCRIPT, sample)
     backend.complete(SCRIPT, sample)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.database_samples import USER
 from tests.live_server import LiveServer, ServerFactory, eventually
+from tests.places import Place
 from utils.migrate import migrate
 from utils.settings import Settings
 
@@ -18,9 +19,9 @@ pytest_plugins = ("tests.live_fixtures", "tests.database_fixtures")
 
 
 def test_tasks_that_end_and_start_without_a_database_are_not_lost(
-    postgres_server: PostgresServer, new_server: ServerFactory, small_repository: str
+    postgres_server: PostgresServer, place: Place, new_server: ServerFactory, small_repository: str
 ) -> None:
-    url = postgres_server.create("away")
+    url = postgres_server.create("away_cloud" if place.cloud else "away_local")
     migrate(Settings.model_validate({"database_url": url}))
     server = new_server(DATABASE_URL=url, MAX_CONCURRENT_TASKS=10, MAX_TASKS_PER_USER=10)
     server.start()

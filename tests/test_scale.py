@@ -1,4 +1,4 @@
-"""Two hundred tasks at once: every one right, and nothing left behind."""
+"""Many tasks at once: every one right, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import psutil
 import pytest
 
 from tests.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.places import Place
 from tests.repositories import git
 
 pytest_plugins = ("tests.live_fixtures",)
 
-TASKS = 200
+TASKS, RUNNING = 200, 4
+CLOUD_TASKS, CLOUD_RUNNING = 60, 20
 USERS = 5
 POSTING_THREADS = 32
 MAX_THREADS = 64
@@ -44,7 +46,9 @@ def most_threads(process: psutil.Process) -> Iterator[list[int]]:
         thread.join()
 
 
-def post_all(server: LiveServer, users: list[str], repository: str) -> dict[int, tuple[str, int]]:
+def post_all(
+    server: LiveServer, users: list[str], repository: str, count: int
+) -> dict[int, tuple[str, int]]:
     """Post all tasks at once; return the user and the number of each by its id."""
     local = threading.local()
 
@@ -55,7 +59,7 @@ def post_all(server: LiveServer, users: list[str], repository: str) -> dict[int,
         return local.clients[user].start(prompt(number), repository), (user, number)
 
     with ThreadPoolExecutor(POSTING_THREADS) as pool:
-        return dict(pool.map(post, range(TASKS)))
+        return dict(pool.map(post, range(count)))
 
 
 def wait_for_all(clients: dict[str, Client]) -> None:
@@ -80,17 +84,18 @@ def assert_patch_gives_the_tree(clone: Path, task: Json) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_two_hundred_tasks_at_once(
-    new_server: ServerFactory, small_repository: str, tmp_path: Path
+def test_many_tasks_at_once(
+    place: Place, new_server: ServerFactory, small_repository: str, tmp_path: Path
 ) -> None:
-    server = new_server(MAX_CONCURRENT_TASKS=4)
+    count, at_once = (CLOUD_TASKS, CLOUD_RUNNING) if place.cloud else (TASKS, RUNNING)
+    server = new_server(MAX_CONCURRENT_TASKS=at_once, MAX_TASKS_PER_USER=at_once)
     server.start()
     clients = {(client := server.client()).user_id: client for _ in range(USERS)}
     warm_up(clients, small_repository)
     worker = server.worker
     before = files_of_commands(worker)
     with most_threads(worker) as most:
-        tasks = post_all(server, list(clients), small_repository)
+        tasks = post_all(server, list(clients), small_repository, count)
         wait_for_all(clients)
     assert 0 < most[0] <= MAX_THREADS
     clone = tmp_path / "clone"
@@ -101,7 +106,7 @@ def test_two_hundred_tasks_at_once(
         assert_own_prompt_only(task, number)
         assert_patch_gives_the_tree(clone, task)
         trees.add(task["execution_metadata"]["tree_hash"])
-    assert len(trees) == TASKS
+    assert len(trees) == count
     assert_nothing_is_left(server, before)
 
 
@@ -125,5 +130,5 @@ def assert_nothing_is_left(server: LiveServer, before: list[str]) -> None:
     assert files_of_commands(server.worker) == before
     known = {"async-code.db", "async-code.db-shm", "async-code.db-wal", "lock"}
     folders = {"mirrors", "sandboxes"}
-    keys = {"jwt_secret", "secret_key"}
+    keys = {"jwt_secret", "secret_key", "deployment"}
     assert {path.name for path in server.data_dir.iterdir()} <= known | folders | keys

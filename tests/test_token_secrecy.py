@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from tests.backends import USER, Backend, Repository, Row, open_backend, shell_agent
 from tests.git_server import GitServer
+from tests.places import Place
 
 pytest_plugins = ("tests.task_fixtures",)
 
@@ -54,7 +57,10 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def finished(
-    tmp_path_factory: pytest.TempPathFactory, sample: Repository, git_server: GitServer
+    place: Place,
+    tmp_path_factory: pytest.TempPathFactory,
+    sample: Repository,
+    git_server: GitServer,
 ) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("secrecy")
     record = folder / "record"
@@ -64,13 +70,29 @@ def finished(
     wrapper.write_text(RECORDER.replace("RECORD", str(record)).replace("REST", f"'{path}'"))
     wrapper.chmod(0o755)
     url = git_server.publish(sample, "secrecy", TOKEN)
+    git_server.requests.clear()
+    with (
+        before_git(place, wrapper.parent),
+        open_backend(folder / "data", place, log_level="DEBUG") as backend,
+        shell_agent(),
+    ):
+        backend.complete("echo x >x", url, github_token=TOKEN)
+        task = backend.perform(LOOK_AROUND, url, github_token=TOKEN)
+        refused = backend.perform("echo x >x", url, github_token=WRONG)
+        yield Finished(backend, task, refused, record.read_bytes())
+
+
+@contextmanager
+def before_git(place: Place, folder: Path) -> Iterator[None]:
+    """Have sandboxes look for commands in a folder first."""
+    if place.cloud:
+        place.cloud.configure(tools=str(folder))
+        yield
+        place.cloud.configure(tools="")
+        return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{wrapper.parent}:{path}")
-        with open_backend(folder / "data", log_level="DEBUG") as backend, shell_agent():
-            backend.complete("echo x >x", url, github_token=TOKEN)
-            task = backend.perform(LOOK_AROUND, url, github_token=TOKEN)
-            refused = backend.perform("echo x >x", url, github_token=WRONG)
-            yield Finished(backend, task, refused, record.read_bytes())
+        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield
 
 
 def hidden_in(data: bytes) -> bool:
