@@ -116,21 +116,25 @@ class E2BSandboxProvider:
 
     async def sweep(self, known: Collection[str]) -> None:
         """See `SandboxProvider`. One that cannot be ended does not keep the others alive."""
+        listed = []
         with translating():
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
+            # All pages first: where a page begins may depend on what is still there.
             while pages.has_next:
-                for found in await pages.next_items():
-                    age = datetime.now(UTC) - found.started_at
-                    is_known = found.sandbox_id in known or found.sandbox_id in self._open
-                    if not is_known and age.total_seconds() >= self._grace_seconds:
-                        await self._end_unknown(found.sandbox_id)
+                listed += await pages.next_items()
+        for found in listed:
+            age = datetime.now(UTC) - found.started_at
+            is_known = found.sandbox_id in known or found.sandbox_id in self._open
+            if not is_known and age.total_seconds() >= self._grace_seconds:
+                await self._end_unknown(found.sandbox_id)
 
     async def _end_unknown(self, sandbox_id: str) -> None:
         try:
             with translating():
                 await self._sandboxes.kill(sandbox_id, request_timeout=REQUEST_SECONDS)
         except SandboxError as error:
-            log.warning("sandbox not ended", action="close_failed", reason=error.message)
+            # The others are ended all the same, and this one is found again.
+            log.warning("sandbox not ended", action="sweep_failed", reason=error.message)
         else:
             log.warning("unknown sandbox ended", action="sandbox_swept")
 
