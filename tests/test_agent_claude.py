@@ -19,6 +19,7 @@ from utils.models import Json
 
 ACCESS = {"ANTHROPIC_API_KEY": "sk-ant-good", "IS_SANDBOX": "1", "CLAUDE_CODE_MAX_RETRIES": "2"}
 USAGE = {"input_tokens": 200, "cached_input_tokens": 50, "output_tokens": 40}
+INIT = {"type": "system", "subtype": "init", "session_id": SESSION, "model": "claude-sonnet-4-5"}
 SUCCESS = {"type": "result", "subtype": "success", "is_error": False, "result": "Done."}
 
 
@@ -54,7 +55,7 @@ def test_a_run_becomes_events(folder: Path) -> None:
                 "output": "File created successfully at: a/b.txt",
             },
         ),
-        ("status", {"text": "retry 1 of 2: overloaded"}),
+        ("status", {"text": "retry 1 of 2: overloaded", "waiting": True}),
         ("tool", {"name": "Bash", "id": "toolu_0002", "input": "long"}),
         ("tool", {"name": "Bash", "id": "toolu_0002", "output": "01234567890123456789"}),
         ("message", {"text": "Done, with 2 tool calls."}),
@@ -177,6 +178,57 @@ def test_a_run_that_was_ended_after_its_result_is_good() -> None:
     assert reader.judge(None, "") is None
 
 
+def test_what_runs_in_the_background_is_told_in_few_words() -> None:
+    hook = {"hook_name": "SessionStart:startup", "stdout": "much", "outcome": "success"}
+    done = {"status": "completed", "summary": 'Background command "build" completed (exit code 0)'}
+    assert read_lines(
+        ClaudeReader(),
+        {"type": "system", "subtype": "hook_started", "hook_name": "SessionStart:startup"},
+        {"type": "system", "subtype": "hook_response", **hook},
+        {"type": "system", "subtype": "task_started", "description": "build"},
+        {"type": "tool_progress", "tool_name": "Bash", "elapsed_time_seconds": 30},
+        {"type": "system", "subtype": "task_updated", "patch": {"status": "completed"}},
+        {"type": "system", "subtype": "task_notification", **done},
+    ) == [
+        ("status", {"text": "hook SessionStart:startup: success"}),
+        ("status", {"text": "started: build"}),
+        ("status", {"text": 'Background command "build" completed (exit code 0)'}),
+    ]
+
+
+def background(*tasks: str) -> Json:
+    entries = [{"task_id": task} for task in tasks]
+    return {"type": "system", "subtype": "background_tasks_changed", "tasks": entries}
+
+
+def result(text: str, cost: float) -> Json:
+    usage = {"input_tokens": 100, "output_tokens": 10}
+    return SUCCESS | {"result": text, "total_cost_usd": cost, "usage": usage, "num_turns": 2}
+
+
+def test_a_result_is_not_the_last_while_a_command_runs_in_the_background() -> None:
+    reader = ClaudeReader()
+    read_lines(reader, INIT, background("a"), result("It builds.", 0.1))
+    assert (reader.finished, reader.summary) == (False, "It builds.")
+    read_lines(reader, background(), INIT)
+    assert (reader.finished, reader.summary) == (False, None)
+    read_lines(reader, result("It is built.", 0.2))
+    assert (reader.finished, reader.summary) == (True, "It is built.")
+    assert reader.details["cost_usd"] == 0.2
+    assert reader.details["num_turns"] == 4
+    assert reader.details["usage"] == {
+        "input_tokens": 200,
+        "cached_input_tokens": 0,
+        "output_tokens": 20,
+    }
+
+
+def test_a_run_that_ends_in_the_middle_of_its_second_turn_is_no_success() -> None:
+    reader = ClaudeReader()
+    read_lines(reader, INIT, background("a"), result("It builds.", 0.1), background(), INIT)
+    assert reader.judge(None, "") is not None
+
+
 def test_a_run_that_may_change_nothing_fails(folder: Path) -> None:
     command = [part for part in arguments(CLAUDE) if part != "bypassPermissions"]
     command.remove("--permission-mode")
@@ -206,7 +258,8 @@ def test_a_denied_question_is_no_failure() -> None:
 def test_the_command_holds_nothing_but_options_and_the_model() -> None:
     assert arguments(CLAUDE, "claude-opus-4-5[1m]") == [
         *("claude", "-p", "--output-format", "stream-json", "--verbose"),
-        *("--permission-mode", "bypassPermissions", "--model", "claude-opus-4-5[1m]"),
+        *("--permission-mode", "bypassPermissions", "--setting-sources", "user"),
+        *("--model", "claude-opus-4-5[1m]"),
     ]
     assert "--model" not in arguments(CLAUDE)
     assert CLAUDE.prompt_on_stdin

@@ -46,7 +46,7 @@ def test_a_run_becomes_events(tmp_path: Path) -> None:
         ("message", {"text": "Looking."}),
         ("tool", {**change, "input": f"add {path}"}),
         ("tool", {**change, "output": "completed"}),
-        ("status", {"text": "Reconnecting... 1/5 (overloaded, status 529)"}),
+        ("status", {"text": "Reconnecting... 1/5 (overloaded, status 529)", "waiting": True}),
         ("tool", {**shell, "input": "/bin/bash -lc 'long'"}),
         ("tool", {**shell, "output": "01234567890123456789", "exit_code": 0}),
         ("message", {"text": "Done, with 2 tool calls."}),

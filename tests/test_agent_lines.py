@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ from tests.fakes.agents.stand_in import UNKNOWN_LINES
 from utils.agents.base import Agent
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
+from utils.models import Json
+from utils.output import OutputReporter
 
 ACCESS: Mapping[str, Mapping[str, str]] = {
     "claude": {"ANTHROPIC_API_KEY": "sk-good", "IS_SANDBOX": "1"},
@@ -131,6 +134,32 @@ def test_how_deep_a_line_may_be_is_fixed(depth: int, known: bool) -> None:
     line = f'{{"type":"system","subtype":"init","tools":{nested}}}'
     [(kind, _)] = CLAUDE.reader().read_line("stdout", line)
     assert kind == ("status" if known else "output")
+
+
+RETRIES: Mapping[str, Json] = {
+    "claude": {"type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 4},
+    "codex": {"type": "error", "message": "Reconnecting... 2/5 (stream disconnected)"},
+}
+LIVELY: Mapping[str, Json] = {
+    "claude": {"type": "tool_progress", "tool_name": "Bash", "elapsed_time_seconds": 30},
+    "codex": {"type": "item.updated", "item": {"id": "1", "type": "command_execution"}},
+}
+
+
+@both_agents
+def test_new_tries_are_no_sign_of_life(agent: Agent) -> None:
+    async def feed() -> None:
+        output = OutputReporter(agent.reader(), lambda *_: None, 10**6, lambda text: text)
+        first = output.last_output_at
+        output.feed("stdout", f"{json.dumps(RETRIES[agent.name])}\n".encode() * 2)
+        assert output.last_output_at == first
+        output.feed("stdout", f"{json.dumps(LIVELY[agent.name])}\n".encode())
+        lively = output.last_output_at
+        assert lively > first
+        output.feed("stdout", b'{"half": ')
+        assert output.last_output_at > lively
+
+    anyio.run(feed)
 
 
 @both_agents

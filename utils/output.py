@@ -69,8 +69,7 @@ class OutputReporter:
         self._rest = {"stdout": "", "stderr": ""}
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Take a piece of output."""
-        self.last_output_at = anyio.current_time()
+        """Take a piece of output. It is a sign of life unless it only tells of new tries."""
         text = self._rest[stream] + self._decoders[stream].decode(data)
         *complete, rest = text.split("\n")
         lines = []
@@ -78,6 +77,8 @@ class OutputReporter:
             *pieces, end = self._cut(line)
             lines += [*pieces, f"{end}\n"]
         *pieces, self._rest[stream] = self._cut(rest)
+        if not lines + pieces:
+            self.last_output_at = anyio.current_time()
         self._report_lines(stream, lines + pieces)
 
     def _cut(self, line: str) -> list[str]:
@@ -119,7 +120,10 @@ class OutputReporter:
         for line in lines:
             if stream == "stderr" and line.strip():
                 self.last_error_line = self._redact(line.strip())[:ERROR_LINE_CHARACTERS]
-            for event in self._reader.read_line(stream, line):
+            events = list(self._reader.read_line(stream, line))
+            if not events or not all(data.get("waiting") for _, data in events):
+                self.last_output_at = anyio.current_time()
+            for event in events:
                 self._seen[stream] += 1
                 if self._seen[stream] > self._known[stream]:
                     yield event

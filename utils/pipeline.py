@@ -250,10 +250,10 @@ class _Run:
             **SCRIPTS,
             **self._work.agent.files,
         }
-        login = self._work.access.login_files
+        home = {**self._work.agent.home_files(paths), **self._work.access.login_files}
         return {
             f"{paths.home}/.gitconfig": git.agent_configuration(),
-            **{f"{paths.home}/{name}": content for name, content in login.items()},
+            **{f"{paths.home}/{name}": content for name, content in home.items()},
             **{f"{paths.work}/{name}": content for name, content in ours.items()},
         }
 

@@ -54,7 +54,7 @@ class CloudSettings(BaseSettings):
         description="Models that tasks may ask `codex` for; the first is the default.",
     )
     agent_idle_seconds: float = Field(
-        180, gt=0, description="Silence after which an agent counts as hung and is ended."
+        300, gt=0, description="Silence after which an agent counts as hung and is ended."
     )
     simulate_with_real_agent: bool = Field(
         default=False,

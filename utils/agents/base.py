@@ -10,6 +10,9 @@ from utils.errors import AgentError
 from utils.models import Json
 from utils.sandbox import EgressHeader, SandboxPaths
 
+WAITING: Json = {"waiting": True}
+"""Marks a `status` that is no sign of life: the agent tries again what has just failed."""
+
 Report = Callable[[str, Json], None]
 """Called with an event's kind and its data; see `utils.models.Event`."""
 
@@ -77,6 +80,11 @@ def no_access(_sources: AccessSources) -> AgentAccess:
     return AgentAccess()
 
 
+def no_files(_paths: SandboxPaths) -> Mapping[str, bytes]:
+    """Return the files of an agent that needs none in the sandbox's home."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """One agent program.
@@ -84,7 +92,7 @@ class Agent:
     `command` gives the arguments, without anything that a user typed except a checked model name;
     the prompt waits in `work/prompt`, and comes on standard input with `prompt_on_stdin`.
     `access` raises `AgentError` (`agent_not_configured`) when a key is missing. `files` are
-    uploaded to `work`, by name.
+    uploaded to `work`, by name; `home_files` go below the sandbox's home, by relative path.
     """
 
     name: str
@@ -92,6 +100,7 @@ class Agent:
     reader: Callable[[], StreamReader]
     access: Callable[[AccessSources], AgentAccess] = no_access
     files: Mapping[str, bytes] = field(default_factory=dict)
+    home_files: Callable[[SandboxPaths], Mapping[str, bytes]] = no_files
     prompt_on_stdin: bool = False
     simulated: bool = False
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from utils.agents.access import claude_access
-from utils.agents.base import Agent, AgentRequest
+from utils.agents.base import WAITING, Agent, AgentRequest
 from utils.agents.json_lines import amount, child, children, number, parse_object, readable, text
 from utils.agents.programs import (
     CLAUDE_CODE,
@@ -28,11 +29,28 @@ MAX_DENIALS = 100
 
 _SUBTYPE = re.compile(r"[a-z_]{1,60}")
 
+# Signs of life that say nothing new.
+_SILENT = frozenset({"tool_progress", "rate_limit_event", "keep_alive"})
+_SILENT_SYSTEM = frozenset(
+    {"hook_started", "hook_progress", "status", "task_progress", "task_updated", "thinking_tokens"}
+)
+
+# A file of its own: a template may have a CLAUDE.md in the same home.
+_RULE = ".claude/rules/repository.md"
+_MEMORY = ("CLAUDE.md", ".claude/CLAUDE.md", "AGENTS.md")
+_MORE_MEMORY = (
+    "Before you change files in a folder of the repository, read the CLAUDE.md of that folder and "
+    "the files in the repository's .claude/rules, where they exist."
+)
+
 Events = list[tuple[str, Json]]
 
 
 class ClaudeReader:
-    """Reads the lines of `--output-format stream-json`; the last one is the `result`.
+    """Reads the lines of `--output-format stream-json`; the last one is a `result`.
+
+    After a result the program goes on when commands of its run in the background: it waits for
+    them, tells the model, and there is a result again. The last one counts, with the tokens of all.
 
     `input_tokens` counts everything the model read, `cached_input_tokens` what of it came from
     the cache. A failed run has no summary: its text is the error's.
@@ -46,6 +64,7 @@ class ClaudeReader:
         self._running: dict[str, str] = {}
         self._changing: set[str] = set()
         self._missed = False
+        self._in_background = False
 
     def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
         """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
@@ -62,20 +81,32 @@ class ClaudeReader:
             return list(self._read_assistant(entry)) or None
         if kind == "user":
             return list(self._read_user(entry)) or None
-        return self._read_result(entry) if kind == "result" else None
+        if kind == "result":
+            return self._read_result(entry)
+        return [] if text(kind) in _SILENT else None
 
     def _read_system(self, entry: Json) -> Events | None:
-        if entry.get("subtype") == "init":
-            names = (("agent_session_id", "session_id"), ("model", "model"))
-            self.details |= {ours: entry[key] for ours, key in names if text(entry.get(key))}
-            return [("status", {"text": f"session started, model {text(entry.get('model'))}"})]
-        if entry.get("subtype") == "api_retry":
+        subtype = text(entry.get("subtype"))
+        if subtype == "init":
+            return self._begin(entry)
+        if subtype == "background_tasks_changed":
+            self._in_background = bool(children(entry, "tasks"))
+            return []
+        if subtype == "api_retry":
             tries = f"{number(entry.get('attempt'))} of {number(entry.get('max_retries'))}"
             reason = text(entry.get("error")) or "the model did not answer"
-            return [("status", {"text": f"retry {tries}: {reason}"})]
-        if entry.get("subtype") == "permission_denied":
-            return [("status", {"text": f"not permitted: {text(entry.get('tool_name'))}"})]
-        return None
+            return [("status", {"text": f"retry {tries}: {reason}", **WAITING})]
+        if said := _said_of_system(subtype, entry):
+            return [("status", {"text": said})]
+        return [] if subtype in _SILENT_SYSTEM else None
+
+    def _begin(self, entry: Json) -> Events:
+        if self._result:
+            self.finished, self.summary, self._result = False, None, None
+            return [("status", {"text": "goes on after a command in the background"})]
+        names = (("agent_session_id", "session_id"), ("model", "model"))
+        self.details |= {ours: entry[key] for ours, key in names if text(entry.get(key))}
+        return [("status", {"text": f"session started, model {text(entry.get('model'))}"})]
 
     def _read_assistant(self, entry: Json) -> Iterator[tuple[str, Json]]:
         message = child(entry, "message")
@@ -112,13 +143,14 @@ class ClaudeReader:
                 yield "status", {"text": said}
 
     def _read_result(self, entry: Json) -> Events:
-        self.finished, self._result = True, entry
-        usage, cost = _usage(child(entry, "usage")), amount(entry.get("total_cost_usd"))
+        self.finished, self._result = not self._in_background, entry
+        usage = _sum(self.details.get("usage", {}), _usage(child(entry, "usage")))
+        cost = amount(entry.get("total_cost_usd"))
         money = {} if cost is None else {"cost_usd": cost}
         denied = [text(one.get("tool_name")) for one in children(entry, "permission_denials")]
         self.details |= {
             "usage": usage,
-            "num_turns": number(entry.get("num_turns")),
+            "num_turns": self.details.get("num_turns", 0) + number(entry.get("num_turns")),
             "permission_denials": denied[:MAX_DENIALS],
             **money,
         }
@@ -170,6 +202,20 @@ def _is_failure(result: Json) -> bool:
     return bool(result.get("is_error")) or result.get("subtype") != "success"
 
 
+def _said_of_system(subtype: str, entry: Json) -> str:
+    match subtype:
+        case "permission_denied":
+            return f"not permitted: {text(entry.get('tool_name'))}"
+        case "task_started":
+            return f"started: {text(entry.get('description'))}"
+        case "task_notification":
+            return text(entry.get("summary")) or f"ended: {text(entry.get('status'))}"
+        case "hook_response":
+            return f"hook {text(entry.get('hook_name'))}: {text(entry.get('outcome'))}"
+        case _:
+            return ""
+
+
 def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted({name for name in names if name}))
 
@@ -183,6 +229,10 @@ def _output(block: Json) -> str:
         text(part.get("text")) if part.get("type") == "text" else f"[{text(part.get('type'))}]"
         for part in parts
     )
+
+
+def _sum(before: Json, usage: Json) -> Json:
+    return {name: before.get(name, 0) + count for name, count in usage.items()}
 
 
 def _usage(usage: Json) -> Json:
@@ -204,8 +254,23 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
         "--verbose",
         "--permission-mode",
         "bypassPermissions",
+        # The repository's own settings, hooks and servers would run with the key, unasked.
+        "--setting-sources",
+        "user",
         *model_arguments("--model", request.model),
     ]
+
+
+def _home_files(paths: SandboxPaths) -> Mapping[str, bytes]:
+    """Return a rule of the user that imports what the repository tells agents.
+
+    Without the repository's settings the program does not read it by itself. An import that leads
+    nowhere is ignored; a path may hold no space, which a relative one does not.
+    """
+    folder = posixpath.join(paths.home, posixpath.dirname(_RULE))
+    repository = posixpath.relpath(paths.repository, folder)
+    imports = [f"@{repository}/{file}" for file in _MEMORY]
+    return {_RULE: "\n".join([*imports, "", _MORE_MEMORY, ""]).encode()}
 
 
 CLAUDE = Agent(
@@ -213,5 +278,6 @@ CLAUDE = Agent(
     command=_command,
     reader=ClaudeReader,
     access=claude_access,
+    home_files=_home_files,
     prompt_on_stdin=True,
 )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from utils.agents.access import codex_access
-from utils.agents.base import Agent, AgentRequest
+from utils.agents.base import WAITING, Agent, AgentRequest
 from utils.agents.json_lines import child, children, integer, number, parse_object, readable, text
 from utils.agents.programs import (
     CODEX_CLI,
@@ -80,7 +80,7 @@ class CodexReader:
 
     def _read_error(self, message: str) -> Events:
         if _RETRY.match(message):
-            return [("status", {"text": message})]
+            return [("status", {"text": message, **WAITING})]
         repeated = message == self._last_error
         self._last_error = message or self._last_error
         return [] if repeated else [("error", {"code": "agent_error", "message": message})]

@@ -188,6 +188,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output-format", default="text")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--permission-mode", default="default")
+    parser.add_argument("--setting-sources", default="user,project,local")
     parser.add_argument("--model", default="claude-sonnet-4-5")
     parser.add_argument("--version", action="store_true")
     arguments, unknown = parser.parse_known_args()

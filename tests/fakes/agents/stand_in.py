@@ -26,7 +26,7 @@ RETRY_SECONDS = 0.01
 """Far shorter than the real programs wait."""
 
 UNKNOWN_LINES = (
-    b'{"type":"rate_limit_event","rate_limit_info":{"status":"allowed"}}\n',
+    b'{"type":"of_the_next_version","info":{"status":"allowed"}}\n',
     b'{"type":["a","list"]}\n',
     b'{"no":"type"}\n',
     b'["not","an","object"]\n',
