@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from database import Database
 from utils import git
 from utils.agents import Agents
 from utils.agents.base import AgentAccess
-from utils.errors import NotFound
+from utils.errors import NotFound, TaskError
 from utils.models import Job, Task
 from utils.sandbox import EgressHeader, SandboxRequest
 from utils.settings import Settings
 from utils.task_attempt import Assignment
+from utils.vault import Vault
 
 CAPTURE_PASSES = 4
 """Times that reading the changes may take the limit of one command, with room for the rest."""
 
 
-def assignment(
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that is ours to do, its token, and what is to be done or why it cannot be."""
+
+    task: Task
+    token: str | None = field(repr=False)
+    prepared: Assignment | TaskError
+
+
+def prepare(
+    task: Task,
+    ciphertext: bytes | None,
+    vault: Vault,
+    settings: Settings,
+    database: Database,
+    agents: Agents,
+) -> Claim:
+    """Return everything that is needed to do a task, blocking."""
+    text = None
+    try:
+        token = vault.decrypt(ciphertext) if ciphertext else None
+        text = token.get_secret_value() if token else None
+        return Claim(task, text, _assignment(task, text, settings, database, agents))
+    except TaskError as error:
+        return Claim(task, text, error)
+
+
+def _assignment(
     task: Task, token: str | None, settings: Settings, database: Database, agents: Agents
 ) -> Assignment:
-    """Return what is to be done, blocking. Raises `AgentError` when the agent has no key."""
     agent = agents.choose(task.agent)
     preferences = {} if agent.simulated else database.get_preferences(task.user_id)
     access = agents.access(agent, preferences)

@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from database import Database
 from utils.agents import Agents
-from utils.assignments import assignment
+from utils.assignments import Claim, prepare
 from utils.errors import (
     DatabaseUnavailable,
     NotFound,
@@ -125,9 +125,8 @@ class TaskRun:
         try:
             claimed = await self._ask_database(self._claim)
             if claimed:
-                task, token = claimed
-                with self._parts.redactor.hold(token):
-                    await self._prepare_and_run(task, token)
+                with self._parts.redactor.hold(claimed.token):
+                    await self._work_on(claimed)
         except DatabaseUnavailable as error:
             log.warning("task left to the next start", action="task_left", reason=error.message)
 
@@ -150,34 +149,28 @@ class TaskRun:
     def _waits_for(self, error: Exception) -> bool:
         return isinstance(error, DatabaseUnavailable) and not self._giving_up
 
-    def _claim(self) -> tuple[Task, str | None] | None:
+    def _claim(self) -> Claim | None:
+        parts, moved = self._parts, None
         retried, self._claim_tried = self._claim_tried, True
-        moved = None
         if self._run is None:
-            moved = self._parts.database.move_task(
+            moved = parts.database.move_task(
                 self.task_id, {TaskStatus.PENDING}, TaskStatus.RUNNING, stage=Stage.CLONING
             )
         try:
-            task, ciphertext = self._parts.database.get_job_task(self.task_id)
+            task, ciphertext = parts.database.get_job_task(self.task_id)
             # Only the answer to the first try may have been lost: then the task is ours already.
             if not moved and not (retried and task.status is TaskStatus.RUNNING):
                 return None
-            token = self._parts.vault.decrypt(ciphertext) if ciphertext else None
+            return prepare(
+                task, ciphertext, parts.vault, parts.settings, parts.database, parts.agents
+            )
         except NotFound:
             return None
-        except TaskError as error:
-            self._finish(task, nothing(error), "")
-            return None
-        return task, token.get_secret_value() if token else None
 
-    async def _prepare_and_run(self, task: Task, token: str | None) -> None:
-        parts = self._parts
-        try:
-            prepared = await self._ask_database(
-                assignment, task, token, parts.settings, parts.database, parts.agents
-            )
-        except TaskError as error:
-            await self._store(task, nothing(error), "")
+    async def _work_on(self, claimed: Claim) -> None:
+        task, prepared = claimed.task, claimed.prepared
+        if isinstance(prepared, TaskError):
+            await self._store(task, nothing(prepared), "")
             return
         # Only for this task: what a user calls a secret may be an ordinary word to all others.
         with self._redactor.hold(*prepared.access.secrets):
@@ -207,6 +200,8 @@ class TaskRun:
                     with anyio.CancelScope(shield=True):
                         await self._store(task, outcome, attempt.sandbox_id)
         except TaskError as error:
+            if self.request.abandoned and self._run:
+                return False  # the sandbox was not reached yet; the next process goes on with it
             error.stage = error.stage or self.stage or Stage.CLONING
             if isinstance(error, SandboxQuotaExceeded | SandboxUnavailable):
                 await self._refused(task, error)
