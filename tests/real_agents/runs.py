@@ -86,6 +86,10 @@ def perform(
     """Run a program with the product's command line and environment, and `more` arguments."""
     access = agent.access(AccessSources(KEY, KEY, {}, egress=False))
     paths = SandboxPaths(str(home), str(folder), str(home / "work"))
+    for name, content in agent.home_files(paths).items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     command, *arguments = agent.command(
         paths, AgentRequest(agent.name, model or MODELS[agent.name])
     )
