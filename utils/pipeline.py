@@ -96,7 +96,9 @@ async def run_pipeline(
                 changes = await run.capture(run.base_commit)
         except TaskError as error:
             failure = failure or error
-    # A stop that comes while the changes are read still counts: the caller was told so.
+    if request.reason:
+        # A stop that comes while the changes are read still counts: the caller was told so.
+        request.reason.stage = request.reason.stage or Stage.CAPTURING
     return run.outcome(changes, failure or request.reason)
 
 

@@ -1,0 +1,192 @@
+"""Cancelling a task in the cloud, wherever it is: its sandbox goes at once, what it did is kept.
+
+How soon is told by what the cloud was asked: after the cancel nothing but the reading of the
+changes and the kill, and the answer to the caller comes when the sandbox is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.backends import USER, Backend, Repository, Row, wait_for
+from tests.e2b_tasks import cloud_backend, ended, wait_until_none_alive
+from tests.fakes.e2b_control import E2BServerProcess
+from tests.git_server import GitServer
+from utils.stop_request import CANCELLED_CAPTURE_SECONDS
+
+pytest_plugins = ("tests.e2b_task_fixtures", "tests.task_fixtures")
+
+SLEEPS = "script:\nwrite made.txt half\\n\nprint it sleeps\nsleep 300"
+HANGS_SECONDS = 60
+
+
+@pytest.fixture
+def backend_in_cloud(
+    cloud: E2BServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with cloud_backend(cloud, tmp_path_factory.mktemp("data"), max_concurrent_tasks=6) as backend:
+        yield backend
+
+
+def cancel(backend: Backend, task_id: int) -> Row:
+    answer = backend.post(f"/tasks/{task_id}/cancel")
+    assert (answer["http_status"], answer["task"]["status"]) == (200, "cancelled"), answer
+    return answer
+
+
+def routes(cloud: E2BServerProcess) -> list[str]:
+    return [request["route"] for request in cloud.requests() if request["route"] != "list"]
+
+
+def stays_cancelled(backend: Backend, task_id: int, stage: str) -> Row:
+    """Check that nothing that comes late changes how the task ended."""
+    wait_for(lambda: not backend.get("/health/ready")["running"])
+    task = ended(backend, task_id)
+    assert (task["status"], task["error_code"]) == ("cancelled", "cancelled")
+    assert task["error_stage"] == stage
+    kinds = [event["kind"] for event in backend.events(task_id)]
+    assert kinds.count("error") == 1
+    return task
+
+
+def start_asleep(backend: Backend, repository: Repository) -> int:
+    task_id = backend.start(SLEEPS, repository)
+    wait_for(lambda: "it sleeps" in backend.output(task_id))
+    return task_id
+
+
+def test_a_cancelled_agent_is_gone_with_its_sandbox_when_the_answer_comes(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    task_id = start_asleep(backend_in_cloud, small)
+    cloud.forget_requests()
+    cancel(backend_in_cloud, task_id)
+    assert cloud.stats()["sandboxes"]["alive"] == 0
+    assert routes(cloud) == ["process.Start", "files.read", "kill"]
+    task = stays_cancelled(backend_in_cloud, task_id, "agent")
+    assert (task["changed_files"], "+half" in task["git_diff"]) == (["made.txt"], True)
+
+
+def test_a_cancel_waits_for_no_sandbox_that_is_slow_to_come(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    cloud.add_fault("delay", route="create", seconds=2.0)
+    task_id = backend_in_cloud.start(SLEEPS, small)
+    wait_for(lambda: routes(cloud) == ["create"])
+    cancel(backend_in_cloud, task_id)
+    assert routes(cloud) == ["create"]
+    assert stays_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
+    # What comes all the same is ended at once, before anything else is asked of it.
+    wait_for(lambda: "kill" in routes(cloud))
+    assert wait_until_none_alive(cloud)["created"] == 1
+    assert routes(cloud) == ["create", "kill"]
+
+
+def test_a_create_is_not_tried_again_for_a_cancelled_task(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    cloud.add_fault("status", route="create", status=503)
+    task_id = backend_in_cloud.start(SLEEPS, small)
+    wait_for(lambda: "create" in routes(cloud))
+    cancel(backend_in_cloud, task_id)
+    asked = len(cloud.requests("create"))
+    cloud.remove_faults()
+    other = backend_in_cloud.start("script:\nprint hello", small)
+    assert ended(backend_in_cloud, other)["status"] == "completed"
+    assert len(cloud.requests("create")) <= asked + 2
+    assert wait_until_none_alive(cloud)["created"] <= 2
+
+
+def test_a_clone_that_hangs_is_ended_with_its_sandbox(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository, git_server: GitServer
+) -> None:
+    url = git_server.publish(small, "hanging")
+    git_server.hanging.add("hanging")
+    task_id = backend_in_cloud.start(SLEEPS, url)
+    wait_for(lambda: cloud.stats()["processes"])
+    cloud.forget_requests()
+    cancel(backend_in_cloud, task_id)
+    assert routes(cloud) == ["kill"]
+    assert cloud.stats()["sandboxes"]["alive"] == 0
+    assert stays_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
+
+
+@pytest.mark.parametrize("route", ["files.write", "process.Start", "files.read"])
+def test_a_cancel_does_not_wait_for_a_request_that_hangs(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository, route: str
+) -> None:
+    skip = {"files.write": 0, "process.Start": 2, "files.read": 0}[route]
+    cloud.add_fault("delay", route=route, skip=skip, seconds=HANGS_SECONDS)
+    task_id = backend_in_cloud.start("script:\nwrite made.txt half\\n", small)
+    wait_for(lambda: len(cloud.requests(route)) == skip + 1)
+    started = time.monotonic()
+    cancel(backend_in_cloud, task_id)
+    assert time.monotonic() - started < HANGS_SECONDS / 2
+    assert cloud.stats()["sandboxes"]["alive"] == 0
+    stays_cancelled(backend_in_cloud, task_id, "cloning" if route == "files.write" else "capturing")
+
+
+def test_a_cancel_that_comes_when_the_sandbox_is_being_closed_comes_too_late(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    number = cloud.add_fault("status", route="kill", status=503)
+    task_id = backend_in_cloud.start("script:\nwrite made.txt whole\\n", small)
+    wait_for(lambda: "kill" in routes(cloud))
+    answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
+    cloud.remove_faults(number)
+    assert (answer["http_status"], answer["code"]) == (409, "task_already_ended")
+    task = ended(backend_in_cloud, task_id)
+    assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"])
+    wait_until_none_alive(cloud)
+
+
+def test_a_cancel_takes_little_more_than_the_capture_may_and_a_kill(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    quick = start_asleep(backend_in_cloud, small)
+    started = time.monotonic()
+    cancel(backend_in_cloud, quick)
+    undisturbed = time.monotonic() - started
+    task_id = start_asleep(backend_in_cloud, small)
+    cloud.set_envd(cloud.sandboxes()[0]["sandboxID"], up=False)
+    started = time.monotonic()
+    cancel(backend_in_cloud, task_id)
+    # The agent's sandbox cannot be asked for its changes: that is not waited for.
+    assert time.monotonic() - started < CANCELLED_CAPTURE_SECONDS + 5 * undisturbed
+    assert cloud.stats()["sandboxes"]["alive"] == 0
+    assert stays_cancelled(backend_in_cloud, task_id, "agent")["git_diff"] is None
+
+
+def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    made = backend_in_cloud.post("/projects", name="Doomed", repo_url=small.url)
+    project_id = made["project"]["id"]
+    tasks = [backend_in_cloud.start(SLEEPS, small, project_id=project_id) for _ in range(8)]
+    wait_for(lambda: "it sleeps" in backend_in_cloud.output(tasks[0]))
+    client = backend_in_cloud.app.test_client()
+    answer = client.delete(f"/projects/{project_id}", headers={"X-User-ID": USER})
+    assert answer.status_code == 200, answer.get_data()
+    wait_until_none_alive(cloud)
+    health = backend_in_cloud.get("/health/ready")
+    assert (health["queued"], health["running"]) == (0, 0)
+
+
+def test_cancels_at_any_moment_leave_no_sandbox_and_one_truth(
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+) -> None:
+    def one(step: int) -> tuple[int, str]:
+        task_id = backend_in_cloud.start(f"script:\nprint task {step}", small)
+        time.sleep(step * 0.05)
+        answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
+        return task_id, "cancelled" if answer["http_status"] == 200 else "completed"
+
+    with ThreadPoolExecutor(4) as pool:
+        answered = dict(pool.map(one, range(20)))
+    wait_until_none_alive(cloud)
+    for task_id, status in answered.items():
+        assert ended(backend_in_cloud, task_id)["status"] == status
