@@ -65,6 +65,21 @@ def test_a_connection_that_breaks_again_and_again_loses_and_doubles_nothing(live
     assert (live.folder / "chatter").read_text().count("started") == 2
 
 
+def test_an_agent_whose_start_was_not_heard_of_is_not_started_again(live: Live) -> None:
+    client = live.server.client()
+    names = [f"unheard-{number}" for number in range(5)]
+    live.cloud.add_fault(
+        "drop", route="process.Start", skip=1, times=1, when="after", per_sandbox=True
+    )
+    ids = [
+        client.start(f"started {live.folder / name}\nsay hello", live.repository) for name in names
+    ]
+    rows = [client.wait_for(task_id) for task_id in ids]
+    live.cloud.remove_faults()
+    assert [row["status"] for row in rows] == ["completed"] * 5, rows
+    assert [(live.folder / name).read_text() for name in names] == ["started\n"] * 5
+
+
 def test_an_agent_that_says_nothing_for_long_is_followed_anew(
     cloud: E2BServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
