@@ -79,15 +79,13 @@ class Live:
         """The path of a file that the agent's run leaves in its sandbox."""
         return Path(self.sandbox_of(task_id)["home"], ".async-code", "agent", name)
 
-    def hold(self, route: str, skip: int = 0) -> Callable[[], None]:
-        """Let the next request to a route wait for ever, after so many.
+    def hold(self, route: str, skip: int = 0, seconds: float = HOLD_SECONDS) -> Callable[[], None]:
+        """Let the next request to a route wait, for ever unless told otherwise, after so many.
 
         Returns what waits for that request; later ones are answered then.
         """
         before = self.cloud.stats()["fault_hits"]
-        number = self.cloud.add_fault(
-            "delay", route=route, skip=skip, times=1, seconds=HOLD_SECONDS
-        )
+        number = self.cloud.add_fault("delay", route=route, skip=skip, times=1, seconds=seconds)
 
         def wait() -> None:
             eventually(lambda: self.cloud.stats()["fault_hits"] > before)

@@ -93,6 +93,30 @@ def test_a_server_that_stops_leaves_agents_to_their_sandboxes_and_puts_clones_ba
     live.wait_until_none_alive()
 
 
+def test_a_server_that_stops_stores_a_result_that_it_reads_and_ends_what_it_opens(
+    live: Live,
+) -> None:
+    live.server.start(SHUTDOWN_GRACE_SECONDS=0)
+    client = live.server.client()
+    read = live.hold("files.read", seconds=2)
+    reading = start_and_wait(live, client, "reading")
+    let_go(live, "reading", "opening")
+    read()
+    created = live.hold("create", seconds=2)
+    opening = start(live, client, "opening")
+    created()
+    assert live.server.terminate() == 0
+    assert live.cloud.sandboxes() == []
+    assert live.cloud.stats()["sandboxes"]["created"] == 2
+    client = again(live, client)
+    assert client.status(reading)["status"] == "completed"
+    for task_id in (reading, opening):
+        row = ended(client, task_id)
+        assert (row["status"], row["execution_metadata"]["attempt"]) == ("completed", 1)
+    assert (starts(live, "reading"), starts(live, "opening")) == (1, 1)
+    live.wait_until_none_alive()
+
+
 def test_a_restart_while_the_cloud_cannot_be_reached_waits_for_it(live: Live) -> None:
     live.server.start()
     client = live.server.client()
