@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import stamina
 import structlog
-from e2b import AsyncSandbox, CommandExitException
+from e2b import AsyncSandbox
 from e2b.exceptions import (
     FileNotFoundException,
     SandboxNotRunningException,
@@ -28,11 +28,9 @@ from utils.e2b_errors import translating
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.models import CommandResult
 from utils.sandbox import AgentCommand, EgressHeader, Mirror, OutputHandler
+from utils.sandbox_e2b_commands import REQUEST_SECONDS, Commands
 from utils.sandbox_e2b_follow import Followed
 from utils.sandbox_e2b_shell import END_AGENT, PATHS, command_text, command_variables
-
-REQUEST_SECONDS = 30.0
-"""Limit for one request and for the start of a command; not for how long the command runs."""
 
 TRIES = 4
 LONGEST_PAUSE_SECONDS = 2.0
@@ -47,9 +45,6 @@ SILENCE_SECONDS = 120.0
 
 UNREACHABLE_SECONDS = 120.0
 """How long a sandbox may be out of reach before it counts as lost."""
-
-KILLED = 137
-"""The exit code for SIGKILL; E2B has -1 for all signals, and words that tell which."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +64,7 @@ class E2BSandbox:
         self.id = sandbox.sandbox_id
         self.paths = PATHS
         self._sandbox = sandbox
+        self._commands = Commands(sandbox)
         self._lease_seconds = lease_seconds
         self._egress = egress
         self._closed = closed
@@ -119,6 +115,7 @@ class E2BSandbox:
         text = command_text(len(arguments), has_input=bool(stdin), alone=repeatable)
         if self._agent_may_run:
             text = END_AGENT + text
+        text = await self._commands.ending_of_interrupted() + text
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
         async for attempt in _retries(None if repeatable else 1):
             with attempt, translating():
@@ -137,7 +134,7 @@ class E2BSandbox:
         timed_out = False
         over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
         try:
-            exit_code = await self._command(text, variables, timeout_seconds, collect)
+            exit_code = await self._commands.run(text, variables, timeout_seconds, collect)
         except (SandboxNotRunningException, SandboxUnreachableException):
             raise
         except TimeoutException:
@@ -147,35 +144,6 @@ class E2BSandbox:
             exit_code, timed_out = -1, True
         stdout, stderr = (output[name].encode() for name in ("stdout", "stderr"))
         return CommandResult(exit_code, stdout, stderr, timed_out)
-
-    async def _command(
-        self,
-        text: str,
-        variables: dict[str, str],
-        timeout_seconds: float,
-        on_text: Any,
-        on_start: Callable[[], None] = lambda: None,
-    ) -> int:
-        """Run shell text of ours and return its exit code; 0 seconds are no limit."""
-        handle = await self._sandbox.commands.run(
-            text,
-            background=True,
-            envs=variables,
-            timeout=timeout_seconds,
-            request_timeout=REQUEST_SECONDS,
-            on_stdout=lambda piece: on_text("stdout", piece),
-            on_stderr=lambda piece: on_text("stderr", piece),
-            retain_output=False,
-        )
-        on_start()
-        try:
-            await handle.wait()
-        except CommandExitException as error:
-            return KILLED if error.exit_code < 0 else error.exit_code
-        finally:
-            with anyio.CancelScope(shield=True):
-                await handle.disconnect()
-        return 0
 
     async def run_agent(
         self,
@@ -215,7 +183,7 @@ class E2BSandbox:
             scope.deadline = anyio.current_time() + SILENCE_SECONDS
             try:
                 with translating():
-                    return await self._command(text, variables, 0, take, followed.reached)
+                    return await self._commands.run(text, variables, 0, take, followed.reached)
             except SandboxUnavailable as error:
                 await followed.pause(error, UNREACHABLE_SECONDS)
         return None
@@ -256,6 +224,7 @@ class E2BSandbox:
         except SandboxError as error:
             log.warning("sandbox not ended", action="close_failed", reason=error.message)
         finally:
+            await self._commands.settle()
             self._closed(self.id)
 
 

@@ -26,13 +26,13 @@ def command_variables(arguments: Sequence[str], stdin: str) -> dict[str, str]:
 
 
 def command_text(count: int, *, has_input: bool, alone: bool) -> str:
-    """Return the text that runs the command of so many arguments.
+    """Return the text that runs the command of so many arguments, in a session of its own.
 
     With `alone`, whoever comes second waits until the first has ended, its children included.
     """
     names = [f"{_VARIABLE}{number}" for number in range(1, count + 1)]
     quoted = " ".join(f'"${name}"' for name in names)
-    text = f'set -- {quoted}; unset {" ".join(names)}; exec "$@"'
+    text = f'set -- {quoted}; unset {" ".join(names)}; exec setsid -w "$@"'
     if has_input:
         text = f'exec < <(printf %s "${_VARIABLE}INPUT"); unset {_VARIABLE}INPUT; {text}'
     return f"{_ALONE}{text}" if alone else text

@@ -39,7 +39,7 @@ class Body:
             self.finished = True
             yield data
             return
-        while size := int((await self._reader.readline()).split(b";")[0], 16):
+        while size := int((await self._reader.readuntil(b"\n")).split(b";")[0], 16):
             data = await self._reader.readexactly(size)
             await self._reader.readexactly(2)
             yield data
