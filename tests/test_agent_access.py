@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.agent_access import ANTHROPIC, OPENAI, access, claude_env
 from tests.agent_programs import garbage, run_program
 from utils.agents.access import DUMMY_KEY
-from utils.agents.base import AccessSources, Agent, AgentAccess
+from utils.agents.base import Agent
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
 from utils.agents.preferences import MAX_VARIABLES
@@ -19,24 +20,7 @@ from utils.errors import AgentError
 from utils.models import Json
 from utils.sandbox import EgressHeader
 
-ANTHROPIC, OPENAI = "sk-ant-server", "sk-server"
 LOGIN = {"claudeAiOauth": {"accessToken": "oauth-token", "expiresAt": 5, "scopes": ["user:all"]}}
-
-
-def access(
-    agent: Agent, preferences: object = None, *, server: bool = True, egress: bool = False
-) -> AgentAccess:
-    sources = AccessSources(
-        anthropic_api_key=ANTHROPIC if server else None,
-        openai_api_key=OPENAI if server else None,
-        preferences=preferences,  # type: ignore[arg-type]  # what a user stored is anything
-        egress=egress,
-    )
-    return agent.access(sources)
-
-
-def claude_env(**variables: object) -> Json:
-    return {"claudeCode": {"env": variables, "credentials": None}}
 
 
 def test_the_servers_keys_are_for_their_own_agent_only() -> None:
@@ -122,14 +106,6 @@ def test_a_users_variables_win_over_ours_and_leave_the_servers_key() -> None:
     assert given.environment["CLAUDE_CODE_MAX_RETRIES"] == "9"
     assert (given.environment["MY_FLAG"], given.environment["RATIO"]) == ("true", "0.5")
     assert given.environment["ANTHROPIC_API_KEY"] == ANTHROPIC
-
-
-def test_the_servers_key_is_not_sent_to_an_endpoint_that_a_user_names() -> None:
-    preferences = claude_env(ANTHROPIC_BASE_URL="https://example.com")
-    with pytest.raises(AgentError):
-        access(CLAUDE, preferences)
-    own = claude_env(ANTHROPIC_BASE_URL="https://example.com", ANTHROPIC_API_KEY="sk-user")
-    assert access(CLAUDE, own, egress=True).environment["ANTHROPIC_API_KEY"] == "sk-user"
 
 
 def test_another_provider_needs_no_key_of_ours() -> None:

@@ -1,7 +1,8 @@
 """What a user's run of an agent is given to reach its model: keys, variables, login files.
 
 The user's own access, from `users.preferences`, replaces the server's: the programs prefer a key
-in the environment to a login file, so both together would have the server pay.
+in the environment to a login file, so both together would have the server pay. The server's key
+goes nowhere but to its provider: users whose variables could lead it elsewhere bring their own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from utils.agents.base import AccessSources, AgentAccess
 from utils.agents.preferences import read_preferences, texts_in
-from utils.agents.programs import CLAUDE_CODE, CODEX_CLI, Program, not_configured
+from utils.agents.programs import CLAUDE_CODE, CODEX_CLI, Program, key_withheld, not_configured
 from utils.models import Json
 from utils.sandbox import EgressHeader
 
@@ -28,6 +29,21 @@ MINIMUM_LINE_CHARACTERS = 16
 """A line of a secret of several lines counts as one from this length."""
 
 CLAUDE_RETRIES = 4
+
+# What leads requests elsewhere, has other certificates believed, or runs code in a program before
+# it starts. Of a program's own variables there are hundreds, new ones with each release: all of
+# them, with those left out that are known to do no harm.
+_DIVERTING = r".*_PROXY|(?:NODE|BUN|OPENSSL|OTEL)_.*|SSL.*|RIPGREP_CONFIG_PATH|(?:{own})_.*"
+_HARMLESS = frozenset(
+    {
+        "NO_PROXY",
+        "NODE_ENV",
+        "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
+        "CLAUDE_CODE_EFFORT_LEVEL",
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+        "CLAUDE_CODE_MAX_RETRIES",
+    }
+)
 
 # What a key may look like: anything that fits into one line of a header.
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -46,10 +62,15 @@ class _Program:
     keys: Mapping[str, tuple[str, str]]
     server_key: str
     other_access: tuple[str, ...]
+    diverting: re.Pattern[str]
     endpoint: str
     host: str
     login_file: str
     environment: Mapping[str, str]
+
+
+def _diverting(own: str) -> re.Pattern[str]:
+    return re.compile(_DIVERTING.format(own=own), re.IGNORECASE)
 
 
 _BEARER = ("Authorization", "Bearer ")
@@ -64,6 +85,7 @@ _CLAUDE = _Program(
     },
     server_key="ANTHROPIC_API_KEY",
     other_access=("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+    diverting=_diverting("ANTHROPIC|CLAUDE"),
     endpoint="ANTHROPIC_BASE_URL",
     host="api.anthropic.com",
     login_file=".claude/.credentials.json",
@@ -85,6 +107,7 @@ _CODEX = _Program(
     # `codex exec` sends no key at all with only OPENAI_API_KEY.
     server_key="CODEX_API_KEY",
     other_access=(),
+    diverting=_diverting("OPENAI|CODEX"),
     # Not every version heeds it; the key is safe with those that do.
     endpoint="OPENAI_BASE_URL",
     host="api.openai.com",
@@ -111,12 +134,13 @@ def _access(program: _Program, sources: AccessSources, server_key: str | None) -
         keys.setdefault("CODEX_API_KEY", keys["OPENAI_API_KEY"])
     secrets = _secrets(given, user.credentials)
     own = keys or user.credentials or any(given.get(name) for name in program.other_access)
-    # The server's key goes nowhere but to its provider, whatever endpoint a user names.
-    if not own and server_key and not given.get(program.endpoint):
+    if not own:
+        if not server_key:
+            raise not_configured(program.about)
+        if names := _diverting_names(program, given):
+            raise key_withheld(program.about, names)
         keys = {program.server_key: server_key}
         secrets.add(server_key)
-    elif not own:
-        raise not_configured(program.about)
     # A login file cannot be injected by the network, so it is in the sandbox in either mode.
     files = {program.login_file: user.login_file} if user.login_file else {}
     egress: tuple[EgressHeader, ...] = ()
@@ -135,6 +159,14 @@ def _clean_keys(program: _Program, given: Mapping[str, str]) -> dict[str, str]:
     trimmed = {name: value.strip() for name, value in given.items() if name in program.keys}
     usable = {name: value for name, value in trimmed.items() if _KEY.fullmatch(value)}
     return {name: value for name, value in given.items() if name not in program.keys} | usable
+
+
+def _diverting_names(program: _Program, given: Mapping[str, str]) -> list[str]:
+    return [
+        name
+        for name, value in given.items()
+        if value and program.diverting.fullmatch(name) and name.upper() not in _HARMLESS
+    ]
 
 
 def _moved_to_egress(

@@ -15,6 +15,8 @@ _SIGNALS = range(129, 193)
 QUOTED_CHARACTERS = 500
 """A longer text is not quoted. It is never cut: half of a secret would pass the redactor."""
 
+NAMED_VARIABLES = 5
+
 # Never a leading dash, which would make it an option. Brackets and colons occur in real names.
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,99}")
 
@@ -74,6 +76,16 @@ def not_configured(program: Program) -> AgentError:
     return AgentError(
         f"{program.title} has no key. Set {program.key_setting} on the server, or your own in "
         f"{program.preferred_key}.",
+        "agent_not_configured",
+    )
+
+
+def key_withheld(program: Program, names: Sequence[str]) -> AgentError:
+    """Return the error for a user whose variables could lead the server's key elsewhere."""
+    return AgentError(
+        f"The server's key for {program.title} is not given to a run with the variables "
+        f"{', '.join(names[:NAMED_VARIABLES])} of preferences.{program.preference}: they could "
+        f"lead it elsewhere. Remove them, or set your own key in {program.preferred_key}.",
         "agent_not_configured",
     )
 
