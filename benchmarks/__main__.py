@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.e2b_faults import e2b_faults
 from benchmarks.figures import Bench, Benchmark
 from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
 from benchmarks.results import Results, as_json, as_page, as_table, machine
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         task_status_throughput,
         list_tasks,
         two_hundred,
+        e2b_faults,
     )
 }
 RESULTS_FILE = Path(__file__).with_name("RESULTS.md")

@@ -87,6 +87,10 @@ def run_with_faults(
         if TOKEN in str(task) + str(backend.events(task_id)):
             found.wrong.append(f"task {task_id}: shows its token")
     found.wrong += tree_mistakes(backend, repository, tasks)
+    stored = [path for path in backend.folder.rglob("*") if path.is_file()]
+    found.wrong += [
+        f"{path}: holds a token" for path in stored if TOKEN.encode() in path.read_bytes()
+    ]
     found.sandboxes = wait_until_none_alive(cloud)
     return found
 

@@ -16,6 +16,7 @@ from tests.backends import USER, Backend, Repository, Row, wait_for
 from tests.e2b_tasks import cloud_backend, ended, wait_until_none_alive
 from tests.fakes.e2b_control import E2BServerProcess
 from tests.git_server import GitServer
+from utils import dispatcher, sandbox_e2b
 from utils.stop_request import CANCELLED_CAPTURE_SECONDS
 
 pytest_plugins = ("tests.e2b_task_fixtures", "tests.task_fixtures")
@@ -142,6 +143,23 @@ def test_a_cancel_that_comes_when_the_sandbox_is_being_closed_comes_too_late(
     task = ended(backend_in_cloud, task_id)
     assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"])
     wait_until_none_alive(cloud)
+
+
+def test_a_cancel_does_not_wait_for_ever_for_a_kill_that_hangs(
+    backend_in_cloud: Backend,
+    cloud: E2BServerProcess,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher, "CANCEL_SECONDS", 2.0)
+    monkeypatch.setattr(sandbox_e2b, "REQUEST_SECONDS", 4.0)
+    task_id = start_asleep(backend_in_cloud, small)
+    number = cloud.add_fault("delay", route="kill", seconds=HANGS_SECONDS)
+    cancel(backend_in_cloud, task_id)
+    assert cloud.stats()["sandboxes"]["alive"] == 1
+    cloud.remove_faults(number)
+    assert wait_until_none_alive(cloud)["killed"] == 1
+    assert stays_cancelled(backend_in_cloud, task_id, "agent")["changed_files"] == ["made.txt"]
 
 
 def test_a_cancel_takes_little_more_than_the_capture_may_and_a_kill(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.e2b_fault_run import run_with_faults
 from tests.e2b_tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from tests.fakes.e2b_control import E2BServerProcess
 from tests.source_files import ROOT
+from utils.event_log import EventLog
+from utils.models import Stage
+from utils.redaction import Redactor
 
 pytest_plugins = ("tests.e2b_task_fixtures",)
 
@@ -129,6 +133,17 @@ def test_a_sandbox_lost_under_the_agent_is_replaced_only_where_that_is_wanted(
         else:
             assert failure_of(task) == ("failed", "sandbox_lost", "agent")
         assert wait_until_none_alive(cloud)["created"] == 1 + again
+
+
+def test_the_agent_of_another_sandbox_is_read_from_its_first_line() -> None:
+    no_database: Any = None
+    log = EventLog(no_database, Redactor(), 1)
+    log.enter(Stage.CLONING)
+    log.enter(Stage.AGENT)
+    log.report("output", {"stream": "stdout", "text": "one\n"}, {"stdout": 1})
+    assert log.position == {"stdout": 1, "stage": "agent"}
+    log.enter(Stage.CLONING)
+    assert log.position == {"stage": "cloning"}
 
 
 @pytest.mark.parametrize(

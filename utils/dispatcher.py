@@ -35,6 +35,9 @@ from utils.vault import Vault
 LOOP_THREADS = 8
 """Threads in which the event loop has files and rows read and written."""
 
+CANCEL_SECONDS = 15.0
+"""How long a cancel waits for the end of a sandbox whose cloud does not answer."""
+
 SWEEP_SECONDS = 60.0
 """How often sandboxes that nobody knows are looked for."""
 
@@ -63,16 +66,9 @@ class Dispatcher:
         self._vault = vault
         self._provider = provider
         self._gate = StartGate()
+        limits = pipeline_limits(settings)
         self._parts = RunParts(
-            settings,
-            database,
-            provider,
-            agents,
-            vault,
-            redactor,
-            metrics,
-            pipeline_limits(settings),
-            self._gate,
+            settings, database, provider, agents, vault, redactor, metrics, limits, self._gate
         )
         self._queue = FairQueue(settings.max_queued_tasks)
         self._runs: dict[int, TaskRun] = {}
@@ -155,7 +151,7 @@ class Dispatcher:
         return task
 
     def cancel_task(self, user_id: str, task_id: int) -> Task:
-        """Cancel a task; returns when none of its processes is left.
+        """Cancel a task; returns when none of its processes is left, as far as one can wait.
 
         Raises `NotFound`, and `Conflict` when the task has ended already.
         """
@@ -282,7 +278,8 @@ class Dispatcher:
         run = self._runs.get(task_id)
         if run:
             run.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
-            await run.ended.wait()
+            with anyio.move_on_after(CANCEL_SECONDS):
+                await run.ended.wait()
 
     async def _stop(self) -> None:
         if self._stopping is None:
