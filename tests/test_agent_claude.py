@@ -16,6 +16,7 @@ from tests.fakes.agents.claude_program import SESSION
 from utils.agents.claude import CLAUDE, ClaudeReader
 from utils.errors import AgentError
 from utils.models import Json
+from utils.sandbox import SandboxPaths
 
 ACCESS = {"ANTHROPIC_API_KEY": "sk-ant-good", "IS_SANDBOX": "1", "CLAUDE_CODE_MAX_RETRIES": "2"}
 USAGE = {"input_tokens": 200, "cached_input_tokens": 50, "output_tokens": 40}
@@ -263,6 +264,22 @@ def test_the_command_holds_nothing_but_options_and_the_model() -> None:
     ]
     assert "--model" not in arguments(CLAUDE)
     assert CLAUDE.prompt_on_stdin
+
+
+@pytest.mark.parametrize(
+    ("home", "repository", "path"),
+    [
+        ("/home/user", "/home/user/repository", "../../repository"),
+        ("/my data/task-1/home", "/my data/task-1/repository", "../../../repository"),
+    ],
+)
+def test_what_the_repository_tells_agents_is_imported_by_a_path_without_spaces(
+    home: str, repository: str, path: str
+) -> None:
+    files = CLAUDE.home_files(SandboxPaths(home=home, repository=repository, work="/work"))
+    lines = files[".claude/rules/repository.md"].decode().splitlines()
+    assert lines[:3] == [f"@{path}/CLAUDE.md", f"@{path}/.claude/CLAUDE.md", f"@{path}/AGENTS.md"]
+    assert list(files) == [".claude/rules/repository.md"]
 
 
 @pytest.mark.parametrize("model", ["", "-p", "--help", "a b", "a\n", "a;b", "$(id)", "x" * 101])

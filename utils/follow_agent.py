@@ -76,7 +76,7 @@ def _failure(
     # It may wait for a command in the background when it has said what it did.
     said_done = reader.finished or reader.summary is not None
     if watch.hung and not said_done:
-        return _too_long("printed nothing for AGENT_IDLE_SECONDS")
+        return _too_long("printed nothing new for AGENT_IDLE_SECONDS")
     if timed_out and not said_done:
         return _too_long("was still running after AGENT_TIMEOUT_SECONDS")
     return reader.judge(exit_code, output.last_error_line)

@@ -71,6 +71,15 @@ def test_a_task_is_done_by_the_real_program(
 
 
 @BOTH
+def test_what_the_repository_tells_agents_reaches_the_model(
+    agent: str, backend: Backend, repository: Repository, model: Model
+) -> None:
+    repository.commit("echo 'Use tabs, always.' >AGENTS.md; echo '@AGENTS.md' >CLAUDE.md")
+    backend.complete(PROMPT, repository, model=agent)
+    assert "Use tabs, always." in str(model.requests[0].body)
+
+
+@BOTH
 def test_what_the_program_does_can_be_followed(
     agent: str, backend: Backend, repository: Repository
 ) -> None:
