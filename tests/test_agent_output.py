@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from tests.backends import Backend, Open, Repository, shell_agent, wait_for
+from tests.live_server import is_alive
 
 pytest_plugins = ("tests.task_fixtures",)
 
@@ -138,9 +139,8 @@ def test_processes_that_an_agent_leaves_behind_are_ended(
     )
     task = shell.complete(f"{strays}{WORK}", sample)
     assert task["changed_files"] == ["kept.txt"]
-    assert [
-        p for p in psutil.process_iter(["cmdline"]) if "4321" in (p.info["cmdline"] or [])
-    ] == []
+    found = [p for p in psutil.process_iter(["cmdline"]) if "4321" in (p.info["cmdline"] or [])]
+    assert [process for process in found if is_alive(process)] == []
     assert shell.sandboxes == []
 
 
