@@ -194,13 +194,19 @@ def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
     assert (health["queued"], health["running"]) == (0, 0)
 
 
+@pytest.mark.parametrize("limit", [None, 2])
 def test_cancels_at_any_moment_leave_no_sandbox_and_one_truth(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository, limit: int | None
 ) -> None:
+    # With a limit tasks go back to the queue now and then, also while they are cancelled.
+    cloud.configure(max_concurrent=limit)
+
     def one(step: int) -> tuple[int, str]:
         task_id = backend_in_cloud.start(f"script:\nprint task {step}", small)
         time.sleep(step * 0.05)
         answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
+        codes = {200: None, 409: "task_already_ended"}
+        assert answer.get("code") == codes[answer["http_status"]], answer
         return task_id, "cancelled" if answer["http_status"] == 200 else "completed"
 
     with ThreadPoolExecutor(4) as pool:
