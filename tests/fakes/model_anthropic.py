@@ -110,10 +110,12 @@ def _folder(request: Json) -> str:
 
 
 def _tool_use(step: Step, offered: set[str], folder: str) -> Json:
+    given: Json
     if step.kind == "write":
         name, given = "Write", {"file_path": f"{folder}/{step.file}", "content": f"{step.text}\n"}
     else:
         name, given = "Bash", {"command": step.arguments, "description": "Do as told"}
+        given |= {"run_in_background": True} if step.kind == "background" else {}
     assert name in offered, f"{name} is not among {sorted(offered)}"
     return {"type": "tool_use", "id": f"toolu_{next(_numbers)}", "name": name, "input": given}
 

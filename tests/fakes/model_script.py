@@ -2,6 +2,7 @@
 
     do write FILE TEXT     create a file with one line of text
     do shell COMMAND       run a command
+    do background COMMAND  run it in the background, where the program can; else as `shell`
     do say TEXT            the final answer; when not said it is "Done."
 
 One step is one call of a tool; the next step follows when its result has come back.
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 
 DONE = "Done."
 
-_LINE = re.compile(r"^do (write|shell|say) (.*)$", re.MULTILINE)
+_LINE = re.compile(r"^do (write|shell|background|say) (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of a tool: `kind` is `write` or `shell`."""
+    """One call of a tool: `kind` is `write`, `shell` or `background`."""
 
     kind: str
     arguments: str

@@ -51,6 +51,21 @@ def test_every_line_of_a_good_run_is_understood(agent: Agent, run: Perform) -> N
     assert not any(data.get("failed") for data in tools)
 
 
+def test_claude_goes_on_after_a_result_when_a_command_ends_in_the_background(
+    run: Perform, repository: Repository
+) -> None:
+    done = run(CLAUDE, "do background sleep 2; echo late >late.txt\ndo say It runs.")
+    assert (done.exit_code, done.error) == (0, None), done.stderr
+    assert changes(repository) == ["?? late.txt"]
+    assert [line["type"] for line in done.lines].count("result") == 2
+    assert [data for data in done.of_kind("output") if data["stream"] == "stdout"] == []
+    first, *_, last = [number for number, (kind, _) in enumerate(done.events) if kind == "result"]
+    assert any(kind == "status" for kind, _ in done.events[first:last])
+    assert done.reader.finished
+    # A request for the call, one after it, and one when the command has ended.
+    assert done.reader.details["usage"]["output_tokens"] == 3 * model_anthropic.OUTPUT_TOKENS
+
+
 def test_claude_tells_session_tokens_and_cost(run: Perform, model: Model) -> None:
     details = run(CLAUDE, PROMPT).reader.details
     each, cached = model_anthropic.INPUT_TOKENS, model_anthropic.CACHED_TOKENS
