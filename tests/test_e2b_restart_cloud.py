@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2b_live import Live, events_of, live_cloud, told
-from tests.live_server import Client, Json, eventually
+from tests.live_server import Client, Json, LiveServer, eventually
 from tests.repositories import serve_repository
 
 
@@ -114,6 +114,32 @@ def test_a_server_that_stops_stores_a_result_that_it_reads_and_ends_what_it_open
         row = ended(client, task_id)
         assert (row["status"], row["execution_metadata"]["attempt"]) == ("completed", 1)
     assert (starts(live, "reading"), starts(live, "opening")) == (1, 1)
+    live.wait_until_none_alive()
+
+
+def kill_worker(server: LiveServer) -> None:
+    server.worker.kill()
+    eventually(lambda: server.output.read_text().count("Listening on") == 2)
+
+
+def kill_arbiter(server: LiveServer) -> None:
+    server.kill_arbiter()
+    server.start()
+
+
+@pytest.mark.parametrize("kill", [kill_worker, kill_arbiter])
+def test_one_half_of_the_server_dies(live: Live, kill: Callable[[LiveServer], None]) -> None:
+    live.server.start(SHUTDOWN_GRACE_SECONDS=1)
+    client = live.server.client()
+    task_id = start_and_wait(live, client, "one", "lines 5")
+    kill(live.server)
+    let_go(live, "one")
+    client = live.server.client(client.user_id)
+    row = ended(client, task_id)
+    assert (row["status"], row["execution_metadata"]["attempt"]) == ("completed", 1)
+    said = [data["text"] for kind, data in events_of(client, task_id) if kind == "message"]
+    assert said[1:-1] == [f"line {number}" for number in range(5)]
+    assert starts(live, "one") == 1
     live.wait_until_none_alive()
 
 
