@@ -181,7 +181,7 @@ SETTINGS_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"max_timeout_seconds": 1}, "sandbox_timeout", "Lower SANDBOX_TIMEOUT_SECONDS"),
 ]
 STATUS_CASES = [
-    (429, "e2b_rate_limited", "tried again"),
+    (429, "e2b_rate_limited", "MAX_CONCURRENT_TASKS"),
     (503, "e2b_unavailable", "./run.sh doctor"),
     (500, "e2b_unavailable", "https://status.e2b.dev"),
     (403, "e2b_auth_failed", "https://e2b.dev/dashboard"),

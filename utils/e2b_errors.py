@@ -42,7 +42,8 @@ def _limited(error: Exception) -> SandboxError:
     quota = _QUOTA.search(str(error))
     if quota is None:
         return SandboxUnavailable(
-            "E2B limits the rate of requests. The task is tried again by itself.",
+            "E2B limits the rate of requests. A task that waits goes on by itself; start one that "
+            "has failed again in a minute, or lower MAX_CONCURRENT_TASKS.",
             "e2b_rate_limited",
         )
     if quota[1] == "0":
