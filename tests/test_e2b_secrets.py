@@ -159,9 +159,9 @@ def test_no_secret_is_in_a_row_an_answer_or_a_file_of_the_server(finished: Finis
         assert found_in(finished.backend.get(path)) == set()
     # The row of the user holds what a front end wrote there.
     others = (TOKEN, BASIC, SERVER_KEY)
-    for path in finished.backend.folder.rglob("*"):
-        if path.is_file():
-            assert found_in(path.read_bytes().decode("latin-1"), others) == set(), path
+    for file in finished.backend.folder.rglob("*"):
+        if file.is_file():
+            assert found_in(file.read_bytes().decode("latin-1"), others) == set(), file
 
 
 def test_a_task_without_any_key_says_what_to_set(
