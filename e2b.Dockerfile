@@ -6,8 +6,8 @@ FROM node:22-bookworm-slim
 ARG CLAUDE_CODE_VERSION=2.1.329
 ARG CODEX_VERSION=0.169.0
 
-# What the backend's scripts and the agents use. With bubblewrap, Claude Code can keep its key from
-# the commands it runs.
+# What the backend's scripts and the agents use; bubblewrap is what Codex and Claude Code confine
+# commands with when a team turns that on.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
         bash bubblewrap ca-certificates coreutils curl git procps ripgrep util-linux \

@@ -11,7 +11,7 @@ from tests.fakes.e2b_control import E2BServerProcess
 
 
 @pytest.fixture
-def cloud() -> Iterator[E2BServerProcess]:
+def failing_cloud() -> Iterator[E2BServerProcess]:
     """A cloud of a test's own, to fail as the test likes."""
     with E2BServerProcess() as cloud:
         yield cloud

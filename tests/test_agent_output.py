@@ -22,8 +22,9 @@ def test_five_megabytes_are_cut_at_the_limit_with_a_note(
         task = backend.complete("yes 0123456 | head -c 5000000; echo b >a; echo late >&2", sample)
     output = backend.output(task["id"])
     assert 100_000 <= len(output) < 200_000
+    # Between the two streams there is no order: what comes late may overtake.
     note = "[output after 100000 bytes (MAX_OUTPUT_BYTES) is not stored]\n"
-    assert backend.output(task["id"], "stderr") == note
+    assert backend.output(task["id"], "stderr").replace("late\n", "") == note
     assert task["changed_files"] == ["a"]
 
 

@@ -27,9 +27,11 @@ HANGS_SECONDS = 60
 
 @pytest.fixture
 def backend_in_cloud(
-    cloud: E2BServerProcess, tmp_path_factory: pytest.TempPathFactory
+    failing_cloud: E2BServerProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    with cloud_backend(cloud, tmp_path_factory.mktemp("data"), max_concurrent_tasks=6) as backend:
+    with cloud_backend(
+        failing_cloud, tmp_path_factory.mktemp("data"), max_concurrent_tasks=6
+    ) as backend:
         yield backend
 
 
@@ -61,126 +63,129 @@ def start_asleep(backend: Backend, repository: Repository) -> int:
 
 
 def test_a_cancelled_agent_is_gone_with_its_sandbox_when_the_answer_comes(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
     task_id = start_asleep(backend_in_cloud, small)
-    cloud.forget_requests()
+    failing_cloud.forget_requests()
     cancel(backend_in_cloud, task_id)
-    assert cloud.stats()["sandboxes"]["alive"] == 0
-    assert routes(cloud) == ["process.Start", "files.read", "kill"]
+    assert failing_cloud.stats()["sandboxes"]["alive"] == 0
+    assert routes(failing_cloud) == ["process.Start", "files.read", "kill"]
     task = stays_cancelled(backend_in_cloud, task_id, "agent")
     assert (task["changed_files"], "+half" in task["git_diff"]) == (["made.txt"], True)
 
 
 def test_a_cancel_waits_for_no_sandbox_that_is_slow_to_come(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
-    cloud.add_fault("delay", route="create", seconds=2.0)
+    failing_cloud.add_fault("delay", route="create", seconds=2.0)
     task_id = backend_in_cloud.start(SLEEPS, small)
-    wait_for(lambda: routes(cloud) == ["create"])
+    wait_for(lambda: routes(failing_cloud) == ["create"])
     cancel(backend_in_cloud, task_id)
-    assert routes(cloud) == ["create"]
+    assert routes(failing_cloud) == ["create"]
     assert stays_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
     # What comes all the same is ended at once, before anything else is asked of it.
-    wait_for(lambda: "kill" in routes(cloud))
-    assert wait_until_none_alive(cloud)["created"] == 1
-    assert routes(cloud) == ["create", "kill"]
+    wait_for(lambda: "kill" in routes(failing_cloud))
+    assert wait_until_none_alive(failing_cloud)["created"] == 1
+    assert routes(failing_cloud) == ["create", "kill"]
 
 
 def test_a_create_is_not_tried_again_for_a_cancelled_task(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
-    cloud.add_fault("status", route="create", status=503)
+    failing_cloud.add_fault("status", route="create", status=503)
     task_id = backend_in_cloud.start(SLEEPS, small)
-    wait_for(lambda: "create" in routes(cloud))
+    wait_for(lambda: "create" in routes(failing_cloud))
     cancel(backend_in_cloud, task_id)
-    asked = len(cloud.requests("create"))
-    cloud.remove_faults()
+    asked = len(failing_cloud.requests("create"))
+    failing_cloud.remove_faults()
     other = backend_in_cloud.start("script:\nprint hello", small)
     assert ended(backend_in_cloud, other)["status"] == "completed"
-    assert len(cloud.requests("create")) <= asked + 2
-    assert wait_until_none_alive(cloud)["created"] <= 2
+    assert len(failing_cloud.requests("create")) <= asked + 2
+    assert wait_until_none_alive(failing_cloud)["created"] <= 2
 
 
 def test_a_clone_that_hangs_is_ended_with_its_sandbox(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository, git_server: GitServer
+    backend_in_cloud: Backend,
+    failing_cloud: E2BServerProcess,
+    small: Repository,
+    git_server: GitServer,
 ) -> None:
     url = git_server.publish(small, "hanging")
     git_server.hanging.add("hanging")
     task_id = backend_in_cloud.start(SLEEPS, url)
-    wait_for(lambda: cloud.stats()["processes"])
-    cloud.forget_requests()
+    wait_for(lambda: failing_cloud.stats()["processes"])
+    failing_cloud.forget_requests()
     cancel(backend_in_cloud, task_id)
-    assert routes(cloud) == ["kill"]
-    assert cloud.stats()["sandboxes"]["alive"] == 0
+    assert routes(failing_cloud) == ["kill"]
+    assert failing_cloud.stats()["sandboxes"]["alive"] == 0
     assert stays_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
 
 
 @pytest.mark.parametrize("route", ["files.write", "process.Start", "files.read"])
 def test_a_cancel_does_not_wait_for_a_request_that_hangs(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository, route: str
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository, route: str
 ) -> None:
     skip = {"files.write": 0, "process.Start": 2, "files.read": 0}[route]
-    cloud.add_fault("delay", route=route, skip=skip, seconds=HANGS_SECONDS)
+    failing_cloud.add_fault("delay", route=route, skip=skip, seconds=HANGS_SECONDS)
     task_id = backend_in_cloud.start("script:\nwrite made.txt half\\n", small)
-    wait_for(lambda: len(cloud.requests(route)) == skip + 1)
+    wait_for(lambda: len(failing_cloud.requests(route)) == skip + 1)
     started = time.monotonic()
     cancel(backend_in_cloud, task_id)
     assert time.monotonic() - started < HANGS_SECONDS / 2
-    assert cloud.stats()["sandboxes"]["alive"] == 0
+    assert failing_cloud.stats()["sandboxes"]["alive"] == 0
     stays_cancelled(backend_in_cloud, task_id, "cloning" if route == "files.write" else "capturing")
 
 
 def test_a_cancel_that_comes_when_the_sandbox_is_being_closed_comes_too_late(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
-    number = cloud.add_fault("status", route="kill", status=503)
+    number = failing_cloud.add_fault("status", route="kill", status=503)
     task_id = backend_in_cloud.start("script:\nwrite made.txt whole\\n", small)
-    wait_for(lambda: "kill" in routes(cloud))
+    wait_for(lambda: "kill" in routes(failing_cloud))
     answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
-    cloud.remove_faults(number)
+    failing_cloud.remove_faults(number)
     assert (answer["http_status"], answer["code"]) == (409, "task_already_ended")
     task = ended(backend_in_cloud, task_id)
     assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"])
-    wait_until_none_alive(cloud)
+    wait_until_none_alive(failing_cloud)
 
 
 def test_a_cancel_does_not_wait_for_ever_for_a_kill_that_hangs(
     backend_in_cloud: Backend,
-    cloud: E2BServerProcess,
+    failing_cloud: E2BServerProcess,
     small: Repository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dispatcher, "CANCEL_SECONDS", 2.0)
     monkeypatch.setattr(sandbox_e2b, "REQUEST_SECONDS", 4.0)
     task_id = start_asleep(backend_in_cloud, small)
-    number = cloud.add_fault("delay", route="kill", seconds=HANGS_SECONDS)
+    number = failing_cloud.add_fault("delay", route="kill", seconds=HANGS_SECONDS)
     cancel(backend_in_cloud, task_id)
-    assert cloud.stats()["sandboxes"]["alive"] == 1
-    cloud.remove_faults(number)
-    assert wait_until_none_alive(cloud)["killed"] == 1
+    assert failing_cloud.stats()["sandboxes"]["alive"] == 1
+    failing_cloud.remove_faults(number)
+    assert wait_until_none_alive(failing_cloud)["killed"] == 1
     assert stays_cancelled(backend_in_cloud, task_id, "agent")["changed_files"] == ["made.txt"]
 
 
 def test_a_cancel_takes_little_more_than_the_capture_may_and_a_kill(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
     quick = start_asleep(backend_in_cloud, small)
     started = time.monotonic()
     cancel(backend_in_cloud, quick)
     undisturbed = time.monotonic() - started
     task_id = start_asleep(backend_in_cloud, small)
-    cloud.set_envd(cloud.sandboxes()[0]["sandboxID"], up=False)
+    failing_cloud.set_envd(failing_cloud.sandboxes()[0]["sandboxID"], up=False)
     started = time.monotonic()
     cancel(backend_in_cloud, task_id)
     # The agent's sandbox cannot be asked for its changes: that is not waited for.
     assert time.monotonic() - started < CANCELLED_CAPTURE_SECONDS + 5 * undisturbed
-    assert cloud.stats()["sandboxes"]["alive"] == 0
+    assert failing_cloud.stats()["sandboxes"]["alive"] == 0
     assert stays_cancelled(backend_in_cloud, task_id, "agent")["git_diff"] is None
 
 
 def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
     made = backend_in_cloud.post("/projects", name="Doomed", repo_url=small.url)
     project_id = made["project"]["id"]
@@ -189,17 +194,17 @@ def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
     client = backend_in_cloud.app.test_client()
     answer = client.delete(f"/projects/{project_id}", headers={"X-User-ID": USER})
     assert answer.status_code == 200, answer.get_data()
-    wait_until_none_alive(cloud)
+    wait_until_none_alive(failing_cloud)
     health = backend_in_cloud.get("/health/ready")
     assert (health["queued"], health["running"]) == (0, 0)
 
 
 @pytest.mark.parametrize("limit", [None, 2])
 def test_cancels_at_any_moment_leave_no_sandbox_and_one_truth(
-    backend_in_cloud: Backend, cloud: E2BServerProcess, small: Repository, limit: int | None
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository, limit: int | None
 ) -> None:
     # With a limit tasks go back to the queue now and then, also while they are cancelled.
-    cloud.configure(max_concurrent=limit)
+    failing_cloud.configure(max_concurrent=limit)
 
     def one(step: int) -> tuple[int, str]:
         task_id = backend_in_cloud.start(f"script:\nprint task {step}", small)
@@ -211,6 +216,6 @@ def test_cancels_at_any_moment_leave_no_sandbox_and_one_truth(
 
     with ThreadPoolExecutor(4) as pool:
         answered = dict(pool.map(one, range(20)))
-    wait_until_none_alive(cloud)
+    wait_until_none_alive(failing_cloud)
     for task_id, status in answered.items():
         assert ended(backend_in_cloud, task_id)["status"] == status

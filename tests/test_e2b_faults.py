@@ -42,87 +42,90 @@ def assert_told_once(backend: Backend, task_id: int) -> None:
 
 @pytest.mark.timeout(240)
 def test_every_task_ends_right_or_says_the_truth_when_every_fifth_request_fails(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
     settings = {"max_concurrent_tasks": 30, "max_tasks_per_user": 99, "sweep_grace_seconds": 3}
-    with cloud_backend(cloud, tmp_path, **settings) as backend:
-        found = run_with_faults(backend, cloud, small, TASKS, seconds=200)
+    with cloud_backend(failing_cloud, tmp_path, **settings) as backend:
+        found = run_with_faults(backend, failing_cloud, small, TASKS, seconds=200)
     assert found.wrong == []
     assert found.codes["completed"] > TASKS / 2
     assert found.fault_hits >= found.requests // 6
 
 
 def test_a_create_whose_answer_is_lost_makes_one_sandbox(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
-    cloud.add_fault("drop", route="create", when="after", times=1)
-    with cloud_backend(cloud, tmp_path) as backend:
+    failing_cloud.add_fault("drop", route="create", when="after", times=1)
+    with cloud_backend(failing_cloud, tmp_path) as backend:
         task_id = backend.start("script:\nprint hello", small)
         assert ended(backend, task_id)["status"] == "completed"
-        assert len(cloud.requests("create")) == 2
-        assert wait_until_none_alive(cloud)["created"] == 1
+        assert len(failing_cloud.requests("create")) == 2
+        assert wait_until_none_alive(failing_cloud)["created"] == 1
 
 
 def test_a_sandbox_that_nobody_heard_of_is_swept(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
-    cloud.add_fault("drop", route="create", when="after", times=3)
-    with cloud_backend(cloud, tmp_path, sweep_grace_seconds=1) as backend:
+    failing_cloud.add_fault("drop", route="create", when="after", times=3)
+    with cloud_backend(failing_cloud, tmp_path, sweep_grace_seconds=1) as backend:
         task_id = backend.start("script:\nprint hello", small)
         assert ended(backend, task_id)["status"] == "completed"
-        assert wait_until_none_alive(cloud)["created"] == 2
+        assert wait_until_none_alive(failing_cloud)["created"] == 2
 
 
 def test_sandboxes_whose_kill_fails_for_long_are_swept_each(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository, monkeypatch: pytest.MonkeyPatch
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("utils.sandbox_e2b.LONGEST_PAUSE_SECONDS", 0.1)
-    number = cloud.add_fault("status", route="kill", status=500)
-    with cloud_backend(cloud, tmp_path, sweep_grace_seconds=1) as backend:
+    number = failing_cloud.add_fault("status", route="kill", status=500)
+    with cloud_backend(failing_cloud, tmp_path, sweep_grace_seconds=1) as backend:
         tasks = [backend.start(f"Task {number}", small) for number in range(3)]
         assert {ended(backend, task)["status"] for task in tasks} == {"completed"}
         wait_for(lambda: not backend.get("/health/ready")["running"])
-        stuck = cloud.sandboxes()[0]["sandboxID"]
-        cloud.add_fault("status", route="kill", sandbox=stuck, status=500)
-        cloud.remove_faults(number)
+        stuck = failing_cloud.sandboxes()[0]["sandboxID"]
+        failing_cloud.add_fault("status", route="kill", sandbox=stuck, status=500)
+        failing_cloud.remove_faults(number)
         # One that cannot be ended does not keep the others alive.
-        wait_for(lambda: [one["sandboxID"] for one in cloud.sandboxes()] == [stuck])
-        cloud.remove_faults()
-        assert wait_until_none_alive(cloud)["killed"] == 3
+        wait_for(lambda: [one["sandboxID"] for one in failing_cloud.sandboxes()] == [stuck])
+        failing_cloud.remove_faults()
+        assert wait_until_none_alive(failing_cloud)["killed"] == 3
 
 
 @pytest.mark.parametrize("route", ["files.write", "process.Start"])
 def test_a_sandbox_lost_before_the_agent_started_is_replaced(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository, route: str
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, route: str
 ) -> None:
-    cloud.add_fault("crash", route=route, times=1)
-    with cloud_backend(cloud, tmp_path) as backend:
+    failing_cloud.add_fault("crash", route=route, times=1)
+    with cloud_backend(failing_cloud, tmp_path) as backend:
         task = ended(backend, backend.start(SLOW_PROMPT, small))
         assert_told_once(backend, task["id"])
         assert task["attempt"] == 1
-        counts = wait_until_none_alive(cloud)
+        counts = wait_until_none_alive(failing_cloud)
         assert (counts["created"], counts["crashed"], counts["killed"]) == (2, 1, 1)
 
 
 def test_three_lost_sandboxes_are_enough(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
-    cloud.add_fault("crash", route="files.write")
-    with cloud_backend(cloud, tmp_path) as backend:
+    failing_cloud.add_fault("crash", route="files.write")
+    with cloud_backend(failing_cloud, tmp_path) as backend:
         task = ended(backend, backend.start("script:\nprint hello", small))
         assert failure_of(task) == ("failed", "sandbox_lost", "cloning")
-        assert wait_until_none_alive(cloud)["created"] == 3
+        assert wait_until_none_alive(failing_cloud)["created"] == 3
 
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("how", ["crash", "expire"])
 def test_a_sandbox_lost_under_the_agent_is_replaced_only_where_that_is_wanted(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository, how: str, again: bool
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, how: str, again: bool
 ) -> None:
-    with cloud_backend(cloud, tmp_path, retry_lost_sandbox=again) as backend:
+    with cloud_backend(failing_cloud, tmp_path, retry_lost_sandbox=again) as backend:
         task_id = backend.start(SLOW_PROMPT, small)
         wait_for(lambda: told(backend, task_id, "line 3"))
-        getattr(cloud, how)(cloud.sandboxes()[0]["sandboxID"])
+        getattr(failing_cloud, how)(failing_cloud.sandboxes()[0]["sandboxID"])
         task = ended(backend, task_id)
         assert told(backend, task_id, "line 3")
         assert task["attempt"] == 1
@@ -132,7 +135,7 @@ def test_a_sandbox_lost_under_the_agent_is_replaced_only_where_that_is_wanted(
             assert task["changed_files"] == ["made.txt"]
         else:
             assert failure_of(task) == ("failed", "sandbox_lost", "agent")
-        assert wait_until_none_alive(cloud)["created"] == 1 + again
+        assert wait_until_none_alive(failing_cloud)["created"] == 1 + again
 
 
 def test_the_agent_of_another_sandbox_is_read_from_its_first_line() -> None:
@@ -152,31 +155,31 @@ def test_the_agent_of_another_sandbox_is_read_from_its_first_line() -> None:
     ids=str,
 )
 def test_streams_that_are_cut_again_and_again_lose_and_double_nothing(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository, cut: dict[str, float]
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, cut: dict[str, float]
 ) -> None:
     # Not the first start, which clones: that one is not repeatable and takes a new sandbox.
-    cloud.add_fault("cut", route="process.Start", skip=1, times=5, **cut)
-    with cloud_backend(cloud, tmp_path) as backend:
+    failing_cloud.add_fault("cut", route="process.Start", skip=1, times=5, **cut)
+    with cloud_backend(failing_cloud, tmp_path) as backend:
         task_id = backend.start(SLOW_PROMPT, small)
         assert_told_once(backend, task_id)
-        assert wait_until_none_alive(cloud)["created"] == 1
-    assert len(cloud.requests("process.Start")) > 3
+        assert wait_until_none_alive(failing_cloud)["created"] == 1
+    assert len(failing_cloud.requests("process.Start")) > 3
 
 
 def test_an_agent_works_on_while_its_sandbox_cannot_be_reached(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
     # The agent's stream breaks by itself, and envd is away by then.
-    cloud.add_fault("cut", route="process.Start", skip=1, times=1, seconds=0.8)
-    with cloud_backend(cloud, tmp_path) as backend:
+    failing_cloud.add_fault("cut", route="process.Start", skip=1, times=1, seconds=0.8)
+    with cloud_backend(failing_cloud, tmp_path) as backend:
         task_id = backend.start(SLOW_PROMPT, small)
         wait_for(lambda: told(backend, task_id, "line 3"))
-        sandbox = cloud.sandboxes()[0]
-        cloud.set_envd(sandbox["sandboxID"], up=False)
+        sandbox = failing_cloud.sandboxes()[0]
+        failing_cloud.set_envd(sandbox["sandboxID"], up=False)
         made = Path(sandbox["home"], "repository", "made.txt")
         wait_for(made.exists)
         assert backend.status(task_id)["status"] == "running"
-        cloud.set_envd(sandbox["sandboxID"], up=True)
+        failing_cloud.set_envd(sandbox["sandboxID"], up=True)
         assert_told_once(backend, task_id)
 
 

@@ -40,11 +40,11 @@ def creates(cloud: E2BServerProcess) -> int:
 
 
 def test_tasks_above_the_quota_wait_and_say_why(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
-    cloud.configure(max_concurrent=LIMIT)
+    failing_cloud.configure(max_concurrent=LIMIT)
     reasons: set[str | None] = set()
-    with waiting_tasks(cloud, tmp_path, small, TASKS) as (backend, tasks):
+    with waiting_tasks(failing_cloud, tmp_path, small, TASKS) as (backend, tasks):
 
         def all_ended() -> bool:
             rows = [backend.status(task) for task in tasks]
@@ -57,40 +57,43 @@ def test_tasks_above_the_quota_wait_and_say_why(
     assert {row["attempt"] for row in rows} == {1}
     assert f"waiting: E2B limit of {LIMIT} sandboxes" in reasons
     assert reasons <= {None, f"waiting: E2B limit of {LIMIT} sandboxes"}
-    counts = wait_until_none_alive(cloud)
+    counts = wait_until_none_alive(failing_cloud)
     assert (counts["created"], counts["peak"]) == (TASKS, LIMIT)
     # The first crowd asks once each before anybody knows; afterwards one asks now and then.
-    assert creates(cloud) <= TASKS + (TASKS - LIMIT) + TASKS // 2
+    assert creates(failing_cloud) <= TASKS + (TASKS - LIMIT) + TASKS // 2
 
 
 def test_a_breaker_opens_says_so_and_closes_after_one_probe(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository, monkeypatch: pytest.MonkeyPatch
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(task_run, "MAX_REFUSALS", 1000)
-    cloud.add_fault("status", route="create", status=503)
-    with waiting_tasks(cloud, tmp_path, small, 8) as (backend, tasks):
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 8) as (backend, tasks):
         wait_for(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
         health = backend.get("/health/ready")["sandboxes"]
         assert "status.e2b.dev" in health["reason"]
         wait_for(lambda: backend.get("/health/ready")["queued"] >= 7)
         assert health["reason"] in {backend.status(task).get("waiting_reason") for task in tasks}
-        asked = creates(cloud)
+        asked = creates(failing_cloud)
 
         def asked_again() -> bool:
             assert backend.get("/health/ready")["running"] <= 1
-            return creates(cloud) >= asked + 6
+            return creates(failing_cloud) >= asked + 6
 
         wait_for(asked_again)
-        cloud.remove_faults()
+        failing_cloud.remove_faults()
         assert {ended(backend, task)["status"] for task in tasks} == {"completed"}
         assert backend.get("/health/ready")["sandboxes"] == {"available": True, "reason": None}
         assert {ended(backend, task)["attempt"] for task in tasks} == {1}
-    assert wait_until_none_alive(cloud)["created"] == 8
+    assert wait_until_none_alive(failing_cloud)["created"] == 8
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "e2b_unavailable"), (429, "e2b_rate_limited")])
 def test_nobody_waits_for_ever_for_a_cloud_that_is_away(
-    cloud: E2BServerProcess,
+    failing_cloud: E2BServerProcess,
     tmp_path: Path,
     small: Repository,
     monkeypatch: pytest.MonkeyPatch,
@@ -98,32 +101,32 @@ def test_nobody_waits_for_ever_for_a_cloud_that_is_away(
     code: str,
 ) -> None:
     monkeypatch.setattr(task_run, "MAX_REFUSALS", 3)
-    cloud.add_fault("status", route="create", status=status)
-    with waiting_tasks(cloud, tmp_path, small, 3) as (backend, tasks):
+    failing_cloud.add_fault("status", route="create", status=status)
+    with waiting_tasks(failing_cloud, tmp_path, small, 3) as (backend, tasks):
         found = {failure_of(ended(backend, task)) for task in tasks}
     assert found == {("failed", code, "cloning")}
 
 
 def test_a_bad_key_fails_at_once_and_is_not_tried_again(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
-    cloud.configure(api_keys=["e2b_another"])
-    with waiting_tasks(cloud, tmp_path, small, 5) as (backend, tasks):
+    failing_cloud.configure(api_keys=["e2b_another"])
+    with waiting_tasks(failing_cloud, tmp_path, small, 5) as (backend, tasks):
         found = [ended(backend, task) for task in tasks]
     assert {failure_of(task) for task in found} == {("failed", "e2b_auth_failed", "cloning")}
-    assert creates(cloud) == 5
+    assert creates(failing_cloud) == 5
 
 
 def test_a_task_that_waits_for_the_cloud_can_be_cancelled(
-    cloud: E2BServerProcess, tmp_path: Path, small: Repository
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:
-    cloud.add_fault("status", route="create", status=503)
-    with waiting_tasks(cloud, tmp_path, small, 6) as (backend, tasks):
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 6) as (backend, tasks):
         wait_for(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
         answers = [backend.post(f"/tasks/{task}/cancel") for task in tasks]
         assert {answer["http_status"] for answer in answers} == {200}, answers
         assert {backend.status(task)["status"] for task in tasks} == {"cancelled"}
-        cloud.remove_faults()
+        failing_cloud.remove_faults()
         last = backend.start("The last one", small)
         assert ended(backend, last)["status"] == "completed"
-    assert wait_until_none_alive(cloud)["created"] == 1
+    assert wait_until_none_alive(failing_cloud)["created"] == 1

@@ -242,7 +242,7 @@ def _local(path: str, *, allow_local: bool) -> RepositoryUrl:
     if not allow_local:
         raise RepositoryNotAllowed(
             f"This server does not clone from its own disk. {_EXAMPLE} "
-            "For development, ALLOW_LOCAL_REPOS=true allows it."
+            "For development without cloud sandboxes, ALLOW_LOCAL_REPOS=true allows it."
         )
     segments = [part for part in path.split("/") if part]
     if not path.startswith("/") or not segments or not {".", ".."}.isdisjoint(segments):

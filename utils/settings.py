@@ -113,7 +113,8 @@ class Settings(CloudSettings):
     )
     allow_local_repos: bool | None = Field(
         None,
-        description="Allow file paths, file:// and http:// on loopback. On in development only.",
+        description="Allow file paths, file:// and http:// on loopback. On in development without "
+        "E2B, whose sandboxes do not see this machine.",
     )
 
     sandbox: Literal["auto", "local", "e2b"] = Field(
@@ -269,7 +270,7 @@ class Settings(CloudSettings):
         """Whether repositories of this machine may be cloned."""
         if self.allow_local_repos is not None:
             return self.allow_local_repos
-        return not self.is_production
+        return not self.is_production and not self.uses_e2b
 
     @property
     def mirrors_path(self) -> Path | None:

@@ -34,6 +34,8 @@ class E2BControl:
             "E2B_API_URL": self.url,
             "E2B_SANDBOX_URL": self.url,
             "E2B_MAX_CONNECTIONS": "5000",
+            # These sandboxes, unlike E2B's, see the files of this machine.
+            "ALLOW_LOCAL_REPOS": "true",
         }
 
     def start(self) -> None:
