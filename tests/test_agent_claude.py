@@ -17,6 +17,7 @@ from utils.agents.claude import CLAUDE, ClaudeReader
 from utils.errors import AgentError
 from utils.models import Json
 from utils.sandbox import SandboxPaths
+from utils.tested_versions import CLAUDE_CODE
 
 ACCESS = {"ANTHROPIC_API_KEY": "sk-ant-good", "IS_SANDBOX": "1", "CLAUDE_CODE_MAX_RETRIES": "2"}
 USAGE = {"input_tokens": 200, "cached_input_tokens": 50, "output_tokens": 40}
@@ -75,6 +76,7 @@ def test_a_run_is_summed_up(folder: Path) -> None:
     assert reader.details == {
         "agent_session_id": SESSION,
         "model": "claude-sonnet-4-5",
+        "agent_version": CLAUDE_CODE,
         "usage": USAGE,
         "cost_usd": 0.0123,
         "num_turns": 2,

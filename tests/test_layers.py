@@ -83,6 +83,7 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.sandbox_e2b*", "utils.sandbox_e2b*"),
     ("utils.sandbox_e2b*", "utils.e2b_errors"),
     ("utils.sandbox_e2b*", "utils.deployment"),
+    ("utils.sandbox_e2b*", "utils.tested_versions"),
     ("utils.sandbox_local", "utils.processes"),
     ("utils.sandbox_local", "utils.sandbox_local_files"),
     ("utils.sandbox_local_files", "utils.processes"),

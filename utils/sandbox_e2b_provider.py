@@ -19,6 +19,7 @@ from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandbox import SandboxRequest
 from utils.sandbox_e2b import E2BSandbox, egress_rules, lease_seconds
 from utils.settings import Settings
+from utils.tested_versions import compare_envd
 
 APP = "async-code"
 CREATE_TRIES = 3
@@ -53,6 +54,7 @@ class E2BSandboxProvider:
         self._process = uuid4().hex
         self._openings = 0
         self._open: set[str] = set()
+        self._versions_seen: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
@@ -112,7 +114,16 @@ class E2BSandboxProvider:
         lease = lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS)
         opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)
         self._open.add(opened.id)
+        self._warn_of_template(sandbox)
         return opened
+
+    def _warn_of_template(self, sandbox: AsyncSandbox) -> None:
+        # The version of its daemon came with the answer; the programs in it are for the doctor.
+        version = str(sandbox._envd_version)
+        if version not in self._versions_seen:
+            self._versions_seen.add(version)
+            for difference in compare_envd(version):
+                log.warning(difference.text, action="untested_version")
 
     async def sweep(self, known: Collection[str]) -> None:
         """See `SandboxProvider`. One that cannot be ended does not keep the others alive."""

@@ -104,7 +104,11 @@ class ClaudeReader:
         if self._result:
             self.finished, self.summary, self._result = False, None, None
             return [("status", {"text": "goes on after a command in the background"})]
-        names = (("agent_session_id", "session_id"), ("model", "model"))
+        names = (
+            ("agent_session_id", "session_id"),
+            ("model", "model"),
+            ("agent_version", "claude_code_version"),
+        )
         self.details |= {ours: entry[key] for ours, key in names if text(entry.get(key))}
         return [("status", {"text": f"session started, model {text(entry.get('model'))}"})]
 
