@@ -144,7 +144,7 @@ class _Setup:
         self._places = places
         repository = make_repository(bench.folder / "small.git", files=20, commits=10)
         self.url = repository.as_uri()
-        self.cloud = E2BServerProcess()
+        self.cloud = E2BServerProcess(bench.folder)
 
     @contextmanager
     def running(self) -> Iterator[_Setup]:
