@@ -27,7 +27,7 @@ from tests.fakes.e2b_control import E2BServerProcess
 from tests.fakes.e2b_reaper import MARKER
 
 DELAY_SECONDS = 0.05
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
 
 OVERHEAD_TARGET = 0.7
 ROUND_TRIPS_TARGET = 8
