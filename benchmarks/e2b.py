@@ -77,7 +77,6 @@ def e2b_twenty(bench: Bench) -> list[Figure]:
         Figure(
             "tasks per second", round(count / run.result_seconds, 1), "1/s", TWENTY_TARGET, "higher"
         ),
-        Figure("sandboxes ended as well", round(run.seconds, 2), "s"),
         *run.cpu_figures(count),
     ]
 
