@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.e2b import e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
 from benchmarks.e2b_faults import e2b_faults
 from benchmarks.figures import Bench, Benchmark
 from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
@@ -31,6 +32,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         list_tasks,
         two_hundred,
         e2b_faults,
+        e2b_task,
+        e2b_twenty,
+        e2b_long_agents,
+        e2b_five_hundred,
     )
 }
 RESULTS_FILE = Path(__file__).with_name("RESULTS.md")

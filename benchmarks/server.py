@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
 IDLE_SECONDS = 120
 STOP_SECONDS = 40
+POLL_SECONDS = 0.02
 
 _LISTENING = re.compile(r"http://([\d.]+):(\d+)")
 _BUSY = re.compile(rb"^async_code_tasks_(?:queued|running) (?!0\.0$)", re.MULTILINE)
@@ -74,13 +75,28 @@ class Server:
         """Return an encoded request that starts a task."""
         return self.request("POST", "/api/start-task", {"prompt": prompt, "repo_url": repo_url})
 
-    def wait_until_idle(self) -> None:
+    def wait_until_idle(self, poll_seconds: float = POLL_SECONDS) -> None:
         """Wait until no task waits or runs and the last one's sandbox is gone."""
         deadline = time.monotonic() + IDLE_SECONDS
         while self._is_busy() or any(self.sandboxes.glob("*")):
             if time.monotonic() > deadline:
                 raise TimeoutError("the server does not come to rest")
-            time.sleep(0.02)
+            time.sleep(poll_seconds)
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return the user's tasks."""
+        tasks: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = self.call("GET", f"/api/tasks{cursor}")
+            tasks += page["tasks"].values()
+            if page["next_cursor"] is None:
+                return tasks
+            cursor = f"?cursor={page['next_cursor']}"
+
+    def completed_tasks(self) -> int:
+        """Return how many of the user's tasks completed."""
+        return sum(task["status"] == "completed" for task in self.tasks())
 
     def workers(self) -> list[psutil.Process]:
         """Return the server's own processes, not those of tasks."""

@@ -83,7 +83,7 @@ def _measure(
 def _variants(
     folder: Path, repository: Path, git_server: GitServer, server: Server
 ) -> Mapping[str, Sample]:
-    bare = _BareScript(folder / "bare")
+    bare = BareScript(folder / "bare")
 
     def address(number: int) -> str:
         return git_server.url(f"first{number}", repository)
@@ -92,10 +92,10 @@ def _variants(
     return {
         "script, local path": lambda _: bare.run(str(repository)),
         "script, file URL": lambda _: bare.run(repository.as_uri()),
-        "task, local repository": lambda _: _run_task(server, str(repository)),
+        "task, local repository": lambda _: run_task(server, str(repository)),
         "script, HTTP": lambda _: bare.run(same),
-        "first task, HTTP": lambda number: _run_task(server, address(number)),
-        "later task, HTTP": lambda _: _run_task(server, same),
+        "first task, HTTP": lambda number: run_task(server, address(number)),
+        "later task, HTTP": lambda _: run_task(server, same),
     }
 
 
@@ -114,7 +114,9 @@ def _rounds(
     return times
 
 
-class _BareScript:
+class BareScript:
+    """What the agent and git themselves do in a task, without a server."""
+
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
@@ -134,7 +136,8 @@ class _BareScript:
         return seconds
 
 
-def _run_task(server: Server, repo_url: str) -> float:
+def run_task(server: Server, repo_url: str) -> float:
+    """Return the seconds from sending a task to the answer that says it is completed."""
     request = server.start_task_request(repo_url, PROMPT)
     started = time.perf_counter()
     task_id = server.connection.send(request).json()["task_id"]

@@ -22,6 +22,10 @@ FIGURES = {
     "list_tasks": {"one client, p50", "page"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
     "e2b_faults": {"wrong results, untrue errors and secrets shown", "sandboxes left behind"},
+    "e2b_task": {"task less script", "round trips at most"},
+    "e2b_twenty": {"tasks completed", "tasks per second"},
+    "e2b_long_agents": {"tasks of 20 s, wall time", "task of 70 s completed"},
+    "e2b_five_hundred": {"tasks completed", "wall time", "memory growth per task"},
 }
 
 

@@ -65,7 +65,7 @@ class Dispatcher:
         self._bridge = bridge
         self._vault = vault
         self._provider = provider
-        self._gate = StartGate()
+        self._gate = StartGate(paced=settings.uses_e2b)
         limits = pipeline_limits(settings)
         self._parts = RunParts(
             settings, database, provider, agents, vault, redactor, metrics, limits, self._gate

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
+from utils.start_pace import StartPace
 
 FAILURES_TO_OPEN = 3
 FIRST_PAUSE_SECONDS = 2.0
@@ -24,16 +25,18 @@ class StartGate:
     After several failures in a row no task starts for a while, then one does as a probe: when it
     gets its sandbox all may start again, otherwise the pause doubles. When the cloud says that its
     quota is reached, no more sandboxes are asked for than this server had; after a pause one more
-    is tried as a probe, and while that succeeds the next one at once.
+    is tried as a probe, and while that succeeds the next one at once. With `paced`, many start at
+    a pace.
 
     Tasks are told apart by their ids: many may have asked before the first was refused, and what
     comes of those says nothing about the probe. Used on the event loop's thread; `reason` and
     `is_tripped` may be read by others.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, paced: bool = False) -> None:
         self.failures = 0
         self._clock = clock
+        self._pace = StartPace(clock) if paced else None
         self._asking: set[int] = set()
         self._holding: set[int] = set()
         self._probe: int | None = None
@@ -61,18 +64,26 @@ class StartGate:
         has_place = len(self._asking | self._holding) < self._places
         return not self.is_tripped and (has_place or not self._has_quota)
 
+    @property
+    def _pace_seconds(self) -> float:
+        return max(self._pace.wait_seconds(), 0.0) if self._pace else 0.0
+
     def may_start(self) -> bool:
         """Whether a task may ask for a sandbox now; the caller then calls `starting`."""
+        if self._pace_seconds > 0:
+            return False
         return self._is_open or (self._probe is None and self._clock() >= self._pause_ends)
 
     def wait_seconds(self) -> float | None:
         """Return when to ask again, in seconds; None when nothing is in the way."""
         if self.reason is None:
-            return None
+            return self._pace_seconds or None
         return max(self._pause_ends - self._clock(), SHORTEST_WAIT_SECONDS)
 
     def starting(self, task_id: int) -> None:
         """A task is about to ask for a sandbox."""
+        if self._pace:
+            self._pace.started()
         if not self._is_open:
             self._probe = task_id
         self._asking.add(task_id)

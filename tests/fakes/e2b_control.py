@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -115,10 +116,14 @@ class E2BControl:
 
 
 class E2BServerProcess(E2BControl):
-    """The server in a process of its own, which ends with this one whatever happens to it."""
+    """The server in a process of its own, which ends with this one whatever happens to it.
 
-    def __init__(self) -> None:
+    Its sandboxes are in `folder`, otherwise where temporary files are.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         super().__init__("", "")
+        self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -126,6 +131,7 @@ class E2BServerProcess(E2BControl):
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.e2b_server", "--until-stdin-closes"],
             cwd=_REPOSITORY,
+            env={**os.environ, "TMPDIR": str(self._folder)} if self._folder else None,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

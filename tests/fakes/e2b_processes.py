@@ -98,6 +98,8 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            # Nothing of ours is inheritable, and closing thousands one by one takes a while.
+            close_fds=False,
             process_group=group,
         )
         self.pid = self._popen.pid
@@ -250,4 +252,4 @@ def _end_event(code: int) -> bytes:
 
 def open_group() -> subprocess.Popen[bytes]:
     """Make a process group to start commands in; it lasts until the returned one is waited for."""
-    return subprocess.Popen(["true"], process_group=0)
+    return subprocess.Popen(["true"], close_fds=False, process_group=0)

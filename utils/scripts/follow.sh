@@ -12,7 +12,7 @@ if read -r earlier 2>/dev/null <"$run/follower"; then
     kill -9 $earlier 2>/dev/null
 fi
 
-flock "$run/lock" true &
+flock 9 9<"$run/lock" &
 alive=$!
 tail -n "+$out_line" -s 0.2 -f --pid="$alive" "$run/out" 2>/dev/null &
 out=$!

@@ -1,0 +1,58 @@
+"""Watches processes while something is measured: threads, memory, and what it cost them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+
+SAMPLE_SECONDS = 0.02
+
+
+class Watch:
+    """The most threads and bytes that some processes have together at one moment, as a context."""
+
+    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+        self.threads = 0
+        self.peak_bytes = 0
+        self._processes = processes
+        self.bytes_before = self._bytes()
+        self._cpu_before = self._cpu()
+        self.cpu_seconds = 0.0
+        self._ending = Event()
+        self._thread = Thread(target=self._watch)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self.cpu_seconds = self._cpu() - self._cpu_before
+
+    def _watch(self) -> None:
+        while not self._ending.wait(SAMPLE_SECONDS):
+            self.threads = max(self.threads, sum(one.num_threads() for one in self._processes))
+            self.peak_bytes = max(self.peak_bytes, self._bytes())
+
+    def _bytes(self) -> int:
+        return sum(one.memory_info().rss for one in self._processes)
+
+    def _cpu(self) -> float:
+        times = [one.cpu_times() for one in self._processes]
+        return sum(time.user + time.system for time in times)
+
+
+def processes_with(marker: bytes) -> Iterator[psutil.Process]:
+    """Yield the processes with this text in their environment, whoever their parent is."""
+    for process in psutil.process_iter():
+        try:
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if marker in environment and process.pid != os.getpid():
+            yield process
