@@ -106,18 +106,26 @@ class _Watch:
             raise failure
 
     async def _end_silent(self, scope: anyio.CancelScope) -> None:
-        while not self._output.finished.is_set():
+        while True:
             silent_until = self._output.last_output_at + self._idle_seconds
-            if anyio.current_time() >= silent_until:
+            if self._output.finished.is_set():
+                await anyio.sleep(RESULT_GRACE_SECONDS)
+            elif anyio.current_time() >= silent_until:
                 self.hung = True
                 scope.cancel()
                 return
-            await anyio.sleep_until(silent_until)
+            else:
+                await anyio.sleep_until(silent_until)
 
     async def _end_finished(self, scope: anyio.CancelScope) -> None:
-        await self._output.finished.wait()
-        await anyio.sleep(RESULT_GRACE_SECONDS)
-        scope.cancel()
+        while True:
+            finished = self._output.finished
+            await finished.wait()
+            await anyio.sleep(RESULT_GRACE_SECONDS)
+            # There is another event when the agent went on after it had said that it is done.
+            if self._output.finished is finished:
+                scope.cancel()
+                return
 
 
 def _too_long(what: str) -> AgentError:

@@ -41,6 +41,8 @@ class OutputReporter:
     Each event is reported with a position: how many events of each stream came so far, and what is
     left of the limit. Given such a position, a reporter that is fed the whole output again reports
     exactly the events after it; its reader sees all of them.
+
+    `finished` is set while the reader is; when the agent goes on, another event takes its place.
     """
 
     def __init__(
@@ -115,6 +117,8 @@ class OutputReporter:
         self._tell_limit()
         if self._reader.finished:
             self.finished.set()
+        elif self.finished.is_set():
+            self.finished = anyio.Event()
 
     def _new_events(self, stream: str, lines: list[str]) -> Iterator[tuple[str, Json]]:
         for line in lines:
