@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from e2b import AsyncSandbox
 
@@ -124,6 +125,22 @@ async def test_a_cloud_that_does_not_answer_ends_the_sweep(
     with pytest.raises(SandboxUnavailable):
         await provider(tmp_path).sweep(())
     assert alive(cloud) == {unknown}
+
+
+async def test_a_sandbox_is_ended_by_its_id_alone_even_by_a_cancelled_caller(
+    cloud: E2BServer, tmp_path: Path
+) -> None:
+    left = await provider(tmp_path).open(REQUEST)
+    cloud.add_fault("status", route="kill", status=503, times=2)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await provider(tmp_path).end(left.id)
+    assert alive(cloud) == set()
+    await provider(tmp_path).end(left.id)
+    cloud.add_fault("status", route="kill", status=403)
+    other = await provider(tmp_path).open(REQUEST)
+    await provider(tmp_path).end(other.id)
+    assert alive(cloud) == {other.id}
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ def gate(clock: Clock) -> StartGate:
 
 
 def is_free(gate: StartGate) -> bool:
-    return gate.reason is None and gate.wait_seconds() is None and not gate.is_tripped
+    in_the_way = gate.reason is not None or gate.is_tripped
+    return not in_the_way and gate.may_start() and gate.wait_seconds() is None
 
 
 def start_all(gate: StartGate, tasks: range) -> list[int]:
@@ -116,6 +117,40 @@ def test_a_probe_that_leaves_without_a_word_makes_way(gate: StartGate, clock: Cl
     assert not gate.may_start()
     gate.closed(50)
     assert gate.may_start()
+
+
+def test_a_cloud_that_answers_closes_a_breaker_that_nobody_probes(
+    gate: StartGate, clock: Clock
+) -> None:
+    trip(gate)
+    gate.reachable()
+    assert gate.is_tripped
+    clock.now += LONG
+    gate.reachable()
+    assert is_free(gate)
+
+
+def test_a_probe_decides_although_the_cloud_answers(gate: StartGate, clock: Clock) -> None:
+    trip(gate)
+    clock.now += LONG
+    gate.starting(50)
+    gate.reachable()
+    assert gate.is_tripped
+    gate.refused(50, AWAY)
+    gate.reachable()
+    assert gate.reason == "waiting: E2B is away."
+
+
+@pytest.mark.parametrize("passed_seconds", [0.0, 5.0])
+def test_whoever_is_denied_hears_when_to_ask_again(clock: Clock, passed_seconds: float) -> None:
+    gate = StartGate(clock, paced=True)
+    crowd = start_all(gate, range(100))
+    assert len(crowd) < 100
+    clock.now += passed_seconds
+    assert (gate.wait_seconds() or 0.0) > 0
+    clock.now += 5
+    assert gate.may_start()
+    assert gate.wait_seconds() is None
 
 
 def test_pauses_grow_to_a_minute(gate: StartGate, clock: Clock) -> None:

@@ -139,6 +139,12 @@ class SandboxProvider(Protocol):
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> Sandbox:
         """Find a sandbox that survived. Raises `SandboxError`."""
 
+    async def end(self, sandbox_id: str) -> None:
+        """End a sandbox that was not attached to; what cannot be ended is found by the next sweep.
+
+        Never raises `SandboxError`, and is not cut short by a cancel.
+        """
+
     async def sweep(self, known: Collection[str]) -> None:
         """End sandboxes that an earlier process left behind; those with a known id are left.
 

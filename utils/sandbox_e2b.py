@@ -9,7 +9,7 @@ to files that are followed.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -218,11 +218,7 @@ class E2BSandbox:
     async def close(self) -> None:
         """See `Sandbox`. What cannot be ended is found by the next sweep."""
         try:
-            async for attempt in _retries(CLOSE_TRIES):
-                with attempt, translating():
-                    await self._sandbox.kill(request_timeout=REQUEST_SECONDS)
-        except SandboxError as error:
-            log.warning("sandbox not ended", action="close_failed", reason=error.message)
+            await end_sandbox(self._sandbox.kill)
         finally:
             await self._commands.settle()
             self._closed(self.id)
@@ -243,6 +239,16 @@ def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
             {"transform": {"headers": {header.name: header.value}}}
         )
     return rules
+
+
+async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
+    """Ask several times for the end of a sandbox; what cannot be ended is found by the sweep."""
+    try:
+        async for attempt in _retries(CLOSE_TRIES):
+            with attempt, translating():
+                await kill(request_timeout=REQUEST_SECONDS)
+    except SandboxError as error:
+        log.warning("sandbox not ended", action="close_failed", reason=error.message)
 
 
 def lease_seconds(lifetime_seconds: float, longest_seconds: int) -> int:

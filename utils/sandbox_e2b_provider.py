@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+import anyio
 import stamina
 import structlog
 from e2b import E2B, AsyncSandbox, SandboxQuery
@@ -17,14 +19,14 @@ from utils.deployment import deployment_name
 from utils.e2b_errors import translating
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandbox import SandboxRequest
-from utils.sandbox_e2b import E2BSandbox, egress_rules, lease_seconds
+from utils.sandbox_e2b import E2BSandbox, egress_rules, end_sandbox, lease_seconds
+from utils.sandbox_e2b_commands import REQUEST_SECONDS
 from utils.settings import Settings
 from utils.tested_versions import compare_envd
 
 APP = "async-code"
 CREATE_TRIES = 3
 CREATE_SECONDS = 60.0
-REQUEST_SECONDS = 30.0
 CLOSE_WAIT_SECONDS = 20.0
 
 LONGEST_LEASE_SECONDS = 3600
@@ -109,6 +111,11 @@ class E2BSandboxProvider:
                 sandbox_id, timeout=lease, request_timeout=REQUEST_SECONDS
             )
         return self._opened(sandbox, request)
+
+    async def end(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`."""
+        with anyio.CancelScope(shield=True):
+            await end_sandbox(partial(self._sandboxes.kill, sandbox_id))
 
     def _opened(self, sandbox: AsyncSandbox, request: SandboxRequest) -> E2BSandbox:
         lease = lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS)

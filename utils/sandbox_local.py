@@ -262,6 +262,9 @@ class LocalSandboxProvider:
         """See `SandboxProvider`. None is ever left."""
         raise SandboxLost(f"The local sandbox {sandbox_id} of task {request.task_id} is gone.")
 
+    async def end(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`. None is ever left."""
+
     async def sweep(self, known: Collection[str]) -> None:  # noqa: ARG002 - none survives
         """See `SandboxProvider`."""
         await to_thread.run_sync(self._sweep)

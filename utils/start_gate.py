@@ -44,6 +44,7 @@ class StartGate:
         self._places = 0
         self._quota_forgotten = -1.0
         self._refusal = ""
+        self._has_denied = False
 
     @property
     def is_tripped(self) -> bool:
@@ -60,6 +61,10 @@ class StartGate:
         return self._clock() < self._quota_forgotten
 
     @property
+    def _is_pause_over(self) -> bool:
+        return self._clock() >= self._pause_ends
+
+    @property
     def _is_open(self) -> bool:
         has_place = len(self._asking | self._holding) < self._places
         return not self.is_tripped and (has_place or not self._has_quota)
@@ -70,14 +75,19 @@ class StartGate:
 
     def may_start(self) -> bool:
         """Whether a task may ask for a sandbox now; the caller then calls `starting`."""
-        if self._pace_seconds > 0:
-            return False
-        return self._is_open or (self._probe is None and self._clock() >= self._pause_ends)
+        may_probe = self._probe is None and self._is_pause_over
+        may_start = self._pace_seconds <= 0 and (self._is_open or may_probe)
+        self._has_denied = not may_start
+        return may_start
 
     def wait_seconds(self) -> float | None:
-        """Return when to ask again, in seconds; None when nothing is in the way."""
+        """Return when to ask again, in seconds; None when nothing is in the way.
+
+        Never None when `may_start` was False: what was in the way may have gone since, and whoever
+        was denied has to ask again all the same.
+        """
         if self.reason is None:
-            return self._pace_seconds or None
+            return self._pace_seconds or (SHORTEST_WAIT_SECONDS if self._has_denied else None)
         return max(self._pause_ends - self._clock(), SHORTEST_WAIT_SECONDS)
 
     def starting(self, task_id: int) -> None:
@@ -112,6 +122,15 @@ class StartGate:
             if self.is_tripped:
                 doublings = self.failures - FAILURES_TO_OPEN
                 self._pause(min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS), error)
+
+    def reachable(self) -> None:
+        """The cloud answers, as another request has shown.
+
+        That closes a breaker that nobody probes, as when no task waits. Where one waits its probe
+        decides: a cloud may answer and have no sandboxes.
+        """
+        if self.is_tripped and self._probe is None and self._is_pause_over:
+            self.failures = 0
 
     def closed(self, task_id: int) -> None:
         """A task that was starting has ended, with or without a sandbox."""
