@@ -152,6 +152,20 @@ def test_variables_are_bounded_in_number() -> None:
     assert len([name for name in given.environment if name in many]) == MAX_VARIABLES
 
 
+def test_variables_are_bounded_in_size() -> None:
+    given = access(CLAUDE, claude_env(A="a" * 8192, B="b" * 8192, C="c"))
+    assert {name for name in "ABC" if name in given.environment} == {"A", "B"}
+    lines = access(CLAUDE, claude_env(A="line\n" * 99, B="b", C="c"))
+    assert {name for name in "ABC" if name in lines.environment} == {"A", "B"}
+
+
+@pytest.mark.parametrize("text", ["x" * 16_384, "a line of some length\n" * 101])
+def test_a_login_file_is_bounded_in_size(text: str) -> None:
+    given = access(CLAUDE, {"claudeCode": {"credentials": {"a": text}}})
+    assert given.login_files == {}
+    assert given.secrets == (ANTHROPIC,)
+
+
 @pytest.mark.parametrize("count", [101, 100_000])
 def test_credentials_that_are_no_login_are_left_out(count: int) -> None:
     given = access(CLAUDE, {"claudeCode": {"credentials": {"a": ["token-x"] * count}}})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import sys
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.redaction import REDACTED, Redactor
+from utils.redaction import REDACTED, Redactor, current_redactor
 
 SECRET = "marked/token+3f9a1c"
 PLAIN = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -45,3 +47,61 @@ def test_short_values_do_not_blot_out_ordinary_words() -> None:
     redactor = Redactor()
     with redactor.hold("a", "main"):
         assert redactor.redact("a main thing") == "a main thing"
+
+
+def test_secrets_that_overlap_go_together_and_neighbours_one_by_one() -> None:
+    redactor = Redactor()
+    with redactor.hold("first-part", "part-second", "redacted"):
+        assert redactor.redact("a first-part-second b") == f"a {REDACTED} b"
+        assert redactor.redact("first-partfirst-part") == REDACTED * 2
+        assert redactor.redact(REDACTED) == f"[{REDACTED}]"
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Return how many functions are called by some work: the same number each time."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_many_long_secrets_are_no_more_work_than_short_ones() -> None:
+    def work(characters: int) -> int:
+        secrets = [f"{number:03}" * (characters // 3) for number in range(50)]
+        text = "x" * 30_000 + secrets[7]
+
+        def hold_and_redact() -> None:
+            redactor = Redactor().child()
+            with redactor.hold(*secrets):
+                assert redactor.redact(text).endswith(f"x{REDACTED}")
+
+        return calls_of(hold_and_redact)
+
+    work(30)  # the first use of a library may call more
+    assert work(6000) < 1.1 * work(30)
+
+
+def test_text_without_a_secret_costs_no_calls_for_each_secret() -> None:
+    redactor = Redactor()
+    with redactor.hold(*(f"secret-{number}" for number in range(1000))):
+        assert calls_of(lambda: redactor.redact("x" * 30_000)) < 10
+
+
+def test_a_childs_block_makes_it_the_current_redactor() -> None:
+    parent = Redactor()
+    one, other = parent.child(), parent.child()
+    with parent.hold(SECRET):
+        assert current_redactor() is None
+        with one.hold("one-secret"):
+            with other.hold():
+                assert current_redactor() is other
+            assert current_redactor() is one
+    assert current_redactor() is None

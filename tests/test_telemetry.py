@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import structlog
+from anyio import to_thread
 
+from utils.redaction import Redactor
 from utils.settings import Settings
 from utils.telemetry import Metrics, configure_logging
 
@@ -49,6 +52,33 @@ def test_secrets_in_tracebacks_are_redacted(lines: Any) -> None:
     for line in (ours, theirs):
         assert "RuntimeError: [redacted]" in line["exception"]
     assert theirs["event"] == "failed with [redacted]"
+
+
+def test_the_secrets_of_a_tasks_user_are_redacted_in_its_own_lines(lines: Any) -> None:
+    key, sdk = "sk-of-the-user-0123", logging.getLogger("e2b.api")
+    redactor = Redactor()
+
+    async def run(secret: str, held: anyio.Event, other: anyio.Event) -> None:
+        with redactor.child().hold(secret):
+            held.set()
+            await other.wait()
+            structlog.get_logger().info(f"ours {key}")
+            await to_thread.run_sync(sdk.warning, "Response 400 {'x-api-key': '%s'}", key)
+            async with anyio.create_task_group() as group:
+                group.start_soon(to_thread.run_sync, sdk.error, f"header {key} {SECRET}")
+
+    async def both() -> None:
+        first, second = anyio.Event(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, key, first, second)
+            group.start_soon(run, "sk-of-another-user", second, first)
+
+    anyio.run(both)
+    said = sorted(line["event"] for line in lines())
+    hidden = ["header {} [redacted]", "ours {}", "Response 400 {{'x-api-key': '{}'}}"]
+    assert said == sorted(text.format(who) for text in hidden for who in (key, "[redacted]"))
+    sdk.warning("after it %s", key)
+    assert [line["event"] for line in lines()] == [f"after it {key}"]
 
 
 def test_ids_are_bound_to_the_lines_of_a_request(lines: Any) -> None:

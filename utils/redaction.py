@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -28,7 +28,9 @@ class Redactor:
         self._parent = parent
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
-        self._pattern: re.Pattern[str] | None = None
+        self._forms_of: dict[str, frozenset[str]] = {}
+        # Replaced as a whole and never changed, so that `redact` needs no lock.
+        self._forms: tuple[str, ...] = ()
 
     def child(self) -> Redactor:
         """Return a redactor that also knows secrets of its own, which stay unknown here."""
@@ -36,12 +38,19 @@ class Redactor:
 
     @contextmanager
     def hold(self, *secrets: str | None) -> Iterator[None]:
-        """Keep the given secrets out of all text for the length of the block."""
+        """Keep the given secrets out of all text for the length of the block.
+
+        Within the block of a child, and in tasks and threads begun there, it is the one that
+        `current_redactor` returns.
+        """
         values = [value for value in secrets if value and len(value) >= MINIMUM_SECRET_CHARACTERS]
         self._change(values, +1)
+        before = _current.set(self) if self._parent else None
         try:
             yield
         finally:
+            if before:
+                _current.reset(before)
             self._change(values, -1)
 
     def add(self, *secrets: str) -> None:
@@ -51,8 +60,9 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Return the text without live secrets. Text without any comes back unchanged."""
-        pattern = self._pattern
-        text = pattern.sub(REDACTED, text) if pattern else text
+        # No regular expression: to compile one of many long secrets takes seconds.
+        if found := [form for form in self._forms if form in text]:
+            text = _without(found, text)
         return self._parent.redact(text) if self._parent else text
 
     def redact_values(self, value: Any) -> Any:
@@ -70,15 +80,46 @@ class Redactor:
             for secret in secrets:
                 self._held[secret] += step
             self._held = +self._held
-            self._pattern = _compile(self._held)
+            known = self._forms_of
+            self._forms_of = {
+                secret: known.get(secret) or frozenset(_forms(secret)) for secret in self._held
+            }
+            self._forms = tuple(frozenset().union(*self._forms_of.values()))
 
 
-def _compile(secrets: Counter[str]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret)}
-    if not forms:
-        return None
-    longest_first = sorted(forms, key=len, reverse=True)
-    return re.compile("|".join(re.escape(form) for form in longest_first))
+_current: ContextVar[Redactor | None] = ContextVar("current_redactor", default=None)
+
+
+def current_redactor() -> Redactor | None:
+    """Return the redactor of the task at work here, which knows its user's own secrets."""
+    return _current.get()
+
+
+def _without(forms: list[str], text: str) -> str:
+    """Return the text with each place of a form replaced; places that overlap go as one."""
+    pieces, end = [], 0
+    for start, stop in _merged(sorted(place for form in forms for place in _places(form, text))):
+        pieces += [text[end:start], REDACTED]
+        end = stop
+    return "".join([*pieces, text[end:]])
+
+
+def _places(form: str, text: str) -> Iterator[tuple[int, int]]:
+    start = text.find(form)
+    while start >= 0:
+        stop = start + len(form)
+        yield start, stop
+        start = text.find(form, stop)
+
+
+def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, stop in places:
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
 
 
 def _forms(secret: str) -> Iterator[str]:

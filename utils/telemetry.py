@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from structlog.typing import EventDict, Processor
 
+from utils.redaction import current_redactor
 from utils.settings import Settings
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -84,7 +85,9 @@ def _redacting(redact: Redact) -> Processor:
             return {key: clean(item) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [clean(item) for item in value]
-        return redact(str(value))
+        text = str(value)
+        task = current_redactor()
+        return redact(task.redact(text) if task else text)
 
     def processor(_logger: Any, _method: str, event: EventDict) -> EventDict:
         # Underscored keys are structlog's own (the log record), taken out before rendering.

@@ -13,19 +13,20 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
 from utils.models import Json
 
 MAX_VARIABLES = 50
 
 MAX_VALUE_CHARACTERS = 8192
-"""With `MAX_VARIABLES` this stays below what Linux takes as a process's environment."""
 
-MAX_LOGIN_FILE_BYTES = 65_536
+MAX_VALUES_CHARACTERS = 16_384
+"""All values together. Each is a secret to look for in everything the agent prints."""
 
-MAX_LOGIN_TEXTS = 100
-"""Each text of a login file is a secret to look for in everything the agent prints."""
+MAX_LOGIN_FILE_BYTES = 16_384
+
+MAX_LINES = 100
+"""Of all values together, and of the texts of a login file: a line may be a secret of its own."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -83,8 +84,23 @@ def _child(value: object, key: str) -> Json:
 
 def _variables(entries: Json) -> dict[str, str]:
     texts = ((name, _text(value)) for name, value in entries.items() if _is_allowed(name))
-    usable = ((name, text) for name, text in texts if text is not None)
-    return dict(islice(usable, MAX_VARIABLES))
+    usable: dict[str, str] = {}
+    characters = lines = 0
+    for name, text in texts:
+        if len(usable) == MAX_VARIABLES:
+            break
+        if text is None:
+            continue
+        more = _lines(text)
+        if characters + len(text) <= MAX_VALUES_CHARACTERS and lines + more <= MAX_LINES:
+            usable[name] = text
+            characters += len(text)
+            lines += more
+    return usable
+
+
+def _lines(text: str) -> int:
+    return len(text.splitlines()) or 1
 
 
 def _is_allowed(name: object) -> bool:
@@ -114,5 +130,6 @@ def _login_file(credentials: Json) -> bytes:
         content = json.dumps(credentials).encode() if credentials else b""
     except (TypeError, ValueError, RecursionError):
         return b""
-    texts = sum(1 for _ in texts_in(credentials))
-    return content if len(content) <= MAX_LOGIN_FILE_BYTES and texts <= MAX_LOGIN_TEXTS else b""
+    if len(content) > MAX_LOGIN_FILE_BYTES:
+        return b""
+    return content if sum(map(_lines, texts_in(credentials))) <= MAX_LINES else b""
