@@ -83,17 +83,21 @@ def project(backend: Backend, name: str, settings: Row) -> int:
     return int(answer["project"]["id"])
 
 
+@pytest.mark.parametrize("refusal", [None, 503, 403])
 def test_a_sandbox_lives_as_long_as_its_task(
     failing_cloud: E2BServerProcess,
     tmp_path: Path,
     small: Repository,
     monkeypatch: pytest.MonkeyPatch,
+    refusal: int | None,
 ) -> None:
+    if refusal:
+        failing_cloud.add_fault("status", route="set_timeout", status=refusal, times=1)
     # As with a plan that allows no sandbox for longer at once.
     monkeypatch.setattr(sandbox_e2b_provider, "LONGEST_LEASE_SECONDS", 4)
     with cloud_backend(failing_cloud, tmp_path) as backend:
         backend.complete("script:\nsleep 6\nwrite a.txt a", small)
     assert created(failing_cloud)["timeout"] == 4
     extended = failing_cloud.requests("set_timeout")
-    assert extended
+    assert len(extended) > bool(refusal)
     assert {json.loads(request["body"])["timeout"] for request in extended} == {4}

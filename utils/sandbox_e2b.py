@@ -207,12 +207,19 @@ class E2BSandbox:
 
     async def keep_alive(self) -> None:
         """See `Sandbox`."""
+        pause_seconds = self._lease_seconds / 2
         while True:
-            await anyio.sleep(self._lease_seconds / 2)
+            await anyio.sleep(pause_seconds)
+            pause_seconds = self._lease_seconds / 2
             try:
-                with translating():
-                    await self._sandbox.set_timeout(self._lease_seconds)
+                async for attempt in _retries(None):
+                    with attempt, translating():
+                        await self._sandbox.set_timeout(
+                            self._lease_seconds, request_timeout=REQUEST_SECONDS
+                        )
             except SandboxError as error:
+                # Half of the lease is left: enough for several more tries.
+                pause_seconds = self._lease_seconds / 10
                 log.warning("lease not extended", action="lease_failed", reason=error.message)
 
     async def close(self) -> None:
