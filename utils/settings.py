@@ -16,7 +16,7 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Megabyte = 1_000_000
 
-MINIMUM_SECRET_CHARACTERS = 32
+MINIMUM_KEY_CHARACTERS = 32
 
 E2B_TASK_PLACES = 20
 """Sandboxes that E2B's smallest plan allows at once."""
@@ -187,7 +187,7 @@ class Settings(CloudSettings):
     @field_validator("jwt_secret", "secret_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET_CHARACTERS:
+        if value is not None and len(value.get_secret_value()) < MINIMUM_KEY_CHARACTERS:
             raise ValueError("needs at least 32 characters; try: openssl rand -hex 32")
         return value
 
@@ -251,7 +251,7 @@ class Settings(CloudSettings):
 
     @property
     def trusts_user_id(self) -> bool:
-        """Whether a bare user id is believed (see HTTP contract, "Who is calling")."""
+        """Whether a caller is believed who only names a user id, without a token."""
         if self.trust_user_id is not None:
             return self.trust_user_id
         return self._is_private_development

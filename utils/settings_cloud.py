@@ -25,7 +25,8 @@ class CloudSettings(BaseSettings):
     deployment: str | None = Field(
         None,
         description="Name of this deployment, marked on its sandboxes; made once in `DATA_DIR`. "
-        "Give servers that share a database the same.",
+        "Set it where `DATA_DIR` does not outlive the server, so that the next one finds its "
+        "sandboxes.",
     )
     retry_lost_sandbox: bool = Field(
         default=False,
@@ -54,7 +55,10 @@ class CloudSettings(BaseSettings):
         description="Models that tasks may ask `codex` for; the first is the default.",
     )
     agent_idle_seconds: float = Field(
-        300, gt=0, description="Silence after which an agent counts as hung and is ended."
+        300,
+        gt=0,
+        description="Silence after which an agent counts as hung and is ended; matters where "
+        "`AGENT_TIMEOUT_SECONDS` is longer.",
     )
     simulate_with_real_agent: bool = Field(
         default=False,

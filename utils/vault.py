@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
 from utils.errors import ConfigurationError, TaskError
-from utils.settings import MINIMUM_SECRET_CHARACTERS, Settings
+from utils.settings import MINIMUM_KEY_CHARACTERS, Settings
 
 
 class Vault:
@@ -72,9 +72,9 @@ def load_or_make_key(path: Path) -> SecretStr:
         finally:
             draft.unlink()
     key = path.read_text().strip()
-    if len(key) < MINIMUM_SECRET_CHARACTERS:
+    if len(key) < MINIMUM_KEY_CHARACTERS:
         raise ConfigurationError(
-            f"The key in {path} is shorter than {MINIMUM_SECRET_CHARACTERS} characters. Restore "
+            f"The key in {path} is shorter than {MINIMUM_KEY_CHARACTERS} characters. Restore "
             "the file, or remove it to have a new key made; what the old key protected is lost."
         )
     return SecretStr(key)
