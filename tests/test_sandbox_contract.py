@@ -241,6 +241,22 @@ async def test_a_cancelled_agent_is_dead_when_the_next_command_runs(sandbox: San
     await until(lambda: living(sandbox) == [])
 
 
+async def test_a_handler_that_fails_ends_the_agent_and_is_called_no_more(sandbox: Sandbox) -> None:
+    taken = []
+
+    def take(_stream: str, piece: bytes) -> None:
+        taken.append(piece)
+        raise LookupError("a mistake of ours")
+
+    home = sandbox.paths.home
+    command = AgentCommand(["sh", "-c", "echo one; sleep 0.5; echo two; sleep 60"], home)
+    with pytest.RaisesGroup(LookupError, allow_unwrapped=True, flatten_subgroups=True):
+        await sandbox.run_agent(command, timeout_seconds=LONG_SECONDS, on_output=take)
+    assert taken == [b"one\n"]
+    await shell(sandbox, ":")
+    await until(lambda: living(sandbox) == [])
+
+
 async def test_a_repeatable_command_is_not_held_by_what_an_interrupted_one_left(
     sandbox: Sandbox,
 ) -> None:

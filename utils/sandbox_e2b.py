@@ -171,22 +171,36 @@ class E2BSandbox:
     async def _follow(
         self, call: Sequence[str], environment: Mapping[str, str], followed: Followed
     ) -> int | None:
-        """Show output until the agent ends and return its exit code, None if it has to go on."""
+        """Show output until the agent ends and return its exit code, None if it has to go on.
+
+        What the handler of the output raises is raised here: the SDK would take it for a broken
+        connection.
+        """
+        failure: Exception | None = None
+        exit_code: int | None = None
         variables = {**environment, **command_variables(call, "")}
         text = command_text(len(call), has_input=False, alone=False)
         with anyio.CancelScope() as scope:
 
             def take(stream: str, piece: str) -> None:
+                nonlocal failure
                 scope.deadline = anyio.current_time() + SILENCE_SECONDS
-                followed.take(stream, piece)
+                try:
+                    if failure is None:
+                        followed.take(stream, piece)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+                    failure = error
+                    scope.cancel()
 
             scope.deadline = anyio.current_time() + SILENCE_SECONDS
             try:
                 with translating():
-                    return await self._commands.run(text, variables, 0, take, followed.reached)
+                    exit_code = await self._commands.run(text, variables, 0, take, followed.reached)
             except SandboxUnavailable as error:
                 await followed.pause(error, UNREACHABLE_SECONDS)
-        return None
+        if failure is not None:
+            raise failure
+        return exit_code
 
     @asynccontextmanager
     async def _no_mirror(self) -> AsyncIterator[Mirror]:
