@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from tests.backends import Repository, git
-from utils import capture
+from utils import capture, capture_bundle
 from utils import git as our_git
 from utils.capture import TOO_LARGE, CaptureLimits, capture_changes
 from utils.errors import CaptureError
@@ -181,7 +181,7 @@ async def test_a_list_of_changes_that_is_too_long_is_an_error(
     work: Work, sample: Repository, monkeypatch: pytest.MonkeyPatch, total_bytes: int
 ) -> None:
     sandbox = await work("echo a >a")
-    monkeypatch.setattr(capture, "LISTING_BYTES", 50)
+    monkeypatch.setattr(capture_bundle, "LISTING_BYTES", 50)
     if total_bytes:
         monkeypatch.setattr(capture, "_bundle_bytes", lambda _: total_bytes)
     with pytest.raises(CaptureError, match="too long to be stored"):

@@ -171,6 +171,36 @@ def test_without_its_git_folder_a_task_fails_clearly_and_keeps_its_log(
     assert shell.output(task["id"]) == "working\n"
 
 
+FORGERIES = {
+    "no bundle": ":",
+    "an empty bundle": ': >"$3/result/bundle"',
+    "a bundle without names": 'printf "x\\n\\nx x\\n" >"$3/result/bundle"',
+    "sizes that are no numbers": 'printf "\\n\\n%s\\nx mail\\n" "$names" >"$3/result/bundle"',
+    "no mail": 'printf "abcd\\n\\n%s\\n4 mail\\n" "$names" >"$3/result/bundle"',
+    "no list": 'printf "abcd\\n\\n%s\\n4 changes\\n" "$names" >"$3/result/bundle"',
+    "no text": 'printf ":\\000\\n\\n%s\\n2 changes\\n" "$names" >"$3/result/bundle"',
+    "no contents": 'printf "abcd\\n\\n%s\\n4 contents\\n" "$names" >"$3/result/bundle"',
+}
+NAMES = f"{'a' * 40} {'b' * 40}"
+
+
+@pytest.mark.parametrize("case", FORGERIES)
+def test_a_forged_result_fails_clearly_and_what_the_agent_said_is_kept(
+    shell: Backend, sample: Repository, case: str
+) -> None:
+    script = f"names='{NAMES}'; mkdir -p \"$3/result\"\n{FORGERIES[case]}"
+    task = shell.perform(
+        f"echo working; cat >\"${{0%/*}}/capture.sh\" <<'END'\n{script}\nEND\necho 'result: done'",
+        sample,
+    )
+    assert (task["status"], task["error_code"]) == ("failed", "capture_failed")
+    assert task["error_stage"] == "capturing"
+    assert "damaged the folder of the result" in task["error"]
+    assert task["execution_metadata"]["agent_exit_code"] == 0
+    assert task["chat_messages"][-1]["content"] == "done"
+    assert shell.output(task["id"]) == "working\n"
+
+
 @pytest.mark.local_only("what is around a sandbox in the cloud is a machine of its own")
 def test_a_repository_around_the_sandbox_is_left_alone(
     shell: Backend, sample: Repository, tmp_path: Path

@@ -41,7 +41,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.e2b_*",
         "utils.vault",
     ),
-    ("utils.pipeline", "utils.capture", "utils.output", "utils.follow_agent", "utils.stop_request"),
+    (
+        "utils.pipeline",
+        "utils.capture",
+        "utils.capture_bundle",
+        "utils.output",
+        "utils.follow_agent",
+        "utils.stop_request",
+    ),
     (
         "utils.dispatcher",
         "utils.fair_queue",
@@ -95,6 +102,7 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.pipeline", "utils.output"),
     ("utils.pipeline", "utils.follow_agent"),
     ("utils.pipeline", "utils.stop_request"),
+    ("utils.capture", "utils.capture_bundle"),
     ("utils.follow_agent", "utils.output"),
     ("utils.dispatcher", "utils.async_bridge"),
     ("utils.dispatcher", "utils.fair_queue"),

@@ -7,13 +7,15 @@ that file as a binary hunk; where an agent's own commits cannot travel as mail, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
+import structlog
 from anyio import to_thread
 
 from utils import git
+from utils.capture_bundle import LISTING_BYTES, TOO_LONG, Raw, parse_bundle
 from utils.errors import CaptureError
 from utils.models import Changes, FileChange
 from utils.sandbox import Sandbox
@@ -24,9 +26,6 @@ BINARY = "FILE_BINARY"
 TOO_LARGE = "FILE_TOO_LARGE"
 SUBMODULE = "SUBMODULE"
 
-LISTING_BYTES = 64_000_000
-"""Largest list of changed files that is read: several hundred thousand files."""
-
 OTHER_BYTES = 200_000
 """More than what a bundle holds beside the changes, the contents, the patch and the diff."""
 
@@ -36,10 +35,10 @@ OBJECT_LINE_BYTES = 100
 INLINE_BYTES = 200_000
 """Up to here a bundle is read faster than a thread is found for it."""
 
-_TOO_LONG = "The list of changed files is too long to be stored."
-
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +51,12 @@ class CaptureLimits:
     timeout_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    size: int
-    commit: str
-    tree: str
-    changes: list[git.ChangedPath]
-    contents: dict[str, bytes]
-    diff: bytes | None
-    patch: bytes | None
-    is_one_commit: bool
-    """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
-
-    def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
-        """Yield the contents before and after, None where they were not read."""
-        for mode, name in (
-            (change.old_mode, change.old_object),
-            (change.new_mode, change.new_object),
-        ):
-            if mode != git.SUBMODULE_MODE and not git.NO_OBJECT.match(name):
-                yield self.contents.get(name)
-
-
 async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> Changes:
     """Commit and read everything that differs from the base commit.
 
     Expects the capture script, the commit message and the copy of `.git/config` in the sandbox's
-    work folder. Raises `CaptureError` when git cannot read the repository any more.
+    work folder. Raises `CaptureError` when git cannot read the repository any more, or when the
+    result is not what the script writes.
     """
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
@@ -116,7 +94,7 @@ class _Capture:
         if links:
             self._environment = git.environment(configuration=git.BINARY_LINKS)
 
-    async def run(self, mode: str) -> _Raw:
+    async def run(self, mode: str) -> Raw:
         """Run the script once in a mode, `history`, `binary` or `squash`."""
         work = self._sandbox.paths.work
         result = await self._sandbox.run(
@@ -149,13 +127,23 @@ class _Capture:
             )
         return await self._read()
 
-    async def _read(self) -> _Raw:
+    async def _read(self) -> Raw:
         path = f"{self._sandbox.paths.work}/result/bundle"
-        bundles = await self._sandbox.read_files([path], max_bytes=_bundle_bytes(self._limits))
-        bundle = bundles[path]
-        if bundle is None:
-            raise CaptureError(_TOO_LONG)
-        return await _off_the_loop(len(bundle), _parse_bundle, bundle, self._limits)
+        try:
+            bundles = await self._sandbox.read_files([path], max_bytes=_bundle_bytes(self._limits))
+            bundle = bundles[path]
+            if bundle is None:
+                raise CaptureError(TOO_LONG)
+            sizes = self._limits.patch_bytes, self._limits.file_bytes
+            return await _off_the_loop(len(bundle), parse_bundle, bundle, *sizes)
+        except (KeyError, OSError, ValueError) as error:
+            # The script and its results lie in a folder that belongs to the agent.
+            log.warning("result not readable", action="result_not_readable", exc_info=error)
+            raise CaptureError(
+                "The changes could not be read: the agent has damaged the folder of the result. "
+                "Start the task again, and have the agent leave alone what is outside the "
+                "repository."
+            ) from error
 
 
 def _bundle_bytes(limits: CaptureLimits) -> int:
@@ -173,43 +161,6 @@ async def _off_the_loop(
     return await to_thread.run_sync(function, *arguments)
 
 
-def _parse_bundle(bundle: bytes, limits: CaptureLimits) -> _Raw:
-    first, *lines = bundle[bundle.rindex(b"\n\n") + 2 :].decode().splitlines()
-    commit, tree = first.split(" ")
-    sections = dict(_sections(bundle, lines))
-    patch, diff = sections.get("patch"), sections.get("diff")
-    changes = sections.get("changes", b"")
-    if "mail" in sections:
-        message, listed, diff = git.split_mail(sections["mail"])
-        patch = message + diff
-        changes = changes or listed
-    if len(changes) > LISTING_BYTES:
-        raise CaptureError(_TOO_LONG)
-    objects = git.parse_objects(sections.get("contents", b""))
-    return _Raw(
-        size=len(bundle),
-        commit=commit,
-        tree=tree,
-        changes=git.parse_changes(changes),
-        contents={name: data for name, data in objects.items() if len(data) <= limits.file_bytes},
-        diff=_at_most(limits.patch_bytes, diff),
-        patch=_at_most(limits.patch_bytes, patch),
-        is_one_commit="mail" in sections,
-    )
-
-
-def _sections(bundle: bytes, lines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    position = 0
-    for line in lines:
-        size, name = line.split(" ")
-        yield name, bundle[position : position + int(size)]
-        position += int(size)
-
-
-def _at_most(size: int, data: bytes | None) -> bytes | None:
-    return data if data is not None and len(data) <= size else None
-
-
 def _is_text(data: bytes | None) -> bool:
     try:
         return data is None or (data.decode() is not None and b"\0" not in data)
@@ -217,13 +168,13 @@ def _is_text(data: bytes | None) -> bool:
         return False
 
 
-def _fits_storage_and_mail(raw: _Raw) -> bool:
+def _fits_storage_and_mail(raw: Raw) -> bool:
     if raw.patch is None and raw.diff is not None and not raw.is_one_commit:
         return False
     return _is_text(raw.diff) and _is_text(raw.patch) and b"\r\n" not in (raw.patch or b"")
 
 
-def _special_changes(raw: _Raw) -> tuple[list[git.ChangedPath], list[git.ChangedPath]]:
+def _special_changes(raw: Raw) -> tuple[list[git.ChangedPath], list[git.ChangedPath]]:
     """Return the files to write as binary in the diff and in the patch."""
     all_text = _is_text(raw.diff) and _is_text(raw.patch)
     not_utf8 = [] if all_text else [c for c in raw.changes if not _sides_pass(raw, c, _is_text)]
@@ -236,12 +187,12 @@ def _passes_mail(data: bytes) -> bool:
     return b"\r\n" not in data and not data.endswith(b"\r")
 
 
-def _sides_pass(raw: _Raw, change: git.ChangedPath, test: Callable[[bytes], bool]) -> bool:
+def _sides_pass(raw: Raw, change: git.ChangedPath, test: Callable[[bytes], bool]) -> bool:
     # A side that was too large to be read cannot be judged and counts as failing.
     return all(side is not None and test(side) for side in raw.sides(change))
 
 
-def _changes(base_commit: str, raw: _Raw, limits: CaptureLimits) -> Changes:
+def _changes(base_commit: str, raw: Raw, limits: CaptureLimits) -> Changes:
     listed = raw.changes[: limits.files]
     return Changes(
         base_commit=base_commit,
@@ -261,7 +212,7 @@ def _stored(data: bytes | None) -> str | None:
     return data.decode() if data and _is_text(data) else None
 
 
-def _file_change(raw: _Raw, change: git.ChangedPath) -> FileChange:
+def _file_change(raw: Raw, change: git.ChangedPath) -> FileChange:
     return FileChange(
         git.path_text(change.path),
         _side(raw, change.old_mode, change.old_object, NOT_EXISTING),
@@ -269,7 +220,7 @@ def _file_change(raw: _Raw, change: git.ChangedPath) -> FileChange:
     )
 
 
-def _side(raw: _Raw, mode: str, name: str, absent: str) -> str:
+def _side(raw: Raw, mode: str, name: str, absent: str) -> str:
     if git.NO_OBJECT.match(name):
         return absent
     if mode == git.SUBMODULE_MODE:
@@ -280,7 +231,7 @@ def _side(raw: _Raw, mode: str, name: str, absent: str) -> str:
     return content.decode() if _is_text(content) else f"{BINARY} ({len(content)} bytes)"
 
 
-def _notes(raw: _Raw, limits: CaptureLimits) -> Iterator[str]:
+def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:
     if not raw.changes:
         yield "The agent changed nothing."
     for name, text in (("diff", raw.diff), ("patch", raw.patch)):
