@@ -241,6 +241,18 @@ async def test_a_cancelled_agent_is_dead_when_the_next_command_runs(sandbox: San
     await until(lambda: living(sandbox) == [])
 
 
+async def test_what_left_the_group_of_an_agent_that_is_ended_ends_in_the_cloud(
+    sandbox: Sandbox,
+) -> None:
+    await shell(sandbox, STRAY)
+    result = await Agent(sandbox).run(f"{STRAY}; {STRAY}; sleep 60", seconds=2)
+    assert result.timed_out
+    await shell(sandbox, ":")
+    # What our own command left stays; what a local agent left ends with the sandbox.
+    left = 1 if sandbox.survives else 3
+    await until(lambda: len(living(sandbox)) == left)
+
+
 async def test_a_handler_that_fails_ends_the_agent_and_is_called_no_more(sandbox: Sandbox) -> None:
     taken = []
 

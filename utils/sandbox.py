@@ -95,8 +95,8 @@ class Sandbox(Protocol):
 
         The environment is a small allow-list plus `environment`. Output above a megabyte is
         dropped, and what is not UTF-8 may be replaced: results travel in files. When the caller is
-        cancelled, or the time is over, all processes of the command and of the agent are dead
-        before the sandbox runs the next one.
+        cancelled, or the time is over, the process group of the command is dead before the sandbox
+        runs the next one. What has left the group ends with the sandbox.
         """
 
     async def run_agent(
@@ -108,10 +108,10 @@ class Sandbox(Protocol):
     ) -> CommandResult:
         """Run the agent and hand over what it prints as it comes; the result holds none of it.
 
-        Where the sandbox survives, the
-        agent runs whatever happens to this process; when it was started already, in this process
-        or an earlier one, it is followed from its first byte instead. Ended by cancelling the
-        caller or by the time, as `run` is.
+        Where the sandbox survives, the agent runs whatever happens to this process; when it was
+        started already, in this process or an earlier one, it is followed from its first byte
+        instead. Ended by cancelling the caller or by the time, as `run` is; where the sandbox
+        survives, with it what has left its group and kept its environment.
         """
 
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:

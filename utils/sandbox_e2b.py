@@ -30,7 +30,13 @@ from utils.models import CommandResult
 from utils.sandbox import AgentCommand, EgressHeader, Mirror, OutputHandler
 from utils.sandbox_e2b_commands import REQUEST_SECONDS, Commands
 from utils.sandbox_e2b_follow import Followed
-from utils.sandbox_e2b_shell import END_AGENT, PATHS, command_text, command_variables
+from utils.sandbox_e2b_shell import (
+    PATHS,
+    agent_mark,
+    command_text,
+    command_variables,
+    ending_of_agent,
+)
 
 TRIES = 4
 LONGEST_PAUSE_SECONDS = 2.0
@@ -114,7 +120,7 @@ class E2BSandbox:
         """See `Sandbox`."""
         text = command_text(len(arguments), has_input=bool(stdin), alone=repeatable)
         if self._agent_may_run:
-            text = END_AGENT + text
+            text = ending_of_agent(self.id) + text
         text = await self._commands.ending_of_interrupted() + text
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
         async for attempt in _retries(None if repeatable else 1):
@@ -178,7 +184,7 @@ class E2BSandbox:
         """
         failure: Exception | None = None
         exit_code: int | None = None
-        variables = {**environment, **command_variables(call, "")}
+        variables = {**environment, **agent_mark(self.id), **command_variables(call, "")}
         text = command_text(len(call), has_input=False, alone=False)
         with anyio.CancelScope() as scope:
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from utils.sandbox import SandboxPaths
@@ -13,10 +14,27 @@ HOME = "/home/user"
 PATHS = SandboxPaths(HOME, f"{HOME}/repository", f"{HOME}/.async-code")
 
 _VARIABLE = "ASYNC_CODE_"
-END_AGENT = (
+_MARKER = f"{_VARIABLE}AGENT"
+_END_GROUP = (
     f'read -r group <"{PATHS.work}/agent/group" 2>/dev/null && kill -9 -- "-$group" 2>/dev/null; '
 )
+# Several times, since a process may fork while it is looked for.
+_END_MARKED = (
+    "for round in 1 2 3 4 5; do "
+    "marked=$(grep -szlxF -- {entry} /proc/[0-9]*/environ | tr -dc '0-9\\n'); "
+    '[ -n "$marked" ] || break; kill -9 $marked 2>/dev/null; done; '
+)
 _ALONE = f'exec 8>>"{PATHS.work}/alone"; flock 8; '
+
+
+def agent_mark(sandbox_id: str) -> dict[str, str]:
+    """Return the variable that an agent's processes inherit, and no command of ours has."""
+    return {_MARKER: sandbox_id}
+
+
+def ending_of_agent(sandbox_id: str) -> str:
+    """Return the text that ends the agent: its group, and what left that with its variables."""
+    return _END_GROUP + _END_MARKED.format(entry=shlex.quote(f"{_MARKER}={sandbox_id}"))
 
 
 def command_variables(arguments: Sequence[str], stdin: str) -> dict[str, str]:
