@@ -16,14 +16,13 @@ from utils.agents.base import AccessSources, AgentAccess
 from utils.agents.preferences import read_preferences, texts_in
 from utils.agents.programs import CLAUDE_CODE, CODEX_CLI, Program, key_withheld, not_configured
 from utils.models import Json
+from utils.redaction import MINIMUM_SECRET_CHARACTERS
 from utils.sandbox import EgressHeader
 
 DUMMY_KEY = "added-by-the-network"
 """Stands in the environment for a key that the sandbox must not see."""
 
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-
-MINIMUM_SECRET_CHARACTERS = 6
 
 MINIMUM_LINE_CHARACTERS = 16
 """A line of a secret of several lines counts as one from this length."""

@@ -13,9 +13,6 @@ from utils.sandbox import EgressHeader, SandboxPaths
 WAITING: Json = {"waiting": True}
 """Marks a `status` that is no sign of life: the agent tries again what has just failed."""
 
-Report = Callable[[str, Json], None]
-"""Called with an event's kind and its data; see `utils.models.Event`."""
-
 
 class StreamReader(Protocol):
     """Turns the lines an agent prints into events; one reader per run.

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from utils.agents.json_lines import child
 from utils.models import Json
 
 MAX_VARIABLES = 50
@@ -51,11 +52,11 @@ class UserAccess:
 
 def read_preferences(preferences: object, sections: tuple[str, ...]) -> UserAccess:
     """Return what the preferences hold for an agent; where sections differ the first one wins."""
-    found = [_child(preferences, name) for name in sections]
+    found = [child(preferences, name) for name in sections]
     environment: dict[str, str] = {}
     for section in reversed(found):
-        environment |= _variables(_child(section, "env") or section)
-    stored = next((kept for section in found if (kept := _child(section, "credentials"))), {})
+        environment |= _variables(child(section, "env") or section)
+    stored = next((kept for section in found if (kept := child(section, "credentials"))), {})
     login_file = _login_file(stored)
     return UserAccess(
         environment=environment,
@@ -75,11 +76,6 @@ def texts_in(value: object) -> Iterator[str]:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
-
-
-def _child(value: object, key: str) -> Json:
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _variables(entries: Json) -> dict[str, str]:
