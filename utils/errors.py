@@ -13,13 +13,15 @@
     ├── Unavailable              503  unavailable
     │   └── DatabaseUnavailable  503  database_unavailable
     ├── ConfigurationError       500  configuration_error   (the server refuses to start)
-    └── TaskError                500  task_failed           (ends a task; its code names the cause)
+    └── TaskError                500  task_failed, token_unreadable, internal_error
+        │                             (ends a task; its code names the cause)
         ├── CloneError                clone_failed, repo_not_found, branch_not_found, ...
         ├── AgentError                agent_failed, agent_timeout, agent_auth_failed,
         │                             agent_not_configured
-        ├── CaptureError              capture_failed
+        ├── CaptureError              capture_failed, capture_timeout
         ├── TaskStopped               cancelled, sandbox_timeout, shutdown
-        └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found
+        └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found,
+            │                         disk_full, sandbox_timeout
             ├── SandboxUnavailable    e2b_unavailable, e2b_rate_limited   (may pass by itself)
             ├── SandboxQuotaExceeded  e2b_quota_exceeded            (passes when another one ends)
             └── SandboxLost           sandbox_lost
