@@ -87,3 +87,17 @@ async def test_a_folder_that_the_agent_locked_is_removed(sandbox: LocalSandbox) 
     await sandbox.close()
     await sandbox.close()
     assert not Path(sandbox.paths.home).parent.exists()
+
+
+async def test_what_is_no_plain_file_is_not_read(sandbox: LocalSandbox) -> None:
+    work = Path(sandbox.paths.work)
+    os.mkfifo(work / "pipe")
+    (work / "endless").symlink_to("/dev/zero")
+    (work / "large").write_bytes(b"12345")
+    (work / "small").write_bytes(b"1234")
+    names = ("pipe", "endless", "large", "small", "missing")
+    read = await sandbox.read_files([str(work / name) for name in names], max_bytes=4)
+    assert {Path(path).name: content for path, content in read.items()} == {
+        "large": None,
+        "small": b"1234",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,19 @@ def write_files(files: Mapping[str, bytes]) -> None:
 
 
 def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:
-    """Yield path and content of the files that exist; None for one that is too large."""
+    """Yield path and content of the files that exist; None for one that is too large.
+
+    The agent could write there: what is no plain file (a pipe without an end, a device) is none.
+    """
     for path in paths:
-        with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            yield path, file.read() if size <= max_bytes else None
+        with contextlib.suppress(OSError), Path(path).open("rb", opener=_without_waiting) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                content = file.read(max_bytes + 1)
+                yield path, content if len(content) <= max_bytes else None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def remove_sandbox(root: Path, marker: str) -> None:
