@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app
 from typing_extensions import TypedDict
 
 from utils.api import Services, declaration_of, endpoint, json_answer, success
-from utils.errors import DatabaseUnavailable
+from utils.errors import DatabaseUnavailable, Unavailable
 from utils.models import Json
 from utils.telemetry import METRICS_CONTENT_TYPE
 
@@ -89,10 +89,11 @@ def live(_services: Services) -> Json:
 @endpoint(_READY, public=True, polled=True)
 def ready(services: Services) -> Response:
     """Tell whether tasks can be taken, and with what they would run; 503 when they cannot."""
-    failure = _database_failure(services)
+    away = _database_failure(services)
+    failure = away or _dispatcher_failure(services)
     state = {
         "mode": services.dispatcher.sandbox_kind,
-        "database": {"kind": services.database.kind, "available": failure is None},
+        "database": {"kind": services.database.kind, "available": away is None},
         "sandboxes": {
             "available": services.dispatcher.sandboxes_available,
             "reason": services.dispatcher.waiting_reason,
@@ -127,6 +128,12 @@ def _database_failure(services: Services) -> DatabaseUnavailable | None:
     except DatabaseUnavailable as error:
         return error
     return None
+
+
+def _dispatcher_failure(services: Services) -> Unavailable | None:
+    if services.dispatcher.is_working:
+        return None
+    return Unavailable("The server runs no tasks any more. Restart it; its log says why.")
 
 
 def _endpoints() -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from tests.e2b_tasks import cloud_backend, ended, wait_until_none_alive
 from tests.fakes.e2b_control import E2BServerProcess
 from tests.git_server import GitServer
 from utils import dispatcher, sandbox_e2b
+from utils.models import NewTask, TaskStatus
 from utils.stop_request import CANCELLED_CAPTURE_SECONDS
 
 pytest_plugins = ("tests.e2b_task_fixtures", "tests.task_fixtures")
@@ -165,6 +166,35 @@ def test_a_cancel_does_not_wait_for_ever_for_a_kill_that_hangs(
     failing_cloud.remove_faults(number)
     assert wait_until_none_alive(failing_cloud)["killed"] == 1
     assert stays_cancelled(backend_in_cloud, task_id, "agent")["changed_files"] == ["made.txt"]
+
+
+def test_a_cancel_that_is_still_under_way_is_answered_with_the_running_task(
+    backend_in_cloud: Backend,
+    failing_cloud: E2BServerProcess,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher, "CANCEL_SECONDS", 0.2)
+    task_id = start_asleep(backend_in_cloud, small)
+    failing_cloud.add_fault("delay", route="process.Start", seconds=HANGS_SECONDS)
+    for _ in range(2):
+        answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
+        assert (answer["http_status"], answer["task"]["status"]) == (200, "running"), answer
+    stays_cancelled(backend_in_cloud, task_id, "agent")
+
+
+def test_a_running_task_that_nobody_runs_here_is_not_said_to_have_ended(
+    backend_in_cloud: Backend, small: Repository
+) -> None:
+    database = backend_in_cloud.app.extensions["services"].database
+    database.ensure_user(USER)
+    new = NewTask("Lost", small.url, "main", "scripted", None, None, None)
+    task = database.create_task(USER, new)
+    database.move_task(task.id, {TaskStatus.PENDING}, TaskStatus.RUNNING)
+    answer = backend_in_cloud.post(f"/tasks/{task.id}/cancel")
+    assert (answer["http_status"], answer["code"]) == (409, "task_not_here")
+    assert "restarted" in answer["error"]
+    assert backend_in_cloud.status(task.id)["status"] == "running"
 
 
 def test_a_cancel_takes_little_more_than_the_capture_may_and_a_kill(

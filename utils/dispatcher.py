@@ -18,16 +18,16 @@ from database import Database
 from utils.agents import Agents
 from utils.agents.base import AgentStatus
 from utils.async_bridge import AsyncBridge
-from utils.errors import AppError, Conflict, NotFound, TaskStopped
+from utils.errors import Conflict, NotFound
 from utils.fair_queue import FairQueue
 from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, Task, TaskStatus
 from utils.pipeline_limits import pipeline_limits
-from utils.recovery import find_unfinished
+from utils.recovery import find_unfinished, sweep_regularly
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
 from utils.settings import Settings
 from utils.start_gate import StartGate
-from utils.task_result import CANCELLED
+from utils.task_result import CANCELLED, not_cancelled
 from utils.task_run import RunParts, TaskRun
 from utils.telemetry import Metrics
 from utils.vault import Vault
@@ -37,10 +37,6 @@ LOOP_THREADS = 8
 
 CANCEL_SECONDS = 15.0
 """How long a cancel waits for the end of a sandbox whose cloud does not answer."""
-
-SWEEP_SECONDS = 60.0
-"""How often sandboxes that nobody knows are looked for."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -90,6 +86,11 @@ class Dispatcher:
     def running(self) -> int:
         """Tasks that run."""
         return len(self._runs)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether tasks are started and looked after; False once that has ended, also by itself."""
+        return self._supervisor is None or not self._supervisor.done()
 
     @property
     def waiting_reason(self) -> str | None:
@@ -153,7 +154,8 @@ class Dispatcher:
     def cancel_task(self, user_id: str, task_id: int) -> Task:
         """Cancel a task; returns when none of its processes is left, as far as one can wait.
 
-        Raises `NotFound`, and `Conflict` when the task has ended already.
+        A task that takes longer to end is still running then, and ends all the same. Raises
+        `NotFound`, and `Conflict` when the task has ended already or is not for us to end.
         """
         task = self._database.get_task_status(user_id, task_id)
         cancelled = self._database.move_task(
@@ -167,13 +169,15 @@ class Dispatcher:
             self._queue.remove(task_id)
             return cancelled
         if task.status not in TERMINAL_STATUSES:
-            self._bridge.run(self._cancel_run, task_id)
+            is_taken = self._bridge.run(self._cancel_run, task_id)
             task = self._database.get_task_status(user_id, task_id)
-            if task.status is TaskStatus.CANCELLED:
+            if task.status is TaskStatus.CANCELLED or (
+                is_taken and task.status is TaskStatus.RUNNING
+            ):
                 return task
             if task.status is TaskStatus.PENDING:  # it was put back at that moment
                 return self.cancel_task(user_id, task_id)
-        raise Conflict(f"The task has ended already: it is {task.status}.", "task_already_ended")
+        raise not_cancelled(task)
 
     def cancel_active_tasks(self, user_id: str, project_id: int | None = None) -> None:
         """Cancel what waits and runs of a user, or of one project, before the rows go."""
@@ -210,26 +214,25 @@ class Dispatcher:
     async def _supervise(self, resumed: Sequence[TaskRun], ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
         self._stopping = anyio.Event()
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            for run in resumed:
-                self._start(run)
-            if self._provider.survives:
-                tasks.start_soon(self._sweep_regularly)
-            self._fill()
-            ready.set_result(None)
-            await self._stopping.wait()
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                for run in resumed:
+                    self._start(run)
+                if self._provider.survives:
+                    grace_seconds = self._settings.sweep_grace_seconds
+                    sweeping = (self._provider, self._database, grace_seconds, self._gate.reachable)
+                    tasks.start_soon(sweep_regularly, *sweeping)
+                self._fill()
+                ready.set_result(None)
+                await self._stopping.wait()
+                tasks.cancel_scope.cancel()
+        except Exception as error:
+            # A defect of ours. What ran was cancelled; the next start goes on with it.
+            log.exception("dispatcher broke", action="dispatcher_broke")
+            if not ready.done():
+                ready.set_exception(error)
         await self._provider.close()
-
-    async def _sweep_regularly(self) -> None:
-        while True:
-            try:
-                known = await to_thread.run_sync(self._database.list_run_sandboxes)
-                await self._provider.sweep(known)
-            except AppError as error:
-                log.warning("sweep failed", action="sweep_failed", reason=error.message)
-            await anyio.sleep(min(SWEEP_SECONDS, self._settings.sweep_grace_seconds + 1))
 
     def _fill(self) -> None:
         # On the loop's thread only: a task leaves the queue and enters `_runs` in one step.
@@ -274,12 +277,9 @@ class Dispatcher:
             self._running_by_user -= Counter([run.user_id])
             self._fill()
 
-    async def _cancel_run(self, task_id: int) -> None:
+    async def _cancel_run(self, task_id: int) -> bool:
         run = self._runs.get(task_id)
-        if run:
-            run.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
-            with anyio.move_on_after(CANCEL_SECONDS):
-                await run.ended.wait()
+        return await run.cancel(CANCEL_SECONDS) if run else False
 
     async def _stop(self) -> None:
         if self._stopping is None:

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import anyio
+import structlog
+from anyio import to_thread
+
 from database import Database
+from utils.errors import AppError
 from utils.models import AgentRun, QueuedTask, TaskStatus
+from utils.sandbox import SandboxProvider
+
+SWEEP_SECONDS = 60.0
+"""How often sandboxes that nobody knows are looked for, at most."""
+
+log = structlog.get_logger(__name__)
 
 
 def find_unfinished(
@@ -42,3 +55,26 @@ def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
         error_stage=last_seen.stage,
     )
     return False
+
+
+async def sweep_regularly(
+    provider: SandboxProvider,
+    database: Database,
+    grace_seconds: float,
+    reachable: Callable[[], None],
+) -> None:
+    """End sandboxes that nobody knows, again and again until cancelled.
+
+    `reachable` is called each time that the cloud answered.
+    """
+    while True:
+        try:
+            known = await to_thread.run_sync(database.list_run_sandboxes)
+            await provider.sweep(known)
+            reachable()
+        except AppError as error:
+            log.warning("sweep failed", action="sweep_failed", reason=error.message)
+        except Exception:
+            # Whatever it is, it must not end the tasks that run beside this.
+            log.exception("sweep broke", action="sweep_broke")
+        await anyio.sleep(min(SWEEP_SECONDS, grace_seconds + 1))

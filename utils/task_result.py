@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import structlog
+
+from database import Database
 from utils.agents import Agents
 from utils.agents.base import Agent
-from utils.errors import AppError, TaskStopped
-from utils.models import Json, Outcome, Stage, Task, TaskStatus
+from utils.errors import AppError, Conflict, TaskStopped
+from utils.models import TERMINAL_STATUSES, Json, Outcome, Stage, Task, TaskStatus
 from utils.redaction import Redactor
 
 CANCELLED = "cancelled"
 SHUTDOWN = "shutdown"
+
+log = structlog.get_logger(__name__)
 
 
 def final_status(failure: AppError | None) -> TaskStatus:
@@ -21,6 +26,33 @@ def final_status(failure: AppError | None) -> TaskStatus:
     if isinstance(failure, TaskStopped) and failure.code == CANCELLED:
         return TaskStatus.CANCELLED
     return TaskStatus.FAILED
+
+
+def not_cancelled(task: Task) -> Conflict:
+    """Return why a task was not cancelled, from its row after the attempt."""
+    if task.status in TERMINAL_STATUSES:
+        return Conflict(f"The task has ended already: it is {task.status}.", "task_already_ended")
+    return Conflict(
+        "The task cannot be cancelled now: this server is stopping, or does not run the task. "
+        "Cancel it again when the server has been restarted.",
+        "task_not_here",
+    )
+
+
+def put_back(database: Database, task: Task) -> None:
+    """Have a running task wait again, as if it had not been started.
+
+    Neither a shutdown nor a full cloud is the task's fault: the attempt does not count.
+    """
+    database.move_task(
+        task.id,
+        {TaskStatus.RUNNING},
+        TaskStatus.PENDING,
+        attempt=task.attempt - 1,
+        stage=None,
+        started_at=None,
+    )
+    log.info("task put back", action="task_put_back")
 
 
 def result_fields(

@@ -35,7 +35,14 @@ from utils.settings import Settings
 from utils.start_gate import StartGate
 from utils.stop_request import StopRequest
 from utils.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
-from utils.task_result import SHUTDOWN, final_status, result_fields, summary_message
+from utils.task_result import (
+    CANCELLED,
+    SHUTDOWN,
+    final_status,
+    put_back,
+    result_fields,
+    summary_message,
+)
 from utils.telemetry import Metrics
 from utils.vault import Vault
 
@@ -103,6 +110,16 @@ class TaskRun:
         """Have the task put back or left to its sandbox, unless its result is there already."""
         self._giving_up = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
+
+    async def cancel(self, seconds: float) -> bool:
+        """Have the task stopped for its user, and wait so long for its end.
+
+        False when it is given up already because the server stops.
+        """
+        self.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
+        with anyio.move_on_after(seconds):
+            await self.ended.wait()
+        return not self.request.abandoned
 
     async def execute(self) -> None:
         """Claim the task, run it, store its result, remove its sandbox. Raises nothing.
@@ -181,9 +198,8 @@ class TaskRun:
         """Run the task in one sandbox; True when it has to be run in another one."""
         self._sandboxes += 1
         parts = self._parts
-        request = dataclasses.replace(prepared.request, number=self._sandboxes)
         attempt = TaskAttempt(
-            dataclasses.replace(prepared, request=request),
+            prepared,
             parts.provider,
             parts.limits,
             self._events,
@@ -227,12 +243,12 @@ class TaskRun:
         if stopped or max(self.refusals, gate.failures) > MAX_REFUSALS:
             await self._store(task, nothing(stopped or error), "")
         else:
-            await self._ask_database(self._put_back, task)
+            await self._ask_database(put_back, self._parts.database, task)
             self.must_wait = not self.request.abandoned
 
     async def _store(self, task: Task, outcome: Outcome, container_id: str) -> None:
         if self.request.abandoned and outcome.changes is None:
-            await self._ask_database(self._put_back, task)
+            await self._ask_database(put_back, self._parts.database, task)
             return
         if self.request.abandoned and outcome.failure is self.request.reason:
             # The agent had ended by itself and its changes are read: nothing is missing.
@@ -250,18 +266,6 @@ class TaskRun:
             error_code="internal_error",
             error_stage=self.stage,
         )
-
-    def _put_back(self, task: Task) -> None:
-        # Neither a shutdown nor a full cloud is the task's fault: the attempt does not count.
-        self._parts.database.move_task(
-            task.id,
-            {TaskStatus.RUNNING},
-            TaskStatus.PENDING,
-            attempt=task.attempt - 1,
-            stage=None,
-            started_at=None,
-        )
-        log.info("task put back", action="task_put_back")
 
     def _finish(self, task: Task, outcome: Outcome, container_id: str) -> None:
         parts, failure = self._parts, outcome.failure

@@ -1,0 +1,57 @@
+"""A defect in the dispatcher's background work is told, and stops no more than it must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.backends import Repository, open_backend, wait_for
+from tests.e2b_tasks import cloud_backend, ended, wait_until_none_alive
+from tests.fakes.e2b_control import E2BServerProcess
+from utils.fair_queue import FairQueue
+from utils.sandbox_e2b_provider import E2BSandboxProvider
+
+pytest_plugins = ("tests.e2b_task_fixtures",)
+
+
+def broken(*_arguments: object) -> None:
+    raise RuntimeError("a defect of the test")
+
+
+def test_a_sweep_that_breaks_stops_no_task(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweeps: list[object] = []
+
+    async def sweep(self: object, _known: object) -> None:
+        sweeps.append(self)
+        broken()
+
+    monkeypatch.setattr(E2BSandboxProvider, "sweep", sweep)
+    with cloud_backend(failing_cloud, tmp_path, sweep_grace_seconds=0.5) as backend:
+        wait_for(lambda: sweeps)
+        task_id = backend.start("script:\nprint hello", small)
+        assert ended(backend, task_id)["status"] == "completed"
+        before = len(sweeps)
+        wait_for(lambda: len(sweeps) > before)
+        assert backend.get("/health/ready")["status"] == "success"
+    wait_until_none_alive(failing_cloud)
+
+
+def test_a_server_whose_dispatcher_has_ended_is_not_ready(
+    tmp_path: Path, small: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_backend(tmp_path) as backend:
+        task_id = backend.start("script:\nprint begun\nsleep 1", small)
+        wait_for(lambda: "begun" in backend.output(task_id))
+        monkeypatch.setattr(FairQueue, "take", broken)
+        client = backend.app.test_client()
+        wait_for(lambda: client.get("/health/ready").status_code == 503)
+        answer = client.get("/health/ready").get_json()
+        assert (answer["code"], answer["database"]["available"]) == ("unavailable", True)
+        assert backend.status(task_id)["status"] == "completed"
+        monkeypatch.undo()
