@@ -1,4 +1,4 @@
-"""Each fault of the fake becomes the SDK's exception that E2B.md names."""
+"""Each fault of the fake becomes the SDK's exception that docs/e2b.md names."""
 
 from __future__ import annotations
 

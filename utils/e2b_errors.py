@@ -1,7 +1,8 @@
 """Translates what E2B's SDK raises into errors of ours, in one table.
 
-From E2B.md sections 3 and 4: transport failures of the control plane are httpx's own exceptions; a
-dead sandbox is a subclass of the SDK's TimeoutException, so the order of the table matters.
+From docs/e2b.md sections 3 and 4: transport failures of the control plane are httpx's own
+exceptions; a dead sandbox is a subclass of the SDK's TimeoutException, so the order of the table
+matters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Runs tasks in E2B's cloud sandboxes, one microVM for each.
 
-The facts about the SDK that shape this module are in E2B.md sections 3 to 5: `commands.run` takes
-shell text, ends the command after 60 s unless told otherwise, and output without a listener is
-discarded. So the text is always one of ours, what varies travels in variables, and the agent writes
-to files that are followed.
+The facts about the SDK that shape this module are in docs/e2b.md sections 3 to 5: `commands.run`
+takes shell text, ends the command after 60 s unless told otherwise, and output without a listener
+is discarded. So the text is always one of ours, what varies travels in variables, and the agent
+writes to files that are followed.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class _NoMirror:
 
 
 def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
-    """Return E2B's network rules that add the headers to requests (E2B.md section 7)."""
+    """Return E2B's network rules that add the headers to requests (docs/e2b.md section 7)."""
     rules: dict[str, Any] = {}
     for header in headers:
         rules.setdefault(header.host, []).append(

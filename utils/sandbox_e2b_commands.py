@@ -23,8 +23,8 @@ class Commands:
     """The commands of one sandbox.
 
     In the cloud a command runs on when nobody listens any more, and when its time is over only its
-    first process is ended (E2B.md section 5). Each is the leader of a session of its own, so that
-    it can be ended as a whole before the next one runs.
+    first process is ended (docs/e2b.md section 5). Each is the leader of a session of its own, so
+    that it can be ended as a whole before the next one runs.
     """
 
     def __init__(self, sandbox: AsyncSandbox) -> None:

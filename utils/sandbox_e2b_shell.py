@@ -1,6 +1,7 @@
 """The shell text that E2B's sandboxes run: always ours, with what varies in variables.
 
-`commands.run` takes shell text (E2B.md section 5), and what a user typed must never be part of it.
+`commands.run` takes shell text (docs/e2b.md section 5), and what a user typed must never be part of
+it.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Cloud:
         sandboxes = self.control_plane.sandboxes
         if sandbox_id or "signature" not in request.query:
             return sandboxes.get(sandbox_id)
-        # Signed links carry no id when one address serves all sandboxes (E2B.md section 2).
+        # Signed links carry no id when one address serves all sandboxes (docs/e2b.md section 2).
         return next((item for item in sandboxes.values() if signed_for(item, request)), None)
 
     async def _send(

@@ -1,4 +1,4 @@
-"""Connect's wire format in JSON, as far as envd uses it (E2B.md section 4).
+"""Connect's wire format in JSON, as far as envd uses it (docs/e2b.md section 4).
 
 A unary call is JSON, an error an HTTP status with `{"code", "message"}`. A stream is envelopes
 `flags(1) length(4, big endian) JSON`, the last one with flag 2, and always HTTP status 200.

@@ -25,7 +25,7 @@ class E2BControl:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that send the SDK here (E2B.md section 2).
+        """The variables that send the SDK here (docs/e2b.md section 2).
 
         Plain http is HTTP/1.1, where each open stream takes a connection, and more than the SDK's
         200 would wait for each other. It reads that limit when it is imported.
@@ -95,8 +95,8 @@ class E2BControl:
     def refuse(self, seconds: float | None = None, *, streams: bool = False) -> None:
         """Refuse connections until `accept` or for a while; with `streams` drop open ones too.
 
-        A process that uses the SDK meanwhile may abort when it exits (E2B.md section 1): let it be
-        a child whose exit code does not matter.
+        A process that uses the SDK meanwhile may abort when it exits (docs/e2b.md section 1): let
+        it be a child whose exit code does not matter.
         """
         self._call("POST", "/refuse", {"seconds": seconds, "streams": streams})
 

@@ -1,6 +1,7 @@
-"""E2B's control plane: sandboxes are made, found, kept alive, paused and killed (E2B.md section 3).
+"""E2B's control plane: sandboxes are made, found, kept alive, paused and killed.
 
-Templates are in `e2b_templates`. Not modelled: snapshots, fork, volumes, secrets and auto-resume.
+See docs/e2b.md section 3. Templates are in `e2b_templates`. Not modelled: snapshots, fork, volumes,
+secrets and auto-resume.
 The network rules of a create or update are kept as they came, for tests to look at.
 """
 

@@ -40,7 +40,7 @@ _SIGNALS = {"SIGNAL_SIGKILL": signal.SIGKILL, "SIGNAL_SIGTERM": signal.SIGTERM}
 
 
 def unreachable(sandbox_id: str, sandbox: Sandbox | None) -> Reply | None:
-    """Answer for a sandbox that the proxy in front of envd cannot reach (E2B.md section 4)."""
+    """Answer for a sandbox that the proxy in front of envd cannot reach (docs/e2b.md section 4)."""
     if sandbox is None or sandbox.state != "running":
         body = {"sandboxId": sandbox_id, "message": "The sandbox was not found", "code": 502}
         return Reply.of(502, body)
@@ -184,7 +184,7 @@ class Envd:
         }
 
     def _keep_exit(self, process: Process) -> None:
-        # Known for a while to those who come late, without its output (E2B.md section 5.8).
+        # Known for a while to those who come late, without its output (docs/e2b.md section 5.8).
         self._sandbox.processes.pop(process.pid, None)
         assert process.end_event is not None
         event = self._sandbox.ended[process.pid] = process.end_event

@@ -30,7 +30,7 @@ Kind = Literal["delay", "status", "drop", "cut", "crash", "expire", "slow", "spl
 LOGGED_REQUESTS = 100_000
 LOGGED_BODY_BYTES = 100_000
 
-# What E2B answers (E2B.md section 3); the numbers are the status.
+# What E2B answers (docs/e2b.md section 3); the numbers are the status.
 DEFAULT_MESSAGES = {
     400: "Bad request",
     401: "Invalid API key format",
@@ -45,7 +45,7 @@ DEFAULT_MESSAGES = {
 
 
 def quota_message(limit: int) -> str:
-    """Word the 429 that only its text tells from a rate limit (E2B.md section 3)."""
+    """Word the 429 that only its text tells from a rate limit (docs/e2b.md section 3)."""
     return f"you have reached the maximum number of concurrent E2B sandboxes ({limit})"
 
 

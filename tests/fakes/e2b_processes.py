@@ -1,6 +1,6 @@
 """Runs the commands of the fake sandboxes as real processes, the way envd runs them.
 
-From E2B.md section 5: output that nobody listens to is discarded; the end is told only when
+From docs/e2b.md section 5: output that nobody listens to is discarded; the end is told only when
 every holder of stdout and stderr has closed them; a slow listener holds the command back; a
 signal reaches one pid only; the pid is no group leader, so that `setsid` behaves as it does there.
 No thread per process: pipes and exits (pidfd) are watched by the event loop, so this needs Linux.
@@ -122,7 +122,7 @@ class Process:
         return listener
 
     def signal(self, number: int) -> None:
-        """Signal this one process; its children do not notice (E2B.md section 5.6)."""
+        """Signal this one process; its children do not notice (docs/e2b.md section 5.6)."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -239,7 +239,7 @@ class Process:
 
 
 def _end_event(code: int) -> bytes:
-    """Word the end as Go's os.ProcessState does (E2B.md section 5.4)."""
+    """Word the end as Go's os.ProcessState does (docs/e2b.md section 5.4)."""
     if code < 0:
         status = f"signal: {signal.strsignal(-code)}".lower()
         end = {"exitCode": -1, "exited": False, "status": status, "error": status}

@@ -1,4 +1,4 @@
-"""The fake's template builds: asked for, started, followed (E2B.md section 9).
+"""The fake's template builds: asked for, started, followed (docs/e2b.md section 9).
 
 Nothing is built. Each look at a build carries it a few steps further, so a test that polls needs no
 clock; `Settings.failing_step` is the step that fails. A template that is ready can be created from
