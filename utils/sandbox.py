@@ -50,8 +50,6 @@ class SandboxRequest:
     user_id: str
     attempt: int
     lifetime_seconds: float
-    number: int = 1
-    """Which sandbox of this attempt it is; lost ones are replaced."""
     template_id: str | None = None
     egress: tuple[EgressHeader, ...] = ()
 
