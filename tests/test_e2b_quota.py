@@ -12,6 +12,7 @@ from tests.backends import Backend, Repository, wait_for
 from tests.e2b_tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from tests.fakes.e2b_control import E2BServerProcess
 from utils import start_gate, task_run
+from utils.sandbox_e2b_provider import CREATE_TRIES
 
 pytest_plugins = ("tests.e2b_task_fixtures",)
 
@@ -105,6 +106,23 @@ def test_nobody_waits_for_ever_for_a_cloud_that_is_away(
     with waiting_tasks(failing_cloud, tmp_path, small, 3) as (backend, tasks):
         found = {failure_of(ended(backend, task)) for task in tasks}
     assert found == {("failed", code, "cloning")}
+
+
+def test_a_task_that_has_not_waited_yet_does_not_fail_for_those_that_have(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(task_run, "MAX_REFUSALS", 4)
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 1) as (backend, tasks):
+        assert failure_of(ended(backend, tasks[0])) == ("failed", "e2b_unavailable", "cloning")
+        asked = creates(failing_cloud)
+        task = backend.start("A new one", small)
+        wait_for(lambda: creates(failing_cloud) > asked + CREATE_TRIES)
+        failing_cloud.remove_faults()
+        assert ended(backend, task)["status"] == "completed"
 
 
 def test_a_bad_key_fails_at_once_and_is_not_tried_again(

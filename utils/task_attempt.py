@@ -78,7 +78,14 @@ class TaskAttempt:
         Raises `SandboxError` when no sandbox could be had, `TaskStopped` when it was not waited
         for any more.
         """
-        sandbox = await self._open()
+        try:
+            sandbox = await self._open()
+        except Exception:
+            # Its agent works, and is paid for, until its sandbox is ended.
+            if self.run and not self._stop.abandoned:
+                with anyio.CancelScope(shield=True):
+                    await self._provider.end(self.run.sandbox_id)
+            raise
         self._opened()
         self.sandbox_id = sandbox.id
         try:

@@ -55,6 +55,18 @@ def put_back(database: Database, task: Task) -> None:
     log.info("task put back", action="task_put_back")
 
 
+def mark_broken(database: Database, task_id: int, message: str, stage: str | None) -> None:
+    """Have a running task fail for a defect of ours."""
+    database.move_task(
+        task_id,
+        {TaskStatus.RUNNING},
+        TaskStatus.FAILED,
+        error=message,
+        error_code="internal_error",
+        error_stage=stage,
+    )
+
+
 def result_fields(
     task: Task, outcome: Outcome, container_id: str, agents: Agents, redactor: Redactor
 ) -> Json:

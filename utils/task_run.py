@@ -39,6 +39,7 @@ from utils.task_result import (
     CANCELLED,
     SHUTDOWN,
     final_status,
+    mark_broken,
     put_back,
     result_fields,
     summary_message,
@@ -50,7 +51,7 @@ LOST_SANDBOX_TRIES = 3
 """Sandboxes that a task gets when one after the other is lost."""
 
 MAX_REFUSALS = 12
-"""Times in a row that no sandbox could be had, for this task or for all; about six minutes."""
+"""Times that no sandbox can be had for a task before it fails; about six minutes at least."""
 
 Result = TypeVar("Result")
 
@@ -144,12 +145,16 @@ class TaskRun:
             if claimed:
                 with self._parts.redactor.hold(claimed.token):
                     await self._work_on(claimed)
+            else:
+                await self._end_left()
         except DatabaseUnavailable as error:
             log.warning("task left to the next start", action="task_left", reason=error.message)
 
     async def _fail(self) -> None:
         try:
-            await self._ask_database(self._mark_broken)
+            await self._ask_database(
+                mark_broken, self._parts.database, self.task_id, MISTAKE, self.stage
+            )
         except Exception:
             log.exception("task left running", action="task_left")
 
@@ -187,12 +192,20 @@ class TaskRun:
     async def _work_on(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
         if isinstance(prepared, TaskError):
-            await self._store(task, nothing(prepared), "")
+            if not (self.request.abandoned and self._run):
+                await self._end_left()
+                await self._store(task, nothing(prepared), "")
             return
         # Only for this task: what a user calls a secret may be an ordinary word to all others.
         with self._redactor.hold(*prepared.access.secrets):
             while await self._try_once(task, prepared):
                 self._run = None
+
+    async def _end_left(self) -> None:
+        # What an earlier process left is not gone on with.
+        if self._run:
+            with anyio.CancelScope(shield=True):
+                await self._parts.provider.end(self._run.sandbox_id)
 
     async def _try_once(self, task: Task, prepared: Assignment) -> bool:
         """Run the task in one sandbox; True when it has to be run in another one."""
@@ -236,11 +249,10 @@ class TaskRun:
 
     async def _refused(self, task: Task, error: SandboxError) -> None:
         """Put the task back until a sandbox can be had."""
-        gate = self._parts.gate
-        gate.refused(self.task_id, error)
+        self._parts.gate.refused(self.task_id, error)
         self.refusals += isinstance(error, SandboxUnavailable)
         stopped = None if self.request.abandoned else self.request.reason
-        if stopped or max(self.refusals, gate.failures) > MAX_REFUSALS:
+        if stopped or self.refusals > MAX_REFUSALS:
             await self._store(task, nothing(stopped or error), "")
         else:
             await self._ask_database(put_back, self._parts.database, task)
@@ -256,16 +268,6 @@ class TaskRun:
         if failure := outcome.failure:
             self._events.report("error", {"code": failure.code, "message": failure.message})
         await self._ask_database(self._finish, task, outcome, container_id)
-
-    def _mark_broken(self) -> None:
-        self._parts.database.move_task(
-            self.task_id,
-            {TaskStatus.RUNNING},
-            TaskStatus.FAILED,
-            error=MISTAKE,
-            error_code="internal_error",
-            error_stage=self.stage,
-        )
 
     def _finish(self, task: Task, outcome: Outcome, container_id: str) -> None:
         parts, failure = self._parts, outcome.failure
