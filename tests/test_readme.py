@@ -98,7 +98,7 @@ def test_readme_lists_the_commands() -> None:
 
 def test_readme_has_a_remedy_for_each_error_code_of_a_task() -> None:
     sources = [path.read_text(encoding="utf-8") for path in sorted(UTILS.rglob("*.py"))]
-    kinds = {TaskError, *subclasses(TaskError)}
+    kinds: set[type[TaskError]] = {TaskError, *subclasses(TaskError)}
     raised = set().union(
         *(codes_given(source, {kind.__name__ for kind in kinds}) for source in sources)
     )
