@@ -35,7 +35,10 @@ def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, byte
     The agent could write there: what is no plain file (a pipe without an end, a device) is none.
     """
     for path in paths:
-        with contextlib.suppress(OSError), Path(path).open("rb", opener=_without_waiting) as file:
+        with (
+            contextlib.suppress(OSError),
+            open(path, "rb", opener=_without_waiting) as file,  # noqa: PTH123 - Path takes none
+        ):
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 content = file.read(max_bytes + 1)
                 yield path, content if len(content) <= max_bytes else None
