@@ -37,7 +37,7 @@ def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, byte
     for path in paths:
         with (
             contextlib.suppress(OSError),
-            open(path, "rb", opener=_without_waiting) as file,  # noqa: PTH123 - Path takes none
+            open(path, "rb", opener=_without_waiting) as file,
         ):
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 content = file.read(max_bytes + 1)
