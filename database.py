@@ -189,6 +189,9 @@ class Database(Protocol):
     def get_run(self, task_id: int) -> AgentRun | None:
         """Return the run of a task, None when its agent was not started."""
 
+    def count_resume(self, task_id: int) -> None:
+        """Note that one more process goes on with a run; forgotten when its position moves."""
+
     def list_run_sandboxes(self) -> list[str]:
         """Return the ids of the sandboxes of all runs."""
 

@@ -151,6 +151,20 @@ def test_a_position_is_stored_with_the_events_it_is_about(database: Database) ->
     assert texts(database, task.id) == ["Line 1", "Line 2"]
 
 
+def test_resumes_are_counted_until_the_run_gets_further(database: Database) -> None:
+    task, other = running_task(database), running_task(database)
+    for one in (task, other):
+        database.start_run(run_of(one.id), [])
+    for _ in range(3):
+        database.count_resume(task.id)
+    database.append_events(task.id, [event(1)])
+    assert database.get_run(task.id) == replace(run_of(task.id), resumes=3)
+    assert database.get_run(other.id) == run_of(other.id)
+    database.append_events(task.id, [event(2)], {"stdout": 1})
+    assert database.get_run(task.id) == replace(run_of(task.id), position={"stdout": 1})
+    database.count_resume(12345)
+
+
 def test_events_without_a_position_leave_it_as_it_is(database: Database) -> None:
     task = running_task(database)
     database.start_run(run_of(task.id), [])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.e2b_live import Live, live_cloud
 from tests.live_server import Client, eventually
+from utils.recovery import MAX_RESUMES
 
 # So long that no sweep ends what the test is about.
 GRACE_SECONDS = 3600
@@ -58,6 +61,26 @@ def test_a_task_whose_sandbox_cannot_be_reached_in_time(live: Live) -> None:
     live.cloud.add_fault("status", route="connect", status=503)
     client = start_again(live, client, SANDBOX_TIMEOUT_SECONDS=2, AGENT_TIMEOUT_SECONDS=1)
     assert client.wait_for(task_id)["error_code"] == "sandbox_timeout"
+    live.wait_until_none_alive()
+
+
+def test_a_task_that_every_server_dies_under_is_given_up_in_the_end(live: Live) -> None:
+    client, task_id = start_and_kill(live)
+    reached = live.hold("connect")
+    start_again(live, client)
+    reached()
+    live.server.kill()
+    with closing(sqlite3.connect(live.server.data_dir / "async-code.db")) as connection:
+        change = "UPDATE task_runs SET resumes = resumes + ? RETURNING resumes"
+        assert connection.execute(change, [MAX_RESUMES - 1]).fetchall() == [(MAX_RESUMES,)]
+        connection.commit()
+    client = start_again(live, client, SWEEP_GRACE_SECONDS=0)
+    row = client.wait_for(task_id)
+    assert (row["status"], row["error_code"], row["error_stage"]) == (
+        "failed",
+        "interrupted",
+        "agent",
+    )
     live.wait_until_none_alive()
 
 

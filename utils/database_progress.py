@@ -34,7 +34,9 @@ _events = (
 )
 _this_run = task_runs.c.task_id == bindparam("run_task_id")
 _forget_run = delete(task_runs).where(_this_run)
-_move_position = update(task_runs).where(_this_run).values(position=bindparam("position"))
+_move_position = (
+    update(task_runs).where(_this_run).values(position=bindparam("position"), resumes=0)
+)
 
 
 class ProgressVerbs(SqlVerbs):

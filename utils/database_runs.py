@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_progress import insert_events, lock_task
@@ -37,6 +37,12 @@ class RunVerbs(SqlVerbs):
         """See `Database`."""
         row = connection.execute(_run, {"task_id": task_id}).first()
         return AgentRun(**row._mapping) if row else None
+
+    @writing
+    def count_resume(self, connection: Connection, task_id: int) -> None:
+        """See `Database`."""
+        one_more = {"resumes": task_runs.c.resumes + 1}
+        connection.execute(update(task_runs).where(task_runs.c.task_id == task_id).values(one_more))
 
     @reading
     def list_run_sandboxes(self, connection: Connection) -> list[str]:

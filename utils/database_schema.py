@@ -143,6 +143,7 @@ task_runs = Table(
     Column("agent_started_at", UtcDateTime, nullable=False),
     Column("stage_seconds", Document, nullable=False),
     Column("position", Document, nullable=False),
+    Column("resumes", Integer, nullable=False),
 )
 
 refresh_tokens = Table(

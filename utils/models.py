@@ -191,7 +191,8 @@ class AgentRun:
     """What another process needs to go on with a run whose agent was started.
 
     `stage_seconds` are the stages before the agent; `position` says which events of the agent's
-    output are stored, see `utils.output`.
+    output are stored, see `utils.output`; `resumes` how often another process has gone on with it
+    since `position` last moved.
     """
 
     task_id: int
@@ -200,6 +201,7 @@ class AgentRun:
     agent_started_at: datetime
     stage_seconds: dict[str, float]
     position: Json
+    resumes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

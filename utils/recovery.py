@@ -16,6 +16,9 @@ from utils.sandbox import SandboxProvider
 SWEEP_SECONDS = 60.0
 """How often sandboxes that nobody knows are looked for, at most."""
 
+MAX_RESUMES = 10
+"""Restarts in a row that a task may see without getting any further: it may be their cause."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -25,13 +28,23 @@ def find_unfinished(
     """Return the tasks to queue, oldest first, and those whose agent works on in its sandbox.
 
     Where sandboxes do not survive, and where no agent was started, a task that ran is put back;
-    one that was started `max_attempts` times has failed.
+    one that was started `max_attempts` times has failed, and so has one that was gone on with
+    `MAX_RESUMES` times without getting any further. Its sandbox is then one that nobody knows.
     """
     waiting, left = [], []
     for task in database.unfinished_tasks():
         running = task.status is TaskStatus.RUNNING
         run = database.get_run(task.id) if running and survives else None
-        if run:
+        if run and run.resumes >= MAX_RESUMES:
+            _interrupt(
+                database,
+                task,
+                f"The server stopped {run.resumes} times while it went on with this task, which "
+                "got no further, so it is given up. If other tasks run well, look at what this "
+                "one does.",
+            )
+        elif run:
+            database.count_resume(task.id)
             left.append((task, run))
         elif not running or _put_back(database, task, max_attempts):
             waiting.append(task)
@@ -44,17 +57,25 @@ def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
             task.id, {TaskStatus.RUNNING}, TaskStatus.PENDING, stage=None, started_at=None
         )
         return moved is not None
+    _interrupt(
+        database,
+        task,
+        f"The server stopped {task.attempt} times while it ran this task, so it is not tried again "
+        "(MAX_ATTEMPTS). If other tasks run well, look at what this one does.",
+    )
+    return False
+
+
+def _interrupt(database: Database, task: QueuedTask, message: str) -> None:
     last_seen, _ = database.get_job_task(task.id)
     database.move_task(
         task.id,
         {TaskStatus.RUNNING},
         TaskStatus.FAILED,
-        error=f"The server stopped {task.attempt} times while it ran this task, so it is not "
-        "tried again (MAX_ATTEMPTS). If other tasks run well, look at what this one does.",
+        error=message,
         error_code="interrupted",
         error_stage=last_seen.stage,
     )
-    return False
 
 
 async def sweep_regularly(

@@ -22,4 +22,5 @@ def upgrade() -> None:
         sa.Column("agent_started_at", moment, nullable=False),
         sa.Column("stage_seconds", document, nullable=False),
         sa.Column("position", document, nullable=False),
+        sa.Column("resumes", sa.Integer, nullable=False),
     )
