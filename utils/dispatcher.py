@@ -24,11 +24,12 @@ from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, Task, Task
 from utils.pipeline_limits import pipeline_limits
 from utils.recovery import find_unfinished, sweep_regularly
 from utils.redaction import Redactor
+from utils.run_parts import RunParts
 from utils.sandbox import SandboxProvider
 from utils.settings import Settings
 from utils.start_gate import StartGate
 from utils.task_result import CANCELLED, not_cancelled
-from utils.task_run import RunParts, TaskRun
+from utils.task_run import TaskRun
 from utils.telemetry import Metrics
 from utils.vault import Vault
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,8 +13,6 @@ import stamina
 import structlog
 from anyio import to_thread
 
-from database import Database
-from utils.agents import Agents
 from utils.assignments import Claim, prepare
 from utils.errors import (
     DatabaseUnavailable,
@@ -28,11 +26,7 @@ from utils.errors import (
 )
 from utils.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.models import AgentRun, Outcome, Stage, Task, TaskStatus
-from utils.pipeline import PipelineLimits
-from utils.redaction import Redactor
-from utils.sandbox import SandboxProvider
-from utils.settings import Settings
-from utils.start_gate import StartGate
+from utils.run_parts import RunParts
 from utils.stop_request import StopRequest
 from utils.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
 from utils.task_result import (
@@ -44,8 +38,6 @@ from utils.task_result import (
     result_fields,
     summary_message,
 )
-from utils.telemetry import Metrics
-from utils.vault import Vault
 
 LOST_SANDBOX_TRIES = 3
 """Sandboxes that a task gets when one after the other is lost."""
@@ -56,21 +48,6 @@ MAX_REFUSALS = 12
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunParts:
-    """What every run needs; made once by the dispatcher."""
-
-    settings: Settings
-    database: Database
-    provider: SandboxProvider
-    agents: Agents
-    vault: Vault
-    redactor: Redactor
-    metrics: Metrics
-    limits: PipelineLimits
-    gate: StartGate
 
 
 class TaskRun:
@@ -131,13 +108,21 @@ class TaskRun:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(task_id=self.task_id)
         try:
-            await self._claim_and_run()
-        except Exception:
-            # The last resort: a defect of ours must neither end the dispatcher nor be lost.
-            log.exception("task run broke", action="task_run_broke")
-            await self._fail()
+            async with self._last_resort():
+                await self._claim_and_run()
         finally:
             self.ended.set()
+
+    @asynccontextmanager
+    async def _last_resort(self) -> AsyncIterator[None]:
+        # A defect of ours must neither end the dispatcher nor be lost.
+        try:
+            yield
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            log.exception("task run broke", action="task_run_broke")
+            await self._fail()
 
     async def _claim_and_run(self) -> None:
         try:
@@ -198,8 +183,10 @@ class TaskRun:
             return
         # Only for this task: what a user calls a secret may be an ordinary word to all others.
         with self._redactor.hold(*prepared.access.secrets):
-            while await self._try_once(task, prepared):
-                self._run = None
+            # Here too, while the secrets that may stand in an error are known.
+            async with self._last_resort():
+                while await self._try_once(task, prepared):
+                    self._run = None
 
     async def _end_left(self) -> None:
         # What an earlier process left is not gone on with.
