@@ -180,6 +180,9 @@ class Database(Protocol):
         `position` replaces that of the task's run, if it has one, in the same step.
         """
 
+    def last_sequence(self, task_id: int) -> int:
+        """Return the number of the newest event, 0 without any, once no write is under way."""
+
     def start_run(self, run: AgentRun, events: Sequence[Event]) -> bool:
         """Store a run, and events, before its agent starts; False when the task does not run.
 

@@ -117,6 +117,13 @@ class ProgressVerbs(SqlVerbs):
         if batch:
             self._append_batch(task_id, batch, position)
 
+    @writing
+    def last_sequence(self, connection: Connection, task_id: int) -> int:
+        """See `Database`."""
+        lock_task(connection, tasks.c.id == task_id)
+        last: int = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
+        return last
+
     @reading
     def list_events(
         self,

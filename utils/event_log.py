@@ -44,6 +44,8 @@ class EventLog:
         self._redactor = redactor
         self._task_id = task_id
         self._waiting: list[_Entry] = []
+        self._stored: int | None = None
+        self._is_certain = False
         self._stored_stage: str | None = self.stage
         self._agent_ended = anyio.Event()
         self._changed = anyio.Event()
@@ -92,26 +94,43 @@ class EventLog:
     async def store_run(self, run: AgentRun) -> bool:
         """Store a run together with what waits; False when the task does not run any more."""
         async with self._writing:
-            events = self.take()
-            running = await to_thread.run_sync(self._database.start_run, run, events)
-            self.taken(events)
-            return running
+            return await to_thread.run_sync(self._store_run, run)
 
     def take(self) -> list[Event]:
-        """Return what waits, to be stored by the caller, who then calls `taken`."""
-        return [entry.event for entry in self._waiting]
+        """Return what waits, to be stored by the caller, who then calls `taken`; blocking.
+
+        Raises `DatabaseUnavailable`.
+        """
+        if not self._is_certain:
+            # The answer to a commit may have been lost. Nobody else adds to a running task's
+            # events: what is there beyond those we know of is the beginning of what waits.
+            last = self._database.last_sequence(self._task_id)
+            if self._stored is not None:
+                del self._waiting[: max(last - self._stored, 0)]
+            self._stored = last
+        self._is_certain = False
+        return [entry.event for entry in list(self._waiting)]
 
     def taken(self, events: list[Event]) -> None:
         """Forget events that were stored."""
         del self._waiting[: len(events)]
+        self._stored = (self._stored or 0) + len(events)
+        self._is_certain = True
+
+    def _store_run(self, run: AgentRun) -> bool:
+        events = self.take()
+        running = self._database.start_run(run, events)
+        self.taken(events)
+        return running
 
     def _write(self) -> None:
-        # A copy: the loop goes on to add while this thread writes.
-        batch = list(self._waiting)
-        if batch:
-            events = [entry.event for entry in batch]
-            self._database.append_events(self._task_id, events, batch[-1].position)
-            self.taken(events)
+        if not self._waiting:
+            return
+        events = self.take()
+        if events:
+            position = self._waiting[len(events) - 1].position
+            self._database.append_events(self._task_id, events, position)
+        self.taken(events)
 
     def _write_progress(self, container_id: str) -> None:
         self._write()
