@@ -2,11 +2,12 @@
 #
 #   docker build -t async-code .
 #   docker run --init -p 8000:8000 -v async-code-data:/data \
-#       -e JWT_SECRET="$(openssl rand -hex 32)" -e SANDBOX=local async-code
+#       -e JWT_SECRET="$(openssl rand -hex 32)" -e E2B_API_KEY=e2b_... -e ANTHROPIC_API_KEY=... \
+#       async-code
 #
-# SANDBOX=local is not set in here, and without it the server refuses to start: in this mode the
-# agent is a process beside the server, under the same user, and can read the database and the keys
-# in /data. Set it only when every user and every repository is trusted.
+# Without E2B_API_KEY the server starts only with SANDBOX=local, which is not set in here: in that
+# mode the agent is a process beside the server, under the same user, and can read the database and
+# the keys in /data. Set it only when every user and every repository is trusted.
 # --init reaps processes that an agent leaves behind.
 FROM python:3.12-slim
 
