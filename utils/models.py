@@ -214,6 +214,10 @@ class RefreshToken:
     expires_at: datetime
 
 
+KILLED = 137
+"""The exit code of a command that SIGKILL ended; see `CommandResult`."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandResult:
     """How a command ended. `exit_code` is 128 + N when signal N ended it, as shells have it."""

@@ -8,7 +8,6 @@ writes to files that are followed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -276,11 +275,6 @@ async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
                 await kill(request_timeout=REQUEST_SECONDS)
     except SandboxError as error:
         log.warning("sandbox not ended", action="close_failed", reason=error.message)
-
-
-def lease_seconds(lifetime_seconds: float, longest_seconds: int) -> int:
-    """Return for how long a sandbox is asked for at once; `keep_alive` prolongs it."""
-    return min(math.ceil(lifetime_seconds), longest_seconds)
 
 
 def _retries(tries: int | None) -> Any:

@@ -10,13 +10,12 @@ from typing import Any
 import anyio
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
+from utils.models import KILLED
+
 REQUEST_SECONDS = 30.0
 """Limit for one request and for the start of a command; not for how long the command runs."""
 
 SETTLE_SECONDS = 2.0
-
-KILLED = 137
-"""The exit code for SIGKILL; E2B has -1 for all signals, and words that tell which."""
 
 
 class Commands:
@@ -57,6 +56,7 @@ class Commands:
         try:
             await handle.wait()
         except CommandExitException as error:
+            # E2B has -1 for all signals, and words that tell which.
             exit_code = KILLED if error.exit_code < 0 else error.exit_code
         finally:
             with anyio.CancelScope(shield=True):

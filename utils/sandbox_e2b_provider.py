@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +20,7 @@ from utils.deployment import deployment_name
 from utils.e2b_errors import translating
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandbox import SandboxRequest
-from utils.sandbox_e2b import E2BSandbox, egress_rules, end_sandbox, lease_seconds
+from utils.sandbox_e2b import E2BSandbox, egress_rules, end_sandbox
 from utils.sandbox_e2b_commands import REQUEST_SECONDS
 from utils.settings import Settings
 from utils.tested_versions import compare_envd
@@ -84,7 +85,7 @@ class E2BSandboxProvider:
         with translating():
             return await self._sandboxes.create(
                 request.template_id or self._template_id,
-                timeout=lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS),
+                timeout=_lease_seconds(request),
                 metadata={**self._marks, **marks},
                 network={"rules": egress_rules(request.egress)} if request.egress else None,
                 idempotency_key=key,
@@ -105,10 +106,9 @@ class E2BSandboxProvider:
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`."""
-        lease = lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS)
         with translating():
             sandbox = await self._sandboxes.connect(
-                sandbox_id, timeout=lease, request_timeout=REQUEST_SECONDS
+                sandbox_id, timeout=_lease_seconds(request), request_timeout=REQUEST_SECONDS
             )
         return self._opened(sandbox, request)
 
@@ -118,7 +118,7 @@ class E2BSandboxProvider:
             await end_sandbox(partial(self._sandboxes.kill, sandbox_id))
 
     def _opened(self, sandbox: AsyncSandbox, request: SandboxRequest) -> E2BSandbox:
-        lease = lease_seconds(request.lifetime_seconds, LONGEST_LEASE_SECONDS)
+        lease = _lease_seconds(request)
         opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)
         self._open.add(opened.id)
         self._warn_of_template(sandbox)
@@ -160,6 +160,11 @@ class E2BSandboxProvider:
         """See `SandboxProvider`."""
         if self._endings:
             await asyncio.wait(self._endings, timeout=CLOSE_WAIT_SECONDS)
+
+
+def _lease_seconds(request: SandboxRequest) -> int:
+    """Return for how long a sandbox is asked for at once; `keep_alive` prolongs it."""
+    return min(math.ceil(request.lifetime_seconds), LONGEST_LEASE_SECONDS)
 
 
 def _retries(tries: int) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.errors import AgentError
+from utils.models import KILLED
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
-KILLED = 137
 _SIGNALS = range(129, 193)
 
 QUOTED_CHARACTERS = 500
