@@ -13,7 +13,7 @@ from utils.migrate import migrate
 from utils.settings import Settings
 
 if TYPE_CHECKING:
-    from tests.database_fixtures import PostgresServer
+    from tests.postgres_server import PostgresServer
 
 pytest_plugins = ("tests.live_fixtures", "tests.database_fixtures")
 

@@ -32,7 +32,7 @@ from utils.migrate import main as migrate_as_told
 from utils.settings import Settings
 
 if TYPE_CHECKING:
-    from tests.database_fixtures import PostgresServer
+    from tests.postgres_server import PostgresServer
 
 pytest_plugins = ("tests.database_fixtures",)
 
