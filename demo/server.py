@@ -25,7 +25,9 @@ _NOT_INHERITED = frozenset(
     {
         "DATABASE_URL",
         "SUPABASE_URL",
+        "SUPABASE_SERVICE_ROLE_KEY",
         "SUPABASE_JWT_SECRET",
+        "SUPABASE_JWKS_URL",
         "MIRROR_DIR",
         "JWT_SECRET",
         # A cloud sandbox would not see the sample repository, and is paid for.

@@ -17,7 +17,8 @@ from werkzeug.routing import IntegerConverter
 from utils.api import Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
 from utils.errors import AppError, InvalidInput, Unauthenticated
-from utils.settings import LOOPBACK_HOSTS, Settings
+from utils.settings import Settings
+from utils.settings_supabase import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

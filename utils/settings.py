@@ -11,8 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from utils.settings_cloud import CloudSettings, NameList
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+from utils.settings_supabase import LOOPBACK_HOSTS, SupabaseSettings
 
 Megabyte = 1_000_000
 
@@ -44,7 +43,7 @@ def _proxies() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-class Settings(CloudSettings):
+class Settings(SupabaseSettings, CloudSettings):
     """The deployment's choices; one frozen value, made once and handed to everything else.
 
     Raises pydantic's `ValidationError` for a wrong type or an unsafe combination.
@@ -93,10 +92,6 @@ class Settings(CloudSettings):
         description="Encrypts tokens at rest, 32 characters or more; made once in `DATA_DIR` "
         "when not given.",
     )
-    supabase_url: str | None = Field(None, description="Supabase project; turns secure mode on.")
-    supabase_jwt_secret: SecretStr | None = Field(
-        None, description="Verifies Supabase access tokens (HS256)."
-    )
     trust_user_id: bool | None = Field(
         None,
         description="Believe a bare user id. On by default only in development on loopback, "
@@ -144,6 +139,12 @@ class Settings(CloudSettings):
     command_timeout_seconds: float = Field(30, gt=0, description="Limit for every other command.")
     shutdown_grace_seconds: float = Field(
         10, ge=0, description="Time that running tasks get to finish when the server stops."
+    )
+    server_silence_seconds: float = Field(
+        30,
+        gt=0,
+        description="Silence after which another server on the same database counts as ended, and "
+        "its tasks are taken over.",
     )
     clone_depth: int = Field(
         0, ge=0, description="Commits of history to clone; 0 is all of the branch."
@@ -283,7 +284,6 @@ class Settings(CloudSettings):
     def _is_private_development(self) -> bool:
         return (
             not self.is_production
-            and self.supabase_url is None
-            and self.supabase_jwt_secret is None
+            and not self.verifies_supabase
             and self.listen_host in LOOPBACK_HOSTS
         )
