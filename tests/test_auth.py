@@ -29,6 +29,7 @@ def supabase_token(user_id: str, **changes: Any) -> str:
     claims = {
         "sub": user_id,
         "aud": "authenticated",
+        "role": "authenticated",
         "exp": int(time.time()) + 600,
         "email": "someone@example.com",
     }

@@ -71,6 +71,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "auth",
         "utils.tokens",
+        "utils.supabase_tokens",
+        "utils.supabase_keys",
         "utils.api*",
         "utils.openapi",
         "utils.http_hooks",
@@ -137,6 +139,8 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.task_run", "utils.task_result"),
     ("auth", "utils.api*"),
     ("auth", "utils.tokens"),
+    ("utils.tokens", "utils.supabase_tokens"),
+    ("utils.supabase_tokens", "utils.supabase_keys"),
     ("utils.api*", "utils.api*"),
     ("utils.api*", "utils.tokens"),
     ("utils.api_docs", "utils.openapi"),

@@ -16,7 +16,7 @@ from werkzeug.routing import IntegerConverter
 
 from utils.api import Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
-from utils.errors import AppError, InvalidInput, Unauthenticated
+from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
 from utils.settings import Settings
 from utils.settings_supabase import LOOPBACK_HOSTS
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from flask.typing import AfterRequestCallable
 
 log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 3
+"""When to try again what is away for the moment, if nothing better is known."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _HTTP_ERRORS = {
@@ -174,8 +177,11 @@ def _answer_app_error(error: AppError) -> Response:
     if error.http_status >= 500:  # noqa: PLR2004
         log.error("request failed", action="http.failed", code=error.code, exc_info=error)
     response = json_answer({"error": error.message, "code": error.code}, error.http_status)
-    if error.retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    retry_after_seconds = error.retry_after_seconds
+    if retry_after_seconds is None and isinstance(error, Unavailable):
+        retry_after_seconds = RETRY_AFTER_SECONDS
+    if retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(retry_after_seconds)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -23,6 +23,7 @@ from database import Database
 from utils.errors import Unauthenticated
 from utils.models import Json, RefreshToken, User
 from utils.settings import Settings
+from utils.supabase_tokens import LEEWAY_SECONDS, SupabaseTokens
 from utils.vault import signing_key
 
 _ALGORITHMS = ["HS256"]
@@ -47,6 +48,7 @@ class Tokens:
         self._settings = settings
         self._database = database
         self._secret = signing_key(settings)
+        self._supabase = SupabaseTokens(settings)
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._lock = Lock()
 
@@ -78,7 +80,8 @@ class Tokens:
     def verify(self, token: str) -> VerifiedToken:
         """Return whom an access token speaks for.
 
-        Raises `Unauthenticated` with code `token_expired` or `token_invalid`.
+        Raises `Unauthenticated` with code `token_expired` or `token_invalid`, and `Unavailable`
+        when it cannot be told because Supabase does not answer.
         """
         key = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         with self._lock:
@@ -120,22 +123,16 @@ class Tokens:
         return VerifiedToken(claims["user_id"], None, claims["exp"], from_supabase=False)
 
     def _decode_supabase(self, token: str) -> VerifiedToken:
-        secret = self._settings.supabase_jwt_secret
-        if secret is None:
-            raise jwt.InvalidTokenError
-        claims = jwt.decode(
-            token,
-            secret.get_secret_value(),
-            algorithms=_ALGORITHMS,
-            audience="authenticated",
-            options={"require": ["sub", "exp", "aud"]},
-        )
+        claims = self._supabase.decode(token)
         user_id = canonical_user_id(claims["sub"])
         if user_id is None:
             raise jwt.InvalidTokenError
         email = claims.get("email")
         return VerifiedToken(
-            user_id, email if isinstance(email, str) else None, claims["exp"], from_supabase=True
+            user_id,
+            email if isinstance(email, str) and email else None,
+            claims["exp"] + LEEWAY_SECONDS,
+            from_supabase=True,
         )
 
     def _refresh_end(self, now: datetime) -> datetime:
