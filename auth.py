@@ -16,7 +16,8 @@ from utils.api import Services, endpoint
 from utils.api_answers import TokenPair
 from utils.api_models import RefreshRequest, TokenRequest
 from utils.errors import InvalidInput, NotFound, Unauthenticated
-from utils.models import Json, User
+from utils.models import Json
+from utils.models_users import User
 from utils.settings import Settings
 from utils.tokens import Tokens, canonical_user_id
 

@@ -3,27 +3,32 @@
 Every verb is synchronous and safe to call from any thread; views call it directly, the event loop
 through a thread pool. `user_id` is the first argument of every verb on a user's data, and a row of
 another user does not exist for it. Each verb is atomic. All may raise `DatabaseUnavailable`.
+
+Several servers may share one database. An unfinished task belongs to one of them: the one that
+created it, or adopted it later. Only that server has it run and moves it away from running.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from utils.models import (
+    NO_EVENTS,
     AgentRun,
+    Beat,
+    ClaimedTask,
     Event,
+    EventBatch,
     Json,
     NewTask,
-    Project,
     QueuedTask,
-    RefreshToken,
     Task,
     TaskPage,
     TaskStatus,
-    User,
 )
+from utils.models_users import Profile, Project, RefreshToken, User
 from utils.settings import Settings
 
 
@@ -44,6 +49,9 @@ class Database(Protocol):
     kind: str
     """`sqlite`, `postgresql` or `supabase`, for health answers."""
 
+    server: str
+    """The name of this server among those that share the database; see `utils.deployment`."""
+
     def ping(self) -> None:
         """Do one trivial read; raise `DatabaseUnavailable` when it fails."""
 
@@ -60,6 +68,12 @@ class Database(Protocol):
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:
         """Add a user with `is_test_user` set. Raises `Conflict` when the id is taken."""
+
+    def get_profile(self, user_id: str) -> Profile:
+        """Return what a user has stored about themselves. Raises `NotFound`."""
+
+    def update_profile(self, user_id: str, fields: Mapping[str, Any]) -> Profile:
+        """Change the given columns of `Profile`. Raises `NotFound`."""
 
     def list_test_users(self) -> list[User]:
         """Return all test users, newest first."""
@@ -128,10 +142,12 @@ class Database(Protocol):
         user has already is skipped.
         """
 
-    def get_job_task(self, task_id: int) -> tuple[Task, bytes | None]:
-        """Return a task, as `get_task_status` does, and its encrypted token, for the dispatcher.
+    def claim_task(self, task_id: int, *, again: bool = False) -> ClaimedTask | None:
+        """Move a pending task of this server to running, as `move_task` does, with stage cloning.
 
-        Raises `NotFound`.
+        None when it is not pending, another server's, or gone. With `again` a task that this
+        server has running already is returned as it is: the answer to a claim may have been lost,
+        or an earlier process have claimed it.
         """
 
     def move_task(
@@ -144,9 +160,10 @@ class Database(Protocol):
         """Compare-and-set of the status, with more columns set in the same step.
 
         Returns the row as `get_task_status` does, or None when the status was none of
-        `from_statuses` (the row is then unchanged). Going to running counts `attempt` up and
-        sets `started_at`; going to an end sets `completed_at`, clears `stage` and erases the
-        stored token; `updated_at` always moves.
+        `from_statuses`, or running on another server (the row is then unchanged). Going to
+        running counts `attempt` up and sets `started_at`; going elsewhere forgets the run; going
+        to an end sets `completed_at`, clears `stage` and erases the stored token; `updated_at`
+        always moves.
         """
 
     def finish_task(
@@ -156,15 +173,12 @@ class Database(Protocol):
         fields: Mapping[str, Any],
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
-        events: Sequence[Event] = (),
+        batch: EventBatch = NO_EVENTS,
     ) -> Task | None:
         """`move_task` from running, with a last message and events appended in the same step.
 
         `fields` may hold `execution_metadata`; `file_changes` goes into it under that name.
         """
-
-    def update_running_task(self, task_id: int, fields: Mapping[str, Any]) -> bool:
-        """Set columns (stage, container_id, ...) while the task runs; False when it does not."""
 
     def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
         """Append a message, stamped when it is appended.
@@ -172,21 +186,24 @@ class Database(Protocol):
         Raises `NotFound`, and `Conflict` with `conversation_full` when there are too many.
         """
 
-    def append_events(
-        self, task_id: int, events: Iterable[Event], position: Json | None = None
-    ) -> None:
-        """Append in order; the database numbers them. Events of a deleted task are dropped.
+    def save_progress(
+        self,
+        task_id: int,
+        batch: EventBatch,
+        *,
+        position: Json | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Append events and set columns (stage, container_id, ...) of a running task.
 
-        `position` replaces that of the task's run, if it has one, in the same step.
+        `position` replaces that of the task's run, if it has one, and sets its resumes to 0. False
+        when the task does not run on this server (any more); then nothing is written.
         """
 
-    def last_sequence(self, task_id: int) -> int:
-        """Return the number of the newest event, 0 without any, once no write is under way."""
+    def start_run(self, run: AgentRun, batch: EventBatch) -> bool:
+        """Store a run, and events, before its agent starts.
 
-    def start_run(self, run: AgentRun, events: Sequence[Event]) -> bool:
-        """Store a run, and events, before its agent starts; False when the task does not run.
-
-        Moving the task away from running forgets the run.
+        False when the task does not run on this server; then nothing is written.
         """
 
     def get_run(self, task_id: int) -> AgentRun | None:
@@ -198,16 +215,23 @@ class Database(Protocol):
     def list_run_sandboxes(self) -> list[str]:
         """Return the ids of the sandboxes of all runs."""
 
-    def get_preferences(self, user_id: str) -> Json:
-        """Return `users.preferences`, empty when there are none. Raises `NotFound`."""
-
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500
     ) -> list[Event]:
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
-    def unfinished_tasks(self) -> list[QueuedTask]:
-        """Return pending and running tasks of all users, oldest first."""
+    def beat(self) -> Beat:
+        """Show the other servers that this one works, and look at them."""
+
+    def adopt_tasks(self, silent: Collection[str] = (), *, own: bool = False) -> list[QueuedTask]:
+        """Make unfinished tasks this server's that nobody looks after; return them, oldest first.
+
+        These are the tasks of the `silent` servers, which are forgotten, of servers that have
+        never beaten, and of none; with `own` also this server's, of an earlier process.
+        """
+
+    def request_stop(self, user_id: str, task_id: int) -> bool:
+        """Have the server that runs a task stop it; False when the task does not run."""
 
     def count_tasks(self) -> dict[tuple[str, str], int]:
         """Return the number of tasks by (status, agent), for metrics."""

@@ -13,7 +13,8 @@ from utils.api_answers import TestUserRow, TokenPair
 from utils.api_models import NewTestUser
 from utils.api_rows import test_user_row
 from utils.errors import Forbidden, NotFound
-from utils.models import Json, User
+from utils.models import Json
+from utils.models_users import User
 
 blueprint = Blueprint("test_users", __name__, url_prefix="/test-users")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -50,7 +51,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def postgresql_database(postgresql_gateway: SqlDatabase) -> SqlDatabase:
-    clear = text("TRUNCATE users RESTART IDENTITY CASCADE")
+    clear = text("TRUNCATE users, servers RESTART IDENTITY CASCADE")
     postgresql_gateway.engines.write(lambda connection: connection.execute(clear))
     return postgresql_gateway
 
@@ -69,3 +70,17 @@ def database(request: pytest.FixtureRequest) -> SqlDatabase:
     gateway.ensure_user(USER, "user@example.com")
     gateway.ensure_user(STRANGER)
     return gateway
+
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def query(database: SqlDatabase) -> Query:
+    """Asks the database behind a gateway for what no verb tells."""
+
+    def ask(sql: str) -> list[tuple[Any, ...]]:
+        rows = database.engines.read(lambda connection: connection.execute(text(sql)).all())
+        return [tuple(row) for row in rows]
+
+    return ask

@@ -9,7 +9,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 from database import Database
-from utils.models import NewTask, Task, TaskStatus
+from utils.models import Event, EventBatch, Json, NewTask, Task, TaskStatus
 
 USER = "00000000-0000-4000-8000-00000000000a"
 STRANGER = "00000000-0000-4000-8000-00000000000b"
@@ -72,3 +72,12 @@ def all_at_once(works: Sequence[Callable[[], Result]]) -> list[Result]:
 
     with ThreadPoolExecutor(len(works)) as pool:
         return list(pool.map(run, works))
+
+
+def event(number: int) -> Event:
+    return Event("output", {"text": f"Line {number}"}, LATER + timedelta(seconds=number))
+
+
+def append(database: Database, task_id: int, *events: Event, position: Json | None = None) -> bool:
+    """Append events of a running task, without knowing what is stored already."""
+    return database.save_progress(task_id, EventBatch(events), position=position)

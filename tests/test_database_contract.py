@@ -8,14 +8,12 @@ import pytest
 
 from database import Database
 from tests.database_samples import (
-    CANCELLED,
     COMPLETED,
     IMPOSSIBLE_ID,
     LATER,
     LONG_AGO,
     NOBODY,
     PENDING,
-    RUNNING,
     STRANGER,
     USER,
     legacy_row,
@@ -24,7 +22,7 @@ from tests.database_samples import (
     running_task,
 )
 from utils.errors import NotFound, Unauthenticated
-from utils.models import QueuedTask
+from utils.models import NO_EVENTS
 
 pytest_plugins = ("tests.database_fixtures",)
 
@@ -119,7 +117,7 @@ def test_a_status_leaves_out_what_is_large(database: Database) -> None:
 def test_the_diff_is_read_alone_and_empty_without_one(database: Database) -> None:
     task = running_task(database)
     assert database.get_git_diff(USER, task.id) == ""
-    database.update_running_task(task.id, {"git_diff": UNICODE})
+    database.save_progress(task.id, NO_EVENTS, fields={"git_diff": UNICODE})
     assert database.get_git_diff(USER, task.id) == UNICODE
 
 
@@ -175,26 +173,6 @@ def test_a_number_is_never_given_twice(database: Database) -> None:
     database.delete_project(USER, project.id)
     assert database.create_task(USER, new_task()).id > last.id
     assert database.create_project(USER, project_fields()).id > project.id
-
-
-def test_the_dispatcher_gets_the_task_and_its_token(database: Database) -> None:
-    with_token = database.create_task(USER, new_task(encrypted_token=b"\x00sealed"))
-    without = database.create_task(USER, new_task())
-    assert database.get_job_task(with_token.id) == (with_token, b"\x00sealed")
-    assert database.get_job_task(without.id) == (without, None)
-    with pytest.raises(NotFound):
-        database.get_job_task(12345)
-
-
-def test_unfinished_tasks_of_all_users_come_oldest_first(database: Database) -> None:
-    first = database.create_task(STRANGER, new_task())
-    second = running_task(database)
-    ended = running_task(database)
-    database.move_task(ended.id, {RUNNING}, CANCELLED)
-    assert database.unfinished_tasks() == [
-        QueuedTask(first.id, STRANGER, PENDING, 0),
-        QueuedTask(second.id, USER, RUNNING, 1),
-    ]
 
 
 def test_tasks_are_counted_by_status_and_agent(database: Database) -> None:

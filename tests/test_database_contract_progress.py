@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
 from database import Database
+from tests.database_fixtures import Query
 from tests.database_samples import (
     CANCELLED,
     COMPLETED,
@@ -18,6 +19,8 @@ from tests.database_samples import (
     STRANGER,
     USER,
     all_at_once,
+    append,
+    event,
     legacy_row,
     new_task,
     project_fields,
@@ -25,7 +28,7 @@ from tests.database_samples import (
 )
 from utils.database_progress import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES
 from utils.errors import Conflict, InvalidInput, NotFound
-from utils.models import ACTIVE_STATUSES, Event, TaskStatus
+from utils.models import ACTIVE_STATUSES, NO_EVENTS, Event, TaskStatus
 
 pytest_plugins = ("tests.database_fixtures",)
 
@@ -60,15 +63,15 @@ def test_a_task_may_run_again_and_counts_its_attempts(database: Database) -> Non
 
 @pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
 def test_an_ended_task_has_no_stage_and_no_token_any_more(
-    database: Database, end: TaskStatus
+    database: Database, query: Query, end: TaskStatus
 ) -> None:
     task = running_task(database, encrypted_token=b"sealed")
-    assert database.get_job_task(task.id)[1] == b"sealed"
+    assert query("SELECT count(*) FROM task_secrets") == [(1,)]
     ended = database.move_task(task.id, ACTIVE_STATUSES, end, stage="agent", error_stage="agent")
     assert ended is not None
     assert (ended.status, ended.stage, ended.error_stage) == (end, None, "agent")
     assert ended.completed_at == ended.updated_at
-    assert database.get_job_task(task.id) == (ended, None)
+    assert query("SELECT count(*) FROM task_secrets") == [(0,)]
 
 
 def test_a_move_that_finds_another_status_changes_nothing(database: Database) -> None:
@@ -76,7 +79,10 @@ def test_a_move_that_finds_another_status_changes_nothing(database: Database) ->
     assert database.move_task(task.id, {RUNNING}, FAILED, error="Too late") is None
     assert database.move_task(task.id, (), FAILED) is None
     assert database.move_task(12345, {PENDING}, RUNNING) is None
-    assert database.get_job_task(task.id) == (task, b"sealed")
+    assert database.get_task(USER, task.id) == task
+    claimed = database.claim_task(task.id)
+    assert claimed is not None
+    assert claimed.ciphertext == b"sealed"
 
 
 def test_a_result_that_comes_after_a_cancel_is_dropped(database: Database) -> None:
@@ -87,7 +93,7 @@ def test_a_result_that_comes_after_a_cancel_is_dropped(database: Database) -> No
     assert database.get_task(USER, task.id) == cancelled
 
 
-def test_a_task_is_finished_in_one_step(database: Database) -> None:
+def test_a_task_is_finished_in_one_step(database: Database, query: Query) -> None:
     task = running_task(database, encrypted_token=b"sealed")
     fields = {
         "git_diff": "diff",
@@ -107,13 +113,13 @@ def test_a_task_is_finished_in_one_step(database: Database) -> None:
     assert datetime.fromisoformat(finished.chat_messages[-1]["timestamp"]).tzinfo is not None
     full = database.get_task(USER, task.id)
     assert full.execution_metadata == {"simulated": True, "file_changes": changes}
-    assert database.get_job_task(task.id) == (finished, None)
+    assert query("SELECT count(*) FROM task_secrets") == [(0,)]
 
 
 def test_file_changes_join_the_metadata_that_is_stored_already(database: Database) -> None:
     changes = [{"filename": "ö", "before": "1", "after": "2"}]
     task, bare = running_task(database), running_task(database)
-    database.update_running_task(task.id, {"execution_metadata": {"offset": 7}})
+    database.save_progress(task.id, NO_EVENTS, fields={"execution_metadata": {"offset": 7}})
     for task_id in (task.id, bare.id):
         database.finish_task(task_id, FAILED, {}, None, changes)
     expected = {"offset": 7, "file_changes": changes}
@@ -124,14 +130,17 @@ def test_file_changes_join_the_metadata_that_is_stored_already(database: Databas
 
 def test_only_a_running_task_is_updated(database: Database) -> None:
     task = database.create_task(USER, new_task())
-    assert not database.update_running_task(task.id, {"stage": "agent"})
+    agent = {"stage": "agent", "container_id": "box"}
+    assert not database.save_progress(task.id, NO_EVENTS, fields=agent)
+    assert not append(database, task.id, event(1))
     database.move_task(task.id, {PENDING}, RUNNING)
-    assert database.update_running_task(task.id, {"stage": "agent", "container_id": "box"})
+    assert database.save_progress(task.id, NO_EVENTS, fields=agent)
     updated = database.get_task_status(USER, task.id)
     assert (updated.stage, updated.container_id) == ("agent", "box")
     assert updated.started_at is not None
     assert updated.updated_at > updated.started_at
-    assert not database.update_running_task(12345, {"stage": "agent"})
+    assert not database.save_progress(12345, NO_EVENTS, fields=agent)
+    assert database.list_events(USER, task.id) == []
 
 
 def test_what_cannot_be_stored_is_replaced_in_an_error(database: Database) -> None:
@@ -193,15 +202,11 @@ def test_fifty_messages_at_once_are_all_kept_in_the_order_of_their_stamps(
     assert stamps == sorted(stamps)
 
 
-def event(number: int) -> Event:
-    return Event("output", {"text": f"Line {number}"}, LATER + timedelta(seconds=number))
-
-
 def test_events_are_numbered_in_their_order(database: Database) -> None:
     task = running_task(database)
-    database.append_events(task.id, (event(number) for number in (1, 2)))
-    database.append_events(task.id, [])
-    database.append_events(task.id, [event(3)])
+    append(database, task.id, event(1), event(2))
+    append(database, task.id)
+    append(database, task.id, event(3))
     events = database.list_events(USER, task.id)
     assert [stored.sequence for stored in events] == [1, 2, 3]
     assert [(stored.kind, stored.data) for stored in events] == [
@@ -215,14 +220,14 @@ def test_events_are_numbered_in_their_order(database: Database) -> None:
 
 def test_events_of_two_tasks_are_numbered_apart(database: Database) -> None:
     first, second = running_task(database), running_task(database)
-    database.append_events(first.id, [event(1), event(2)])
-    database.append_events(second.id, [event(1)])
+    append(database, first.id, event(1), event(2))
+    append(database, second.id, event(1))
     assert [stored.sequence for stored in database.list_events(USER, second.id)] == [1]
 
 
 def test_events_appended_at_once_get_different_numbers(database: Database) -> None:
     task = running_task(database)
-    all_at_once([lambda: database.append_events(task.id, [event(1), event(2)])] * 10)
+    all_at_once([lambda: append(database, task.id, event(1), event(2))] * 10)
     sequences = [stored.sequence for stored in database.list_events(USER, task.id)]
     assert sequences == list(range(1, 21))
 
@@ -230,7 +235,7 @@ def test_events_appended_at_once_get_different_numbers(database: Database) -> No
 def test_what_cannot_be_stored_is_replaced_in_an_event(database: Database) -> None:
     task = running_task(database)
     data = {"text": "a\x00b\ud83d", "literal": "\\u0000", "list": ["\x00", 1, None, {"\x00": 1.5}]}
-    database.append_events(task.id, [Event("output", data, LATER)])
+    append(database, task.id, Event("output", data, LATER))
     (stored,) = database.list_events(USER, task.id)
     assert stored.data == {
         "text": "a\ufffdb\ufffd",
@@ -242,7 +247,7 @@ def test_what_cannot_be_stored_is_replaced_in_an_event(database: Database) -> No
 def test_what_is_no_number_is_left_out_of_an_event(database: Database) -> None:
     task = running_task(database)
     data = {"cost": float("nan"), "limit": float("inf"), "text": "\x00", "seconds": 1.5}
-    database.append_events(task.id, [Event("usage", data, LATER)])
+    append(database, task.id, Event("usage", data, LATER))
     (stored,) = database.list_events(USER, task.id)
     assert stored.data == {"cost": None, "limit": None, "text": "\ufffd", "seconds": 1.5}
 
@@ -250,9 +255,9 @@ def test_what_is_no_number_is_left_out_of_an_event(database: Database) -> None:
 def test_events_of_a_deleted_task_are_dropped(database: Database) -> None:
     project = database.create_project(USER, project_fields())
     task = running_task(database, project_id=project.id)
-    database.append_events(task.id, [event(1)])
+    append(database, task.id, event(1))
     database.delete_project(USER, project.id)
-    database.append_events(task.id, [event(2)])
+    append(database, task.id, event(2))
     with pytest.raises(NotFound):
         database.list_events(USER, task.id)
 

@@ -21,7 +21,7 @@ from tests.database_samples import (
     running_task,
 )
 from utils.errors import Conflict, NotFound, Unauthenticated
-from utils.models import RefreshToken
+from utils.models_users import RefreshToken
 
 pytest_plugins = ("tests.database_fixtures",)
 
@@ -80,7 +80,8 @@ def test_a_test_user_is_deleted_with_everything_it_owns(database: Database) -> N
     assert database.delete_test_user(NOBODY)
     assert not database.delete_test_user(NOBODY)
     with pytest.raises(NotFound):
-        database.get_job_task(task.id)
+        database.get_task(NOBODY, task.id)
+    assert database.claim_task(task.id) is None
     with pytest.raises(Unauthenticated):
         database.rotate_refresh_token("hash", "next", LATER, NOW)
 
@@ -154,7 +155,7 @@ def test_a_deleted_project_takes_its_tasks_along(database: Database) -> None:
     database.delete_project(USER, project.id)
     assert [task.id for task in database.list_tasks(USER).tasks] == [outside.id]
     with pytest.raises(NotFound):
-        database.get_job_task(inside.id)
+        database.get_task(USER, inside.id)
     with pytest.raises(NotFound):
         database.delete_project(USER, project.id)
 

@@ -25,16 +25,20 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, database: SqlDatabase, verb: s
     """Let the next call of a verb be done, and fail all the same."""
     real: Callable[..., Any] = getattr(database, verb)
 
-    def lose(*arguments: Any) -> None:
+    def lose(*arguments: Any, **options: Any) -> None:
         monkeypatch.setattr(database, verb, real)
-        real(*arguments)
+        real(*arguments, **options)
         raise DatabaseUnavailable("The answer to the commit was lost.")
 
     monkeypatch.setattr(database, verb, lose)
 
 
 def log_of(database: SqlDatabase, task: Task) -> EventLog:
-    return EventLog(database, Redactor(), task.id)
+    claimed = database.claim_task(task.id, again=True)
+    assert claimed is not None
+    log = EventLog(database, Redactor(), task.id)
+    log.start_after(claimed.last_sequence)
+    return log
 
 
 def say(log: EventLog, *numbers: int) -> None:
@@ -72,10 +76,10 @@ async def test_a_run_and_what_is_appended_to_it(
     assert await log.store_run(run_of(task, log))
     assert texts(database, task) == ["line 1"]
     say(log, 2, 3)
-    lose_answers(monkeypatch, database, "append_events")
+    lose_answers(monkeypatch, database, "save_progress")
     await write(log, lambda: len(texts(database, task)) >= 3)
     say(log, 4)
-    assert database.finish_task(task.id, COMPLETED, {}, None, (), log.take())
+    assert database.finish_task(task.id, COMPLETED, {}, None, (), log.batch())
     assert texts(database, task) == ["line 1", "line 2", "line 3", "capturing", "line 4"]
 
 
@@ -88,13 +92,13 @@ async def test_what_was_there_before_is_not_taken_for_its_own(
     assert await earlier.store_run(run_of(task, earlier))
     tries: list[object] = []
 
-    def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         tries.append(None)
         raise DatabaseUnavailable("It was not even begun.")
 
     log = log_of(database, task)
     say(log, 4, 5)
-    monkeypatch.setattr(database, "append_events", fail)
+    monkeypatch.setattr(database, "save_progress", fail)
     await write(log, lambda: bool(tries))
     monkeypatch.undo()
     assert await log.store_run(run_of(task, log))

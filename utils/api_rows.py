@@ -14,7 +14,8 @@ from utils.api_answers import (
     TaskSummaryRow,
     TestUserRow,
 )
-from utils.models import TERMINAL_STATUSES, Event, Project, Task, TaskSummary, User
+from utils.models import TERMINAL_STATUSES, Event, Task, TaskSummary
+from utils.models_users import Project, User
 
 _TITLE_CHARACTERS = 50
 _PREVIEW_CHARACTERS = 200

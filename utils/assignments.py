@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from database import Database
 from utils import git
 from utils.agents import Agents
 from utils.agents.base import AgentAccess
-from utils.errors import NotFound, TaskError
-from utils.models import Job, Task
+from utils.errors import TaskError
+from utils.models import ClaimedTask, Job, Json, Task
 from utils.sandbox import EgressHeader, SandboxRequest
 from utils.settings import Settings
 from utils.task_attempt import Assignment
@@ -29,30 +28,23 @@ class Claim:
     prepared: Assignment | TaskError
 
 
-def prepare(
-    task: Task,
-    ciphertext: bytes | None,
-    vault: Vault,
-    settings: Settings,
-    database: Database,
-    agents: Agents,
-) -> Claim:
-    """Return everything that is needed to do a task, blocking."""
+def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
+    """Return everything that is needed to do a task."""
     text = None
     try:
-        token = vault.decrypt(ciphertext) if ciphertext else None
+        token = vault.decrypt(claimed.ciphertext) if claimed.ciphertext else None
         text = token.get_secret_value() if token else None
-        return Claim(task, text, _assignment(task, text, settings, database, agents))
+        return Claim(claimed.task, text, _assignment(claimed, text, settings, agents))
     except TaskError as error:
-        return Claim(task, text, error)
+        return Claim(claimed.task, text, error)
 
 
 def _assignment(
-    task: Task, token: str | None, settings: Settings, database: Database, agents: Agents
+    claimed: ClaimedTask, token: str | None, settings: Settings, agents: Agents
 ) -> Assignment:
+    task = claimed.task
     agent = agents.choose(task.agent)
-    preferences = {} if agent.simulated else database.get_preferences(task.user_id)
-    access = agents.access(agent, preferences)
+    access = agents.access(agent, {} if agent.simulated else claimed.preferences)
     job = Job(
         task_id=task.id,
         prompt=task.prompt,
@@ -68,19 +60,14 @@ def _assignment(
         attempt=task.attempt,
         lifetime_seconds=settings.sandbox_timeout_seconds
         + CAPTURE_PASSES * settings.command_timeout_seconds,
-        template_id=_template_id(task, settings, database),
+        template_id=_template_id(claimed.project_settings) if settings.uses_e2b else None,
         egress=_egress(task, token, access) if settings.uses_egress else (),
     )
     return Assignment(job, agent, access, request)
 
 
-def _template_id(task: Task, settings: Settings, database: Database) -> str | None:
-    if not settings.uses_e2b or task.project_id is None:
-        return None
-    try:
-        chosen = database.get_project(task.user_id, task.project_id).settings.get("template_id")
-    except NotFound:
-        return None
+def _template_id(project_settings: Json) -> str | None:
+    chosen = project_settings.get("template_id")
     return chosen if isinstance(chosen, str) and chosen else None
 
 

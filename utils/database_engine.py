@@ -85,9 +85,10 @@ class Engines:
 class SqlVerbs:
     """What the groups of verbs have in common."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, server: str) -> None:
         self.engines = engines
         self.kind = engines.kind
+        self.server = server
 
 
 def reading(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
@@ -14,7 +24,7 @@ from utils.database_schema import task_events, task_runs, task_secrets, tasks
 from utils.database_tasks import NO_TASK, require_task
 from utils.database_types import Document, json_appended, json_with_file_changes
 from utils.errors import Conflict, NotFound
-from utils.models import TERMINAL_STATUSES, Event, Json, Task, TaskStatus
+from utils.models import NO_EVENTS, TERMINAL_STATUSES, Event, EventBatch, Json, Task, TaskStatus
 
 MAX_CHAT_MESSAGES = 1_000
 MAX_CHAT_CHARACTERS = 2_000_000
@@ -53,7 +63,7 @@ class ProgressVerbs(SqlVerbs):
         **fields: Any,
     ) -> Task | None:
         """See `Database`."""
-        return _move(connection, task_id, from_statuses, to, fields)
+        return move(connection, self.server, task_id, from_statuses, to, fields)
 
     @writing
     def finish_task(
@@ -64,7 +74,7 @@ class ProgressVerbs(SqlVerbs):
         fields: Mapping[str, Any],
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
-        events: Sequence[Event] = (),
+        batch: EventBatch = NO_EVENTS,
     ) -> Task | None:
         """See `Database`."""
         if not lock_task(connection, tasks.c.id == task_id):
@@ -75,19 +85,35 @@ class ProgressVerbs(SqlVerbs):
         if chat_message is not None:
             stamped = {**chat_message, "timestamp": now().isoformat()}
             values["chat_messages"] = _appended(stamped)
-        task = _move(connection, task_id, {TaskStatus.RUNNING}, to, values)
-        if task and events:
-            insert_events(connection, task_id, events)
+        task = move(connection, self.server, task_id, {TaskStatus.RUNNING}, to, values)
+        if task:
+            insert_events(connection, task_id, batch)
         return task
 
     @writing
-    def update_running_task(
-        self, connection: Connection, task_id: int, fields: Mapping[str, Any]
+    def save_progress(
+        self,
+        connection: Connection,
+        task_id: int,
+        batch: EventBatch,
+        *,
+        position: Json | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> bool:
         """See `Database`."""
-        running = (tasks.c.id == task_id) & (tasks.c.status == TaskStatus.RUNNING)
-        values = {**fields, "updated_at": now()}
-        return connection.execute(update(tasks).where(running).values(values)).rowcount == 1
+        this_one = runs_here(self.server, task_id)
+        if fields:
+            values = {**fields, "updated_at": now()}
+            changed = connection.execute(update(tasks).where(this_one).values(values)).rowcount
+            is_running = changed == 1
+        else:
+            is_running = lock_task(connection, this_one)
+        if is_running:
+            insert_events(connection, task_id, batch)
+            if position is not None:
+                moved = {"run_task_id": task_id, "position": position}
+                connection.execute(_move_position, moved)
+        return is_running
 
     @writing
     def append_chat_message(
@@ -108,22 +134,6 @@ class ProgressVerbs(SqlVerbs):
         _refuse_too_long(task.chat_messages)
         return task
 
-    def append_events(
-        self, task_id: int, events: Iterable[Event], position: Json | None = None
-    ) -> None:
-        """See `Database`."""
-        # A list, because a transaction may be run a second time.
-        batch = list(events)
-        if batch:
-            self._append_batch(task_id, batch, position)
-
-    @writing
-    def last_sequence(self, connection: Connection, task_id: int) -> int:
-        """See `Database`."""
-        lock_task(connection, tasks.c.id == task_id)
-        last: int = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
-        return last
-
     @reading
     def list_events(
         self,
@@ -139,24 +149,28 @@ class ProgressVerbs(SqlVerbs):
         wanted = {"task_id": task_id, "after": after, "limit": limit}
         return [Event(**row._mapping) for row in connection.execute(_events, wanted)]
 
-    @writing
-    def _append_batch(
-        self,
-        connection: Connection,
-        task_id: int,
-        batch: Sequence[Event],
-        position: Json | None,
-    ) -> None:
-        if not lock_task(connection, tasks.c.id == task_id):
-            return
-        insert_events(connection, task_id, batch)
-        if position is not None:
-            connection.execute(_move_position, {"run_task_id": task_id, "position": position})
+
+def runs_here(server: str, task_id: int) -> ColumnElement[bool]:
+    """Return the condition that a task runs on a server."""
+    return (
+        (tasks.c.id == task_id)
+        & (tasks.c.status == TaskStatus.RUNNING)
+        & (tasks.c.server == server)
+    )
 
 
-def insert_events(connection: Connection, task_id: int, batch: Sequence[Event]) -> None:
+def last_sequence(connection: Connection, task_id: int) -> int:
+    """Return the number of a task's newest event, 0 without any."""
+    last: int = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
+    return last
+
+
+def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> None:
     """Append events of a task whose row is locked."""
-    last = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
+    if not batch.events:
+        return
+    last = last_sequence(connection, task_id)
+    fresh = batch.events if batch.after is None else batch.events[max(last - batch.after, 0) :]
     rows = [
         {
             "task_id": task_id,
@@ -165,9 +179,10 @@ def insert_events(connection: Connection, task_id: int, batch: Sequence[Event]) 
             "kind": event.kind,
             "data": event.data,
         }
-        for sequence, event in enumerate(batch, start=last + 1)
+        for sequence, event in enumerate(fresh, start=last + 1)
     ]
-    connection.execute(insert(task_events), rows)
+    if rows:
+        connection.execute(insert(task_events), rows)
 
 
 def _refuse_too_long(messages: Sequence[Json]) -> None:
@@ -186,17 +201,20 @@ def lock_task(connection: Connection, this_one: ColumnElement[bool]) -> bool:
     return connection.execute(_locked_task.where(this_one)).first() is not None
 
 
-def _move(
+def move(
     connection: Connection,
+    server: str,
     task_id: int,
     from_statuses: Collection[TaskStatus],
     to: TaskStatus,
     fields: Mapping[str, Any],
 ) -> Task | None:
+    """Move a task, see `Database.move_task`; None when it may not be moved so by this server."""
     expected = (tasks.c.id == task_id) & tasks.c.status.in_(list(from_statuses))
+    movable = or_(tasks.c.server == server, tasks.c.status != TaskStatus.RUNNING)
     values = {**fields, **_values_of_move(to, now())}
-    statement = update(tasks).where(expected).values(values).returning(*STATUS_COLUMNS)
-    row = connection.execute(statement).first()
+    statement = update(tasks).where(expected, movable).values(values)
+    row = connection.execute(statement.returning(*STATUS_COLUMNS)).first()
     if row is None:
         return None
     if to is not TaskStatus.RUNNING:
@@ -209,7 +227,7 @@ def _move(
 def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:
     values: dict[str, Any] = {"status": to, "updated_at": moment}
     if to is TaskStatus.RUNNING:
-        values |= {"attempt": tasks.c.attempt + 1, "started_at": moment}
+        values |= {"attempt": tasks.c.attempt + 1, "started_at": moment, "stop_requested": False}
     elif to in TERMINAL_STATUSES:
         values |= {"completed_at": moment, "stage": None}
     return values

@@ -11,7 +11,7 @@ from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_rows import PROJECTS, now
 from utils.database_schema import projects
 from utils.errors import NotFound
-from utils.models import Project
+from utils.models_users import Project
 
 NO_PROJECT = "There is no such project."
 

@@ -14,13 +14,13 @@ from utils.models import (
     TERMINAL_STATUSES,
     Event,
     Json,
-    Project,
     Task,
     TaskStatus,
     TaskSummary,
-    User,
 )
+from utils.models_users import Profile, Project, User
 
+PROFILE_COLUMNS = tuple(users.c[name] for name in Profile.__dataclass_fields__)
 USER_COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
 
 SUMMARY_COLUMNS = tuple(tasks.c[name] for name in TaskSummary.__dataclass_fields__)
@@ -82,3 +82,8 @@ def prompt_columns(prompt: str) -> dict[str, Any]:
         "prompt_preview": prompt[:PROMPT_PREVIEW_CHARACTERS],
         "prompt_characters": len(prompt),
     }
+
+
+def json_object(value: Any) -> Json:
+    """Return a JSON object; whatever else a client has stored in its place counts as empty."""
+    return value if isinstance(value, dict) else {}

@@ -2,34 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from utils.database_engine import SqlVerbs, reading, writing
-from utils.database_progress import insert_events, lock_task
-from utils.database_schema import task_runs, tasks
-from utils.models import AgentRun, Event, TaskStatus
+from utils.database_progress import insert_events, last_sequence, lock_task, move, runs_here
+from utils.database_rows import STATUS_COLUMNS, json_object
+from utils.database_schema import projects, task_runs, task_secrets, tasks, users
+from utils.models import AgentRun, ClaimedTask, EventBatch, Stage, Task, TaskStatus
 
 _run = select(*(task_runs.c[name] for name in AgentRun.__dataclass_fields__)).where(
     task_runs.c.task_id == bindparam("task_id")
 )
 
+_here = (
+    select(tasks.c.status)
+    .where(tasks.c.id == bindparam("task_id"), tasks.c.server == bindparam("server"))
+    .with_for_update(key_share=True)
+)
+_job = (
+    select(
+        *STATUS_COLUMNS,
+        task_secrets.c.ciphertext,
+        users.c.github_token.label("user_token"),
+        users.c.preferences,
+        projects.c.settings.label("project_settings"),
+    )
+    .select_from(tasks)
+    .join(users)
+    .outerjoin(task_secrets)
+    .outerjoin(projects, projects.c.id == tasks.c.project_id)
+    .where(tasks.c.id == bindparam("task_id"))
+)
+
 
 class RunVerbs(SqlVerbs):
-    """Runs whose agent may have been started."""
+    """Tasks that are claimed, and runs whose agent may have been started."""
 
     @writing
-    def start_run(self, connection: Connection, run: AgentRun, events: Sequence[Event]) -> bool:
+    def claim_task(
+        self, connection: Connection, task_id: int, *, again: bool = False
+    ) -> ClaimedTask | None:
         """See `Database`."""
-        running = (tasks.c.id == run.task_id) & (tasks.c.status == TaskStatus.RUNNING)
-        if not lock_task(connection, running):
+        here = connection.execute(_here, {"task_id": task_id, "server": self.server}).first()
+        if here is None:
+            return None
+        if here.status is TaskStatus.PENDING:
+            stage = {"stage": Stage.CLONING}
+            pending = {TaskStatus.PENDING}
+            move(connection, self.server, task_id, pending, TaskStatus.RUNNING, stage)
+        elif not (again and here.status is TaskStatus.RUNNING):
+            return None
+        return _claimed(connection, task_id)
+
+    @writing
+    def start_run(self, connection: Connection, run: AgentRun, batch: EventBatch) -> bool:
+        """See `Database`."""
+        if not lock_task(connection, runs_here(self.server, run.task_id)):
             return False
         connection.execute(delete(task_runs).where(task_runs.c.task_id == run.task_id))
         connection.execute(insert(task_runs), asdict(run))
-        if events:
-            insert_events(connection, run.task_id, events)
+        insert_events(connection, run.task_id, batch)
         return True
 
     @reading
@@ -48,3 +82,16 @@ class RunVerbs(SqlVerbs):
     def list_run_sandboxes(self, connection: Connection) -> list[str]:
         """See `Database`."""
         return list(connection.execute(select(task_runs.c.sandbox_id)).scalars())
+
+
+def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
+    row = connection.execute(_job, {"task_id": task_id}).one()
+    columns = dict(row._mapping)
+    return ClaimedTask(
+        ciphertext=columns.pop("ciphertext"),
+        user_token=columns.pop("user_token"),
+        last_sequence=last_sequence(connection, task_id),
+        preferences=json_object(columns.pop("preferences")),
+        project_settings=json_object(columns.pop("project_settings")),
+        task=Task(**columns),
+    )

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from utils.database_types import CleanText, Document, Number, Status, UserId, UtcDateTime
@@ -110,6 +111,8 @@ tasks = Table(
     Column("execution_metadata", Document),
     Column("git_diff", Text),
     Column("git_patch", Text),
+    Column("server", Text),
+    Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Index("tasks_user_id_id", "user_id", "id"),
     Index("tasks_user_id_created_at", "user_id", "created_at"),
     Index("tasks_project_id_id", "project_id", "id"),
@@ -144,6 +147,15 @@ task_runs = Table(
     Column("stage_seconds", Document, nullable=False),
     Column("position", Document, nullable=False),
     Column("resumes", Integer, nullable=False),
+    Index("task_runs_sandbox_id", "sandbox_id"),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("beats", Number, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
 )
 
 refresh_tokens = Table(

@@ -8,15 +8,17 @@ from utils.database_engine import open_engines, reading
 from utils.database_progress import ProgressVerbs
 from utils.database_projects import ProjectVerbs
 from utils.database_runs import RunVerbs
+from utils.database_servers import ServerVerbs
 from utils.database_tasks import TaskVerbs
 from utils.database_users import UserVerbs
+from utils.deployment import server_name
 from utils.migrate import ensure_current
 from utils.settings import Settings
 
 _one = text("SELECT 1")
 
 
-class SqlDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, RunVerbs):
+class SqlDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, RunVerbs, ServerVerbs):
     """Every verb of `Database`, in SQL."""
 
     @reading
@@ -40,4 +42,4 @@ def open_sql_database(settings: Settings) -> SqlDatabase:
     except BaseException:
         engines.close()
         raise
-    return SqlDatabase(engines)
+    return SqlDatabase(engines, server_name(settings))

@@ -22,9 +22,7 @@ from utils.database_rows import (
 from utils.database_schema import task_secrets, tasks, users
 from utils.errors import NotFound, Unauthenticated
 from utils.models import (
-    ACTIVE_STATUSES,
     NewTask,
-    QueuedTask,
     Task,
     TaskPage,
     TaskStatus,
@@ -38,15 +36,12 @@ _full_task = select(*TASK_COLUMNS).where(*_own)
 _task_status = select(*POLLED_COLUMNS).where(*_own)
 _git_diff = select(func.coalesce(tasks.c.git_diff, "")).where(*_own)
 _task_id = select(tasks.c.id).where(*_own)
-_job_task = (
-    select(*STATUS_COLUMNS, task_secrets.c.ciphertext)
-    .outerjoin_from(tasks, task_secrets)
-    .where(tasks.c.id == bindparam("task_id"))
-)
 _insert_secret = insert(task_secrets)
 _insert_task = insert(tasks).returning(*STATUS_COLUMNS)
 
-NOT_IMPORTED = frozenset({"id", "user_id", "has_patch", "execution_summary"})
+NOT_IMPORTED = frozenset(
+    {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested"}
+)
 IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
 
 
@@ -58,7 +53,8 @@ class TaskVerbs(SqlVerbs):
         """See `Database`."""
         if new.project_id is not None:
             hold_project(connection, user_id, new.project_id)
-        row = connection.execute(_insert_task, _new_task_values(user_id, new)).one()
+        values = {**_new_task_values(user_id, new), "server": self.server}
+        row = connection.execute(_insert_task, values).one()
         if new.encrypted_token is not None:
             secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
             connection.execute(_insert_secret, secret)
@@ -131,24 +127,6 @@ class TaskVerbs(SqlVerbs):
         if fresh:
             connection.execute(insert(tasks), fresh)
         return len(fresh)
-
-    @reading
-    def get_job_task(self, connection: Connection, task_id: int) -> tuple[Task, bytes | None]:
-        """See `Database`."""
-        row = connection.execute(_job_task, {"task_id": task_id}).first()
-        if row is None:
-            raise NotFound(NO_TASK)
-        columns = dict(row._mapping)
-        ciphertext = columns.pop("ciphertext")
-        return Task(**columns), ciphertext
-
-    @reading
-    def unfinished_tasks(self, connection: Connection) -> list[QueuedTask]:
-        """See `Database`."""
-        columns = (tasks.c.id, tasks.c.user_id, tasks.c.status, tasks.c.attempt)
-        unfinished = select(*columns).where(tasks.c.status.in_(ACTIVE_STATUSES))
-        rows = connection.execute(unfinished.order_by(tasks.c.id))
-        return [QueuedTask(**row._mapping) for row in rows]
 
     @reading
     def count_tasks(self, connection: Connection) -> dict[tuple[str, str], int]:

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from utils.database_engine import SqlVerbs, reading, writing
-from utils.database_rows import USER_COLUMNS, now
+from utils.database_rows import PROFILE_COLUMNS, USER_COLUMNS, json_object, now
 from utils.database_schema import refresh_tokens, users
 from utils.errors import Conflict, NotFound, Unauthenticated
-from utils.models import Json, RefreshToken, User
+from utils.models import Json
+from utils.models_users import Profile, RefreshToken, User
 
 
 class UserVerbs(SqlVerbs):
@@ -37,12 +38,19 @@ class UserVerbs(SqlVerbs):
         return User(**row._mapping)
 
     @reading
-    def get_preferences(self, connection: Connection, user_id: str) -> Json:
+    def get_profile(self, connection: Connection, user_id: str) -> Profile:
         """See `Database`."""
-        row = connection.execute(select(users.c.preferences).where(users.c.id == user_id)).first()
-        if row is None:
-            raise NotFound("There is no such user.")
-        return row.preferences if isinstance(row.preferences, dict) else {}
+        row = connection.execute(select(*PROFILE_COLUMNS).where(users.c.id == user_id)).first()
+        return _profile(row)
+
+    @writing
+    def update_profile(
+        self, connection: Connection, user_id: str, fields: Mapping[str, Any]
+    ) -> Profile:
+        """See `Database`."""
+        values = {**fields, "updated_at": now()}
+        statement = update(users).where(users.c.id == user_id).values(values)
+        return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
 
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
@@ -119,6 +127,13 @@ class UserVerbs(SqlVerbs):
         token = RefreshToken(replacement_hash, row.family, row.user_id, expires_at)
         connection.execute(insert(refresh_tokens), _token_values(token))
         return token
+
+
+def _profile(row: Row[Any] | None) -> Profile:
+    if row is None:
+        raise NotFound("There is no such user.")
+    columns = dict(row._mapping)
+    return Profile(**columns | {"preferences": json_object(columns["preferences"])})
 
 
 def _user_values(user_id: str, email: str | None) -> dict[str, Any]:

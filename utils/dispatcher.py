@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,17 +17,18 @@ from database import Database
 from utils.agents import Agents
 from utils.agents.base import AgentStatus
 from utils.async_bridge import AsyncBridge
-from utils.errors import Conflict, NotFound
+from utils.cancellation import CANCEL_SECONDS, Canceller
 from utils.fair_queue import FairQueue
-from utils.models import ACTIVE_STATUSES, TERMINAL_STATUSES, NewTask, Task, TaskStatus
+from utils.kept_results import KeptResults
+from utils.models import NewTask, QueuedTask, Task
+from utils.neighbours import Neighbours
 from utils.pipeline_limits import pipeline_limits
-from utils.recovery import find_unfinished, sweep_regularly
+from utils.recovery import Unfinished, sort_unfinished, sweep_regularly
 from utils.redaction import Redactor
 from utils.run_parts import RunParts
 from utils.sandbox import SandboxProvider
 from utils.settings import Settings
 from utils.start_gate import StartGate
-from utils.task_result import CANCELLED, not_cancelled
 from utils.task_run import TaskRun
 from utils.telemetry import Metrics
 from utils.vault import Vault
@@ -36,8 +36,6 @@ from utils.vault import Vault
 LOOP_THREADS = 8
 """Threads in which the event loop has files and rows read and written."""
 
-CANCEL_SECONDS = 15.0
-"""How long a cancel waits for the end of a sandbox whose cloud does not answer."""
 log = structlog.get_logger(__name__)
 
 
@@ -64,10 +62,17 @@ class Dispatcher:
         self._provider = provider
         self._gate = StartGate(paced=settings.uses_e2b)
         limits = pipeline_limits(settings)
+        kept = KeptResults(settings.data_dir)
         self._parts = RunParts(
-            settings, database, provider, agents, vault, redactor, metrics, limits, self._gate
+            settings, database, provider, agents, vault, redactor, metrics, limits, self._gate, kept
         )
+        self._neighbours = Neighbours(database, settings.server_silence_seconds)
         self._queue = FairQueue(settings.max_queued_tasks)
+        self._canceller = Canceller(
+            database,
+            forget=self._queue.remove,
+            end_here=lambda task_id: bridge.run(self._cancel_run, task_id),
+        )
         self._runs: dict[int, TaskRun] = {}
         self._refusals: Counter[int] = Counter()
         self._timer: asyncio.TimerHandle | None = None
@@ -111,14 +116,11 @@ class Dispatcher:
         """Clear up after an earlier process, queue what it left, and start to work."""
         if not self._provider.survives:
             self._bridge.run(self._provider.sweep, ())
-        waiting, left = find_unfinished(
-            self._database, self._settings.max_attempts, survives=self._provider.survives
-        )
-        for task in waiting:
-            self._queue.add(task.user_id, task.id)
-        resumed = [TaskRun(self._parts, task.user_id, task.id, run) for task, run in left]
+        self._neighbours.look()
+        self._parts.kept.deliver(self._database)
+        unfinished = self._sorted(self._database.adopt_tasks(own=True))
         ready: Future[None] = Future()
-        self._supervisor = self._bridge.start_soon(self._supervise, resumed, ready)
+        self._supervisor = self._bridge.start_soon(self._supervise, unfinished, ready)
         ready.result()
 
     def start_task(
@@ -158,40 +160,11 @@ class Dispatcher:
         A task that takes longer to end is still running then, and ends all the same. Raises
         `NotFound`, and `Conflict` when the task has ended already or is not for us to end.
         """
-        task = self._database.get_task_status(user_id, task_id)
-        cancelled = self._database.move_task(
-            task_id,
-            {TaskStatus.PENDING},
-            TaskStatus.CANCELLED,
-            error="The task was cancelled before it started.",
-            error_code=CANCELLED,
-        )
-        if cancelled:
-            self._queue.remove(task_id)
-            return cancelled
-        if task.status not in TERMINAL_STATUSES:
-            is_taken = self._bridge.run(self._cancel_run, task_id)
-            task = self._database.get_task_status(user_id, task_id)
-            if task.status is TaskStatus.CANCELLED or (
-                is_taken and task.status is TaskStatus.RUNNING
-            ):
-                return task
-            if task.status is TaskStatus.PENDING:  # it was put back at that moment
-                return self.cancel_task(user_id, task_id)
-        raise not_cancelled(task)
+        return self._canceller.cancel(user_id, task_id)
 
     def cancel_active_tasks(self, user_id: str, project_id: int | None = None) -> None:
         """Cancel what waits and runs of a user, or of one project, before the rows go."""
-        cursor: int | None = None
-        while True:
-            page = self._database.list_tasks(user_id, project_id=project_id, cursor=cursor)
-            for task in page.tasks:
-                if task.status in ACTIVE_STATUSES:
-                    with contextlib.suppress(Conflict, NotFound):  # it ended, or went, by itself
-                        self.cancel_task(user_id, task.id)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        self._canceller.cancel_all(user_id, project_id)
 
     def queue_position(self, task_id: int) -> int | None:
         """Return 1 for the task that runs next, None for one that does not wait."""
@@ -212,19 +185,40 @@ class Dispatcher:
         if self._supervisor:
             self._supervisor.result()
 
-    async def _supervise(self, resumed: Sequence[TaskRun], ready: Future[None]) -> None:
+    def _sorted(self, adopted: Sequence[QueuedTask]) -> Unfinished:
+        survives, max_attempts = self._provider.survives, self._settings.max_attempts
+        return sort_unfinished(self._database, adopted, max_attempts, survives=survives)
+
+    def _go_on_with(self, unfinished: Unfinished) -> None:
+        for task in unfinished.waiting:
+            if forgotten := self._runs.get(task.id):
+                # It was taken over by a server that has ended; only one run may go on.
+                forgotten.abandon()
+                forgotten.must_wait = True
+            else:
+                self._queue.add(task.user_id, task.id)
+        for task, run in unfinished.left:
+            if task.id not in self._runs:
+                self._start(TaskRun(self._parts, task.user_id, task.id, run))
+        self._fill()
+
+    async def _adopt(self, silent: Sequence[str]) -> None:
+        adopted = await to_thread.run_sync(self._database.adopt_tasks, silent)
+        self._go_on_with(await to_thread.run_sync(self._sorted, adopted))
+
+    async def _supervise(self, unfinished: Unfinished, ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
         self._stopping = anyio.Event()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                for run in resumed:
-                    self._start(run)
+                self._go_on_with(unfinished)
+                if self._database.kind != "sqlite":
+                    tasks.start_soon(self._neighbours.watch, self._adopt, self._cancel_run)
                 if self._provider.survives:
                     grace_seconds = self._settings.sweep_grace_seconds
                     sweeping = (self._provider, self._database, grace_seconds, self._gate.reachable)
                     tasks.start_soon(sweep_regularly, *sweeping)
-                self._fill()
                 ready.set_result(None)
                 await self._stopping.wait()
                 tasks.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import DatabaseUnavailable
-from utils.models import AgentRun, Event, Json, Stage
+from utils.models import AgentRun, Event, EventBatch, Json, Stage
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25
@@ -32,11 +33,17 @@ class EventLog:
     """Takes events from the pipeline; secrets are removed before anything is kept.
 
     `run` is that of an earlier process: a stage that it has reported is not reported again.
-    `position` is that after the newest event, with the newest stage that was reported.
+    `position` is that after the newest event, with the newest stage that was reported. `lost` is
+    called when the task turns out not to run on this server any more.
     """
 
     def __init__(
-        self, database: Database, redactor: Redactor, task_id: int, run: AgentRun | None = None
+        self,
+        database: Database,
+        redactor: Redactor,
+        task_id: int,
+        run: AgentRun | None = None,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.position: Json = dict(run.position) if run else {}
         self.stage: str | None = self.position.get("stage")
@@ -45,11 +52,19 @@ class EventLog:
         self._task_id = task_id
         self._waiting: list[_Entry] = []
         self._stored: int | None = None
-        self._is_certain = False
+        self._lost = lost
         self._stored_stage: str | None = self.stage
         self._agent_ended = anyio.Event()
         self._changed = anyio.Event()
         self._writing = anyio.Lock()
+
+    def start_after(self, sequence: int) -> None:
+        """Say which event of the task is the newest one stored, 0 without any.
+
+        From now on nobody else adds to them, so a batch may be written again when its answer was
+        lost.
+        """
+        self._stored = sequence
 
     def enter(self, stage: Stage) -> None:
         """Report that a stage begins, once for each agent that is started."""
@@ -86,7 +101,10 @@ class EventLog:
             try:
                 with anyio.CancelScope(shield=True):
                     async with self._writing:
-                        await to_thread.run_sync(self._write_progress, container_id)
+                        runs_here = await to_thread.run_sync(self._write_progress, container_id)
+                if not runs_here:
+                    self._lost()
+                    return
             except DatabaseUnavailable as error:
                 self._changed.set()
                 log.warning("events wait", action="events_wait", reason=error.message)
@@ -96,48 +114,37 @@ class EventLog:
         async with self._writing:
             return await to_thread.run_sync(self._store_run, run)
 
-    def take(self) -> list[Event]:
-        """Return what waits, to be stored by the caller, who then calls `taken`; blocking.
+    def batch(self) -> EventBatch:
+        """Return what waits, to be stored by the caller, who then calls `stored`."""
+        return EventBatch(tuple(entry.event for entry in list(self._waiting)), self._stored)
 
-        Raises `DatabaseUnavailable`.
-        """
-        if not self._is_certain:
-            # The answer to a commit may have been lost. Nobody else adds to a running task's
-            # events: what is there beyond those we know of is the beginning of what waits.
-            last = self._database.last_sequence(self._task_id)
-            if self._stored is not None:
-                del self._waiting[: max(last - self._stored, 0)]
-            self._stored = last
-        self._is_certain = False
-        return [entry.event for entry in list(self._waiting)]
-
-    def taken(self, events: list[Event]) -> None:
-        """Forget events that were stored."""
-        del self._waiting[: len(events)]
-        self._stored = (self._stored or 0) + len(events)
-        self._is_certain = True
+    def stored(self, batch: EventBatch) -> None:
+        """Forget a batch that was stored."""
+        del self._waiting[: len(batch.events)]
+        if self._stored is not None:
+            self._stored += len(batch.events)
 
     def _store_run(self, run: AgentRun) -> bool:
-        events = self.take()
-        running = self._database.start_run(run, events)
-        self.taken(events)
+        batch = self.batch()
+        running = self._database.start_run(run, batch)
+        self.stored(batch)
         return running
 
-    def _write(self) -> None:
-        if not self._waiting:
-            return
-        events = self.take()
-        if events:
-            position = self._waiting[len(events) - 1].position
-            self._database.append_events(self._task_id, events, position)
-        self.taken(events)
-
-    def _write_progress(self, container_id: str) -> None:
-        self._write()
-        if self.stage != self._stored_stage:
-            fields = {"stage": self.stage, "container_id": container_id}
-            self._database.update_running_task(self._task_id, fields)
-            self._stored_stage = self.stage
+    def _write_progress(self, container_id: str) -> bool:
+        batch, stage = self.batch(), self.stage
+        if not batch.events and stage == self._stored_stage:
+            return True
+        position = self._waiting[len(batch.events) - 1].position if batch.events else None
+        fields = {"stage": stage, "container_id": container_id}
+        runs_here = self._database.save_progress(
+            self._task_id,
+            batch,
+            position=position,
+            fields=fields if stage != self._stored_stage else None,
+        )
+        self.stored(batch)
+        self._stored_stage = stage
+        return runs_here
 
 
 def _rank(stage: str | None) -> int:

@@ -38,38 +38,6 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """A row of `users`. `expires_at` is set for test users only."""
-
-    id: str
-    email: str | None
-    created_at: datetime
-    is_test_user: bool = False
-    expires_at: datetime | None = None
-    metadata: Json = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A row of `projects` with its task counters."""
-
-    id: int
-    user_id: str
-    name: str
-    description: str | None
-    repo_url: str
-    repo_owner: str
-    repo_name: str
-    is_active: bool
-    settings: Json
-    created_at: datetime
-    updated_at: datetime
-    task_count: int = 0
-    completed_tasks: int = 0
-    active_tasks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class NewTask:
     """What a client asked for, validated. `encrypted_token` is Fernet ciphertext or None."""
 
@@ -169,6 +137,35 @@ class QueuedTask:
     user_id: str
     status: TaskStatus
     attempt: int
+    stage: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTask:
+    """Everything the database knows that is needed to do a task.
+
+    `ciphertext` is the task's own token, `user_token` the one its user has stored, as `Profile`
+    has it; `last_sequence` the number of the newest event, 0 without any.
+    """
+
+    task: Task
+    ciphertext: bytes | None = field(repr=False)
+    user_token: str | None = field(repr=False)
+    last_sequence: int
+    preferences: Json = field(repr=False)
+    project_settings: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a server sees when it shows that it works.
+
+    `others` counts how often each other server has done so; `stops` are the tasks that run here
+    and that somebody asked another server to stop.
+    """
+
+    others: dict[str, int]
+    stops: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +184,22 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Events to append, numbered by the database.
+
+    `after` is the number of the last stored event that their only writer knows of. What is stored
+    beyond it is then the beginning of this batch and is skipped, so a batch whose answer was lost
+    may be sent again, also with more at its end. Without it all are appended.
+    """
+
+    events: tuple[Event, ...] = ()
+    after: int | None = None
+
+
+NO_EVENTS = EventBatch()
+
+
+@dataclass(frozen=True, slots=True)
 class AgentRun:
     """What another process needs to go on with a run whose agent was started.
 
@@ -202,16 +215,6 @@ class AgentRun:
     stage_seconds: dict[str, float]
     position: Json
     resumes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshToken:
-    """A stored refresh token: only its SHA-256 is kept. A family is one sign-in's chain."""
-
-    token_hash: str
-    family: str
-    user_id: str
-    expires_at: datetime
 
 
 KILLED = 137

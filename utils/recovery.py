@@ -1,8 +1,9 @@
-"""What an earlier process of this server left undone."""
+"""What an earlier process of this server, or another server, left undone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 import structlog
@@ -22,17 +23,25 @@ MAX_RESUMES = 10
 log = structlog.get_logger(__name__)
 
 
-def find_unfinished(
-    database: Database, max_attempts: int, *, survives: bool
-) -> tuple[list[QueuedTask], list[tuple[QueuedTask, AgentRun]]]:
-    """Return the tasks to queue, oldest first, and those whose agent works on in its sandbox.
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Tasks to queue, oldest first, and those whose agent works on in its sandbox."""
+
+    waiting: list[QueuedTask] = field(default_factory=list)
+    left: list[tuple[QueuedTask, AgentRun]] = field(default_factory=list)
+
+
+def sort_unfinished(
+    database: Database, tasks: Sequence[QueuedTask], max_attempts: int, *, survives: bool
+) -> Unfinished:
+    """Decide how tasks go on that were adopted.
 
     Where sandboxes do not survive, and where no agent was started, a task that ran is put back;
     one that was started `max_attempts` times has failed, and so has one that was gone on with
     `MAX_RESUMES` times without getting any further. Its sandbox is then one that nobody knows.
     """
-    waiting, left = [], []
-    for task in database.unfinished_tasks():
+    unfinished = Unfinished()
+    for task in tasks:
         running = task.status is TaskStatus.RUNNING
         run = database.get_run(task.id) if running and survives else None
         if run and run.resumes >= MAX_RESUMES:
@@ -45,10 +54,10 @@ def find_unfinished(
             )
         elif run:
             database.count_resume(task.id)
-            left.append((task, run))
+            unfinished.left.append((task, run))
         elif not running or _put_back(database, task, max_attempts):
-            waiting.append(task)
-    return waiting, left
+            unfinished.waiting.append(task)
+    return unfinished
 
 
 def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
@@ -67,14 +76,13 @@ def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
 
 
 def _interrupt(database: Database, task: QueuedTask, message: str) -> None:
-    last_seen, _ = database.get_job_task(task.id)
     database.move_task(
         task.id,
         {TaskStatus.RUNNING},
         TaskStatus.FAILED,
         error=message,
         error_code="interrupted",
-        error_stage=last_seen.stage,
+        error_stage=task.stage,
     )
 
 

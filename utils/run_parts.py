@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from database import Database
 from utils.agents import Agents
+from utils.kept_results import KeptResults
 from utils.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
@@ -28,3 +29,4 @@ class RunParts:
     metrics: Metrics
     limits: PipelineLimits
     gate: StartGate
+    kept: KeptResults

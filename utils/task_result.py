@@ -44,7 +44,7 @@ def put_back(database: Database, task: Task) -> None:
 
     Neither a shutdown nor a full cloud is the task's fault: the attempt does not count.
     """
-    database.move_task(
+    waiting = database.move_task(
         task.id,
         {TaskStatus.RUNNING},
         TaskStatus.PENDING,
@@ -52,7 +52,8 @@ def put_back(database: Database, task: Task) -> None:
         stage=None,
         started_at=None,
     )
-    log.info("task put back", action="task_put_back")
+    if waiting:
+        log.info("task put back", action="task_put_back")
 
 
 def mark_broken(database: Database, task_id: int, message: str, stage: str | None) -> None:

@@ -16,7 +16,6 @@ from anyio import to_thread
 from utils.assignments import Claim, prepare
 from utils.errors import (
     DatabaseUnavailable,
-    NotFound,
     SandboxError,
     SandboxLost,
     SandboxQuotaExceeded,
@@ -25,6 +24,7 @@ from utils.errors import (
     TaskStopped,
 )
 from utils.event_log import DATABASE_RETRY_SECONDS, EventLog
+from utils.kept_results import FinishedTask
 from utils.models import AgentRun, Outcome, Stage, Task, TaskStatus
 from utils.run_parts import RunParts
 from utils.stop_request import StopRequest
@@ -77,7 +77,8 @@ class TaskRun:
         self._giving_up = False
         self._sandboxes = 0
         self._redactor = parts.redactor.child()
-        self._events = EventLog(parts.database, self._redactor, task_id, run)
+        self._events = EventLog(parts.database, self._redactor, task_id, run, self._lost)
+        self._unstored: FinishedTask | None = None
 
     @property
     def stage(self) -> str | None:
@@ -88,6 +89,11 @@ class TaskRun:
         """Have the task put back or left to its sandbox, unless its result is there already."""
         self._giving_up = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
+
+    def _lost(self) -> None:
+        # Another server took it over while this one could not be seen to work.
+        log.warning("task runs elsewhere", action="task_lost")
+        self.abandon()
 
     async def cancel(self, seconds: float) -> bool:
         """Have the task stopped for its user, and wait so long for its end.
@@ -130,6 +136,7 @@ class TaskRun:
             if claimed:
                 with self._parts.redactor.hold(claimed.token):
                     await self._work_on(claimed)
+                await self._store_later()
             else:
                 await self._end_left()
         except DatabaseUnavailable as error:
@@ -157,22 +164,13 @@ class TaskRun:
         return isinstance(error, DatabaseUnavailable) and not self._giving_up
 
     def _claim(self) -> Claim | None:
-        parts, moved = self._parts, None
-        retried, self._claim_tried = self._claim_tried, True
-        if self._run is None:
-            moved = parts.database.move_task(
-                self.task_id, {TaskStatus.PENDING}, TaskStatus.RUNNING, stage=Stage.CLONING
-            )
-        try:
-            task, ciphertext = parts.database.get_job_task(self.task_id)
-            # Only the answer to the first try may have been lost: then the task is ours already.
-            if not moved and not (retried and task.status is TaskStatus.RUNNING):
-                return None
-            return prepare(
-                task, ciphertext, parts.vault, parts.settings, parts.database, parts.agents
-            )
-        except NotFound:
+        parts = self._parts
+        again, self._claim_tried = self._claim_tried, True
+        claimed = parts.database.claim_task(self.task_id, again=again)
+        if claimed is None:
             return None
+        self._events.start_after(claimed.last_sequence)
+        return prepare(claimed, parts.vault, parts.settings, parts.agents)
 
     async def _work_on(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
@@ -254,31 +252,43 @@ class TaskRun:
             outcome = completed(outcome)
         if failure := outcome.failure:
             self._events.report("error", {"code": failure.code, "message": failure.message})
-        await self._ask_database(self._finish, task, outcome, container_id)
+        result = self._result(task, outcome, container_id)
+        try:
+            if not await to_thread.run_sync(self._finish, result):
+                return
+        except DatabaseUnavailable as error:
+            # The sandbox, which may cost money, need not wait for the database.
+            log.warning("result waits", action="result_waits", reason=error.message)
+            await to_thread.run_sync(self._parts.kept.keep, result)
+            self._unstored = result
+        self._measure(result.status, task, outcome)
 
-    def _finish(self, task: Task, outcome: Outcome, container_id: str) -> None:
-        parts, failure = self._parts, outcome.failure
-        status = final_status(failure)
-        events = self._events.take()
-        stored = parts.database.finish_task(
+    async def _store_later(self) -> None:
+        if self._unstored:
+            await self._ask_database(self._finish, self._unstored)
+            await to_thread.run_sync(self._parts.kept.forget, self.task_id)
+
+    def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
+        changes = outcome.changes.file_changes if outcome.changes else ()
+        return FinishedTask(
             task.id,
-            status,
-            result_fields(task, outcome, container_id, parts.agents, self._redactor),
+            final_status(outcome.failure),
+            result_fields(task, outcome, container_id, self._parts.agents, self._redactor),
             summary_message(outcome, self._redactor),
-            [dataclasses.asdict(c) for c in outcome.changes.file_changes]
-            if outcome.changes
-            else [],
-            events,
+            [dataclasses.asdict(change) for change in changes],
+            self._events.batch(),
         )
-        self._events.taken(events)
+
+    def _finish(self, result: FinishedTask) -> bool:
+        stored = result.store(self._parts.database)
+        self._events.stored(result.batch)
         log.info(
             "task ended" if stored else "late result dropped",
             action="task_ended",
-            status=str(status),
-            code=failure.code if failure else None,
+            status=str(result.status),
+            code=result.error_code,
         )
-        if stored:
-            self._measure(status, task, outcome)
+        return stored is not None
 
     def _measure(self, status: TaskStatus, task: Task, outcome: Outcome) -> None:
         self._parts.metrics.task_ended(str(status), task.agent)

@@ -1,0 +1,119 @@
+"""Results that the database could not take yet, kept on disk until it does.
+
+A result is all there is to show for an agent's work, which may have cost money; it must outlive
+both a database that is away and a server that stops meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from database import Database
+from utils.database_types import dump_json
+from utils.errors import DatabaseUnavailable
+from utils.models import Event, EventBatch, Json, Task, TaskStatus
+
+FOLDER_NAME = "results"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedTask:
+    """What `Database.finish_task` is told of a task; no secret is left in it."""
+
+    task_id: int
+    status: TaskStatus
+    fields: Json
+    chat_message: Json | None
+    file_changes: list[Json]
+    batch: EventBatch
+
+    @property
+    def error_code(self) -> str | None:
+        """Why the task failed, None when it did not."""
+        return self.fields.get("error_code")
+
+    def store(self, database: Database) -> Task | None:
+        """Store it; None when the task does not run on this server (any more)."""
+        return database.finish_task(
+            self.task_id,
+            self.status,
+            self.fields,
+            self.chat_message,
+            self.file_changes,
+            self.batch,
+        )
+
+
+class KeptResults:
+    """One file for each result, below a folder that only this server uses."""
+
+    def __init__(self, data_folder: Path) -> None:
+        self._folder = data_folder / FOLDER_NAME
+
+    def keep(self, result: FinishedTask) -> None:
+        """Write a result to disk, complete or not at all."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(result.task_id)
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(dump_json(_as_json(result)))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    def forget(self, task_id: int) -> None:
+        """Remove a result that is stored."""
+        self._path(task_id).unlink(missing_ok=True)
+
+    def deliver(self, database: Database) -> None:
+        """Store what an earlier process of this server kept. Raises `DatabaseUnavailable`."""
+        for path in sorted(self._folder.glob("*.json")):
+            result = _read(path)
+            if result is None:
+                # Left for a person to look at; it must not keep the server from starting.
+                log.error("kept result unreadable", action="kept_result_broken", path=str(path))
+                continue
+            try:
+                stored = result.store(database)
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                log.exception("kept result refused", action="kept_result_broken", path=str(path))
+                continue
+            log.info(
+                "kept result stored" if stored else "kept result came too late",
+                action="kept_result",
+                task_id=result.task_id,
+            )
+            path.unlink()
+
+    def _path(self, task_id: int) -> Path:
+        return self._folder / f"{task_id}.json"
+
+
+def _as_json(result: FinishedTask) -> Json:
+    events = [{**asdict(event), "at": event.at.isoformat()} for event in result.batch.events]
+    return {**asdict(result), "batch": {"events": events, "after": result.batch.after}}
+
+
+def _read(path: Path) -> FinishedTask | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        events = [
+            Event(**{**event, "at": datetime.fromisoformat(event["at"])})
+            for event in values["batch"]["events"]
+        ]
+        batch = EventBatch(tuple(events), values["batch"]["after"])
+        status = TaskStatus(values["status"])
+        return FinishedTask(**{**values, "status": status, "batch": batch})
+    except (ValueError, KeyError, TypeError):
+        return None
