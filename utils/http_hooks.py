@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +17,7 @@ from werkzeug.routing import IntegerConverter
 
 from utils.api import Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
-from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
+from utils.errors import AppError, InvalidInput, Unauthenticated
 from utils.settings import Settings
 from utils.settings_supabase import LOOPBACK_HOSTS
 
@@ -155,6 +156,8 @@ class _Finish:
 
     def __call__(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
+        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         seconds = time.perf_counter() - g.started
         # What matches no route may have any method, and each label is kept for good.
         method, route = (
@@ -177,11 +180,8 @@ def _answer_app_error(error: AppError) -> Response:
     if error.http_status >= 500:  # noqa: PLR2004
         log.error("request failed", action="http.failed", code=error.code, exc_info=error)
     response = json_answer({"error": error.message, "code": error.code}, error.http_status)
-    retry_after_seconds = error.retry_after_seconds
-    if retry_after_seconds is None and isinstance(error, Unavailable):
-        retry_after_seconds = RETRY_AFTER_SECONDS
-    if retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(retry_after_seconds)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
