@@ -24,6 +24,7 @@ Usage: ./run.sh [command]
   help     print this text
 
   build-template  build the template of the cloud sandboxes; needs E2B_API_KEY
+  supabase-local  run a Supabase project on this machine until Ctrl-C
   test-agents     test with the real claude and codex programs; arguments go to pytest
 
 Settings are read from the environment and from .env; .env.example lists them.
@@ -171,7 +172,7 @@ main() {
         serve | demo | doctor | migrate | setup | build-template)
             ensure_packages requirements.txt "first run only, about 30 s"
             ;;
-        test | bench | test-agents)
+        test | bench | test-agents | supabase-local)
             ensure_packages requirements-dev.txt "first run only, about a minute"
             ;;
     esac
@@ -183,6 +184,7 @@ main() {
         doctor) exec "$VENV_PYTHON" -m utils.doctor "$@" ;;
         migrate) exec "$VENV_PYTHON" -m utils.migrate "$@" ;;
         build-template) exec "$VENV_PYTHON" -m utils.template "$@" ;;
+        supabase-local) exec "$VENV_PYTHON" -m tests.supabase_local "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
         setup) ;;
         help | -h | --help) usage ;;

@@ -58,7 +58,7 @@ def _installed_version() -> str | None:
         description = json.loads((_platform_folder() / "package.json").read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return str(description["version"])
+    return str(description["version"]).removeprefix("v")
 
 
 def _install() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
+import psycopg
 
 from tests.supabase_accounts import Accounts, Refused
 from tests.supabase_http import Message, MessageReader, UpstreamPool, reply
@@ -107,11 +108,17 @@ class Gateway:
             return reply(404, {"message": "no Route matched with those values"})
         try:
             body = json.loads(request.body or b"{}")
+            if not isinstance(body, dict):
+                return reply(400, {"code": 400, "error_code": "bad_json", "msg": "no object"})
             return reply(200, await asyncio.to_thread(works[route], body))
         except Refused as error:
             return reply(error.status, error.body)
         except ValueError:
             return reply(400, {"code": 400, "error_code": "bad_json", "msg": "not JSON"})
+        except psycopg.Error:
+            return reply(
+                500, {"code": 500, "error_code": "unexpected_failure", "msg": "no database"}
+            )
 
 
 def _bearer(request: Message) -> str:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -230,6 +230,10 @@ class SupabaseStack:
         while self._rest.status("/", token) != status:
             assert time.monotonic() < deadline, "PostgREST did not take over the keys"
             time.sleep(0.01)
+
+
+NewStack = Callable[[str], SupabaseStack]
+"""Starts a fresh project in a database of the given name."""
 
 
 @contextmanager
