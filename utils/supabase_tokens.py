@@ -24,7 +24,6 @@ class SupabaseTokens:
         self._secret = settings.supabase_jwt_secret
         self._keys = None if settings.jwks_url is None else SigningKeys(settings.jwks_url)
         self._issuer = settings.token_issuer
-        self._required = ["sub", "exp", "aud", *(["iss"] if self._issuer else [])]
 
     def decode(self, token: str) -> dict[str, Any]:
         """Return the claims of a user's token.
@@ -39,7 +38,7 @@ class SupabaseTokens:
             audience=_AUDIENCE,
             issuer=self._issuer,
             leeway=LEEWAY_SECONDS,
-            options={"require": self._required},
+            options={"require": ["sub", "exp"]},
         )
         # The project's own keys, anon and service_role, are tokens too, and speak for no user.
         if claims.get("role") != _ROLE:
