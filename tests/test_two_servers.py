@@ -1,0 +1,192 @@
+"""Two servers on one database: no task is run twice, and none is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.database_samples import USER
+from tests.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.places import Place
+from tests.postgres_server import PostgresServer
+from utils.migrate import migrate
+from utils.neighbours import BEATS_WITHIN_SILENCE
+from utils.settings import Settings
+
+pytest_plugins = ("tests.live_fixtures", "tests.database_fixtures")
+local_only = pytest.mark.local_only("what two servers share is the database")
+
+SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
+SILENCE_SECONDS = 1.5
+NAP = "script:\nprint begun\nsleep 1\nwrite task-{number}.txt {number}"
+LONG_NAP = "script:\nwrite begun.txt here\nprint begun\nsleep 300"
+
+Pair = Callable[..., tuple[LiveServer, LiveServer]]
+
+
+@pytest.fixture(scope="module")
+def shared_database(postgres_server: PostgresServer) -> dict[str, str]:
+    """The variables of a database for several servers."""
+    url = postgres_server.create("two_servers")
+    migrate(Settings.model_validate({"database_url": url}))
+    return {"DATABASE_URL": url, **SHARED}
+
+
+@pytest.fixture
+def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair:
+    """Starts two servers on one database."""
+
+    def make(silence_seconds: float = SILENCE_SECONDS) -> tuple[LiveServer, LiveServer]:
+        settings = {**shared_database, "SERVER_SILENCE_SECONDS": silence_seconds}
+        settings |= {"MAX_CONCURRENT_TASKS": "10", "MAX_TASKS_PER_USER": "10"}
+        pair = new_server(**settings), new_server(**settings)
+        for server in pair:
+            server.start()
+        return pair
+
+    return make
+
+
+def start_naps(client: Client, repository: str, numbers: range) -> dict[int, int]:
+    """Start a task for each number; return the numbers by task."""
+    prompts = {number: NAP.format(number=number) for number in numbers}
+    return {client.start(prompt, repository): number for number, prompt in prompts.items()}
+
+
+def assert_each_done_once(client: Client, tasks: dict[int, int]) -> list[int]:
+    """Wait for the end of tasks; return their attempts."""
+    attempts = []
+    for task_id, number in tasks.items():
+        row = client.wait_for(task_id)
+        assert row["status"] == "completed", row
+        assert client.task(task_id)["changed_files"] == [f"task-{number}.txt"]
+        assert [message["role"] for message in row["chat_messages"]] == ["user", "assistant"]
+        events = client.get(f"/tasks/{task_id}/events?limit=1000").body["events"]
+        assert [event["kind"] for event in events].count("result") == 1
+        assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+        attempts.append(row["execution_metadata"]["attempt"])
+    return attempts
+
+
+def all_run(client: Client, tasks: dict[int, int]) -> bool:
+    return all(client.status(task_id)["status"] == "running" for task_id in tasks)
+
+
+@local_only
+def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
+    new_pair: Pair, small_repository: str
+) -> None:
+    one, two = (server.client(USER) for server in new_pair())
+    tasks = start_naps(one, small_repository, range(12))
+    tasks |= start_naps(two, small_repository, range(12, 24))
+    assert assert_each_done_once(two, tasks) == [1] * 24
+
+
+def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
+    new_pair: Pair, small_repository: str, place: Place
+) -> None:
+    dying, other = new_pair()
+    client = dying.client(USER)
+    tasks = start_naps(client, small_repository, range(15))
+    running = dict(list(tasks.items())[:10])
+    eventually(partial(all_run, client, running))
+    if place.cloud:
+        for task_id in running:
+            client.wait_for_output(task_id, "begun")
+    dying.kill()
+    client = other.client(USER)
+    attempts = assert_each_done_once(client, tasks)
+    # An agent in the cloud works on by itself, and the other server goes on with it.
+    assert sorted(attempts) == [1] * 5 + [1 if place.cloud else 2] * 10
+    # Coming back it finds that nothing is left for it.
+    dying.start()
+    assert assert_each_done_once(dying.client(USER), tasks) == attempts
+
+
+@local_only
+def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
+    new_pair: Pair, small_repository: str
+) -> None:
+    dying, other = new_pair(60)
+    client = dying.client(USER)
+    tasks = start_naps(client, small_repository, range(5))
+    beside = start_naps(other.client(USER), small_repository, range(5, 10))
+    eventually(partial(all_run, client, tasks))
+    dying.kill()
+    dying.start()
+    client = dying.client(USER)
+    assert assert_each_done_once(client, tasks) == [2] * 5
+    assert assert_each_done_once(client, beside) == [1] * 5
+
+
+@local_only
+def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
+    new_pair: Pair, small_repository: str
+) -> None:
+    held_up, other = new_pair()
+    client = held_up.client(USER)
+    tasks = start_naps(client, small_repository, range(5))
+    eventually(partial(all_run, client, tasks))
+    worker = held_up.worker.pid
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        client = other.client(USER)
+        assert assert_each_done_once(client, tasks) == [2] * 5
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    eventually(lambda: held_up.sandboxes() == [])
+    assert assert_each_done_once(client, tasks) == [2] * 5
+
+
+@local_only
+def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
+    new_pair: Pair, small_repository: str, postgres_server: PostgresServer
+) -> None:
+    pair = new_pair()
+    tasks = start_naps(pair[0].client(USER), small_repository, range(4))
+    tasks |= start_naps(pair[1].client(USER), small_repository, range(4, 8))
+    client = pair[0].client(USER)
+    eventually(partial(all_run, client, tasks))
+    postgres_server.stop()
+    try:
+        for server in pair:
+            eventually(lambda server=server: beats_in_vain(server) > 2 * BEATS_WITHIN_SILENCE)
+    finally:
+        postgres_server.start()
+    assert assert_each_done_once(client, tasks) == [1] * 8
+
+
+def beats_in_vain(server: LiveServer) -> int:
+    return server.output.read_text().count("no sign of life given")
+
+
+@local_only
+def test_a_task_is_cancelled_through_the_server_that_does_not_run_it(
+    new_pair: Pair, small_repository: str
+) -> None:
+    running, other = new_pair()
+    task_id = running.client(USER).start(LONG_NAP, small_repository)
+    client = other.client(USER)
+    client.wait_for_output(task_id, "begun")
+    answer = client.post(f"/tasks/{task_id}/cancel")
+    assert (answer.code, answer.body["task"]["status"]) == (200, "cancelled")
+    task: Json = client.task(task_id)
+    assert task["changed_files"] == ["begun.txt"]
+    eventually(lambda: running.sandboxes() == [])
+
+
+@local_only
+def test_a_task_that_waits_is_cancelled_through_either_server(
+    new_pair: Pair, small_repository: str
+) -> None:
+    one, two = (server.client(USER) for server in new_pair())
+    running = [one.start(LONG_NAP, small_repository) for _ in range(10)]
+    waiting = one.start(LONG_NAP, small_repository)
+    assert two.post(f"/tasks/{waiting}/cancel").body["task"]["status"] == "cancelled"
+    for task_id in running:
+        assert one.post(f"/tasks/{task_id}/cancel").code == 200
+    assert one.wait_for(waiting)["status"] == "cancelled"
