@@ -33,11 +33,16 @@ from utils.settings import Settings
 
 
 def open_database(settings: Settings) -> Database:
-    """Return the gateway to PostgreSQL where `DATABASE_URL` is set, else to SQLite in `DATA_DIR`.
+    """Return the gateway to Supabase, PostgreSQL or SQLite, the first of them that is configured.
 
-    Raises `ConfigurationError` when the tables are not as this version needs them and it may not
-    change them by itself, `DatabaseUnavailable`.
+    SQLite in `DATA_DIR` always is. Raises `ConfigurationError` when the tables are not as this
+    version needs them and it may not change them by itself, `DatabaseUnavailable`.
     """
+    if settings.uses_supabase:
+        # Its client takes long to import.
+        from utils.database_supabase import open_supabase_database
+
+        return open_supabase_database(settings)
     from utils.database_sql import open_sql_database
 
     return open_sql_database(settings)

@@ -1,4 +1,4 @@
-"""The `database` fixture: every test that takes it runs on SQLite and on PostgreSQL."""
+"""The `database` fixture: every test that takes it runs on SQLite, PostgreSQL and Supabase."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
+from database import Database
 from tests.database_samples import STRANGER, USER
 from tests.postgres_server import PostgresServer, postgres_binaries, running_postgres
+from tests.supabase_stack import SupabaseStack
 from utils.database_sql import SqlDatabase, open_sql_database
+from utils.database_supabase import SupabaseDatabase, open_supabase_database
 from utils.migrate import migrate
 from utils.settings import Settings
+
+pytest_plugins = ("tests.supabase_fixtures",)
+
+CLEAR = "TRUNCATE public.users, public.servers RESTART IDENTITY CASCADE"
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +59,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def postgresql_database(postgresql_gateway: SqlDatabase) -> SqlDatabase:
-    clear = text("TRUNCATE users, servers RESTART IDENTITY CASCADE")
-    postgresql_gateway.engines.write(lambda connection: connection.execute(clear))
+    postgresql_gateway.engines.write(lambda connection: connection.execute(text(CLEAR)))
     return postgresql_gateway
 
 
@@ -64,9 +71,51 @@ def sqlite_database(sqlite_file: Path, tmp_path: Path) -> Iterator[SqlDatabase]:
     gateway.close()
 
 
+@pytest.fixture(scope="session")
+def supabase_gateway(
+    supabase_stack: SupabaseStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SupabaseDatabase]:
+    gateway = open_supabase_database(
+        supabase_settings(supabase_stack, tmp_path_factory.mktemp("supabase"))
+    )
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture(scope="session")
+def supabase_rows(supabase_stack: SupabaseStack) -> Iterator[psycopg.Connection]:
+    """Another way to the rows of the Supabase project, past every rule."""
+    with psycopg.connect(supabase_stack.superuser_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def supabase_database(
+    supabase_gateway: SupabaseDatabase, supabase_rows: psycopg.Connection
+) -> SupabaseDatabase:
+    supabase_rows.execute(CLEAR)
+    return supabase_gateway
+
+
+def supabase_settings(stack: SupabaseStack, folder: Path, **changes: Any) -> Settings:
+    """Return the settings of a backend whose rows live in a project."""
+    project = {"supabase_url": stack.url, "supabase_service_role_key": stack.service_role_key}
+    return Settings.model_validate({"data_dir": folder, **project, **changes})
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "supabase"])
+def database(request: pytest.FixtureRequest) -> Database:
+    return _with_users(request.getfixturevalue(f"{request.param}_database"))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> SqlDatabase:
+def sql_database(request: pytest.FixtureRequest) -> SqlDatabase:
     gateway: SqlDatabase = request.getfixturevalue(f"{request.param}_database")
+    _with_users(gateway)
+    return gateway
+
+
+def _with_users(gateway: Database) -> Database:
     gateway.ensure_user(USER, "user@example.com")
     gateway.ensure_user(STRANGER)
     return gateway
@@ -76,11 +125,12 @@ Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def query(database: SqlDatabase) -> Query:
+def query(database: Database, request: pytest.FixtureRequest) -> Query:
     """Asks the database behind a gateway for what no verb tells."""
-
-    def ask(sql: str) -> list[tuple[Any, ...]]:
-        rows = database.engines.read(lambda connection: connection.execute(text(sql)).all())
-        return [tuple(row) for row in rows]
-
-    return ask
+    if isinstance(database, SqlDatabase):
+        engines = database.engines
+        return lambda sql: [
+            tuple(row) for row in engines.read(lambda one: one.execute(text(sql)).all())
+        ]
+    rows: psycopg.Connection = request.getfixturevalue("supabase_rows")
+    return lambda sql: rows.execute(sql.encode()).fetchall()

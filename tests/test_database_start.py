@@ -140,13 +140,13 @@ def test_the_newest_file_is_the_head_of_one_chain() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [head_revision()]
 
 
-def test_the_migrations_make_the_tables_that_the_gateway_expects(database: SqlDatabase) -> None:
+def test_the_migrations_make_the_tables_that_the_gateway_expects(sql_database: SqlDatabase) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection)
         found = compare_metadata(context, metadata)
         return [change for change in found if not isinstance(change, list)]
 
-    assert database.engines.read(differences) == []
+    assert sql_database.engines.read(differences) == []
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -204,8 +204,8 @@ def test_a_restart_between_two_calls_goes_unnoticed(
     assert moved.attempt == 1
 
 
-def test_readers_do_not_wait_for_a_writer(database: SqlDatabase) -> None:
-    task = database.create_task(USER, new_task())
+def test_readers_do_not_wait_for_a_writer(sql_database: SqlDatabase) -> None:
+    task = sql_database.create_task(USER, new_task())
     written, go_on = Signal(), Signal()
 
     def hold(connection: Connection) -> None:
@@ -213,25 +213,25 @@ def test_readers_do_not_wait_for_a_writer(database: SqlDatabase) -> None:
         written.set()
         assert go_on.wait(10)
 
-    writer = Thread(target=lambda: database.engines.write(hold))
+    writer = Thread(target=lambda: sql_database.engines.write(hold))
     writer.start()
     try:
         assert written.wait(10)
-        assert database.get_task_status(USER, task.id).stage is None
+        assert sql_database.get_task_status(USER, task.id).stage is None
     finally:
         go_on.set()
         writer.join()
-    assert database.get_task_status(USER, task.id).stage == "held"
+    assert sql_database.get_task_status(USER, task.id).stage == "held"
 
 
-def test_a_verb_that_fails_leaves_nothing_behind(database: SqlDatabase) -> None:
+def test_a_verb_that_fails_leaves_nothing_behind(sql_database: SqlDatabase) -> None:
     def fail(connection: Connection) -> None:
         connection.execute(text("DELETE FROM users"))
         raise InvalidInput("Changed my mind")
 
     with pytest.raises(InvalidInput):
-        database.engines.write(fail)
-    assert database.get_user(USER).id == USER
+        sql_database.engines.write(fail)
+    assert sql_database.get_user(USER).id == USER
 
 
 def test_a_mistake_of_this_program_stays_what_it_is_and_hides_the_values(

@@ -189,11 +189,16 @@ def _refuse_too_long(messages: Sequence[Json]) -> None:
     # Every answer about a task holds its whole conversation.
     characters = sum(len(message["content"]) for message in messages)
     if len(messages) > MAX_CHAT_MESSAGES or characters > MAX_CHAT_CHARACTERS:
-        raise Conflict(
-            f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
-            f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
-            "conversation_full",
-        )
+        raise conversation_full()
+
+
+def conversation_full() -> Conflict:
+    """Return the refusal of one more message."""
+    return Conflict(
+        f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
+        f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
+        "conversation_full",
+    )
 
 
 def lock_task(connection: Connection, this_one: ColumnElement[bool]) -> bool:

@@ -123,7 +123,7 @@ class TaskVerbs(SqlVerbs):
             raise Unauthenticated("This user does not exist any more; sign in again.")
         for project_id in {row["project_id"] for row in rows if row.get("project_id")}:
             hold_project(connection, user_id, project_id)
-        fresh = [_imported_values(user_id, row) for row in _fresh(connection, user_id, rows)]
+        fresh = [imported_values(user_id, row) for row in _fresh(connection, user_id, rows)]
         if fresh:
             connection.execute(insert(tasks), fresh)
         return len(fresh)
@@ -186,7 +186,8 @@ def _fresh(
             yield row
 
 
-def _imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a task of another backend."""
     moment = now()
     messages = row.get("chat_messages") or []
     prompt = str(messages[0]["content"]) if messages else ""

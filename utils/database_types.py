@@ -53,6 +53,21 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def in_utc(moment: datetime) -> datetime:
+    """Return the moment in UTC. Raises `ValueError` without a zone: it could be any moment."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs a time zone")
+    return moment.astimezone(UTC)
+
+
+def user_key(user_id: str) -> str:
+    """Return a user's id in its usual spelling. Raises `NotFound` for what is no UUID."""
+    try:
+        return str(UUID(user_id))
+    except ValueError:
+        raise NotFound("There is no such user.") from None
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment, in UTC both ways. SQLite keeps ISO 8601 text whose order is the order in time."""
 
@@ -69,9 +84,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Refuse a moment without a zone: nobody could say later which one was meant."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a moment needs a time zone")
-        moment = value.astimezone(UTC)
+        moment = in_utc(value)
         if dialect.name == "postgresql":
             return moment
         return moment.isoformat(timespec="microseconds")
@@ -99,10 +112,7 @@ class UserId(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Treat what is no UUID as a user that does not exist."""
-        try:
-            return None if value is None else str(UUID(value))
-        except ValueError:
-            raise NotFound("There is no such user.") from None
+        return None if value is None else user_key(value)
 
 
 class CleanText(TypeDecorator[str]):

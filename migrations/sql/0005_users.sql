@@ -1,0 +1,129 @@
+-- Users, their projects and their refresh tokens.
+
+CREATE OR REPLACE FUNCTION public.backend_ensure_user(this_user uuid, this_email text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    found_user jsonb;
+BEGIN
+    -- Nearly always the user is there, and reads wait for nobody.
+    FOR attempt IN 1..2 LOOP
+        SELECT to_jsonb(row) INTO found_user
+        FROM (
+            SELECT id, email, created_at, is_test_user, expires_at, metadata
+            FROM public.users WHERE id = this_user
+        ) row;
+        EXIT WHEN found OR attempt = 2;
+        INSERT INTO public.users (id, email, metadata, is_test_user, created_at, updated_at)
+        VALUES (this_user, this_email, '{}', FALSE, clock_timestamp(), clock_timestamp())
+        ON CONFLICT (id) DO NOTHING;
+    END LOOP;
+    RETURN found_user;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_test_users() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(test_user ORDER BY test_user.created_at DESC, test_user.id), '[]')
+    FROM (
+        SELECT id, email, created_at, is_test_user, expires_at, metadata
+        FROM public.users WHERE is_test_user
+    ) test_user
+$$;
+
+-- The user's projects with their counters, newest first; only the one where `this_project` says.
+CREATE OR REPLACE FUNCTION public.backend_list_projects(
+    this_user uuid, this_project bigint DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(counted ORDER BY counted.id desc), '[]')
+    FROM (
+        SELECT
+            project.id, project.user_id, project.name, project.description, project.repo_url,
+            project.repo_owner, project.repo_name, project.is_active, project.settings,
+            project.created_at, project.updated_at,
+            count(task.id) AS task_count,
+            count(task.id) FILTER (WHERE task.status = 'completed') AS completed_tasks,
+            count(task.id) FILTER (WHERE task.status IN ('pending', 'running')) AS active_tasks
+        FROM public.projects project
+        LEFT JOIN public.tasks task ON task.project_id = project.id
+        WHERE project.user_id = this_user AND (this_project IS NULL OR project.id = this_project)
+        GROUP BY project.id
+    ) counted
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_update_project(
+    this_user uuid, this_project bigint, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.projects
+    WHERE id = this_project AND user_id = this_user FOR NO KEY UPDATE;
+    IF found THEN
+        changes := changes || jsonb_build_object('updated_at', clock_timestamp());
+        PERFORM public.backend_set_columns('public.projects', this_project, changes);
+    END IF;
+    RETURN public.backend_list_projects(this_user, this_project);
+END
+$$;
+
+-- Whoever changes a user's tokens holds the user's row first. A rotation and a revocation of one
+-- family can then not pass each other and leave a live token behind.
+
+CREATE OR REPLACE FUNCTION public.backend_add_refresh_token(token jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added public.refresh_tokens := jsonb_populate_record(NULL::public.refresh_tokens, token);
+BEGIN
+    PERFORM 1 FROM public.users WHERE id = added.user_id FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    -- Clients sign in at every page load, so each sign-in clears away what ran out.
+    DELETE FROM public.refresh_tokens
+    WHERE user_id = added.user_id AND expires_at <= clock_timestamp();
+    INSERT INTO public.refresh_tokens SELECT added.*;
+    RETURN 'true'::jsonb;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_rotate_refresh_token(
+    this_token text, replacement text, replacement_expires_at timestamptz, moment timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    token public.refresh_tokens;
+BEGIN
+    PERFORM 1 FROM public.users owner
+    JOIN public.refresh_tokens theirs ON theirs.user_id = owner.id
+    WHERE theirs.token_hash = this_token FOR NO KEY UPDATE OF owner;
+    SELECT * INTO token FROM public.refresh_tokens WHERE token_hash = this_token;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF token.used_at IS NOT NULL THEN
+        UPDATE public.refresh_tokens SET revoked_at = moment
+        WHERE family = token.family AND revoked_at IS NULL;
+        RETURN NULL;
+    END IF;
+    IF token.revoked_at IS NOT NULL OR token.expires_at <= moment THEN
+        RETURN NULL;
+    END IF;
+    UPDATE public.refresh_tokens SET used_at = moment WHERE token_hash = this_token;
+    INSERT INTO public.refresh_tokens (token_hash, family, user_id, expires_at)
+    VALUES (replacement, token.family, token.user_id, replacement_expires_at);
+    RETURN jsonb_build_object('family', token.family, 'user_id', token.user_id);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_revoke_refresh_family(this_token text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.users owner
+    JOIN public.refresh_tokens theirs ON theirs.user_id = owner.id
+    WHERE theirs.token_hash = this_token FOR NO KEY UPDATE OF owner;
+    UPDATE public.refresh_tokens SET revoked_at = clock_timestamp()
+    WHERE family = (SELECT family FROM public.refresh_tokens WHERE token_hash = this_token)
+        AND revoked_at IS NULL;
+    RETURN NULL;
+END
+$$;

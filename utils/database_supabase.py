@@ -1,0 +1,56 @@
+"""The gateway on Supabase, put together from its groups of verbs; each verb is one request."""
+
+from __future__ import annotations
+
+from utils.database_supabase_client import connect
+from utils.database_supabase_errors import NOT_MIGRATED
+from utils.database_supabase_progress import ProgressVerbs
+from utils.database_supabase_projects import ProjectVerbs
+from utils.database_supabase_servers import ServerVerbs
+from utils.database_supabase_tasks import TaskVerbs
+from utils.database_supabase_users import UserVerbs
+from utils.deployment import server_name
+from utils.errors import ConfigurationError
+from utils.migrate import head_revision
+from utils.settings import Settings
+
+
+class SupabaseDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, ServerVerbs):
+    """Every verb of `Database`, through supabase-py."""
+
+    def ping(self) -> None:
+        """See `Database`."""
+        request = self.supabase.table("servers").select("id").limit(1)
+        self.supabase.rows(request, repeatable=True)
+
+    def close(self) -> None:
+        """See `Database`."""
+        self.supabase.close()
+
+
+def open_supabase_database(settings: Settings) -> SupabaseDatabase:
+    """Return the gateway once the project is as this version needs it.
+
+    Raises `ConfigurationError`, `DatabaseUnavailable`.
+    """
+    supabase = connect(settings)
+    try:
+        _ensure_current(supabase.revision())
+    except BaseException:
+        supabase.close()
+        raise
+    return SupabaseDatabase(supabase, server_name(settings))
+
+
+def _ensure_current(stored: str | None) -> None:
+    head = head_revision()
+    if stored is None or stored < head:
+        raise ConfigurationError(
+            f"The database is at revision {stored or 'none'}, this version needs {head}. "
+            f"{NOT_MIGRATED}"
+        )
+    if stored > head:
+        raise ConfigurationError(
+            f"The database is at revision {stored}, this version knows {head}: it was made by a "
+            "newer version. Start that one."
+        )
