@@ -33,7 +33,7 @@ _ERRORS = {
     415: "The body is not JSON.",
     429: "The queue is full; try again after Retry-After seconds.",
     500: "Something went wrong on this server.",
-    503: "The database is away.",
+    503: "The database or Supabase is away; try again after Retry-After seconds.",
 }
 _PATH_TYPES = {
     "id": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
