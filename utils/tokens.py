@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.errors import Unauthenticated
-from utils.models import Json, RefreshToken, User
+from utils.models import Json
+from utils.models_users import RefreshToken, User
 from utils.settings import Settings
 from utils.supabase_tokens import LEEWAY_SECONDS, SupabaseTokens
 from utils.vault import signing_key
