@@ -130,14 +130,14 @@ class Postgrest:
     def wait_until_ready(self) -> None:
         """Return when requests are answered from the schema as it is now."""
         deadline = time.monotonic() + START_SECONDS
-        while not self._is_ready():
+        while not self.is_ready():
             if time.monotonic() > deadline:
                 log = (self._folder / "postgrest.log").read_text("utf-8", errors="replace")
                 raise TimeoutError(f"PostgREST did not start:\n{log}")
             time.sleep(0.01)
 
-    def _is_ready(self) -> bool:
-        # Until the schema is known the answer is 503.
+    def is_ready(self) -> bool:
+        """Whether it answers; until it knows the schema, the answer is 503."""
         return self.status("/nothing_of_this_name") not in {None, 503}
 
     def status(self, path: str, token: str | None = None) -> int | None:

@@ -62,7 +62,8 @@ class MessageReader:
     @property
     def expects_continue(self) -> bool:
         """Whether a client waits to be told that it may send its body."""
-        return bool(self._lines) and bool(Message(self._lines, b"").header(b"expect"))
+        waits = bool(self._lines) and not self._buffer
+        return waits and bool(Message(self._lines, b"").header(b"expect"))
 
     def _take_head(self, *, bodyless: bool) -> bool:
         end = self._buffer.find(b"\r\n\r\n")

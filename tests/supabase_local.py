@@ -9,15 +9,18 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from pydantic import ValidationError
+
 from tests.postgres_server import postgres_binaries, running_postgres
 from tests.postgrest import MissingPostgrest
 from tests.supabase_stack import SupabaseStack, open_supabase_stack
+from utils.settings_errors import explain_settings
 
 EMAILS = ("first@example.com", "second@example.com")
 
 TEXT = """\
 A Supabase project on this machine. It is empty again with the next start.
-Put these lines into .env, and keep DATABASE_URL out of it:
+Put these lines into .env:
 
 {exports}
 
@@ -25,7 +28,9 @@ Users, for POST {url}/auth/v1/token?grant_type=password:
 
 {users}
 
-Its database, for psql: {database_url}
+Its database, for psql, and as DATABASE_URL for ./run.sh migrate:
+
+  {database_url}
 
 Now run ./run.sh in another terminal. Ctrl-C ends the project.
 """
@@ -58,6 +63,8 @@ def run(port: int) -> None:
                 signal.pause()
     except MissingPostgrest as error:
         raise SystemExit(str(error)) from None
+    except ValidationError as error:
+        raise SystemExit("\n".join(explain_settings(error))) from None
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:

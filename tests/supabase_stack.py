@@ -157,11 +157,17 @@ class SupabaseStack:
         self._gateway.tell("reset_requests")
 
     def clear(self) -> None:
-        """Remove all users and what belongs to them; ids begin at 1 again."""
+        """Remove all users and what belongs to them; ids begin at 1 again.
+
+        PostgREST answers afterwards, even if PostgreSQL or it was away meanwhile.
+        """
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
             row = connection.execute("SELECT to_regclass('public.users') IS NOT NULL").fetchone()
             tables = "auth.users, public.users" if row and row[0] else "auth.users"
             connection.execute(CLEAR.format(tables=tables).encode())
+        # By itself it tries to connect again after 1, 2, 4, ... seconds.
+        if not self._rest.is_ready():
+            self.reload()
 
     def add_auth_user(self, user_id: str | None = None, email: str | None = None) -> str:
         """Add a user without a password, as the sign-in service does; return the id."""

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.backends import wait_for
+from tests.postgres_server import PostgresServer
 from tests.source_files import ROOT
 from tests.supabase_stack import NewStack, SupabaseStack
 from tests.waiting import is_alive
@@ -42,10 +43,14 @@ def stack(supabase_stack: SupabaseStack) -> Iterator[SupabaseStack]:
 @pytest.fixture(scope="module")
 def who_am_i(supabase_stack: SupabaseStack) -> Iterator[str]:
     """The path of a function that tells whom the database sees."""
-    with psycopg.connect(supabase_stack.database_url, autocommit=True) as connection:
-        connection.execute(WHO_AM_I)
-        yield "/rpc/test_who_am_i"
-        connection.execute("DROP FUNCTION public.test_who_am_i")
+    change_schema(supabase_stack, WHO_AM_I)
+    yield "/rpc/test_who_am_i"
+    change_schema(supabase_stack, "DROP FUNCTION public.test_who_am_i")
+
+
+def change_schema(stack: SupabaseStack, statement: str) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 def ask(stack: SupabaseStack, path: str, token: str) -> httpx.Response:
@@ -152,6 +157,17 @@ def test_postgrest_can_be_away_for_a_while(stack: SupabaseStack) -> None:
         assert client.get("/tasks").status_code == 200
 
 
+def test_a_stack_is_usable_again_after_postgresql_was_away(
+    stack: SupabaseStack, postgres_server: PostgresServer
+) -> None:
+    postgres_server.stop()
+    with stack.as_service() as client:
+        assert client.get("/tasks").status_code == 503
+        postgres_server.start()
+        stack.clear()
+        assert client.get("/tasks").status_code == 200
+
+
 def test_requests_are_counted_and_may_be_delayed(stack: SupabaseStack) -> None:
     with stack.as_service() as client:
         client.get("/tasks", params={"limit": 1})
@@ -173,6 +189,8 @@ def test_long_requests_and_answers_arrive_whole(stack: SupabaseStack) -> None:
     with stack.as_service() as client:
         upsert = {"Prefer": "resolution=merge-duplicates,return=representation"}
         assert client.post("/users", json=row, headers=upsert).json()[0]["full_name"] == text
+        slow = {**upsert, "Expect": "100-continue"}
+        assert client.post("/users", json=row, headers=slow).status_code in {200, 201}
         assert client.head("/users").status_code == 200
         assert client.get("/users", params={"select": "full_name"}).json() == [{"full_name": text}]
 
@@ -198,7 +216,7 @@ def test_the_command_prints_what_to_set_and_leaves_nothing_behind() -> None:
     command = [sys.executable, "-m", "tests.supabase_local"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = []
+        lines: list[str] = []
         while not lines or "Ctrl-C" not in lines[-1]:
             lines.append(process.stdout.readline())
             assert lines[-1], lines
