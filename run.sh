@@ -23,6 +23,7 @@ Usage: ./run.sh [command]
   setup    only install what the server needs
   help     print this text
 
+  supabase-sql    write supabase.sql anew from the migrations; --check only compares
   build-template  build the template of the cloud sandboxes; needs E2B_API_KEY
   supabase-local  run a Supabase project on this machine until Ctrl-C
   test-agents     test with the real claude and codex programs; arguments go to pytest
@@ -169,7 +170,7 @@ main() {
         shift
     fi
     case $command in
-        serve | demo | doctor | migrate | setup | build-template)
+        serve | demo | doctor | migrate | setup | build-template | supabase-sql)
             ensure_packages requirements.txt "first run only, about 30 s"
             ;;
         test | bench | test-agents | supabase-local)
@@ -183,6 +184,7 @@ main() {
         bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
         doctor) exec "$VENV_PYTHON" -m utils.doctor "$@" ;;
         migrate) exec "$VENV_PYTHON" -m utils.migrate "$@" ;;
+        supabase-sql) exec "$VENV_PYTHON" -m utils.supabase_sql "$@" ;;
         build-template) exec "$VENV_PYTHON" -m utils.template "$@" ;;
         supabase-local) exec "$VENV_PYTHON" -m tests.supabase_local "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, exc, inspect, text
 
 from utils.database_engine import Engines, open_engines
 from utils.database_errors import translating
@@ -21,6 +23,12 @@ MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
 # Any number will do, as long as every process that migrates takes the same.
 ADVISORY_LOCK = 20_260_501
+
+# The SQLSTATE of what a migration refuses to do, in words of its own.
+REFUSED = "P0001"
+
+# Heard by PostgREST, where there is one: it remembers tables and functions.
+RELOAD_SCHEMA = "NOTIFY pgrst, 'reload schema'"
 
 
 def head_revision() -> str:
@@ -55,14 +63,34 @@ def ensure_current(engines: Engines) -> None:
 
 
 def upgrade(engines: Engines) -> None:
-    """Run the missing migrations, all or none of them."""
-    with translating(), engines.write_lock, engines.writers.connect() as connection:
+    """Run the missing migrations, all or none of them.
+
+    Raises `ConfigurationError` for a database that holds the tables of another program.
+    """
+    with (
+        translating(),
+        _telling_refusals(),
+        engines.write_lock,
+        engines.writers.connect() as connection,
+    ):
         if engines.kind == "sqlite":
             _forget_foreign_keys(connection)
         else:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
         _run_alembic(connection)
+        if engines.kind == "postgresql":
+            connection.execute(text(RELOAD_SCHEMA))
         connection.commit()
+
+
+@contextmanager
+def _telling_refusals() -> Iterator[None]:
+    try:
+        yield
+    except exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != REFUSED:
+            raise
+        raise ConfigurationError(str(error.orig).partition("\n")[0]) from error
 
 
 def _forget_foreign_keys(connection: Connection) -> None:

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.statements import is_postgresql, run_file
+
 revision = "0001"
 down_revision = None
 
@@ -15,7 +17,9 @@ user_id = sa.Text().with_variant(postgresql.UUID(), "postgresql")
 number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 document = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 moment = sa.Text().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
-status = sa.Enum(*STATUSES, name="task_status", create_constraint=True)
+status = sa.Enum(*STATUSES, name="task_status", create_constraint=True).with_variant(
+    postgresql.ENUM(*STATUSES, name="task_status", create_type=False), "postgresql"
+)
 
 # The metadata without the contents of files, for readers that poll.
 SUMMARY = {
@@ -25,6 +29,8 @@ SUMMARY = {
 
 
 def upgrade() -> None:
+    if is_postgresql():
+        run_file("0001_older_schema.sql")
     _create_users()
     _create_projects()
     _create_tasks()
@@ -66,6 +72,7 @@ def _create_users() -> None:
         sa.Column("expires_at", moment),
         _required("created_at", moment),
         _required("updated_at", moment),
+        if_not_exists=is_postgresql(),
     )
 
 
@@ -85,11 +92,18 @@ def _create_projects() -> None:
         _required("updated_at", moment),
         sa.UniqueConstraint("user_id", "repo_url", name="projects_user_id_repo_url_key"),
         sqlite_autoincrement=True,
+        if_not_exists=is_postgresql(),
     )
 
 
 def _create_tasks() -> None:
-    op.create_table("tasks", *_task_columns(), *_computed_and_wide(), sqlite_autoincrement=True)
+    op.create_table(
+        "tasks",
+        *_task_columns(),
+        *_computed_and_wide(),
+        sqlite_autoincrement=True,
+        if_not_exists=is_postgresql(),
+    )
     op.create_index("tasks_user_id_id", "tasks", ["user_id", "id"])
     op.create_index("tasks_user_id_created_at", "tasks", ["user_id", "created_at"])
     op.create_index("tasks_project_id_id", "tasks", ["project_id", "id"])
@@ -124,7 +138,7 @@ def _task_columns() -> list[sa.Column[Any]]:
 
 
 def _computed_and_wide() -> list[sa.Column[Any]]:
-    summary = sa.Computed(SUMMARY[op.get_bind().dialect.name], persisted=True)
+    summary = sa.Computed(SUMMARY[op.get_context().dialect.name], persisted=True)
     has_patch = sa.Computed("git_patch IS NOT NULL", persisted=True)
     return [
         sa.Column("has_patch", sa.Boolean, has_patch, nullable=False),

@@ -1,0 +1,1 @@
+"""The chain of migrations, for Alembic, and what they have in common."""

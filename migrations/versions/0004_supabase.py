@@ -1,0 +1,13 @@
+"""Defaults for those who write past the backend, and who may: row-level security on Supabase."""
+
+from migrations.statements import is_postgresql, run_file
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    # Nobody writes to SQLite past the backend.
+    if is_postgresql():
+        run_file("0004_defaults.sql")
+        run_file("0004_supabase.sql")
