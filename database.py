@@ -80,6 +80,17 @@ class Database(Protocol):
     def update_profile(self, user_id: str, fields: Mapping[str, Any]) -> Profile:
         """Change the given columns of `Profile`. Raises `NotFound`."""
 
+    def replace_profile(
+        self, user_id: str, seen: Profile, fields: Mapping[str, Any]
+    ) -> Profile | None:
+        """`update_profile` if the token and the preferences are still those of `seen`.
+
+        None when they are not; then nothing is written. Raises `NotFound`.
+        """
+
+    def list_profiles(self, after: str | None = None, *, limit: int = 500) -> list[Profile]:
+        """Return profiles with a token or preferences, ordered by id, with ids above `after`."""
+
     def list_test_users(self) -> list[User]:
         """Return all test users, newest first."""
 

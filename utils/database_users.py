@@ -52,6 +52,30 @@ class UserVerbs(SqlVerbs):
         statement = update(users).where(users.c.id == user_id).values(values)
         return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
 
+    @writing
+    def replace_profile(
+        self, connection: Connection, user_id: str, seen: Profile, fields: Mapping[str, Any]
+    ) -> Profile | None:
+        """See `Database`."""
+        this_one = users.c.id == user_id
+        held = select(*PROFILE_COLUMNS).where(this_one).with_for_update(key_share=True)
+        stored = _profile(connection.execute(held).first())
+        if (stored.github_token, stored.preferences) != (seen.github_token, seen.preferences):
+            return None
+        statement = update(users).where(this_one).values({**fields, "updated_at": now()})
+        return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
+
+    @reading
+    def list_profiles(
+        self, connection: Connection, after: str | None = None, *, limit: int = 500
+    ) -> list[Profile]:
+        """See `Database`."""
+        secret = users.c.github_token.is_not(None) | users.c.preferences.is_not(None)
+        page = select(*PROFILE_COLUMNS).where(secret).order_by(users.c.id).limit(limit)
+        if after is not None:
+            page = page.where(users.c.id > after)
+        return [_profile(row) for row in connection.execute(page)]
+
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:

@@ -30,6 +30,45 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     ) test_user
 $$;
 
+-- Changes columns of a profile whose token and preferences are still those that were seen. False
+-- when they are not, null without such a user. What is no object counts as empty preferences.
+CREATE OR REPLACE FUNCTION public.backend_replace_profile(
+    this_user uuid, seen jsonb, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    stored public.users;
+    preferences jsonb := '{}';
+BEGIN
+    SELECT * INTO stored FROM public.users WHERE id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF jsonb_typeof(stored.preferences) = 'object' THEN
+        preferences := stored.preferences;
+    END IF;
+    IF stored.github_token IS DISTINCT FROM seen ->> 'github_token'
+        OR preferences <> seen -> 'preferences' THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    stored := jsonb_populate_record(stored, changes);
+    UPDATE public.users
+    SET full_name = stored.full_name, avatar_url = stored.avatar_url,
+        github_username = stored.github_username, github_token = stored.github_token,
+        preferences = stored.preferences, updated_at = stored.updated_at
+    WHERE id = this_user;
+    RETURN (
+        SELECT to_jsonb(profile)
+        FROM (
+            SELECT
+                stored.id, stored.email, stored.full_name, stored.avatar_url,
+                stored.github_username, stored.github_token, stored.preferences,
+                stored.created_at, stored.updated_at
+        ) profile
+    );
+END
+$$;
+
 -- The user's projects with their counters, newest first; only the one where `this_project` says.
 CREATE OR REPLACE FUNCTION public.backend_list_projects(
     this_user uuid, this_project bigint DEFAULT NULL
