@@ -28,6 +28,7 @@ class Project:
     def __init__(self, server: PostgresServer, name: str) -> None:
         self.superuser_url = server.create(name)
         self.url = server.url(name, "project_owner")
+        self.sign_in_url = server.url(name, "supabase_auth_admin")
         self.name = name
         with psycopg.connect(self.superuser_url) as connection:
             connection.execute((FOLDER / "supabase_project.sql").read_bytes())
@@ -35,6 +36,11 @@ class Project:
 
     def run(self, statements: str) -> None:
         with psycopg.connect(self.url) as connection:
+            connection.execute(statements.encode())
+
+    def change_accounts(self, statements: str) -> None:
+        """Do what the sign-in service does, which has no rights in schema public."""
+        with psycopg.connect(self.sign_in_url) as connection:
             connection.execute(statements.encode())
 
     def make_older(self, file: str) -> Rows:

@@ -12,16 +12,17 @@ pytest_plugins = ("tests.schema_fixtures",)
 def test_a_user_appears_with_the_account_and_goes_with_it(project: Project) -> None:
     project.migrate()
     details = '{"full_name": "One", "avatar_url": "https://x/y.png", "user_name": "one"}'
-    project.run(
+    project.change_accounts(
         "INSERT INTO auth.users (id, email, raw_user_meta_data)"
         f" VALUES ('{ONE}', 'one@x', '{details}')"
     )
     profile = "SELECT email, full_name, avatar_url, github_username FROM users"
     assert project.query(profile) == [("one@x", "One", "https://x/y.png", "one")]
-    project.run("UPDATE users SET full_name = 'Mine'; UPDATE auth.users SET email = 'new@x'")
+    project.run("UPDATE users SET full_name = 'Mine'")
+    project.change_accounts("UPDATE auth.users SET email = 'new@x'")
     assert project.query(profile) == [("new@x", "Mine", "https://x/y.png", "one")]
     project.run(f"INSERT INTO tasks (user_id, repo_url) VALUES ('{ONE}', '')")
-    project.run("DELETE FROM auth.users")
+    project.change_accounts("DELETE FROM auth.users")
     assert project.query("SELECT id FROM users") == []
     assert project.query("SELECT id FROM tasks") == []
 
@@ -30,7 +31,7 @@ def test_a_user_appears_with_the_account_and_goes_with_it(project: Project) -> N
     "details", ["NULL", "'null'", "'[1]'", "'7'", '\'{"full_name": {"first": [1]}}\'']
 )
 def test_no_profile_makes_a_sign_up_fail(migrated_project: Project, details: str) -> None:
-    migrated_project.run(
+    migrated_project.change_accounts(
         "DELETE FROM auth.users; INSERT INTO auth.users (id, raw_user_meta_data)"
         f" VALUES ('{ONE}', {details})"
     )
@@ -40,7 +41,7 @@ def test_no_profile_makes_a_sign_up_fail(migrated_project: Project, details: str
 def test_a_sign_up_goes_through_when_the_row_cannot_be_made(project: Project) -> None:
     project.migrate()
     project.run("ALTER TABLE users ADD CHECK (email <> 'odd')")
-    project.run(f"INSERT INTO auth.users (id, email) VALUES ('{ONE}', 'odd')")
+    project.change_accounts(f"INSERT INTO auth.users (id, email) VALUES ('{ONE}', 'odd')")
     assert project.query("SELECT email FROM auth.users") == [("odd",)]
 
 
