@@ -14,6 +14,7 @@ from sqlalchemy import text
 from database import Database
 from tests.database_samples import STRANGER, USER
 from tests.postgres_server import PostgresServer, postgres_binaries, running_postgres
+from tests.supabase_settings import supabase_settings
 from tests.supabase_stack import SupabaseStack
 from utils.database_sql import SqlDatabase, open_sql_database
 from utils.database_supabase import SupabaseDatabase, open_supabase_database
@@ -22,7 +23,7 @@ from utils.settings import Settings
 
 pytest_plugins = ("tests.supabase_fixtures",)
 
-CLEAR = "TRUNCATE public.users, public.servers RESTART IDENTITY CASCADE"
+CLEAR = "TRUNCATE users, servers RESTART IDENTITY CASCADE"
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +83,7 @@ def supabase_gateway(
     gateway.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def supabase_rows(supabase_stack: SupabaseStack) -> Iterator[psycopg.Connection]:
     """Another way to the rows of the Supabase project, past every rule."""
     with psycopg.connect(supabase_stack.superuser_url, autocommit=True) as connection:
@@ -91,16 +92,13 @@ def supabase_rows(supabase_stack: SupabaseStack) -> Iterator[psycopg.Connection]
 
 @pytest.fixture
 def supabase_database(
-    supabase_gateway: SupabaseDatabase, supabase_rows: psycopg.Connection
+    supabase_stack: SupabaseStack,
+    supabase_gateway: SupabaseDatabase,
+    supabase_rows: psycopg.Connection,
 ) -> SupabaseDatabase:
-    supabase_rows.execute(CLEAR)
+    supabase_rows.execute("TRUNCATE public.servers")
+    supabase_stack.clear()
     return supabase_gateway
-
-
-def supabase_settings(stack: SupabaseStack, folder: Path, **changes: Any) -> Settings:
-    """Return the settings of a backend whose rows live in a project."""
-    project = {"supabase_url": stack.url, "supabase_service_role_key": stack.service_role_key}
-    return Settings.model_validate({"data_dir": folder, **project, **changes})
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "supabase"])

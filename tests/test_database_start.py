@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, exc, text
 
-from database import Database, open_database
+from database import open_database
 from tests.database_samples import PENDING, RUNNING, USER, new_task, project_fields
 from utils.database_engine import postgresql_url
 from utils.database_errors import TRANSLATIONS, translate
@@ -235,13 +235,15 @@ def test_a_verb_that_fails_leaves_nothing_behind(sql_database: SqlDatabase) -> N
 
 
 def test_a_mistake_of_this_program_stays_what_it_is_and_hides_the_values(
-    database: Database,
+    sql_database: SqlDatabase,
 ) -> None:
     with pytest.raises(exc.IntegrityError) as failure:
-        database.create_project(USER, {**project_fields(), "name": None, "description": "private"})
+        sql_database.create_project(
+            USER, {**project_fields(), "name": None, "description": "private"}
+        )
     assert "private" not in str(failure.value).partition("DETAIL")[0]
     with pytest.raises(exc.CompileError):
-        database.create_project(USER, {**project_fields(), "colour": "blue"})
+        sql_database.create_project(USER, {**project_fields(), "colour": "blue"})
 
 
 def every_subclass(root: type[Exception]) -> set[type[Exception]]:

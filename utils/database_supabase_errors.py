@@ -125,7 +125,7 @@ def translating(*, at_start: bool = False) -> Iterator[None]:
     """Raise our error in place of the client's."""
     try:
         yield
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
         raise translate(error) from error
     except (Refused, APIError, UnicodeEncodeError) as error:
         # These know the row.
@@ -136,8 +136,6 @@ def translate(error: Exception, *, at_start: bool = False) -> Exception:
     """Return our error for one of the client's; a `RuntimeError` for a mistake of this program."""
     if isinstance(error, UnicodeEncodeError):
         return InvalidInput("The text holds characters that are no Unicode.")
-    if isinstance(error, APIError):
-        error = Refused(500, error.code or "")
     if not isinstance(error, Refused):
         return DatabaseUnavailable(NO_ANSWER)
     line = next(line for line in TRANSLATIONS if _fits(line, error))

@@ -1,0 +1,15 @@
+"""The settings of a backend whose rows live in a Supabase project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.supabase_stack import SupabaseStack
+from utils.settings import Settings
+
+
+def supabase_settings(stack: SupabaseStack, folder: Path, **changes: Any) -> Settings:
+    """Return the settings with the given ones changed."""
+    project = {"supabase_url": stack.url, "supabase_service_role_key": stack.service_role_key}
+    return Settings.model_validate({"data_dir": folder, **project, **changes})

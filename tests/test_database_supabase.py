@@ -1,0 +1,303 @@
+"""What holds for the gateway on Supabase beyond what holds for every database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from database import Database, open_database
+from tests.database_samples import (
+    COMPLETED,
+    LATER,
+    NOBODY,
+    PENDING,
+    RUNNING,
+    STRANGER,
+    USER,
+    all_at_once,
+    legacy_row,
+    new_task,
+    project_fields,
+    running_task,
+)
+from tests.source_files import ROOT
+from tests.supabase_settings import supabase_settings
+from tests.supabase_stack import NewStack, SupabaseStack
+from utils.database_sql import SqlDatabase
+from utils.database_supabase import SupabaseDatabase, open_supabase_database
+from utils.database_supabase_client import Supabase
+from utils.errors import ConfigurationError, DatabaseUnavailable
+from utils.models import AgentRun, Event, EventBatch
+from utils.models_users import RefreshToken
+
+pytest_plugins = ("tests.database_fixtures",)
+
+MANY = 1_005
+NO_REQUEST = {"close"}
+BATCH = EventBatch((Event("output", {"text": "Line"}, LATER),), after=0)
+
+
+@pytest.fixture
+def gateway(supabase_database: SupabaseDatabase) -> SupabaseDatabase:
+    for user_id in (USER, STRANGER):
+        supabase_database.ensure_user(user_id)
+    return supabase_database
+
+
+def every_verb(database: Database) -> dict[str, Callable[[], object]]:
+    """Return a call of each verb, on rows that it has something to do with."""
+    project = database.create_project(USER, project_fields())
+    waiting = database.create_task(USER, new_task())
+    running = running_task(database, project_id=project.id)
+    ending = running_task(database)
+    run = AgentRun(running.id, "box", "c0ffee", LATER, {}, {})
+    database.create_test_user(NOBODY, "test@example.com", {}, LATER)
+    database.add_refresh_token(RefreshToken("hash", "family", USER, LATER))
+    other_id = NOBODY.replace("c", "d")
+    return {
+        "ping": database.ping,
+        "ensure_user": partial(database.ensure_user, USER),
+        "get_user": partial(database.get_user, USER),
+        "create_test_user": partial(database.create_test_user, other_id, "t@e.com", {}, LATER),
+        "get_profile": partial(database.get_profile, USER),
+        "update_profile": partial(database.update_profile, USER, {"full_name": "A"}),
+        "replace_profile": partial(
+            database.replace_profile, USER, database.get_profile(USER), {"full_name": "B"}
+        ),
+        "list_profiles": database.list_profiles,
+        "list_test_users": database.list_test_users,
+        "delete_test_user": partial(database.delete_test_user, NOBODY),
+        "create_project": partial(database.create_project, USER, project_fields("other")),
+        "list_projects": partial(database.list_projects, USER),
+        "get_project": partial(database.get_project, USER, project.id),
+        "update_project": partial(database.update_project, USER, project.id, {"name": "new"}),
+        "create_task": partial(
+            database.create_task, USER, new_task(project_id=project.id, encrypted_token=b"sealed")
+        ),
+        "get_task": partial(database.get_task, USER, running.id),
+        "get_task_status": partial(database.get_task_status, USER, running.id),
+        "get_git_diff": partial(database.get_git_diff, USER, running.id),
+        "list_tasks": partial(database.list_tasks, USER, project_id=project.id),
+        "list_project_tasks": partial(database.list_project_tasks, USER, project.id),
+        "import_tasks": partial(database.import_tasks, USER, [legacy_row(1), legacy_row(2)]),
+        "claim_task": partial(database.claim_task, waiting.id),
+        "start_run": partial(database.start_run, run, BATCH),
+        "get_run": partial(database.get_run, running.id),
+        "count_resume": partial(database.count_resume, running.id),
+        "list_run_sandboxes": database.list_run_sandboxes,
+        "save_progress": partial(
+            database.save_progress, running.id, BATCH, position={}, fields={"stage": "agent"}
+        ),
+        "list_events": partial(database.list_events, USER, running.id),
+        "append_chat_message": partial(
+            database.append_chat_message, USER, running.id, "user", "Hello"
+        ),
+        "move_task": partial(database.move_task, running.id, {RUNNING}, PENDING),
+        "finish_task": partial(
+            database.finish_task,
+            ending.id,
+            COMPLETED,
+            {"git_diff": "diff"},
+            {"role": "assistant", "content": "Done"},
+            [{"filename": "a"}],
+            BATCH,
+        ),
+        "beat": database.beat,
+        "adopt_tasks": partial(database.adopt_tasks, ["gone"], own=True),
+        "request_stop": partial(database.request_stop, USER, ending.id),
+        "count_tasks": database.count_tasks,
+        "add_refresh_token": partial(
+            database.add_refresh_token, RefreshToken("other", "second", USER, LATER)
+        ),
+        "rotate_refresh_token": partial(
+            database.rotate_refresh_token, "hash", "next", LATER, LATER.replace(year=2098)
+        ),
+        "revoke_refresh_family": partial(database.revoke_refresh_family, "next"),
+        "delete_project": partial(database.delete_project, USER, project.id),
+    }
+
+
+def test_every_verb_is_one_request(
+    gateway: SupabaseDatabase, supabase_stack: SupabaseStack
+) -> None:
+    verbs = every_verb(gateway)
+    declared = {name for name in vars(Database) if callable(getattr(Database, name))}
+    assert {name for name in declared if not name.startswith("_")} == {*verbs, *NO_REQUEST}
+    counts = {}
+    for name, call in verbs.items():
+        supabase_stack.reset_requests()
+        call()
+        counts[name] = sum(supabase_stack.requests().values())
+    assert {name: count for name, count in counts.items() if count != 1} == {}
+
+
+def test_a_status_is_asked_for_without_what_is_large(
+    gateway: SupabaseDatabase, supabase_stack: SupabaseStack
+) -> None:
+    task = running_task(gateway)
+    supabase_stack.reset_requests()
+    gateway.get_task_status(USER, task.id)
+    assert supabase_stack.requests() == {"POST /rest/v1/rpc/backend_get_task_status": 1}
+
+
+def test_lists_of_more_than_a_thousand_rows_are_whole(
+    gateway: SupabaseDatabase, supabase_rows: psycopg.Connection
+) -> None:
+    project = gateway.create_project(USER, project_fields())
+    task = running_task(gateway, project_id=project.id)
+    numbers = f"FROM generate_series(1, {MANY}) AS number"
+    for statement in (
+        f"INSERT INTO users (id, is_test_user) SELECT gen_random_uuid(), true {numbers}",
+        "INSERT INTO tasks (user_id, project_id, repo_url, status, server)"
+        f" SELECT '{USER}', {project.id}, 'url', 'running', 'gone' {numbers}",
+        "INSERT INTO task_runs SELECT id, 'box', 'commit', now(), '{}', '{}', 0"
+        f" FROM tasks WHERE id <> {task.id}",
+        "INSERT INTO projects (user_id, name, repo_url, repo_owner, repo_name)"
+        f" SELECT '{STRANGER}', 'n', number, 'o', 'n' {numbers}",
+        "INSERT INTO task_events (task_id, sequence, at, kind, data)"
+        f" SELECT {task.id}, number, now(), 'output', '{{}}' {numbers}",
+    ):
+        supabase_rows.execute(statement.encode())
+    assert len(gateway.list_test_users()) == MANY
+    assert len(gateway.list_run_sandboxes()) == MANY
+    assert len(gateway.list_projects(STRANGER)) == MANY
+    assert len(gateway.list_events(USER, task.id, limit=2 * MANY)) == MANY
+    assert len(gateway.list_project_tasks(USER, project.id, limit=2 * MANY)) == MANY + 1
+    assert len(gateway.list_tasks(USER, limit=2 * MANY).tasks) == MANY + 1
+    assert len(gateway.adopt_tasks(["gone"])) == MANY
+
+
+def test_sixteen_threads_share_one_client(gateway: SupabaseDatabase) -> None:
+    tasks = [running_task(gateway, prompt=f"Task {number}") for number in range(16)]
+
+    def work(number: int) -> list[str]:
+        task_id = tasks[number].id
+        for _ in range(5):
+            gateway.append_chat_message(USER, task_id, "user", f"Message to {number}")
+            gateway.save_progress(task_id, EventBatch(BATCH.events))
+        messages = gateway.get_task(USER, task_id).chat_messages
+        assert len(gateway.list_events(USER, task_id)) == 5
+        return [message["content"] for message in messages]
+
+    conversations = all_at_once([partial(work, number) for number in range(16)])
+    assert conversations == [
+        [f"Task {number}", *[f"Message to {number}"] * 5] for number in range(16)
+    ]
+
+
+def test_the_database_is_away_while_postgrest_is(
+    gateway: SupabaseDatabase, supabase_stack: SupabaseStack
+) -> None:
+    task = running_task(gateway)
+    supabase_stack.stop_rest()
+    try:
+        for call in (
+            partial(gateway.get_task_status, USER, task.id),
+            partial(gateway.finish_task, task.id, COMPLETED, {}, None),
+            gateway.ping,
+        ):
+            with pytest.raises(DatabaseUnavailable):
+                call()
+    finally:
+        supabase_stack.start_rest()
+    assert gateway.get_task_status(USER, task.id) == task
+
+
+def opened(stack: SupabaseStack, folder: Path, **changes: Any) -> Database:
+    return open_database(supabase_settings(stack, folder, **changes))
+
+
+def test_supabase_is_chosen_before_any_other_database(
+    supabase_stack: SupabaseStack, supabase_gateway: SupabaseDatabase, tmp_path: Path
+) -> None:
+    database = opened(supabase_stack, tmp_path, database_url="postgresql://nowhere/none")
+    assert database.kind == "supabase"
+    assert database.server != supabase_gateway.server
+    database.close()
+
+
+def test_a_project_without_our_tables_says_what_to_do(
+    new_supabase_stack: NewStack, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"run.sh migrate, or paste supabase.sql"):
+        opened(new_supabase_stack("unmigrated"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("revision", "advice"), [("0004", "Run ./run.sh migrate"), ("9999", "newer version")]
+)
+def test_a_project_at_another_revision_is_refused(
+    supabase_stack: SupabaseStack,
+    supabase_rows: psycopg.Connection,
+    tmp_path: Path,
+    revision: str,
+    advice: str,
+) -> None:
+    change = "UPDATE alembic_version SET version_num = %s RETURNING (SELECT version_num FROM old)"
+    change = f"WITH old AS (SELECT version_num FROM alembic_version) {change}"
+    row = supabase_rows.execute(change.encode(), (revision,)).fetchone()
+    assert row is not None
+    try:
+        with pytest.raises(ConfigurationError, match=f"(?i){revision}.*{advice}"):
+            opened(supabase_stack, tmp_path)
+    finally:
+        supabase_rows.execute(change.encode(), row)
+
+
+def test_a_key_of_another_project_is_refused_at_the_start(
+    supabase_stack: SupabaseStack, tmp_path: Path
+) -> None:
+    foreign = supabase_stack.service_role_key[:-8] + "AAAAAAAA"
+    with pytest.raises(ConfigurationError, match="SUPABASE_SERVICE_ROLE_KEY") as refused:
+        opened(supabase_stack, tmp_path, supabase_service_role_key=foreign)
+    assert foreign not in repr(refused.value)
+
+
+def test_the_key_of_browsers_is_refused_at_the_start_and_later(
+    supabase_stack: SupabaseStack,
+) -> None:
+    supabase = Supabase(supabase_stack.url, supabase_stack.anon_key, 1)
+    with pytest.raises(ConfigurationError, match="SUPABASE_SERVICE_ROLE_KEY"):
+        supabase.revision()
+    with pytest.raises(DatabaseUnavailable, match="SUPABASE_SERVICE_ROLE_KEY"):
+        SupabaseDatabase(supabase, "server").get_user(USER)
+    supabase.close()
+
+
+def test_only_the_backend_may_call_its_functions(
+    supabase_gateway: SupabaseDatabase, supabase_rows: psycopg.Connection
+) -> None:
+    functions = "FROM pg_proc WHERE starts_with(proname, 'backend_')"
+    open_to_others = "has_function_privilege('anon', oid, 'execute') OR prosecdef"
+    open_to_others += " OR has_function_privilege('authenticated', oid, 'execute')"
+    query = f"SELECT count(*), count(*) FILTER (WHERE {open_to_others}) {functions}"
+    row = supabase_rows.execute(query.encode()).fetchone()
+    assert row is not None
+    assert row[0] > 20
+    assert row[1] == 0
+
+
+def test_elsewhere_there_are_no_functions(postgresql_gateway: SqlDatabase) -> None:
+    query = text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'backend\\_%'")
+    assert postgresql_gateway.engines.read(lambda one: one.execute(query).scalar()) == 0
+
+
+def test_a_closed_gateway_has_no_connections(supabase_stack: SupabaseStack, tmp_path: Path) -> None:
+    database = open_supabase_database(supabase_settings(supabase_stack, tmp_path))
+    database.ping()
+    database.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        database.ping()
+
+
+def test_the_client_is_imported_only_where_it_is_used() -> None:
+    code = "import main, sys; sys.exit('supabase' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
