@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,13 @@ from sqlalchemy import text
 from database import Database, open_database
 from tests.database_samples import (
     COMPLETED,
-    LATER,
-    NOBODY,
-    PENDING,
-    RUNNING,
     STRANGER,
     USER,
     all_at_once,
-    legacy_row,
-    new_task,
     project_fields,
     running_task,
 )
+from tests.database_verbs import BATCH, every_verb
 from tests.source_files import ROOT
 from tests.supabase_settings import supabase_settings
 from tests.supabase_stack import NewStack, SupabaseStack
@@ -35,14 +29,13 @@ from utils.database_sql import SqlDatabase
 from utils.database_supabase import SupabaseDatabase, open_supabase_database
 from utils.database_supabase_client import Supabase
 from utils.errors import ConfigurationError, DatabaseUnavailable
-from utils.models import AgentRun, Event, EventBatch
-from utils.models_users import RefreshToken
+from utils.migrate import migrate
+from utils.models import EventBatch
 
 pytest_plugins = ("tests.database_fixtures",)
 
 MANY = 1_005
 NO_REQUEST = {"close"}
-BATCH = EventBatch((Event("output", {"text": "Line"}, LATER),), after=0)
 
 
 @pytest.fixture
@@ -50,79 +43,6 @@ def gateway(supabase_database: SupabaseDatabase) -> SupabaseDatabase:
     for user_id in (USER, STRANGER):
         supabase_database.ensure_user(user_id)
     return supabase_database
-
-
-def every_verb(database: Database) -> dict[str, Callable[[], object]]:
-    """Return a call of each verb, on rows that it has something to do with."""
-    project = database.create_project(USER, project_fields())
-    waiting = database.create_task(USER, new_task())
-    running = running_task(database, project_id=project.id)
-    ending = running_task(database)
-    run = AgentRun(running.id, "box", "c0ffee", LATER, {}, {})
-    database.create_test_user(NOBODY, "test@example.com", {}, LATER)
-    database.add_refresh_token(RefreshToken("hash", "family", USER, LATER))
-    other_id = NOBODY.replace("c", "d")
-    return {
-        "ping": database.ping,
-        "ensure_user": partial(database.ensure_user, USER),
-        "get_user": partial(database.get_user, USER),
-        "create_test_user": partial(database.create_test_user, other_id, "t@e.com", {}, LATER),
-        "get_profile": partial(database.get_profile, USER),
-        "update_profile": partial(database.update_profile, USER, {"full_name": "A"}),
-        "replace_profile": partial(
-            database.replace_profile, USER, database.get_profile(USER), {"full_name": "B"}
-        ),
-        "list_profiles": database.list_profiles,
-        "list_test_users": database.list_test_users,
-        "delete_test_user": partial(database.delete_test_user, NOBODY),
-        "create_project": partial(database.create_project, USER, project_fields("other")),
-        "list_projects": partial(database.list_projects, USER),
-        "get_project": partial(database.get_project, USER, project.id),
-        "update_project": partial(database.update_project, USER, project.id, {"name": "new"}),
-        "create_task": partial(
-            database.create_task, USER, new_task(project_id=project.id, encrypted_token=b"sealed")
-        ),
-        "get_task": partial(database.get_task, USER, running.id),
-        "get_task_status": partial(database.get_task_status, USER, running.id),
-        "get_git_diff": partial(database.get_git_diff, USER, running.id),
-        "list_tasks": partial(database.list_tasks, USER, project_id=project.id),
-        "list_project_tasks": partial(database.list_project_tasks, USER, project.id),
-        "import_tasks": partial(database.import_tasks, USER, [legacy_row(1), legacy_row(2)]),
-        "claim_task": partial(database.claim_task, waiting.id),
-        "start_run": partial(database.start_run, run, BATCH),
-        "get_run": partial(database.get_run, running.id),
-        "count_resume": partial(database.count_resume, running.id),
-        "list_run_sandboxes": database.list_run_sandboxes,
-        "save_progress": partial(
-            database.save_progress, running.id, BATCH, position={}, fields={"stage": "agent"}
-        ),
-        "list_events": partial(database.list_events, USER, running.id),
-        "append_chat_message": partial(
-            database.append_chat_message, USER, running.id, "user", "Hello"
-        ),
-        "move_task": partial(database.move_task, running.id, {RUNNING}, PENDING),
-        "finish_task": partial(
-            database.finish_task,
-            ending.id,
-            COMPLETED,
-            {"git_diff": "diff"},
-            {"role": "assistant", "content": "Done"},
-            [{"filename": "a"}],
-            BATCH,
-        ),
-        "beat": database.beat,
-        "adopt_tasks": partial(database.adopt_tasks, ["gone"], own=True),
-        "request_stop": partial(database.request_stop, USER, ending.id),
-        "count_tasks": database.count_tasks,
-        "add_refresh_token": partial(
-            database.add_refresh_token, RefreshToken("other", "second", USER, LATER)
-        ),
-        "rotate_refresh_token": partial(
-            database.rotate_refresh_token, "hash", "next", LATER, LATER.replace(year=2098)
-        ),
-        "revoke_refresh_family": partial(database.revoke_refresh_family, "next"),
-        "delete_project": partial(database.delete_project, USER, project.id),
-    }
 
 
 def test_every_verb_is_one_request(
@@ -227,12 +147,20 @@ def test_supabase_is_chosen_before_any_other_database(
 def test_a_project_without_our_tables_says_what_to_do(
     new_supabase_stack: NewStack, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"run.sh migrate, or paste supabase.sql"):
+    with pytest.raises(ConfigurationError, match=r"run.sh migrate .* or paste supabase.sql"):
         opened(new_supabase_stack("unmigrated"), tmp_path)
 
 
+def test_a_migration_does_not_mistake_a_file_for_the_project(
+    supabase_stack: SupabaseStack, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL.*supabase.sql"):
+        migrate(supabase_settings(supabase_stack, tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
-    ("revision", "advice"), [("0004", "Run ./run.sh migrate"), ("9999", "newer version")]
+    ("revision", "advice"), [("0004", "run.sh migrate"), ("9999", "newer version")]
 )
 def test_a_project_at_another_revision_is_refused(
     supabase_stack: SupabaseStack,

@@ -71,6 +71,8 @@ UNAVAILABLE = {
     "an expired key": told(401, "PGRST301"),
     "no rights": told(403, "42501"),
     "too many requests": json_answer(429, {"message": "Too many"}),
+    "a full disk": told(405, "25006"),
+    "a lock that is held": told(400, "55P03"),
     "a slow statement": told(500, "57014"),
     "a server that shuts down": told(500, "57P01"),
     "a database that is away": told(503, "PGRST001"),

@@ -10,8 +10,7 @@ from utils.database_supabase_servers import ServerVerbs
 from utils.database_supabase_tasks import TaskVerbs
 from utils.database_supabase_users import UserVerbs
 from utils.deployment import server_name
-from utils.errors import ConfigurationError
-from utils.migrate import head_revision
+from utils.migrate import require_newest
 from utils.settings import Settings
 
 
@@ -35,22 +34,8 @@ def open_supabase_database(settings: Settings) -> SupabaseDatabase:
     """
     supabase = connect(settings)
     try:
-        _ensure_current(supabase.revision())
+        require_newest(supabase.revision(), NOT_MIGRATED)
     except BaseException:
         supabase.close()
         raise
     return SupabaseDatabase(supabase, server_name(settings))
-
-
-def _ensure_current(stored: str | None) -> None:
-    head = head_revision()
-    if stored is None or stored < head:
-        raise ConfigurationError(
-            f"The database is at revision {stored or 'none'}, this version needs {head}. "
-            f"{NOT_MIGRATED}"
-        )
-    if stored > head:
-        raise ConfigurationError(
-            f"The database is at revision {stored}, this version knows {head}: it was made by a "
-            "newer version. Start that one."
-        )

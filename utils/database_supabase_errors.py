@@ -25,13 +25,14 @@ from utils.errors import (
 
 NO_ROW = "There is no such row."
 NO_ANSWER = "The database did not answer; try again."
+NO_WRITES = "The database takes no changes now; Supabase does so when its disk is full."
 KEY_REFUSED = (
     "Supabase does not accept SUPABASE_SERVICE_ROLE_KEY: take the service_role key or a secret "
     "key of this project from Project Settings > API Keys."
 )
 NOT_MIGRATED = (
-    "The Supabase project lacks tables or functions of this version: run ./run.sh migrate, or "
-    "paste supabase.sql into its SQL editor."
+    "The Supabase project lacks tables or functions of this version: run ./run.sh migrate with "
+    "DATABASE_URL, or paste supabase.sql into its SQL editor."
 )
 NO_PROJECT_HERE = "What answers at SUPABASE_URL is no Supabase project: check the address."
 
@@ -103,6 +104,10 @@ TRANSLATIONS = (
         KEY_REFUSED,
         statuses=frozenset({401, 403}),
         at_start=ConfigurationError,
+    ),
+    Translation(DatabaseUnavailable, NO_WRITES, codes=("25006",)),
+    Translation(
+        DatabaseUnavailable, NO_ANSWER, codes=("08", "40", "53", "55P03", "57", "58", "XX")
     ),
     Translation(DatabaseUnavailable, NO_ANSWER, statuses=frozenset({408, 425, 429})),
     Translation(None, statuses=frozenset(range(400, 500)), codes=("PGRST", *"0123456789FHP")),

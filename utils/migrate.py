@@ -46,20 +46,25 @@ def stored_revision(connection: Connection) -> str | None:
 
 def ensure_current(engines: Engines) -> None:
     """Bring SQLite up to date; raise `ConfigurationError` for a PostgreSQL that is not."""
-    stored, head = engines.read(stored_revision), head_revision()
-    if stored == head:
-        return
+    stored = engines.read(stored_revision)
+    if engines.kind == "sqlite" and (stored or "") < head_revision():
+        upgrade(engines)
+    else:
+        require_newest(stored, "Run ./run.sh migrate")
+
+
+def require_newest(stored: str | None, advice: str) -> None:
+    """Raise `ConfigurationError` unless the revision is the newest; `advice` is for an older one."""
+    head = head_revision()
     if stored is not None and stored > head:
         raise ConfigurationError(
             f"The database is at revision {stored}, this version knows {head}: it was made by a "
             "newer version. Start that one."
         )
-    if engines.kind == "postgresql":
+    if stored != head:
         raise ConfigurationError(
-            f"The database is at revision {stored or 'none'}, this version needs {head}. "
-            "Run ./run.sh migrate"
+            f"The database is at revision {stored or 'none'}, this version needs {head}. {advice}"
         )
-    upgrade(engines)
 
 
 def upgrade(engines: Engines) -> None:
@@ -112,7 +117,15 @@ def _run_alembic(connection: Connection) -> None:
 
 
 def migrate(settings: Settings) -> str:
-    """Bring the configured database up to date; return its revision."""
+    """Bring the configured database up to date; return its revision.
+
+    Raises `ConfigurationError` where only the SQL editor of a Supabase project would reach it.
+    """
+    if settings.uses_supabase and settings.database_url is None:
+        raise ConfigurationError(
+            "Set DATABASE_URL to the connection string of the Supabase project, under Connect on "
+            "its page, or paste supabase.sql into its SQL editor."
+        )
     engines = open_engines(settings)
     try:
         upgrade(engines)
