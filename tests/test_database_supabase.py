@@ -154,7 +154,7 @@ def test_a_project_without_our_tables_says_what_to_do(
 def test_a_migration_does_not_mistake_a_file_for_the_project(
     supabase_stack: SupabaseStack, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigurationError, match="DATABASE_URL.*supabase.sql"):
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL.*supabase\.sql"):
         migrate(supabase_settings(supabase_stack, tmp_path))
     assert list(tmp_path.iterdir()) == []
 

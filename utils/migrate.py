@@ -54,7 +54,7 @@ def ensure_current(engines: Engines) -> None:
 
 
 def require_newest(stored: str | None, advice: str) -> None:
-    """Raise `ConfigurationError` unless the revision is the newest; `advice` is for an older one."""
+    """Raise `ConfigurationError` unless the revision is the newest; `advice` helps an older."""
     head = head_revision()
     if stored is not None and stored > head:
         raise ConfigurationError(
