@@ -15,6 +15,7 @@ import health
 import projects
 import tasks
 import test_users
+import users
 from database import Database, open_database
 from utils import api_docs
 from utils.agents import Agents
@@ -34,7 +35,7 @@ from utils.settings_errors import explain_settings
 from utils.telemetry import Metrics, configure_logging
 from utils.tested_versions import version_warnings
 from utils.tokens import Tokens
-from utils.vault import Vault, encryption_key, signing_key
+from utils.vault import Vault, encryption_keys, signing_key
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
 
 def _build_services(settings: Settings, database: Database, lifetime: ExitStack) -> Services:
     redactor = Redactor()
-    keys = (signing_key(settings), encryption_key(settings))
+    keys = (signing_key(settings), *encryption_keys(settings))
     redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
     for warning in version_warnings(settings):
@@ -90,6 +91,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         ),
         metrics=metrics,
         tokens=tokens,
+        vault=vault,
         identify=callers.identify,
         forget_users=callers.forget_users,
         stop=lifetime.close,
@@ -121,7 +123,7 @@ def declare_routes() -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.converters["id"] = IdConverter
-    for module in (health, auth, projects, tasks, test_users, api_docs):
+    for module in (health, auth, projects, tasks, users, test_users, api_docs):
         app.register_blueprint(module.blueprint)
     return app
 

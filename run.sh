@@ -24,6 +24,7 @@ Usage: ./run.sh [command]
   help     print this text
 
   supabase-sql    write supabase.sql anew from the migrations; --check only compares
+  rotate-keys     encrypt what users have stored with the newest SECRET_KEY
   build-template  build the template of the cloud sandboxes; needs E2B_API_KEY
   supabase-local  run a Supabase project on this machine until Ctrl-C
   test-agents     test with the real claude and codex programs; arguments go to pytest
@@ -170,7 +171,7 @@ main() {
         shift
     fi
     case $command in
-        serve | demo | doctor | migrate | setup | build-template | supabase-sql)
+        serve | demo | doctor | migrate | setup | build-template | supabase-sql | rotate-keys)
             ensure_packages requirements.txt "first run only, about 30 s"
             ;;
         test | bench | test-agents | supabase-local)
@@ -185,6 +186,7 @@ main() {
         doctor) exec "$VENV_PYTHON" -m utils.doctor "$@" ;;
         migrate) exec "$VENV_PYTHON" -m utils.migrate "$@" ;;
         supabase-sql) exec "$VENV_PYTHON" -m utils.supabase_sql "$@" ;;
+        rotate-keys) exec "$VENV_PYTHON" -m utils.rotate_keys "$@" ;;
         build-template) exec "$VENV_PYTHON" -m utils.template "$@" ;;
         supabase-local) exec "$VENV_PYTHON" -m tests.supabase_local "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;

@@ -17,6 +17,7 @@ from utils.api_rows import (
 from utils.errors import InvalidInput, NotFound
 from utils.legacy_tasks import read_legacy_tasks, read_upload
 from utils.models import Json, TaskStatus
+from utils.profiles import given_token
 from utils.repository_url import parse_repository_url, validate_branch
 
 blueprint = Blueprint("tasks", __name__)
@@ -36,7 +37,7 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         agent=_agent_name(body.model),
         agent_model=body.agent_model,
         project_id=body.project_id,
-        git_token=body.github_token,
+        git_token=given_token(services.vault, user_id, body.github_token),
     )
     return {"message": "The task is queued.", "task_id": task.id}
 

@@ -58,6 +58,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.run_parts",
         "utils.task_attempt",
         "utils.assignments",
+        "utils.profiles",
         "utils.start_gate",
         "utils.start_pace",
         "utils.pipeline_limits",
@@ -79,8 +80,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.http_hooks",
         "utils.legacy_tasks",
     ),
-    ("tasks", "projects", "health", "test_users"),
-    ("main", "utils.server", "utils.template", "utils.doctor*"),
+    ("tasks", "projects", "health", "users", "test_users"),
+    ("main", "utils.server", "utils.template", "utils.rotate_keys", "utils.doctor*"),
 )
 
 # Imports inside one layer, each because one thing has become several files: (who, what).
@@ -138,6 +139,7 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.task_run", "utils.start_gate"),
     ("utils.task_run", "utils.task_attempt"),
     ("utils.assignments", "utils.task_attempt"),
+    ("utils.assignments", "utils.profiles"),
     ("utils.task_attempt", "utils.event_log"),
     ("utils.task_run", "utils.event_log"),
     ("utils.task_run", "utils.task_result"),

@@ -108,7 +108,7 @@ def test_a_token_of_another_key_ends_the_task_with_an_error_that_says_so(
     new_server: ServerFactory, small_repository: str
 ) -> None:
     server = new_server(MAX_CONCURRENT_TASKS=1, SHUTDOWN_GRACE_SECONDS=0)
-    server.start()
+    server.start(SECRET_KEY="one key of at least thirty-two characters")
     client = server.client()
     client.wait_for(client.start(SLEEPS, small_repository), "agent")
     task_id = client.start("Never done", small_repository, github_token=TOKEN)

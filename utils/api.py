@@ -23,6 +23,7 @@ from utils.models import Json
 from utils.settings import Settings
 from utils.telemetry import Metrics
 from utils.tokens import Tokens
+from utils.vault import Vault
 
 # pydantic's own words for these never hold any of the input.
 _HARMLESS_RULES = frozenset(
@@ -50,6 +51,7 @@ class Services:
     dispatcher: Dispatcher
     metrics: Metrics
     tokens: Tokens
+    vault: Vault
     identify: Callable[[], str]
     forget_users: Callable[[], None]
     stop: Callable[[], None]

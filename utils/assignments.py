@@ -10,6 +10,7 @@ from utils.agents import Agents
 from utils.agents.base import AgentAccess
 from utils.errors import TaskError
 from utils.models import ClaimedTask, Job, Json, Task
+from utils.profiles import readable_preferences, token_for
 from utils.sandbox import EgressHeader, SandboxRequest
 from utils.settings import Settings
 from utils.task_attempt import Assignment
@@ -21,7 +22,10 @@ CAPTURE_PASSES = 4
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A task that is ours to do, its token, and what is to be done or why it cannot be."""
+    """A task that is ours to do, and what is to be done or why it cannot be.
+
+    `token` is the task's own, else the one that its user has stored, if that is for the host.
+    """
 
     task: Task
     token: str | None = field(repr=False)
@@ -32,19 +36,28 @@ def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agen
     """Return everything that is needed to do a task."""
     text = None
     try:
-        token = vault.decrypt(claimed.ciphertext) if claimed.ciphertext else None
-        text = token.get_secret_value() if token else None
-        return Claim(claimed.task, text, _assignment(claimed, text, settings, agents))
+        text = _token(claimed, vault, settings)
+        return Claim(claimed.task, text, _assignment(claimed, text, vault, settings, agents))
     except TaskError as error:
         return Claim(claimed.task, text, error)
 
 
+def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None:
+    if claimed.ciphertext:
+        return vault.decrypt(claimed.ciphertext).get_secret_value()
+    task, stored = claimed.task, claimed.user_token
+    return token_for(vault, task.user_id, stored, task.repo_url, settings.github_host)
+
+
 def _assignment(
-    claimed: ClaimedTask, token: str | None, settings: Settings, agents: Agents
+    claimed: ClaimedTask, token: str | None, vault: Vault, settings: Settings, agents: Agents
 ) -> Assignment:
     task = claimed.task
     agent = agents.choose(task.agent)
-    access = agents.access(agent, {} if agent.simulated else claimed.preferences)
+    preferences = (
+        {} if agent.simulated else readable_preferences(vault, task.user_id, claimed.preferences)
+    )
+    access = agents.access(agent, preferences)
     job = Job(
         task_id=task.id,
         prompt=task.prompt,

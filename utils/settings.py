@@ -92,6 +92,10 @@ class Settings(SupabaseSettings, CloudSettings):
         description="Encrypts tokens at rest, 32 characters or more; made once in `DATA_DIR` "
         "when not given.",
     )
+    secret_key_previous: SecretStr | None = Field(
+        None,
+        description="The `SECRET_KEY` before the present one: what it encrypted can still be read.",
+    )
     trust_user_id: bool | None = Field(
         None,
         description="Believe a bare user id. On by default only in development on loopback, "
@@ -105,6 +109,9 @@ class Settings(SupabaseSettings, CloudSettings):
 
     allowed_git_hosts: NameList = Field(
         ("github.com",), description="Hosts to clone from, separated by commas; `*` is any host."
+    )
+    github_host: str = Field(
+        "github.com", description="Host whose repositories users' stored GitHub tokens are for."
     )
     allow_local_repos: bool | None = Field(
         None,
@@ -185,7 +192,7 @@ class Settings(SupabaseSettings, CloudSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("jwt_secret", "secret_key")
+    @field_validator("jwt_secret", "secret_key", "secret_key_previous")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MINIMUM_KEY_CHARACTERS:

@@ -78,8 +78,17 @@ def texts_in(value: object) -> Iterator[str]:
             waiting.extend(item)
 
 
+def is_variable_name(name: object) -> bool:
+    """Whether users may give their agents a variable of this name."""
+    return (
+        isinstance(name, str)
+        and _NAME.fullmatch(name) is not None
+        and _REFUSED.fullmatch(name) is None
+    )
+
+
 def _variables(entries: Json) -> dict[str, str]:
-    texts = ((name, _text(value)) for name, value in entries.items() if _is_allowed(name))
+    texts = ((name, _text(value)) for name, value in entries.items() if is_variable_name(name))
     usable: dict[str, str] = {}
     characters = lines = 0
     for name, text in texts:
@@ -97,14 +106,6 @@ def _variables(entries: Json) -> dict[str, str]:
 
 def _lines(text: str) -> int:
     return len(text.splitlines()) or 1
-
-
-def _is_allowed(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and _NAME.fullmatch(name) is not None
-        and _REFUSED.fullmatch(name) is None
-    )
 
 
 def _text(value: object) -> str | None:

@@ -1,0 +1,29 @@
+"""The caller's own profile, and the secrets they keep here for their tasks."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from utils.api import Services, endpoint
+from utils.api_profiles import ProfileChange, ProfileRow, profile_row
+from utils.models import Json
+from utils.profiles import change_profile
+
+blueprint = Blueprint("users", __name__, url_prefix="/users")
+
+
+@blueprint.get("/me")
+@endpoint({"user": ProfileRow}, errors=(404,))
+def get_profile(services: Services, user_id: str) -> Json:
+    """Return the caller's profile; of secrets it says that they are stored, not what they are."""
+    return {"user": profile_row(services.database.get_profile(user_id))}
+
+
+@blueprint.put("/me")
+@endpoint({"user": ProfileRow}, body=ProfileChange, errors=(404, 409))
+def update_profile(services: Services, user_id: str, body: ProfileChange) -> Json:
+    """Change what is sent. Secrets are encrypted before they are stored; null removes one."""
+    profile = change_profile(
+        services.database, services.vault, user_id, body.columns, body.sections
+    )
+    return {"user": profile_row(profile)}
