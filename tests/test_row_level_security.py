@@ -100,6 +100,18 @@ def test_somebody_else_deletes_nothing(attacker: Client, owner: Person, table: s
 
 
 @unchanged
+@every_table
+@pytest.mark.parametrize("who", ["anon", "nobody"])
+def test_who_has_no_rows_changes_and_deletes_none_without_a_filter(
+    clients: dict[str, Client], engine: Engine, owner: Person, who: str, table: str
+) -> None:
+    # A filter reads the row, for which the policies of reading count as well.
+    for column, value in row_of(engine, owner, table).items():
+        clients[who].patch(table, json={column: value})
+    clients[who].delete(table)
+
+
+@unchanged
 @pytest.mark.parametrize("table", HIDDEN)
 def test_what_is_the_backends_is_hidden_from_its_owner_too(
     own: Client, engine: Engine, owner: Person, table: str
