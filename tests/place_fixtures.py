@@ -12,6 +12,9 @@ import pytest
 
 from tests.fakes.e2b_control import E2BServerProcess
 from tests.places import CloudPlace, LocalPlace, Place
+from tests.supabase_stack import SupabaseStack
+
+pytest_plugins = ("tests.supabase_fixtures",)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,8 +39,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield LocalPlace()
         return
     cloud: E2BServerProcess = request.getfixturevalue("cloud_process")
+    project: SupabaseStack = request.getfixturevalue("supabase_stack")
+    project.clear()
     with pytest.MonkeyPatch.context() as patch:
         # Not the key, which would send every other backend of this process there.
         for name in cloud.environment.keys() - {"E2B_API_KEY"}:
             patch.setenv(name, cloud.environment[name])
-        yield CloudPlace(cloud)
+        yield CloudPlace(cloud, project)

@@ -1,4 +1,8 @@
-"""Where the tasks of a test run: in folders of this machine, or in sandboxes of a fake cloud."""
+"""Where the tasks of a test run and where their rows live.
+
+Either in folders of this machine with an embedded database, as a newcomer has it, or in sandboxes
+of a fake cloud with the rows in a Supabase project, as a deployment has it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import psutil
 
 from tests.fakes.e2b_control import API_KEY, E2BControl
+from tests.supabase_stack import SupabaseStack
 from utils.deployment import FILE_NAME
 from utils.processes import MARKER_VARIABLE
 
@@ -34,6 +39,7 @@ class Place(Protocol):
     environment: Mapping[str, str]
     """The same for a process of its own."""
     cloud: E2BControl | None
+    project: SupabaseStack | None
 
     def sandboxes(self, data: Path) -> list[Found]:
         """Return a backend's sandboxes that exist."""
@@ -51,6 +57,7 @@ class LocalPlace:
     settings: Mapping[str, Any] = {}
     environment: Mapping[str, str] = {}
     cloud: E2BControl | None = None
+    project: SupabaseStack | None = None
 
     def sandboxes(self, data: Path) -> list[Found]:
         """See `Place`."""
@@ -69,13 +76,28 @@ class LocalPlace:
 
 
 class CloudPlace:
-    """E2B's sandboxes, of the fake cloud; the scripted agent works in them."""
+    """E2B's sandboxes, of the fake cloud, where the scripted agent works; rows in Supabase."""
 
-    settings: Mapping[str, Any] = {"e2b_api_key": API_KEY, "e2b_smoke_test": True}
-
-    def __init__(self, cloud: E2BControl) -> None:
+    def __init__(self, cloud: E2BControl, project: SupabaseStack) -> None:
         self.cloud: E2BControl | None = cloud
-        self.environment: Mapping[str, str] = {**cloud.environment, "E2B_SMOKE_TEST": "true"}
+        self.project: SupabaseStack | None = project
+        self.settings: Mapping[str, Any] = {
+            "e2b_api_key": API_KEY,
+            "e2b_smoke_test": True,
+            "supabase_url": project.url,
+            "supabase_service_role_key": project.service_role_key,
+            "trust_user_id": True,
+            # The backends of one module share the project; none looks after another's tasks.
+            "server_silence_seconds": 3600,
+        }
+        self.environment: Mapping[str, str] = {
+            **cloud.environment,
+            "E2B_SMOKE_TEST": "true",
+            "SUPABASE_URL": project.url,
+            "SUPABASE_SERVICE_ROLE_KEY": project.service_role_key,
+            "TRUST_USER_ID": "true",
+            "SERVER_SILENCE_SECONDS": "3600",
+        }
         self._cloud = cloud
 
     def sandboxes(self, data: Path) -> list[Found]:

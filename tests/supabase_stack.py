@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+from psycopg import sql
 
 from tests.postgres_server import PostgresServer
 from tests.postgrest import Postgrest
@@ -162,12 +163,29 @@ class SupabaseStack:
         PostgREST answers afterwards, even if PostgreSQL or it was away meanwhile.
         """
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            row = connection.execute("SELECT to_regclass('public.users') IS NOT NULL").fetchone()
-            tables = "auth.users, public.users" if row and row[0] else "auth.users"
+            row = connection.execute("SELECT to_regclass('public.servers') IS NOT NULL").fetchone()
+            ours = ", public.users, public.servers" if row and row[0] else ""
+            tables = f"auth.users{ours}"
             connection.execute(CLEAR.format(tables=tables).encode())
         # By itself it tries to connect again after 1, 2, 4, ... seconds.
         if not self._rest.is_ready():
             self.reload()
+
+    def dump(self) -> bytes:
+        """Return everything that is stored in our tables, as text."""
+        with psycopg.connect(self.superuser_url) as connection:
+            names = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchall()
+            rows = [
+                connection.execute(
+                    sql.SQL("SELECT one::text FROM {} AS one").format(
+                        sql.Identifier("public", name)
+                    )
+                ).fetchall()
+                for (name,) in names
+            ]
+        return "\n".join(text for table in rows for (text,) in table).encode()
 
     def add_auth_user(self, user_id: str | None = None, email: str | None = None) -> str:
         """Add a user without a password, as the sign-in service does; return the id."""

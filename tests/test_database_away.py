@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
 
 from tests.database_samples import USER
-from tests.live_server import LiveServer, ServerFactory, eventually
+from tests.live_server import Answer, Client, LiveServer, ServerFactory, eventually
 from tests.places import Place
 from utils.migrate import migrate
 from utils.settings import Settings
@@ -18,23 +21,42 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.live_fixtures", "tests.database_fixtures")
 
 
-def test_tasks_that_end_and_start_without_a_database_are_not_lost(
-    postgres_server: PostgresServer, place: Place, new_server: ServerFactory, small_repository: str
-) -> None:
-    url = postgres_server.create("away_cloud" if place.cloud else "away_local")
+class Switch(NamedTuple):
+    """A database that can be away: the variables that lead to it, and how it goes and comes."""
+
+    variables: dict[str, str]
+    off: Callable[[], None]
+    on: Callable[[], None]
+
+
+@pytest.fixture
+def away(place: Place, request: pytest.FixtureRequest) -> Switch:
+    """Supabase's PostgREST where the place has a project, a PostgreSQL elsewhere."""
+    if place.project:
+        return Switch({}, place.project.stop_rest, place.project.start_rest)
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.create(request.node.originalname)
     migrate(Settings.model_validate({"database_url": url}))
-    server = new_server(DATABASE_URL=url, MAX_CONCURRENT_TASKS=10, MAX_TASKS_PER_USER=10)
+    return Switch({"DATABASE_URL": url}, server.stop, server.start)
+
+
+def test_tasks_that_end_and_start_without_it_are_not_lost(
+    away: Switch, new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(**away.variables, MAX_CONCURRENT_TASKS=10, MAX_TASKS_PER_USER=10)
     server.start()
     client = server.client(USER)
     prompts = [f"script:\nprint begun\nsleep 1\nwrite a.txt {number}" for number in range(20)]
     ids = [client.start(prompt, small_repository) for prompt in prompts]
     client.wait_for_output(ids[0], "begun")
-    postgres_server.stop()
+    away.off()
     try:
         eventually(lambda: server.sandbox_processes() == [])
-        eventually(lambda: client.get("/health/ready").code == 503)
+        refused = eventually(lambda: refusal(client, ids[0]))
     finally:
-        postgres_server.start()
+        away.on()
+    assert refused.headers["Retry-After"]
+    assert refused.body["code"] == "database_unavailable"
     for number, task_id in enumerate(ids):
         assert client.wait_for(task_id)["status"] == "completed"
         assert f"+{number}" in client.task(task_id)["git_diff"]
@@ -42,30 +64,35 @@ def test_tasks_that_end_and_start_without_a_database_are_not_lost(
         assert kinds.count("result") == 1
 
 
+def refusal(client: Client, task_id: int) -> Answer | None:
+    """Return what a client is told that polls while the database is away."""
+    assert client.get("/health/ready").code in {200, 503}
+    answer = client.get(f"/task-status/{task_id}")
+    return answer if answer.code == 503 else None
+
+
 def kept_results(server: LiveServer) -> int:
     return len(list((server.data_dir / "results").glob("*.json")))
 
 
-def test_results_outlive_both_a_database_that_is_away_and_a_server_that_dies_meanwhile(
-    postgres_server: PostgresServer, place: Place, new_server: ServerFactory, small_repository: str
+def test_results_outlive_both_its_absence_and_a_server_that_dies_meanwhile(
+    away: Switch, new_server: ServerFactory, small_repository: str
 ) -> None:
-    url = postgres_server.create("kept_cloud" if place.cloud else "kept_local")
-    migrate(Settings.model_validate({"database_url": url}))
-    server = new_server(DATABASE_URL=url)
+    server = new_server(**away.variables)
     server.start()
     client = server.client(USER)
     prompts = [f"script:\nprint begun\nsleep 1\nwrite a.txt {number}" for number in range(4)]
     ids = [client.start(prompt, small_repository) for prompt in prompts]
     for task_id in ids:
         client.wait_for_output(task_id, "begun")
-    postgres_server.stop()
+    away.off()
     try:
         eventually(lambda: kept_results(server) == len(ids))
         # The results are safe: the sandboxes, which may cost money, do not wait for the database.
         eventually(lambda: server.sandboxes() == [])
         server.kill()
     finally:
-        postgres_server.start()
+        away.on()
     server.start()
     client = server.client(USER)
     for number, task_id in enumerate(ids):
@@ -77,6 +104,7 @@ def test_results_outlive_both_a_database_that_is_away_and_a_server_that_dies_mea
     assert kept_results(server) == 0
 
 
+@pytest.mark.local_only("the folder is the same in every place")
 def test_a_kept_result_that_cannot_be_read_keeps_no_server_from_starting(
     new_server: ServerFactory, small_repository: str
 ) -> None:
@@ -99,6 +127,7 @@ def refuse_to_complete(server: LiveServer) -> None:
         )
 
 
+@pytest.mark.local_only("the test makes SQLite refuse")
 def test_a_result_that_cannot_be_stored_fails_the_task_and_stops_nothing_else(
     new_server: ServerFactory, small_repository: str
 ) -> None:

@@ -130,5 +130,5 @@ def assert_nothing_is_left(server: LiveServer, before: list[str]) -> None:
     assert files_of_commands(server.worker) == before
     known = {"async-code.db", "async-code.db-shm", "async-code.db-wal", "lock"}
     folders = {"mirrors", "sandboxes"}
-    keys = {"jwt_secret", "secret_key", "deployment"}
+    keys = {"jwt_secret", "secret_key", "deployment", "server"}
     assert {path.name for path in server.data_dir.iterdir()} <= known | folders | keys

@@ -91,6 +91,7 @@ def test_a_token_is_nowhere_but_encrypted(
     in_files(server.data_dir, places)
     in_files(server.temporary, places)
     assert places == set()
+    assert server.place.project is None or not found_in(server.place.project.dump())
     assert not found_in(server.output.read_bytes())
 
 

@@ -117,10 +117,16 @@ def test_no_token_is_in_anything_the_agent_can_read(finished: Finished) -> None:
     assert hidden_in(output.encode())
 
 
-def test_no_token_is_in_any_file_of_the_server(finished: Finished) -> None:
+def test_no_token_is_in_any_file_or_row_of_the_server(finished: Finished) -> None:
     files = [path for path in finished.backend.folder.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".db" for path in files)
     assert [path for path in files if not hidden_in(path.read_bytes())] == []
+    project = finished.backend.place.project
+    if project:
+        stored = project.dump()
+        assert finished.task["repo_url"].encode() in stored
+        assert hidden_in(stored)
+    else:
+        assert any(path.suffix == ".db" for path in files)
 
 
 def test_no_token_is_in_answers_or_metrics(finished: Finished) -> None:

@@ -29,9 +29,12 @@ Pair = Callable[..., tuple[LiveServer, LiveServer]]
 
 
 @pytest.fixture(scope="module")
-def shared_database(postgres_server: PostgresServer) -> dict[str, str]:
-    """The variables of a database for several servers."""
-    url = postgres_server.create("two_servers")
+def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variables of a database for several servers: the place's project, or a PostgreSQL."""
+    if place.project:
+        return SHARED
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.create("two_servers")
     migrate(Settings.model_validate({"database_url": url}))
     return {"DATABASE_URL": url, **SHARED}
 
