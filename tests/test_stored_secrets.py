@@ -251,6 +251,30 @@ def test_a_key_is_changed_without_losing_what_it_encrypted(
 
 
 @LOCAL
+def test_a_sealed_text_that_holds_no_token_is_not_sent_as_one(
+    open_with: Open, private: str, git_server: GitServer
+) -> None:
+    backend = open_with()
+    junk = sealed(backend, GITHUB_TOKEN, "one\nurl=https://evil")
+    answer = backend.post("/start-task", prompt=PROMPT, repo_url=private, github_token=junk)
+    assert (answer["http_status"], answer["code"]) == (400, "invalid_request")
+    assert sent_to(git_server) == []
+
+
+@pytest.mark.local_only("a real agent's access, in a folder of this machine")
+def test_an_agent_does_not_mind_what_is_stored_for_another_one(
+    open_with: Open, sample: Repository
+) -> None:
+    backend = open_with(simulate_with_real_agent=True)
+    # The login is one, by its look, but another sealed text of the same user.
+    own = {"env": {"ANTHROPIC_API_KEY": KEY}, "credentials": sealed(backend, AGENT_ACCESS, KEY)}
+    lost = {"env": {"OPENAI_API_KEY": "enc:v1:lost"}}
+    store(backend, preferences={"claudeCode": own, "codex": lost})
+    with agent_with_access():
+        backend.complete("test -n $ANTHROPIC_API_KEY && ! test -e ~/.claude && echo x >x", sample)
+
+
+@LOCAL
 def test_a_sealed_preference_is_bound_to_its_user(open_with: Open) -> None:
     backend = open_with()
     foreign = sealed(backend, AGENT_ACCESS, KEY, STRANGER)

@@ -54,9 +54,8 @@ def _assignment(
 ) -> Assignment:
     task = claimed.task
     agent = agents.choose(task.agent)
-    preferences = (
-        {} if agent.simulated else readable_preferences(vault, task.user_id, claimed.preferences)
-    )
+    stored = {} if agent.simulated else claimed.preferences
+    preferences = readable_preferences(vault, task.user_id, stored, task.agent)
     access = agents.access(agent, preferences)
     job = Job(
         task_id=task.id,

@@ -36,6 +36,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """The parts of `preferences` that hold secrets, each under all its names; the first is written."""
 
+_SECTION_OF = {"claude": "claudeCode", "codex": "codex"}
+
 MAX_TOKEN_CHARACTERS = 4_096
 
 TRIES = 5
@@ -54,33 +56,56 @@ def token_for(
     safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS)
     if not stored or not safe or url.netloc != github_host:
         return None
-    text = vault.unseal(user_id, GITHUB_TOKEN, stored).get_secret_value().strip()
-    # Stored in the clear it may be anything, and a line end would begin another answer to git.
-    usable = text.isascii() and text.isprintable() and " " not in text
-    return text if usable and len(text) <= MAX_TOKEN_CHARACTERS else None
+    token = _usable(vault.unseal(user_id, GITHUB_TOKEN, stored))
+    return token.get_secret_value() if token else None
 
 
 def given_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretStr | None:
     """Return the token of a request in the clear: clients send along what they read in the row.
 
-    Raises `InvalidInput` when it is sealed and not to be opened for this user.
+    Raises `InvalidInput` when it is sealed and not to be opened for this user, or holds no token.
     """
     if token is None:
         return None
     with _refusing("github_token"):
-        return vault.unseal(user_id, GITHUB_TOKEN, token.get_secret_value())
+        opened = _usable(vault.unseal(user_id, GITHUB_TOKEN, token.get_secret_value()))
+    if opened is None:
+        raise InvalidInput("github_token: what is stored is no token; store it again.")
+    return opened
 
 
-def readable_preferences(vault: Vault, user_id: str, preferences: Json) -> Json:
-    """Return preferences with everything opened. Raises `TaskError`."""
+def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: str) -> Json:
+    """Return what of the preferences is an agent's, opened. Raises `TaskError`."""
 
     def opened(stored: str) -> str:
         return vault.unseal(user_id, AGENT_ACCESS, stored).get_secret_value()
 
     def opened_login(stored: Any) -> Any:
-        return json.loads(opened(stored)) if is_sealed(stored) else stored
+        if not is_sealed(stored):
+            return stored
+        try:
+            return json.loads(opened(stored))
+        except (ValueError, RecursionError):  # its user has put another sealed text there
+            return None
 
-    return with_secrets(preferences, opened, opened_login)
+    names = SECTIONS.get(_SECTION_OF.get(agent, ""), ())
+    own = {name: preferences[name] for name in names if name in preferences}
+    return with_secrets(own, opened, opened_login)
+
+
+def login_text(login: Any) -> str:
+    """Return a login as it is sealed; `null` for one so deep that no agent is given it either."""
+    try:
+        return json.dumps(login)
+    except RecursionError:
+        return "null"
+
+
+def _usable(token: SecretStr) -> SecretStr | None:
+    # Stored in the clear it may be anything, and a line end would begin another answer to git.
+    text = token.get_secret_value().strip()
+    one_word = text.isascii() and text.isprintable() and " " not in text
+    return SecretStr(text) if one_word and 0 < len(text) <= MAX_TOKEN_CHARACTERS else None
 
 
 def with_secrets(
@@ -159,7 +184,7 @@ def _changed(vault: Vault, seen: Profile, sections: Mapping[str, Json]) -> Json:
         return text if is_sealed(text) else vault.seal(seen.id, AGENT_ACCESS, text)
 
     def sealed_login(login: Any) -> str:
-        return sealed(login if is_sealed(login) else json.dumps(login))
+        return sealed(login if is_sealed(login) else login_text(login))
 
     return with_secrets(changed, sealed, sealed_login)
 

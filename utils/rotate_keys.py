@@ -6,7 +6,6 @@ the key before, `SECRET_KEY_PREVIOUS`, is needed only by tasks that have not end
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -18,29 +17,28 @@ from database import Database, open_database
 from utils.errors import AppError, ConfigurationError, NotFound, TaskError
 from utils.models import ACTIVE_STATUSES, Json
 from utils.models_users import Profile
-from utils.profiles import AGENT_ACCESS, GITHUB_TOKEN, TRIES, with_secrets
+from utils.profiles import AGENT_ACCESS, GITHUB_TOKEN, TRIES, login_text, with_secrets
 from utils.settings import Settings
 from utils.settings_errors import explain_settings
 from utils.vault import Vault, has_key, is_sealed
-
-PAGE_PROFILES = 200
 
 SEALED, RENEWED = "encrypted for the first time", "encrypted anew"
 CURRENT, UNREADABLE = "up to date already", "not readable with any key"
 UNSETTLED = "left because their user was changing them"
 
 
-def rotate_keys(database: Database, vault: Vault) -> Counter[str]:
+def rotate_keys(database: Database, vault: Vault, *, page_profiles: int = 200) -> Counter[str]:
     """Seal every stored secret with the newest key; return how many there were of each kind.
 
-    What a user changes meanwhile is not overwritten. What cannot be read stays as it is.
+    What a user changes meanwhile is not overwritten. What cannot be read stays as it is. Profiles
+    are read in pages of a size.
     """
     counts: Counter[str] = Counter()
-    profiles = database.list_profiles(limit=PAGE_PROFILES)
+    profiles = database.list_profiles(limit=page_profiles)
     while profiles:
         for profile in profiles:
             counts += _renew_profile(database, vault, profile)
-        profiles = database.list_profiles(profiles[-1].id, limit=PAGE_PROFILES)
+        profiles = database.list_profiles(profiles[-1].id, limit=page_profiles)
     return counts
 
 
@@ -82,7 +80,7 @@ class _Renewal:
         return lambda stored: self._renew(purpose, stored)
 
     def _renew_login(self, stored: Any) -> str:
-        return self._renew(AGENT_ACCESS, stored if is_sealed(stored) else json.dumps(stored))
+        return self._renew(AGENT_ACCESS, stored if is_sealed(stored) else login_text(stored))
 
     def _renew(self, purpose: str, stored: str) -> str:
         try:
