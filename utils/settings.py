@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from utils.settings_cloud import CloudSettings, NameList
+from utils.settings_github import GitHubSettings
 from utils.settings_supabase import LOOPBACK_HOSTS, SupabaseSettings
 
 Megabyte = 1_000_000
@@ -43,7 +44,7 @@ def _proxies() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-class Settings(SupabaseSettings, CloudSettings):
+class Settings(GitHubSettings, SupabaseSettings, CloudSettings):
     """The deployment's choices; one frozen value, made once and handed to everything else.
 
     Raises pydantic's `ValidationError` for a wrong type or an unsafe combination.
@@ -109,9 +110,6 @@ class Settings(SupabaseSettings, CloudSettings):
 
     allowed_git_hosts: NameList = Field(
         ("github.com",), description="Hosts to clone from, separated by commas; `*` is any host."
-    )
-    github_host: str = Field(
-        "github.com", description="Host whose repositories users' stored GitHub tokens are for."
     )
     allow_local_repos: bool | None = Field(
         None,

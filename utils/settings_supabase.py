@@ -14,6 +14,16 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 _WHERE_THE_KEY_IS = "take the service_role key or a secret key from Project Settings > API Keys"
 
 
+def safe_address(url: str) -> str:
+    """Return an address without its last slash. Raises `ValueError` when secrets could leak."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL that begins with https://")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("must begin with https://; http:// is for this machine only")
+    return url.rstrip("/")
+
+
 class SupabaseSettings(BaseSettings):
     """Where Supabase is, and what shows that a token or a request is genuine."""
 
@@ -45,14 +55,7 @@ class SupabaseSettings(BaseSettings):
     @field_validator("supabase_url", "supabase_jwks_url")
     @classmethod
     def _reachable_safely(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must be a URL that begins with https://")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-            raise ValueError("must begin with https://; http:// is for this machine only")
-        return value.rstrip("/")
+        return None if value is None else safe_address(value)
 
     @field_validator("supabase_service_role_key")
     @classmethod

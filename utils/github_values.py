@@ -1,0 +1,220 @@
+"""What GitHub says, as frozen values: nothing of PyGithub's goes further, and none asks again.
+
+Objects of PyGithub fetch what they do not hold when it is read. Only attributes that lists hold
+too are read here, so that a list costs one request a page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from github.AuthenticatedUser import AuthenticatedUser
+from github.Issue import Issue
+from github.IssueComment import IssueComment
+from github.PullRequest import PullRequest
+from github.Repository import Repository
+
+
+class MergeMethod(StrEnum):
+    """How a pull request's commits get into its base."""
+
+    MERGE = "merge"
+    SQUASH = "squash"
+    REBASE = "rebase"
+
+
+class CommitState(StrEnum):
+    """What a commit status says; GitHub's `error` has no use here."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubUser:
+    """Whose token it is.
+
+    `scopes` is None for tokens that have none: fine-grained ones and those of Apps, whose
+    permissions GitHub tells only when one is missing.
+    """
+
+    login: str
+    name: str | None
+    email: str | None
+    avatar_url: str
+    scopes: tuple[str, ...] | None
+    token_expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubRepository:
+    """A repository as the token sees it.
+
+    `full_name` is `owner/name` at present, `moved_from` the name that was asked for when it is
+    another one. `can_push` and `can_admin` are the user's, whatever the token may.
+    """
+
+    full_name: str
+    moved_from: str | None
+    html_url: str
+    is_private: bool
+    is_archived: bool
+    default_branch: str
+    can_read: bool
+    can_push: bool
+    can_admin: bool
+
+    @property
+    def owner(self) -> str:
+        """The user or organization that has it."""
+        return self.full_name.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubPull:
+    """A pull request. `head_repository` is None when the fork it came from is gone.
+
+    `is_merged` is right for one that was asked for by its number, and in lists.
+    """
+
+    number: int
+    url: str
+    title: str
+    body: str
+    state: str
+    is_draft: bool
+    is_merged: bool
+    author: str | None
+    base: str
+    head: str
+    head_sha: str
+    head_repository: str | None
+    labels: tuple[str, ...]
+    reviewers: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime | None
+    merged_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be merged."""
+        return self.state == "open"
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubIssue:
+    """An issue, or a pull request seen as one."""
+
+    number: int
+    url: str
+    title: str
+    body: str
+    state: str
+    author: str | None
+    labels: tuple[str, ...]
+    is_pull_request: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubComment:
+    """A comment on an issue or a pull request."""
+
+    id: int
+    url: str
+    body: str
+    author: str | None
+    created_at: datetime
+
+
+def user_value(user: AuthenticatedUser, scopes: list[str] | None) -> GitHubUser:
+    """Return the user of a token."""
+    return GitHubUser(
+        login=user.login,
+        name=user.name,
+        email=user.email,
+        avatar_url=user.avatar_url,
+        scopes=None if scopes is None else tuple(scope for scope in scopes if scope),
+        token_expires_at=_token_end(user),
+    )
+
+
+def _token_end(user: AuthenticatedUser) -> datetime | None:
+    told = str(user.raw_headers.get("github-authentication-token-expiration", ""))
+    try:
+        return datetime.strptime(told.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return None
+
+
+def repository_value(repository: Repository, asked_for: str) -> GitHubRepository:
+    """Return a repository; names differ in more than case only after a move."""
+    full_name = repository.full_name
+    permissions = repository.permissions
+    return GitHubRepository(
+        full_name=full_name,
+        moved_from=None if full_name.lower() == asked_for.lower() else asked_for,
+        html_url=repository.html_url,
+        is_private=repository.private,
+        is_archived=repository.archived,
+        default_branch=repository.default_branch,
+        # Without a token GitHub tells no permissions, and shows only what everybody may read.
+        can_read=True if permissions is None else bool(permissions.pull),
+        can_push=permissions is not None and bool(permissions.push),
+        can_admin=permissions is not None and bool(permissions.admin),
+    )
+
+
+def pull_value(pull: PullRequest) -> GitHubPull:
+    """Return a pull request. `merged` is not in lists; when it was merged is."""
+    return GitHubPull(
+        number=pull.number,
+        url=pull.html_url,
+        title=pull.title,
+        body=pull.body or "",
+        state=pull.state,
+        is_draft=bool(pull.draft),
+        is_merged=pull.merged_at is not None,
+        author=pull.user.login if pull.user else None,
+        base=pull.base.ref,
+        head=pull.head.ref,
+        head_sha=pull.head.sha,
+        head_repository=pull.head.repo.full_name if pull.head.repo else None,
+        labels=tuple(label.name for label in pull.labels),
+        reviewers=tuple(user.login for user in pull.requested_reviewers),
+        created_at=pull.created_at,
+        updated_at=pull.updated_at,
+        merged_at=pull.merged_at,
+    )
+
+
+def issue_value(issue: Issue) -> GitHubIssue:
+    """Return an issue."""
+    return GitHubIssue(
+        number=issue.number,
+        url=issue.html_url,
+        title=issue.title,
+        body=issue.body or "",
+        state=issue.state,
+        author=issue.user.login if issue.user else None,
+        labels=tuple(label.name for label in issue.labels),
+        # GitHub says so with a key that issues lack; PyGithub would ask again for a missing one.
+        is_pull_request="/pull/" in issue.html_url,
+        created_at=issue.created_at,
+        updated_at=issue.updated_at,
+    )
+
+
+def comment_value(comment: IssueComment) -> GitHubComment:
+    """Return a comment."""
+    return GitHubComment(
+        id=comment.id,
+        url=comment.html_url,
+        body=comment.body or "",
+        author=comment.user.login if comment.user else None,
+        created_at=comment.created_at,
+    )

@@ -1,0 +1,115 @@
+"""The settings of GitHub: where its API is, and what this server may do there by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+from utils.settings_supabase import safe_address
+
+GITHUB_API_URL = "https://api.github.com"
+
+# What a branch of GitHub's own naming is made of; the number takes the place of the name in it.
+_BRANCH_PATTERN = re.compile(
+    r"(?![-./])(?!.*\.lock/)(?:[A-Za-z0-9_]|[-./](?=[A-Za-z0-9_{]))*\{task_id\}[A-Za-z0-9_-]*"
+)
+
+
+class GitHubSettings(BaseSettings):
+    """Where GitHub is, and the deployment's own ways to be somebody there."""
+
+    github_api_url: str = Field(
+        GITHUB_API_URL,
+        description="GitHub's REST API; `https://<host>/api/v3` for GitHub Enterprise, whose host "
+        "belongs into `ALLOWED_GIT_HOSTS` too.",
+    )
+    github_token: SecretStr | None = Field(
+        None,
+        description="Token for repositories whose user has none; everybody who may sign in acts "
+        "with it.",
+    )
+    github_app_id: str | None = Field(
+        None, description="Id of a GitHub App; its tokens are for one repository and one hour."
+    )
+    github_app_private_key: SecretStr | None = Field(
+        None, description="Private key of the GitHub App (PEM); line ends may be written as `\\n`."
+    )
+    github_webhook_secret: SecretStr | None = Field(
+        None, description="Shows that a delivery is GitHub's; without it none is taken."
+    )
+    webhook_tasks: bool = Field(
+        default=False,
+        description="Let a comment `/async-code <prompt>` of somebody with write access start a "
+        "task.",
+    )
+    pull_request_branch: str = Field(
+        "async-code/task-{task_id}", description="Name of the branch that a task is pushed to."
+    )
+    public_url: str | None = Field(
+        None,
+        description="Address of the web page; links to a task are `<PUBLIC_URL>/tasks/<id>`.",
+    )
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _api_reached_safely(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError("must hold no name and no password")
+        return safe_address(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be a URL that begins with https://")
+        return value and value.rstrip("/")
+
+    @field_validator("github_app_private_key")
+    @classmethod
+    def _rsa_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        pem = value.get_secret_value().replace("\\n", "\n").strip() + "\n"
+        try:
+            key = load_pem_private_key(pem.encode(), password=None)
+        except (ValueError, TypeError):
+            key = None
+        if not isinstance(key, RSAPrivateKey):
+            # pydantic takes a ValueError for a wrong setting.
+            raise ValueError("must be the .pem file that GitHub gave for the App, all its lines")  # noqa: TRY004
+        return SecretStr(pem)
+
+    @field_validator("pull_request_branch")
+    @classmethod
+    def _one_branch_per_task(cls, value: str) -> str:
+        if not _BRANCH_PATTERN.fullmatch(value):
+            raise ValueError("must be the name of a branch with {task_id} in its last part")
+        return value
+
+    @model_validator(mode="after")
+    def _app_is_complete(self) -> Self:
+        if (self.github_app_id is None) != (self.github_app_private_key is None):
+            raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY need each other")
+        return self
+
+    @property
+    def github_host(self) -> str:
+        """Host of the repositories that are GitHub's, with its port unless it is the usual one."""
+        parts = urlsplit(self.github_api_url)
+        usual = {"https": 443, "http": 80}[parts.scheme]
+        authority = parts.netloc.lower().removesuffix(f":{usual}")
+        return authority.removeprefix("api.")
+
+    def branch_of_task(self, task_id: int) -> str:
+        """Return the name of the branch that a task's changes are pushed to."""
+        return self.pull_request_branch.replace("{task_id}", str(task_id))
+
+    def link_to_task(self, task_id: int) -> str | None:
+        """Return the address of a task on the web page, None when it is not known."""
+        return self.public_url and f"{self.public_url}/tasks/{task_id}"
