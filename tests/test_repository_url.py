@@ -10,7 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.errors import InvalidBranch, RepositoryNotAllowed
-from utils.repository_url import RepositoryUrl, parse_repository_url, validate_branch
+from utils.repository_url import (
+    RepositoryUrl,
+    github_full_name,
+    parse_repository_url,
+    validate_branch,
+)
 
 HOSTS = ("github.com", "gitlab.example.com", "git.example.com:8443")
 SECRET = "ghp_hidden0123"
@@ -228,3 +233,39 @@ def test_branch_names_that_cannot_be_arguments_are_refused(name: str) -> None:
     with pytest.raises(InvalidBranch) as refused:
         validate_branch(name)
     assert name not in refused.value.message or name == "@"
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("https://github.com/o/n.x", "github.com"),
+        ("https://github.com:443/o/n.x.git/", "github.com"),
+        ("git@github.com:o/n.x.git", "github.com"),
+        ("ssh://git@github.com:22/o/n.x/", "github.com"),
+        ("https://ghe.example.com/o/n.x.git", "ghe.example.com"),
+        ("git@GHE.example.com:o/n.x.git/", "ghe.example.com"),
+        ("ssh://git@ghe.example.com:7999/o/n.x.git", "ghe.example.com"),
+        ("https://ghe.example.com:8443/o/n.x", "ghe.example.com:8443"),
+        ("http://127.0.0.1:8443/o/n.x.git", "127.0.0.1:8443"),
+    ],
+)
+def test_every_spelling_of_a_repository_on_github_has_one_name(text: str, host: str) -> None:
+    assert github_full_name(text, host) == "o/n.x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://gitlab.example.com/o/n",
+        "https://github.com:8443/o/n",
+        "https://github.com/group/o/n",
+        "https://github.com.evil.example/o/n",
+        "http://127.0.0.1/o/n",
+        "file:///srv/github.com/o/n",
+        "no address",
+    ],
+)
+def test_what_is_elsewhere_is_not_on_github(text: str) -> None:
+    with pytest.raises(RepositoryNotAllowed, match=r"github\.com only") as refused:
+        github_full_name(text, "github.com")
+    assert refused.value.code == "repository_not_on_github"

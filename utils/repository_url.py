@@ -40,6 +40,11 @@ class RepositoryUrl:
     name: str
     is_local: bool
 
+    @property
+    def authority(self) -> str:
+        """The host, with its port unless it is the usual one."""
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
 
 def parse_repository_url(
     text: str, *, allowed_hosts: Collection[str], allow_local: bool
@@ -70,6 +75,22 @@ def parse_repository_url(
         port = None
     _refuse_host(scheme, host, port, allowed_hosts, allow_local=allow_local)
     return _remote(scheme, host, port, path)
+
+
+def github_full_name(url: str, github_host: str) -> str:
+    """Return `owner/name` of a repository on GitHub, or on the Enterprise host given instead.
+
+    Raises `RepositoryNotAllowed` (`repository_not_on_github`) for any other address.
+    """
+    try:
+        parsed = parse_repository_url(url, allowed_hosts=(github_host,), allow_local=True)
+    except RepositoryNotAllowed:
+        parsed = None
+    if parsed is None or parsed.authority != github_host or "/" in parsed.owner:
+        raise RepositoryNotAllowed(
+            f"Pull requests are for repositories on {github_host} only.", "repository_not_on_github"
+        )
+    return f"{parsed.owner}/{parsed.name}"
 
 
 def validate_branch(name: str) -> str:
