@@ -28,8 +28,9 @@ from tests.supabase_stack import NewStack, SupabaseStack
 from utils.database_sql import SqlDatabase
 from utils.database_supabase import SupabaseDatabase, open_supabase_database
 from utils.database_supabase_client import Supabase
+from utils.doctor_local import check_database
 from utils.errors import ConfigurationError, DatabaseUnavailable
-from utils.migrate import migrate
+from utils.migrate import head_revision, migrate
 from utils.models import EventBatch
 
 pytest_plugins = ("tests.database_fixtures",)
@@ -142,6 +143,14 @@ def test_supabase_is_chosen_before_any_other_database(
     assert database.kind == "supabase"
     assert database.server != supabase_gateway.server
     database.close()
+
+
+def test_the_doctor_finds_the_project_well(supabase_stack: SupabaseStack, tmp_path: Path) -> None:
+    finding = check_database(supabase_settings(supabase_stack, tmp_path))
+    assert (finding.level, finding.what) == (
+        "ok",
+        f"database: Supabase at revision {head_revision()}",
+    )
 
 
 def test_a_project_without_our_tables_says_what_to_do(

@@ -102,6 +102,14 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
         assert f"ok       {line}" in output
 
 
+def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None:
+    shared = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing"}
+    _, output = doctor.ask(shared)
+    assert "warning  what users store is encrypted with a key in DATA_DIR" in output
+    _, output = doctor.ask(shared | {"SECRET_KEY": "a-key-of-more-than-thirty-two-characters"})
+    assert "what users store" not in output
+
+
 def test_no_secret_is_printed(doctor: Doctor, cloud: E2BControl, template: Path) -> None:
     secrets = {**KEYS, "JWT_SECRET": "a-jwt-secret-of-thirty-two-characters"}
     proxy = {"HTTP_PROXY": "http://somebody:proxy-password@127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
@@ -269,3 +277,14 @@ def test_a_database_of_a_newer_version_is_a_problem(doctor: Doctor) -> None:
     code, output = doctor.ask()
     assert code == 1
     assert "database: SQLite at revision 9999" in output
+
+
+def test_a_supabase_project_that_does_not_answer_is_a_problem(doctor: Doctor) -> None:
+    project = {
+        "SUPABASE_URL": "http://127.0.0.1:1",
+        "SUPABASE_SERVICE_ROLE_KEY": "sb_secret_hidden",
+    }
+    code, output = doctor.ask(project)
+    assert code == 1
+    assert "problem  database: Supabase: The database did not answer" in output
+    assert "sb_secret_hidden" not in output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.database_supabase_client import connect
+from utils.database_supabase_client import Supabase, connect
 from utils.database_supabase_errors import NOT_MIGRATED
 from utils.database_supabase_progress import ProgressVerbs
 from utils.database_supabase_projects import ProjectVerbs
@@ -32,10 +32,18 @@ def open_supabase_database(settings: Settings) -> SupabaseDatabase:
 
     Raises `ConfigurationError`, `DatabaseUnavailable`.
     """
+    return SupabaseDatabase(connect_current(settings), server_name(settings))
+
+
+def connect_current(settings: Settings) -> Supabase:
+    """Return a client of the configured project, which is as this version needs it.
+
+    Raises `ConfigurationError`, `DatabaseUnavailable`.
+    """
     supabase = connect(settings)
     try:
         require_newest(supabase.revision(), NOT_MIGRATED)
     except BaseException:
         supabase.close()
         raise
-    return SupabaseDatabase(supabase, server_name(settings))
+    return supabase

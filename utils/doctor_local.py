@@ -74,6 +74,10 @@ def check_data_folder(settings: Settings) -> Finding:
 
 def check_database(settings: Settings) -> Finding:
     """Does the database answer, and is it at this version's revision?"""
+    return _check_supabase(settings) if settings.uses_supabase else _check_sql(settings)
+
+
+def _check_sql(settings: Settings) -> Finding:
     if settings.database_url is None and not (settings.data_dir / SQLITE_FILE).exists():
         return ok("database: SQLite, made at the first start")
     name = "SQLite" if settings.database_url is None else "PostgreSQL"
@@ -94,6 +98,29 @@ def check_database(settings: Settings) -> Finding:
     if settings.database_url is None:
         return ok(what, "It is brought up to date at the next start.")
     return problem(what, "Run ./run.sh migrate")
+
+
+def _check_supabase(settings: Settings) -> Finding:
+    # Its client takes long to import.
+    from utils.database_supabase import connect_current
+
+    try:
+        connect_current(settings).close()
+    except AppError as error:
+        advice = "Check SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY."
+        return problem(f"database: Supabase: {error.message}", advice)
+    return ok(f"database: Supabase at revision {head_revision()}")
+
+
+def check_keys(settings: Settings) -> Iterator[Finding]:
+    """Do the secrets that users store stay readable without this data folder?"""
+    shared = settings.uses_supabase or settings.database_url is not None
+    if shared and settings.secret_key is None:
+        yield warning(
+            "what users store is encrypted with a key in DATA_DIR, and is not in DATA_DIR itself",
+            "Set SECRET_KEY, to the text of DATA_DIR/secret_key if that exists: a server with "
+            "another key cannot read what users have stored.",
+        )
 
 
 def check_mode(settings: Settings) -> Finding:
