@@ -170,7 +170,8 @@ def test_older_shapes_are_shown_and_become_the_present_one(
 def test_sealed_values_that_a_page_read_in_its_row_may_be_sent_back(
     put: Put, database: Database, user: str
 ) -> None:
-    put(**EVERYTHING)
+    largest = {"env": {"LARGE": "\N{GRINNING FACE}" * 8_192}, "credentials": {"a": "x" * 16_000}}
+    put(**EVERYTHING | {"preferences": {"claudeCode": largest}})
     before = database.get_profile(user)
     put(github_token=before.github_token, preferences=before.preferences)
     after = database.get_profile(user)

@@ -22,8 +22,8 @@ from utils.models_users import Profile
 from utils.profiles import GITHUB_TOKEN, SECTIONS, STORED, stored_access
 from utils.vault import SEAL
 
-# Encrypted, a value is longer than itself; a third for the alphabet, the rest for what frames it.
-_SEALED_CHARACTERS = MAX_VALUE_CHARACTERS * 4 // 3 + 300
+# A character is up to four bytes, and three bytes are four characters once they are encrypted.
+_SEALED_CHARACTERS = 6 * MAX_VALUE_CHARACTERS
 
 StoredMark = Literal["[stored]"]
 

@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from utils.doctor_local import (
     check_database,
     check_git,
     check_hosts,
+    check_keys,
     check_mode,
     check_proxies,
     check_python,
@@ -40,9 +42,9 @@ def examine(settings: Settings, tell: Tell) -> None:
     tell(check_data_folder(settings))
     tell(check_database(settings))
     tell(check_mode(settings))
-    for checks in (check_agents(settings), check_proxies(), check_hosts(settings)):
-        for finding in checks:
-            tell(finding)
+    groups = (check_keys(settings), check_agents(settings), check_proxies(), check_hosts(settings))
+    for finding in chain.from_iterable(groups):
+        tell(finding)
     if settings.uses_e2b:
         asyncio.run(check_cloud(settings, tell))
 
