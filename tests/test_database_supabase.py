@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ from utils.database_supabase_client import Supabase
 from utils.doctor_local import check_database
 from utils.errors import ConfigurationError, DatabaseUnavailable
 from utils.migrate import head_revision, migrate
-from utils.models import EventBatch
+from utils.models import Event, EventBatch, QueuedTask, Task, TaskSummary
+from utils.models_users import Project, User
 
 pytest_plugins = ("tests.database_fixtures",)
 
 MANY = 1_005
 NO_REQUEST = {"close"}
+SILENT = {"silent": [], "own": True}
 
 
 @pytest.fixture
@@ -67,6 +70,27 @@ def test_a_status_is_asked_for_without_what_is_large(
     supabase_stack.reset_requests()
     gateway.get_task_status(USER, task.id)
     assert supabase_stack.requests() == {"POST /rest/v1/rpc/backend_get_task_status": 1}
+
+
+def test_the_functions_name_every_column_of_a_value(gateway: SupabaseDatabase) -> None:
+    project = gateway.create_project(USER, project_fields())
+    task = running_task(gateway, project_id=project.id)
+    gateway.save_progress(task.id, BATCH)
+    call = partial(gateway.supabase.call, repeatable=False)
+    own = {"this_user": USER, "this_task": task.id}
+    page = {"this_user": USER, "this_project": project.id, "below": None, "page_size": 1}
+    rows: list[tuple[type[Any], dict[str, Any]]] = [
+        (Task, call("backend_get_task_status", own)),
+        (Task, call("backend_list_project_tasks", page)[0]),
+        (TaskSummary, call("backend_list_tasks", page)["tasks"][0]),
+        (Event, call("backend_list_events", {**own, "above": 0, "page_size": 1})[0]),
+        (QueuedTask, call("backend_adopt_tasks", {**SILENT, "this_server": gateway.server})[0]),
+        (Project, call("backend_list_projects", {"this_user": USER})[0]),
+        (User, call("backend_ensure_user", {"this_user": USER, "this_email": None})),
+    ]
+    for kind, row in rows:
+        expected = {field.name for field in fields(kind)} - {"git_diff", "git_patch"}
+        assert (kind, set(row)) == (kind, expected)
 
 
 def test_lists_of_more_than_a_thousand_rows_are_whole(
