@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from database import Database
 from tests.backends import (
@@ -26,7 +27,7 @@ from tests.database_samples import STRANGER
 from tests.git_server import GitServer
 from utils.agents.access import claude_access
 from utils.agents.base import Agent
-from utils.profiles import AGENT_ACCESS, GITHUB_TOKEN
+from utils.profiles import AGENT_ACCESS, GITHUB_TOKEN, token_for
 from utils.rotate_keys import main as rotate_keys
 from utils.vault import Vault
 
@@ -116,6 +117,23 @@ def test_the_stored_token_goes_to_no_other_host(
     task = backend.perform(PROMPT, private)
     assert task["error_code"] == "clone_auth_failed"
     assert sent_to(git_server) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("https://github.com/octo/demo", TOKEN),
+        ("http://github.com/octo/demo", None),
+        ("https://github.com:8443/octo/demo", None),
+        ("https://github.com.example.org/octo/demo", None),
+        ("https://example.org/github.com/demo", None),
+        ("file:///github.com/demo", None),
+    ],
+)
+def test_only_githubs_own_address_counts_as_github(url: str, token: str | None) -> None:
+    vault = Vault(SecretStr(FIRST))
+    stored = vault.seal(USER, GITHUB_TOKEN, TOKEN)
+    assert token_for(vault, USER, stored, url, "github.com") == token
 
 
 @LOCAL
