@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import subprocess
 import threading
@@ -22,7 +23,8 @@ class GitServer:
     """Serves the bare repositories of a folder as `http://127.0.0.1:PORT/team/NAME.git`.
 
     A repository with an entry in `tokens` wants that token as the password. `hanging` ones are
-    not answered, `redirects` send a name to another server.
+    not answered, `redirects` send a name to another server. `refusals` answer a push with a status
+    and a text, `old_protocol` ones speak the first version of git's protocol only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,8 +32,11 @@ class GitServer:
         self.tokens: dict[str, str] = {}
         self.hanging: set[str] = set()
         self.redirects: dict[str, str] = {}
+        self.refusals: dict[str, tuple[int, str]] = {}
+        self.old_protocol: set[str] = set()
         self.requests: list[tuple[str, str, str | None]] = []
         self.sent_bytes = 0
+        self.sent_objects = 0
         self.released = threading.Event()
         self.port = 0
 
@@ -99,11 +104,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
+        elif name in served.refusals and "git-receive-pack" in self.path:
+            status, text = served.refusals[name]
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.wfile.write(text.encode())
         else:
-            self._run_git(body)
+            self._run_git(name, body)
 
-    def _run_git(self, body: bytes) -> None:
+    def _run_git(self, name: str, body: bytes) -> None:
         parts = urlsplit(self.path)
+        protocol = self.headers.get("Git-Protocol") or ""
         environment = {
             **GIT_ENVIRONMENT,
             "GIT_PROJECT_ROOT": str(self.server.served.folder),
@@ -113,7 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
             "QUERY_STRING": parts.query,
             "CONTENT_TYPE": self.headers.get("Content-Type") or "",
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
+            "GIT_PROTOCOL": "" if name in self.server.served.old_protocol else protocol,
+            # Whoever came this far may push.
+            "REMOTE_USER": "tester",
             "CONTENT_LENGTH": str(len(body)),
         }
         command = ["git", "http-backend"]
@@ -127,7 +141,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         self.server.served.sent_bytes += len(content)
+        self.server.served.sent_objects += _objects_in(content)
         self.wfile.write(content)
+
+
+def _objects_in(answer: bytes) -> int:
+    # The number stands in the head of a pack, which begins a packet on the first channel.
+    packs = re.finditer(rb"\x01?PACK\0\0\0\x02(.{4})", answer, re.DOTALL)
+    return sum(int.from_bytes(pack[1], "big") for pack in packs)
 
 
 def _password(header: str | None) -> str:

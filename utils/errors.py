@@ -8,6 +8,8 @@
     ├── Forbidden                403  forbidden
     ├── NotFound                 404  not_found
     ├── Conflict                 409  conflict
+    │   ├── BranchChanged        409  branch_changed
+    │   └── PushRefused          409  push_rejected, tree_mismatch, repo_archived, ...
     ├── TooLarge                 413  body_too_large
     ├── QueueFull                429  queue_full
     ├── Unavailable              503  unavailable
@@ -96,6 +98,22 @@ class Conflict(AppError):
 
     http_status = 409
     default_code = "conflict"
+
+
+class BranchChanged(Conflict):
+    """Someone else pushed to a task's branch; `remote_commit` is what is there now."""
+
+    default_code = "branch_changed"
+
+    def __init__(self, message: str, remote_commit: str) -> None:
+        super().__init__(message)
+        self.remote_commit = remote_commit
+
+
+class PushRefused(Conflict):
+    """The result of a task cannot become a branch of its repository as things are."""
+
+    default_code = "push_rejected"
 
 
 class TooLarge(AppError):

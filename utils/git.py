@@ -147,18 +147,18 @@ def parse_changes(output: bytes) -> list[ChangedPath]:
         if line.startswith(b":"):
             columns, path = line[1:].split(b"\t", 1)
             old_mode, new_mode, old, new, _status = columns.decode().split(" ")
-            raw[_unquoted(path)] = (old_mode, new_mode, old, new)
+            raw[unquoted(path)] = (old_mode, new_mode, old, new)
         elif line:
             added, deleted, path = line.split(b"\t", 2)
-            counts[_unquoted(path)] = (_count(added), _count(deleted))
+            counts[unquoted(path)] = (_count(added), _count(deleted))
     return [
         ChangedPath(path, *columns, *counts.get(path, (None, None)))
         for path, columns in raw.items()
     ]
 
 
-def _unquoted(path: bytes) -> bytes:
-    # With core.quotePath git writes C's escapes, and nothing but ASCII.
+def unquoted(path: bytes) -> bytes:
+    """Return a path as it is, from how git prints it with core.quotePath: ASCII, C's escapes."""
     if not path.startswith(b'"'):
         return path
     return path[1:-1].decode("unicode_escape").encode("latin-1")
