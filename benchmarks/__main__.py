@@ -20,6 +20,7 @@ from benchmarks.figures import Bench, Benchmark
 from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
 from benchmarks.results import Results, as_json, as_page, as_table, machine
 from benchmarks.single_task import task_medium, task_small
+from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -36,6 +37,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         e2b_twenty,
         e2b_long_agents,
         e2b_five_hundred,
+        supabase_latency,
+        supabase_polls,
+        supabase_outage,
     )
 }
 RESULTS_FILE = Path(__file__).with_name("RESULTS.md")

@@ -26,15 +26,15 @@ DIFF_LINES = 60
 
 def start_task_latency(bench: Bench) -> list[Figure]:
     """POST /start-task, while the tasks that are posted run as they do by default."""
-    repository = _small_repository(bench)
+    repository = small_repository(bench)
     with Server(bench.folder / "server") as server:
         request = server.start_task_request(str(repository), PROMPT)
-        _load(server, request, clients=1, requests=bench.size(20, 1))
+        load(server, request, clients=1, requests=bench.size(20, 1))
         server.wait_until_idle()
-        alone = _load(server, request, clients=1, requests=bench.size(100, 3))
+        alone = load(server, request, clients=1, requests=bench.size(100, 3))
         server.wait_until_idle()
         # Fewer than MAX_QUEUED_TASKS, so that each of them is taken.
-        many = _load(server, request, clients=MANY, requests=bench.size(900, 2 * MANY))
+        many = load(server, request, clients=MANY, requests=bench.size(900, 2 * MANY))
         server.wait_until_idle()
     return [
         Figure("one client, p50", alone.p50, "ms", ALONE_TARGET_MS),
@@ -47,24 +47,24 @@ def start_task_latency(bench: Bench) -> list[Figure]:
 
 def task_status_throughput(bench: Bench) -> list[Figure]:
     """GET /task-status of a completed small task."""
-    repository = _small_repository(bench)
+    repository = small_repository(bench)
     with Server(bench.folder / "server") as server:
         posted = server.call(
             "POST", "/api/start-task", {"prompt": PROMPT, "repo_url": str(repository)}
         )
         server.wait_until_idle()
         request = server.request("GET", f"/api/task-status/{posted['task_id']}")
-        _load(server, request, clients=MANY, requests=bench.size(1000, MANY))
+        load(server, request, clients=MANY, requests=bench.size(1000, MANY))
         loads = {
-            clients: _load(server, request, clients=clients, requests=bench.size(8000, 2 * MANY))
+            clients: load(server, request, clients=clients, requests=bench.size(8000, 2 * MANY))
             for clients in (8, MANY)
         }
     return [
         figure
-        for clients, load in loads.items()
+        for clients, found in loads.items()
         for figure in (
-            Figure(f"{clients} clients", load.per_second, "1/s", STATUS_TARGET, "higher"),
-            Figure(f"{clients} clients, p50", load.p50, "ms"),
+            Figure(f"{clients} clients", found.per_second, "1/s", STATUS_TARGET, "higher"),
+            Figure(f"{clients} clients, p50", found.p50, "ms"),
         )
     ]
 
@@ -77,24 +77,26 @@ def list_tasks(bench: Bench) -> list[Figure]:
         _import_tasks(folder / "data", server.user_id, count)
         assert server.call("GET", "/api/tasks")["total_tasks"] == count
         request = server.request("GET", "/api/tasks")
-        _load(server, request, clients=1, requests=bench.size(50, 1))
-        load = _load(server, request, clients=1, requests=bench.size(300, 3))
+        load(server, request, clients=1, requests=bench.size(50, 1))
+        one = load(server, request, clients=1, requests=bench.size(300, 3))
     return [
-        Figure("one client, p50", load.p50, "ms", LIST_TARGET_MS),
-        Figure("one client, p95", load.p95, "ms"),
-        Figure("page", load.bytes_per_answer, "bytes", PAGE_TARGET_BYTES),
+        Figure("one client, p50", one.p50, "ms", LIST_TARGET_MS),
+        Figure("one client, p95", one.p95, "ms"),
+        Figure("page", one.bytes_per_answer, "bytes", PAGE_TARGET_BYTES),
     ]
 
 
-def _small_repository(bench: Bench) -> Path:
+def small_repository(bench: Bench) -> Path:
+    """Return a repository with twenty files."""
     return make_repository(bench.folder / "small.git", files=20, commits=10)
 
 
-def _load(server: Server, request: bytes, *, clients: int, requests: int) -> Load:
-    load = run_load(server.address, request, clients=clients, requests=requests)
-    if load.failures:
-        raise RuntimeError(f"{load.failures} of {load.requests} requests failed")
-    return load
+def load(server: Server, request: bytes, *, clients: int, requests: int) -> Load:
+    """Ask a server, see `run_load`; raise `RuntimeError` when a request failed."""
+    found = run_load(server.address, request, clients=clients, requests=requests)
+    if found.failures:
+        raise RuntimeError(f"{found.failures} of {found.requests} requests failed")
+    return found
 
 
 def _import_tasks(data: Path, user_id: str, count: int) -> None:

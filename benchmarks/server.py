@@ -28,22 +28,37 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 class Server:
-    """A running server with one signed-in user. Use it as a context."""
+    """A running server with one signed-in user. Use it as a context.
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    `program` is what is run in place of the usual server.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        program: tuple[str, ...] = (str(ROOT / "main.py"),),
+    ) -> None:
         self.data = folder / "data"
         self.sandboxes = self.data / "sandboxes"
         self._folder = folder
         self._settings = settings or {}
+        self._program = program
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Server:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         # Started in its own folder, so that the .env of the project does not take part.
         self._process = subprocess.Popen(
-            [sys.executable, ROOT / "main.py"],
+            [sys.executable, *self._program],
             cwd=self._folder,
-            env={**inherited, "DATA_DIR": str(self.data), "PORT": "0", **self._settings},
+            env={
+                **inherited,
+                "PYTHONPATH": str(ROOT),
+                "DATA_DIR": str(self.data),
+                "PORT": "0",
+                **self._settings,
+            },
             stdout=subprocess.PIPE,
             stderr=(self._folder / "server.log").open("wb"),
         )

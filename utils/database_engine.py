@@ -118,7 +118,7 @@ def writing(
 def open_engines(settings: Settings) -> Engines:
     """Return the engines for PostgreSQL where `DATABASE_URL` is set, for SQLite otherwise."""
     if settings.database_url is not None:
-        return open_postgresql(settings.database_url.get_secret_value(), settings.http_threads)
+        return open_postgresql(settings.database_url.get_secret_value(), settings.request_threads)
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

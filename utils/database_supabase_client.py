@@ -106,7 +106,7 @@ def connect(settings: Settings) -> Supabase:
     url, key = settings.supabase_url, settings.supabase_service_role_key
     if url is None or key is None:
         raise ValueError("no Supabase project is configured")
-    return Supabase(url, key.get_secret_value(), settings.http_threads + LOOP_THREADS)
+    return Supabase(url, key.get_secret_value(), settings.request_threads + LOOP_THREADS)
 
 
 def _answer(request: Request) -> Any:

@@ -80,7 +80,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "bind": f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}",
             "workers": 1,
             "worker_class": _Worker,
-            "threads": settings.http_threads,
+            "threads": settings.request_threads,
             "keepalive": KEEP_ALIVE_SECONDS,
             # Also the time to start in, which may have to wait for an earlier server's end.
             "timeout": int(settings.shutdown_grace_seconds) + START_SECONDS,

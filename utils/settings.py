@@ -12,11 +12,13 @@ from pydantic_settings import SettingsConfigDict
 
 from utils.settings_cloud import CloudSettings, NameList
 from utils.settings_github import GitHubSettings
+from utils.settings_limits import LimitSettings, Megabyte
 from utils.settings_supabase import LOOPBACK_HOSTS, SupabaseSettings
 
-Megabyte = 1_000_000
-
 MINIMUM_KEY_CHARACTERS = 32
+
+REQUEST_THREADS = 10
+SUPABASE_REQUEST_THREADS = 32
 
 E2B_TASK_PLACES = 20
 """Sandboxes that E2B's smallest plan allows at once."""
@@ -44,7 +46,7 @@ def _proxies() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-class Settings(GitHubSettings, SupabaseSettings, CloudSettings):
+class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
     """The deployment's choices; one frozen value, made once and handed to everything else.
 
     Raises pydantic's `ValidationError` for a wrong type or an unsafe combination.
@@ -65,7 +67,13 @@ class Settings(GitHubSettings, SupabaseSettings, CloudSettings):
         None, description="Address to listen on; loopback in development, all in production."
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    http_threads: int = Field(10, ge=1, le=48, description="Threads that answer HTTP requests.")
+    http_threads: int | None = Field(
+        None,
+        ge=1,
+        le=48,
+        description="Threads that answer HTTP requests; when not given, 10, and 32 with Supabase, "
+        "whose answers they wait for.",
+    )
     cors_origins: NameList = Field(
         ("http://localhost:3000",), description="Web origins that may call, separated by commas."
     )
@@ -162,25 +170,6 @@ class Settings(GitHubSettings, SupabaseSettings, CloudSettings):
         2000 * Megabyte, ge=0, description="Size of all mirrors together; 0 turns mirrors off."
     )
 
-    max_patch_bytes: int = Field(
-        10 * Megabyte,
-        ge=1,
-        description="Largest patch, and largest sum of file contents, that is stored with a task.",
-    )
-    max_file_changes: int = Field(
-        200, ge=0, description="Files whose contents before and after are stored."
-    )
-    max_file_change_bytes: int = Field(
-        256_000, ge=0, description="Largest file whose contents are stored."
-    )
-    max_output_bytes: int = Field(
-        2 * Megabyte, ge=0, description="Agent output that is stored with a task."
-    )
-    max_body_bytes: int = Field(Megabyte, ge=1, description="Largest request body.")
-    max_import_bytes: int = Field(
-        16 * Megabyte, ge=1, description="Largest upload to /migrate-legacy-tasks."
-    )
-
     @field_validator(
         "cors_origins", "allowed_git_hosts", "claude_models", "codex_models", mode="before"
     )
@@ -244,6 +233,12 @@ class Settings(GitHubSettings, SupabaseSettings, CloudSettings):
         """How many tasks run at once."""
         default = E2B_TASK_PLACES if self.uses_e2b else os.cpu_count() or 1
         return self.max_concurrent_tasks or default
+
+    @property
+    def request_threads(self) -> int:
+        """How many threads answer HTTP requests at most."""
+        default = SUPABASE_REQUEST_THREADS if self.uses_supabase else REQUEST_THREADS
+        return self.http_threads or default
 
     @property
     def is_production(self) -> bool:
