@@ -18,6 +18,7 @@ from utils.agents import Agents
 from utils.agents.base import AgentStatus
 from utils.async_bridge import AsyncBridge
 from utils.cancellation import CANCEL_SECONDS, Canceller
+from utils.errors import DatabaseUnavailable
 from utils.fair_queue import FairQueue
 from utils.kept_results import KeptResults
 from utils.models import NewTask, QueuedTask, Task
@@ -61,11 +62,9 @@ class Dispatcher:
         self._vault = vault
         self._provider = provider
         self._gate = StartGate(paced=settings.uses_e2b)
-        limits = pipeline_limits(settings)
+        parts = (settings, database, provider, agents, vault, redactor, metrics)
         kept = KeptResults(settings.data_dir)
-        self._parts = RunParts(
-            settings, database, provider, agents, vault, redactor, metrics, limits, self._gate, kept
-        )
+        self._parts = RunParts(*parts, pipeline_limits(settings), self._gate, kept)
         self._neighbours = Neighbours(database, settings.server_silence_seconds)
         self._queue = FairQueue(settings.max_queued_tasks)
         self._canceller = Canceller(
@@ -147,6 +146,10 @@ class Dispatcher:
             new = NewTask(prompt, repo_url, branch, agent, project_id, encrypted, model)
             task = self._database.create_task(user_id, new)
             self._queue.add(user_id, task.id)
+        except DatabaseUnavailable:
+            # The task may be there all the same.
+            self._neighbours.doubt()
+            raise
         finally:
             self._queue.give_back(user_id)
         # With all places taken, the run that ends next fills its own: the task is in the queue.
@@ -192,7 +195,7 @@ class Dispatcher:
     def _go_on_with(self, unfinished: Unfinished) -> None:
         for task in unfinished.waiting:
             if forgotten := self._runs.get(task.id):
-                # It was taken over by a server that has ended; only one run may go on.
+                # A server took it over that has ended since; only one run may go on.
                 forgotten.abandon()
                 forgotten.must_wait = True
             else:
@@ -202,9 +205,11 @@ class Dispatcher:
                 self._start(TaskRun(self._parts, task.user_id, task.id, run))
         self._fill()
 
-    async def _adopt(self, silent: Sequence[str]) -> None:
-        adopted = await to_thread.run_sync(self._database.adopt_tasks, silent)
+    async def _take_on(self, adopted: Sequence[QueuedTask]) -> None:
         self._go_on_with(await to_thread.run_sync(self._sorted, adopted))
+
+    def _is_known(self, task_id: int) -> bool:
+        return task_id in self._runs or task_id in self._queue
 
     async def _supervise(self, unfinished: Unfinished, ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
@@ -214,7 +219,8 @@ class Dispatcher:
                 self._tasks = tasks
                 self._go_on_with(unfinished)
                 if self._database.kind != "sqlite":
-                    tasks.start_soon(self._neighbours.watch, self._adopt, self._cancel_run)
+                    verbs = (self._take_on, self._cancel_run, self._is_known)
+                    tasks.start_soon(self._neighbours.watch, *verbs)
                 if self._provider.survives:
                     grace_seconds = self._settings.sweep_grace_seconds
                     sweeping = (self._provider, self._database, grace_seconds, self._gate.reachable)
@@ -237,6 +243,8 @@ class Dispatcher:
             if entry is None:
                 return
             user_id, task_id = entry
+            if task_id in self._runs:
+                continue
             refusals = self._refusals.pop(task_id, 0)
             self._start(TaskRun(self._parts, user_id, task_id, refusals=refusals))
         self._fill_later()

@@ -24,6 +24,9 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._users)
 
+    def __contains__(self, task_id: int) -> bool:
+        return task_id in self._users
+
     def reserve(self, user_id: str) -> None:
         """Keep a place for a task whose row is about to be made. Raises `QueueFull`.
 
@@ -48,8 +51,10 @@ class FairQueue:
             self._reserved = +self._reserved
 
     def add(self, user_id: str, task_id: int) -> None:
-        """Append a task to its user's line; recovery adds without a reservation."""
+        """Append a task to its user's line, once; recovery adds without a reservation."""
         with self._lock:
+            if task_id in self._users:
+                return
             self._by_user.setdefault(user_id, deque()).append(task_id)
             self._users[task_id] = user_id
 

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import AppError
-from utils.models import Beat
+from utils.models import Beat, QueuedTask
 
 BEATS_WITHIN_SILENCE = 6
 """Signs of life that a server gives within the time after which it would count as ended."""
@@ -31,6 +31,11 @@ class Neighbours:
         self._database = database
         self._silence_seconds = silence_seconds
         self._last_seen: dict[str, tuple[int, float]] = {}
+        self._in_doubt = False
+
+    def doubt(self) -> None:
+        """Say that a task may be this server's without it knowing: an answer was lost."""
+        self._in_doubt = True
 
     def look(self) -> tuple[list[str], list[int]]:
         """Return the servers that have ended, and the tasks here that somebody wants stopped.
@@ -53,17 +58,23 @@ class Neighbours:
 
     async def watch(
         self,
-        adopt: Callable[[Sequence[str]], Awaitable[None]],
+        take_on: Callable[[list[QueuedTask]], Awaitable[None]],
         stop: Callable[[int], Awaitable[object]],
+        is_known: Callable[[int], bool],
     ) -> None:
-        """Look again and again until cancelled."""
+        """Look again and again until cancelled.
+
+        `take_on` gets what was adopted, and, in doubt, what is this server's and not known to it;
+        `stop` what somebody wants stopped.
+        """
         while True:
             await anyio.sleep(self._silence_seconds / BEATS_WITHIN_SILENCE)
             try:
                 silent, stops = await to_thread.run_sync(self.look)
+                if self._in_doubt:
+                    await take_on(await to_thread.run_sync(self._find_own, is_known))
                 if silent:
-                    log.warning("server ended", action="server_ended", servers=silent)
-                    await adopt(silent)
+                    await take_on(await to_thread.run_sync(self._adopt, silent))
                 for task_id in stops:
                     await stop(task_id)
             except AppError as error:
@@ -71,6 +82,23 @@ class Neighbours:
             except Exception:
                 # Whatever it is, it must not end the tasks that run beside this.
                 log.exception("watch broke", action="watch_broke")
+
+    def _find_own(self, is_known: Callable[[int], bool]) -> list[QueuedTask]:
+        self._in_doubt = False
+        try:
+            own = self._database.adopt_tasks(own=True)
+        except AppError:
+            self._in_doubt = True
+            raise
+        return [task for task in own if not is_known(task.id)]
+
+    def _adopt(self, silent: Sequence[str]) -> list[QueuedTask]:
+        log.warning("server ended", action="server_ended", servers=silent)
+        try:
+            return self._database.adopt_tasks(silent)
+        except AppError:
+            self._in_doubt = True
+            raise
 
     def _note(self, beat: Beat) -> None:
         now = time.monotonic()
