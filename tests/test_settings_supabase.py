@@ -54,10 +54,24 @@ def test_keys_and_issuer_can_be_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["project.supabase.co", "https://", "ftp://project.supabase.co", "http://x.example"]
+    "url",
+    [
+        "project.supabase.co",
+        "https://",
+        "ftp://project.supabase.co",
+        "http://x.example",
+        "http://10.0.0.1",
+        "http://[fe80::1]",
+    ],
 )
 def test_the_project_has_a_safe_url(url: str) -> None:
     assert "SUPABASE_URL: must" in refusal(supabase_url=url)
+
+
+@pytest.mark.parametrize("url", ["http://kong:8000", "http://127.0.0.1:54321", "http://[::1]:1"])
+def test_a_project_on_this_machine_or_in_a_container_network_needs_no_https(url: str) -> None:
+    settings = Settings(_env_file=None, supabase_url=url)
+    assert settings.supabase_url == url
 
 
 @pytest.mark.parametrize("key", [key_for("anon"), "sb_publishable_abcdefgh", "password"])

@@ -19,8 +19,12 @@ def safe_address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL that begins with https://")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-        raise ValueError("must begin with https://; http:// is for this machine only")
+    # A name without a dot is one of a network of containers, like `kong` in self-hosted Supabase.
+    is_near = parts.hostname in LOOPBACK_HOSTS or not set(parts.hostname) & {".", ":"}
+    if parts.scheme == "http" and not is_near:
+        raise ValueError(
+            "must begin with https://; http:// is for this machine and for container networks only"
+        )
     return url.rstrip("/")
 
 
