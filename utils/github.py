@@ -19,7 +19,8 @@ from github.Repository import Repository
 
 from utils.errors import Forbidden, InvalidInput, NotFound
 from utils.github_errors import RepositoryMoved, translating
-from utils.github_http import connect
+from utils.github_http import TIMEOUT_SECONDS, connect
+from utils.github_refusals import BRANCH_NOT_FOUND
 from utils.github_values import (
     CommitState,
     GitHubComment,
@@ -32,6 +33,7 @@ from utils.github_values import (
     issue_value,
     pull_value,
     repository_value,
+    told,
     user_value,
 )
 
@@ -51,8 +53,10 @@ _SHA = re.compile(r"[0-9a-f]{40}")
 class GitHub:
     """One token's view of GitHub, or nobody's without a token. Use it in a `with` statement."""
 
-    def __init__(self, api_url: str, token: str | None) -> None:
-        self._github = connect(api_url, token)
+    def __init__(
+        self, api_url: str, token: str | None, *, timeout_seconds: int = TIMEOUT_SECONDS
+    ) -> None:
+        self._github = connect(api_url, token, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -86,9 +90,11 @@ class GitHub:
     def branch_sha(self, full_name: str, branch: str) -> str | None:
         """Return the commit that a branch is at, None when there is no such branch."""
         try:
-            with translating("branch"):
+            with translating():
                 return self._named(full_name).get_branch(branch).commit.sha
-        except NotFound:
+        except NotFound as error:
+            if error.code != BRANCH_NOT_FOUND:
+                raise
             return None
 
     def can_read_branches(self, full_name: str) -> bool:
@@ -186,7 +192,7 @@ class GitHub:
                 .get_pull(number)
                 .merge(merge_method=method, sha=_given(expected_head))
             )
-            return merged.sha
+            return told(merged.sha)
 
     def add_labels(self, full_name: str, number: int, labels: Collection[str]) -> None:
         """Add labels to a pull request or an issue; GitHub makes those that do not exist."""

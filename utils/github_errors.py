@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ NOT_GITHUB = "What answers at GITHUB_API_URL is not GitHub's REST API: check the
 MOVED = "The repository has moved. Ask for it by its present name."
 
 _REFUSED = 400
+_UNEXPECTED = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 
 
 class RepositoryMoved(Conflict):
@@ -42,19 +43,18 @@ def _not_github() -> AppError:
     return Unavailable(NOT_GITHUB, "github_unavailable", retry_after_seconds=AWAY_SECONDS)
 
 
-TRANSLATIONS = (
+TRANSLATIONS: tuple[tuple[type[Exception], Callable[[], AppError]], ...] = (
     (github.IncompletableObject, _not_github),
     (github.BadAttributeException, _not_github),
     (json.JSONDecodeError, _not_github),
     (requests.RequestException, _away),
     (urllib3.exceptions.HTTPError, _away),
-    # PyGithub's own checks of what a server answers; its other exceptions hold GitHub's answer.
-    (AssertionError, _not_github),
-    (RuntimeError, _not_github),
+    # PyGithub's own checks of what a server answers, and what happens where it does not check.
+    *((kind, _not_github) for kind in _UNEXPECTED),
 )
 """The first class that fits decides; `GithubException` comes after them, by its answer."""
 
-FOREIGN = (github.GithubException, *(kind for kind, _ in TRANSLATIONS))
+FOREIGN: tuple[type[Exception], ...] = (github.GithubException, *(kind for kind, _ in TRANSLATIONS))
 
 
 def translate(error: Exception, what: str = "repository") -> AppError:
@@ -76,14 +76,15 @@ def translating(what: str = "repository") -> Iterator[None]:
         raise
     except FOREIGN as error:
         ours = translate(error, what)
-        headers = (getattr(error, "headers", None) or {}) if hasattr(error, "status") else {}
+        answered = error if isinstance(error, github.GithubException) else None
         log.info(
             "request to GitHub failed",
             action="github_failed",
             code=ours.code,
             kind=type(error).__name__,
-            github_status=getattr(error, "status", None),
-            github_request=headers.get("x-github-request-id"),
+            github_status=answered and answered.status,
+            github_request=answered and (answered.headers or {}).get("x-github-request-id"),
+            exc_info=isinstance(error, _UNEXPECTED),
         )
         # What PyGithub raises holds the answer, and the transport's errors the address.
         raise ours from None

@@ -69,22 +69,30 @@ def _repository_id(location: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def connect(api_url: str, token: str | None) -> Github:
+def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
     """Return a client for one token, or for nobody; close it when it is not needed any more."""
     return Github(
-        base_url=api_url, auth=Auth.Token(token) if token else None, lazy=True, **_options()
+        base_url=api_url,
+        auth=Auth.Token(token) if token else None,
+        lazy=True,
+        timeout=timeout_seconds,
+        **_options(),
     )
 
 
 def connect_app(api_url: str, app_id: str, private_key: str) -> GithubIntegration:
     """Return a client that speaks for a GitHub App itself."""
-    return GithubIntegration(base_url=api_url, auth=Auth.AppAuth(app_id, private_key), **_options())
+    return GithubIntegration(
+        base_url=api_url,
+        auth=Auth.AppAuth(app_id, private_key),
+        timeout=TIMEOUT_SECONDS,
+        **_options(),
+    )
 
 
 def _options() -> dict[str, Any]:
     # PyGithub waits between requests by default; a request here makes a handful, for a person.
     return {
-        "timeout": TIMEOUT_SECONDS,
         "retry": FewRetries(),
         "per_page": _PAGE_ITEMS,
         "user_agent": "async-code",

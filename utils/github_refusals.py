@@ -25,6 +25,8 @@ from utils.github_answers import (
     sso,
 )
 
+BRANCH_NOT_FOUND = "branch_not_found"
+
 _LIMIT_WORDS = r"rate limit|abuse detection|submitted too quickly|retry your request again later"
 _PROTECTED = (
     r"protected branch|required status check|approving review|rule violations|merge queue"
@@ -131,7 +133,12 @@ TRANSLATIONS = (
     Translation(
         says(Conflict, "base_branch_missing", "The base branch does not exist (any more)."),
         frozenset({404, 422}),
-        "base does not exist|branch not found|pullrequest base invalid",
+        "base does not exist|pullrequest base invalid",
+    ),
+    Translation(
+        says(NotFound, BRANCH_NOT_FOUND, "The branch does not exist (any more)."),
+        frozenset({404}),
+        "branch not found",
     ),
     Translation(missing, frozenset({404})),
     Translation(

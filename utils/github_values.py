@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from github import IncompletableObject
 from github.AuthenticatedUser import AuthenticatedUser
 from github.Issue import Issue
 from github.IssueComment import IssueComment
@@ -131,10 +132,17 @@ class GitHubComment:
     created_at: datetime
 
 
+def told(value: str | None) -> str:
+    """Return what every answer of GitHub's holds; PyGithub reads None where it is missing."""
+    if value is None:
+        raise IncompletableObject(400, message="a necessary part of the answer is missing")
+    return value
+
+
 def user_value(user: AuthenticatedUser, scopes: list[str] | None) -> GitHubUser:
     """Return the user of a token."""
     return GitHubUser(
-        login=user.login,
+        login=told(user.login),
         name=user.name,
         email=user.email,
         avatar_url=user.avatar_url,
@@ -161,7 +169,7 @@ def repository_value(repository: Repository, asked_for: str) -> GitHubRepository
         html_url=repository.html_url,
         is_private=repository.private,
         is_archived=repository.archived,
-        default_branch=repository.default_branch,
+        default_branch=told(repository.default_branch),
         # Without a token GitHub tells no permissions, and shows only what everybody may read.
         can_read=True if permissions is None else bool(permissions.pull),
         can_push=permissions is not None and bool(permissions.push),
@@ -213,7 +221,7 @@ def comment_value(comment: IssueComment) -> GitHubComment:
     """Return a comment."""
     return GitHubComment(
         id=comment.id,
-        url=comment.html_url,
+        url=told(comment.html_url),
         body=comment.body or "",
         author=comment.user.login if comment.user else None,
         created_at=comment.created_at,

@@ -1,0 +1,108 @@
+"""Who asks, and whether the token may: in GitHub's order and in GitHub's words."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from tests.fakes.github.state import ROLES, App, Json, Refused, Repository, Token
+
+INSTALLATION_SECONDS = 3600
+
+Needs = tuple[str, str] | None
+"""What a request needs of a repository, as `("pull_requests", "write")`; None needs to see it."""
+
+
+def accepted_scopes(found: Repository, needs: Needs) -> str:
+    """Return the scopes that a classic token needs one of."""
+    if found.private:
+        return "repo"
+    if needs is None or needs[1] == "read":
+        return ""
+    return "repo:status, repo" if needs[0] == "statuses" else "public_repo, repo"
+
+
+def check_access(found: Repository, caller: Token | None, needs: Needs) -> None:
+    """Raise what GitHub answers when the caller may not do this."""
+    writes = needs is not None and needs[1] == "write"
+    if caller is None:
+        if found.private:
+            raise Refused(404, "Not Found")
+        if writes:
+            raise Refused(401, "Requires authentication")
+        return
+    role = "write" if caller.installation else found.role(caller.login)
+    accepted = accepted_scopes(found, needs).split(", ")
+    if caller.scopes is not None and accepted != [""] and not {*accepted} & {*caller.scopes}:
+        raise Refused(404, "Not Found")
+    if role == "none" or (
+        found.private and caller.scopes is None and found.full_name not in caller.repositories
+    ):
+        raise Refused(404, "Not Found")
+    if caller.scopes is None:
+        _check_permissions(found, caller, needs)
+    if found.archived and writes:
+        raise Refused(403, "Repository was archived so is read-only.")
+    if writes and ROLES.index(role) < ROLES.index("write"):
+        raise Refused(403, "Must have push access to the repository.")
+
+
+def _check_permissions(found: Repository, caller: Token, needs: Needs) -> None:
+    if needs is None or (needs[1] == "read" and not found.private):
+        return
+    name, level = needs
+    enough = {"read": {"read", "write"}, "write": {"write"}}[level]
+    if found.full_name in caller.repositories and caller.permissions.get(name) in enough:
+        return
+    who = "integration" if caller.installation else "personal access token"
+    raise Refused(
+        403,
+        f"Resource not accessible by {who}",
+        X_Accepted_GitHub_Permissions=f"{name}={level}",
+    )
+
+
+def check_app(apps: dict[str, App], header: str) -> App:
+    """Return the App that a signed token is of."""
+    token = header.partition(" ")[2]
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        app = apps[str(claims["iss"])]
+        jwt.decode(token, app.public_key, algorithms=["RS256"], options={"require": ["exp", "iat"]})
+    except (jwt.PyJWTError, KeyError):
+        raise Refused(401, "A JSON web token could not be decoded") from None
+    if claims["exp"] - time.time() > 600:
+        raise Refused(401, "'Expiration time' claim ('exp') is too far in the future")
+    return app
+
+
+def installation_token(
+    app: App, installation: int, body: Json, repositories: dict[str, Repository]
+) -> tuple[str, Token, Json]:
+    """Return a new token of an installation, what it may, and the answer that tells it."""
+    installed = {name for name, number in app.installations.items() if number == installation}
+    if not installed:
+        raise Refused(404, "Not Found")
+    wanted = body.get("repositories")
+    chosen = {name for name in installed if wanted is None or name.partition("/")[2] in wanted}
+    if not chosen:
+        raise Refused(422, "There is at least one repository that does not exist")
+    permissions: dict[str, str] = body.get("permissions") or app.permissions
+    if any(
+        app.permissions.get(name) not in {level, "write"} for name, level in permissions.items()
+    ):
+        raise Refused(422, "The permissions requested are not granted to this installation.")
+    text = f"ghs_{secrets.token_hex(18)}"
+    token = Token("app[bot]", None, permissions, frozenset(chosen), installation)
+    end = datetime.now(UTC) + timedelta(seconds=INSTALLATION_SECONDS)
+    answer: dict[str, Any] = {
+        "token": text,
+        "expires_at": end.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "permissions": permissions,
+        "repositories": [{"id": repositories[name].id, "full_name": name} for name in chosen],
+    }
+    return text, token, answer

@@ -1,0 +1,62 @@
+"""Failures of GitHub's that no state of a repository brings about, by name."""
+
+from __future__ import annotations
+
+import time
+
+from tests.fakes.github.state import Refused
+
+SSO_URL = "https://github.com/orgs/team/sso?authorization_request=A1B2"
+
+DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
+"""What is no answer of GitHub's at all; the server does these itself."""
+
+
+def refusal(name: str) -> Refused:
+    """Return the answer of a failure."""
+    answers = {
+        "bad_credentials": Refused(401, "Bad credentials"),
+        "one_time_password": Refused(
+            401, "Must specify two-factor authentication OTP code.", X_GitHub_OTP="required; app"
+        ),
+        "sso": Refused(
+            403,
+            "Resource protected by organization SAML enforcement. You must grant your Personal "
+            "Access token access to this organization.",
+            X_GitHub_SSO=f"required; url={SSO_URL}",
+        ),
+        "secondary_limit": Refused(
+            403,
+            "You have exceeded a secondary rate limit. Please wait a few minutes before you try "
+            "again.",
+            Retry_After="7",
+        ),
+        "primary_limit": Refused(
+            403,
+            "API rate limit exceeded for user ID 1.",
+            X_RateLimit_Remaining="0",
+            X_RateLimit_Reset=str(int(time.time()) + 90),
+        ),
+        "too_many_requests": Refused(429, "Too many requests", Retry_After="3"),
+        "too_quick": Refused(422, "Validation Failed", "was submitted too quickly"),
+        "ip_allow_list": Refused(
+            403,
+            "Although you appear to have the correct authorization credentials, the `team` "
+            "organization has an IP allow list enabled, and your IP address is not permitted.",
+        ),
+        "blocked": Refused(403, "Repository access blocked"),
+        "legal": Refused(451, "Repository access blocked"),
+        "classic_forbidden": Refused(
+            403,
+            "`team` forbids access via a personal access token (classic). Please use a GitHub "
+            "App, OAuth App, or a personal access token with fine-grained permissions.",
+        ),
+        "rule_violations": Refused(
+            422, "Repository rule violations found\n\nAt least 1 approving review is required."
+        ),
+        "other_403": Refused(403, "This is not the day for that"),
+        "server_error": Refused(500, "Server Error"),
+        "bad_gateway": Refused(502, "Server Error"),
+        "unavailable": Refused(503, "No server is currently available to service your request."),
+    }
+    return answers[name]

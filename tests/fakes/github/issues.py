@@ -1,0 +1,86 @@
+"""Everything of a repository that is no pull request, and the user whose token it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from tests.fakes.github import refs, render
+from tests.fakes.github.state import ROLES, Call, Comment, Issue, Refused
+
+Answer = tuple[int, Any]
+
+_comment_ids = count(1000)
+
+
+def get_repository(call: Call) -> Answer:
+    return 200, render.repository(call.api, call.repository, call.caller)
+
+
+def list_branches(call: Call) -> Answer:
+    found = refs.branches(call.repository.bare)
+    return 200, [{"name": name, "commit": {"sha": sha}} for name, sha in found.items()]
+
+
+def get_branch(call: Call) -> Answer:
+    name = call.names["branch"]
+    sha = refs.branch_sha(call.repository.bare, name)
+    if sha is None:
+        raise Refused(404, "Branch not found")
+    url = f"{call.api}/repos/{call.repository.full_name}/commits/{sha}"
+    return 200, {"name": name, "commit": {"sha": sha, "url": url}}
+
+
+def get_permission(call: Call) -> Answer:
+    login = call.names["login"]
+    role = call.repository.role(login)
+    if role not in ROLES:
+        role = {"maintain": "write", "triage": "read"}[role]
+    return 200, {
+        "permission": role,
+        "role_name": call.repository.role(login),
+        "user": render.user(call.api, login),
+    }
+
+
+def create_status(call: Call) -> Answer:
+    sha = call.names["sha"]
+    if not refs.has_commit(call.repository.bare, sha):
+        raise Refused(422, f"No commit found for SHA: {sha}")
+    call.repository.statuses.setdefault(sha, []).append(call.request.body)
+    return 201, {"id": 1, **call.request.body}
+
+
+def create_issue(call: Call) -> Answer:
+    _check_issues(call)
+    body = call.request.body
+    number = next(call.repository.numbers)
+    issue = Issue(number, body["title"], body.get("body") or "", call.login)
+    issue.labels = list(body.get("labels", ()))
+    call.repository.issues[number] = issue
+    return 201, render.issue(call.api, call.repository, issue)
+
+
+def get_issue(call: Call) -> Answer:
+    _check_issues(call)
+    return 200, render.issue(call.api, call.repository, call.issue())
+
+
+def create_comment(call: Call) -> Answer:
+    issue = call.issue()
+    text = call.request.body["body"]
+    comment = Comment(next(_comment_ids), call.login, text, datetime.now(UTC))
+    issue.comments.append(comment)
+    return 201, render.comment(call.api, call.repository, issue, comment)
+
+
+def add_labels(call: Call) -> Answer:
+    issue = call.issue()
+    issue.labels += [name for name in call.request.body if name not in issue.labels]
+    return 200, [{"name": name} for name in issue.labels]
+
+
+def _check_issues(call: Call) -> None:
+    if not call.repository.has_issues:
+        raise Refused(410, "Issues are disabled for this repo")

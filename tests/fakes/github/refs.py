@@ -1,0 +1,68 @@
+"""The branches of a bare repository, read and merged by git itself."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.backends import GIT_ENVIRONMENT, git
+
+
+def branch_sha(bare: Path, branch: str) -> str | None:
+    """Return the commit of a branch, None when there is no such branch."""
+    return _tried(bare, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+
+
+def branches(bare: Path) -> dict[str, str]:
+    """Return the commit of each branch."""
+    lines = git(bare, "for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads")
+    return dict(line.rsplit(" ", 1) for line in lines.splitlines())
+
+
+def has_commit(bare: Path, sha: str) -> bool:
+    """Whether a commit is there."""
+    return _tried(bare, "cat-file", "-e", f"{sha}^{{commit}}") is not None
+
+
+def count_commits(bare: Path, base: str, head: str) -> int:
+    """Return how many commits the head has that the base lacks."""
+    return int(git(bare, "rev-list", "--count", f"{base}..{head}"))
+
+
+def have_common_history(bare: Path, base: str, head: str) -> bool:
+    """Whether two commits have an ancestor in common."""
+    return _tried(bare, "merge-base", base, head) is not None
+
+
+def merged_tree(bare: Path, base: str, head: str) -> str | None:
+    """Return the tree that merging makes, None when there are conflicts."""
+    return _tried(bare, "merge-tree", "--write-tree", base, head)
+
+
+def merge(bare: Path, branch: str, head: str, method: str, message: str) -> str | None:
+    """Merge into a branch and return its new commit, None when there are conflicts."""
+    base = git(bare, "rev-parse", f"refs/heads/{branch}")
+    made = _rebased(bare, base, head) if method == "rebase" else None
+    if method != "rebase" and (tree := merged_tree(bare, base, head)):
+        parents = ["-p", base, *(["-p", head] if method == "merge" else [])]
+        made = git(bare, "commit-tree", tree, *parents, stdin=message.encode())
+    if made:
+        git(bare, "update-ref", f"refs/heads/{branch}", made, base)
+    return made
+
+
+def _rebased(bare: Path, base: str, head: str) -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        git(bare, "worktree", "add", "--quiet", "--detach", folder, head)
+        done = _tried(Path(folder), "rebase", "--quiet", "--force-rebase", base)
+        made = None if done is None else git(Path(folder), "rev-parse", "HEAD")
+        git(bare, "worktree", "remove", "--force", folder)
+    return made
+
+
+def _tried(folder: Path, *arguments: str) -> str | None:
+    result = subprocess.run(
+        ["git", *arguments], cwd=folder, env=GIT_ENVIRONMENT, capture_output=True, check=False
+    )
+    return result.stdout.decode().strip() if result.returncode == 0 else None

@@ -1,0 +1,123 @@
+"""Things of the fake as the JSON that GitHub answers with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tests.fakes.github.state import ROLES, Comment, Issue, Json, Pull, Repository, Token
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return a time as GitHub writes it."""
+    return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def user(api: str, login: str) -> Json:
+    """Return a user."""
+    return {
+        "login": login,
+        "id": abs(hash(login)) % 10**6,
+        "type": "User",
+        "url": f"{api}/users/{login}",
+        "html_url": f"https://github.example/{login}",
+        "avatar_url": f"https://avatars.example/{login}",
+    }
+
+
+def repository(api: str, found: Repository, caller: Token | None) -> Json:
+    """Return a repository; permissions are told to users only."""
+    owner, _, name = found.full_name.partition("/")
+    described = {
+        "id": found.id,
+        "name": name,
+        "full_name": found.full_name,
+        "private": found.private,
+        "archived": found.archived,
+        "has_issues": found.has_issues,
+        "default_branch": found.default_branch,
+        "owner": user(api, owner),
+        "html_url": f"https://github.example/{found.full_name}",
+        "url": f"{api}/repos/{found.full_name}",
+    }
+    if caller is None:
+        return described
+    rank = ROLES.index("write" if caller.installation else found.role(caller.login))
+    names = ("pull", "push", "admin")
+    return {**described, "permissions": {name: rank > i for i, name in enumerate(names)}}
+
+
+def issue(api: str, found: Repository, it: Issue) -> Json:
+    """Return an issue, or a pull request as one."""
+    is_pull = isinstance(it, Pull)
+    kind = "pull" if is_pull else "issues"
+    described = {
+        "id": found.id * 1000 + it.number,
+        "number": it.number,
+        "title": it.title,
+        "body": it.body or None,
+        "state": it.state,
+        "user": user(api, it.author),
+        "labels": [{"name": name, "url": f"{api}/labels/{name}"} for name in it.labels],
+        "comments": len(it.comments),
+        "html_url": f"https://github.example/{found.full_name}/{kind}/{it.number}",
+        "url": f"{api}/repos/{found.full_name}/issues/{it.number}",
+        "created_at": moment(it.created_at),
+        "updated_at": moment(it.updated_at),
+    }
+    return {**described, "pull_request": {"url": described["url"]}} if is_pull else described
+
+
+def pull(api: str, found: Repository, it: Pull, base_sha: str | None) -> Json:
+    """Return a pull request as it is in lists."""
+    described = issue(api, found, it)
+    del described["comments"], described["pull_request"]
+    url = f"{api}/repos/{found.full_name}/pulls/{it.number}"
+    return {
+        **described,
+        "url": url,
+        "issue_url": f"{api}/repos/{found.full_name}/issues/{it.number}",
+        "draft": it.draft,
+        "merged_at": moment(it.merged_at),
+        "merge_commit_sha": it.merge_sha,
+        "requested_reviewers": [user(api, name) for name in it.reviewers],
+        "requested_teams": [{"slug": name, "name": name} for name in it.teams],
+        "head": _end(api, found, it.head, it.head_sha),
+        "base": _end(api, found, it.base, base_sha),
+    }
+
+
+def whole_pull(api: str, found: Repository, it: Pull, base_sha: str | None, can: bool) -> Json:
+    """Return a pull request as it is when it is asked for by its number."""
+    return {
+        **pull(api, found, it, base_sha),
+        "merged": it.merged_at is not None,
+        "mergeable": can if it.state == "open" else None,
+        "comments": len(it.comments),
+        "commits": 1,
+    }
+
+
+def _end(api: str, found: Repository, branch: str, sha: str | None) -> Json:
+    owner = found.full_name.partition("/")[0]
+    return {
+        "ref": branch,
+        "sha": sha,
+        "label": f"{owner}:{branch}",
+        "user": user(api, owner),
+        "repo": repository(api, found, None),
+    }
+
+
+def comment(api: str, found: Repository, it: Issue, one: Comment) -> Json:
+    """Return a comment."""
+    kind = "pull" if isinstance(it, Pull) else "issues"
+    page = f"https://github.example/{found.full_name}/{kind}/{it.number}"
+    return {
+        "id": one.id,
+        "body": one.body,
+        "user": user(api, one.author),
+        "html_url": f"{page}#issuecomment-{one.id}",
+        "url": f"{api}/repos/{found.full_name}/issues/comments/{one.id}",
+        "created_at": moment(one.created_at),
+        "updated_at": moment(one.created_at),
+    }

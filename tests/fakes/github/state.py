@@ -1,0 +1,155 @@
+"""What the fake GitHub knows: repositories, tokens, Apps, pull requests and issues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+ROLES = ("none", "read", "write", "admin")
+
+
+class Refused(Exception):
+    """An answer with an error status, in GitHub's words."""
+
+    def __init__(self, status: int, message: str, *errors: Any, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body: Json = {"message": message, **({"errors": list(errors)} if errors else {})}
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@dataclass(slots=True)
+class Token:
+    """A token of a user, or with `installation` of an App. `scopes` is None unless classic."""
+
+    login: str
+    scopes: tuple[str, ...] | None = ("repo",)
+    permissions: dict[str, str] = field(default_factory=dict)
+    repositories: frozenset[str] = frozenset()
+    installation: int | None = None
+    expires: str | None = None
+
+
+@dataclass(slots=True)
+class Comment:
+    """A comment on an issue or a pull request."""
+
+    id: int
+    author: str
+    body: str
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Issue:
+    """An issue, or what a pull request has of one."""
+
+    number: int
+    title: str
+    body: str
+    author: str
+    state: str = "open"
+    labels: list[str] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(slots=True)
+class Pull(Issue):
+    """A pull request between two branches; `head_sha` is what its head was last at."""
+
+    head: str = ""
+    base: str = ""
+    head_sha: str = ""
+    draft: bool = False
+    reviewers: list[str] = field(default_factory=list)
+    teams: list[str] = field(default_factory=list)
+    merged_at: datetime | None = None
+    merge_sha: str | None = None
+
+
+@dataclass(slots=True)
+class Repository:
+    """A repository whose branches are those of the bare one at `bare`."""
+
+    id: int
+    full_name: str
+    bare: Path
+    default_branch: str = "main"
+    private: bool = False
+    archived: bool = False
+    has_issues: bool = True
+    allows_drafts: bool = True
+    merge_methods: frozenset[str] = frozenset({"merge", "squash", "rebase"})
+    protected: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    issues: dict[int, Issue] = field(default_factory=dict)
+    statuses: dict[str, list[Json]] = field(default_factory=dict)
+    numbers: count[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def pulls(self) -> list[Pull]:
+        """All pull requests, newest first."""
+        return [it for it in reversed(self.issues.values()) if isinstance(it, Pull)]
+
+    def role(self, login: str) -> str:
+        """Return what a user may do, as GitHub calls it."""
+        return self.roles.get(login, "none" if self.private else "read")
+
+
+@dataclass(slots=True)
+class App:
+    """A GitHub App: the public half of its key, and where it is installed with what."""
+
+    id: str
+    public_key: str
+    installations: dict[str, int] = field(default_factory=dict)
+    permissions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that came, as far as tests look at it."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+    token: str | None
+
+
+@dataclass(slots=True)
+class Call:
+    """What a handler works with."""
+
+    api: str
+    request: Request
+    names: dict[str, str]
+    caller: Token | None
+    repository: Repository
+
+    @property
+    def login(self) -> str:
+        """Who asks."""
+        assert self.caller is not None
+        return self.caller.login
+
+    def issue(self) -> Issue:
+        """Return the issue, or the pull request as one, that the path names."""
+        found = self.repository.issues.get(int(self.names["number"]))
+        if found is None:
+            raise Refused(404, "Not Found")
+        return found
+
+    def pull(self) -> Pull:
+        """Return the pull request that the path names."""
+        found = self.issue()
+        if not isinstance(found, Pull):
+            raise Refused(404, "Not Found")
+        return found
