@@ -105,12 +105,16 @@ def remove_leftovers(work_folder: Path) -> None:
 
 @contextmanager
 def _folder(work_folder: Path) -> Iterator[Path]:
-    work_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=work_folder.absolute()))
+    folder = None
     try:
+        work_folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=work_folder.absolute()))
         yield folder
+    except OSError as error:
+        raise errors.cannot_work(error) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_odd_token(token: str | None) -> None:

@@ -156,6 +156,15 @@ def timed_out() -> AppError:
     )
 
 
+def cannot_work(error: OSError) -> AppError:
+    """Return the error for a folder that cannot be written, or a git that cannot be started."""
+    return Unavailable(
+        f"The push could not be prepared: {error.strerror}. Check free space, the permissions of "
+        "DATA_DIR, and that git is installed.",
+        "push_not_possible",
+    )
+
+
 def branch_changed(branch: str, remote_commit: str) -> BranchChanged:
     """Return the error for a branch that holds what we did not push."""
     return BranchChanged(

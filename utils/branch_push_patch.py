@@ -19,6 +19,9 @@ _HEADER = re.compile(
     rb"|(?:rename|copy) from (?P<source>.*))$",
     re.MULTILINE,
 )
+# git cannot tell where the first name ends when a folder's name ends with a blank, and a binary
+# file has no other line with its name.
+_AMBIGUOUS = re.compile(rb"^diff --git (?P<names>a/.* /.*)$", re.MULTILINE)
 _SUBMODULE = git.SUBMODULE_MODE.encode()
 
 
@@ -58,15 +61,12 @@ def plan_patch(patch: bytes) -> PatchPlan:
     made: set[str] = set()
     paths: set[bytes] = set()
     for part in parts:
-        for file in _files(part):
-            if file.is_submodule:
-                continue
-            if not file.old:
-                paths.add(file.path)
-                continue
-            if file.old not in made and not git.NO_OBJECT.match(file.old):
-                wanted[file.old] = None
-            made.add(file.new)
+        files = [file for file in _files(part) if not file.is_submodule]
+        old = {file.old: None for file in files if not git.NO_OBJECT.match(file.old)}
+        wanted |= {name: None for name in old if name and name not in made}
+        paths.update(file.path for file in files if not file.old)
+        # Only afterwards: two files may swap their contents.
+        made.update(file.new for file in files)
     return PatchPlan(parts, tuple(wanted), frozenset(paths))
 
 
@@ -76,7 +76,16 @@ def _parts(patch: bytes) -> Iterator[bytes]:
         # What is before is the message, which `git apply` would read too.
         first = re.compile(rb"^diff --git ", re.MULTILINE).search(patch, start, end)
         if first:
-            yield patch[first.start() : end]
+            yield _AMBIGUOUS.sub(_quoted, patch[first.start() : end])
+
+
+def _quoted(header: re.Match[bytes]) -> bytes:
+    names = header["names"]
+    old, new = names[: len(names) // 2], names[len(names) // 2 + 1 :]
+    # A file that is renamed has lines of its own for both names.
+    if old.removeprefix(b"a/") != new.removeprefix(b"b/"):
+        return header[0]
+    return b'diff --git "%b" "%b"' % (old, new)
 
 
 def _files(part: bytes) -> Iterator[_File]:
