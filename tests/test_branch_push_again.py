@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,7 +191,7 @@ def test_calls_at_the_same_time_make_one_commit(
     ],
 )
 def test_what_does_not_fit_is_not_pushed(
-    server: GitServer, request_: PushRequest, tmp_path: Path, changes: dict[str, str], code: str
+    server: GitServer, request_: PushRequest, tmp_path: Path, changes: dict[str, Any], code: str
 ) -> None:
     pushes = pushes_to(server)
     with pytest.raises(PushRefused) as raised:

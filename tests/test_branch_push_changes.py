@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -101,7 +100,7 @@ MODULE_CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def server(git_server: GitServer, sample: Repository) -> Iterator[GitServer]:
+def server(git_server: GitServer, sample: Repository) -> GitServer:
     git_server.publish(sample, "changes", TOKEN)
     open_to_partial_clones(git_server.bare("changes"))
     return git_server

@@ -1,0 +1,191 @@
+"""Whatever keeps a push from its repository has a code of its own, and quotes who refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backends import Repository, Row, git
+from tests.branch_pushes import TOKEN, open_to_partial_clones, push, request_of, result_of
+from tests.git_server import GitServer, serve_git
+from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with serve_git(tmp_path_factory.mktemp("served")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    repository = Repository(tmp_path_factory.mktemp("servers") / "repository")
+    repository.commit("echo one >one")
+    return repository
+
+
+@pytest.fixture(scope="module")
+def result(repository: Repository) -> Row:
+    return result_of(repository, "echo more >>one")
+
+
+@pytest.fixture
+def name(server: GitServer, repository: Repository, request: pytest.FixtureRequest) -> str:
+    """A fresh copy of the repository on the server."""
+    name = f"copy-{id(request):x}"
+    server.publish(repository, name, TOKEN)
+    open_to_partial_clones(server.bare(name))
+    return name
+
+
+REFUSALS = {
+    "no permission": (
+        "Permission to team/x.git denied to someone.",
+        Forbidden,
+        "github_forbidden",
+    ),
+    "a fine-grained token": (
+        "Write access to repository not granted.",
+        Forbidden,
+        "github_forbidden",
+    ),
+    "an archive": (
+        "This repository was archived so it is read-only.",
+        PushRefused,
+        "repo_archived",
+    ),
+    "single sign-on": (
+        "The 'team' organization has enabled or enforced SAML SSO.",
+        Forbidden,
+        "github_sso_required",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_push_that_is_forbidden_says_why(
+    server: GitServer, result: Row, name: str, tmp_path: Path, case: str
+) -> None:
+    text, kind, code = REFUSALS[case]
+    server.refusals[name] = (403, text)
+    with pytest.raises(kind) as raised:
+        push(tmp_path, request_of(server.url(name), result))
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (401, Forbidden, "github_token_invalid"),
+        (403, Forbidden, "github_forbidden"),
+        (404, NotFound, "repo_not_found"),
+        (413, PushRefused, "push_too_large"),
+        (429, Unavailable, "github_rate_limited"),
+        (500, Unavailable, "repo_unreachable"),
+        (503, Unavailable, "repo_unreachable"),
+    ],
+)
+def test_each_status_has_its_code(
+    server: GitServer,
+    result: Row,
+    name: str,
+    tmp_path: Path,
+    status: int,
+    kind: type[AppError],
+    code: str,
+) -> None:
+    server.refusals[name] = (status, "")
+    with pytest.raises(kind) as raised:
+        push(tmp_path, request_of(server.url(name), result))
+    assert raised.value.code == code
+
+
+HOOKS = {
+    "a rule": (
+        "error: GH013: Repository rule violations found for refs/heads/x.",
+        "branch_protected",
+    ),
+    "a protected branch": ("error: GH006: Protected branch update failed.", "branch_protected"),
+    "a large file": (
+        "error: File big.bin is 120.00 MB; this exceeds GitHub's file size limit of 100.00 MB\n"
+        "error: GH001: Large files detected.",
+        "file_too_large",
+    ),
+    "a secret": (
+        "error: GH013: Repository rule violations\n- Push cannot contain secrets",
+        "secret_detected",
+    ),
+    "a workflow": (
+        "refusing to allow a Personal Access Token to create or update workflow "
+        "`.github/workflows/x.yml` without `workflow` scope",
+        "github_workflow_scope",
+    ),
+    "a house rule": (f"Ask Ann first, {TOKEN}\x1b[31m", "push_rejected"),
+}
+
+
+@pytest.mark.parametrize("case", HOOKS)
+def test_a_hook_that_refuses_is_quoted(
+    server: GitServer, result: Row, name: str, tmp_path: Path, case: str
+) -> None:
+    text, code = HOOKS[case]
+    hook = server.bare(name) / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{text}\nEND\nexit 1\n")
+    hook.chmod(0o755)
+    request = request_of(server.url(name), result)
+    with pytest.raises(AppError) as raised:
+        push(tmp_path, request)
+    assert raised.value.code == code
+    if code == "push_rejected":
+        assert raised.value.message.endswith("Ask Ann first, [redacted] [31m")
+    assert request.branch not in git(server.bare(name), "branch", "--list")
+
+
+def test_a_name_that_is_taken_says_so(
+    server: GitServer, result: Row, name: str, tmp_path: Path
+) -> None:
+    git(server.bare(name), "branch", "async-code", "main")
+    with pytest.raises(PushRefused) as raised:
+        push(tmp_path, request_of(server.url(name), result))
+    assert raised.value.code == "branch_name_taken"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"token": "wrong-token-4711"}, "github_token_invalid"),
+        ({"token": None}, "github_token_required"),
+        ({"token": f"{TOKEN}\nhost=elsewhere"}, "github_token_invalid"),
+        ({"repo_url": "http://127.0.0.1:1/team/x.git"}, "repo_unreachable"),
+        ({"repo_url": "file:///nowhere/at/all"}, "repo_not_found"),
+    ],
+)
+def test_a_way_that_is_closed_has_its_code(
+    server: GitServer, result: Row, name: str, tmp_path: Path, changes: dict[str, Any], code: str
+) -> None:
+    (tmp_path / "pushes").mkdir()
+    with pytest.raises(AppError) as raised:
+        push(tmp_path, replace(request_of(server.url(name), result), **changes))
+    assert raised.value.code == code
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    server: GitServer, result: Row, name: str, tmp_path: Path
+) -> None:
+    server.hanging.add(name)
+    with pytest.raises(Unavailable) as raised:
+        push(tmp_path, request_of(server.url(name), result), timeout_seconds=0.3)
+    assert raised.value.code == "git_timeout"
+
+
+def test_a_folder_that_cannot_be_used_is_told(result: Row, tmp_path: Path) -> None:
+    (tmp_path / "pushes").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Unavailable) as raised:
+        push(tmp_path, request_of("file:///x", result), work_folder=tmp_path / "file")
+    assert raised.value.code == "push_not_possible"
