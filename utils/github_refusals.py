@@ -29,7 +29,7 @@ BRANCH_NOT_FOUND = "branch_not_found"
 
 _LIMIT_WORDS = r"rate limit|abuse detection|submitted too quickly|retry your request again later"
 _PROTECTED = (
-    r"protected branch|required status check|approving review|rule violations|merge queue"
+    r"protected branch|required status check|approving review|verified signatures|rule violations|merge queue"
     r"|requires? (?:signed|linear)|changes must be made|code owner|unresolved|deployments? must"
 )
 
@@ -167,7 +167,7 @@ TRANSLATIONS = (
             "head_moved",
             "A branch has changed meanwhile; look at the pull request and merge again.",
         ),
-        frozenset({409}),
+        frozenset({405, 409}),
         "branch was modified|head.*sha",
     ),
     Translation(

@@ -73,7 +73,8 @@ def _renderer(settings: Settings) -> Processor:
 
 
 def _quieten_libraries(level: int) -> None:
-    for chatty in ("alembic", "httpcore", "httpx", "urllib3", "hpack", "stamina"):
+    # PyGithub's lines at DEBUG hold whole answers, and some of those are tokens.
+    for chatty in ("alembic", "github", "httpcore", "httpx", "urllib3", "hpack", "stamina"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 

@@ -1,0 +1,58 @@
+"""What a token may do in a repository, as far as GitHub tells without anything being made there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utils.github import GitHub
+from utils.github_values import GitHubRepository, GitHubUser
+
+_PRIVATE_SCOPES = frozenset({"repo"})
+_PUBLIC_SCOPES = frozenset({"public_repo", "repo"})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAccess:
+    """The user of a token and, when a repository was asked for, what may be done there.
+
+    The four rights join the user's with the token's scopes. GitHub does not tell what a
+    fine-grained token may: there the rights are the user's, `is_certain` is False, and pushing
+    shows the rest. `changes_workflows` is None where it is not known.
+    """
+
+    user: GitHubUser
+    repository: GitHubRepository | None = None
+    reads_branches: bool = False
+    writes: bool = False
+    administers: bool = False
+    changes_workflows: bool | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether a push cannot fail for want of a permission of the token."""
+        return self.user.scopes is not None
+
+
+def check_access(github: GitHub, full_name: str | None = None) -> TokenAccess:
+    """Ask who a token's user is and what it may do, with three requests that only read.
+
+    Raises what `GitHub.user` and `GitHub.repository` raise.
+    """
+    user = github.user()
+    if full_name is None:
+        return TokenAccess(user)
+    found = github.repository(full_name)
+    enough = user.scopes is None or not _scopes(found).isdisjoint(user.scopes)
+    writes = enough and found.can_push and not found.is_archived
+    return TokenAccess(
+        user=user,
+        repository=found,
+        reads_branches=github.can_read_branches(found.full_name),
+        writes=writes,
+        administers=enough and found.can_admin,
+        changes_workflows=None if user.scopes is None else writes and "workflow" in user.scopes,
+    )
+
+
+def _scopes(found: GitHubRepository) -> frozenset[str]:
+    return _PRIVATE_SCOPES if found.is_private else _PUBLIC_SCOPES
