@@ -14,7 +14,11 @@ DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
 
 def refusal(name: str) -> Refused:
     """Return the answer of a failure."""
-    answers = {
+    return {**_of_tokens(), **_of_limits(), **_of_places()}[name]
+
+
+def _of_tokens() -> dict[str, Refused]:
+    return {
         "bad_credentials": Refused(401, "Bad credentials"),
         "one_time_password": Refused(
             401, "Must specify two-factor authentication OTP code.", X_GitHub_OTP="required; app"
@@ -25,6 +29,11 @@ def refusal(name: str) -> Refused:
             "Access token access to this organization.",
             X_GitHub_SSO=f"required; url={SSO_URL}",
         ),
+    }
+
+
+def _of_limits() -> dict[str, Refused]:
+    return {
         "secondary_limit": Refused(
             403,
             "You have exceeded a secondary rate limit. Please wait a few minutes before you try "
@@ -39,6 +48,11 @@ def refusal(name: str) -> Refused:
         ),
         "too_many_requests": Refused(429, "Too many requests", Retry_After="3"),
         "too_quick": Refused(422, "Validation Failed", "was submitted too quickly"),
+    }
+
+
+def _of_places() -> dict[str, Refused]:
+    return {
         "ip_allow_list": Refused(
             403,
             "Although you appear to have the correct authorization credentials, the `team` "
@@ -59,4 +73,3 @@ def refusal(name: str) -> Refused:
         "bad_gateway": Refused(502, "Server Error"),
         "unavailable": Refused(503, "No server is currently available to service your request."),
     }
-    return answers[name]
