@@ -194,6 +194,7 @@ def test_the_app_is_not_asked_where_the_user_has_a_token() -> None:
         ("https://ghe.example.com:8443/api/v3/", "ghe.example.com:8443"),
         ("https://GHE.example.com:443/api/v3", "ghe.example.com"),
         ("https://api.acme.ghe.com", "acme.ghe.com"),
+        ("https://api.acme.example/api/v3", "api.acme.example"),
         ("http://127.0.0.1:9000/api/v3", "127.0.0.1:9000"),
     ],
 )

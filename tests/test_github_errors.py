@@ -35,7 +35,7 @@ def error_of(action: Callable[..., object], *arguments: Any, **named: Any) -> Ap
         action(*arguments, **named)
     error = refused.value
     assert TOKEN not in f"{error!r} {error.message} {error.__cause__!r}"
-    assert error.__suppress_context__
+    assert error.__suppress_context__ or error.__context__ is None
     return error
 
 
@@ -204,6 +204,14 @@ def test_a_token_that_github_does_not_know_is_no_sign_out(github: FakeGitHub) ->
     assert (error.http_status, error.code) == (403, "github_token_refused")
 
 
+@pytest.mark.parametrize("token", ["ghp a", "ghp\r\nX-Other: 1", "ghp_\u00e9", "\ud800"])
+def test_what_cannot_be_a_token_is_never_sent(github: FakeGitHub, token: str) -> None:
+    error = error_of(GitHub, github.api_url, token)
+    assert (error.http_status, error.code) == (403, "github_token_refused")
+    assert token not in error.message
+    assert github.requests == []
+
+
 @pytest.mark.parametrize("private", [False, True])
 def test_a_classic_token_without_the_scope_is_told_which(github: FakeGitHub, private: bool) -> None:
     github.repositories[NAME].private = private
@@ -265,6 +273,7 @@ def test_an_archived_repository_cannot_be_changed(github: FakeGitHub, alice: Git
         ({"base": "gone"}, 409, "base_branch_missing"),
         ({"head": "gone"}, 409, "head_branch_missing"),
         ({"head": "main"}, 409, "no_commits"),
+        ({"head": "unresolved/draft-archived"}, 409, "no_commits"),
         ({"head": "orphan"}, 409, "no_common_history"),
         ({"title": " "}, 400, "github_validation_failed"),
         ({"body": BIG}, 400, "github_validation_failed"),
@@ -278,6 +287,7 @@ def test_a_pull_request_that_cannot_be_says_why(
     tree = git(bare, "rev-parse", "main^{tree}")
     orphan = git(bare, "commit-tree", tree, stdin=b"Other")
     git(bare, "update-ref", "refs/heads/orphan", orphan)
+    git(bare, "branch", "unresolved/draft-archived", "main")
     error = error_of(create, alice, **changes)
     assert (error.http_status, error.code) == (status, code)
     assert BIG not in error.message

@@ -12,6 +12,7 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ReadTimeoutError
 
+from utils.errors import Forbidden
 from utils.github_errors import RepositoryMoved
 
 TIMEOUT_SECONDS = 8
@@ -70,7 +71,15 @@ def _repository_id(location: str) -> int | None:
 
 
 def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
-    """Return a client for one token, or for nobody; close it when it is not needed any more."""
+    """Return a client for one token, or for nobody; close it when it is not needed any more.
+
+    Raises `Forbidden` (`github_token_refused`) for what cannot be a token.
+    """
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise Forbidden(
+            "The GitHub token holds a space or another character that no token has.",
+            "github_token_refused",
+        )
     return Github(
         base_url=api_url,
         auth=Auth.Token(token) if token else None,

@@ -30,7 +30,7 @@ BRANCH_NOT_FOUND = "branch_not_found"
 _LIMIT_WORDS = r"rate limit|abuse detection|submitted too quickly|retry your request again later"
 _PROTECTED = (
     r"protected branch|required status check|approving review|verified signatures|rule violations"
-    r"|merge queue|requires? (?:signed|linear)|changes must be made|code owner|unresolved"
+    r"|merge queue|requires? (?:signed|linear)|changes must be made|code owner|must be resolved"
     r"|deployments? must"
 )
 

@@ -104,7 +104,8 @@ class GitHubSettings(BaseSettings):
         parts = urlsplit(self.github_api_url)
         usual = {"https": 443, "http": 80}[parts.scheme]
         authority = parts.netloc.lower().removesuffix(f":{usual}")
-        return authority.removeprefix("api.")
+        # GitHub's own hosts have a name for the API; Enterprise has a path on its one name.
+        return authority if parts.path else authority.removeprefix("api.")
 
     def branch_of_task(self, task_id: int) -> str:
         """Return the name of the branch that a task's changes are pushed to."""
