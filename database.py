@@ -196,6 +196,19 @@ class Database(Protocol):
         `fields` may hold `execution_metadata`; `file_changes` goes into it under that name.
         """
 
+    def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:
+        """Note what is known of a task's pull request; return the row as `get_task_status` does.
+
+        `fields`: pr_branch, pr_number, pr_url, pr_state (open, closed, merged), and pr_commit, the
+        commit that was pushed last. Raises `NotFound`.
+        """
+
+    def tasks_of_pull_request(self, pr_url: str) -> list[Task]:
+        """Return the tasks, of all users, whose pull request this is, as `get_task_status` does."""
+
+    def take_delivery(self, delivery_id: str) -> bool:
+        """Say whether a webhook's delivery is new, and remember it for 30 days."""
+
     def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
         """Append a message, stamped when it is appended.
 

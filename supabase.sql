@@ -1251,6 +1251,95 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0005');
 END IF;
 
+-- 0006: What became of a task's pull request, and which deliveries of GitHub were seen.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0006') THEN
+
+ALTER TABLE tasks ADD COLUMN pr_commit TEXT;
+
+ALTER TABLE tasks ADD COLUMN pr_state TEXT;
+
+CREATE INDEX tasks_pr_url ON tasks (pr_url);
+
+CREATE TABLE webhook_deliveries (
+    id TEXT NOT NULL,
+    received_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX webhook_deliveries_received_at ON webhook_deliveries (received_at);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.webhook_deliveries FROM public, anon, authenticated;
+GRANT ALL ON public.webhook_deliveries TO service_role;
+
+-- The two that read a task, with the columns of its pull request.
+CREATE OR REPLACE FUNCTION public.backend_task_row(this_task bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_jsonb(task)
+    FROM (
+        SELECT
+            id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+            created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+            container_id, commit_hash, has_patch, changed_files, error, error_code, error_stage,
+            stage, attempt, pr_commit, pr_state, execution_summary AS execution_metadata
+        FROM public.tasks
+        WHERE id = this_task
+    ) task
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_get_task_status(
+    this_user uuid, this_task bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    RETURN (
+        SELECT to_jsonb(task)
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt, pr_commit, pr_state,
+                CASE
+                    WHEN status IN ('completed', 'failed', 'cancelled') THEN execution_metadata
+                    ELSE execution_summary
+                END AS execution_metadata
+            FROM public.tasks
+            WHERE id = this_task AND user_id = this_user
+        ) task
+    );
+END
+$$;
+
+-- Says whether a delivery is new, and remembers it; what is older than `horizon` is forgotten.
+CREATE OR REPLACE FUNCTION public.backend_take_delivery(
+    delivery text, horizon timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    DELETE FROM public.webhook_deliveries WHERE received_at < horizon;
+    INSERT INTO public.webhook_deliveries (id, received_at) VALUES (delivery, clock_timestamp())
+    ON CONFLICT (id) DO NOTHING;
+    RETURN to_jsonb(found);
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_take_delivery FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_take_delivery TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0006');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

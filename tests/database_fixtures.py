@@ -23,7 +23,7 @@ from utils.settings import Settings
 
 pytest_plugins = ("tests.supabase_fixtures",)
 
-CLEAR = "TRUNCATE users, servers RESTART IDENTITY CASCADE"
+CLEAR = "TRUNCATE users, servers, webhook_deliveries RESTART IDENTITY CASCADE"
 
 
 @pytest.fixture(scope="session")
@@ -92,11 +92,8 @@ def supabase_rows(supabase_stack: SupabaseStack) -> Iterator[psycopg.Connection]
 
 @pytest.fixture
 def supabase_database(
-    supabase_stack: SupabaseStack,
-    supabase_gateway: SupabaseDatabase,
-    supabase_rows: psycopg.Connection,
+    supabase_stack: SupabaseStack, supabase_gateway: SupabaseDatabase
 ) -> SupabaseDatabase:
-    supabase_rows.execute("TRUNCATE public.servers")
     supabase_stack.clear()
     return supabase_gateway
 

@@ -35,6 +35,7 @@ def every_verb(database: Database) -> Calls:
         **reading_verbs(database, project_id),
         **writing_verbs(database, project_id),
         **server_verbs(database),
+        **pull_request_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -107,6 +108,15 @@ def writing_verbs(database: Database, project_id: int) -> Calls:
         "move_task": partial(database.move_task, running_id, {RUNNING}, PENDING),
         "finish_task": partial(database.finish_task, ending_id, *result),
         "list_run_sandboxes": database.list_run_sandboxes,
+    }
+
+
+def pull_request_verbs(database: Database) -> Calls:
+    task_id = running_task(database).id
+    return {
+        "set_pull_request": partial(database.set_pull_request, USER, task_id, {"pr_number": 1}),
+        "tasks_of_pull_request": partial(database.tasks_of_pull_request, "https://x.example/1"),
+        "take_delivery": partial(database.take_delivery, "delivery"),
     }
 
 

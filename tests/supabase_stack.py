@@ -163,8 +163,14 @@ class SupabaseStack:
         PostgREST answers afterwards, even if PostgreSQL or it was away meanwhile.
         """
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            row = connection.execute("SELECT to_regclass('public.servers') IS NOT NULL").fetchone()
-            ours = ", public.users, public.servers" if row and row[0] else ""
+            row = connection.execute(
+                "SELECT to_regclass('public.webhook_deliveries') IS NOT NULL"
+            ).fetchone()
+            ours = (
+                ", public.users, public.servers, public.webhook_deliveries"
+                if row and row[0]
+                else ""
+            )
             tables = f"auth.users{ours}"
             connection.execute(CLEAR.format(tables=tables).encode())
         # By itself it tries to connect again after 1, 2, 4, ... seconds.

@@ -113,6 +113,9 @@ tasks = Table(
     Column("git_patch", Text),
     Column("server", Text),
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
+    Column("pr_commit", Text),
+    Column("pr_state", Text),
+    Index("tasks_pr_url", "pr_url"),
     Index("tasks_user_id_id", "user_id", "id"),
     Index("tasks_user_id_created_at", "user_id", "created_at"),
     Index("tasks_project_id_id", "project_id", "id"),
@@ -169,4 +172,12 @@ refresh_tokens = Table(
     Column("revoked_at", UtcDateTime),
     Index("refresh_tokens_family", "family"),
     Index("refresh_tokens_user_id_expires_at", "user_id", "expires_at"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Index("webhook_deliveries_received_at", "received_at"),
 )

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 from utils.database_engine import open_engines, reading
 from utils.database_progress import ProgressVerbs
 from utils.database_projects import ProjectVerbs
+from utils.database_pull_requests import PullRequestVerbs
 from utils.database_runs import RunVerbs
 from utils.database_servers import ServerVerbs
 from utils.database_tasks import TaskVerbs
@@ -18,7 +19,9 @@ from utils.settings import Settings
 _one = text("SELECT 1")
 
 
-class SqlDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, RunVerbs, ServerVerbs):
+class SqlDatabase(
+    UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, RunVerbs, ServerVerbs, PullRequestVerbs
+):
     """Every verb of `Database`, in SQL."""
 
     @reading

@@ -6,6 +6,7 @@ from utils.database_supabase_client import Supabase, connect
 from utils.database_supabase_errors import NOT_MIGRATED
 from utils.database_supabase_progress import ProgressVerbs
 from utils.database_supabase_projects import ProjectVerbs
+from utils.database_supabase_pull_requests import PullRequestVerbs
 from utils.database_supabase_servers import ServerVerbs
 from utils.database_supabase_tasks import TaskVerbs
 from utils.database_supabase_users import UserVerbs
@@ -14,7 +15,9 @@ from utils.migrate import require_newest
 from utils.settings import Settings
 
 
-class SupabaseDatabase(UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, ServerVerbs):
+class SupabaseDatabase(
+    UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, ServerVerbs, PullRequestVerbs
+):
     """Every verb of `Database`, through supabase-py."""
 
     def ping(self) -> None:

@@ -74,6 +74,8 @@ class Task:
     pr_branch: str | None = None
     pr_number: int | None = None
     pr_url: str | None = None
+    pr_commit: str | None = None
+    pr_state: str | None = None
     container_id: str | None = None
     commit_hash: str | None = None
     git_diff: str | None = None
