@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import secrets
 import signal
 import sys
@@ -24,9 +25,14 @@ Put these lines into .env:
 
 {exports}
 
-Users, for POST {url}/auth/v1/token?grant_type=password:
+Its users:
 
 {users}
+
+With those variables set, this signs one in; access_token is what the backend takes as Bearer:
+
+  curl -s "$SUPABASE_URL/auth/v1/token?grant_type=password" -H "apikey: $SUPABASE_ANON_KEY" \\
+      -H 'Content-Type: application/json' -d '{example}'
 
 Its database, for psql, and as DATABASE_URL for ./run.sh migrate:
 
@@ -40,7 +46,11 @@ def describe(stack: SupabaseStack, passwords: dict[str, str]) -> str:
     """Return what a developer has to know to use a stack."""
     exports = "\n".join(f"export {name}={value}" for name, value in stack.environment.items())
     users = "\n".join(f"  {email}  password {word}" for email, word in passwords.items())
-    return TEXT.format(exports=exports, users=users, url=stack.url, database_url=stack.database_url)
+    email, password = next(iter(passwords.items()))
+    example = json.dumps({"email": email, "password": password})
+    return TEXT.format(
+        exports=exports, users=users, example=example, database_url=stack.database_url
+    )
 
 
 def run(port: int) -> None:

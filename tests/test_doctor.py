@@ -105,7 +105,7 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
 def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None:
     shared = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing"}
     _, output = doctor.ask(shared)
-    assert "warning  what users store is encrypted with a key in DATA_DIR" in output
+    assert "warning  what users store is encrypted with a key in DATA_DIR alone" in output
     _, output = doctor.ask(shared | {"SECRET_KEY": "a-key-of-more-than-thirty-two-characters"})
     assert "what users store" not in output
 

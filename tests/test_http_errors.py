@@ -190,6 +190,25 @@ def test_errors_that_pass_say_so(
     assert answer.headers["Retry-After"] == ("7" if status == 429 else "3")
 
 
+def test_a_database_that_is_away_takes_one_line_of_the_log_for_each_request(
+    make_app: MakeApp,
+    user: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = make_app(log_format="json")
+
+    def refuse(*_: object) -> None:
+        raise DatabaseUnavailable("The database is away.") from OSError("no route")
+
+    monkeypatch.setattr(app.extensions["services"].database, "list_projects", refuse)
+    capsys.readouterr()
+    assert app.test_client().get("/projects", headers={"X-User-ID": user}).status_code == 503
+    output = capsys.readouterr().err
+    assert "The database is away." in output
+    assert "Traceback" not in output
+
+
 def test_the_older_page_may_call_from_its_origin(client: FlaskClient) -> None:
     answer = client.options(
         "/tasks",

@@ -117,7 +117,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
     shared = settings.uses_supabase or settings.database_url is not None
     if shared and settings.secret_key is None:
         yield warning(
-            "what users store is encrypted with a key in DATA_DIR, and is not in DATA_DIR itself",
+            "what users store is encrypted with a key in DATA_DIR alone, and is in the database",
             "Set SECRET_KEY, to the text of DATA_DIR/secret_key if that exists: a server with "
             "another key cannot read what users have stored.",
         )

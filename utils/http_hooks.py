@@ -17,7 +17,7 @@ from werkzeug.routing import IntegerConverter
 
 from utils.api import Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
-from utils.errors import AppError, InvalidInput, Unauthenticated
+from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
 from utils.settings import Settings
 from utils.settings_supabase import LOOPBACK_HOSTS
 
@@ -177,7 +177,11 @@ class _Finish:
 
 
 def _answer_app_error(error: AppError) -> Response:
-    if error.http_status >= 500:  # noqa: PLR2004
+    if isinstance(error, Unavailable):
+        # While something is away every poll ends here, so a line must do.
+        log.warning("request refused", action="http.refused", code=error.code, reason=error.message)
+        log.debug("the error in full", action="http.refused", exc_info=error)
+    elif error.http_status >= 500:  # noqa: PLR2004
         log.error("request failed", action="http.failed", code=error.code, exc_info=error)
     response = json_answer({"error": error.message, "code": error.code}, error.http_status)
     if error.retry_after_seconds is not None:

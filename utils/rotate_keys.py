@@ -97,8 +97,8 @@ class _Renewal:
 
 def report(counts: Counter[str], unfinished_tasks: int) -> str:
     """Return what was done, and what it means for the key before, in lines of text."""
-    lines = [f"{counts[kind]} {kind}" for kind in (SEALED, RENEWED, CURRENT)]
-    lines += [f"{counts[kind]} {kind}" for kind in (UNREADABLE, UNSETTLED) if counts[kind]]
+    shown = [SEALED, RENEWED, CURRENT, *filter(counts.get, (UNREADABLE, UNSETTLED))]
+    lines = ["Secrets that users have stored:", *(f"  {counts[kind]} {kind}" for kind in shown)]
     if counts[UNREADABLE]:
         lines.append(
             "Set SECRET_KEY_PREVIOUS to the key that they were encrypted with and run this again; "
@@ -112,7 +112,7 @@ def report(counts: Counter[str], unfinished_tasks: int) -> str:
             "keep it until they have."
         )
     else:
-        lines.append("SECRET_KEY_PREVIOUS is not needed any more.")
+        lines.append("SECRET_KEY_PREVIOUS, as it is now, is not needed any more.")
     return "\n".join(lines) + "\n"
 
 

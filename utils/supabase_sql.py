@@ -86,6 +86,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("Usage: ./run.sh supabase-sql [--check]")
     else:
         Path(FILE).write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{FILE.name} is up to date.\n")
 
 
 if __name__ == "__main__":
