@@ -73,6 +73,13 @@ TOLD_ELSEWHERE = {
     ),
     *("trailing blanks", "control characters", "a folder nobody may enter", "an empty folder"),
     *("ignored files", "an ignored file made visible", "a FIFO beside the changes"),
+    *("UTF-16 without zeros", "a NUL edited in late", "a carriage return at the very end"),
+    *("lines that look like mail", "a new file with CRLF", "a file that is not UTF-8"),
+    *("an edited binary", "a deleted file", "a changed symbolic link", "a renamed file"),
+    *("a file nobody may read", "a renamed file that is not UTF-8", "an edited file"),
+    *("an empty file that is filled", "a new binary", "a file converted to CRLF"),
+    *("a final newline that goes", "a new symbolic link", "a deleted symbolic link"),
+    *("a renamed binary", "a file made not executable", "a symbolic link with carriage return"),
     *("a symbolic link to nothing", "a symbolic link out of the tree", "a copied file"),
 }
 """Where the patch is special for the capture, but nothing new for what applies it."""
@@ -115,6 +122,11 @@ def with_submodule(git_server: GitServer, tmp_path_factory: pytest.TempPathFacto
     git_server.publish(repository, "modules", TOKEN)
     open_to_partial_clones(git_server.bare("modules"))
     return repository
+
+
+def test_there_are_many_cases() -> None:
+    assert len(CASES) + len(MODULE_CHANGES) >= 50
+    assert {*CONTENTS, *SHAPES} >= TOLD_ELSEWHERE
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.local_only("the place of a task is told by its capture'
 
 
 @settings(
-    max_examples=12,
+    max_examples=10,
     derandomize=True,
     deadline=None,
     database=None,

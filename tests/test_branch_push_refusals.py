@@ -46,17 +46,17 @@ REFUSALS = {
     "no permission": (
         "Permission to team/x.git denied to someone.",
         Forbidden,
-        "github_forbidden",
+        "repository_no_permission",
     ),
     "a fine-grained token": (
         "Write access to repository not granted.",
         Forbidden,
-        "github_forbidden",
+        "repository_no_permission",
     ),
     "an archive": (
         "This repository was archived so it is read-only.",
         PushRefused,
-        "repo_archived",
+        "repository_archived",
     ),
     "single sign-on": (
         "The 'team' organization has enabled or enforced SAML SSO.",
@@ -80,12 +80,11 @@ def test_a_push_that_is_forbidden_says_why(
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
     [
-        (401, Forbidden, "github_token_invalid"),
-        (403, Forbidden, "github_forbidden"),
-        (404, NotFound, "repo_not_found"),
+        (401, Forbidden, "github_token_refused"),
+        (403, Forbidden, "repository_no_permission"),
+        (404, NotFound, "repository_not_found"),
         (413, PushRefused, "push_too_large"),
         (429, Unavailable, "github_rate_limited"),
-        (500, Unavailable, "repo_unreachable"),
         (503, Unavailable, "repo_unreachable"),
     ],
 )
@@ -122,7 +121,7 @@ HOOKS = {
     "a workflow": (
         "refusing to allow a Personal Access Token to create or update workflow "
         "`.github/workflows/x.yml` without `workflow` scope",
-        "github_workflow_scope",
+        "github_token_scope",
     ),
     "a house rule": (f"Ask Ann first, {TOKEN}\x1b[31m", "push_rejected"),
 }
@@ -158,11 +157,11 @@ def test_a_name_that_is_taken_says_so(
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"token": "wrong-token-4711"}, "github_token_invalid"),
-        ({"token": None}, "github_token_required"),
-        ({"token": f"{TOKEN}\nhost=elsewhere"}, "github_token_invalid"),
+        ({"token": "wrong-token-4711"}, "github_token_refused"),
+        ({"token": None}, "github_token_needed"),
+        ({"token": f"{TOKEN}\nhost=elsewhere"}, "github_token_refused"),
         ({"repo_url": "http://127.0.0.1:1/team/x.git"}, "repo_unreachable"),
-        ({"repo_url": "file:///nowhere/at/all"}, "repo_not_found"),
+        ({"repo_url": "file:///nowhere/at/all"}, "repository_not_found"),
     ],
 )
 def test_a_way_that_is_closed_has_its_code(

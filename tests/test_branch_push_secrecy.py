@@ -93,17 +93,23 @@ def hidden_in(data: bytes) -> bool:
 
 
 def test_no_token_is_in_arguments_environments_files_or_the_log(
-    recorded: Recorded, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    recorded: Recorded, tmp_path: Path
 ) -> None:
-    push(tmp_path, recorded.request, environment=recorded.environment)
+    limits = PushLimits(tmp_path / "work", 20.0, recorded.environment)
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        input=pickle.dumps((recorded.request, limits)),
+        capture_output=True,
+        check=True,
+    )
     calls = recorded.record.read_bytes()
     assert any(header for _, _, header in recorded.server.requests)
     assert b"\npush\n--porcelain\n" in calls
     assert b"partialClone = origin" in calls
     assert hidden_in(calls)
-    captured = capfd.readouterr()
-    assert "branch_pushed" in captured.out + captured.err
-    assert hidden_in((captured.out + captured.err).encode())
+    assert b"branch_pushed" in finished.stdout
+    assert hidden_in(finished.stdout + finished.stderr)
     assert TOKEN not in repr(recorded.request)
 
 
@@ -138,7 +144,7 @@ def test_no_other_host_gets_the_token(recorded: Recorded, tmp_path: Path) -> Non
                 push(tmp_path, recorded.request)
         finally:
             del recorded.server.redirects["secrecy"]
-    assert raised.value.code == "repo_moved"
+    assert raised.value.code == "repository_moved"
     assert other.requests == []
 
 
@@ -153,7 +159,7 @@ def test_the_helper_answers_for_its_repository_only(recorded: Recorded, tmp_path
     )
     with pytest.raises(AppError) as raised:
         push(tmp_path, recorded.request, environment=recorded.environment)
-    assert raised.value.code == "github_token_invalid"
+    assert raised.value.code == "github_token_refused"
     assert {header for _, _, header in recorded.server.requests} == {None}
 
 

@@ -125,7 +125,7 @@ def _refuse_odd_token(token: str | None) -> None:
         raise Forbidden(
             "This cannot be a token: it is too long, or holds line breaks or other characters that "
             "no token has. Copy it again.",
-            "github_token_invalid",
+            "github_token_refused",
         )
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from utils.errors import AppError, BranchChanged, Forbidden, NotFound, PushRefused, Unavailable
+from utils.errors import (
+    AppError,
+    BranchChanged,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PushRefused,
+    Unavailable,
+)
 from utils.models import CommandResult
 
 MAX_REASON_CHARACTERS = 300
@@ -14,6 +22,8 @@ _PERMISSION_HINT = (
     "For GitHub it needs the permission Contents, read and write (classic: scope repo)."
 )
 
+# The codes are those of GitHub's REST side where it knows the same cause; 403 instead of 401, since
+# pages answer 401 by ending the user's session.
 # Read from the top; what a host says about a refusal stands before the bare HTTP status.
 _FAILURES: tuple[tuple[str, type[AppError], str, str], ...] = (
     (
@@ -26,14 +36,14 @@ _FAILURES: tuple[tuple[str, type[AppError], str, str], ...] = (
     (
         r"without `?workflows?`? (scope|permission)|create or update workflow",
         Forbidden,
-        "github_workflow_scope",
+        "github_token_scope",
         "The token may not change files under .github/workflows. Give it the permission Workflows, "
         "read and write (classic: scope workflow).",
     ),
     (
         r"archived so it is read-only|repository (was|has been|is) archived",
         PushRefused,
-        "repo_archived",
+        "repository_archived",
         "The repository is archived and takes no changes. Unarchive it and try again.",
     ),
     (
@@ -66,21 +76,21 @@ _FAILURES: tuple[tuple[str, type[AppError], str, str], ...] = (
     (
         r"returned error: 30\d|unable to update url base|asked to follow a redirect|redirect",
         PushRefused,
-        "repo_moved",
+        "repository_moved",
         "The repository has moved. Use its new address; the token is sent to no other one.",
     ),
     (
         r"Write access to repository not granted|Permission .*denied to|returned error: 403"
         r"|insufficient permission|not authorized",
         Forbidden,
-        "github_forbidden",
+        "repository_no_permission",
         "The token may not push to this repository. " + _PERMISSION_HINT,
     ),
     (
         r"[Rr]epository .*not found|not found: did you run|returned error: 404"
         r"|does not appear to be a git repository|No such file or directory|not a git repository",
         NotFound,
-        "repo_not_found",
+        "repository_not_found",
         "The repository was not found. It may be deleted or renamed; a private one also looks "
         "like this to a token that may not see it.",
     ),
@@ -209,16 +219,16 @@ def output_text(result: CommandResult) -> str:
     return (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
 
 
-def _no_access(*, has_token: bool) -> Forbidden:
+def _no_access(*, has_token: bool) -> AppError:
     if has_token:
         return Forbidden(
             "The repository host does not know this token: it is wrong, expired or revoked. Make a "
             "new one and send it as github_token. " + _PERMISSION_HINT,
-            "github_token_invalid",
+            "github_token_refused",
         )
-    return Forbidden(
+    return InvalidInput(
         "The repository host wants a token for this. Send one as github_token. " + _PERMISSION_HINT,
-        "github_token_required",
+        "github_token_needed",
     )
 
 

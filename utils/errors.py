@@ -9,7 +9,7 @@
     ├── NotFound                 404  not_found
     ├── Conflict                 409  conflict
     │   ├── BranchChanged        409  branch_changed
-    │   └── PushRefused          409  push_rejected, tree_mismatch, repo_archived, ...
+    │   └── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
     ├── TooLarge                 413  body_too_large
     ├── QueueFull                429  queue_full
     ├── Unavailable              503  unavailable

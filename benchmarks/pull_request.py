@@ -1,0 +1,88 @@
+"""The push of a stored result to a server that allows partial clones and wants a token.
+
+Each round pushes to a branch of its own, and then once more what is already there. Objects and
+bytes are counted where they are sent.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from benchmarks.figures import Bench, Figure
+from benchmarks.repositories import make_repository
+from tests.backends import Repository, git
+from tests.branch_pushes import TOKEN, open_to_partial_clones, request_of, result_of
+from tests.git_server import GitServer, serve_git
+from utils.branch_push import PushLimits, PushRequest, push_branch
+from utils.redaction import Redactor
+
+SCRIPT = """
+set -- $(git ls-files | head -40)
+for path; do echo more >>"$path"; done
+git mv "$1" moved.py; git rm -q -f "$2"; chmod +x "$3"; printf '\\000' >new.bin
+"""
+# The pull request itself gets the rest of the 1.5 s.
+TARGET_SECONDS = 1.0
+TARGET_SHARE = 5.0
+
+
+def push_result(bench: Bench) -> list[Figure]:
+    """40 changed files in 2,000 files, 500 commits."""
+    files, commits = bench.size((2000, 500), (60, 10))
+    bare = make_repository(bench.folder / "sample.git", files=files, commits=commits)
+    repository = Repository(bench.folder / "repository")
+    git(repository.folder, "pull", "--quiet", str(bare), "main")
+    result = result_of(repository, SCRIPT)
+    every_object = int(git(repository.folder, "rev-list", "--objects", "--count", "HEAD"))
+    whole_bytes = sum(pack.stat().st_size for pack in bare.glob("objects/pack/*.pack"))
+    limits = PushLimits(bench.folder / "pushes", 60.0, {"PATH": os.environ["PATH"]})
+    # Standard output is for the figures.
+    with serve_git(bench.folder / "served") as server, capture_logs():
+        url = server.publish(repository, "sample", TOKEN)
+        open_to_partial_clones(server.bare("sample"))
+        request = request_of(url, result)
+        first, again = _times(request, limits, bench.size(15, 1))
+        objects, sent = _fetched(server, replace(request, branch="counted"), limits)
+    return [
+        Figure("first push, median", _median(first), "s", TARGET_SECONDS),
+        Figure("first push, slowest", round(max(first), 3), "s"),
+        Figure("push of what is there, median", _median(again), "s"),
+        Figure("objects fetched", round(100 * objects / every_object, 2), "%", TARGET_SHARE),
+        Figure("objects in the repository", every_object, ""),
+        Figure("bytes fetched", round(100 * sent / whole_bytes, 2), "%"),
+    ]
+
+
+def _times(
+    request: PushRequest, limits: PushLimits, rounds: int
+) -> tuple[list[float], list[float]]:
+    first: list[float] = []
+    again: list[float] = []
+    for number in range(rounds):
+        own = replace(request, branch=f"round-{number}")
+        for times in (first, again):
+            times.append(_seconds(push_branch, own, limits, Redactor()))
+    return first, again
+
+
+def _seconds(action: Callable[..., object], *arguments: Any) -> float:
+    started = time.perf_counter()
+    action(*arguments)
+    return time.perf_counter() - started
+
+
+def _fetched(server: GitServer, request: PushRequest, limits: PushLimits) -> tuple[int, int]:
+    objects, sent = server.sent_objects, server.sent_bytes
+    push_branch(request, limits, Redactor())
+    return server.sent_objects - objects, server.sent_bytes - sent
+
+
+def _median(times: list[float]) -> float:
+    return round(statistics.median(times), 3)
