@@ -134,6 +134,16 @@ def test_a_local_repository_needs_no_token(
     assert tree_on(server, name, request.branch) == request.tree_hash
 
 
+def test_a_repository_with_longer_names_of_objects_is_pushed_to(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository", "--object-format=sha256")
+    repository.commit("echo one >one; echo two >two")
+    result = result_of(repository, "echo more >>one; mv two three")
+    request = request_of(repository.url, result, token=None)
+    push(tmp_path, request)
+    tree = git(repository.folder, "rev-parse", f"refs/heads/{request.branch}^{{tree}}")
+    assert tree == request.tree_hash
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     folder = tmp_path_factory.mktemp("large")

@@ -74,7 +74,7 @@ _FAILURES: tuple[tuple[str, type[AppError], str, str], ...] = (
         "The repository host limits how often it is asked. Try again in a few minutes.",
     ),
     (
-        r"returned error: 30\d|unable to update url base|asked to follow a redirect|redirect",
+        r"returned error: 30\d|unable to update url base from redirection",
         PushRefused,
         "repository_moved",
         "The repository has moved. Use its new address; the token is sent to no other one.",
