@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from e2b import E2B
 
+from tests.doctor_program import Doctor
 from tests.fakes.e2b_control import API_KEY, E2BControl
-from tests.source_files import ROOT
 from tests.template_tools import TOOLS, install
 from utils.deployment import FILE_NAME
 from utils.tested_versions import CLAUDE_CODE, PROGRAMS
@@ -22,34 +19,6 @@ from utils.tested_versions import CLAUDE_CODE, PROGRAMS
 pytest_plugins = ("tests.e2b_fixtures",)
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "OPENAI_API_KEY": "sk-of-the-test"}
-
-
-class Doctor:
-    """Runs the command in a process of its own, in an empty folder."""
-
-    def __init__(self, folder: Path, host: str) -> None:
-        self.folder = folder
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
-            "ALLOWED_GIT_HOSTS": host,
-        }
-
-    def ask(self, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Return the exit code and what was printed."""
-        result = subprocess.run(
-            [sys.executable, "-m", "utils.doctor"],
-            env={**self._environment, **(environment or {})},
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert "Traceback" not in result.stdout, result.stdout
-        return result.returncode, result.stdout
 
 
 @pytest.fixture
@@ -277,14 +246,3 @@ def test_a_database_of_a_newer_version_is_a_problem(doctor: Doctor) -> None:
     code, output = doctor.ask()
     assert code == 1
     assert "database: SQLite at revision 9999" in output
-
-
-def test_a_supabase_project_that_does_not_answer_is_a_problem(doctor: Doctor) -> None:
-    project = {
-        "SUPABASE_URL": "http://127.0.0.1:1",
-        "SUPABASE_SERVICE_ROLE_KEY": "sb_secret_hidden",
-    }
-    code, output = doctor.ask(project)
-    assert code == 1
-    assert "problem  database: Supabase: The database did not answer" in output
-    assert "sb_secret_hidden" not in output

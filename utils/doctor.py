@@ -28,6 +28,7 @@ from utils.doctor_local import (
     check_proxies,
     check_python,
 )
+from utils.doctor_supabase import check_sign_in
 from utils.e2b_advice import leave
 from utils.settings import Settings
 from utils.settings_errors import explain_settings
@@ -41,6 +42,8 @@ def examine(settings: Settings, tell: Tell) -> None:
     """Make every check that goes with the settings, the quick ones first."""
     tell(check_data_folder(settings))
     tell(check_database(settings))
+    for finding in check_sign_in(settings):
+        tell(finding)
     tell(check_mode(settings))
     groups = (check_keys(settings), check_agents(settings), check_proxies(), check_hosts(settings))
     for finding in chain.from_iterable(groups):

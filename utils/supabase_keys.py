@@ -50,9 +50,7 @@ class SigningKeys:
     """Finds the key of a token. Safe to call from any thread; there is one fetch at a time."""
 
     def __init__(self, url: str) -> None:
-        # Only its fetch is used. Its own cache would forget the keys while the project is away, and
-        # would ask again for each unknown key while it does not answer.
-        self._client = PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_SECONDS)
+        self._url = url
         self._known = _Known()
         self._fetch: Future[None] = Future()
         self._fetch.set_result(None)
@@ -102,9 +100,11 @@ class SigningKeys:
 
     def _run(self, fetch: Future[None]) -> None:
         try:
-            keys = dict(_usable(self._client.fetch_data()))
-        except (PyJWKClientError, ValueError, OSError) as error:
-            log.warning("signing keys not fetched", action="signing_keys.failed", reason=str(error))
+            keys = fetch_keys(self._url)
+        except Unavailable as error:
+            log.warning(
+                "signing keys not fetched", action="signing_keys.failed", reason=error.message
+            )
             self._finish(fetch, None)
         else:
             self._finish(fetch, keys)
@@ -118,6 +118,17 @@ class SigningKeys:
                 else _Known(keys, now, now)
             )
             fetch.set_result(None)
+
+
+def fetch_keys(url: str) -> Mapping[str, PyJWK]:
+    """Return the keys at an address that verify tokens, by their ids. Raises `Unavailable`."""
+    # Only its fetch is used. Its own cache would forget the keys while the project is away, and
+    # would ask again for each unknown key while it does not answer.
+    client = PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_SECONDS)
+    try:
+        return dict(_usable(client.fetch_data()))
+    except (PyJWKClientError, ValueError, OSError) as error:
+        raise Unavailable(f"The public keys cannot be fetched: {error}") from error
 
 
 def _age(moment: float) -> float:
