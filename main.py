@@ -23,6 +23,7 @@ from utils.api import Services
 from utils.async_bridge import AsyncBridge
 from utils.data_lock import hold_data_folder
 from utils.dispatcher import Dispatcher
+from utils.github_app import GitHubApp
 from utils.http_hooks import IdConverter, install_hooks
 from utils.mirror import MirrorStore
 from utils.openapi import build_openapi, format_openapi
@@ -92,6 +93,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         metrics=metrics,
         tokens=tokens,
         vault=vault,
+        github_app=GitHubApp(settings) if settings.github_app_id else None,
         identify=callers.identify,
         forget_users=callers.forget_users,
         stop=lifetime.close,

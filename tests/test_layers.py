@@ -175,7 +175,7 @@ SERVER_FILES = [
 ]
 SETTINGS_FILE = Path("utils/settings.py")
 BUILT_IN_MAIN = frozenset(
-    {"Flask", "Services", "Dispatcher", "AsyncBridge", "Tokens", "Redactor", "Metrics"}
+    {"Flask", "Services", "Dispatcher", "AsyncBridge", "Tokens", "Redactor", "Metrics", "GitHubApp"}
 )
 SERVER_MODULES = frozenset(module_name(path) for path in SERVER_FILES)
 

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from database import Database
 from utils.dispatcher import Dispatcher
 from utils.errors import AppError, InvalidInput
+from utils.github_app import GitHubApp
 from utils.models import Json
 from utils.settings import Settings
 from utils.telemetry import Metrics
@@ -52,6 +53,7 @@ class Services:
     metrics: Metrics
     tokens: Tokens
     vault: Vault
+    github_app: GitHubApp | None
     identify: Callable[[], str]
     forget_users: Callable[[], None]
     stop: Callable[[], None]
