@@ -27,6 +27,9 @@ FIGURES = {
     "e2b_twenty": {"tasks completed", "tasks per second"},
     "e2b_long_agents": {"tasks of 20 s, wall time", "task of 70 s completed"},
     "e2b_five_hundred": {"tasks completed", "wall time", "memory growth per task"},
+    "supabase_latency": {"status poll, p50", "whole simulated task, most requests"},
+    "supabase_polls": {"50 ms late, ratio", "at once, ratio"},
+    "supabase_outage": {"right results", "other answers while away"},
 }
 
 
