@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from utils.agents import Agents
 from utils.database_engine import SQLITE_FILE, open_engines
 from utils.doctor_findings import Finding, ok, problem, warning
-from utils.errors import AppError
+from utils.errors import AppError, ConfigurationError
 from utils.migrate import head_revision, stored_revision
 from utils.settings import Settings, inherited_environment, proxies_with_password
 
@@ -106,9 +106,10 @@ def _check_supabase(settings: Settings) -> Finding:
 
     try:
         connect_current(settings).close()
+    except ConfigurationError as error:
+        return problem(f"database: Supabase: {error.message}")
     except AppError as error:
-        advice = "Check SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY."
-        return problem(f"database: Supabase: {error.message}", advice)
+        return problem(f"database: Supabase: {error.message}", "Check SUPABASE_URL.")
     return ok(f"database: Supabase at revision {head_revision()}")
 
 
