@@ -11,11 +11,13 @@ from flask import Flask
 from pydantic import ValidationError
 
 import auth
+import github_routes
 import health
 import projects
 import tasks
 import test_users
 import users
+import webhooks
 from database import Database, open_database
 from utils import api_docs
 from utils.agents import Agents
@@ -24,7 +26,7 @@ from utils.async_bridge import AsyncBridge
 from utils.data_lock import hold_data_folder
 from utils.dispatcher import Dispatcher
 from utils.github_app import GitHubApp
-from utils.http_hooks import IdConverter, install_hooks
+from utils.http_hooks import IdConverter, NameConverter, install_hooks
 from utils.mirror import MirrorStore
 from utils.openapi import build_openapi, format_openapi
 from utils.redaction import Redactor
@@ -125,7 +127,10 @@ def declare_routes() -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.converters["id"] = IdConverter
-    for module in (health, auth, projects, tasks, users, test_users, api_docs):
+    app.url_map.converters["name"] = NameConverter
+    for module in (
+        health, auth, projects, tasks, github_routes, webhooks, users, test_users, api_docs,
+    ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app
 

@@ -83,8 +83,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.openapi",
         "utils.http_hooks",
         "utils.legacy_tasks",
+        "utils.caller_github",
+        "utils.repository_service",
+        "utils.webhook_*",
     ),
-    ("tasks", "projects", "health", "users", "test_users"),
+    ("tasks", "projects", "github_routes", "webhooks", "health", "users", "test_users"),
     ("main", "utils.server", "utils.template", "utils.rotate_keys", "utils.doctor*"),
 )
 
@@ -162,6 +165,14 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.api_docs", "utils.openapi"),
     ("utils.openapi", "utils.api*"),
     ("utils.http_hooks", "utils.api*"),
+    ("utils.api_github", "utils.webhook_command"),
+    ("utils.caller_github", "utils.api"),
+    ("utils.repository_service", "utils.api*"),
+    ("utils.repository_service", "utils.caller_github"),
+    ("utils.webhook_*", "utils.webhook_*"),
+    ("utils.webhook_*", "utils.api"),
+    ("utils.webhook_*", "utils.caller_github"),
+    ("utils.webhook_events", "utils.repository_service"),
     ("main", "utils.server"),
     ("utils.doctor*", "utils.doctor_*"),
 )

@@ -26,6 +26,9 @@ from utils.telemetry import Metrics
 from utils.tokens import Tokens
 from utils.vault import Vault
 
+TOKEN_HEADER = "X-GitHub-Token"
+"""Where a request carries the caller's token for GitHub."""
+
 # pydantic's own words for these never hold any of the input.
 _HARMLESS_RULES = frozenset(
     {
@@ -65,6 +68,7 @@ class Endpoint:
 
     `answer` names the fields next to `status`; None is for views that do not answer with JSON.
     `errors` are the statuses that neither the path, nor the input, nor signing in explains.
+    With `github` the caller's token for GitHub may come along, and GitHub may refuse what is asked.
     `needs_body` refuses a request without a body, which browsers let any page send, although each
     field may be left out.
     """
@@ -77,6 +81,7 @@ class Endpoint:
     public: bool = False
     polled: bool = False
     upload: bool = False
+    github: bool = False
     needs_body: bool = False
     media_type: str = "application/json"
 

@@ -13,9 +13,9 @@ import structlog
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import IntegerConverter
+from werkzeug.routing import BaseConverter, IntegerConverter
 
-from utils.api import Services, declaration_of, json_answer
+from utils.api import TOKEN_HEADER, Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
 from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
 from utils.settings import Settings
@@ -69,6 +69,12 @@ class IdConverter(IntegerConverter):
     regex = f"[1-9][0-9]{{0,{ID_DIGITS - 1}}}"
 
 
+class NameConverter(BaseConverter):
+    """The name of an owner or a repository on GitHub."""
+
+    regex = "[A-Za-z0-9._-]{1,100}"
+
+
 def install_hooks(app: Flask, services: Services) -> None:
     """Put everything of this module around an application's requests."""
     app.before_request(_begin)
@@ -90,7 +96,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(
         app,
         origins=list(settings.cors_origins),
-        allow_headers=["Content-Type", "Authorization", "X-User-ID"],
+        allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER],
         methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,

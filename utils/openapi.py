@@ -16,7 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
-from utils.api import Endpoint, declaration_of
+from utils.api import TOKEN_HEADER, Endpoint, declaration_of
 from utils.api_answers import ErrorAnswer, Success
 from utils.api_models import MAX_ID
 from utils.models import Json
@@ -33,11 +33,19 @@ _ERRORS = {
     415: "The body is not JSON.",
     429: "The queue is full; try again after Retry-After seconds.",
     500: "Something went wrong on this server.",
-    503: "The database or Supabase is away; try again after Retry-After seconds.",
+    503: "The database, Supabase or GitHub is away; try again after Retry-After seconds.",
 }
 _PATH_TYPES = {
     "id": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
     "uuid": {"type": "string", "format": "uuid"},
+    "name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"},
+}
+_TOKEN_PARAMETER: Json = {
+    "name": TOKEN_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Token for GitHub; the one that the caller has stored when not given.",
 }
 
 
@@ -114,7 +122,11 @@ def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> 
         "operationId": name,
         "tags": [group],
         "summary": text.partition("\n")[0],
-        "parameters": [*_path_parameters(rule), *_query_parameters(declared.query, schemas)],
+        "parameters": [
+            *_path_parameters(rule),
+            *_query_parameters(declared.query, schemas),
+            *([_TOKEN_PARAMETER] if declared.github else []),
+        ],
         "responses": _responses(rule, declared, name, schemas),
     }
     if declared.public:
@@ -192,6 +204,8 @@ def _error_statuses(rule: Rule, declared: Endpoint) -> set[int]:
         statuses |= {413, 415}
     if declared.upload:
         statuses.add(413)
+    if declared.github:
+        statuses |= {403, 404, 409}
     return statuses
 
 

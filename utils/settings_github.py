@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -48,6 +49,9 @@ class GitHubSettings(BaseSettings):
         description="Let a comment `/async-code <prompt>` of somebody with write access start a "
         "task.",
     )
+    webhook_user_id: str | None = Field(
+        None, description="UUID of the user whose tasks those are; `WEBHOOK_TASKS` needs one."
+    )
     pull_request_branch: str = Field(
         "async-code/task-{task_id}", description="Name of the branch that a task is pushed to."
     )
@@ -85,6 +89,14 @@ class GitHubSettings(BaseSettings):
             raise ValueError("must be the .pem file that GitHub gave for the App, all its lines")  # noqa: TRY004
         return SecretStr(pem)
 
+    @field_validator("webhook_user_id")
+    @classmethod
+    def _user_id(cls, value: str | None) -> str | None:
+        try:
+            return value and str(UUID(value))
+        except ValueError:
+            raise ValueError("must be a UUID, as users have for their id") from None
+
     @field_validator("pull_request_branch")
     @classmethod
     def _one_branch_per_task(cls, value: str) -> str:
@@ -98,6 +110,18 @@ class GitHubSettings(BaseSettings):
             raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY need each other")
         return self
 
+    @model_validator(mode="after")
+    def _comments_have_what_they_need(self) -> Self:
+        needed = {
+            "GITHUB_WEBHOOK_SECRET": self.github_webhook_secret,
+            "WEBHOOK_USER_ID": self.webhook_user_id,
+            "GITHUB_APP_ID or GITHUB_TOKEN": self.github_app_id or self.github_token,
+        }
+        missing = [name for name, value in needed.items() if value is None]
+        if self.webhook_tasks and missing:
+            raise ValueError(f"WEBHOOK_TASKS=true needs {', '.join(missing)}")
+        return self
+
     @property
     def github_host(self) -> str:
         """Host of the repositories that are GitHub's, with its port unless it is the usual one."""
@@ -106,6 +130,10 @@ class GitHubSettings(BaseSettings):
         authority = parts.netloc.lower().removesuffix(f":{usual}")
         # GitHub's own hosts have a name for the API; Enterprise has a path on its one name.
         return authority if parts.path else authority.removeprefix("api.")
+
+    def address_on_github(self, full_name: str) -> str:
+        """Return the address that a repository `owner/name` of GitHub's is cloned from."""
+        return f"{urlsplit(self.github_api_url).scheme}://{self.github_host}/{full_name}"
 
     def branch_of_task(self, task_id: int) -> str:
         """Return the name of the branch that a task's changes are pushed to."""

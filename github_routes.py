@@ -1,0 +1,113 @@
+"""GitHub: pull requests, issues and commit statuses, first of all with the caller's own token."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from utils.api import Services, endpoint
+from utils.api_github import (
+    NewComment,
+    NewIssue,
+    PullChange,
+    PullMerge,
+    PullsQuery,
+    TaskStatusReport,
+)
+from utils.caller_github import caller_github
+from utils.github_values import GitHubComment, GitHubIssue, GitHubPull, GitHubRepository
+from utils.models import Json
+from utils.repository_service import merge_pull, report_status, update_pull
+
+blueprint = Blueprint("github", __name__, url_prefix="/github")
+
+_REPOSITORY = "/repos/<name:owner>/<name:repository>"
+_PULL = f"{_REPOSITORY}/pulls/<id:number>"
+_ISSUE = f"{_REPOSITORY}/issues/<id:number>"
+
+
+@blueprint.get(_REPOSITORY)
+@endpoint({"repository": GitHubRepository}, github=True)
+def get_repository(services: Services, user_id: str, owner: str, repository: str) -> Json:
+    """Return a repository of GitHub's, also after a move, and what the token's user may do."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name) as github:
+        return {"repository": github.repository(full_name)}
+
+
+@blueprint.get(f"{_REPOSITORY}/pulls")
+@endpoint({"pull_requests": list[GitHubPull]}, query=PullsQuery, github=True)
+def list_pulls(
+    services: Services, user_id: str, owner: str, repository: str, query: PullsQuery
+) -> Json:
+    """List the pull requests of a repository, newest first."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name) as github:
+        pulls = github.pulls(full_name, state=query.state, limit=query.limit)
+    return {"pull_requests": pulls}
+
+
+@blueprint.get(_PULL)
+@endpoint({"pull_request": GitHubPull}, github=True)
+def get_pull(services: Services, user_id: str, owner: str, repository: str, number: int) -> Json:
+    """Return a pull request."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name) as github:
+        return {"pull_request": github.pull(full_name, number)}
+
+
+@blueprint.put(_PULL)
+@endpoint({"pull_request": GitHubPull}, body=PullChange, needs_body=True, github=True)
+def change_pull(
+    services: Services, user_id: str, owner: str, repository: str, number: int, body: PullChange
+) -> Json:
+    """Change title, body, base or state of a pull request; what is not sent stays."""
+    return {"pull_request": update_pull(services, user_id, f"{owner}/{repository}", number, body)}
+
+
+@blueprint.post(f"{_PULL}/merge")
+@endpoint({"merged": bool, "sha": str | None}, body=PullMerge, github=True)
+def merge(
+    services: Services, user_id: str, owner: str, repository: str, number: int, body: PullMerge
+) -> Json:
+    """Merge a pull request; `sha` is the commit this made, null where it was merged before."""
+    made = merge_pull(services, user_id, f"{owner}/{repository}", number, body)
+    return {"merged": True, "sha": made}
+
+
+@blueprint.post(f"{_REPOSITORY}/issues")
+@endpoint({"issue": GitHubIssue}, body=NewIssue, github=True)
+def create_issue(
+    services: Services, user_id: str, owner: str, repository: str, body: NewIssue
+) -> Json:
+    """Open an issue."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name) as github:
+        issue = github.create_issue(full_name, title=body.title, body=body.body, labels=body.labels)
+    return {"issue": issue}
+
+
+@blueprint.get(_ISSUE)
+@endpoint({"issue": GitHubIssue}, github=True)
+def get_issue(services: Services, user_id: str, owner: str, repository: str, number: int) -> Json:
+    """Return an issue; a pull request is one too."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name) as github:
+        return {"issue": github.issue(full_name, number)}
+
+
+@blueprint.post(f"{_ISSUE}/comments")
+@endpoint({"comment": GitHubComment}, body=NewComment, github=True)
+def add_comment(
+    services: Services, user_id: str, owner: str, repository: str, number: int, body: NewComment
+) -> Json:
+    """Comment on an issue or a pull request."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name) as github:
+        return {"comment": github.comment(full_name, number, body.body)}
+
+
+@blueprint.post("/tasks/<id:task_id>/status")
+@endpoint({"commit": str, "link": str | None}, body=TaskStatusReport, github=True)
+def set_task_status(services: Services, user_id: str, task_id: int, body: TaskStatusReport) -> Json:
+    """Set a commit status on what a task pushed last, with a link to the task."""
+    return report_status(services, user_id, task_id, body)

@@ -1,0 +1,69 @@
+"""What requests about GitHub hold; answers hold the values of `utils.github_values`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from utils.api_models import Body, Name, Number, Query, Text
+from utils.github import MAX_LISTED, STATUS_DESCRIPTION_CHARACTERS
+from utils.pull_request_text import MAX_BODY_CHARACTERS, MAX_TITLE_CHARACTERS
+from utils.webhook_command import COMMAND, is_command
+
+
+def _no_command(text: str) -> str:
+    if is_command(text):
+        raise ValueError(f"must not begin with {COMMAND}; tasks are started with /start-task")
+    return text
+
+
+Title = Annotated[Name, Field(max_length=MAX_TITLE_CHARACTERS)]
+LongText = Annotated[str, Field(max_length=MAX_BODY_CHARACTERS)]
+
+
+class PullsQuery(Query):
+    """Which pull requests, newest first."""
+
+    state: Literal["open", "closed", "all"] = "open"
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), Number] = 100
+
+
+class PullChange(Body):
+    """What to change of a pull request."""
+
+    title: Title | None = None
+    body: LongText | None = None
+    base: Name | None = Field(None, description="The branch that it is to be merged into.")
+    state: Literal["open", "closed"] | None = None
+
+
+class PullMerge(Body):
+    """How to merge a pull request."""
+
+    method: Literal["merge", "squash", "rebase"] = "merge"
+    sha: str | None = Field(
+        None, pattern="^[0-9a-f]{40}$", description="Merge only while its branch is at this commit."
+    )
+
+
+class NewIssue(Body):
+    """An issue to open."""
+
+    title: Title
+    body: LongText = ""
+    labels: list[Name] = Field(default_factory=list, max_length=100)
+
+
+class NewComment(Body):
+    """A comment to add."""
+
+    body: Annotated[Text, Field(max_length=MAX_BODY_CHARACTERS), AfterValidator(_no_command)]
+
+
+class TaskStatusReport(Body):
+    """What to say on the commit that a task pushed."""
+
+    state: Literal["pending", "success", "failure"]
+    description: Annotated[str, Field(max_length=STATUS_DESCRIPTION_CHARACTERS)] = ""
+    context: Name = Field("async-code", description="Tells it apart from what others say there.")

@@ -1,0 +1,68 @@
+"""What is done on GitHub for a caller and noted with tasks as well."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from database import Database
+from utils.api import Services
+from utils.api_github import PullChange, PullMerge, TaskStatusReport
+from utils.caller_github import caller_github
+from utils.errors import Conflict, NotFound
+from utils.github_values import CommitState, GitHubPull, MergeMethod
+from utils.models import Json, Task
+from utils.repository_url import github_full_name
+
+
+def update_pull(
+    services: Services, user_id: str, full_name: str, number: int, change: PullChange
+) -> GitHubPull:
+    """Change what is given of a pull request, and return it."""
+    with caller_github(services, user_id, full_name) as github:
+        pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
+    if change.state:
+        note_state(services.database, pull.url, pull.state)
+    return pull
+
+
+def merge_pull(
+    services: Services, user_id: str, full_name: str, number: int, how: PullMerge
+) -> str | None:
+    """Merge a pull request; return the commit this made, None where it was merged before."""
+    with caller_github(services, user_id, full_name, own_pull=number) as github:
+        pull = github.pull(full_name, number)
+        made = None
+        if not pull.is_merged:
+            method = MergeMethod(how.method)
+            made = github.merge_pull(full_name, number, method=method, expected_head=how.sha)
+    note_state(services.database, pull.url, "merged")
+    return made
+
+
+def report_status(services: Services, user_id: str, task_id: int, report: TaskStatusReport) -> Json:
+    """Say on the commit that a task pushed last how it went, with a link to the task."""
+    task = services.database.get_task_status(user_id, task_id)
+    full_name = github_full_name(task.repo_url, services.settings.github_host)
+    if task.pr_commit is None:
+        raise Conflict("Nothing of this task was pushed yet: create its pull request first.",
+                       "not_pushed")  # fmt: skip
+    link = services.settings.link_to_task(task_id)
+    with caller_github(services, user_id, full_name, own_task=True) as github:
+        github.set_commit_status(
+            full_name,
+            task.pr_commit,
+            CommitState(report.state),
+            context=report.context,
+            description=report.description,
+            target_url=link,
+        )
+    return {"commit": task.pr_commit, "link": link}
+
+
+def note_state(
+    database: Database, pr_url: str, state: str, tasks: list[Task] | None = None
+) -> None:
+    """Note with every task whose pull request it is whether it is open, closed or merged."""
+    for task in database.tasks_of_pull_request(pr_url) if tasks is None else tasks:
+        with suppress(NotFound):  # deleted meanwhile
+            database.set_pull_request(task.user_id, task.id, {"pr_state": state})

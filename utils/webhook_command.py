@@ -1,0 +1,29 @@
+"""The command in a comment that starts a task: `/async-code [agent=<name>] <prompt>`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+COMMAND = "/async-code"
+
+_COMMAND = re.compile(rf"\s*{COMMAND}(?=\s|$)\s*(?:agent=(\S*)\s*)?(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a comment asks for. `agent` is as written; both may be empty."""
+
+    agent: str | None
+    prompt: str
+
+
+def read_command(comment: str) -> Command | None:
+    """Return what a comment asks for, None for one that does not begin with the command."""
+    found = _COMMAND.fullmatch(comment.replace("\0", ""))
+    return Command(found[1], found[2].rstrip()) if found else None
+
+
+def is_command(comment: str) -> bool:
+    """Whether a comment could start a task."""
+    return read_command(comment) is not None

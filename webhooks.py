@@ -1,0 +1,20 @@
+"""What GitHub tells: pull requests that end, and comments that ask for a task."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from utils.api import Services, endpoint
+from utils.models import Json
+from utils.webhook_delivery import read_delivery
+from utils.webhook_events import follow
+
+blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+
+
+@blueprint.post("/github")
+@endpoint({"message": str}, public=True, errors=(403, 404, 409, 413, 415))
+def receive_delivery(services: Services) -> Json:
+    """Take a delivery of GitHub's, signed with `GITHUB_WEBHOOK_SECRET`."""
+    delivery = read_delivery(services.settings.github_webhook_secret)
+    return {"message": follow(services, delivery)}
