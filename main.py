@@ -14,6 +14,7 @@ import auth
 import github_routes
 import health
 import projects
+import pull_requests
 import tasks
 import test_users
 import users
@@ -23,21 +24,24 @@ from utils import api_docs
 from utils.agents import Agents
 from utils.api import Services
 from utils.async_bridge import AsyncBridge
+from utils.branch_push import remove_leftovers
 from utils.data_lock import hold_data_folder
 from utils.dispatcher import Dispatcher
 from utils.github_app import GitHubApp
 from utils.http_hooks import IdConverter, NameConverter, install_hooks
 from utils.mirror import MirrorStore
 from utils.openapi import build_openapi, format_openapi
+from utils.pull_requests import PullRequests, pushes_folder
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
 from utils.sandbox_local import LocalSandboxProvider
 from utils.server import EXIT_CONFIGURATION, print_line, serve
-from utils.settings import Settings, inherited_environment
+from utils.settings import Settings, inherited_environment, proxies_with_password
 from utils.settings_errors import explain_settings
 from utils.telemetry import Metrics, configure_logging
 from utils.tested_versions import version_warnings
 from utils.tokens import Tokens
+from utils.user_tokens import UserTokens
 from utils.vault import Vault, encryption_keys, signing_key
 
 log = structlog.get_logger(__name__)
@@ -86,6 +90,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     agents = Agents(settings)
     tokens = Tokens(settings, database)
     callers = auth.Callers(settings, database, tokens)
+    github_app = GitHubApp(settings) if settings.github_app_id else None
+    user_tokens = UserTokens(settings, database, vault, github_app)
     return Services(
         settings=settings,
         database=database,
@@ -95,11 +101,20 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         metrics=metrics,
         tokens=tokens,
         vault=vault,
-        github_app=GitHubApp(settings) if settings.github_app_id else None,
+        github_app=github_app,
+        pull_requests=_build_pull_requests(settings, database, user_tokens, redactor),
         identify=callers.identify,
         forget_users=callers.forget_users,
         stop=lifetime.close,
     )
+
+
+def _build_pull_requests(
+    settings: Settings, database: Database, tokens: UserTokens, redactor: Redactor
+) -> PullRequests:
+    remove_leftovers(pushes_folder(settings))
+    environment = inherited_environment() | proxies_with_password()
+    return PullRequests(settings, database, tokens, redactor, environment)
 
 
 def _choose_provider(settings: Settings, mirrors: MirrorStore) -> SandboxProvider:
@@ -129,7 +144,8 @@ def declare_routes() -> Flask:
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["name"] = NameConverter
     for module in (
-        health, auth, projects, tasks, github_routes, webhooks, users, test_users, api_docs,
+        health, auth, projects, tasks, pull_requests, github_routes, webhooks, users, test_users,
+        api_docs,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

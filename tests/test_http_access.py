@@ -23,7 +23,8 @@ from utils.openapi import build_openapi
 
 # Endpoints that need no caller: signing in, development sign-in, health, documentation.
 PUBLIC = re.compile(
-    r"/|/ping|/health/.*|/metrics|/auth/(token|refresh|logout)|/test-users(/.*)?|/openapi.json|/docs.*"
+    r"/|/ping|/health/.*|/metrics|/auth/(token|refresh|logout)|/validate-token"
+    r"|/test-users(/.*)?|/openapi.json|/docs.*"
 )
 
 # A body that each endpoint takes, so that only the caller can be what it refuses.

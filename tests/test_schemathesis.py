@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.conftest import Headers
+from tests.conftest import Headers, MakeApp
+from tests.fakes.github.server import serve_github
 from tests.source_files import ROOT
 
 CHECKS = [
@@ -47,6 +49,13 @@ OPERATIONS = [
 
 Rows = dict[str, int]
 Case = schemathesis.Case[Any]
+
+
+@pytest.fixture(scope="module")
+def app(make_app: MakeApp) -> Iterator[Flask]:
+    """An application whose GitHub answers, and knows nobody."""
+    with serve_github() as github:
+        yield make_app(github_api_url=github.api_url)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from utils.dispatcher import Dispatcher
 from utils.errors import AppError, InvalidInput
 from utils.github_app import GitHubApp
 from utils.models import Json
+from utils.pull_requests import PullRequests
 from utils.settings import Settings
 from utils.telemetry import Metrics
 from utils.tokens import Tokens
@@ -56,6 +57,7 @@ class Services:
     metrics: Metrics
     tokens: Tokens
     vault: Vault
+    pull_requests: PullRequests
     github_app: GitHubApp | None
     identify: Callable[[], str]
     forget_users: Callable[[], None]

@@ -52,6 +52,7 @@ class TaskRow(TypedDict):
     commit_hash: str | None
     pr_number: int | None
     pr_url: str | None
+    pr_state: str | None
     has_patch: bool
     changed_files: list[str] | None
     error: str | None

@@ -19,13 +19,15 @@ _MAX_INTEGER = 2**63 - 1
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
-def _without_nul(text: str) -> str:
+def without_nul(text: str) -> str:
+    """Return the text. Raises `ValueError` when it holds a NUL character."""
     if "\0" in text:
         raise ValueError("must not hold a NUL character")
     return text
 
 
-def _not_blank(text: str) -> str:
+def not_blank(text: str) -> str:
+    """Return the text. Raises `ValueError` when it is blank."""
     if not text.strip():
         raise ValueError("must not be blank")
     return text
@@ -34,14 +36,14 @@ def _not_blank(text: str) -> str:
 def _storable(value: Any) -> Any:
     """Refuse what JSON columns of some database cannot hold."""
     if isinstance(value, str):
-        _without_nul(value)
+        without_nul(value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("must not hold a number that is too large")
     elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
         raise ValueError("must not hold an integer of more than 64 bits")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _without_nul(key)
+            without_nul(key)
             _storable(item)
     elif isinstance(value, list):
         for item in value:
@@ -59,7 +61,7 @@ def _user_id(text: str) -> str:
 def _email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise ValueError("must be an e-mail address")
-    return _without_nul(text)
+    return without_nul(text)
 
 
 def _token(secret: SecretStr) -> SecretStr | None:
@@ -80,16 +82,16 @@ UserId = Annotated[str, AfterValidator(_user_id), Field(json_schema_extra={"form
 Text = Annotated[
     str,
     Field(min_length=1, max_length=MAX_TEXT_CHARACTERS),
-    AfterValidator(_without_nul),
-    AfterValidator(_not_blank),
+    AfterValidator(without_nul),
+    AfterValidator(not_blank),
 ]
 Name = Annotated[
     str,
     Field(min_length=1, max_length=200),
-    AfterValidator(_without_nul),
-    AfterValidator(_not_blank),
+    AfterValidator(without_nul),
+    AfterValidator(not_blank),
 ]
-Description = Annotated[str, Field(max_length=10_000), AfterValidator(_without_nul)]
+Description = Annotated[str, Field(max_length=10_000), AfterValidator(without_nul)]
 RepositoryAddress = Annotated[
     str,
     Field(

@@ -39,6 +39,7 @@ def task_row(task: Task) -> TaskRow:
         "commit_hash": task.commit_hash,
         "pr_number": task.pr_number,
         "pr_url": task.pr_url,
+        "pr_state": task.pr_state,
         "has_patch": task.has_patch,
         "changed_files": task.changed_files,
         "error": task.error,

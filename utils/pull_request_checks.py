@@ -1,0 +1,91 @@
+"""What has to be so before a task's result can become a pull request."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from utils.errors import Conflict
+from utils.models import TERMINAL_STATUSES, Task
+
+WORKFLOWS = ".github/workflows"
+
+# A link in place of one of these folders brings workflows along as well.
+_WORKFLOW_PATH = re.compile(r"\.github(?:/workflows(?:/.*)?)?", re.DOTALL)
+# Only git's own lines begin like this: lines of files have a sign before them.
+_WORKFLOW_LINE = re.compile(
+    r"^(?:diff --git (?:.* )?\"?[ab]/|(?:rename|copy) (?:from|to) \"?)\.github/workflows[/\"\s]",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a task left, complete."""
+
+    base_commit: str
+    tree_hash: str
+    patch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a caller has to name, because it is seldom meant."""
+
+    simulated: bool = False
+    workflow_changes: bool = False
+
+
+def require_result(task: Task, allowed: Allowed) -> Result:
+    """Return what a task left. Raises `Conflict` with the reason why there is no pull request."""
+    if task.status not in TERMINAL_STATUSES:
+        raise Conflict(
+            "The task has not ended yet. Wait for its end, or cancel it: what it has changed until "
+            "then is kept.",
+            "task_not_ended",
+        )
+    result = _result(task)
+    if is_simulated(task) and not allowed.simulated:
+        raise Conflict(
+            "No coding agent made this result: it is simulated. Send allow_simulated: true for a "
+            "pull request from it all the same.",
+            "result_simulated",
+        )
+    if changes_workflows(task) and not allowed.workflow_changes:
+        raise Conflict(
+            f"The task changed files under {WORKFLOWS}, which run on GitHub with the repository's "
+            "secrets. Read the diff, and send allow_workflow_changes: true if they are meant.",
+            "workflow_changes",
+        )
+    return result
+
+
+def is_simulated(task: Task) -> bool:
+    """Whether no coding agent worked on a task."""
+    return bool((task.execution_metadata or {}).get("simulated"))
+
+
+def changes_workflows(task: Task) -> bool:
+    """Whether a result touches workflows, with either name of a renamed file."""
+    return any(map(_WORKFLOW_PATH.fullmatch, task.changed_files or ())) or bool(
+        task.git_patch and _WORKFLOW_LINE.search(task.git_patch)
+    )
+
+
+def _result(task: Task) -> Result:
+    metadata = task.execution_metadata or {}
+    if not task.git_patch:
+        if task.changed_files:
+            raise Conflict(
+                "The changes were too large to be stored (MAX_PATCH_BYTES), so nothing can be "
+                "pushed. Ask for less in one task.",
+                "patch_too_large",
+            )
+        raise Conflict("The task changed nothing.", "no_changes")
+    base, tree = metadata.get("base_commit"), metadata.get("tree_hash")
+    if not (isinstance(base, str) and isinstance(tree, str)):
+        raise Conflict(
+            "It is not known which commit this task started from: it was imported. Start it again.",
+            "base_commit_unknown",
+        )
+    return Result(base, tree, task.git_patch)

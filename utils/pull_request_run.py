@@ -1,0 +1,243 @@
+"""Makes or updates the pull request of one task: look, push, open, note.
+
+Each step finds out what an earlier call has done already, so that a call that was cut short, or
+that came twice, is gone on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from database import Database
+from utils import git
+from utils.branch_push import PushLimits, PushRequest, push_branch
+from utils.branch_push_commit import CommitText, Identity
+from utils.errors import AppError, BranchChanged, Conflict, Forbidden
+from utils.github import GitHub
+from utils.github_errors import RepositoryMoved
+from utils.github_tokens import ChosenToken, TokenSource
+from utils.github_values import GitHubPull, GitHubRepository
+from utils.models import Task
+from utils.pull_request_checks import Result
+from utils.pull_request_places import Budget
+from utils.redaction import Redactor
+
+_EXISTS = "pull_request_exists"
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A pull request to be. `given_title` and `given_body` are None where nobody asked for them.
+
+    `base` is None for the branch that the task started from.
+    """
+
+    branch: str
+    title: str
+    body: str
+    given_title: str | None
+    given_body: str | None
+    base: str | None
+    draft: bool
+    labels: tuple[str, ...]
+    reviewers: tuple[str, ...]
+    follows_move: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The pull request of a task, and what of the wishes beside it was refused."""
+
+    pull: GitHubPull
+    branch: str
+    commit: str
+    is_new: bool
+    warnings: tuple[AppError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run works with, for one token."""
+
+    github: GitHub
+    token: ChosenToken = field(repr=False)
+    database: Database
+    redactor: Redactor
+    work_folder: Path
+    environment: Mapping[str, str] = field(repr=False)
+    budget: Budget
+
+
+class PullRequestRun:
+    """One call's work on the pull request of one task."""
+
+    def __init__(
+        self, means: Means, task: Task, result: Result, wanted: Wanted, full_name: str
+    ) -> None:
+        self._means = means
+        self._github = means.github
+        self._task = task
+        self._result = result
+        self._wanted = wanted
+        self._asked_for = full_name
+        self._name = full_name
+
+    def run(self) -> Made:
+        """Have the pull request be there as it is wanted. Raises errors with a code and remedy."""
+        repository = self._repository()
+        found = self._step("Nothing is pushed yet.", self._find)
+        if found is None or self._wanted.base is not None:
+            self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
+        commit = self._pushed_before(found) or self._push()
+        pull = self._step("The branch is pushed.", lambda: self._update(found) or self._create())
+        self._note(pr_number=pull.number, pr_url=pull.url, pr_state="open")
+        warnings = tuple(self._refused_wishes(pull))
+        return Made(pull, self._wanted.branch, commit, found is None, warnings)
+
+    def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
+        self._means.budget.check(done)
+        return step()
+
+    def _repository(self) -> GitHubRepository:
+        found = self._github.repository(self._name)
+        if found.moved_from is not None and not self._wanted.follows_move:
+            raise Conflict(
+                f"The repository has moved to {found.full_name}. If that is right, send "
+                "allow_moved: true, and change the address of the project.",
+                "repository_moved",
+            )
+        if found.is_archived:
+            raise Conflict(
+                "The repository is archived and takes no changes. Unarchive it and try again.",
+                "repository_archived",
+            )
+        # GitHub tells what a user may, and of Apps nothing that can be relied on.
+        if not found.can_push and self._means.token.source is not TokenSource.APP:
+            raise Forbidden(
+                "The token may not push to this repository. Ask for write access to it, or send "
+                "the token of somebody who has it.",
+                "repository_no_permission",
+            )
+        self._name = found.full_name
+        return found
+
+    def _find(self) -> GitHubPull | None:
+        return self._github.find_pull(self._name, self._wanted.branch)
+
+    def _check_base(self, repository: GitHubRepository) -> None:
+        try:
+            exists = self._github.branch_sha(self._name, self._base) is not None
+        except RepositoryMoved:  # the repository's name is right, so it is the branch's
+            exists = False
+        if not exists:
+            raise Conflict(
+                "The base branch does not exist: it was deleted or renamed. Send base, the branch "
+                f"that the changes are for; the default one is {repository.default_branch}.",
+                "base_branch_missing",
+            )
+
+    @property
+    def _base(self) -> str:
+        return self._wanted.base or self._task.target_branch
+
+    def _pushed_before(self, found: GitHubPull | None) -> str | None:
+        """Return the commit of an open pull request that is at what we pushed: it stays."""
+        ours = self._task.pr_commit
+        return ours if found is not None and found.head_sha == ours else None
+
+    def _push(self) -> str:
+        means, task = self._means, self._task
+        means.budget.check("Nothing is pushed yet.")
+        request = PushRequest(
+            repo_url=self._url(),
+            base_branch=task.target_branch,
+            base_commit=self._result.base_commit,
+            tree_hash=self._result.tree_hash,
+            patch=self._result.patch,
+            branch=self._wanted.branch,
+            text=self._commit_text(),
+            token=means.token.token,
+            expected_remote=task.pr_commit,
+        )
+        limits = PushLimits(means.work_folder, means.budget.left, means.environment)
+        try:
+            commit = push_branch(request, limits, means.redactor).commit
+        except BranchChanged as error:
+            # Another process may have pushed for the same task, with another title.
+            noted = means.database.get_task_status(task.user_id, task.id)
+            if noted.pr_commit != error.remote_commit:
+                raise
+            return error.remote_commit
+        self._note(pr_branch=self._wanted.branch, pr_commit=commit)
+        return commit
+
+    def _url(self) -> str:
+        url = self._task.repo_url
+        if self._name.lower() == self._asked_for.lower():
+            return url
+        parts = urlsplit(url)
+        suffix = ".git" if parts.path.endswith(".git") else ""
+        return f"{parts.scheme}://{parts.netloc}/{self._name}{suffix}"
+
+    def _commit_text(self) -> CommitText:
+        task = self._task
+        program = (task.execution_metadata or {}).get("agent_program") or task.agent
+        return CommitText(
+            message=f"{self._wanted.title}\n\nTask: {task.id}",
+            author=Identity(str(program), git.AUTHOR_EMAIL),
+            committer=Identity(git.AUTHOR_NAME, git.AUTHOR_EMAIL),
+            at=task.completed_at or task.created_at,
+        )
+
+    def _create(self) -> GitHubPull:
+        wanted = self._wanted
+        try:
+            return self._github.create_pull(
+                self._name,
+                head=wanted.branch,
+                base=self._base,
+                title=wanted.title,
+                body=wanted.body,
+                draft=wanted.draft,
+            )
+        except Conflict as error:
+            # Another process has opened it since it was looked for.
+            there = self._find() if error.code == _EXISTS else None
+            if there is None:
+                raise
+            return self._update(there) or there
+
+    def _update(self, found: GitHubPull | None) -> GitHubPull | None:
+        """Change what the caller gave, and nothing that people may have changed since."""
+        if found is None:
+            return None
+        wanted = self._wanted
+        given = {"title": wanted.given_title, "body": wanted.given_body, "base": wanted.base}
+        changes = {
+            name: value
+            for name, value in given.items()
+            if value is not None and value != getattr(found, name)
+        }
+        return self._github.update_pull(self._name, found.number, **changes) if changes else found
+
+    def _refused_wishes(self, pull: GitHubPull) -> Iterator[AppError]:
+        """Add labels and reviewers, and yield what GitHub says where it does not take them."""
+        wanted, github = self._wanted, self._github
+        labels = tuple(sorted({*wanted.labels} - {*pull.labels}))
+        reviewers = tuple(sorted({*wanted.reviewers} - {*pull.reviewers}))
+        for names, add in ((labels, github.add_labels), (reviewers, github.request_reviews)):
+            if names:
+                try:
+                    self._means.budget.check("The pull request is open; labels or reviewers lack.")
+                    add(self._name, pull.number, names)
+                except AppError as error:
+                    yield error
+
+    def _note(self, **fields: Any) -> None:
+        self._means.database.set_pull_request(self._task.user_id, self._task.id, fields)
