@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from tests.fakes.github.state import ROLES, Comment, Issue, Json, Pull, Repository, Token
@@ -72,6 +73,7 @@ def pull(api: str, found: Repository, it: Pull, base_sha: str | None) -> Json:
     described = issue(api, found, it)
     del described["comments"], described["pull_request"]
     url = f"{api}/repos/{found.full_name}/pulls/{it.number}"
+    source = replace(found, full_name=it.head_repository) if it.head_repository else found
     return {
         **described,
         "url": url,
@@ -81,7 +83,7 @@ def pull(api: str, found: Repository, it: Pull, base_sha: str | None) -> Json:
         "merge_commit_sha": it.merge_sha,
         "requested_reviewers": [user(api, name) for name in it.reviewers],
         "requested_teams": [{"slug": name, "name": name} for name in it.teams],
-        "head": _end(api, found, it.head, it.head_sha),
+        "head": _end(api, source, it.head, it.head_sha),
         "base": _end(api, found, it.base, base_sha),
     }
 

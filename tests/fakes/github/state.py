@@ -62,11 +62,15 @@ class Issue:
 
 @dataclass(slots=True)
 class Pull(Issue):
-    """A pull request between two branches; `head_sha` is what its head was last at."""
+    """A pull request between two branches; `head_sha` is what its head was last at.
+
+    Its head is in the same repository unless `head_repository` names another one.
+    """
 
     head: str = ""
     base: str = ""
     head_sha: str = ""
+    head_repository: str | None = None
     draft: bool = False
     reviewers: list[str] = field(default_factory=list)
     teams: list[str] = field(default_factory=list)

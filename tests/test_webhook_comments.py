@@ -1,0 +1,320 @@
+"""Comments on GitHub that start tasks: whose, where, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+
+from tests.backends import Repository, git, wait_for
+from tests.conftest import MakeApp
+from tests.fakes.github.service import FakeGitHub
+from tests.git_server import serve_git
+from tests.github_app import BOT_USER, PAGE, SECRET, SERVER_TOKEN, Deliverer, services_of
+from tests.github_names import LOGIN, NAME
+from utils.github import GitHub
+from utils.models import TERMINAL_STATUSES
+from utils.webhook_command import is_command
+
+pytest_plugins = ("tests.github_fixtures",)
+
+SEEN = "This delivery was seen before."
+IGNORED = "Nothing follows from this event."
+
+
+@pytest.fixture(scope="module")
+def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
+    """An application that starts tasks for comments."""
+    return make_app(
+        github_api_url=github_server.api_url,
+        github_token=SERVER_TOKEN,
+        github_webhook_secret=SECRET,
+        webhook_tasks=True,
+        webhook_user_id=BOT_USER,
+        public_url=PAGE,
+    )
+
+
+@pytest.fixture
+def hook(app: Flask, github: FakeGitHub, alice: GitHub) -> Deliverer:
+    """GitHub's side of the webhook, with issue 1 to comment on."""
+    github.add_token(SERVER_TOKEN, "server")
+    github.repositories[NAME].roles["server"] = "write"
+    alice.create_issue(NAME, title="It breaks")
+    github.requests.clear()
+    return Deliverer(app)
+
+
+def comment(
+    body: str | None, login: str = LOGIN, *, number: int = 1, pull: bool = False, **changes: Any
+) -> dict[str, Any]:
+    """Return what GitHub says of a comment."""
+    issue: dict[str, Any] = {"number": number, "title": "It breaks"}
+    return {
+        "action": "created",
+        "issue": issue | ({"pull_request": {"url": "x"}} if pull else {}),
+        "comment": {
+            "body": body,
+            "user": {"login": login, "type": "User"},
+            "author_association": "OWNER",
+        },
+        "repository": {"full_name": NAME},
+        **changes,
+    }
+
+
+def said(hook: Deliverer, payload: dict[str, Any], delivery: str | None = None) -> str:
+    """Deliver a comment; return what followed from it."""
+    return hook.message("issue_comment", payload, delivery or str(uuid4()))
+
+
+def answers(github: FakeGitHub, number: int = 1) -> list[str]:
+    """Return the comments on an issue."""
+    return [one.body for one in github.repositories[NAME].issues[number].comments]
+
+
+def started(hook: Deliverer, before: int) -> Any:
+    """Return the one task that was started since there were so many."""
+    assert len(hook.tasks) == before + 1
+    return hook.tasks[0]
+
+
+def test_a_comment_starts_a_task_and_is_answered_with_a_link(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    text = "/async-code Fix the `basket`.\r\n\r\n/async-code is only a word here\n"
+    told = said(hook, comment(text))
+    task = started(hook, before)
+    assert task.prompt == "Fix the `basket`.\r\n\r\n/async-code is only a word here"
+    assert (task.agent, task.target_branch, task.user_id) == ("claude", "main", BOT_USER)
+    assert task.repo_url == f"{github.url}/{NAME}"
+    assert answers(github) == [told] == [f"[Task {task.id}]({PAGE}/tasks/{task.id}) is queued."]
+    assert len(github.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "agent", "prompt"),
+    [
+        ("/async-code agent=codex Fix it", "codex", "Fix it"),
+        ("/async-code agent=codex\nFix: it", "codex", "Fix: it"),
+        (" \n/async-code\n  Fix it", "claude", "Fix it"),
+        ("/async-code codex: fix it", "claude", "codex: fix it"),
+        ("/async-code $(touch x) `id` \u202e\0", "claude", "$(touch x) `id` \u202e"),
+    ],
+)
+def test_the_rest_of_a_comment_is_the_prompt(
+    hook: Deliverer, body: str, agent: str, prompt: str
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment(body))
+    task = started(hook, before)
+    assert (task.agent, task.prompt) == (agent, prompt)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        comment("/async-code Fix it", action="edited"),
+        comment("/async-code Fix it", action="deleted"),
+        comment("Please /async-code Fix it"),
+        comment("> /async-code Fix it"),
+        comment("/async-codex Fix it"),
+        comment("/Async-code Fix it"),
+        comment(""),
+        comment(None),
+        comment("/async-code Fix it", comment={"body": "/async-code Fix it", "user": None}),
+        comment("/async-code Fix it", "helper[bot]"),
+        comment(
+            "x",
+            comment={"body": "/async-code Fix it", "user": {"login": "b", "type": "Bot"}},
+        ),
+    ],
+)
+def test_other_comments_start_nothing(
+    github: FakeGitHub, hook: Deliverer, payload: dict[str, Any]
+) -> None:
+    before = len(hook.tasks)
+    assert said(hook, payload) == IGNORED
+    assert (len(hook.tasks), github.requests) == (before, [])
+
+
+@pytest.mark.parametrize("login", ["bob", "stranger", "triager", "a/../b", "-"])
+def test_who_may_not_push_starts_nothing_whatever_the_delivery_says(
+    github: FakeGitHub, hook: Deliverer, login: str
+) -> None:
+    github.repositories[NAME].roles |= {"triager": "triage"}
+    before = len(hook.tasks)
+    told = said(hook, comment("/async-code Fix it", login))
+    assert told == "Its author may not push to the repository."
+    assert (len(hook.tasks), answers(github)) == (before, [])
+
+
+@pytest.mark.parametrize("login", [LOGIN, "carol", "maintainer"])
+def test_who_may_push_may_start_tasks(github: FakeGitHub, hook: Deliverer, login: str) -> None:
+    github.repositories[NAME].roles |= {"maintainer": "maintain"}
+    before = len(hook.tasks)
+    said(hook, comment("/async-code Fix it", login))
+    started(hook, before)
+
+
+@pytest.mark.parametrize("body", ["/async-code", "/async-code   \n", "/async-code agent=codex"])
+def test_without_a_prompt_the_answer_says_what_to_write(
+    github: FakeGitHub, hook: Deliverer, body: str
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment(body))
+    [answer] = answers(github)
+    assert answer.startswith("No task was started. The prompt is missing. Write `/async-code <")
+    assert not is_command(answer)
+    assert len(hook.tasks) == before
+
+
+def test_an_unknown_agent_is_answered_with_those_there_are(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment("/async-code agent=@everybody Fix it"))
+    [answer] = answers(github)
+    assert "There is no such agent." in answer
+    assert answer.endswith("claude, codex, scripted.")
+    assert "everybody" not in answer
+    assert len(hook.tasks) == before
+
+
+def test_on_a_pull_request_the_task_works_on_its_branch(
+    github: FakeGitHub, hook: Deliverer, alice: GitHub
+) -> None:
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
+    before = len(hook.tasks)
+    told = said(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    assert started(hook, before).target_branch == "topic"
+    assert answers(github, pull.number) == [told]
+
+
+def test_the_branch_of_a_fork_is_not_worked_on(
+    github: FakeGitHub, hook: Deliverer, alice: GitHub
+) -> None:
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
+    github.pulls(NAME)[0].head_repository = "fork/demo"
+    before = len(hook.tasks)
+    said(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    [answer] = answers(github, pull.number)
+    assert answer.startswith("No task was started. The branch of this pull request is in a fork")
+    assert len(hook.tasks) == before
+
+
+def test_a_delivery_starts_one_task_however_often_it_comes(
+    app: Flask, github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    delivery = str(uuid4())
+    payload = comment("/async-code Fix it")
+    with ThreadPoolExecutor(3) as threads:
+        told = list(threads.map(lambda _: said(Deliverer(app), payload, delivery), range(3)))
+    assert told.count(SEEN) == 2
+    assert said(hook, payload, delivery) == SEEN
+    started(hook, before)
+    assert len(answers(github)) == 1
+
+
+def test_a_delivery_that_failed_may_come_again(github: FakeGitHub, hook: Deliverer) -> None:
+    before = len(hook.tasks)
+    delivery = str(uuid4())
+    payload = comment("/async-code Fix it")
+    for path in ("/permission", f"GET /repos/{NAME}$"):
+        github.fail("unavailable", on=path)
+        refused = hook.refusal("issue_comment", payload, delivery)
+        assert refused == (503, "github_unavailable")
+        github.failing.clear()
+    assert len(hook.tasks) == before
+    said(hook, payload, delivery)
+    started(hook, before)
+
+
+def test_a_task_stays_started_when_the_answer_cannot_be_given(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    delivery = str(uuid4())
+    payload = comment("/async-code Fix it")
+    github.fail("unavailable", on="/comments")
+    said(hook, payload, delivery)
+    assert said(hook, payload, delivery) == SEEN
+    started(hook, before)
+
+
+def test_a_full_queue_is_answered(
+    make_app: MakeApp, github: FakeGitHub, hook: Deliverer, bare: Path
+) -> None:
+    app = make_app(
+        github_api_url=github.api_url,
+        github_token=SERVER_TOKEN,
+        github_webhook_secret=SECRET,
+        webhook_tasks=True,
+        webhook_user_id=BOT_USER,
+        max_queued_tasks=1,
+    )
+    services_of(app).dispatcher.pause()
+    other = Deliverer(app)
+    assert said(other, comment("/async-code Fix it")).endswith(" is queued.")
+    told = said(other, comment("/async-code Fix it"))
+    assert told.startswith("No task was started. ")
+    assert answers(github)[-1] == told
+    [task] = other.tasks
+    services_of(app).dispatcher.cancel_task(BOT_USER, task.id)
+
+
+def test_comments_start_nothing_unless_it_is_allowed(
+    make_app: MakeApp, github: FakeGitHub, hook: Deliverer
+) -> None:
+    changes = {"github_token": SERVER_TOKEN, "github_webhook_secret": SECRET}
+    app = make_app(github_api_url=github.api_url, webhook_user_id=BOT_USER, **changes)
+    told = said(Deliverer(app), comment("/async-code Fix it"))
+    assert told == "Comments start no tasks here: WEBHOOK_TASKS is not true."
+    assert (Deliverer(app).tasks, github.requests) == ([], [])
+
+
+def test_a_host_that_is_not_cloned_from_is_refused(
+    make_app: MakeApp, github: FakeGitHub, hook: Deliverer
+) -> None:
+    app = make_app(
+        github_api_url=github.api_url,
+        github_token=SERVER_TOKEN,
+        github_webhook_secret=SECRET,
+        webhook_tasks=True,
+        webhook_user_id=BOT_USER,
+        allow_local_repos=False,
+    )
+    refused = Deliverer(app).refusal("issue_comment", comment("/async-code Fix it"))
+    assert refused == (400, "repository_not_allowed")
+    assert github.requests == []
+
+
+@pytest.fixture
+def private(github: FakeGitHub, origin: Repository, tmp_path: Path) -> Iterator[FakeGitHub]:
+    """GitHub whose one repository is private, and can be cloned with the server's token."""
+    with serve_git(tmp_path / "served") as served:
+        served.publish(origin, "demo", SERVER_TOKEN)
+        github.git_port = served.port
+        found = github.repositories[NAME]
+        found.bare, found.private = served.bare("demo"), True
+        yield github
+
+
+def test_a_private_repository_is_cloned_with_the_servers_token(
+    hook: Deliverer, private: FakeGitHub
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment("/async-code agent=scripted Say hello"))
+    task = started(hook, before)
+    wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+    ended = hook.tasks[0]
+    assert (ended.id, ended.status, ended.error) == (task.id, "completed", None)
+    assert ended.changed_files == ["AI_GENERATED.md"]
+    assert git(private.repositories[NAME].bare, "branch", "--list", "async-code/*") == ""
