@@ -964,7 +964,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION public.backend_list_events(
-    this_user uuid, this_task bigint, above integer, page_size integer
+    this_user uuid, this_task bigint, above bigint, page_size integer
 ) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT (

@@ -216,6 +216,8 @@ def test_events_are_numbered_in_their_order(database: Database) -> None:
     assert events[0].at.tzinfo is UTC
     page = database.list_events(USER, task.id, after=1, limit=1)
     assert [stored.sequence for stored in page] == [2]
+    for beyond in (3, 2**31, 10**18 - 1):
+        assert database.list_events(USER, task.id, after=beyond) == []
 
 
 def test_events_of_two_tasks_are_numbered_apart(database: Database) -> None:

@@ -22,7 +22,7 @@ from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
 from utils.database_schema import task_events, task_runs, task_secrets, tasks
 from utils.database_tasks import NO_TASK, require_task
-from utils.database_types import Document, json_appended, json_with_file_changes
+from utils.database_types import Document, Number, json_appended, json_with_file_changes
 from utils.errors import Conflict, NotFound
 from utils.models import NO_EVENTS, TERMINAL_STATUSES, Event, EventBatch, Json, Task, TaskStatus
 
@@ -37,7 +37,8 @@ _last_sequence = select(func.coalesce(func.max(task_events.c.sequence), 0)).wher
 _events = (
     select(*EVENT_COLUMNS)
     .where(
-        task_events.c.task_id == bindparam("task_id"), task_events.c.sequence > bindparam("after")
+        task_events.c.task_id == bindparam("task_id"),
+        task_events.c.sequence > bindparam("after", type_=Number),
     )
     .order_by(task_events.c.sequence)
     .limit(bindparam("limit"))
