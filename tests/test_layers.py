@@ -89,16 +89,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.repository_service",
         "utils.webhook_*",
     ),
-    (
-        "tasks",
-        "projects",
-        "pull_requests",
-        "github_routes",
-        "webhooks",
-        "health",
-        "users",
-        "test_users",
-    ),
+    ("tasks", "projects", "pull_requests", "github_routes", "webhooks", "health", "*users"),
     ("main", "utils.server", "utils.template", "utils.rotate_keys", "utils.doctor*"),
 )
 

@@ -16,6 +16,7 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.git_server import serve_git
 from tests.github_app import BOT_USER, PAGE, SECRET, SERVER_TOKEN, Deliverer, services_of
+from tests.github_comments import answers, comment, said, started
 from tests.github_names import LOGIN, NAME
 from utils.github import GitHub
 from utils.models import TERMINAL_STATUSES
@@ -48,40 +49,6 @@ def hook(app: Flask, github: FakeGitHub, alice: GitHub) -> Deliverer:
     alice.create_issue(NAME, title="It breaks")
     github.requests.clear()
     return Deliverer(app)
-
-
-def comment(
-    body: str | None, login: str = LOGIN, *, number: int = 1, pull: bool = False, **changes: Any
-) -> dict[str, Any]:
-    """Return what GitHub says of a comment."""
-    issue: dict[str, Any] = {"number": number, "title": "It breaks"}
-    return {
-        "action": "created",
-        "issue": issue | ({"pull_request": {"url": "x"}} if pull else {}),
-        "comment": {
-            "body": body,
-            "user": {"login": login, "type": "User"},
-            "author_association": "OWNER",
-        },
-        "repository": {"full_name": NAME},
-        **changes,
-    }
-
-
-def said(hook: Deliverer, payload: dict[str, Any], delivery: str | None = None) -> str:
-    """Deliver a comment; return what followed from it."""
-    return hook.message("issue_comment", payload, delivery or str(uuid4()))
-
-
-def answers(github: FakeGitHub, number: int = 1) -> list[str]:
-    """Return the comments on an issue."""
-    return [one.body for one in github.repositories[NAME].issues[number].comments]
-
-
-def started(hook: Deliverer, before: int) -> Any:
-    """Return the one task that was started since there were so many."""
-    assert len(hook.tasks) == before + 1
-    return hook.tasks[0]
 
 
 def test_a_comment_starts_a_task_and_is_answered_with_a_link(

@@ -19,7 +19,7 @@ from utils.webhook_delivery import MAX_READ_BYTES
 pytest_plugins = ("tests.github_fixtures",)
 
 URL = "https://github.example/team/demo/pull/7"
-WHOLE = {
+WHOLE: dict[str, Any] = {
     "webhook_tasks": True,
     "webhook_user_id": BOT_USER,
     "github_webhook_secret": SECRET,
@@ -113,7 +113,7 @@ def test_another_content_type_is_refused_with_what_to_set(hook: Deliverer) -> No
         {"X_GitHub_Event": None},
     ],
 )
-def test_a_delivery_says_what_it_is(hook: Deliverer, headers: dict[str, str | None]) -> None:
+def test_a_delivery_says_what_it_is(hook: Deliverer, headers: dict[str, Any]) -> None:
     assert hook.refusal("ping", b"{}", **headers) == (400, "invalid_request")
 
 
