@@ -95,8 +95,8 @@ def ready(services: Services) -> Response:
         "mode": services.dispatcher.sandbox_kind,
         "database": {"kind": services.database.kind, "available": away is None},
         "sandboxes": {
-            "available": services.dispatcher.sandboxes_available,
-            "reason": services.dispatcher.waiting_reason,
+            "available": not services.dispatcher.gate.is_tripped,
+            "reason": services.dispatcher.gate.reason,
         },
         "agents": [asdict(agent) for agent in services.dispatcher.agent_statuses()],
         "queued": services.dispatcher.queued,

@@ -33,6 +33,8 @@ class Switch(NamedTuple):
 def away(place: Place, request: pytest.FixtureRequest) -> Switch:
     """Supabase's PostgREST where the place has a project, a PostgreSQL elsewhere."""
     if place.project:
+        # Servers of earlier tests would count as neighbours.
+        place.project.clear()
         return Switch({}, place.project.stop_rest, place.project.start_rest)
     server: PostgresServer = request.getfixturevalue("postgres_server")
     url = server.create(request.node.originalname)

@@ -41,7 +41,10 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Starts, queues, cancels and recovers tasks. Its public verbs are for any thread."""
+    """Starts, queues, cancels and recovers tasks. Its public verbs are for any thread.
+
+    `gate` tells why tasks wait although there are places for them.
+    """
 
     def __init__(
         self,
@@ -61,11 +64,11 @@ class Dispatcher:
         self._bridge = bridge
         self._vault = vault
         self._provider = provider
-        self._gate = StartGate(paced=settings.uses_e2b)
-        parts = (settings, database, provider, agents, vault, redactor, metrics)
-        kept = KeptResults(settings.data_dir)
-        self._parts = RunParts(*parts, pipeline_limits(settings), self._gate, kept)
+        self.gate = StartGate(paced=settings.uses_e2b)
         self._neighbours = Neighbours(database, settings.server_silence_seconds)
+        kept, limits = KeptResults(settings.data_dir), pipeline_limits(settings)
+        shared = (settings, database, provider, agents, vault, redactor, metrics, limits)
+        self._parts = RunParts(*shared, self.gate, kept, self._neighbours)
         self._queue = FairQueue(settings.max_queued_tasks)
         self._canceller = Canceller(
             database,
@@ -97,16 +100,6 @@ class Dispatcher:
         """Whether tasks are started and looked after; False once that has ended, also by itself."""
         return self._supervisor is None or not self._supervisor.done()
 
-    @property
-    def waiting_reason(self) -> str | None:
-        """Why tasks wait although there are places for them, None when nothing is in the way."""
-        return self._gate.reason
-
-    @property
-    def sandboxes_available(self) -> bool:
-        """False while opening sandboxes fails again and again."""
-        return not self._gate.is_tripped
-
     def agent_statuses(self) -> list[AgentStatus]:
         """Tell which agents a task may ask for."""
         return self.agents.statuses()
@@ -116,7 +109,8 @@ class Dispatcher:
         if not self._provider.survives:
             self._bridge.run(self._provider.sweep, ())
         self._neighbours.look()
-        self._parts.kept.deliver(self._database)
+        for sandbox_id in self._parts.kept.deliver(self._database):
+            self._bridge.run(self._provider.end, sandbox_id)
         unfinished = self._sorted(self._database.adopt_tasks(own=True))
         ready: Future[None] = Future()
         self._supervisor = self._bridge.start_soon(self._supervise, unfinished, ready)
@@ -192,24 +186,31 @@ class Dispatcher:
         survives, max_attempts = self._provider.survives, self._settings.max_attempts
         return sort_unfinished(self._database, adopted, max_attempts, survives=survives)
 
-    def _go_on_with(self, unfinished: Unfinished) -> None:
+    def knows(self, task_id: int) -> bool:
+        """See `utils.neighbours.Host`."""
+        return task_id in self._runs or task_id in self._queue
+
+    def stop_soon(self, task_id: int) -> None:
+        """See `utils.neighbours.Host`."""
+        if run := self._runs.get(task_id):
+            run.stop_for_user()
+
+    async def take_on(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
+        """See `utils.neighbours.Host`."""
+        self._go_on_with(await to_thread.run_sync(self._sorted, tasks), taken_over=taken_over)
+
+    def _go_on_with(self, unfinished: Unfinished, *, taken_over: bool = False) -> None:
         for task in unfinished.waiting:
-            if forgotten := self._runs.get(task.id):
-                # A server took it over that has ended since; only one run may go on.
+            if not self.knows(task.id):
+                self._queue.add(task.user_id, task.id)
+            elif taken_over and (forgotten := self._runs.get(task.id)):
+                # It ran here before a server took it over that has ended since.
                 forgotten.abandon()
                 forgotten.must_wait = True
-            else:
-                self._queue.add(task.user_id, task.id)
         for task, run in unfinished.left:
-            if task.id not in self._runs:
+            if not self.knows(task.id):
                 self._start(TaskRun(self._parts, task.user_id, task.id, run))
         self._fill()
-
-    async def _take_on(self, adopted: Sequence[QueuedTask]) -> None:
-        self._go_on_with(await to_thread.run_sync(self._sorted, adopted))
-
-    def _is_known(self, task_id: int) -> bool:
-        return task_id in self._runs or task_id in self._queue
 
     async def _supervise(self, unfinished: Unfinished, ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
@@ -219,11 +220,10 @@ class Dispatcher:
                 self._tasks = tasks
                 self._go_on_with(unfinished)
                 if self._database.kind != "sqlite":
-                    verbs = (self._take_on, self._cancel_run, self._is_known)
-                    tasks.start_soon(self._neighbours.watch, *verbs)
+                    tasks.start_soon(self._neighbours.watch, self)
                 if self._provider.survives:
                     grace_seconds = self._settings.sweep_grace_seconds
-                    sweeping = (self._provider, self._database, grace_seconds, self._gate.reachable)
+                    sweeping = (self._provider, self._database, grace_seconds, self.gate.reachable)
                     tasks.start_soon(sweep_regularly, *sweeping)
                 ready.set_result(None)
                 await self._stopping.wait()
@@ -238,7 +238,7 @@ class Dispatcher:
     def _fill(self) -> None:
         # On the loop's thread only: a task leaves the queue and enters `_runs` in one step.
         places = 0 if self._paused else self._settings.task_places
-        while self._tasks and len(self._runs) < places and self._gate.may_start():
+        while self._tasks and len(self._runs) < places and self.gate.may_start():
             entry = self._queue.take(self._may_run)
             if entry is None:
                 return
@@ -250,7 +250,7 @@ class Dispatcher:
         self._fill_later()
 
     def _fill_later(self) -> None:
-        seconds = self._gate.wait_seconds()
+        seconds = self.gate.wait_seconds()
         if seconds is not None and len(self._queue) and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._fill_again)
 
@@ -261,7 +261,7 @@ class Dispatcher:
     def _start(self, run: TaskRun) -> None:
         self._runs[run.task_id] = run
         self._running_by_user[run.user_id] += 1
-        self._gate.starting(run.task_id)
+        self.gate.starting(run.task_id)
         if self._tasks:
             self._tasks.start_soon(self._execute, run, name=f"task {run.task_id}")
 
@@ -272,7 +272,7 @@ class Dispatcher:
         try:
             await run.execute()
         finally:
-            self._gate.closed(run.task_id)
+            self.gate.closed(run.task_id)
             del self._runs[run.task_id]
             if run.must_wait:
                 self._refusals[run.task_id] = run.refusals

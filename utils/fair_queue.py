@@ -61,6 +61,8 @@ class FairQueue:
     def put_back(self, user_id: str, task_id: int) -> None:
         """Add a task that was taken and could not start: it keeps its place among its user's."""
         with self._lock:
+            if task_id in self._users:
+                return
             line = self._by_user.get(user_id, deque())
             self._by_user[user_id] = deque(sorted((*line, task_id)))
             self._users[task_id] = user_id

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +23,12 @@ from utils.errors import DatabaseUnavailable
 from utils.models import Event, EventBatch, Json, Task, TaskStatus
 
 FOLDER_NAME = "results"
+
+TRIES = 3
+PAUSE_SECONDS = 0.5
+"""How often, and with what pause, a database that answers is offered the same."""
+
+TOO_LARGE = "The database did not take the diff and the patch: they are too large for it."
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +49,22 @@ class FinishedTask:
         """Why the task failed, None when it did not."""
         return self.fields.get("error_code")
 
+    @property
+    def container_id(self) -> str:
+        """The sandbox it comes from, empty without one."""
+        return self.fields.get("container_id") or ""
+
+    def smaller(self) -> Iterator[FinishedTask]:
+        """Yield what may be stored in its place when the database cannot take all of it."""
+        without_contents = replace(self, file_changes=[])
+        yield without_contents
+        metadata = self.fields.get("execution_metadata") or {}
+        notes = [*metadata.get("notes", []), TOO_LARGE]
+        fields = {**self.fields, "git_diff": None, "git_patch": None}
+        yield replace(
+            without_contents, fields={**fields, "execution_metadata": {**metadata, "notes": notes}}
+        )
+
     def store(self, database: Database) -> Task | None:
         """Store it; None when the task does not run on this server (any more)."""
         return database.finish_task(
@@ -59,33 +84,45 @@ class KeptResults:
         self._folder = data_folder / FOLDER_NAME
 
     def keep(self, result: FinishedTask) -> None:
-        """Write a result to disk, complete or not at all."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write a result to disk, complete or not at all; a full disk is only logged."""
         path = self._path(result.task_id)
         draft = path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(dump_json(_as_json(result)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(dump_json(_as_json(result)))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            # It is stored all the same unless this server ends before the database is back.
+            log.warning("result not kept on disk", action="keep_failed", reason=error.strerror)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def forget(self, task_id: int) -> None:
         """Remove a result that is stored."""
         self._path(task_id).unlink(missing_ok=True)
 
-    def deliver(self, database: Database) -> None:
-        """Store what an earlier process of this server kept. Raises `DatabaseUnavailable`."""
+    def deliver(self, database: Database) -> list[str]:
+        """Store what an earlier process of this server kept; return the sandboxes it came from.
+
+        What cannot be stored is left for a person to look at: it must not keep the server from
+        starting. Raises `DatabaseUnavailable` while the database is away.
+        """
+        sandboxes = []
         for path in sorted(self._folder.glob("*.json")):
             result = _read(path)
             if result is None:
-                # Left for a person to look at; it must not keep the server from starting.
                 log.error("kept result unreadable", action="kept_result_broken", path=str(path))
                 continue
             try:
-                stored = result.store(database)
+                stored = store_somehow(database, result)
             except DatabaseUnavailable:
-                raise
+                database.ping()
+                log.warning("kept result refused", action="kept_result_broken", path=str(path))
+                continue
             except Exception:
                 log.exception("kept result refused", action="kept_result_broken", path=str(path))
                 continue
@@ -94,10 +131,30 @@ class KeptResults:
                 action="kept_result",
                 task_id=result.task_id,
             )
+            if stored and result.container_id:
+                sandboxes.append(result.container_id)
             path.unlink()
+        return sandboxes
 
     def _path(self, task_id: int) -> Path:
         return self._folder / f"{task_id}.json"
+
+
+def store_somehow(database: Database, result: FinishedTask) -> bool:
+    """Store a result, or as much of it as a database takes that is there and yet refuses it.
+
+    Blocking. False when the task does not run on this server (any more). Raises
+    `DatabaseUnavailable`.
+    """
+    for version in (result, *result.smaller()):
+        for _ in range(TRIES):
+            try:
+                return version.store(database) is not None
+            except DatabaseUnavailable:
+                time.sleep(PAUSE_SECONDS)
+                database.ping()
+        log.warning("result refused", action="result_refused", task_id=result.task_id)
+    raise DatabaseUnavailable("The database answers and does not store this result.")
 
 
 def _as_json(result: FinishedTask) -> Json:

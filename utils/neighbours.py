@@ -8,7 +8,9 @@ which the database was away, everybody looks silent.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
 import anyio
 import structlog
@@ -24,6 +26,19 @@ BEATS_WITHIN_SILENCE = 6
 log = structlog.get_logger(__name__)
 
 
+class Host(Protocol):
+    """The server that has neighbours. Its verbs are called on the event loop."""
+
+    def knows(self, task_id: int) -> bool:
+        """Whether a task waits or runs here."""
+
+    def stop_soon(self, task_id: int) -> None:
+        """Have a task that runs here stopped for its user, without waiting for it."""
+
+    async def take_on(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
+        """Go on with tasks that are this server's now; `taken_over` from one that has ended."""
+
+
 class Neighbours:
     """Gives this server's signs of life and notes those of the others."""
 
@@ -31,11 +46,18 @@ class Neighbours:
         self._database = database
         self._silence_seconds = silence_seconds
         self._last_seen: dict[str, tuple[int, float]] = {}
+        self._others = 0
         self._in_doubt = False
+        self._is_taking_over = False
 
     def doubt(self) -> None:
         """Say that a task may be this server's without it knowing: an answer was lost."""
         self._in_doubt = True
+
+    @property
+    def others_were_there(self) -> bool:
+        """Whether another server could be seen when this one last could see any."""
+        return self._others > 0
 
     def look(self) -> tuple[list[str], list[int]]:
         """Return the servers that have ended, and the tasks here that somebody wants stopped.
@@ -56,52 +78,52 @@ class Neighbours:
         ]
         return silent, beat.stops
 
-    async def watch(
-        self,
-        take_on: Callable[[list[QueuedTask]], Awaitable[None]],
-        stop: Callable[[int], Awaitable[object]],
-        is_known: Callable[[int], bool],
-    ) -> None:
+    async def watch(self, host: Host) -> None:
         """Look again and again until cancelled.
 
-        `take_on` gets what was adopted, and, in doubt, what is this server's and not known to it;
-        `stop` what somebody wants stopped.
+        Nothing else is waited for: signs of life that come late look like the end of this server.
         """
-        while True:
-            await anyio.sleep(self._silence_seconds / BEATS_WITHIN_SILENCE)
-            try:
-                silent, stops = await to_thread.run_sync(self.look)
-                if self._in_doubt:
-                    await take_on(await to_thread.run_sync(self._find_own, is_known))
-                if silent:
-                    await take_on(await to_thread.run_sync(self._adopt, silent))
+        async with anyio.create_task_group() as background:
+            while True:
+                await anyio.sleep(self._silence_seconds / BEATS_WITHIN_SILENCE)
+                try:
+                    silent, stops = await to_thread.run_sync(self.look)
+                except AppError as error:
+                    log.warning("no sign of life given", action="beat_failed", reason=error.message)
+                    continue
+                except Exception:
+                    # Whatever it is, it must not end the tasks that run beside this.
+                    log.exception("watch broke", action="watch_broke")
+                    continue
                 for task_id in stops:
-                    await stop(task_id)
-            except AppError as error:
-                log.warning("no sign of life given", action="beat_failed", reason=error.message)
-            except Exception:
-                # Whatever it is, it must not end the tasks that run beside this.
-                log.exception("watch broke", action="watch_broke")
+                    host.stop_soon(task_id)
+                if (silent or self._in_doubt) and not self._is_taking_over:
+                    self._is_taking_over = True
+                    background.start_soon(self._take_over, silent, host)
 
-    def _find_own(self, is_known: Callable[[int], bool]) -> list[QueuedTask]:
-        self._in_doubt = False
+    async def _take_over(self, silent: Sequence[str], host: Host) -> None:
+        in_doubt, self._in_doubt = self._in_doubt, False
         try:
-            own = self._database.adopt_tasks(own=True)
-        except AppError:
+            if in_doubt:
+                own = await to_thread.run_sync(partial(self._database.adopt_tasks, own=True))
+                await host.take_on([task for task in own if not host.knows(task.id)])
+            if silent:
+                log.warning("server ended", action="server_ended", servers=silent)
+                adopted = await to_thread.run_sync(self._database.adopt_tasks, silent)
+                await host.take_on(adopted, taken_over=True)
+        except AppError as error:
+            # What was adopted and not taken on is found among this server's own next time.
             self._in_doubt = True
-            raise
-        return [task for task in own if not is_known(task.id)]
-
-    def _adopt(self, silent: Sequence[str]) -> list[QueuedTask]:
-        log.warning("server ended", action="server_ended", servers=silent)
-        try:
-            return self._database.adopt_tasks(silent)
-        except AppError:
+            log.warning("tasks wait", action="take_over_failed", reason=error.message)
+        except Exception:
             self._in_doubt = True
-            raise
+            log.exception("taking over broke", action="take_over_broke")
+        finally:
+            self._is_taking_over = False
 
     def _note(self, beat: Beat) -> None:
         now = time.monotonic()
+        self._others = len(beat.others)
         self._last_seen = {
             name: (beats, now)
             if self._last_seen.get(name, (None, now))[0] != beats

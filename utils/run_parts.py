@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from database import Database
 from utils.agents import Agents
 from utils.kept_results import KeptResults
+from utils.neighbours import Neighbours
 from utils.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandbox import SandboxProvider
@@ -30,3 +31,4 @@ class RunParts:
     limits: PipelineLimits
     gate: StartGate
     kept: KeptResults
+    neighbours: Neighbours

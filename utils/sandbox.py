@@ -143,6 +143,9 @@ class SandboxProvider(Protocol):
         Never raises `SandboxError`, and is not cut short by a cancel.
         """
 
+    def leave(self, sandbox_id: str) -> None:
+        """Let go of a sandbox whose work goes on; from now on a sweep may end it."""
+
     async def sweep(self, known: Collection[str]) -> None:
         """End sandboxes that an earlier process left behind; those with a known id are left.
 

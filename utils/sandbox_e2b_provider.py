@@ -117,6 +117,10 @@ class E2BSandboxProvider:
         with anyio.CancelScope(shield=True):
             await end_sandbox(partial(self._sandboxes.kill, sandbox_id))
 
+    def leave(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`."""
+        self._open.discard(sandbox_id)
+
     def _opened(self, sandbox: AsyncSandbox, request: SandboxRequest) -> E2BSandbox:
         lease = _lease_seconds(request)
         opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)

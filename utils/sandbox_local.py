@@ -265,6 +265,9 @@ class LocalSandboxProvider:
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`. None is ever left."""
 
+    def leave(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`. None is ever left."""
+
     async def sweep(self, known: Collection[str]) -> None:  # noqa: ARG002 - none survives
         """See `SandboxProvider`."""
         await to_thread.run_sync(self._sweep)

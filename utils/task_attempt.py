@@ -94,9 +94,15 @@ class TaskAttempt:
             self.left_running = unfinished and sandbox.survives and self.run is not None
             yield outcome
         finally:
-            if not self.left_running:
+            if self.left_running:
+                self._provider.leave(sandbox.id)
+            else:
                 with anyio.CancelScope(shield=True):
                     await sandbox.close()
+
+    def leave(self) -> None:
+        """Do not end the sandbox where another process can go on with what runs in it."""
+        self.left_running = self.run is not None
 
     async def _open(self) -> Sandbox:
         request = self._assignment.request

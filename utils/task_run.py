@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,19 +23,16 @@ from utils.errors import (
     TaskStopped,
 )
 from utils.event_log import DATABASE_RETRY_SECONDS, EventLog
-from utils.kept_results import FinishedTask
-from utils.models import AgentRun, Outcome, Stage, Task, TaskStatus
+from utils.models import AgentRun, Outcome, Stage, Task
+from utils.result_store import ResultStore
 from utils.run_parts import RunParts
 from utils.stop_request import StopRequest
 from utils.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
 from utils.task_result import (
     CANCELLED,
     SHUTDOWN,
-    final_status,
     mark_broken,
     put_back,
-    result_fields,
-    summary_message,
 )
 
 LOST_SANDBOX_TRIES = 3
@@ -78,7 +74,7 @@ class TaskRun:
         self._sandboxes = 0
         self._redactor = parts.redactor.child()
         self._events = EventLog(parts.database, self._redactor, task_id, run, self._lost)
-        self._unstored: FinishedTask | None = None
+        self._results = ResultStore(parts, self._events, self._redactor)
 
     @property
     def stage(self) -> str | None:
@@ -90,6 +86,10 @@ class TaskRun:
         self._giving_up = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
 
+    def stop_for_user(self) -> None:
+        """Have the task stopped for its user."""
+        self.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
+
     def _lost(self) -> None:
         # Another server took it over while this one could not be seen to work.
         log.warning("task runs elsewhere", action="task_lost")
@@ -100,7 +100,7 @@ class TaskRun:
 
         False when it is given up already because the server stops.
         """
-        self.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
+        self.stop_for_user()
         with anyio.move_on_after(seconds):
             await self.ended.wait()
         return not self.request.abandoned
@@ -136,8 +136,11 @@ class TaskRun:
             if claimed:
                 with self._parts.redactor.hold(claimed.token):
                     await self._work_on(claimed)
-                await self._store_later()
-            else:
+                if self._results.waiting:
+                    await self._ask_database(self._results.store_waiting)
+                    await self._results.clear_up()
+            elif not self._parts.neighbours.others_were_there:
+                # Nobody else can have taken the task over: it has ended, or is gone.
                 await self._end_left()
         except DatabaseUnavailable as error:
             log.warning("task left to the next start", action="task_left", reason=error.message)
@@ -212,7 +215,8 @@ class TaskRun:
                     return True
                 if not attempt.left_running:
                     with anyio.CancelScope(shield=True):
-                        await self._store(task, outcome, attempt.sandbox_id)
+                        if not await self._store(task, outcome, attempt.sandbox_id):
+                            attempt.leave()
         except TaskError as error:
             if self.request.abandoned and self._run:
                 return False  # the sandbox was not reached yet; the next process goes on with it
@@ -243,54 +247,14 @@ class TaskRun:
             await self._ask_database(put_back, self._parts.database, task)
             self.must_wait = not self.request.abandoned
 
-    async def _store(self, task: Task, outcome: Outcome, container_id: str) -> None:
+    async def _store(self, task: Task, outcome: Outcome, container_id: str) -> bool:
+        """Store what came of it; False when another server may need the sandbox."""
         if self.request.abandoned and outcome.changes is None:
             await self._ask_database(put_back, self._parts.database, task)
-            return
+            return True
         if self.request.abandoned and outcome.failure is self.request.reason:
             # The agent had ended by itself and its changes are read: nothing is missing.
             outcome = completed(outcome)
         if failure := outcome.failure:
             self._events.report("error", {"code": failure.code, "message": failure.message})
-        result = self._result(task, outcome, container_id)
-        try:
-            if not await to_thread.run_sync(self._finish, result):
-                return
-        except DatabaseUnavailable as error:
-            # The sandbox, which may cost money, need not wait for the database.
-            log.warning("result waits", action="result_waits", reason=error.message)
-            await to_thread.run_sync(self._parts.kept.keep, result)
-            self._unstored = result
-        self._measure(result.status, task, outcome)
-
-    async def _store_later(self) -> None:
-        if self._unstored:
-            await self._ask_database(self._finish, self._unstored)
-            await to_thread.run_sync(self._parts.kept.forget, self.task_id)
-
-    def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
-        changes = outcome.changes.file_changes if outcome.changes else ()
-        return FinishedTask(
-            task.id,
-            final_status(outcome.failure),
-            result_fields(task, outcome, container_id, self._parts.agents, self._redactor),
-            summary_message(outcome, self._redactor),
-            [dataclasses.asdict(change) for change in changes],
-            self._events.batch(),
-        )
-
-    def _finish(self, result: FinishedTask) -> bool:
-        stored = result.store(self._parts.database)
-        self._events.stored(result.batch)
-        log.info(
-            "task ended" if stored else "late result dropped",
-            action="task_ended",
-            status=str(result.status),
-            code=result.error_code,
-        )
-        return stored is not None
-
-    def _measure(self, status: TaskStatus, task: Task, outcome: Outcome) -> None:
-        self._parts.metrics.task_ended(str(status), task.agent)
-        for timing in outcome.timings:
-            self._parts.metrics.stage_finished(str(timing.stage), timing.seconds)
+        return await self._results.store(task, outcome, container_id)
