@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from tests.github_names import LOGIN
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import SecretStr
+
+from tests.backends import USER, git
+from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted
+from utils.api import Services
+from utils.pull_requests import PullRequests, Wish
+from utils.redaction import Redactor
+from utils.settings import inherited_environment
+from utils.user_tokens import UserTokens
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+
+NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
+
+
+def services_of(hosted: Hosted) -> Services:
+    services: Services = hosted.backend.app.extensions["services"]
+    return services
+
+
+def commit_by_hand(hosted: Hosted, branch: str) -> str:
+    """Add a commit to a branch, as somebody else does."""
+    made = git(hosted.bare, "commit-tree", f"{branch}^{{tree}}", "-p", branch, "-m", "By hand")
+    git(hosted.bare, "update-ref", f"refs/heads/{branch}", made)
+    return made
 
 
 def test_a_pull_request_holds_what_the_sandbox_held(hosted: Hosted) -> None:
@@ -29,7 +53,123 @@ def test_a_second_call_changes_nothing(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id)
     asked = len(hosted.server.requests)
-    second = hosted.created(task_id)
-    assert second == {**first, "created": False}
+    assert hosted.created(task_id) == {**first, "created": False}
     assert len(hosted.pulls) == 1
     assert len(hosted.server.requests) == asked
+
+
+def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
+    answers = hosted.create_at_once(hosted.task(), 4)
+    assert {answer["http_status"] for answer in answers} == {200}
+    assert len({answer["pr_url"] for answer in answers}) == len(hosted.pulls) == 1
+    assert [answer["created"] for answer in answers].count(True) == 1
+
+
+def test_servers_at_once_make_one_pull_request(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    one = services_of(hosted)
+    tokens = UserTokens(one.settings, one.database, one.vault, None)
+    # What waits for each other in one process does not in two.
+    servers = [
+        PullRequests(one.settings, one.database, tokens, Redactor(), inherited_environment())
+        for _ in range(2)
+    ]
+    wish = Wish(github_token=SecretStr(TOKEN), allow_simulated=True)
+    with ThreadPoolExecutor(2) as threads:
+        made = list(threads.map(lambda server: server.create(USER, task_id, wish)[1], servers))
+    assert len({one.pull.url for one in made}) == len(hosted.pulls) == 1
+    assert len({one.commit for one in made}) == 1
+
+
+def test_titles_and_bodies_change_only_when_given(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    first = hosted.created(task_id, title="First title", body="First body")
+    pull = hosted.pulls[0]
+    pull.title = "A person's title"
+    hosted.created(task_id)
+    assert (pull.title, pull.body) == ("A person's title", "First body")
+    second = hosted.created(task_id, title="Second title")
+    assert (pull.title, pull.body) == ("Second title", "First body")
+    # The commit stays: people may have reviewed it.
+    assert (second["commit"], second["created"]) == (first["commit"], False)
+    assert git(hosted.bare, "log", "-1", "--format=%s", pull.head) == "First title"
+
+
+def test_a_call_goes_on_after_the_push(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    hosted.github.fail("unavailable", on="POST .*/pulls", times=1)
+    assert hosted.refusal(task_id) == (503, "github_unavailable")
+    row = hosted.row(task_id)
+    assert (row["pr_branch"], row["pr_url"]) == (f"async-code/task-{task_id}", None)
+    commit = hosted.rev(row["pr_branch"])
+    assert hosted.created(task_id)["commit"] == commit
+
+
+def test_a_lost_note_is_written_again(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    first = hosted.created(task_id)
+    services_of(hosted).database.set_pull_request(USER, task_id, NOTHING)
+    assert hosted.created(task_id) == {**first, "created": False}
+    assert hosted.row(task_id)["pr_url"] == first["pr_url"]
+    assert len(hosted.pulls) == 1
+
+
+def test_what_somebody_else_pushed_is_left_alone(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    branch = hosted.created(task_id)["branch"]
+    theirs = commit_by_hand(hosted, branch)
+    assert hosted.refusal(task_id) == (409, "branch_changed")
+    assert hosted.rev(branch) == theirs
+    assert len(hosted.pulls) == 1
+
+
+def test_a_branch_that_was_there_is_left_alone(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    branch = f"async-code/task-{task_id}"
+    git(hosted.bare, "update-ref", f"refs/heads/{branch}", "main")
+    theirs = commit_by_hand(hosted, branch)
+    assert hosted.refusal(task_id) == (409, "branch_changed")
+    assert (hosted.rev(branch), hosted.pulls) == (theirs, [])
+
+
+def test_after_a_closed_pull_request_there_is_a_new_one(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    first = hosted.created(task_id)
+    hosted.pulls[0].state = "closed"
+    second = hosted.created(task_id)
+    assert second["pr_number"] != first["pr_number"]
+    assert [pull.state for pull in hosted.pulls] == ["open", "closed"]
+    assert hosted.row(task_id)["pr_number"] == second["pr_number"]
+
+
+def test_a_branch_that_was_deleted_is_pushed_again(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    first = hosted.created(task_id)
+    git(hosted.bare, "update-ref", "-d", f"refs/heads/{first['branch']}")
+    second = hosted.created(task_id)
+    assert (second["commit"], second["created"]) == (first["commit"], True)
+
+
+def test_a_merged_result_is_told(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    branch = hosted.created(task_id)["branch"]
+    git(hosted.bare, "update-ref", "refs/heads/main", branch)
+    hosted.pulls[0].state = "closed"
+    assert hosted.refusal(task_id) == (409, "no_commits")
+
+
+def test_a_pull_request_is_for_another_base(hosted: Hosted) -> None:
+    git(hosted.bare, "branch", "release/1.x", "main")
+    task_id = hosted.task()
+    assert hosted.created(task_id, base="release/1.x")["base"] == "release/1.x"
+    assert hosted.created(task_id)["base"] == "release/1.x"
+    assert hosted.created(task_id, base="main")["base"] == "main"
+    assert len(hosted.pulls) == 1
+
+
+def test_partial_results_say_so(hosted: Hosted) -> None:
+    row = hosted.backend.perform("echo x >>one.txt; exit 3", hosted.url, github_token=TOKEN)
+    assert (row["status"], row["has_patch"]) == ("failed", True)
+    hosted.created(row["id"])
+    assert "partial result" in hosted.pulls[0].body
+    assert "agent_failed" in hosted.pulls[0].body

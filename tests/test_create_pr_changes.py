@@ -1,0 +1,61 @@
+"""Whatever a task changed, its pull request holds exactly that: from the prompt to the branch."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.backends import Repository
+from tests.exactness import make_sample
+from tests.github_names import TOKEN
+from tests.pull_requests import Hosted, Hub
+from tests.test_branch_push_changes import MORE
+from tests.test_capture_changes import CONTENTS, SHAPES
+
+pytest_plugins = ("tests.pull_request_fixtures",)
+
+# Those that differ for a branch on a server; the others are tried with the push alone.
+CASES = {
+    name: {**CONTENTS, **SHAPES, **MORE}[name]
+    for name in (
+        *("a new file", "an edited file", "an empty new file", "a file that becomes empty"),
+        *("an empty file that is filled", "a deleted file", "everything deleted"),
+        *("a deleted binary", "a new binary", "an edited binary", "a binary of 5 MB"),
+        *("a binary that becomes text", "a text that becomes binary", "a file that is not UTF-8"),
+        *("an edited file that is not UTF-8", "UTF-16 with its mark", "a new file with CRLF"),
+        *("an edited file with CRLF", "a file converted to CRLF", "mixed line ends"),
+        *("no final newline", "a final newline that goes", "a final newline that comes"),
+        *("lines that look like mail", "lines that look like a patch", "a thousand files"),
+        *("a renamed file", "a renamed binary", "a renamed file that is not UTF-8"),
+        *("a new symbolic link", "a deleted symbolic link", "a symbolic link to nothing"),
+        *("a file that becomes a link", "a link that becomes a file"),
+        *("a file that becomes a folder", "a folder that becomes a file"),
+        *("an ignored file made visible", "every odd name", "mode changes alone"),
+        *("a rename and a mode change alone", "folders whose names end with a blank"),
+        *("attributes that convert line ends", "attributes with filters"),
+        *("a file renamed in each of several commits", "a file that comes and goes"),
+        *("a merge", "a message with the words of a patch"),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def sample(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosted, Repository]:
+    origin = make_sample(tmp_path_factory.mktemp("sample") / "origin")
+    return hub.host(origin), origin
+
+
+def test_there_are_many_cases() -> None:
+    assert len(CASES) >= 45
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_pull_request_holds_the_sandboxs_tree(
+    sample: tuple[Hosted, Repository], case: str
+) -> None:
+    hosted, origin = sample
+    task = hosted.backend.complete(CASES[case], hosted.url, github_token=TOKEN)
+    answer = hosted.created(task["id"])
+    assert hosted.rev(f"{answer['branch']}^{{tree}}") == task["execution_metadata"]["tree_hash"]
+    assert hosted.rev(f"{answer['branch']}^") == origin.head
+    assert answer["files_updated"] == len(task["changed_files"])
+    assert hosted.github.pulls(hosted.name)[0].head_sha == answer["commit"]
