@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +10,8 @@ from tests.fakes.github.service import FakeGitHub
 from tests.github_app import Deliverer
 from tests.github_names import LOGIN, NAME
 from utils.models import Task
+
+_ids = count(1)
 
 
 def comment(
@@ -20,6 +23,7 @@ def comment(
         "action": "created",
         "issue": issue | ({"pull_request": {"url": "x"}} if pull else {}),
         "comment": {
+            "id": next(_ids),
             "body": body,
             "user": {"login": login, "type": "User"},
             "author_association": "OWNER",

@@ -21,10 +21,10 @@ from tests.github_names import LOGIN, NAME
 from utils.github import GitHub
 from utils.models import TERMINAL_STATUSES
 from utils.webhook_command import is_command
+from utils.webhook_comments import SEEN
 
 pytest_plugins = ("tests.github_fixtures",)
 
-SEEN = "This delivery was seen before."
 IGNORED = "Nothing follows from this event."
 
 
@@ -95,11 +95,13 @@ def test_the_rest_of_a_comment_is_the_prompt(
         comment("/Async-code Fix it"),
         comment(""),
         comment(None),
-        comment("/async-code Fix it", comment={"body": "/async-code Fix it", "user": None}),
+        comment(
+            "/async-code Fix it", comment={"id": 1, "body": "/async-code Fix it", "user": None}
+        ),
         comment("/async-code Fix it", "helper[bot]"),
         comment(
             "x",
-            comment={"body": "/async-code Fix it", "user": {"login": "b", "type": "Bot"}},
+            comment={"id": 1, "body": "/async-code x", "user": {"login": "b", "type": "Bot"}},
         ),
     ],
 )
@@ -186,6 +188,17 @@ def test_a_delivery_starts_one_task_however_often_it_comes(
         told = list(threads.map(lambda _: said(Deliverer(app), payload, delivery), range(3)))
     assert told.count(SEEN) == 2
     assert said(hook, payload, delivery) == SEEN
+    started(hook, before)
+    assert len(answers(github)) == 1
+
+
+def test_a_comment_that_two_webhooks_deliver_starts_one_task(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    payload = comment("/async-code Fix it")
+    said(hook, payload)
+    assert said(hook, payload) == SEEN
     started(hook, before)
     assert len(answers(github)) == 1
 

@@ -14,6 +14,7 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.github_app import BOT_USER, PAGE, SECRET, SERVER_TOKEN, Caller, Deliverer, signature
 from utils.settings import Settings
+from utils.webhook_comments import SEEN
 from utils.webhook_delivery import MAX_READ_BYTES
 
 pytest_plugins = ("tests.github_fixtures",)
@@ -184,7 +185,7 @@ def test_a_delivery_that_comes_again_changes_nothing(
     assert caller.state(task_id) == "closed"
     hook.message("pull_request", ended("reopened", url=url), str(uuid4()))
     again = hook.message("pull_request", ended("closed", url=url), delivery)
-    assert (again, caller.state(task_id)) == ("This delivery was seen before.", "open")
+    assert (again, caller.state(task_id)) == (SEEN, "open")
 
 
 def test_a_forged_delivery_uses_up_no_id(
@@ -211,10 +212,7 @@ def test_of_many_at_once_one_is_followed(
 
     with ThreadPoolExecutor(4) as threads:
         told = sorted(threads.map(deliver, range(4)))
-    assert told == [
-        "The pull request of 1 tasks is closed.",
-        *["This delivery was seen before."] * 3,
-    ]
+    assert told == [*[SEEN] * 3, "The pull request is closed; tasks of it: 1."]
 
 
 @pytest.mark.parametrize("missing", ["webhook_user_id", "github_webhook_secret", "github_token"])

@@ -17,7 +17,7 @@ from utils.repository_url import parse_repository_url, validate_branch
 from utils.webhook_command import COMMAND, Command, read_command
 from utils.webhook_delivery import CommentEvent, Delivery, read_event
 
-SEEN = "This delivery was seen before."
+SEEN = "It was seen before."
 
 # GitHub waits ten seconds for an answer. What takes longer is done all the same.
 _TIMEOUT_SECONDS = 4
@@ -85,7 +85,9 @@ def _follow(
         except InvalidInput as error:
             order = error
         user_id = services.database.ensure_user(str(services.settings.webhook_user_id)).id
-        if not services.database.take_delivery(delivery.id):
+        # An App's webhook and a repository's own both deliver the same comment.
+        ids = (delivery.id, f"comment-{event.comment.id}")
+        if not all(services.database.take_delivery(one) for one in ids):
             return SEEN
         text = _refused(order) if isinstance(order, AppError) else _start(services, user_id, order)
         _answer(github, full_name, event.issue.number, text)

@@ -86,6 +86,7 @@ class Issue(_Part):
 class Comment(_Part):
     """A comment. Its user is gone when the account was deleted."""
 
+    id: int
     body: str | None
     user: Account | None
 

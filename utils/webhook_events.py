@@ -35,4 +35,4 @@ def _follow_pull(services: Services, delivery: Delivery) -> str:
         return SEEN
     state = "merged" if pull.merged else pull.state
     note_state(services.database, pull.html_url, state, tasks)
-    return f"The pull request of {len(tasks)} tasks is {state}."
+    return f"The pull request is {state}; tasks of it: {len(tasks)}."
