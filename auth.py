@@ -107,7 +107,10 @@ def token(services: Services, body: TokenRequest) -> Json:
 @blueprint.post("/refresh")
 @endpoint(_PAIR, body=RefreshRequest, public=True, errors=(401,))
 def refresh(services: Services, body: RefreshRequest) -> Json:
-    """Exchange a refresh token for a new pair. It works once; using it twice ends the sign-in."""
+    """Exchange a refresh token for a new pair. It works once.
+
+    When no answer comes it works again for half a minute. Any other second use ends the sign-in.
+    """
     return services.tokens.refresh(body.refresh_token)
 
 

@@ -270,11 +270,12 @@ class Database(Protocol):
 
     def rotate_refresh_token(
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
-    ) -> RefreshToken:
-        """Use a token once and store its replacement in the same family.
+    ) -> User:
+        """Use a token, store its replacement in the same family, and return the user.
 
-        Raises `Unauthenticated` when it is unknown, expired or revoked, and when it was used
-        before; then the whole family is revoked.
+        For `UNANSWERED_TIME` it may be used again while its replacement was not, which a new one
+        then takes the place of. Raises `Unauthenticated` when it is unknown, expired or revoked,
+        and when it was used or replaced before; then the whole family is revoked.
         """
 
     def revoke_refresh_family(self, token_hash: str) -> None:

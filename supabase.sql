@@ -1186,8 +1186,12 @@ BEGIN
 END
 $$;
 
+-- Returns the user. A token that was used after `unanswered_since` is used once more, as long as
+-- its replacement was not: of the family's tokens that are not revoked, one is the last one used,
+-- and one replaces it.
 CREATE OR REPLACE FUNCTION public.backend_rotate_refresh_token(
-    this_token text, replacement text, replacement_expires_at timestamptz, moment timestamptz
+    this_token text, replacement text, replacement_expires_at timestamptz, moment timestamptz,
+    unanswered_since timestamptz
 ) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -1200,7 +1204,8 @@ BEGIN
     IF NOT found THEN
         RETURN NULL;
     END IF;
-    IF token.used_at IS NOT NULL THEN
+    IF token.used_at <= unanswered_since
+        OR (token.used_at IS NOT NULL AND token.revoked_at IS NOT NULL) THEN
         UPDATE public.refresh_tokens SET revoked_at = moment
         WHERE family = token.family AND revoked_at IS NULL;
         RETURN NULL;
@@ -1208,10 +1213,15 @@ BEGIN
     IF token.revoked_at IS NOT NULL OR token.expires_at <= moment THEN
         RETURN NULL;
     END IF;
-    UPDATE public.refresh_tokens SET used_at = moment WHERE token_hash = this_token;
+    -- The token before this one, and a replacement that never arrived: whoever comes with either
+    -- is not the owner alone.
+    UPDATE public.refresh_tokens SET used_at = coalesce(used_at, moment), revoked_at = moment
+    WHERE family = token.family AND revoked_at IS NULL AND token_hash <> this_token;
+    UPDATE public.refresh_tokens SET used_at = coalesce(used_at, moment)
+    WHERE token_hash = this_token;
     INSERT INTO public.refresh_tokens (token_hash, family, user_id, expires_at)
     VALUES (replacement, token.family, token.user_id, replacement_expires_at);
-    RETURN jsonb_build_object('family', token.family, 'user_id', token.user_id);
+    RETURN public.backend_ensure_user(token.user_id, NULL);
 END
 $$;
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.database_samples import (
     running_task,
 )
 from utils.errors import Conflict, NotFound, Unauthenticated
-from utils.models_users import RefreshToken
+from utils.models_users import UNANSWERED_TIME, RefreshToken
 
 pytest_plugins = ("tests.database_fixtures",)
 
@@ -168,36 +169,70 @@ def signed_in(database: Database) -> RefreshToken:
 
 def test_a_refresh_token_is_replaced_in_its_family(database: Database) -> None:
     signed_in(database)
-    second = database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
-    assert second == RefreshToken("hash-1", "family", USER, LATER)
-    third = database.rotate_refresh_token("hash-1", "hash-2", LATER, NOW)
-    assert third.token_hash == "hash-2"
+    for number in range(3):
+        used, next_one = f"hash-{number}", f"hash-{number + 1}"
+        assert database.rotate_refresh_token(used, next_one, LATER, NOW) == database.get_user(USER)
 
 
-def test_a_token_used_twice_revokes_its_whole_family(database: Database) -> None:
+def refused(database: Database, *token_hashes: str, now: datetime = NOW) -> None:
+    for token_hash in token_hashes:
+        with pytest.raises(Unauthenticated):
+            database.rotate_refresh_token(token_hash, "refused", LATER, now)
+
+
+def test_a_token_used_again_later_revokes_its_whole_family(database: Database) -> None:
     signed_in(database)
     database.add_refresh_token(RefreshToken("other", "other family", USER, LATER))
     database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
-    for token_hash in ("hash-0", "hash-1"):
-        with pytest.raises(Unauthenticated):
-            database.rotate_refresh_token(token_hash, "hash-2", LATER, NOW)
-    assert database.rotate_refresh_token("other", "other-1", LATER, NOW).family == "other family"
+    refused(database, "hash-0", "hash-1", now=NOW + UNANSWERED_TIME)
+    assert database.rotate_refresh_token("other", "other-1", LATER, NOW).id == USER
 
 
-def test_a_token_rotated_twice_at_once_leaves_no_live_token(database: Database) -> None:
+def test_a_token_whose_replacement_was_used_revokes_its_whole_family(database: Database) -> None:
+    signed_in(database)
+    database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
+    database.rotate_refresh_token("hash-1", "hash-2", LATER, NOW)
+    refused(database, "hash-0", "hash-2", "hash-1")
+
+
+def test_a_token_that_was_not_answered_is_used_again(database: Database) -> None:
+    signed_in(database)
+    moments = (NOW, NOW + UNANSWERED_TIME / 2, NOW + UNANSWERED_TIME - timedelta(milliseconds=1))
+    for number, moment in enumerate(moments):
+        database.rotate_refresh_token("hash-0", f"try-{number}", LATER, moment)
+    assert database.rotate_refresh_token("try-2", "hash-2", LATER, NOW).id == USER
+    assert database.rotate_refresh_token("hash-2", "hash-3", LATER, NOW).id == USER
+
+
+def test_using_a_token_again_does_not_make_the_time_for_it_longer(database: Database) -> None:
+    signed_in(database)
+    database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
+    database.rotate_refresh_token("hash-0", "hash-2", LATER, NOW + UNANSWERED_TIME / 2)
+    refused(database, "hash-0", "hash-2", now=NOW + UNANSWERED_TIME)
+
+
+def test_a_replaced_replacement_revokes_its_whole_family(database: Database) -> None:
+    signed_in(database)
+    database.rotate_refresh_token("hash-0", "owners", LATER, NOW)
+    database.rotate_refresh_token("hash-0", "thiefs", LATER, NOW)
+    database.rotate_refresh_token("thiefs", "thiefs-2", LATER, NOW)
+    refused(database, "owners", "thiefs-2", "thiefs", "hash-0")
+
+
+def test_a_token_used_twice_at_once_leaves_one_live_token(database: Database) -> None:
     signed_in(database)
 
-    def rotate(replacement: str) -> bool:
+    def rotate(used: str, replacement: str) -> bool:
         try:
-            database.rotate_refresh_token("hash-0", replacement, LATER, NOW)
+            return database.rotate_refresh_token(used, replacement, LATER, NOW).id == USER
         except Unauthenticated:
             return False
-        return True
 
-    assert sorted(all_at_once([lambda: rotate("left"), lambda: rotate("right")])) == [False, True]
-    for replacement in ("left", "right"):
-        with pytest.raises(Unauthenticated):
-            database.rotate_refresh_token(replacement, "next", LATER, NOW)
+    sides = "left", "right"
+    assert all_at_once([partial(rotate, "hash-0", side) for side in sides]) == [True, True]
+    # The first try may be with the one that is not alive, which ends the other.
+    assert [rotate(side, f"{side}-2") for side in sides] in ([True, False], [False, False])
+    refused(database, "left-2", "right-2", *sides)
 
 
 def test_unknown_and_expired_tokens_are_refused(database: Database) -> None:
@@ -205,7 +240,7 @@ def test_unknown_and_expired_tokens_are_refused(database: Database) -> None:
     for token_hash, now in (("unknown", NOW), ("hash-0", LATER)):
         with pytest.raises(Unauthenticated):
             database.rotate_refresh_token(token_hash, "hash-1", LATER, now)
-    assert database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW).token_hash == "hash-1"
+    assert database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW).id == USER
 
 
 def test_a_revoked_family_is_over(database: Database) -> None:
@@ -213,8 +248,7 @@ def test_a_revoked_family_is_over(database: Database) -> None:
     database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
     database.revoke_refresh_family("hash-0")
     database.revoke_refresh_family("unknown")
-    with pytest.raises(Unauthenticated):
-        database.rotate_refresh_token("hash-1", "hash-2", LATER, NOW)
+    refused(database, "hash-1", "hash-0")
 
 
 def test_a_token_needs_a_user(database: Database) -> None:

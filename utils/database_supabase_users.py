@@ -13,7 +13,7 @@ from utils.database_supabase_rows import SupabaseVerbs, column_names, reader, se
 from utils.database_types import in_utc, storable, user_key
 from utils.errors import NotFound, Unauthenticated
 from utils.models import Json
-from utils.models_users import Profile, RefreshToken, User
+from utils.models_users import UNANSWERED_TIME, Profile, RefreshToken, User
 
 NO_USER = "There is no such user."
 
@@ -117,18 +117,19 @@ class UserVerbs(SupabaseVerbs):
 
     def rotate_refresh_token(
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
-    ) -> RefreshToken:
+    ) -> User:
         """See `Database`."""
         arguments = {
             "this_token": token_hash,
             "replacement": replacement_hash,
             "replacement_expires_at": in_utc(expires_at).isoformat(),
             "moment": in_utc(now).isoformat(),
+            "unanswered_since": in_utc(now - UNANSWERED_TIME).isoformat(),
         }
         row = self.supabase.call("backend_rotate_refresh_token", arguments, repeatable=False)
         if row is None:
             raise Unauthenticated("This refresh token is not valid any more; sign in again.")
-        return RefreshToken(replacement_hash, row["family"], row["user_id"], expires_at)
+        return _read_user(row)
 
     def revoke_refresh_family(self, token_hash: str) -> None:
         """See `Database`."""

@@ -7,14 +7,15 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
 
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_rows import PROFILE_COLUMNS, USER_COLUMNS, json_object, now
 from utils.database_schema import refresh_tokens, users
+from utils.database_types import UtcDateTime
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models import Json
-from utils.models_users import Profile, RefreshToken, User
+from utils.models_users import UNANSWERED_TIME, Profile, RefreshToken, User
 
 
 class UserVerbs(SqlVerbs):
@@ -109,13 +110,13 @@ class UserVerbs(SqlVerbs):
 
     def rotate_refresh_token(
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
-    ) -> RefreshToken:
+    ) -> User:
         """See `Database`."""
         # The refusal comes after the transaction: it must not undo the revocation.
-        token = self._rotate(token_hash, replacement_hash, expires_at, now)
-        if token is None:
+        user = self._rotate(token_hash, replacement_hash, expires_at, now)
+        if user is None:
             raise Unauthenticated("This refresh token is not valid any more; sign in again.")
-        return token
+        return user
 
     @writing
     def revoke_refresh_family(self, connection: Connection, token_hash: str) -> None:
@@ -137,20 +138,20 @@ class UserVerbs(SqlVerbs):
         replacement_hash: str,
         expires_at: datetime,
         now: datetime,
-    ) -> RefreshToken | None:
+    ) -> User | None:
         row = _locked_token(connection, token_hash)
         if row is None:
             return None
-        if row.used_at is not None:
+        if row.used_at is not None and not _is_unanswered(row, now):
             _revoke_family(connection, row.family, now)
             return None
         if row.revoked_at is not None or row.expires_at <= now:
             return None
-        this_one = refresh_tokens.c.token_hash == token_hash
-        connection.execute(update(refresh_tokens).where(this_one).values(used_at=now))
+        _use(connection, row, now)
         token = RefreshToken(replacement_hash, row.family, row.user_id, expires_at)
         connection.execute(insert(refresh_tokens), _token_values(token))
-        return token
+        owner = connection.execute(select(*USER_COLUMNS).where(users.c.id == row.user_id)).one()
+        return User(**owner._mapping)
 
 
 def _profile(row: Row[Any] | None) -> Profile:
@@ -182,6 +183,23 @@ def _locked_token(connection: Connection, token_hash: str) -> Row[Any] | None:
     owner = _locked_user.join(refresh_tokens, refresh_tokens.c.user_id == users.c.id)
     connection.execute(owner.where(this_one))
     return connection.execute(select(refresh_tokens).where(this_one)).first()
+
+
+def _is_unanswered(row: Row[Any], moment: datetime) -> bool:
+    # Of a family's tokens that are not revoked, one is the last one used, and one replaces it.
+    recent: bool = row.used_at > moment - UNANSWERED_TIME
+    return recent and row.revoked_at is None
+
+
+def _use(connection: Connection, row: Row[Any], moment: datetime) -> None:
+    used_at = func.coalesce(refresh_tokens.c.used_at, literal(moment, UtcDateTime()))
+    live = refresh_tokens.c.family == row.family, refresh_tokens.c.revoked_at.is_(None)
+    this_one = refresh_tokens.c.token_hash == row.token_hash
+    # The token before this one, and a replacement that never arrived: whoever comes with either is
+    # not the owner alone.
+    spent = update(refresh_tokens).where(*live, ~this_one)
+    connection.execute(spent.values(used_at=used_at, revoked_at=moment))
+    connection.execute(update(refresh_tokens).where(this_one).values(used_at=used_at))
 
 
 def _revoke_family(connection: Connection, family: str, moment: datetime) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from utils.models import Json
+
+UNANSWERED_TIME = timedelta(seconds=30)
+"""For so long may a refresh token be used again whose replacement may not have arrived."""
 
 
 @dataclass(frozen=True, slots=True)

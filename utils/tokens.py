@@ -1,7 +1,7 @@
 """Access and refresh tokens: made here, verified here.
 
 An access token is a JWT that is believed until it expires. A refresh token is random; the database
-keeps its SHA-256, and it is used once.
+keeps its SHA-256, and it is used once, or again at once when no answer came.
 """
 
 from __future__ import annotations
@@ -67,10 +67,9 @@ class Tokens:
         """Exchange a refresh token for a new pair. Raises `Unauthenticated`."""
         now = datetime.now(UTC)
         replacement = secrets.token_urlsafe(32)
-        used = self._database.rotate_refresh_token(
+        user = self._database.rotate_refresh_token(
             _hash(refresh_token), _hash(replacement), self._refresh_end(now), now
         )
-        user = self._database.get_user(used.user_id)
         _refuse_expired(user, now)
         return self._pair(user, replacement, now)
 
