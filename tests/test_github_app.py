@@ -10,16 +10,11 @@ from typing import Any
 import pytest
 import time_machine
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 from pydantic import SecretStr, ValidationError
 
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
+from tests.github_keys import pem, public_pem
 from tests.github_names import NAME
 from utils.errors import AppError, ConfigurationError
 from utils.github import GitHub
@@ -40,12 +35,6 @@ def key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def pem(key: rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(
-        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
-    ).decode()
-
-
 def settings(**changes: Any) -> Settings:
     return Settings(_env_file=None, **changes)
 
@@ -53,8 +42,7 @@ def settings(**changes: Any) -> Settings:
 @pytest.fixture
 def app(github: FakeGitHub, key: rsa.RSAPrivateKey) -> GitHubApp:
     """The server's own App, installed for the one repository."""
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    github.apps["4711"] = App("4711", public.decode(), {NAME: 77}, GRANTED)
+    github.apps["4711"] = App("4711", public_pem(key), {NAME: 77}, GRANTED)
     return GitHubApp(
         settings(
             github_api_url=github.api_url,
