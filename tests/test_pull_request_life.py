@@ -1,0 +1,53 @@
+"""A task's pull request from its making to its end, over HTTP and by what GitHub delivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.backends import USER, Repository, git
+from tests.github_app import SECRET, Deliverer, services_of
+from tests.github_names import TOKEN
+from tests.pull_requests import Hosted, open_hub
+
+pytest_plugins = ("tests.pull_request_fixtures",)
+
+
+@pytest.fixture(scope="module")
+def hosted(tmp_path_factory: pytest.TempPathFactory, small_origin: Repository) -> Iterator[Hosted]:
+    """A repository on GitHub, and a server with a token of its own for it."""
+    folder = tmp_path_factory.mktemp("life")
+    own = {"github_token": TOKEN, "github_webhook_secret": SECRET}
+    with open_hub(folder, **own) as hub:
+        yield hub.host(small_origin)
+
+
+def state(hosted: Hosted, task_id: int) -> str | None:
+    return services_of(hosted.backend.app).database.get_task(USER, task_id).pr_state
+
+
+def test_what_a_task_pushed_is_judged_and_merged_as_it_is(hosted: Hosted) -> None:
+    task_id = hosted.task("echo more >>one.txt")
+    made = hosted.created(task_id)
+    assert state(hosted, task_id) == "open"
+    tree = hosted.rev(f"{made['branch']}^{{tree}}")
+    judged = hosted.backend.post(f"/github/tasks/{task_id}/status", state="success")
+    assert judged["commit"] == hosted.rev(made["branch"])
+    assert [*hosted.github.repositories[hosted.name].statuses] == [judged["commit"]]
+    pull = f"/github/repos/{hosted.name}/pulls/{made['pr_number']}"
+    merged = hosted.backend.post(f"{pull}/merge", method="squash", sha=judged["commit"])
+    assert merged["http_status"] == 200
+    assert hosted.rev("main") == merged["sha"]
+    assert git(hosted.bare, "rev-parse", "main^{tree}") == tree
+    assert state(hosted, task_id) == "merged"
+
+
+def test_a_pull_request_that_is_closed_on_github_is_known_to_be(hosted: Hosted) -> None:
+    task_id = hosted.task("echo other >>two.txt")
+    made = hosted.created(task_id)
+    pull = {"html_url": made["pr_url"], "state": "closed", "merged": False}
+    delivery = {"action": "closed", "pull_request": pull}
+    told = Deliverer(hosted.backend.app).message("pull_request", delivery, "closed-it")
+    assert told == "The pull request is closed; tasks of it: 1."
+    assert state(hosted, task_id) == "closed"
