@@ -15,11 +15,14 @@ import pytest
 from demo.server import Server
 from tests.source_files import ROOT
 from utils.env_example import env_example, settings_table
-from utils.errors import TaskError
+from utils.errors import BranchChanged, PushRefused, TaskError
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 UTILS = ROOT / "utils"
+
+# Stands where codes stand, and is a key of what is stored.
+NOT_CODES = frozenset({"tree_hash"})
 
 GIT_IDENTITY = {
     "GIT_AUTHOR_NAME": "Reader",
@@ -109,6 +112,18 @@ def test_readme_has_a_remedy_for_each_error_code_of_a_task() -> None:
     assert {"e2b_rate_limited", "agent_not_configured", "clone_timeout"} <= {*raised, *named}
     assert {"token_unreadable", "internal_error", "interrupted"} <= raised
     assert {*raised, *named, *defaults} - listed == set()
+
+
+def test_readme_has_a_remedy_for_each_error_code_of_a_pull_request() -> None:
+    modules = ("branch_push*", "pull_request*", "user_tokens", "conventional_commits")
+    files = [path for name in modules for path in sorted(UTILS.glob(f"{name}.py"))]
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    # Codes stand at the end of a line, where tables and calls are wrapped.
+    found = set(re.findall(r'[ (]"([a-z]+(?:_[a-z]+)+)",?\)?$', "\n".join(sources), re.MULTILINE))
+    found |= {BranchChanged.default_code, PushRefused.default_code, "repository_not_on_github"}
+    listed = set(re.findall(r"`(\w+)`", "".join(find_lines(r"\| (`.*?) \|", README))))
+    assert {"task_not_ended", "title_not_conventional", "push_too_large"} <= found
+    assert found - listed - NOT_CODES == set()
 
 
 def codes_given(source: str, kinds: set[str]) -> Iterator[str]:
