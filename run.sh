@@ -8,6 +8,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 VENV=.venv
 VENV_PYTHON=$VENV/bin/python
+# Tests wait for processes most of the time. A module stays in one process with its fixtures.
+TEST_PROCESSES=3
 FAILED_CHECKS=
 
 usage() {
@@ -161,7 +163,8 @@ run_tests() {
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
     check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
     check "shellcheck" check_scripts
-    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.closing_summary "$@" || return
+    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.closing_summary \
+        -n "$TEST_PROCESSES" --dist loadfile "$@" || return
     [ -z "$FAILED_CHECKS" ]
 }
 

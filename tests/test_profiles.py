@@ -125,6 +125,11 @@ def test_what_is_not_sent_stays_and_null_removes(put: Put) -> None:
     assert after["preferences"]["codex"] == before["preferences"]["codex"]
 
 
+def test_an_empty_token_removes_the_stored_one(put: Put) -> None:
+    assert put(github_token="ghp_secret")["has_github_token"] is True
+    assert put(github_token="")["has_github_token"] is False
+
+
 def test_a_profile_sent_back_as_it_was_shown_keeps_its_secrets(
     put: Put, database: Database, user: str
 ) -> None:

@@ -88,7 +88,7 @@ class ProfileChange(Body):
     full_name: Annotated[Description, Field(max_length=200)] | None = None
     avatar_url: Annotated[Description, Field(max_length=2_000, pattern="^https?://")] | None = None
     github_username: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,100}$")] | None = None
-    github_token: Annotated[Token, Field(max_length=2_000)] | None = Field(
+    github_token: Token | None = Field(
         None, description="For tasks on GitHub that are started without one; null removes it."
     )
     preferences: PreferencesChange = Field(default_factory=PreferencesChange)
