@@ -21,6 +21,7 @@ FIGURES = {
     "task_status_throughput": {"8 clients", "32 clients"},
     "list_tasks": {"one client, p50", "page"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
+    "create_pull_request": {"first call, median", "second call, median", "objects fetched"},
     "push_result": {"first push, median", "objects fetched", "bytes fetched"},
     "e2b_faults": {"wrong results, untrue errors and secrets shown", "sandboxes left behind"},
     "e2b_task": {"task less script", "round trips at most"},
