@@ -107,7 +107,7 @@ def test_a_call_goes_on_after_the_push(hosted: Hosted) -> None:
 
 def test_a_lost_note_is_written_again(hosted: Hosted) -> None:
     task_id = hosted.task()
-    first = hosted.created(task_id)
+    first = hosted.created(task_id, title="Not the usual one")
     services_of(hosted).database.set_pull_request(USER, task_id, NOTHING)
     assert hosted.created(task_id) == {**first, "created": False}
     assert hosted.row(task_id)["pr_url"] == first["pr_url"]

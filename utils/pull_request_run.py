@@ -94,7 +94,7 @@ class PullRequestRun:
         found = self._step("Nothing is pushed yet.", self._find)
         if found is None or self._wanted.base is not None:
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
-        commit = self._pushed_before(found) or self._push()
+        commit = self._pushed_before(found) or self._push(self._commit_title(found))
         pull = self._step("The branch is pushed.", lambda: self._update(found) or self._create())
         self._note(pr_number=pull.number, pr_url=pull.url, pr_state="open")
         warnings = tuple(self._refused_wishes(pull))
@@ -151,7 +151,13 @@ class PullRequestRun:
         ours = self._task.pr_commit
         return ours if found is not None and found.head_sha == ours else None
 
-    def _push(self) -> str:
+    def _commit_title(self, found: GitHubPull | None) -> str:
+        # Without a note of it, the commit of an open pull request was made with its title.
+        if found is not None and self._task.pr_commit is None:
+            return found.title
+        return self._wanted.title
+
+    def _push(self, title: str) -> str:
         means, task = self._means, self._task
         means.budget.check("Nothing is pushed yet.")
         request = PushRequest(
@@ -161,7 +167,7 @@ class PullRequestRun:
             tree_hash=self._result.tree_hash,
             patch=self._result.patch,
             branch=self._wanted.branch,
-            text=self._commit_text(),
+            text=self._commit_text(title),
             token=means.token.token,
             expected_remote=task.pr_commit,
         )
@@ -185,11 +191,11 @@ class PullRequestRun:
         suffix = ".git" if parts.path.endswith(".git") else ""
         return f"{parts.scheme}://{parts.netloc}/{self._name}{suffix}"
 
-    def _commit_text(self) -> CommitText:
+    def _commit_text(self, title: str) -> CommitText:
         task = self._task
         program = (task.execution_metadata or {}).get("agent_program") or task.agent
         return CommitText(
-            message=f"{self._wanted.title}\n\nTask: {task.id}",
+            message=f"{title}\n\nTask: {task.id}",
             author=Identity(str(program), git.AUTHOR_EMAIL),
             committer=Identity(git.AUTHOR_NAME, git.AUTHOR_EMAIL),
             at=task.completed_at or task.created_at,

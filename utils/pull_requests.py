@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
 from pydantic import SecretStr
 
 from database import Database
@@ -29,6 +30,8 @@ from utils.redaction import Redactor
 from utils.repository_url import github_full_name, validate_branch
 from utils.settings import Settings
 from utils.user_tokens import UserTokens
+
+log = structlog.get_logger(__name__)
 
 TOTAL_SECONDS = 25.0
 """What one request may take. Pages wait 30 s for an answer."""
@@ -90,7 +93,16 @@ class PullRequests:
             full_name = self._full_name(task.repo_url)
             wanted = self._wanted(task, wish)
             with self._github(task, full_name, wish.github_token, budget) as means:
-                return task, PullRequestRun(means, task, result, wanted, full_name).run()
+                made = PullRequestRun(means, task, result, wanted, full_name).run()
+                log.info(
+                    "pull request open",
+                    action="pull_request_open",
+                    task_id=task_id,
+                    number=made.pull.number,
+                    is_new=made.is_new,
+                    token_source=str(means.token.source),
+                )
+                return task, made
 
     def check_token(
         self, user_id: str | None, token: SecretStr | None, repo_url: str | None
