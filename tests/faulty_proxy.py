@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import httpx
 
 HOP_HEADERS = {"connection", "transfer-encoding", "content-encoding", "content-length", "host"}
 TIMED_OUT = b'{"code": "57014", "message": "canceling statement", "details": null, "hint": null}'
+JSON = {"Content-Type": "application/json"}
 
 
 class FaultyProxy:
@@ -20,11 +24,13 @@ class FaultyProxy:
     """
 
     def __init__(self, url: str) -> None:
+        self.target = url
+        self.client = httpx.Client(timeout=30)
         self.lost: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.most_bytes = 10**9
         self.is_cut = False
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(url))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}"
 
@@ -35,49 +41,53 @@ class FaultyProxy:
     def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
+        self.client.close()
 
-    def _handler(self, url: str) -> type[BaseHTTPRequestHandler]:
-        proxy, client = self, httpx.Client(timeout=30)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-            def _hand_on(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                path = self.path.partition("?")[0]
-                if proxy.is_cut:
-                    self.close_connection = True
-                elif proxy.refused[path] > 0:
-                    proxy.refused[path] -= 1
-                    self._answer(503, b"", {})
-                elif len(body) > proxy.most_bytes:
-                    self._answer(500, TIMED_OUT, {"Content-Type": "application/json"})
-                else:
-                    self._forward(path, body)
+    def __init__(self, proxy: FaultyProxy, *arguments: Any) -> None:
+        self._proxy = proxy
+        super().__init__(*arguments)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = _hand_on  # noqa: N815
+    def _hand_on(self) -> None:
+        proxy, path = self._proxy, self.path.partition("?")[0]
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if proxy.is_cut:
+            self.close_connection = True
+        elif proxy.refused[path] > 0:
+            proxy.refused[path] -= 1
+            self._answer(503, b"", {})
+        elif len(body) > proxy.most_bytes:
+            self._answer(500, TIMED_OUT, JSON)
+        else:
+            self._forward(path, body)
 
-            def _forward(self, path: str, body: bytes) -> None:
-                headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP_HEADERS}
-                answer = client.request(
-                    self.command, url + self.path, content=body, headers=headers
-                )
-                if proxy.lost[path] > 0:
-                    proxy.lost[path] -= 1
-                    self.close_connection = True
-                else:
-                    kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_HEADERS}
-                    self._answer(answer.status_code, answer.content, kept)
+    do_GET = do_POST = do_PATCH = do_DELETE = _hand_on  # noqa: N815
 
-            def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+    def _forward(self, path: str, body: bytes) -> None:
+        proxy = self._proxy
+        answer = proxy.client.request(
+            self.command, proxy.target + self.path, content=body, headers=_kept(self.headers)
+        )
+        if proxy.lost[path] > 0:
+            proxy.lost[path] -= 1
+            self.close_connection = True
+        else:
+            self._answer(answer.status_code, answer.content, _kept(answer.headers))
 
-            def log_message(self, *_: object) -> None:
-                pass
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        return Handler
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _kept(headers: Any) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in HOP_HEADERS}

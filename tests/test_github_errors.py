@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.backends import git
 from tests.fakes.github.failures import DOWN, SSO_URL
 from tests.fakes.github.service import FakeGitHub
 from tests.github_names import LOGIN, NAME, TOKEN
-from utils.errors import AppError
+from tests.github_refusals import error_of
 from utils.github import GitHub
 from utils.github_errors import FOREIGN, TRANSLATIONS, translate
 
@@ -27,16 +26,6 @@ pytest_plugins = ("tests.github_fixtures",)
 
 exceptions = inspect.getmodule(pygithub.GithubException)
 BIG = "x" * 70_000
-
-
-def error_of(action: Callable[..., object], *arguments: Any, **named: Any) -> AppError:
-    """Return the error that an action ends with; nothing in it is a secret or GitHub's."""
-    with pytest.raises(AppError) as refused:
-        action(*arguments, **named)
-    error = refused.value
-    assert TOKEN not in f"{error!r} {error.message} {error.__cause__!r}"
-    assert error.__suppress_context__ or error.__context__ is None
-    return error
 
 
 def create(client: GitHub, **changes: Any) -> object:

@@ -211,3 +211,15 @@ def check_room(server: LiveServer, client: Client, body: dict[str, str]) -> None
     assert client.post("/start-task", body).code == 429
     assert client.post(f"/tasks/{waiting[0]}/cancel").code == 200
     assert client.post("/start-task", body).code == 200
+
+
+def test_a_task_that_is_added_or_put_back_twice_is_taken_once() -> None:
+    queue = FairQueue(10)
+    queue.add("user", 1)
+    queue.add("user", 1)
+    queue.put_back("user", 1)
+    assert queue.take(lambda _: True) == ("user", 1)
+    queue.put_back("user", 1)
+    queue.add("user", 1)
+    assert queue.take(lambda _: True) == ("user", 1)
+    assert queue.take(lambda _: True) is None
