@@ -1,7 +1,7 @@
 """Runs the tests that use the fixture `place`, themselves or through other fixtures, in each place.
 
 A module or a test that makes sense in local sandboxes only says so with
-`pytest.mark.local_only("why")`.
+`pytest.mark.local_only("why")`, one that needs the cloud with `pytest.mark.cloud_only("why")`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ pytest_plugins = ("tests.supabase_fixtures",)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Have a test run in every place, local sandboxes first."""
     if "place" in metafunc.fixturenames:
-        local_only = metafunc.definition.get_closest_marker("local_only")
-        places = ["local"] if local_only else ["local", "e2b"]
+        places = ["local", "e2b"]
+        if metafunc.definition.get_closest_marker("local_only"):
+            places = ["local"]
+        if metafunc.definition.get_closest_marker("cloud_only"):
+            places = ["e2b"]
         metafunc.parametrize("place", places, indirect=True, scope="module")
 
 

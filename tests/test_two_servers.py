@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
 from tests.database_samples import USER
+from tests.faulty_proxy import FaultyProxy
 from tests.live_server import Client, Json, LiveServer, ServerFactory, eventually
 from tests.places import Place
 from tests.postgres_server import PostgresServer
@@ -126,23 +127,76 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
     assert assert_each_done_once(client, beside) == [1] * 5
 
 
-@local_only
 def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
-    new_pair: Pair, small_repository: str
+    new_pair: Pair, small_repository: str, place: Place
 ) -> None:
     held_up, other = new_pair()
     client = held_up.client(USER)
     tasks = start_naps(client, small_repository, range(5))
     eventually(partial(all_run, client, tasks))
+    if place.cloud:
+        for task_id in tasks:
+            client.wait_for_output(task_id, "begun")
+    attempts = [1 if place.cloud else 2] * 5
     worker = held_up.worker.pid
     os.kill(worker, signal.SIGSTOP)
     try:
         client = other.client(USER)
-        assert assert_each_done_once(client, tasks) == [2] * 5
+        eventually(lambda: "server ended" in other.output.read_text())
     finally:
         os.kill(worker, signal.SIGCONT)
+    assert assert_each_done_once(client, tasks) == attempts
     eventually(lambda: held_up.sandboxes() == [])
-    assert assert_each_done_once(client, tasks) == [2] * 5
+    assert assert_each_done_once(client, tasks) == attempts
+
+
+@pytest.fixture
+def proxy(place: Place) -> Iterator[FaultyProxy]:
+    if place.project is None:
+        pytest.fail("the proxy is for a place with a project")
+    place.project.clear()
+    with FaultyProxy(place.project.url) as running:
+        yield running
+
+
+@pytest.mark.cloud_only("what is fought for is a sandbox that survives")
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_took_over(
+    new_server: ServerFactory, proxy: FaultyProxy, small_repository: str, comes_back: bool
+) -> None:
+    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
+    cut_off, other = new_server(**settings, SUPABASE_URL=proxy.url), new_server(**settings)
+    cut_off.start()
+    other.start()
+    client = cut_off.client(USER)
+    prompts = [f"script:\nprint begun\nsleep 4\nwrite task-{n}.txt {n}" for n in range(3)]
+    tasks = {client.start(prompt, small_repository): n for n, prompt in enumerate(prompts)}
+    for task_id in tasks:
+        client.wait_for_output(task_id, "begun")
+    proxy.is_cut = True
+    eventually(lambda: "server ended" in other.output.read_text())
+    if comes_back:
+        proxy.is_cut = False
+    assert assert_each_done_once(other.client(USER), tasks) == [1] * 3
+    proxy.is_cut = False
+    eventually(lambda: other.sandboxes() == [] and cut_off.sandboxes() == [])
+
+
+@pytest.mark.cloud_only("the proxy is between the server and a project")
+def test_tasks_that_were_adopted_while_the_database_stumbled_are_not_forgotten(
+    new_server: ServerFactory, proxy: FaultyProxy, small_repository: str
+) -> None:
+    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS, "MAX_CONCURRENT_TASKS": 3}
+    dying, other = new_server(**settings), new_server(**settings, SUPABASE_URL=proxy.url)
+    dying.start()
+    other.start()
+    client = dying.client(USER)
+    tasks = start_naps(client, small_repository, range(5))
+    eventually(lambda: sum(client.status(one)["status"] == "running" for one in tasks) == 3)
+    proxy.refused["/rest/v1/task_runs"] = 9
+    dying.kill()
+    assert len(assert_each_done_once(other.client(USER), tasks)) == 5
+    assert proxy.refused["/rest/v1/task_runs"] < 9
 
 
 @local_only
