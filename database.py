@@ -75,7 +75,7 @@ class Database(Protocol):
         """Add a user with `is_test_user` set. Raises `Conflict` when the id is taken."""
 
     def get_profile(self, user_id: str) -> Profile:
-        """Return what a user has stored about themselves. Raises `NotFound`."""
+        """Return what a user has stored about themselves. Raises `NotFound`, `RowUnreadable`."""
 
     def update_profile(self, user_id: str, fields: Mapping[str, Any]) -> Profile:
         """Change the given columns of `Profile`. Raises `NotFound`."""
@@ -83,13 +83,13 @@ class Database(Protocol):
     def replace_profile(
         self, user_id: str, seen: Profile, fields: Mapping[str, Any]
     ) -> Profile | None:
-        """`update_profile` if the token and the preferences are still those of `seen`.
+        """`update_profile` if nothing has changed the profile since it was `seen`.
 
-        None when they are not; then nothing is written. Raises `NotFound`.
+        None when something has; then nothing is written. Raises `NotFound`.
         """
 
-    def list_profiles(self, after: str | None = None, *, limit: int = 500) -> list[Profile]:
-        """Return profiles with a token or preferences, ordered by id, with ids above `after`."""
+    def list_profile_ids(self, after: str | None = None, *, limit: int = 500) -> list[str]:
+        """Return the users with a token or preferences, in order, with ids above `after`."""
 
     def list_test_users(self) -> list[User]:
         """Return all test users, newest first."""

@@ -411,7 +411,7 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0003');
 END IF;
 
--- 0004: Defaults for those who write past the backend, and who may: row-level security on Supabase.
+-- 0004: Who may write past the backend, with what defaults, and within what limits.
 IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0004') THEN
 
 -- A front end adds a project with its owner, its name and its repository, and nothing else.
@@ -506,8 +506,14 @@ BEGIN
   CREATE POLICY "Users change their own projects" ON public.projects
     FOR UPDATE TO authenticated
     USING (user_id = (SELECT auth.uid())) WITH CHECK (user_id = (SELECT auth.uid()));
+  -- With unfinished tasks it is for the backend to delete, which ends their agents first.
   CREATE POLICY "Users delete their own projects" ON public.projects
-    FOR DELETE TO authenticated USING (user_id = (SELECT auth.uid()));
+    FOR DELETE TO authenticated USING (
+      user_id = (SELECT auth.uid()) AND NOT EXISTS (
+        SELECT FROM public.tasks
+        WHERE project_id = projects.id AND status IN ('pending', 'running')
+      )
+    );
 
   -- What a task holds is run and pushed, so only the backend writes it.
   GRANT SELECT ON public.tasks, public.task_events TO authenticated;
@@ -564,6 +570,33 @@ BEGIN
   FROM auth.users ON CONFLICT (id) DO NOTHING;
 END
 $supabase$;
+
+-- What front ends write is read by the backend, for more than its user. No parser need take a number
+-- of thousands of digits, or lists in lists without end. Rows that are there stay as they are.
+ALTER TABLE users
+  DROP CONSTRAINT IF EXISTS users_preferences_readable,
+  DROP CONSTRAINT IF EXISTS users_size,
+  ADD CONSTRAINT users_preferences_readable CHECK (
+    NOT jsonb_path_exists(preferences, 'strict $.**{33}')
+    AND NOT jsonb_path_exists(preferences, 'strict $.** ? (@ >= 1e300 || @ <= -1e300)')
+  ) NOT VALID,
+  ADD CONSTRAINT users_size CHECK (
+    octet_length(
+      concat_ws('', full_name, avatar_url, github_username, github_token, preferences)
+    ) <= 262144
+  ) NOT VALID;
+ALTER TABLE projects
+  DROP CONSTRAINT IF EXISTS projects_settings_readable,
+  DROP CONSTRAINT IF EXISTS projects_size,
+  ADD CONSTRAINT projects_settings_readable CHECK (
+    NOT jsonb_path_exists(settings, 'strict $.**{33}')
+    AND NOT jsonb_path_exists(settings, 'strict $.** ? (@ >= 1e300 || @ <= -1e300)')
+  ) NOT VALID,
+  ADD CONSTRAINT projects_size CHECK (
+    octet_length(
+      concat_ws('', name, description, repo_url, repo_owner, repo_name, settings)
+    ) <= 262144
+  ) NOT VALID;
 
 DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0004');
@@ -1091,25 +1124,20 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     ) test_user
 $$;
 
--- Changes columns of a profile whose token and preferences are still those that were seen. False
--- when they are not, null without such a user. What is no object counts as empty preferences.
+-- Changes columns of a profile that has not changed since it was `seen`. False when it has, null
+-- without such a user.
 CREATE OR REPLACE FUNCTION public.backend_replace_profile(
-    this_user uuid, seen jsonb, changes jsonb
+    this_user uuid, seen timestamptz, changes jsonb
 ) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     stored public.users;
-    preferences jsonb := '{}';
 BEGIN
     SELECT * INTO stored FROM public.users WHERE id = this_user FOR NO KEY UPDATE;
     IF NOT found THEN
         RETURN NULL;
     END IF;
-    IF jsonb_typeof(stored.preferences) = 'object' THEN
-        preferences := stored.preferences;
-    END IF;
-    IF stored.github_token IS DISTINCT FROM seen ->> 'github_token'
-        OR preferences <> seen -> 'preferences' THEN
+    IF stored.updated_at <> seen THEN
         RETURN 'false'::jsonb;
     END IF;
     stored := jsonb_populate_record(stored, changes);

@@ -52,7 +52,7 @@ def user_verbs(database: Database) -> Calls:
         "get_profile": partial(database.get_profile, USER),
         "replace_profile": partial(database.replace_profile, USER, seen, {"full_name": "B"}),
         "update_profile": partial(database.update_profile, USER, {"full_name": "A"}),
-        "list_profiles": database.list_profiles,
+        "list_profile_ids": database.list_profile_ids,
         "list_test_users": database.list_test_users,
         "delete_test_user": partial(database.delete_test_user, NOBODY),
     }

@@ -24,6 +24,7 @@ from utils.errors import (
     DatabaseUnavailable,
     InvalidInput,
     NotFound,
+    RowUnreadable,
     Unauthenticated,
 )
 from utils.models import Event, EventBatch
@@ -100,6 +101,9 @@ def test_a_database_that_cannot_be_used_is_unavailable(answer: Answer) -> None:
         (told(409, "23505", 'breaks "projects_user_id_repo_url_key"'), Conflict),
         (told(409, "23503"), Unauthenticated),
         (told(400, "22003"), NotFound),
+        (told(400, "23514"), InvalidInput),
+        (Answer(200, b'[{"preferences": ' + b"9" * 5_000 + b"}]"), RowUnreadable),
+        (Answer(200, b"[" * 5_000 + b"]" * 5_000), RowUnreadable),
         (told(400, "22P05"), InvalidInput),
         (Answer(413, HTML, "text/html"), InvalidInput),
     ],

@@ -95,6 +95,27 @@ def test_every_row_of_the_untyped_older_schema_is_there(project: Project, way: s
     assert (last["user_id"], last["status"]) == (NOBODY, "failed")
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_beyond_the_limits_of_today_are_kept(project: Project, way: str) -> None:
+    project.make_older("older_schema.sql")
+    project.run(
+        f"UPDATE users SET preferences = '{{\"x\": 1e5000}}' WHERE id = '{ONE}';"
+        "UPDATE projects SET settings = to_jsonb(repeat('long', 70000));"
+        "INSERT INTO auth.users (id, raw_user_meta_data) VALUES"
+        f" ('{NOBODY}', jsonb_build_object('full_name', repeat('long', 70000)));"
+        f"DELETE FROM users WHERE id = '{NOBODY}'"
+    )
+    kept = (
+        "SELECT (SELECT length(preferences::text) FROM users WHERE preferences ? 'x'),"
+        " (SELECT min(length(settings::text)) FROM projects)"
+    )
+    before = project.query(kept)
+    WAYS[way](project)
+    assert project.query(kept) == before
+    names = f"SELECT length(full_name) FROM users WHERE id = '{NOBODY}'"
+    assert project.query(names) == [(280_000,)]
+
+
 @pytest.mark.parametrize(("older", "next_id"), [(OLDER[0], 6), (OLDER[1], 5)])
 def test_numbers_go_on_where_they_were(project: Project, older: str, next_id: int) -> None:
     project.make_older(older)

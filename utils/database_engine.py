@@ -16,7 +16,7 @@ from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import URL
 
 from utils.database_errors import translating
-from utils.database_types import dump_json
+from utils.database_types import dump_json, load_json
 from utils.errors import ConfigurationError
 from utils.settings import Settings
 
@@ -141,10 +141,16 @@ def open_sqlite(path: Path) -> Engines:
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
         json_serializer=dump_json,
+        json_deserializer=load_json,
         hide_parameters=True,
     )
     writers = create_engine(
-        url, pool_size=1, max_overflow=0, json_serializer=dump_json, hide_parameters=True
+        url,
+        pool_size=1,
+        max_overflow=0,
+        json_serializer=dump_json,
+        json_deserializer=load_json,
+        hide_parameters=True,
     )
     event.listen(readers, "connect", _prepare_sqlite_reader)
     event.listen(writers, "connect", prepare_sqlite)
@@ -183,6 +189,7 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
         pool_use_lifo=True,
         connect_args=timeouts,
         json_serializer=dump_json,
+        json_deserializer=load_json,
         hide_parameters=True,
     )
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import exc
 
+from utils.database_types import NO_PLACE
 from utils.errors import (
     AppError,
     Conflict,
@@ -37,6 +38,7 @@ UNIQUE = frozenset(
     {"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 )
 FOREIGN_KEY = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
+NOT_ALLOWED = frozenset({"23514"})
 IMPOSSIBLE_NUMBER = frozenset({"22003"})
 
 NO_ROW = "There is no such row."
@@ -57,6 +59,7 @@ TRANSLATIONS = (
         "projects",
     ),
     Translation(exc.IntegrityError, Conflict, "This row exists already.", UNIQUE),
+    Translation(exc.IntegrityError, InvalidInput, NO_PLACE, NOT_ALLOWED),
     Translation(exc.IntegrityError),
     Translation(exc.DataError, NotFound, NO_ROW, IMPOSSIBLE_NUMBER),
     Translation(exc.DataError, InvalidInput, "A value does not fit where it is to be stored."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol, cast
@@ -12,6 +13,8 @@ from postgrest import APIResponse, SyncRequestBuilder
 from supabase import ClientOptions, create_client
 
 from utils.database_supabase_errors import Refused, passes, refuse, translating
+from utils.database_types import NOT_READABLE
+from utils.errors import RowUnreadable
 from utils.models import Json
 from utils.settings import Settings
 
@@ -110,8 +113,14 @@ def connect(settings: Settings) -> Supabase:
 
 
 def _answer(request: Request) -> Any:
-    data = request.execute().data
-    # The client hands on as text what it cannot read.
-    if isinstance(data, str):
-        raise Refused(200)
+    try:
+        data = request.execute().data
+        # The client hands on as text what it cannot read.
+        if isinstance(data, str):
+            json.loads(data)
+            raise Refused(200)
+    except json.JSONDecodeError:
+        raise Refused(200) from None
+    except (ValueError, RecursionError):
+        raise RowUnreadable(NOT_READABLE) from None
     return data

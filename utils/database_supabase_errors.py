@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httpx
 from postgrest import APIError
 
+from utils.database_types import NO_PLACE
 from utils.errors import (
     AppError,
     ConfigurationError,
@@ -82,6 +83,7 @@ TRANSLATIONS = (
     Translation(
         Unauthenticated, "This user does not exist any more; sign in again.", codes=("23503",)
     ),
+    Translation(InvalidInput, NO_PLACE, codes=("23514",)),
     Translation(NotFound, NO_ROW, codes=("22003",)),
     Translation(InvalidInput, "A value does not fit where it is to be stored.", codes=("22",)),
     Translation(

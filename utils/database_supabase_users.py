@@ -10,7 +10,7 @@ from typing import Any
 from utils.database_rows import json_object, now
 from utils.database_schema import refresh_tokens, users
 from utils.database_supabase_rows import SupabaseVerbs, column_names, reader, sent
-from utils.database_types import in_utc, storable, user_key
+from utils.database_types import in_utc, user_key
 from utils.errors import NotFound, Unauthenticated
 from utils.models import Json
 from utils.models_users import UNANSWERED_TIME, Profile, RefreshToken, User
@@ -55,7 +55,7 @@ class UserVerbs(SupabaseVerbs):
         """See `Database`."""
         arguments = {
             "this_user": user_key(user_id),
-            "seen": {"github_token": seen.github_token, "preferences": storable(seen.preferences)},
+            "seen": in_utc(seen.updated_at).isoformat(),
             "changes": sent(users, {**fields, "updated_at": now()}),
         }
         row = self.supabase.call("backend_replace_profile", arguments, repeatable=False)
@@ -63,18 +63,18 @@ class UserVerbs(SupabaseVerbs):
             raise NotFound(NO_USER)
         return _profile(row) if row else None
 
-    def list_profiles(self, after: str | None = None, *, limit: int = 500) -> list[Profile]:
+    def list_profile_ids(self, after: str | None = None, *, limit: int = 500) -> list[str]:
         """See `Database`."""
         request = (
             self.supabase.table("users")
-            .select(_PROFILE_COLUMNS)
+            .select("id")
             .or_("github_token.not.is.null,preferences.not.is.null")
             .order("id")
             .limit(limit)
         )
         if after is not None:
             request = request.gt("id", user_key(after))
-        return [_profile(row) for row in self.supabase.rows(request, repeatable=True)]
+        return [row["id"] for row in self.supabase.rows(request, repeatable=True)]
 
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime

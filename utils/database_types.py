@@ -17,11 +17,17 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from utils.errors import NotFound
+from utils.errors import NotFound, RowUnreadable
 from utils.models import TaskStatus
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
+
+NO_PLACE = "This is larger, or nested deeper, or holds larger numbers than a row may."
+NOT_READABLE = (
+    "A document stored here is nested too deep or holds numbers that are too large to be read; "
+    "store it again."
+)
 
 
 def storable(value: Any) -> Any:
@@ -47,6 +53,14 @@ def dump_json(value: Any) -> str:
     if "\\u0000" in text or UNSTORABLE.search(text):
         return _compact(storable(value))
     return text
+
+
+def load_json(text: str | bytes) -> Any:
+    """Read JSON. Raises `RowUnreadable` for numbers too long and lists too deep for Python."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise RowUnreadable(NOT_READABLE) from None
 
 
 def _compact(value: Any) -> str:

@@ -17,6 +17,8 @@ from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models import Json
 from utils.models_users import UNANSWERED_TIME, Profile, RefreshToken, User
 
+NO_USER = "There is no such user."
+
 
 class UserVerbs(SqlVerbs):
     """Users, test users and refresh tokens."""
@@ -35,7 +37,7 @@ class UserVerbs(SqlVerbs):
         """See `Database`."""
         row = connection.execute(select(*USER_COLUMNS).where(users.c.id == user_id)).first()
         if row is None:
-            raise NotFound("There is no such user.")
+            raise NotFound(NO_USER)
         return User(**row._mapping)
 
     @reading
@@ -59,23 +61,25 @@ class UserVerbs(SqlVerbs):
     ) -> Profile | None:
         """See `Database`."""
         this_one = users.c.id == user_id
-        held = select(*PROFILE_COLUMNS).where(this_one).with_for_update(key_share=True)
-        stored = _profile(connection.execute(held).first())
-        if (stored.github_token, stored.preferences) != (seen.github_token, seen.preferences):
+        locked = select(users.c.updated_at).where(this_one).with_for_update(key_share=True)
+        held = connection.execute(locked).first()
+        if held is None:
+            raise NotFound(NO_USER)
+        if held.updated_at != seen.updated_at:
             return None
         statement = update(users).where(this_one).values({**fields, "updated_at": now()})
         return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
 
     @reading
-    def list_profiles(
+    def list_profile_ids(
         self, connection: Connection, after: str | None = None, *, limit: int = 500
-    ) -> list[Profile]:
+    ) -> list[str]:
         """See `Database`."""
         secret = users.c.github_token.is_not(None) | users.c.preferences.is_not(None)
-        page = select(*PROFILE_COLUMNS).where(secret).order_by(users.c.id).limit(limit)
+        page = select(users.c.id).where(secret).order_by(users.c.id).limit(limit)
         if after is not None:
             page = page.where(users.c.id > after)
-        return [_profile(row) for row in connection.execute(page)]
+        return list(connection.scalars(page))
 
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
@@ -156,7 +160,7 @@ class UserVerbs(SqlVerbs):
 
 def _profile(row: Row[Any] | None) -> Profile:
     if row is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(NO_USER)
     columns = dict(row._mapping)
     return Profile(**columns | {"preferences": json_object(columns["preferences"])})
 

@@ -9,7 +9,8 @@
     ├── NotFound                 404  not_found
     ├── Conflict                 409  conflict
     │   ├── BranchChanged        409  branch_changed
-    │   └── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
+    │   ├── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
+    │   └── RowUnreadable        409  row_unreadable
     ├── TooLarge                 413  body_too_large
     ├── QueueFull                429  queue_full
     ├── Unavailable              503  unavailable
@@ -114,6 +115,12 @@ class PushRefused(Conflict):
     """The result of a task cannot become a branch of its repository as things are."""
 
     default_code = "push_rejected"
+
+
+class RowUnreadable(Conflict):
+    """A front end has stored a document that this program cannot read."""
+
+    default_code = "row_unreadable"
 
 
 class TooLarge(AppError):

@@ -14,7 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from database import Database, open_database
-from utils.errors import AppError, ConfigurationError, NotFound, TaskError
+from utils.errors import (
+    AppError,
+    ConfigurationError,
+    InvalidInput,
+    NotFound,
+    RowUnreadable,
+    TaskError,
+)
 from utils.models import ACTIVE_STATUSES, Json
 from utils.models_users import Profile
 from utils.profiles import AGENT_ACCESS, GITHUB_TOKEN, TRIES, login_text, with_secrets
@@ -25,34 +32,38 @@ from utils.vault import Vault, has_key, is_sealed
 SEALED, RENEWED = "encrypted for the first time", "encrypted anew"
 CURRENT, UNREADABLE = "up to date already", "not readable with any key"
 UNSETTLED = "left because their user was changing them"
+UNFIT = "left because they do not fit in their row when they are encrypted"
 
 
 def rotate_keys(database: Database, vault: Vault, *, page_profiles: int = 200) -> Counter[str]:
     """Seal every stored secret with the newest key; return how many there were of each kind.
 
     What a user changes meanwhile is not overwritten. What cannot be read stays as it is. Profiles
-    are read in pages of a size.
+    are found in pages of a size and read one by one, so that an odd one stands in nobody's way.
     """
     counts: Counter[str] = Counter()
-    profiles = database.list_profiles(limit=page_profiles)
-    while profiles:
-        for profile in profiles:
-            counts += _renew_profile(database, vault, profile)
-        profiles = database.list_profiles(profiles[-1].id, limit=page_profiles)
+    ids = database.list_profile_ids(limit=page_profiles)
+    while ids:
+        for user_id in ids:
+            counts += _renew_profile(database, vault, user_id)
+        ids = database.list_profile_ids(ids[-1], limit=page_profiles)
     return counts
 
 
-def _renew_profile(database: Database, vault: Vault, profile: Profile) -> Counter[str]:
-    seen = profile
-    for _ in range(TRIES):
-        renewal = _Renewal(vault, seen)
-        fields = renewal.fields()
-        try:
-            if not fields or database.replace_profile(seen.id, seen, fields):
+def _renew_profile(database: Database, vault: Vault, user_id: str) -> Counter[str]:
+    try:
+        for _ in range(TRIES):
+            seen = database.get_profile(user_id)
+            renewal = _Renewal(vault, seen)
+            fields = renewal.fields()
+            if not fields or database.replace_profile(user_id, seen, fields):
                 return renewal.counts
-            seen = database.get_profile(seen.id)
-        except NotFound:
-            return Counter()
+    except NotFound:
+        return Counter()
+    except RowUnreadable:
+        return Counter({UNREADABLE: 1})
+    except InvalidInput:
+        return Counter({UNFIT: renewal.counts.total()})
     return Counter({UNSETTLED: renewal.counts.total()})
 
 
@@ -97,13 +108,15 @@ class _Renewal:
 
 def report(counts: Counter[str], unfinished_tasks: int) -> str:
     """Return what was done, and what it means for the key before, in lines of text."""
-    shown = [SEALED, RENEWED, CURRENT, *filter(counts.get, (UNREADABLE, UNSETTLED))]
+    shown = [SEALED, RENEWED, CURRENT, *filter(counts.get, (UNREADABLE, UNFIT, UNSETTLED))]
     lines = ["Secrets that users have stored:", *(f"  {counts[kind]} {kind}" for kind in shown)]
     if counts[UNREADABLE]:
         lines.append(
             "Set SECRET_KEY_PREVIOUS to the key that they were encrypted with and run this again; "
             "if it is lost, their users store them again."
         )
+    if counts[UNFIT]:
+        lines.append("What does not fit its user stores again, smaller.")
     if counts[UNSETTLED]:
         lines.append("Run this again: SECRET_KEY_PREVIOUS is still needed.")
     elif unfinished_tasks:

@@ -30,25 +30,20 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     ) test_user
 $$;
 
--- Changes columns of a profile whose token and preferences are still those that were seen. False
--- when they are not, null without such a user. What is no object counts as empty preferences.
+-- Changes columns of a profile that has not changed since it was `seen`. False when it has, null
+-- without such a user.
 CREATE OR REPLACE FUNCTION public.backend_replace_profile(
-    this_user uuid, seen jsonb, changes jsonb
+    this_user uuid, seen timestamptz, changes jsonb
 ) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     stored public.users;
-    preferences jsonb := '{}';
 BEGIN
     SELECT * INTO stored FROM public.users WHERE id = this_user FOR NO KEY UPDATE;
     IF NOT found THEN
         RETURN NULL;
     END IF;
-    IF jsonb_typeof(stored.preferences) = 'object' THEN
-        preferences := stored.preferences;
-    END IF;
-    IF stored.github_token IS DISTINCT FROM seen ->> 'github_token'
-        OR preferences <> seen -> 'preferences' THEN
+    IF stored.updated_at <> seen THEN
         RETURN 'false'::jsonb;
     END IF;
     stored := jsonb_populate_record(stored, changes);

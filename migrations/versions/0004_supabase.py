@@ -1,4 +1,4 @@
-"""Defaults for those who write past the backend, and who may: row-level security on Supabase."""
+"""Who may write past the backend, with what defaults, and within what limits."""
 
 from migrations.statements import is_postgresql, run_file
 
@@ -11,3 +11,4 @@ def upgrade() -> None:
     if is_postgresql():
         run_file("0004_defaults.sql")
         run_file("0004_supabase.sql")
+        run_file("0004_limits.sql")
