@@ -48,6 +48,17 @@ def test_a_project_is_added_changed_and_deleted_by_its_user(own: Client, owner: 
     assert deleted == changed
 
 
+@unchanged
+def test_a_project_with_unfinished_tasks_is_not_deleted_past_the_backend(
+    own: Client, owner: Person
+) -> None:
+    [task] = own.get("tasks", params={"select": "status,project_id"}).json()
+    assert task["status"] == "pending"
+    this_one = {"id": f"eq.{task['project_id']}"}
+    answer = own.delete("projects", params=this_one, headers=REPRESENTATION)
+    assert answer.raise_for_status().json() == []
+
+
 def test_users_change_their_own_profile(own: Client, owner: Person) -> None:
     texts: dict[str, Any] = dict.fromkeys(OWN_PROFILE, "mine")
     change = texts | {"preferences": {"codex": {"env": {}}}}

@@ -53,8 +53,14 @@ BEGIN
   CREATE POLICY "Users change their own projects" ON public.projects
     FOR UPDATE TO authenticated
     USING (user_id = (SELECT auth.uid())) WITH CHECK (user_id = (SELECT auth.uid()));
+  -- With unfinished tasks it is for the backend to delete, which ends their agents first.
   CREATE POLICY "Users delete their own projects" ON public.projects
-    FOR DELETE TO authenticated USING (user_id = (SELECT auth.uid()));
+    FOR DELETE TO authenticated USING (
+      user_id = (SELECT auth.uid()) AND NOT EXISTS (
+        SELECT FROM public.tasks
+        WHERE project_id = projects.id AND status IN ('pending', 'running')
+      )
+    );
 
   -- What a task holds is run and pushed, so only the backend writes it.
   GRANT SELECT ON public.tasks, public.task_events TO authenticated;
