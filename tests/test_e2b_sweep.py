@@ -66,6 +66,20 @@ async def test_only_unknown_sandboxes_of_this_deployment_are_ended(
     assert alive(cloud) == kept
 
 
+async def test_a_sandbox_that_was_left_is_ended_when_no_run_names_it(
+    cloud: E2BServer, tmp_path: Path
+) -> None:
+    ours = provider(tmp_path)
+    left = (await ours.open(REQUEST)).id
+    await ours.sweep(())
+    assert alive(cloud) == {left}
+    ours.leave(left)
+    await ours.sweep([left])
+    assert alive(cloud) == {left}
+    await ours.sweep(())
+    assert alive(cloud) == set()
+
+
 async def test_an_unknown_sandbox_is_ended_only_after_the_grace_time(
     cloud: E2BServer, tmp_path: Path
 ) -> None:
