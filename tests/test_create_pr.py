@@ -59,7 +59,7 @@ def test_a_second_call_changes_nothing(hosted: Hosted) -> None:
 
 
 def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
-    answers = hosted.create_at_once(hosted.task(), 4)
+    answers = hosted.create_at_once(hosted.task(), 3)
     assert {answer["http_status"] for answer in answers} == {200}
     assert len({answer["pr_url"] for answer in answers}) == len(hosted.pulls) == 1
     assert [answer["created"] for answer in answers].count(True) == 1

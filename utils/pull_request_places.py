@@ -13,6 +13,9 @@ from utils.errors import Unavailable
 BUSY_SECONDS = 5
 """When to try again while as many requests talk to GitHub as may."""
 
+FOR_ONE_TASK = 3
+"""Requests for one task that are worked on or wait; more would keep those for others out."""
+
 
 class Places:
     """A few places, so that slow requests to GitHub leave threads for all others."""
@@ -24,12 +27,7 @@ class Places:
     def taken(self) -> Iterator[None]:
         """Have a place for the length of the block. Raises `Unavailable` (`github_busy`)."""
         if not self._free.acquire(blocking=False):
-            raise Unavailable(
-                "This server works on as many pull requests at once as it can; try again in "
-                f"{BUSY_SECONDS} seconds.",
-                "github_busy",
-                retry_after_seconds=BUSY_SECONDS,
-            )
+            raise _busy()
         try:
             yield
         finally:
@@ -46,8 +44,10 @@ class TaskLocks:
 
     @contextmanager
     def held(self, task_id: int, budget: Budget) -> Iterator[None]:
-        """Be the only one for a task. Raises `Unavailable` when that takes too long."""
+        """Be the only one for a task. Raises `Unavailable` when too many wait, or too long."""
         with self._guard:
+            if self._users[task_id] >= FOR_ONE_TASK:
+                raise _busy()
             lock = self._locks.setdefault(task_id, Lock())
             self._users[task_id] += 1
         try:
@@ -80,6 +80,15 @@ class Budget:
         """Raise `Unavailable` (`pull_request_unfinished`) when the next step might not fit in."""
         if self.left <= 0:
             raise unfinished(done)
+
+
+def _busy() -> Unavailable:
+    return Unavailable(
+        "This server works on as many pull requests at once as it can; try again in "
+        f"{BUSY_SECONDS} seconds.",
+        "github_busy",
+        retry_after_seconds=BUSY_SECONDS,
+    )
 
 
 def unfinished(done: str) -> Unavailable:
