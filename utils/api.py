@@ -27,7 +27,7 @@ from utils.telemetry import Metrics
 from utils.tokens import Tokens
 from utils.vault import Vault
 
-TOKEN_HEADER = "X-GitHub-Token"
+TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
 """Where a request carries the caller's token for GitHub."""
 
 # pydantic's own words for these never hold any of the input.

@@ -97,7 +97,8 @@ def fenced(text: str) -> str:
 
 
 def _closing_room(body: str) -> int:
-    return max((len(run) for run in re.findall(r"^ {0,3}(?:`{3,}|~{3,})", body, re.MULTILINE)), default=0) + 1
+    fences = re.findall(r"^ {0,3}(?:`{3,}|~{3,})", body, re.MULTILINE)
+    return max(map(len, fences), default=0) + 1
 
 
 def _open_fence(text: str) -> str:
