@@ -208,7 +208,7 @@ def test_what_is_sealed_for_somebody_else_is_refused(
     "body",
     [
         {"github_token": f"{TOKEN} {TOKEN}"},
-        {"github_token": TOKEN * 200},
+        {"github_token": TOKEN * 400},
         {"github_username": f"{TOKEN}/.."},
         {"avatar_url": f"javascript:{TOKEN}"},
         {"full_name": TOKEN * 20},
