@@ -29,6 +29,7 @@ class Client:
     """
 
     def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
         self._connection = http.client.HTTPConnection(host, port, timeout=30)
         self._headers = {"Content-Type": "application/json"}
 
@@ -47,8 +48,10 @@ class Client:
         return self._call("POST", path, json.dumps(body or {}))
 
     def close(self) -> None:
-        """Close the connection; the next call opens it again."""
+        """Close the connection; the next call opens another one."""
         self._connection.close()
+        # What an interrupt has left of a request in its buffer must not lead the next one.
+        self._connection = http.client.HTTPConnection(*self._address, timeout=30)
 
     def _call(self, method: str, path: str, body: str | None) -> Json:
         try:

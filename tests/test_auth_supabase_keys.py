@@ -166,4 +166,5 @@ def test_a_project_that_does_not_answer_is_waited_for_once(
         for _ in range(3):
             answer = outcome_at_once(own_client, new_token(own_project))
             assert answer == "sign_in_unavailable"
-    assert own_project.requests == 1
+    # Behind their backs it is asked again, once; that may have arrived by now or not.
+    assert own_project.requests in {1, 2}

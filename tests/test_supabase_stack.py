@@ -185,17 +185,15 @@ def test_requests_are_counted_and_may_be_delayed(stack: SupabaseStack) -> None:
 
 
 def test_long_requests_and_answers_arrive_whole(stack: SupabaseStack) -> None:
-    user = {"id": stack.add_auth_user(), "metadata": {}, "is_test_user": False}
     text = "line\r\n\r\n" * 200_000
-    moment = "2026-01-01T00:00:00Z"
-    row = {**user, "full_name": text, "created_at": moment, "updated_at": moment}
+    row = {"id": 7, "user_id": stack.add_auth_user(), "repo_url": "x", "git_diff": text}
     with stack.as_service() as client:
         upsert = {"Prefer": "resolution=merge-duplicates,return=representation"}
-        assert client.post("/users", json=row, headers=upsert).json()[0]["full_name"] == text
+        assert client.post("/tasks", json=row, headers=upsert).json()[0]["git_diff"] == text
         slow = {**upsert, "Expect": "100-continue"}
-        assert client.post("/users", json=row, headers=slow).status_code in {200, 201}
-        assert client.head("/users").status_code == 200
-        assert client.get("/users", params={"select": "full_name"}).json() == [{"full_name": text}]
+        assert client.post("/tasks", json=row, headers=slow).status_code in {200, 201}
+        assert client.head("/tasks").status_code == 200
+        assert client.get("/tasks", params={"select": "git_diff"}).json() == [{"git_diff": text}]
 
 
 def test_what_was_started_ends_with_a_starter_that_is_killed(tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ def _answer(request: Request) -> Any:
             raise Refused(200)
     except json.JSONDecodeError:
         raise Refused(200) from None
+    except UnicodeEncodeError:
+        raise
     except (ValueError, RecursionError):
         raise RowUnreadable(NOT_READABLE) from None
     return data
