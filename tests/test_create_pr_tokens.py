@@ -136,6 +136,8 @@ def test_what_takes_too_long_says_how_to_go_on(
 ) -> None:
     task_id = hosted.task()
     monkeypatch.setattr("utils.pull_requests.TOTAL_SECONDS", 5.0)
+    hosted.github.requests.clear()
     answer = hosted.create(task_id)
     assert (answer["http_status"], answer["code"]) == (503, "pull_request_unfinished")
+    assert hosted.github.requests == []
     assert "Send the same request again" in answer["error"]

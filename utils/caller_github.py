@@ -33,18 +33,20 @@ def caller_github(
     That is the one of the request, else the one that the caller has stored. The server's own
     stands in where the caller has a project or a task in the repository (`own_task` says so), and
     with `own_pull` only where the pull request with this number is that of a task of theirs.
-    Otherwise nobody asks, who sees what is public. Raises `InvalidInput` for what can be no token.
+    Otherwise nobody asks, who sees what is public. Raises `InvalidInput` for what can be no token,
+    `Unavailable` (`github_busy`) while too many requests wait for GitHub.
     """
     chosen = _callers_token(services, user_id)
-    if chosen.source is TokenSource.NONE and (
-        own_task or _is_theirs(services, user_id, full_name, own_pull)
-    ):
-        chosen = servers_token(services, full_name)
-    with (
-        forgetting_refused(services, full_name, chosen),
-        GitHub(services.settings.github_api_url, chosen.token) as github,
-    ):
-        yield github
+    with services.pull_requests.places.taken():
+        if chosen.source is TokenSource.NONE and (
+            own_task or _is_theirs(services, user_id, full_name, own_pull)
+        ):
+            chosen = servers_token(services, full_name)
+        with (
+            forgetting_refused(services, full_name, chosen),
+            GitHub(services.settings.github_api_url, chosen.token) as github,
+        ):
+            yield github
 
 
 def servers_token(services: Services, full_name: str) -> ChosenToken:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -27,6 +29,12 @@ WORKFLOWS_PERMISSION = {"workflows": "write"}
 RENEW_SECONDS = 300
 """A token with less than this left is not handed out: a push has to end before it does."""
 
+BUSY_SECONDS = 5
+"""When to try again while another request waits for the same repository's token."""
+
+_WAIT_SECONDS = 3.0
+# Two requests, and the wait for those of another, have to leave time for what the token is for.
+_TIMEOUT_SECONDS = 4
 _LOCKS = 16
 
 
@@ -53,16 +61,32 @@ class GitHubApp:
         """Return a token for one repository, None where the App is not installed.
 
         With `workflows` it may change what is under `.github/workflows/` too. Raises `Unavailable`
-        (`github_app_refused` when GitHub does not know the App's key), `Forbidden` when the App
-        was not granted what it asks for.
+        (`github_app_refused` when GitHub does not know the App's key, `github_busy` while another
+        request waits for the same), `Forbidden` when the App was not granted what it asks for.
         """
         name = (full_name.lower(), workflows)
-        with self._locks[hash(name) % _LOCKS]:
+        with self._alone(name):
             kept = self._kept.get(name)
             if kept is None or kept.ends_at - time.time() < RENEW_SECONDS:
                 kept = self._fetch(full_name, workflows=workflows)
                 self._remember(name, kept)
             return kept.token if kept else None
+
+    @contextmanager
+    def _alone(self, name: tuple[str, bool]) -> Iterator[None]:
+        # Those who wait would each wait for GitHub anew once their turn comes, one after the other.
+        lock = self._locks[hash(name) % _LOCKS]
+        if not lock.acquire(timeout=_WAIT_SECONDS):
+            raise Unavailable(
+                "GitHub is slow to give this server's App a token; try again in "
+                f"{BUSY_SECONDS} seconds.",
+                "github_busy",
+                retry_after_seconds=BUSY_SECONDS,
+            )
+        try:
+            yield
+        finally:
+            lock.release()
 
     def forget(self, full_name: str) -> None:
         """Drop a repository's tokens, after GitHub has refused one."""
@@ -81,7 +105,9 @@ class GitHubApp:
         owner, _, repository = full_name.partition("/")
         try:
             with (
-                connect_app(self._api_url, self._id, self._key.get_secret_value()) as client,
+                connect_app(
+                    self._api_url, self._id, self._key.get_secret_value(), _TIMEOUT_SECONDS
+                ) as client,
                 translating("installation"),
             ):
                 installation = client.get_repo_installation(owner, repository)

@@ -89,12 +89,14 @@ def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
     )
 
 
-def connect_app(api_url: str, app_id: str, private_key: str) -> GithubIntegration:
+def connect_app(
+    api_url: str, app_id: str, private_key: str, timeout_seconds: int
+) -> GithubIntegration:
     """Return a client that speaks for a GitHub App itself."""
     return GithubIntegration(
         base_url=api_url,
         auth=Auth.AppAuth(app_id, private_key),
-        timeout=TIMEOUT_SECONDS,
+        timeout=timeout_seconds,
         **_options(),
     )
 

@@ -84,7 +84,7 @@ class Budget:
 
 def _busy() -> Unavailable:
     return Unavailable(
-        "This server works on as many pull requests at once as it can; try again in "
+        "This server has as many requests to GitHub under way as it can; try again in "
         f"{BUSY_SECONDS} seconds.",
         "github_busy",
         retry_after_seconds=BUSY_SECONDS,

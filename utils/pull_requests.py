@@ -76,7 +76,8 @@ class PullRequests:
         self._tokens = tokens
         self._redactor = redactor
         self._environment = environment
-        self._places = Places(max(1, min(_PLACES, settings.request_threads // 2)))
+        self.places = Places(max(1, min(_PLACES, settings.request_threads // 2)))
+        """Of what waits for GitHub, here and wherever else a request asks it."""
         self._locks = TaskLocks()
 
     def create(self, user_id: str, task_id: int, wish: Wish) -> tuple[Task, Made]:
@@ -86,7 +87,7 @@ class PullRequests:
         to change; then nothing was pushed, or another call goes on with what was.
         """
         budget = Budget(TOTAL_SECONDS, STEP_SECONDS)
-        with self._places.taken(), self._locks.held(task_id, budget):
+        with self.places.taken(), self._locks.held(task_id, budget):
             task = self._database.get_task(user_id, task_id)
             allowed = Allowed(wish.allow_simulated, wish.allow_workflow_changes)
             result = require_result(task, allowed)
@@ -113,7 +114,7 @@ class PullRequests:
         known = self._redactor.child()
         api_url = self._settings.github_api_url
         with (
-            self._places.taken(),
+            self.places.taken(),
             known.hold(text),
             _redacting(known),
             GitHub(api_url, text, timeout_seconds=STEP_SECONDS) as github,
@@ -127,6 +128,7 @@ class PullRequests:
         chosen = self._tokens.choose(
             task.user_id, full_name, task.repo_url, given, workflows=changes_workflows(task)
         )
+        budget.check("Nothing is pushed yet.")
         known = self._redactor.child()
         api_url = self._settings.github_api_url
         try:
@@ -180,6 +182,7 @@ class PullRequests:
             labels=wish.labels,
             reviewers=wish.reviewers,
             follows_move=wish.allow_moved,
+            changes_workflows=wish.allow_workflow_changes,
         )
 
     def _wants_conventional(self, task: Task) -> bool:
