@@ -23,6 +23,7 @@ from utils.branch_push_commit import CommitText, commit_object, object_format, o
 from utils.branch_push_fetch import Heads, fetch_base, fetch_blobs, read_heads
 from utils.branch_push_git import MAX_TOKEN_CHARACTERS, REMOTE, PushRepository, Remote
 from utils.branch_push_patch import plan_patch
+from utils.branch_push_workflows import FOLDER, is_workflow, workflow_changes
 from utils.errors import Forbidden
 from utils.redaction import Redactor
 from utils.repository_url import validate_branch
@@ -49,6 +50,7 @@ class PushRequest:
     text: CommitText
     token: str | None = field(default=None, repr=False)
     expected_remote: str | None = None
+    allow_workflow_changes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) ->
     """Put the result of a task on a branch of its repository, blocking.
 
     Raises `BranchChanged` when someone else pushed there, and otherwise `PushRefused`, `Forbidden`,
-    `NotFound` or `Unavailable` with a code of `utils.branch_push_errors`; then nothing was pushed.
+    `NotFound` or `Unavailable` with a code of `utils.branch_push_errors`, or `Conflict` with
+    `workflow_changes`; then nothing was pushed.
     """
     validate_branch(request.branch)
     _refuse_odd_token(request.token)
@@ -175,6 +178,15 @@ class _Push:
         tree = self._local("write-tree", "--missing-ok").decode().strip()
         if tree != request.tree_hash:
             raise errors.tree_mismatch()
+        if not request.allow_workflow_changes and self._changes_workflows():
+            raise workflow_changes()
+
+    def _changes_workflows(self) -> bool:
+        # Not the patch but what came of it: git understands more than a look at it would find.
+        options = ("-r", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
+        trees = (self._request.base_commit, self._request.tree_hash)
+        changed = self._local("diff-tree", *options, *trees, "--", FOLDER)
+        return any(map(is_workflow, changed.decode("utf-8", "replace").split("\0")))
 
     def _blobs_of(self, paths: Collection[bytes]) -> set[str]:
         entries = (

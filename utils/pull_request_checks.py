@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from utils.branch_push_workflows import is_workflow, workflow_changes
 from utils.errors import Conflict
 from utils.models import TERMINAL_STATUSES, Task
 
-WORKFLOWS = ".github/workflows"
-
-# A link in place of one of these folders brings workflows along as well.
-_WORKFLOW_PATH = re.compile(r"\.github(?:/workflows(?:/.*)?)?", re.DOTALL)
 # Only git's own lines begin like this: lines of files have a sign before them.
 _WORKFLOW_LINE = re.compile(
     r"^(?:diff --git (?:.* )?\"?[ab]/|(?:rename|copy) (?:from|to) \"?)\.github/workflows[/\"\s]",
@@ -52,11 +49,7 @@ def require_result(task: Task, allowed: Allowed) -> Result:
             "result_simulated",
         )
     if changes_workflows(task) and not allowed.workflow_changes:
-        raise Conflict(
-            f"The task changed files under {WORKFLOWS}, which run on GitHub with the repository's "
-            "secrets. Read the diff, and send allow_workflow_changes: true if they are meant.",
-            "workflow_changes",
-        )
+        raise workflow_changes()
     return result
 
 
@@ -66,8 +59,11 @@ def is_simulated(task: Task) -> bool:
 
 
 def changes_workflows(task: Task) -> bool:
-    """Whether a result touches workflows, with either name of a renamed file."""
-    return any(map(_WORKFLOW_PATH.fullmatch, task.changed_files or ())) or bool(
+    """Whether a result says that it touches workflows, with either name of a renamed file.
+
+    git may read a patch that was stored by hand otherwise, so a push looks at its tree again.
+    """
+    return any(map(is_workflow, task.changed_files or ())) or bool(
         task.git_patch and _WORKFLOW_LINE.search(task.git_patch)
     )
 

@@ -48,6 +48,7 @@ class Wanted:
     labels: tuple[str, ...]
     reviewers: tuple[str, ...]
     follows_move: bool
+    changes_workflows: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class PullRequestRun:
             text=self._commit_text(title),
             token=means.token.token,
             expected_remote=task.pr_commit,
+            allow_workflow_changes=self._wanted.changes_workflows,
         )
         limits = PushLimits(means.work_folder, means.budget.left, means.environment)
         try:

@@ -1,0 +1,72 @@
+"""Workflows come along only when they are meant, however the patch says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.backends import Repository, Row, git
+from tests.branch_pushes import open_to_partial_clones, push, request_of, result_of
+from utils.errors import Conflict
+
+WORKFLOW = ".github/workflows/evil.yml"
+NEW = "--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+on\n"
+ESCAPED = "/.git\\150ub/workflows/evil.yml"
+
+# What git reads as a new workflow, and no line of which names one to others.
+FORGED = {
+    "an escaped name": f'diff --git "a{ESCAPED}" "b{ESCAPED}"\nnew file mode 100644\n'
+    + NEW.format(name=f'"b{ESCAPED}"'),
+    "no header": NEW.format(name=f"b/{WORKFLOW}"),
+}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    repository = Repository(tmp_path_factory.mktemp("workflows") / "repository")
+    repository.commit("mkdir .github; echo one | tee one .github/CODEOWNERS")
+    return repository
+
+
+@pytest.fixture
+def bare(repository: Repository, tmp_path: Path) -> Path:
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository.folder), str(tmp_path / "bare"))
+    open_to_partial_clones(tmp_path / "bare")
+    return tmp_path / "bare"
+
+
+def forged(repository: Repository, extra: str) -> Row:
+    """Return a result whose patch holds more than its lines seem to say."""
+    honest = result_of(repository, "echo more >>one")
+    script = f"echo more >>one; mkdir -p .github/workflows; echo on >{WORKFLOW}"
+    return {**result_of(repository, script), "git_patch": honest["git_patch"] + extra}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_workflow_that_a_patch_hides_is_found(
+    repository: Repository, bare: Path, tmp_path: Path, case: str
+) -> None:
+    request = request_of(f"file://{bare}", forged(repository, FORGED[case]), token=None)
+    with pytest.raises(Conflict) as raised:
+        push(tmp_path, request)
+    assert raised.value.code == "workflow_changes"
+    assert git(bare, "branch", "--list", request.branch) == ""
+    push(tmp_path, replace(request, allow_workflow_changes=True))
+    assert WORKFLOW in git(bare, "ls-tree", "-r", "--name-only", request.branch)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo more >>.github/CODEOWNERS",
+        "mkdir -p a/.github/workflows; echo x >a/.github/workflows/x.yml",
+        "mkdir -p .github/workflows2; echo x >.github/workflows2/x.yml",
+    ],
+)
+def test_other_files_are_no_workflows(
+    repository: Repository, bare: Path, tmp_path: Path, script: str
+) -> None:
+    request = request_of(f"file://{bare}", result_of(repository, script), token=None)
+    assert not push(tmp_path, request).was_there
