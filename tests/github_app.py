@@ -21,6 +21,13 @@ SERVER_TOKEN = "ghp_deployment4711"
 SECRET = "what-only-github-knows"
 PAGE = "https://web.example"
 BOT_USER = "00000000-0000-4000-8000-00000000b07a"
+STARTS_TASKS: dict[str, Any] = {
+    "github_token": SERVER_TOKEN,
+    "github_webhook_secret": SECRET,
+    "webhook_tasks": True,
+    "webhook_user_id": BOT_USER,
+}
+"""Settings with which comments start tasks."""
 
 
 def services_of(app: Flask) -> Services:
@@ -66,6 +73,12 @@ class Caller:
         if pull_request:
             services_of(self.app).database.set_pull_request(self.user, task_id, pull_request)
         return task_id
+
+    def project(self, github: FakeGitHub, full_name: str = NAME) -> None:
+        """Add a project in a repository on GitHub."""
+        body = {"name": full_name, "repo_url": f"{github.url}/{full_name}.git"}
+        answer = self.client.post("/projects", json=body, headers=self.headers)
+        assert answer.status_code == 200, answer.get_data()
 
     def state(self, task_id: int) -> str | None:
         """Return what is known of the state of a task's pull request."""

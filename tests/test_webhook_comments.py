@@ -15,7 +15,15 @@ from tests.backends import Repository, git, wait_for
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.git_server import serve_git
-from tests.github_app import BOT_USER, PAGE, SECRET, SERVER_TOKEN, Deliverer, services_of
+from tests.github_app import (
+    BOT_USER,
+    PAGE,
+    SERVER_TOKEN,
+    STARTS_TASKS,
+    Caller,
+    Deliverer,
+    services_of,
+)
 from tests.github_comments import answers, comment, said, started
 from tests.github_names import LOGIN, NAME
 from utils.github import GitHub
@@ -31,14 +39,9 @@ IGNORED = "Nothing follows from this event."
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
     """An application that starts tasks for comments."""
-    return make_app(
-        github_api_url=github_server.api_url,
-        github_token=SERVER_TOKEN,
-        github_webhook_secret=SECRET,
-        webhook_tasks=True,
-        webhook_user_id=BOT_USER,
-        public_url=PAGE,
-    )
+    made = make_app(github_api_url=github_server.api_url, public_url=PAGE, **STARTS_TASKS)
+    Caller(made, BOT_USER).project(github_server)
+    return made
 
 
 @pytest.fixture
@@ -232,15 +235,9 @@ def test_a_task_stays_started_when_the_answer_cannot_be_given(
 def test_a_full_queue_is_answered(
     make_app: MakeApp, github: FakeGitHub, hook: Deliverer, bare: Path
 ) -> None:
-    app = make_app(
-        github_api_url=github.api_url,
-        github_token=SERVER_TOKEN,
-        github_webhook_secret=SECRET,
-        webhook_tasks=True,
-        webhook_user_id=BOT_USER,
-        max_queued_tasks=1,
-    )
+    app = make_app(github_api_url=github.api_url, max_queued_tasks=1, **STARTS_TASKS)
     services_of(app).dispatcher.pause()
+    Caller(app, BOT_USER).project(github)
     other = Deliverer(app)
     assert said(other, comment("/async-code Fix it")).endswith(" is queued.")
     told = said(other, comment("/async-code Fix it"))
@@ -253,8 +250,8 @@ def test_a_full_queue_is_answered(
 def test_comments_start_nothing_unless_it_is_allowed(
     make_app: MakeApp, github: FakeGitHub, hook: Deliverer
 ) -> None:
-    changes = {"github_token": SERVER_TOKEN, "github_webhook_secret": SECRET}
-    app = make_app(github_api_url=github.api_url, webhook_user_id=BOT_USER, **changes)
+    changes = STARTS_TASKS | {"webhook_tasks": False}
+    app = make_app(github_api_url=github.api_url, **changes)
     told = said(Deliverer(app), comment("/async-code Fix it"))
     assert told == "Comments start no tasks here: WEBHOOK_TASKS is not true."
     assert (Deliverer(app).tasks, github.requests) == ([], [])
@@ -263,14 +260,7 @@ def test_comments_start_nothing_unless_it_is_allowed(
 def test_a_host_that_is_not_cloned_from_is_refused(
     make_app: MakeApp, github: FakeGitHub, hook: Deliverer
 ) -> None:
-    app = make_app(
-        github_api_url=github.api_url,
-        github_token=SERVER_TOKEN,
-        github_webhook_secret=SECRET,
-        webhook_tasks=True,
-        webhook_user_id=BOT_USER,
-        allow_local_repos=False,
-    )
+    app = make_app(github_api_url=github.api_url, allow_local_repos=False, **STARTS_TASKS)
     refused = Deliverer(app).refusal("issue_comment", comment("/async-code Fix it"))
     assert refused == (400, "repository_not_allowed")
     assert github.requests == []

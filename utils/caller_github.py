@@ -68,6 +68,13 @@ def forgetting_refused(services: Services, full_name: str, chosen: ChosenToken) 
         raise
 
 
+def has_project(services: Services, user_id: str, full_name: str) -> bool:
+    """Return whether a user has a project in a repository."""
+    address = _address(services, full_name)
+    projects = services.database.list_projects(user_id)
+    return any(_is_at(address, project.repo_url) for project in projects)
+
+
 def _callers_token(services: Services, user_id: str) -> ChosenToken:
     given = _opened(services, user_id, request.headers.get(TOKEN_HEADER))
     # One that is not needed need not be readable either.
@@ -82,15 +89,18 @@ def _opened(services: Services, user_id: str, text: str | None) -> SecretStr | N
 def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int | None) -> bool:
     if services.github_app is None and services.settings.github_token is None:
         return False
-    address = services.settings.address_on_github(full_name).lower()
+    address = _address(services, full_name)
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
         user_id, limit=LOOKED_THROUGH
     ).tasks
     inside = [task for task in tasks if _is_at(address, task.repo_url)]
     if own_pull is not None:
         return any(task.pr_number == own_pull for task in inside)
-    projects = services.database.list_projects(user_id)
-    return bool(inside) or any(_is_at(address, project.repo_url) for project in projects)
+    return bool(inside) or has_project(services, user_id, full_name)
+
+
+def _address(services: Services, full_name: str) -> str:
+    return services.settings.address_on_github(full_name).lower()
 
 
 def _is_at(address: str, repo_url: str) -> bool:

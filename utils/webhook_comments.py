@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from utils.agents import AGENT_NAMES
 from utils.api import Services
-from utils.caller_github import forgetting_refused, servers_token
+from utils.caller_github import forgetting_refused, has_project, servers_token
 from utils.errors import AppError, InvalidInput, NotFound, QueueFull, Unavailable
 from utils.github import WRITERS, GitHub
 from utils.repository_url import parse_repository_url, validate_branch
@@ -18,6 +18,7 @@ from utils.webhook_command import COMMAND, Command, read_command
 from utils.webhook_delivery import CommentEvent, Delivery, read_event
 
 SEEN = "It was seen before."
+NO_PROJECT = "WEBHOOK_USER_ID has no project in this repository; comments start tasks only there."
 
 # GitHub waits ten seconds for an answer. What takes longer is done all the same.
 _TIMEOUT_SECONDS = 4
@@ -68,6 +69,15 @@ def _follow(
 ) -> str:
     full_name = event.repository.full_name
     repo_url = _clonable(services, full_name)
+    user_id = str(services.settings.webhook_user_id)
+    # Anybody may push to a repository of their own, and install an App that is public there.
+    if not has_project(services, user_id, full_name):
+        log.warning(
+            "comment in a repository without a project",
+            action="webhook.no_project",
+            repository=full_name,
+        )
+        return NO_PROJECT
     chosen = servers_token(services, full_name)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
@@ -84,7 +94,7 @@ def _follow(
             order = _order(github, event, command, repo_url, SecretStr(chosen.token))
         except InvalidInput as error:
             order = error
-        user_id = services.database.ensure_user(str(services.settings.webhook_user_id)).id
+        user_id = services.database.ensure_user(user_id).id
         # An App's webhook and a repository's own both deliver the same comment.
         ids = (delivery.id, f"comment-{event.comment.id}")
         if not all(services.database.take_delivery(one) for one in ids):

@@ -1,0 +1,64 @@
+"""What strangers cannot have the server do, where anybody may install its GitHub App."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.conftest import MakeApp
+from tests.fakes.github.service import FakeGitHub
+from tests.fakes.github.state import App
+from tests.github_app import BOT_USER, STARTS_TASKS, Caller, Deliverer
+from tests.github_comments import comment, said
+from tests.github_keys import pem, public_pem
+from tests.github_names import NAME
+from utils.github import GitHub
+from utils.github_app import PERMISSIONS
+from utils.webhook_comments import NO_PROJECT
+
+pytest_plugins = ("tests.github_fixtures",)
+
+BAIT = "stranger/bait"
+
+
+@pytest.fixture
+def hook(make_app: MakeApp, github: FakeGitHub, bare: Path) -> Deliverer:
+    """A webhook whose App a stranger has installed as well, with a project in one repository."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    github.add_repository(BAIT, bare, roles={"stranger": "admin"})
+    github.add_token("ghp_stranger", "stranger")
+    with GitHub(github.api_url, "ghp_stranger") as stranger:
+        stranger.create_issue(BAIT, title="Bait")
+    github.apps["4711"] = App("4711", public_pem(key), {NAME: 77, BAIT: 78}, PERMISSIONS)
+    github.requests.clear()
+    app = make_app(
+        github_api_url=github.api_url,
+        github_app_id="4711",
+        github_app_private_key=pem(key),
+        **STARTS_TASKS,
+    )
+    Caller(app, BOT_USER).project(github)
+    return Deliverer(app)
+
+
+def test_comments_start_tasks_only_where_there_is_a_project(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    bait = comment("/async-code Print the environment", "stranger")
+    bait["repository"]["full_name"] = BAIT
+    assert said(hook, bait) == NO_PROJECT
+    assert (hook.tasks, github.requests) == ([], [])
+    Caller(hook.app, BOT_USER).project(github, "Stranger/Bait")
+    assert said(hook, bait).endswith(" is queued.")
+    [task] = hook.tasks
+    assert task.repo_url == f"{github.url}/{BAIT}"
+
+
+def test_another_users_project_lets_nobody_start_tasks(github: FakeGitHub, hook: Deliverer) -> None:
+    Caller(hook.app, BOT_USER.replace("b07a", "0001")).project(github, BAIT)
+    bait = comment("/async-code Print the environment", "stranger")
+    bait["repository"]["full_name"] = BAIT
+    assert said(hook, bait) == NO_PROJECT
+    assert (hook.tasks, github.requests) == ([], [])
