@@ -18,7 +18,7 @@ from utils.settings_supabase import LOOPBACK_HOSTS, SupabaseSettings
 MINIMUM_KEY_CHARACTERS = 32
 
 REQUEST_THREADS = 10
-SUPABASE_REQUEST_THREADS = 32
+SUPABASE_REQUEST_THREADS = 24
 
 E2B_TASK_PLACES = 20
 """Sandboxes that E2B's smallest plan allows at once."""
@@ -71,7 +71,7 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
         None,
         ge=1,
         le=48,
-        description="Threads that answer HTTP requests; when not given, 10, and 32 with Supabase, "
+        description="Threads that answer HTTP requests; when not given, 10, and 24 with Supabase, "
         "whose answers they wait for.",
     )
     cors_origins: NameList = Field(
