@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from pydantic import SecretStr
 
 from tests.backends import USER, git
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted
 from utils.api import Services
+from utils.github import GitHub
+from utils.github_values import MergeMethod
 from utils.pull_requests import PullRequests, Wish
 from utils.redaction import Redactor
 from utils.settings import inherited_environment
@@ -156,6 +159,30 @@ def test_a_merged_result_is_told(hosted: Hosted) -> None:
     git(hosted.bare, "update-ref", "refs/heads/main", branch)
     hosted.pulls[0].state = "closed"
     assert hosted.refusal(task_id) == (409, "no_commits")
+
+
+@pytest.mark.parametrize("method", MergeMethod)
+def test_after_a_merge_there_is_no_second_pull_request(hosted: Hosted, method: MergeMethod) -> None:
+    task_id = hosted.task()
+    made = hosted.created(task_id)
+    with GitHub(hosted.github.api_url, TOKEN) as github:
+        github.merge_pull(hosted.name, made["pr_number"], method=method)
+    git(hosted.bare, "update-ref", "-d", f"refs/heads/{made['branch']}")
+    answer = hosted.create(task_id)
+    assert (answer["http_status"], answer["code"]) == (409, "pull_request_merged")
+    assert f"Pull request {made['pr_number']} " in answer["error"]
+    assert len(hosted.pulls) == 1
+    assert git(hosted.bare, "branch", "--list", made["branch"]) == ""
+
+
+def test_what_is_merged_can_be_asked_for_on_another_base(hosted: Hosted) -> None:
+    git(hosted.bare, "branch", "release/1.x", "main")
+    task_id = hosted.task()
+    made = hosted.created(task_id)
+    with GitHub(hosted.github.api_url, TOKEN) as github:
+        github.merge_pull(hosted.name, made["pr_number"], method=MergeMethod.SQUASH)
+    assert hosted.refusal(task_id, base="main") == (409, "pull_request_merged")
+    assert hosted.created(task_id, base="release/1.x")["base"] == "release/1.x"
 
 
 def test_a_pull_request_is_for_another_base(hosted: Hosted) -> None:

@@ -16,7 +16,7 @@ from database import Database
 from utils import git
 from utils.branch_push import PushLimits, PushRequest, push_branch
 from utils.branch_push_commit import CommitText, Identity
-from utils.errors import AppError, BranchChanged, Conflict, Forbidden
+from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
 from utils.github import GitHub
 from utils.github_errors import RepositoryMoved
 from utils.github_tokens import ChosenToken, TokenSource
@@ -93,6 +93,8 @@ class PullRequestRun:
         """Have the pull request be there as it is wanted. Raises errors with a code and remedy."""
         repository = self._repository()
         found = self._step("Nothing is pushed yet.", self._find)
+        if found is None:
+            self._step("Nothing is pushed yet.", self._refuse_merged)
         if found is None or self._wanted.base is not None:
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
         commit = self._pushed_before(found) or self._push(self._commit_title(found))
@@ -130,6 +132,22 @@ class PullRequestRun:
 
     def _find(self) -> GitHubPull | None:
         return self._github.find_pull(self._name, self._wanted.branch)
+
+    def _refuse_merged(self) -> None:
+        """Raise when the result is merged: after a squash its own commit is not in the base."""
+        task, base = self._task, self._wanted.base
+        if task.pr_number is None or task.pr_commit is None:
+            return
+        try:
+            pull = self._github.pull(self._name, task.pr_number)
+        except NotFound:  # the repository was made anew
+            return
+        is_ours = pull.is_merged and pull.head_sha == task.pr_commit
+        if is_ours and base in {None, pull.base}:
+            raise Conflict(
+                f"Pull request {pull.number} is merged: the result is in {pull.base}.",
+                "pull_request_merged",
+            )
 
     def _check_base(self, repository: GitHubRepository) -> None:
         try:
