@@ -1,19 +1,21 @@
-"""What strangers cannot have the server do, where anybody may install its GitHub App."""
+"""What nobody can have the server do on GitHub with what is the server's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.backends import Repository
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.github_app import BOT_USER, STARTS_TASKS, Caller, Deliverer
+from tests.github_app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
 from tests.github_comments import comment, said
 from tests.github_keys import pem, public_pem
-from tests.github_names import NAME
+from tests.github_names import NAME, TOKEN
 from utils.github import GitHub
 from utils.github_app import PERMISSIONS
 from utils.webhook_comments import NO_PROJECT
@@ -62,3 +64,25 @@ def test_another_users_project_lets_nobody_start_tasks(github: FakeGitHub, hook:
     bait["repository"]["full_name"] = BAIT
     assert said(hook, bait) == NO_PROJECT
     assert (hook.tasks, github.requests) == ([], [])
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_with_the_servers_token_a_status_has_the_servers_name(
+    github: FakeGitHub, hook: Deliverer, origin: Repository, is_installed: bool
+) -> None:
+    github.add_token(SERVER_TOKEN, "server")
+    github.repositories[NAME].roles["server"] = "write"
+    if not is_installed:
+        github.apps["4711"].installations.clear()
+    guest = Caller(hook.app, str(uuid4()))
+    path = f"/tasks/{guest.task(github, pr_commit=origin.head)}/status"
+    for context in ("ci/tests", "async-codes", "Async-Code/x", "x async-code"):
+        forged = {"state": "success", "context": context}
+        assert guest.refusal("POST", path, forged) == (403, "status_not_own")
+    assert github.repositories[NAME].statuses == {}
+    for context in ("async-code", "async-code/tests"):
+        guest.told("POST", path, {"state": "success", "context": context})
+    guest.headers["X-GitHub-Token"] = TOKEN
+    guest.told("POST", path, {"state": "success", "context": "ci/tests"})
+    set_ones = github.repositories[NAME].statuses[origin.head]
+    assert {one["context"] for one in set_ones} == {"async-code", "async-code/tests", "ci/tests"}

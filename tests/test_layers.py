@@ -177,7 +177,7 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.openapi", "utils.api*"),
     ("utils.http_hooks", "utils.api*"),
     ("utils.api_github", "utils.webhook_command"),
-    ("utils.caller_github", "utils.api"),
+    ("utils.caller_github", "utils.api*"),
     ("utils.repository_service", "utils.api*"),
     ("utils.repository_service", "utils.caller_github"),
     ("utils.webhook_*", "utils.webhook_*"),

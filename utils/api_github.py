@@ -18,6 +18,9 @@ def _no_command(text: str) -> str:
     return text
 
 
+OWN_STATUS = "async-code"
+"""The name of commit statuses that are the server's, and what those of several begin with."""
+
 Title = Annotated[Name, Field(max_length=MAX_TITLE_CHARACTERS)]
 LongText = Annotated[str, Field(max_length=MAX_BODY_CHARACTERS)]
 
@@ -66,4 +69,4 @@ class TaskStatusReport(Body):
 
     state: Literal["pending", "success", "failure"]
     description: Annotated[str, Field(max_length=STATUS_DESCRIPTION_CHARACTERS)] = ""
-    context: Name = Field("async-code", description="Tells it apart from what others say there.")
+    context: Name = Field(OWN_STATUS, description="Tells it apart from what others say there.")

@@ -9,6 +9,7 @@ from flask import request
 from pydantic import SecretStr
 
 from utils.api import TOKEN_HEADER, Services
+from utils.api_github import OWN_STATUS
 from utils.errors import Forbidden
 from utils.github import GitHub
 from utils.github_tokens import ChosenToken, TokenSource, choose_token
@@ -26,22 +27,25 @@ def caller_github(
     full_name: str,
     *,
     own_pull: int | None = None,
-    own_task: bool = False,
+    own_status: str | None = None,
 ) -> Iterator[GitHub]:
     """Speak to GitHub about a repository with the token of the current request's caller.
 
     That is the one of the request, else the one that the caller has stored. The server's own
-    stands in where the caller has a project or a task in the repository (`own_task` says so), and
-    with `own_pull` only where the pull request with this number is that of a task of theirs.
-    Otherwise nobody asks, who sees what is public. Raises `InvalidInput` for what can be no token,
-    `Unavailable` (`github_busy`) while too many requests wait for GitHub.
+    stands in where the caller has a project or a task in the repository, and with `own_pull` only
+    where the pull request with this number is that of a task of theirs. With `own_status` it is
+    for the status of this name, of a task of theirs. Otherwise nobody asks, who sees what is
+    public. Raises `InvalidInput` for what can be no token, `Forbidden` (`status_not_own`) where
+    the server would speak in another's name, `Unavailable` (`github_busy`) while too many requests
+    wait for GitHub.
     """
     chosen = _callers_token(services, user_id)
     with services.pull_requests.places.taken():
         if chosen.source is TokenSource.NONE and (
-            own_task or _is_theirs(services, user_id, full_name, own_pull)
+            own_status or _is_theirs(services, user_id, full_name, own_pull)
         ):
             chosen = servers_token(services, full_name)
+            _refuse_anothers_name(chosen, own_status)
         with (
             forgetting_refused(services, full_name, chosen),
             GitHub(services.settings.github_api_url, chosen.token) as github,
@@ -97,6 +101,18 @@ def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int |
     if own_pull is not None:
         return any(task.pr_number == own_pull for task in inside)
     return bool(inside) or has_project(services, user_id, full_name)
+
+
+def _refuse_anothers_name(chosen: ChosenToken, status: str | None) -> None:
+    # Rules for merging trust a status by its name: nobody may pass a check with the server's token.
+    if chosen.source is TokenSource.NONE or status is None or status == OWN_STATUS:
+        return
+    if not status.startswith(f"{OWN_STATUS}/"):
+        raise Forbidden(
+            f"With the server's token a status is called {OWN_STATUS} or {OWN_STATUS}/<name>. Send "
+            f"such a context, or a token of yours as {TOKEN_HEADER}.",
+            "status_not_own",
+        )
 
 
 def _address(services: Services, full_name: str) -> str:

@@ -47,7 +47,7 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
         raise Conflict("Nothing of this task was pushed yet: create its pull request first.",
                        "not_pushed")  # fmt: skip
     link = services.settings.link_to_task(task_id)
-    with caller_github(services, user_id, full_name, own_task=True) as github:
+    with caller_github(services, user_id, full_name, own_status=report.context) as github:
         github.set_commit_status(
             full_name,
             task.pr_commit,
