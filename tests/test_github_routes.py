@@ -115,6 +115,8 @@ def test_a_merge_is_one_of_git_and_noted_with_every_task_of_it(
     assert caller.state(other) == "open"
     again = caller.told("POST", f"{PULLS}/1/merge", {"method": method})
     assert (again["merged"], again["sha"]) == (True, None)
+    caller.told("PUT", f"{PULLS}/1", {"state": "closed"})
+    assert caller.state(mine) == "merged"
 
 
 def test_a_merge_is_refused_when_the_branch_is_another(

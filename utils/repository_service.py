@@ -21,7 +21,8 @@ def update_pull(
     with caller_github(services, user_id, full_name) as github:
         pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
     if change.state:
-        note_state(services.database, pull.url, pull.state)
+        state = "merged" if pull.is_merged else pull.state
+        note_state(services.database, pull.url, state)
     return pull
 
 
