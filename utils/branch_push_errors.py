@@ -205,6 +205,15 @@ def does_not_apply(result: CommandResult) -> PushRefused:
     )
 
 
+def unpacks_too_large() -> PushRefused:
+    """Return the error for binary changes that are far larger than their patch."""
+    return PushRefused(
+        "The binary files that the task changed are larger than 100 MB together. Have the task "
+        "leave them out, or store them elsewhere.",
+        "file_too_large",
+    )
+
+
 def tree_mismatch() -> PushRefused:
     """Return the error for a patch that gives other files than the sandbox held."""
     return PushRefused(
