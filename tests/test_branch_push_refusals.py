@@ -145,6 +145,17 @@ def test_a_hook_that_refuses_is_quoted(
     assert request.branch not in git(server.bare(name), "branch", "--list")
 
 
+@pytest.mark.parametrize("name", ["GH001", "secret-scanning-tools", "SSL", "GH013.git"])
+def test_the_name_of_a_repository_is_no_reason(result: Row, tmp_path: Path, name: str) -> None:
+    for url, code in (
+        (f"http://127.0.0.1:1/team/{name}", "repo_unreachable"),
+        (f"file:///nowhere/team/{name}", "repository_not_found"),
+    ):
+        with pytest.raises(AppError) as raised:
+            push(tmp_path, request_of(url, result))
+        assert raised.value.code == code
+
+
 def test_a_name_that_is_taken_says_so(
     server: GitServer, result: Row, name: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from utils.errors import (
     AppError,
@@ -143,14 +144,21 @@ _REASON = re.compile(r"remote: (?:error: )?\W*(?P<remote>\w.*)|!\t[^\t]*\t(?P<st
 _PORCELAIN_STATUS = re.compile(r"\[(?:remote )?rejected\] \((.*)\)")
 
 
-def failure(result: CommandResult, *, has_token: bool, redact: Callable[[str], str]) -> AppError:
-    """Translate a failed command. `redact` takes the token out of what the host said."""
+def failure(
+    result: CommandResult, *, url: str, has_token: bool, redact: Callable[[str], str]
+) -> AppError:
+    """Translate a failed command.
+
+    `url` is the repository's, whose name says nothing about what failed. `redact` takes the token
+    out of what the host said.
+    """
     if result.timed_out:
         return timed_out()
-    text = output_text(result)
+    said = output_text(result)
+    text = _without_address(said, url)
     if _NO_ACCESS.search(text):
         return _no_access(has_token=has_token)
-    reason = redact(_reason(text))
+    reason = redact(_reason(said))
     for pattern, kind, code, message in _FAILURES:
         if re.search(pattern, text):
             return kind(message.format(reason=reason).strip(), code)
@@ -239,6 +247,13 @@ def _no_access(*, has_token: bool) -> AppError:
         "The repository host wants a token for this. Send one as github_token. " + _PERMISSION_HINT,
         "github_token_needed",
     )
+
+
+def _without_address(text: str, url: str) -> str:
+    # Hosts name a repository by its path, in their own spelling.
+    path = urlsplit(url).path.strip("/").removesuffix(".git")
+    names = (url, path) if "/" in path else (url,)
+    return re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
 
 
 def _reason(text: str) -> str:

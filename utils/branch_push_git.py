@@ -100,7 +100,8 @@ class PushRepository:
 
     def failure(self, result: CommandResult) -> AppError:
         """Return the error for a command that failed, without the token."""
-        return failure(result, has_token=bool(self._remote.token), redact=self._redact)
+        url, token = self._remote.url, self._remote.token
+        return failure(result, url=url, has_token=bool(token), redact=self._redact)
 
     @property
     def objects_received(self) -> int:
