@@ -1,18 +1,10 @@
--- Supabase lets browsers query tables, so there each table says who may do what. Elsewhere the
--- backend is alone with its database, and nothing happens here.
-DO $supabase$
+-- Supabase lets browsers query tables, so there each table says who may do what.
 DECLARE
   backend_tables CONSTANT text[] :=
     ARRAY['task_secrets', 'task_runs', 'refresh_tokens', 'servers', 'alembic_version'];
   shared_tables CONSTANT text[] := ARRAY['users', 'projects', 'tasks', 'task_events'];
   item record;
 BEGIN
-  IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
-    OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
-    OR to_regrole('service_role') IS NULL THEN
-    RETURN;
-  END IF;
-
   -- Supabase opens each new table and function to everybody. Policies add up, so one that
   -- somebody made for an older schema would stay a way in.
   FOR item IN SELECT polname, polrelid::regclass FROM pg_policy
@@ -115,5 +107,4 @@ BEGIN
   SELECT id, email, raw_user_meta_data ->> 'full_name', raw_user_meta_data ->> 'avatar_url',
     raw_user_meta_data ->> 'user_name'
   FROM auth.users ON CONFLICT (id) DO NOTHING;
-END
-$supabase$;
+END;

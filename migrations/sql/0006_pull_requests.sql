@@ -1,11 +1,3 @@
-DO $supabase$
-BEGIN
-IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
-  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
-  OR to_regrole('service_role') IS NULL THEN
-  RETURN;
-END IF;
-
 ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON public.webhook_deliveries FROM public, anon, authenticated;
 GRANT ALL ON public.webhook_deliveries TO service_role;
@@ -63,5 +55,3 @@ END
 $$;
 REVOKE ALL ON FUNCTION public.backend_take_delivery FROM public, anon, authenticated;
 GRANT EXECUTE ON FUNCTION public.backend_take_delivery TO service_role;
-END
-$supabase$;

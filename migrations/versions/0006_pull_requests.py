@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.statements import is_postgresql, run_file
+from migrations.statements import is_postgresql, run_on_supabase
 
 revision = "0006"
 down_revision = "0005"
@@ -22,4 +22,4 @@ def upgrade() -> None:
     )
     op.create_index("webhook_deliveries_received_at", "webhook_deliveries", ["received_at"])
     if is_postgresql():
-        run_file("0006_pull_requests.sql")
+        run_on_supabase("0006_pull_requests.sql")
