@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import psutil
 
 from tests.fakes.e2b_control import API_KEY, E2BControl
+from tests.supabase_settings import rows_in
 from tests.supabase_stack import SupabaseStack
 from utils.deployment import FILE_NAME
 from utils.processes import MARKER_VARIABLE
@@ -84,8 +85,7 @@ class CloudPlace:
         self.settings: Mapping[str, Any] = {
             "e2b_api_key": API_KEY,
             "e2b_smoke_test": True,
-            "supabase_url": project.url,
-            "supabase_service_role_key": project.service_role_key,
+            **rows_in(project),
             "trust_user_id": True,
             # The backends of one module share the project; none looks after another's tasks.
             "server_silence_seconds": 3600,

@@ -11,6 +11,7 @@ import pytest
 
 from tests.backends import Repository, open_backend, wait_for
 from tests.faulty_proxy import FaultyProxy
+from tests.supabase_settings import rows_in
 from tests.supabase_stack import SupabaseStack
 
 pytest_plugins = ("tests.task_fixtures",)
@@ -26,12 +27,8 @@ def proxy(supabase_stack: SupabaseStack) -> Iterator[FaultyProxy]:
 
 
 def settings_for(proxy: FaultyProxy, project: SupabaseStack) -> dict[str, Any]:
-    return {
-        "supabase_url": proxy.url,
-        "supabase_service_role_key": project.service_role_key,
-        "trust_user_id": True,
-        "server_silence_seconds": 2,
-    }
+    changes = {"supabase_url": proxy.url, "trust_user_id": True, "server_silence_seconds": 2}
+    return rows_in(project, **changes)
 
 
 def test_a_task_whose_creation_was_not_answered_is_found_and_done_once(

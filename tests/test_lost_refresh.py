@@ -7,6 +7,7 @@ from werkzeug.test import TestResponse
 from tests.backends import USER
 from tests.conftest import MakeApp
 from tests.faulty_proxy import FaultyProxy
+from tests.supabase_settings import rows_in
 from tests.supabase_stack import SupabaseStack
 
 pytest_plugins = ("tests.supabase_fixtures",)
@@ -19,8 +20,8 @@ def test_a_refresh_that_was_not_answered_is_done_when_it_is_asked_for_again(
 ) -> None:
     supabase_stack.clear()
     with FaultyProxy(supabase_stack.url) as proxy:
-        key = supabase_stack.service_role_key
-        app = make_app(supabase_url=proxy.url, supabase_service_role_key=key, trust_user_id=True)
+        settings = rows_in(supabase_stack, supabase_url=proxy.url, trust_user_id=True)
+        app = make_app(**settings)
         client = app.test_client()
 
         def refresh(token: str) -> TestResponse:

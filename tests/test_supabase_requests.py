@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.backends import Backend, Repository, open_backend, wait_for
+from tests.supabase_settings import rows_in
 from tests.supabase_stack import SupabaseStack
 from utils.dispatcher import Dispatcher
 
@@ -23,12 +23,8 @@ def supabase_backend(
     supabase_stack: SupabaseStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     """A backend whose tasks run in local folders and whose rows live in Supabase."""
-    settings: dict[str, Any] = {
-        "supabase_url": supabase_stack.url,
-        "supabase_service_role_key": supabase_stack.service_role_key,
-        "supabase_jwt_secret": supabase_stack.jwt_secret,
-        "trust_user_id": True,
-    }
+    secret = supabase_stack.jwt_secret
+    settings = rows_in(supabase_stack, supabase_jwt_secret=secret, trust_user_id=True)
     supabase_stack.clear()
     with open_backend(tmp_path_factory.mktemp("data"), **settings) as backend:
         yield backend
