@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from utils.agents.access import claude_access
 from utils.agents.base import WAITING, Agent, AgentRequest
-from utils.agents.json_lines import amount, child, children, number, parse_object, readable, text
+from utils.agents.json_lines import (
+    Events,
+    JsonLineReader,
+    amount,
+    child,
+    children,
+    number,
+    readable,
+    text,
+)
 from utils.agents.programs import (
     CLAUDE_CODE,
     NOT_EXECUTABLE,
@@ -43,10 +52,8 @@ _MORE_MEMORY = (
     "the files in the repository's .claude/rules, where they exist."
 )
 
-Events = list[tuple[str, Json]]
 
-
-class ClaudeReader:
+class ClaudeReader(JsonLineReader):
     """Reads the lines of `--output-format stream-json`; the last one is a `result`.
 
     After a result the program goes on when commands of its run in the background: it waits for
@@ -57,21 +64,11 @@ class ClaudeReader:
     """
 
     def __init__(self) -> None:
-        self.summary: str | None = None
-        self.finished = False
-        self.details: Json = {}
+        super().__init__()
         self._result: Json | None = None
         self._running: dict[str, str] = {}
         self._changing: set[str] = set()
-        self._missed = False
         self._in_background = False
-
-    def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
-        """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
-        entry = parse_object(line) if stream == "stdout" else None
-        self._missed |= stream == "stdout" and entry is None and line.startswith("{")
-        events = self._read(entry) if entry else None
-        return [("output", {"stream": stream, "text": line})] if events is None else events
 
     def _read(self, entry: Json) -> Events | None:
         kind = entry.get("type")

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from utils.agents.access import codex_access
 from utils.agents.base import WAITING, Agent, AgentRequest
-from utils.agents.json_lines import child, children, integer, number, parse_object, readable, text
+from utils.agents.json_lines import (
+    Events,
+    JsonLineReader,
+    child,
+    children,
+    integer,
+    number,
+    readable,
+    text,
+)
 from utils.agents.programs import (
     CODEX_CLI,
     NOT_EXECUTABLE,
@@ -23,10 +31,8 @@ from utils.sandbox import SandboxPaths
 
 _RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
 
-Events = list[tuple[str, Json]]
 
-
-class CodexReader:
+class CodexReader(JsonLineReader):
     """Reads the lines of `codex exec --json`; a turn's end is the last one.
 
     Of a started item only its input is reported, of a completed one its output. There is no
@@ -34,19 +40,11 @@ class CodexReader:
     """
 
     def __init__(self) -> None:
-        self.summary: str | None = None
-        self.finished = False
-        self.details: Json = {}
+        super().__init__()
         self._completed = False
         self._started: set[str] = set()
         self._last_message = ""
         self._last_error = ""
-
-    def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
-        """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
-        entry = parse_object(line) if stream == "stdout" else None
-        events = self._read(entry) if entry else None
-        return [("output", {"stream": stream, "text": line})] if events is None else events
 
     def _read(self, entry: Json) -> Events | None:
         kind = text(entry.get("type"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from utils.models import Json
@@ -15,6 +16,30 @@ MAX_READABLE_DEPTH = 6
 
 MAX_DEPTH = 100
 """A deeper line is no JSON. Where Python gives up depends on who calls, and may not decide."""
+
+Events = list[tuple[str, Json]]
+
+
+class JsonLineReader(ABC):
+    """What the readers of such programs share; see `StreamReader`."""
+
+    def __init__(self) -> None:
+        self.summary: str | None = None
+        self.finished = False
+        self.details: Json = {}
+        self._missed = False
+        """Whether a line began like an object and could not be read."""
+
+    def read_line(self, stream: str, line: str) -> Events:
+        """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
+        entry = parse_object(line) if stream == "stdout" else None
+        self._missed |= stream == "stdout" and entry is None and line.startswith("{")
+        events = self._read(entry) if entry else None
+        return [("output", {"stream": stream, "text": line})] if events is None else events
+
+    @abstractmethod
+    def _read(self, entry: Json) -> Events | None:
+        """Return the events of an object, or None to keep its line as it is."""
 
 
 def parse_object(line: str) -> Json | None:
