@@ -120,11 +120,40 @@ def test_an_app_with_another_key_is_the_deployments_mistake(
     assert (refused.value.http_status, refused.value.code) == (503, "github_app_refused")
 
 
-def test_an_app_without_a_permission_says_so(github: FakeGitHub, app: GitHubApp) -> None:
-    github.apps["4711"].permissions = {"contents": "read"}
+@pytest.mark.parametrize(
+    ("granted", "said"),
+    [
+        (PERMISSIONS, "repository: workflows: write. "),
+        ({**GRANTED, "contents": "read", "statuses": "read"}, "contents: write, statuses: write."),
+        ({**GRANTED, "issues": "admin", "workflows": "none"}, "repository: workflows: write. "),
+        (
+            {},
+            "contents: write, issues: write, metadata: read, pull_requests: write, "
+            "statuses: write, workflows: write. ",
+        ),
+    ],
+)
+def test_an_app_without_a_permission_says_which_one(
+    github: FakeGitHub, app: GitHubApp, granted: dict[str, str], said: str
+) -> None:
+    github.apps["4711"].permissions = granted
     with pytest.raises(AppError) as refused:
+        app.token(NAME, workflows=True)
+    assert (refused.value.http_status, refused.value.code) == (403, "github_app_permission")
+    assert said in refused.value.message
+    assert "settings on GitHub" in refused.value.message
+    github.apps["4711"].permissions = GRANTED
+    assert app.token(NAME, workflows=True)
+
+
+def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
+    github: FakeGitHub, app: GitHubApp
+) -> None:
+    github.fail("app_permissions", on=MADE)
+    with pytest.raises(AppError, match="metadata: read") as refused:
         app.token(NAME)
-    assert refused.value.code == "github_validation_failed"
+    assert refused.value.code == "github_app_permission"
+    assert "workflows" not in refused.value.message
 
 
 @pytest.mark.parametrize("name", ["empty", "html", "nonsense", "unavailable"])

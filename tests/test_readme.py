@@ -16,6 +16,7 @@ from demo.server import Server
 from tests.source_files import ROOT
 from utils.env_example import env_example, settings_table
 from utils.errors import BranchChanged, PushRefused, TaskError
+from utils.github_refusals import APP_PERMISSION
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -115,12 +116,15 @@ def test_readme_has_a_remedy_for_each_error_code_of_a_task() -> None:
 
 
 def test_readme_has_a_remedy_for_each_error_code_of_a_pull_request() -> None:
-    modules = ("branch_push*", "pull_request*", "user_tokens", "conventional_commits")
+    modules = (
+        "branch_push*", "pull_request*", "user_tokens", "conventional_commits", "github_app"
+    )  # fmt: skip
     files = [path for name in modules for path in sorted(UTILS.glob(f"{name}.py"))]
     sources = [path.read_text(encoding="utf-8") for path in files]
     # Codes stand at the end of a line, where tables and calls are wrapped.
     found = set(re.findall(r'[ (]"([a-z]+(?:_[a-z]+)+)",?\)?$', "\n".join(sources), re.MULTILINE))
     found |= {BranchChanged.default_code, PushRefused.default_code, "repository_not_on_github"}
+    found |= {APP_PERMISSION}
     listed = set(re.findall(r"`(\w+)`", "".join(find_lines(r"\| (`.*?) \|", README))))
     assert {"task_not_ended", "title_not_conventional", "push_too_large"} <= found
     assert found - listed - NOT_CODES == set()

@@ -2,7 +2,8 @@
 
 Every call is synchronous, waits for seconds at most, and raises one of our errors: see
 `utils/github_refusals.py`. A repository is named `owner/name`, by its present name: `repository`
-finds it when the repository has moved, all others raise `RepositoryMoved`.
+finds it when the repository has moved, all others raise `RepositoryMoved`, which `present_name`
+makes a name of.
 """
 
 from __future__ import annotations
@@ -82,10 +83,13 @@ class GitHub:
             try:
                 found = self._named(full_name).complete()
             except RepositoryMoved as moved:
-                if moved.repository_id is None:
-                    raise
-                found = self._github.get_repo(moved.repository_id).complete()
+                found = self._followed(moved)
             return repository_value(found, full_name)
+
+    def present_name(self, moved: RepositoryMoved) -> str:
+        """Return what a repository is called now. Raises `moved` where GitHub does not say."""
+        with translating():
+            return told(self._followed(moved).full_name)
 
     def branch_sha(self, full_name: str, branch: str) -> str | None:
         """Return the commit that a branch is at, None when there is no such branch."""
@@ -259,6 +263,11 @@ class GitHub:
         if not _FULL_NAME.fullmatch(full_name):
             raise InvalidInput("A repository of GitHub is named owner/name.")
         return self._github.get_repo(quote(full_name))
+
+    def _followed(self, moved: RepositoryMoved) -> Repository:
+        if moved.repository_id is None:
+            raise moved
+        return self._github.get_repo(moved.repository_id).complete()
 
 
 def _given(value: str | None) -> Opt[str]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 from typing import Any
+from urllib.parse import quote
+
+from github.Requester import Requester
 
 from utils.errors import ConfigurationError, Forbidden, NotFound, Unavailable
 from utils.github_errors import RepositoryMoved, translating
 from utils.github_http import connect_app
+from utils.github_refusals import APP_PERMISSION
+from utils.models import Json
 from utils.settings_github import GitHubSettings
 
 PERMISSIONS = {
@@ -33,9 +38,11 @@ BUSY_SECONDS = 5
 """When to try again while another request waits for the same repository's token."""
 
 _WAIT_SECONDS = 3.0
-# Two requests, and the wait for those of another, have to leave time for what the token is for.
+# The requests, and the wait for those of another, have to leave time for what the token is for.
 _TIMEOUT_SECONDS = 4
+_TOTAL_SECONDS = 8
 _LOCKS = 16
+_LEVELS = ("read", "write", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ class GitHubApp:
 
         With `workflows` it may change what is under `.github/workflows/` too. Raises `Unavailable`
         (`github_app_refused` when GitHub does not know the App's key, `github_busy` while another
-        request waits for the same), `Forbidden` when the App was not granted what it asks for.
+        request waits for the same, or GitHub is slow), `Forbidden` (`github_app_permission`) when
+        the App was not granted what it asks for.
         """
         name = (full_name.lower(), workflows)
         with self._alone(name):
@@ -77,12 +85,7 @@ class GitHubApp:
         # Those who wait would each wait for GitHub anew once their turn comes, one after the other.
         lock = self._locks[hash(name) % _LOCKS]
         if not lock.acquire(timeout=_WAIT_SECONDS):
-            raise Unavailable(
-                "GitHub is slow to give this server's App a token; try again in "
-                f"{BUSY_SECONDS} seconds.",
-                "github_busy",
-                retry_after_seconds=BUSY_SECONDS,
-            )
+            raise _busy()
         try:
             yield
         finally:
@@ -102,7 +105,7 @@ class GitHubApp:
                 self._kept.pop(other, None)
 
     def _fetch(self, full_name: str, *, workflows: bool) -> _Kept | None:
-        owner, _, repository = full_name.partition("/")
+        wanted = PERMISSIONS | (WORKFLOWS_PERMISSION if workflows else {})
         try:
             with (
                 connect_app(
@@ -110,18 +113,8 @@ class GitHubApp:
                 ) as client,
                 translating("installation"),
             ):
-                installation = client.get_repo_installation(owner, repository)
-                # PyGithub's own call gives a token for all repositories of the installation.
-                _, answer = client.requester.requestJsonAndCheck(
-                    "POST",
-                    f"/app/installations/{installation.id}/access_tokens",
-                    input={
-                        "repositories": [repository],
-                        "permissions": PERMISSIONS | (WORKFLOWS_PERMISSION if workflows else {}),
-                    },
-                )
-                return _read(answer)
-        except (NotFound, RepositoryMoved):
+                return _Questions(client.requester).token(full_name, wanted)
+        except NotFound:
             return None
         except Forbidden as error:
             if error.code != "github_token_refused":
@@ -133,8 +126,63 @@ class GitHubApp:
             ) from None
 
 
-def _read(answer: Any) -> _Kept:
-    # RuntimeError is what PyGithub raises for answers that are not GitHub's.
-    if not isinstance(answer, dict) or not {"token", "expires_at"} <= answer.keys():
-        raise RuntimeError("an access token lacks its token or its end")
-    return _Kept(str(answer["token"]), datetime.fromisoformat(answer["expires_at"]).timestamp())
+class _Questions:
+    """The requests for one token: two, and a third one where the repository has moved."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+        self._ends_at = time.monotonic() + _TOTAL_SECONDS
+
+    def token(self, full_name: str, wanted: Mapping[str, str]) -> _Kept:
+        chosen: Json = {"repositories": [full_name.rpartition("/")[2]]}
+        try:
+            installation = self._ask("GET", f"/repos/{quote(full_name)}/installation", {"id"})
+        except RepositoryMoved as moved:
+            if moved.repository_id is None:
+                raise
+            # Its name would have to be asked for, and its number stays.
+            chosen = {"repository_ids": [moved.repository_id]}
+            path = f"/repositories/{moved.repository_id}/installation"
+            installation = self._ask("GET", path, {"id"})
+        path = f"/app/installations/{installation['id']}/access_tokens"
+        try:
+            # PyGithub's own call gives a token for all repositories of the installation.
+            body = {**chosen, "permissions": wanted}
+            answer = self._ask("POST", path, {"token", "expires_at"}, body)
+        except Forbidden as error:
+            if error.code != APP_PERMISSION:
+                raise
+            raise _lacks(wanted, installation.get("permissions")) from None
+        ends_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
+        return _Kept(str(answer["token"]), ends_at)
+
+    def _ask(self, method: str, path: str, needed: set[str], body: Json | None = None) -> Json:
+        if time.monotonic() + _TIMEOUT_SECONDS > self._ends_at:
+            raise _busy()
+        with translating("installation"):
+            _, answer = self._requester.requestJsonAndCheck(method, path, input=body)
+            # RuntimeError is what PyGithub raises for answers that are not GitHub's.
+            if not isinstance(answer, dict) or not needed <= answer.keys():
+                raise RuntimeError("an answer for an App lacks " + " or ".join(sorted(needed)))
+            return answer
+
+
+def _busy() -> Unavailable:
+    return Unavailable(
+        f"GitHub is slow to give this server's App a token; try again in {BUSY_SECONDS} seconds.",
+        "github_busy",
+        retry_after_seconds=BUSY_SECONDS,
+    )
+
+
+def _lacks(wanted: Mapping[str, str], granted: Any) -> Forbidden:
+    """Return an error that names what of the wanted permissions is not granted, all if unknown."""
+    known: Mapping[str, Any] = granted if isinstance(granted, dict) else {}
+    enough = {name: _LEVELS[_LEVELS.index(level) :] for name, level in wanted.items()}
+    lacking = [name for name in wanted if known.get(name) not in enough[name]] or [*wanted]
+    listed = ", ".join(f"{name}: {wanted[name]}" for name in lacking)
+    return Forbidden(
+        f"The GitHub App lacks permissions for this repository: {listed}. Set them in the App's "
+        "settings on GitHub (Permissions & events), then accept the change in its installation.",
+        APP_PERMISSION,
+    )

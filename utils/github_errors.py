@@ -20,18 +20,22 @@ log = structlog.get_logger(__name__)
 
 NOT_GITHUB = "What answers at GITHUB_API_URL is not GitHub's REST API: check the address."
 MOVED = "The repository has moved. Ask for it by its present name."
+MOVED_TO = "The repository has moved to {name}. Ask for it by that name."
 
 _REFUSED = 400
 _UNEXPECTED = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 
 
 class RepositoryMoved(Conflict):
-    """GitHub sent a request elsewhere. `repository_id` is the number of the repository there."""
+    """GitHub sent a request elsewhere, and did nothing.
+
+    `repository_id` is the number of the repository there, `name` what it is called, if known.
+    """
 
     default_code = "repository_moved"
 
-    def __init__(self, repository_id: int | None = None) -> None:
-        super().__init__(MOVED)
+    def __init__(self, repository_id: int | None = None, name: str | None = None) -> None:
+        super().__init__(MOVED_TO.format(name=name) if name else MOVED)
         self.repository_id = repository_id
 
 

@@ -26,6 +26,7 @@ from utils.github_answers import (
 )
 
 BRANCH_NOT_FOUND = "branch_not_found"
+APP_PERMISSION = "github_app_permission"
 
 _LIMIT_WORDS = r"rate limit|abuse detection|submitted too quickly|retry your request again later"
 _PROTECTED = (
@@ -213,6 +214,11 @@ TRANSLATIONS = (
         says(NotFound, "commit_not_found", "GitHub does not have the commit (any more)."),
         frozenset({422}),
         "no commit found",
+    ),
+    Translation(
+        says(Forbidden, APP_PERMISSION, "The GitHub App was not granted what it needs here."),
+        frozenset({422}),
+        "permissions requested are not granted",
     ),
     Translation(invalid, frozenset({400, 413, 422})),
     Translation(away, frozenset(range(500, 600))),

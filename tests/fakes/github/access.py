@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 
+from tests.fakes.github import failures
 from tests.fakes.github.state import ROLES, App, Json, Refused, Repository, Token
 
 INSTALLATION_SECONDS = 3600
@@ -80,22 +81,42 @@ def check_app(apps: dict[str, App], header: str) -> App:
     return app
 
 
+def _chosen(
+    app: App, installation: int, body: Json, repositories: dict[str, Repository]
+) -> set[str]:
+    """Return the names of the repositories that a token is asked for; each must be installed."""
+    installed = {
+        name: found
+        for name, found in repositories.items()
+        if app.installations.get(name) == installation
+    }
+    short_names = {name.partition("/")[2]: name for name in installed}
+    numbers = {found.id: name for name, found in installed.items()}
+    try:
+        chosen = {short_names[name] for name in body.get("repositories", ())}
+        chosen |= {numbers[number] for number in body.get("repository_ids", ())}
+    except KeyError:
+        raise Refused(
+            422,
+            "There is at least one repository that does not exist or is not accessible to the "
+            "parent installation.",
+        ) from None
+    return chosen or {*installed}
+
+
 def installation_token(
     app: App, installation: int, body: Json, repositories: dict[str, Repository]
 ) -> tuple[str, Token, Json]:
     """Return a new token of an installation, what it may, and the answer that tells it."""
-    installed = {name for name, number in app.installations.items() if number == installation}
-    if not installed:
+    if installation not in app.installations.values():
         raise Refused(404, "Not Found")
-    wanted = body.get("repositories")
-    chosen = {name for name in installed if wanted is None or name.partition("/")[2] in wanted}
-    if not chosen:
-        raise Refused(422, "There is at least one repository that does not exist")
+    chosen = _chosen(app, installation, body, repositories)
     permissions: dict[str, str] = body.get("permissions") or app.permissions
     if any(
-        app.permissions.get(name) not in {level, "write"} for name, level in permissions.items()
+        app.permissions.get(name) not in {level, "write", "admin"}
+        for name, level in permissions.items()
     ):
-        raise Refused(422, "The permissions requested are not granted to this installation.")
+        raise failures.refusal("app_permissions")
     text = f"ghs_{secrets.token_hex(18)}"
     token = Token("app[bot]", None, permissions, frozenset(chosen), installation)
     end = datetime.now(UTC) + timedelta(seconds=INSTALLATION_SECONDS)

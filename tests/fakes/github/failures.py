@@ -47,6 +47,9 @@ def _of_limits() -> dict[str, Refused]:
             X_RateLimit_Reset=str(int(time.time()) + 90),
         ),
         "too_many_requests": Refused(429, "Too many requests", Retry_After="3"),
+        "app_permissions": Refused(
+            422, "The permissions requested are not granted to this installation."
+        ),
         "too_quick": Refused(422, "Validation Failed", "was submitted too quickly"),
     }
 

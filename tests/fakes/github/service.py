@@ -90,11 +90,17 @@ class FakeGitHub:
         return token
 
     def move(self, full_name: str, new_name: str) -> None:
-        """Rename a repository; its old name leads to the new one."""
+        """Rename a repository; its old name leads to the new one, and who has access keeps it."""
         found = self.repositories.pop(full_name)
         found.full_name = new_name
         self.repositories[new_name] = found
         self.moved[full_name] = new_name
+        for app in self.apps.values():
+            if full_name in app.installations:
+                app.installations[new_name] = app.installations.pop(full_name)
+        for token in self.tokens.values():
+            if full_name in token.repositories:
+                token.repositories = token.repositories - {full_name} | {new_name}
 
     def fail(self, name: str, on: str = "", times: int = 1_000_000) -> None:
         """Answer requests that fit the pattern with a failure."""
@@ -203,11 +209,12 @@ class FakeGitHub:
 
     def _as_app(self, request: Request, header: str) -> Answer:
         app = access.check_app(self.apps, header)
-        if match := re.fullmatch(r"/repos/(.+)/installation", request.path):
-            installation = app.installations.get(match[1])
-            if installation is None:
+        if match := _REPOSITORY.fullmatch(request.path):
+            found = self._find(match["name"], match["id"], request, match["rest"] or "")
+            installation = app.installations.get(found.full_name)
+            if installation is None or match["rest"] != "/installation":
                 raise Refused(404, "Not Found")
-            return 200, {"id": installation, "app_id": 1, "url": self.api_url}, {}
+            return 200, {"id": installation, "app_id": 1, "permissions": app.permissions}, {}
         number = int(request.path.split("/")[3])
         text, token, answer = access.installation_token(
             app, number, request.body or {}, self.repositories
