@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,26 @@ def read_lines(reader: StreamReader, *entries: object) -> Events:
     """Return the events of JSON values, one a line."""
     lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
     return read_output(reader, lines.encode())
+
+
+def assert_failed(ended: Run, code: str, words: Iterable[str]) -> None:
+    """Check that a run failed with a code, and that all words are in its message."""
+    error = ended.error()
+    assert ended.exit_code != 0
+    assert error is not None
+    assert error.code == code
+    assert [word for word in words if word not in error.message] == []
+    assert ended.reader().summary is None
+
+
+def judgement(
+    reader: StreamReader, entries: Iterable[Json], exit_code: int | None, last_error_line: str
+) -> str:
+    """Return the message of the error that a run has which printed JSON values, one a line."""
+    read_lines(reader, *entries)
+    error = reader.judge(exit_code, last_error_line)
+    assert error is not None
+    return error.message
 
 
 def _joined(events: Events) -> Iterator[tuple[str, Json]]:

@@ -9,6 +9,8 @@ import pytest
 from tests.agent_programs import (
     Run,
     arguments,
+    assert_failed,
+    judgement,
     read_lines,
     run_program,
 )
@@ -139,12 +141,7 @@ def test_failures_are_told_apart(
     words: tuple[str, ...],
 ) -> None:
     ended = run(folder, f"say at work\n{prompt}" if prompt else "", **extra)
-    error = ended.error()
-    assert ended.exit_code != 0
-    assert error is not None
-    assert error.code == code
-    assert [word for word in words if word not in error.message] == []
-    assert ended.reader().summary is None
+    assert_failed(ended, code, words)
 
 
 @pytest.mark.parametrize(
@@ -168,11 +165,7 @@ def test_failures_are_told_apart(
 def test_endings_are_judged(
     entries: list[Json], exit_code: int | None, line: str, words: str
 ) -> None:
-    reader = ClaudeReader()
-    read_lines(reader, *entries)
-    error = reader.judge(exit_code, line)
-    assert error is not None
-    assert words in error.message
+    assert words in judgement(ClaudeReader(), entries, exit_code, line)
 
 
 def test_a_run_that_was_ended_after_its_result_is_good() -> None:

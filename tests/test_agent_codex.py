@@ -10,6 +10,8 @@ import pytest
 from tests.agent_programs import (
     Run,
     arguments,
+    assert_failed,
+    judgement,
     read_lines,
     run_program,
 )
@@ -166,12 +168,7 @@ def test_failures_are_told_apart(
     tmp_path: Path, prompt: str, extra: dict[str, str], code: str, words: tuple[str, ...]
 ) -> None:
     ended = run(tmp_path, f"say at work\n{prompt}", **extra)
-    error = ended.error()
-    assert ended.exit_code != 0
-    assert error is not None
-    assert error.code == code
-    assert [word for word in words if word not in error.message] == []
-    assert ended.reader().summary is None
+    assert_failed(ended, code, words)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +191,7 @@ def test_failures_are_told_apart(
 def test_endings_are_judged(
     entries: list[Json], exit_code: int | None, line: str, words: str
 ) -> None:
-    reader = CodexReader()
-    read_lines(reader, *entries)
-    error = reader.judge(exit_code, line)
-    assert error is not None
-    assert words in error.message
+    assert words in judgement(CodexReader(), entries, exit_code, line)
 
 
 def test_errors_on_the_way_to_a_completed_turn_are_no_failure() -> None:
