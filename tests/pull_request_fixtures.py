@@ -7,13 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.backends import Repository
+from tests.places import Place
 from tests.pull_requests import Hosted, Hub, open_hub
+
+pytest_plugins = ("tests.place_fixtures",)
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """One backend and one GitHub for the tests of a module."""
-    with open_hub(tmp_path_factory.mktemp("hub")) as opened:
+    with open_hub(tmp_path_factory.mktemp("hub"), place) as opened:
         yield opened
 
 

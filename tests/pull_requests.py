@@ -16,6 +16,8 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import Pull
 from tests.git_server import GitServer, serve_git
 from tests.github_names import LOGIN, TOKEN
+from tests.places import Place
+from utils.api import Services
 
 SIMULATED = {"allow_simulated": True}
 SCRIPT = "echo more >>one.txt; chmod +x one.txt"
@@ -68,6 +70,12 @@ class Hosted:
         return row
 
     @property
+    def services(self) -> Services:
+        """What the backend works with."""
+        services: Services = self.backend.app.extensions["services"]
+        return services
+
+    @property
     def pulls(self) -> list[Pull]:
         """The pull requests, newest first."""
         return self.github.pulls(self.name)
@@ -97,13 +105,16 @@ class Hub:
 
 
 @contextmanager
-def open_hub(folder: Path, **settings: Any) -> Iterator[Hub]:
-    """Open a backend whose GitHub is the fake one and whose agent is the shell."""
+def open_hub(folder: Path, place: Place | None = None, /, **settings: Any) -> Iterator[Hub]:
+    """Open a backend whose GitHub is the fake one and whose agent is the shell.
+
+    Its tasks run in local folders if no place is told.
+    """
     with (
         serve_git(folder / "served") as server,
         serve_github() as github,
         shell_agent(),
-        open_backend(folder / "data", github_api_url=github.api_url, **settings) as backend,
+        open_backend(folder / "data", place, github_api_url=github.api_url, **settings) as backend,
     ):
         github.git_port = server.port
         github.add_token(TOKEN, LOGIN)

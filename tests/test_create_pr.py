@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from tests.backends import USER, git
+from tests.backends import USER, WAIT_SECONDS, git
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted
-from utils.api import Services
 from utils.github import GitHub
 from utils.github_values import MergeMethod
+from utils.models import Task
+from utils.pull_request_run import Made
 from utils.pull_requests import PullRequests, Wish
 from utils.redaction import Redactor
 from utils.settings import inherited_environment
 from utils.user_tokens import UserTokens
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+on_github = pytest.mark.local_only("what decides is on GitHub, not where the task ran")
 
 NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
-
-
-def services_of(hosted: Hosted) -> Services:
-    services: Services = hosted.backend.app.extensions["services"]
-    return services
 
 
 def commit_by_hand(hosted: Hosted, branch: str) -> str:
@@ -68,22 +67,65 @@ def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
     assert [answer["created"] for answer in answers].count(True) == 1
 
 
-def test_servers_at_once_make_one_pull_request(hosted: Hosted) -> None:
-    task_id = hosted.task()
-    one = services_of(hosted)
+def create_on_servers(hosted: Hosted, task_id: int, *wishes: dict[str, Any]) -> list[Made]:
+    """Ask as many servers on one database at once: what waits in one process does not in two."""
+    one = hosted.services
     tokens = UserTokens(one.settings, one.database, one.vault, None)
-    # What waits for each other in one process does not in two.
-    servers = [
-        PullRequests(one.settings, one.database, tokens, Redactor(), inherited_environment())
-        for _ in range(2)
-    ]
-    wish = Wish(github_token=SecretStr(TOKEN), allow_simulated=True)
-    with ThreadPoolExecutor(2) as threads:
-        made = list(threads.map(lambda server: server.create(USER, task_id, wish)[1], servers))
-    assert len({one.pull.url for one in made}) == len(hosted.pulls) == 1
-    assert len({one.commit for one in made}) == 1
+
+    def create(wish: dict[str, Any]) -> Made:
+        environment = inherited_environment()
+        server = PullRequests(one.settings, one.database, tokens, Redactor(), environment)
+        asked = Wish(github_token=SecretStr(TOKEN), allow_simulated=True, **wish)
+        return server.create(USER, task_id, asked)[1]
+
+    with ThreadPoolExecutor(len(wishes)) as threads:
+        return list(threads.map(create, wishes))
 
 
+@pytest.mark.parametrize(
+    "titles", [(None, None), ("One title", "Another title", "A third")], ids=len
+)
+def test_servers_at_once_make_one_pull_request(
+    hosted: Hosted, titles: tuple[str | None, ...]
+) -> None:
+    task_id = hosted.task()
+    made = create_on_servers(hosted, task_id, *({"title": title} for title in titles))
+    assert {one.pull.url for one in made} == {hosted.row(task_id)["pr_url"]}
+    assert {one.commit for one in made} == {hosted.rev(made[0].branch)}
+    assert len(hosted.pulls) == 1
+    assert [one.is_new for one in made].count(True) == 1
+
+
+@on_github
+def test_a_push_that_another_server_has_yet_to_note_is_its(
+    hosted: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = hosted.task()
+    database = hosted.services.database
+    pushed, looked = Event(), Event()
+    note, look = database.set_pull_request, database.get_task_status
+
+    def note_late(*arguments: Any) -> Task:
+        pushed.set()
+        assert looked.wait(WAIT_SECONDS)
+        return note(*arguments)
+
+    def look_first(*arguments: Any) -> Task:
+        found = look(*arguments)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(database, "set_pull_request", note_late)
+    monkeypatch.setattr(database, "get_task_status", look_first)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(create_on_servers, hosted, task_id, {"title": "One title"})
+        assert pushed.wait(WAIT_SECONDS)
+        second = create_on_servers(hosted, task_id, {"title": "Another title"})
+    assert [one.commit for one in second] == [one.commit for one in first.result()]
+    assert len(hosted.pulls) == 1
+
+
+@on_github
 def test_titles_and_bodies_change_only_when_given(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id, title="First title", body="First body")
@@ -111,12 +153,13 @@ def test_a_call_goes_on_after_the_push(hosted: Hosted) -> None:
 def test_a_lost_note_is_written_again(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id, title="Not the usual one")
-    services_of(hosted).database.set_pull_request(USER, task_id, NOTHING)
+    hosted.services.database.set_pull_request(USER, task_id, NOTHING)
     assert hosted.created(task_id) == {**first, "created": False}
     assert hosted.row(task_id)["pr_url"] == first["pr_url"]
     assert len(hosted.pulls) == 1
 
 
+@on_github
 def test_what_somebody_else_pushed_is_left_alone(hosted: Hosted) -> None:
     task_id = hosted.task()
     branch = hosted.created(task_id)["branch"]
@@ -126,6 +169,7 @@ def test_what_somebody_else_pushed_is_left_alone(hosted: Hosted) -> None:
     assert len(hosted.pulls) == 1
 
 
+@on_github
 def test_a_branch_that_was_there_is_left_alone(hosted: Hosted) -> None:
     task_id = hosted.task()
     branch = f"async-code/task-{task_id}"
@@ -135,6 +179,7 @@ def test_a_branch_that_was_there_is_left_alone(hosted: Hosted) -> None:
     assert (hosted.rev(branch), hosted.pulls) == (theirs, [])
 
 
+@on_github
 def test_after_a_closed_pull_request_there_is_a_new_one(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id)
@@ -145,6 +190,7 @@ def test_after_a_closed_pull_request_there_is_a_new_one(hosted: Hosted) -> None:
     assert hosted.row(task_id)["pr_number"] == second["pr_number"]
 
 
+@on_github
 def test_a_branch_that_was_deleted_is_pushed_again(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id)
@@ -153,6 +199,7 @@ def test_a_branch_that_was_deleted_is_pushed_again(hosted: Hosted) -> None:
     assert (second["commit"], second["created"]) == (first["commit"], True)
 
 
+@on_github
 def test_a_merged_result_is_told(hosted: Hosted) -> None:
     task_id = hosted.task()
     branch = hosted.created(task_id)["branch"]
@@ -161,6 +208,7 @@ def test_a_merged_result_is_told(hosted: Hosted) -> None:
     assert hosted.refusal(task_id) == (409, "no_commits")
 
 
+@on_github
 @pytest.mark.parametrize("method", MergeMethod)
 def test_after_a_merge_there_is_no_second_pull_request(hosted: Hosted, method: MergeMethod) -> None:
     task_id = hosted.task()
@@ -175,6 +223,7 @@ def test_after_a_merge_there_is_no_second_pull_request(hosted: Hosted, method: M
     assert git(hosted.bare, "branch", "--list", made["branch"]) == ""
 
 
+@on_github
 def test_what_is_merged_can_be_asked_for_on_another_base(hosted: Hosted) -> None:
     git(hosted.bare, "branch", "release/1.x", "main")
     task_id = hosted.task()
@@ -185,6 +234,7 @@ def test_what_is_merged_can_be_asked_for_on_another_base(hosted: Hosted) -> None
     assert hosted.created(task_id, base="release/1.x")["base"] == "release/1.x"
 
 
+@on_github
 def test_a_pull_request_is_for_another_base(hosted: Hosted) -> None:
     git(hosted.bare, "branch", "release/1.x", "main")
     task_id = hosted.task()

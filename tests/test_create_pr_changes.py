@@ -12,6 +12,7 @@ from tests.test_branch_push_changes import MORE
 from tests.test_capture_changes import CONTENTS, SHAPES
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+pytestmark = pytest.mark.local_only("all together go through the other place in one task")
 
 # Those that differ for a branch on a server; the others are tried with the push alone.
 CASES = {

@@ -13,6 +13,7 @@ from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted, Hub, open_hub
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+pytestmark = pytest.mark.local_only("it is refused alike wherever the task ran")
 
 WORKFLOW = ".github/workflows/ci.yml"
 

@@ -8,6 +8,7 @@ from tests.backends import git
 from tests.pull_requests import SCRIPT, Hosted
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+pytestmark = pytest.mark.local_only("the text is the same wherever the task ran")
 
 
 def project_of(hosted: Hosted, **settings: object) -> int:

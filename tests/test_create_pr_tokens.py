@@ -20,15 +20,9 @@ from tests.fakes.github.state import App
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted, open_hub
 from tests.test_branch_push_secrecy import RECORDER
-from utils.api import Services
 from utils.github_app import PERMISSIONS
 
 pytest_plugins = ("tests.pull_request_fixtures",)
-
-
-def services_of(hosted: Hosted) -> Services:
-    services: Services = hosted.backend.app.extensions["services"]
-    return services
 
 
 def test_no_token_is_in_arguments_files_rows_answers_or_logs(
@@ -112,7 +106,7 @@ def test_the_app_may_change_workflows_when_it_has_to(
 
 def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
     *task_ids, other = (hosted.task() for _ in range(3))
-    places = max(1, services_of(hosted).settings.request_threads // 2)
+    places = max(1, hosted.services.settings.request_threads // 2)
     hosted.github.fail("hang", on="GET /repos")
 
     def keep_asking(task_id: int) -> None:

@@ -14,6 +14,7 @@ from tests.pull_requests import Hosted, Hub
 from tests.test_auth import bearer, own_token
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+pytestmark = pytest.mark.local_only("no task runs")
 
 
 @pytest.fixture(scope="module")

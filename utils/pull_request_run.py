@@ -6,6 +6,7 @@ that came twice, is gone on with.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ from utils.pull_request_places import Budget
 from utils.redaction import Redactor
 
 _EXISTS = "pull_request_exists"
+
+_NOTE_PAUSES = (0.0, 0.1, 0.3, 0.6)
+"""Seconds before each look for the note of a push that another process has made just now."""
 
 _Value = TypeVar("_Value")
 
@@ -98,10 +102,11 @@ class PullRequestRun:
         if found is None or self._wanted.base is not None:
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
         commit = self._pushed_before(found) or self._push(self._commit_title(found))
-        pull = self._step("The branch is pushed.", lambda: self._update(found) or self._create())
+        step = self._create if found is None else lambda: (self._update(found), False)
+        pull, is_new = self._step("The branch is pushed.", step)
         self._note(pr_number=pull.number, pr_url=pull.url, pr_state="open")
         warnings = tuple(self._refused_wishes(pull))
-        return Made(pull, self._wanted.branch, commit, found is None, warnings)
+        return Made(pull, self._wanted.branch, commit, is_new, warnings)
 
     def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
         self._means.budget.check(done)
@@ -195,13 +200,21 @@ class PullRequestRun:
         try:
             commit = push_branch(request, limits, means.redactor).commit
         except BranchChanged as error:
-            # Another process may have pushed for the same task, with another title.
-            noted = means.database.get_task_status(task.user_id, task.id)
-            if noted.pr_commit != error.remote_commit:
+            if not self._is_noted(error.remote_commit):
                 raise
             return error.remote_commit
         self._note(pr_branch=self._wanted.branch, pr_commit=commit)
         return commit
+
+    def _is_noted(self, commit: str) -> bool:
+        """Whether another process pushed this for the same task, say with another title."""
+        task, means = self._task, self._means
+        # It notes a push that was the first only after it; there is nothing to wait for later.
+        for pause in _NOTE_PAUSES if task.pr_commit is None else _NOTE_PAUSES[:1]:
+            time.sleep(pause)
+            if means.database.get_task_status(task.user_id, task.id).pr_commit == commit:
+                return True
+        return False
 
     def _url(self) -> str:
         url = self._task.repo_url
@@ -221,10 +234,11 @@ class PullRequestRun:
             at=task.completed_at or task.created_at,
         )
 
-    def _create(self) -> GitHubPull:
+    def _create(self) -> tuple[GitHubPull, bool]:
+        """Return the pull request, and whether it is new."""
         wanted = self._wanted
         try:
-            return self._github.create_pull(
+            made = self._github.create_pull(
                 self._name,
                 head=wanted.branch,
                 base=self._base,
@@ -237,12 +251,11 @@ class PullRequestRun:
             there = self._find() if error.code == _EXISTS else None
             if there is None:
                 raise
-            return self._update(there) or there
+            return self._update(there), False
+        return made, True
 
-    def _update(self, found: GitHubPull | None) -> GitHubPull | None:
+    def _update(self, found: GitHubPull) -> GitHubPull:
         """Change what the caller gave, and nothing that people may have changed since."""
-        if found is None:
-            return None
         wanted = self._wanted
         given = {"title": wanted.given_title, "body": wanted.given_body, "base": wanted.base}
         changes = {
