@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.backends import USER, Repository, wait_for
 from tests.fakes.github.state import App
 from tests.github_names import LOGIN, TOKEN
-from tests.pull_requests import Hosted, open_hub
+from tests.pull_requests import SCRIPT, Hosted, open_hub
 from tests.test_branch_push_secrecy import RECORDER
 from utils.github_app import PERMISSIONS
 
 pytest_plugins = ("tests.pull_request_fixtures",)
+in_one_process = pytest.mark.local_only("how many may ask at once does not depend on the place")
 
 
 def test_no_token_is_in_arguments_files_rows_answers_or_logs(
@@ -104,20 +105,20 @@ def test_the_app_may_change_workflows_when_it_has_to(
     assert [body["permissions"]["workflows"] for body in asked] == ["write"]
 
 
+@in_one_process
 def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
-    *task_ids, other = (hosted.task() for _ in range(3))
     places = max(1, hosted.services.settings.request_threads // 2)
+    started = [hosted.backend.start(SCRIPT, hosted.url, github_token=TOKEN) for _ in range(places)]
+    other = hosted.task()
+    for task_id in started:
+        hosted.backend.wait(task_id)
+    hosted.github.requests.clear()
     hosted.github.fail("hang", on="GET /repos")
-
-    def keep_asking(task_id: int) -> None:
-        while hosted.github.failing:
-            hosted.create(task_id)
-
     with ThreadPoolExecutor(places) as threads:
         try:
-            for number in range(places):
-                threads.submit(keep_asking, task_ids[number % 2])
-            wait_for(lambda: hosted.refusal(other)[1] == "github_busy")
+            threads.map(hosted.create, started)
+            wait_for(lambda: len(hosted.github.requests) == places)
+            assert hosted.refusal(other) == (503, "github_busy")
         finally:
             hosted.github.failing.clear()
             hosted.github.released.set()
@@ -125,6 +126,7 @@ def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
     assert hosted.created(other)["pr_number"]
 
 
+@in_one_process
 def test_what_takes_too_long_says_how_to_go_on(
     hosted: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

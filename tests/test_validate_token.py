@@ -22,6 +22,16 @@ def known(hub: Hub, small_origin: Repository) -> Hosted:
     return hub.host(small_origin)
 
 
+class Clock:
+    """A clock that goes on when it is told to; `now` is in seconds."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+
 def validate(hosted: Hosted, token: str = TOKEN, **body: Any) -> Row:
     """Ask without saying who asks, as the older page does."""
     response = hosted.backend.app.test_client().post(
@@ -97,6 +107,28 @@ def test_limits_are_told(known: Hosted) -> None:
     finally:
         known.github.failing.clear()
     assert (answer["http_status"], answer["code"]) == (503, "github_rate_limited")
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(4, 3), (6, 2), (11, 1)])
+def test_a_slow_github_is_asked_for_so_long_only(
+    known: Hosted, monkeypatch: pytest.MonkeyPatch, seconds: int, asked: int
+) -> None:
+    clock = Clock()
+    answer = known.github.answer
+
+    def answer_late(*arguments: Any) -> Any:
+        clock.now += seconds
+        return answer(*arguments)
+
+    monkeypatch.setattr("utils.pull_request_places.time", clock)
+    monkeypatch.setattr(known.github, "answer", answer_late)
+    known.github.requests.clear()
+    told = validate(known, repo_url=known.url)
+    assert len(known.github.requests) == asked
+    if asked < 3:  # there would have been another one
+        assert (told["http_status"], told["code"]) == (503, "github_unavailable")
+    else:
+        assert told["user"] == LOGIN
 
 
 def test_a_stored_token_is_opened_for_its_user_alone(known: Hosted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from utils.github import GitHub
@@ -33,21 +34,28 @@ class TokenAccess:
         return self.user.scopes is not None
 
 
-def check_access(github: GitHub, full_name: str | None = None) -> TokenAccess:
+def check_access(
+    github: GitHub, full_name: str | None = None, check_time: Callable[[], None] = lambda: None
+) -> TokenAccess:
     """Ask who a token's user is and what it may do, with three requests that only read.
 
-    Raises what `GitHub.user` and `GitHub.repository` raise.
+    `check_time` is called before each, and raises when there is no time for it. Raises what that,
+    `GitHub.user` and `GitHub.repository` raise.
     """
+    check_time()
     user = github.user()
     if full_name is None:
         return TokenAccess(user)
+    check_time()
     found = github.repository(full_name)
+    check_time()
+    reads_branches = github.can_read_branches(found.full_name)
     enough = user.scopes is None or not _scopes(found).isdisjoint(user.scopes)
     writes = enough and found.can_push and not found.is_archived
     return TokenAccess(
         user=user,
         repository=found,
-        reads_branches=github.can_read_branches(found.full_name),
+        reads_branches=reads_branches,
         writes=writes,
         administers=enough and found.can_admin,
         changes_workflows=None if user.scopes is None else writes and "workflow" in user.scopes,

@@ -12,9 +12,10 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.conventional_commits import require_conventional
-from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed
+from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed, Unavailable
 from utils.github import GitHub
 from utils.github_access import TokenAccess, check_access
+from utils.github_answers import AWAY_SECONDS
 from utils.models import Task, TaskStatus
 from utils.pull_request_checks import Allowed, changes_workflows, is_simulated, require_result
 from utils.pull_request_places import Budget, Places, TaskLocks
@@ -36,11 +37,13 @@ log = structlog.get_logger(__name__)
 TOTAL_SECONDS = 25.0
 """What one request may take. Pages wait 30 s for an answer."""
 
+TOKEN_SECONDS = 15.0
+"""What looking at a token may take. Pages wait 30 s, and a step that asks again takes longer."""
+
 STEP_SECONDS = 5
 """What GitHub may take for one answer; no step begins with less than this left."""
 
 _PLACES = 8
-_TOKEN_REFUSED = "github_token_refused"  # noqa: S105  a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,11 @@ class PullRequests:
     def check_token(
         self, user_id: str | None, token: SecretStr | None, repo_url: str | None
     ) -> TokenAccess:
-        """Return what a token may do, with requests that only read. Raises what they raise."""
+        """Return what a token may do, with requests that only read.
+
+        Raises what they raise, and `Unavailable` (`github_unavailable`) when they are too slow.
+        """
+        budget = Budget(TOKEN_SECONDS, STEP_SECONDS)
         full_name = None if repo_url is None else self._full_name(repo_url)
         text = self._tokens.opened(user_id, token)
         known = self._redactor.child()
@@ -119,7 +126,7 @@ class PullRequests:
             _redacting(known),
             GitHub(api_url, text, timeout_seconds=STEP_SECONDS) as github,
         ):
-            return check_access(github, full_name)
+            return check_access(github, full_name, lambda: _refuse_slow(budget))
 
     @contextmanager
     def _github(
@@ -131,25 +138,21 @@ class PullRequests:
         budget.check("Nothing is pushed yet.")
         known = self._redactor.child()
         api_url = self._settings.github_api_url
-        try:
-            with (
-                known.hold(chosen.token),
-                _redacting(known),
-                GitHub(api_url, chosen.token, timeout_seconds=STEP_SECONDS) as github,
-            ):
-                yield Means(
-                    github=github,
-                    token=chosen,
-                    database=self._database,
-                    redactor=self._redactor,
-                    work_folder=pushes_folder(self._settings),
-                    environment=self._environment,
-                    budget=budget,
-                )
-        except AppError as error:
-            if error.code == _TOKEN_REFUSED:
-                self._tokens.refused(chosen, full_name)
-            raise
+        with (
+            self._tokens.forgetting_refused(chosen, full_name),
+            known.hold(chosen.token),
+            _redacting(known),
+            GitHub(api_url, chosen.token, timeout_seconds=STEP_SECONDS) as github,
+        ):
+            yield Means(
+                github=github,
+                token=chosen,
+                database=self._database,
+                redactor=self._redactor,
+                work_folder=pushes_folder(self._settings),
+                environment=self._environment,
+                budget=budget,
+            )
 
     def _full_name(self, repo_url: str) -> str:
         try:
@@ -219,6 +222,15 @@ def _redacting(known: Redactor) -> Iterator[None]:
         error.message = known.redact(error.message)
         error.args = (error.message,)
         raise
+
+
+def _refuse_slow(budget: Budget) -> None:
+    if budget.left <= 0:
+        raise Unavailable(
+            "GitHub takes too long to tell about the token; try again later.",
+            "github_unavailable",
+            retry_after_seconds=AWAY_SECONDS,
+        )
 
 
 def _partial_notice(task: Task) -> str:
