@@ -101,7 +101,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         metrics=metrics,
         tokens=tokens,
         vault=vault,
-        github_app=github_app,
+        user_tokens=user_tokens,
         pull_requests=_build_pull_requests(settings, database, user_tokens, redactor),
         identify=callers.identify,
         forget_users=callers.forget_users,

@@ -19,12 +19,12 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from database import Database
 from utils.dispatcher import Dispatcher
 from utils.errors import AppError, InvalidInput
-from utils.github_app import GitHubApp
 from utils.models import Json
 from utils.pull_requests import PullRequests
 from utils.settings import Settings
 from utils.telemetry import Metrics
 from utils.tokens import Tokens
+from utils.user_tokens import UserTokens
 from utils.vault import Vault
 
 TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
@@ -58,7 +58,7 @@ class Services:
     tokens: Tokens
     vault: Vault
     pull_requests: PullRequests
-    github_app: GitHubApp | None
+    user_tokens: UserTokens
     identify: Callable[[], str]
     forget_users: Callable[[], None]
     stop: Callable[[], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from flask import request
 from pydantic import SecretStr
@@ -12,9 +12,9 @@ from utils.api import TOKEN_HEADER, Services
 from utils.api_github import OWN_STATUS
 from utils.errors import Forbidden
 from utils.github import GitHub
-from utils.github_tokens import ChosenToken, TokenSource, choose_token
+from utils.github_errors import RepositoryMoved
+from utils.github_tokens import ChosenToken, TokenSource
 from utils.models import TaskSummary
-from utils.profiles import given_token
 
 LOOKED_THROUGH = 500
 """So many of a caller's newest tasks may make a repository theirs."""
@@ -35,69 +35,73 @@ def caller_github(
     stands in where the caller has a project or a task in the repository, and with `own_pull` only
     where the pull request with this number is that of a task of theirs. With `own_status` it is
     for the status of this name, of a task of theirs. Otherwise nobody asks, who sees what is
-    public. Raises `InvalidInput` for what can be no token, `Forbidden` (`status_not_own`) where
-    the server would speak in another's name, `Unavailable` (`github_busy`) while too many requests
-    wait for GitHub.
+    public. Raises what `UserTokens` raises, `Forbidden` (`status_not_own`) where the server would
+    speak in another's name, `Unavailable` (`github_busy`) while too many requests wait for GitHub.
+    A `RepositoryMoved` that leaves the block says what the repository is called now.
     """
-    chosen = _callers_token(services, user_id)
+    tokens = services.user_tokens
+    given = request.headers.get(TOKEN_HEADER)
+    address = services.settings.address_on_github(full_name)
+    chosen = tokens.own(user_id, address, SecretStr(given) if given else None)
     with services.pull_requests.places.taken():
         if chosen.source is TokenSource.NONE and (
             own_status or _is_theirs(services, user_id, full_name, own_pull)
         ):
-            chosen = servers_token(services, full_name)
+            chosen = tokens.servers(full_name)
             _refuse_anothers_name(chosen, own_status)
         with (
-            forgetting_refused(services, full_name, chosen),
+            tokens.forgetting_refused(chosen, full_name),
             GitHub(services.settings.github_api_url, chosen.token) as github,
+            _naming_moved(github),
         ):
             yield github
 
 
 def servers_token(services: Services, full_name: str) -> ChosenToken:
-    """Return the GitHub App's token for a repository, else the deployment's, else none."""
-    app = services.github_app
-    deployment = services.settings.github_token
-    return choose_token(full_name, app_token=app.token if app else None, deployment=deployment)
+    """Return the server's own token for a repository, if any; see `UserTokens.servers`."""
+    return services.user_tokens.servers(full_name)
+
+
+def forgetting_refused(
+    services: Services, full_name: str, chosen: ChosenToken
+) -> AbstractContextManager[None]:
+    """Drop a token of the App's that GitHub refuses in the block; see `UserTokens`."""
+    return services.user_tokens.forgetting_refused(chosen, full_name)
 
 
 @contextmanager
-def forgetting_refused(services: Services, full_name: str, chosen: ChosenToken) -> Iterator[None]:
-    """Have the App ask for a new token next time when GitHub refuses this one in the block."""
+def _naming_moved(github: GitHub) -> Iterator[None]:
     try:
         yield
-    except Forbidden as error:
-        from_app = services.github_app if chosen.source is TokenSource.APP else None
-        if from_app and error.code == "github_token_refused":
-            from_app.forget(full_name)
-        raise
+    except RepositoryMoved as moved:
+        raise RepositoryMoved(moved.repository_id, github.present_name(moved)) from None
 
 
-def has_project(services: Services, user_id: str, full_name: str) -> bool:
-    """Return whether a user has a project in a repository."""
+def has_project(
+    services: Services, user_id: str, full_name: str, *, is_active: bool = False
+) -> bool:
+    """Return whether a user has a project, or with `is_active` an active one, in a repository."""
     address = _address(services, full_name)
-    projects = services.database.list_projects(user_id)
-    return any(_is_at(address, project.repo_url) for project in projects)
-
-
-def _callers_token(services: Services, user_id: str) -> ChosenToken:
-    given = _opened(services, user_id, request.headers.get(TOKEN_HEADER))
-    # One that is not needed need not be readable either.
-    stored = None if given else services.database.get_profile(user_id).github_token
-    return choose_token("", request=given, stored=_opened(services, user_id, stored))
-
-
-def _opened(services: Services, user_id: str, text: str | None) -> SecretStr | None:
-    return given_token(services.vault, user_id, SecretStr(text)) if text else None
+    return any(
+        _is_at(address, project.repo_url) and (project.is_active or not is_active)
+        for project in services.database.list_projects(user_id)
+    )
 
 
 def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int | None) -> bool:
-    if services.github_app is None and services.settings.github_token is None:
+    if not services.user_tokens.has_servers:
         return False
     address = _address(services, full_name)
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
         user_id, limit=LOOKED_THROUGH
     ).tasks
-    inside = [task for task in tasks if _is_at(address, task.repo_url)]
+    # The address of a task stays; its pull request is where the repository has moved to.
+    inside = [
+        task
+        for task in tasks
+        if _is_at(address, task.repo_url)
+        or (task.pr_url or "").lower().startswith(f"{address}/pull/")
+    ]
     if own_pull is not None:
         return any(task.pr_number == own_pull for task in inside)
     return bool(inside) or has_project(services, user_id, full_name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from database import Database
 from utils.api import Services
 from utils.api_github import PullChange, PullMerge, TaskStatusReport
 from utils.caller_github import caller_github
 from utils.errors import Conflict, NotFound
+from utils.github_errors import RepositoryMoved
 from utils.github_values import CommitState, GitHubPull, MergeMethod
 from utils.models import Json, Task
 from utils.repository_url import github_full_name
@@ -49,21 +51,25 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
                        "not_pushed")  # fmt: skip
     link = services.settings.link_to_task(task_id)
     with caller_github(services, user_id, full_name, own_status=report.context) as github:
-        github.set_commit_status(
-            full_name,
-            task.pr_commit,
-            CommitState(report.state),
+        set_status = partial(
+            github.set_commit_status,
+            sha=task.pr_commit,
+            state=CommitState(report.state),
             context=report.context,
             description=report.description,
             target_url=link,
         )
+        try:
+            set_status(full_name)
+        except RepositoryMoved as moved:  # a task keeps the address that it started with
+            set_status(github.present_name(moved))
     return {"commit": task.pr_commit, "link": link}
 
 
 def note_state(
     database: Database, pr_url: str, state: str, tasks: list[Task] | None = None
 ) -> None:
-    """Note with every task whose pull request it is whether it is open, closed or merged."""
+    """Note where a pull request is, and if open, closed or merged, with every task it is of."""
     for task in database.tasks_of_pull_request(pr_url) if tasks is None else tasks:
         with suppress(NotFound):  # deleted meanwhile
-            database.set_pull_request(task.user_id, task.id, {"pr_state": state})
+            database.set_pull_request(task.user_id, task.id, {"pr_state": state, "pr_url": pr_url})

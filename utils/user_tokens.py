@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import SecretStr
 
 from database import Database
-from utils.errors import Conflict, InvalidInput, TaskError
+from utils.errors import AppError, Conflict, InvalidInput, TaskError
 from utils.github_app import GitHubApp
 from utils.github_tokens import ChosenToken, TokenSource, choose_token
 from utils.profiles import given_token, token_for
@@ -33,22 +36,14 @@ class UserTokens:
         *,
         workflows: bool = False,
     ) -> ChosenToken:
-        """Return the token for a repository on GitHub; `given` came with the request.
+        """Return the token for a repository on GitHub, for who may use the server's as well.
 
         With `workflows` the GitHub App's may change workflows. Raises `InvalidInput`
-        (`github_token_needed`) when there is none, `Conflict` (`stored_secret_unreadable`), and
-        what `GitHubApp.token` raises.
+        (`github_token_needed`) when there is none, and what `own` and `servers` raise.
         """
-        request = given_token(self._vault, user_id, given)
-        app = self._app
-        chosen = choose_token(
-            full_name,
-            request=request,
-            # One that is not needed need not be readable either.
-            stored=None if request else self._stored(user_id, repo_url),
-            app_token=(lambda name: app.token(name, workflows=workflows)) if app else None,
-            deployment=self._settings.github_token,
-        )
+        chosen = self.own(user_id, repo_url, given)
+        if chosen.source is TokenSource.NONE:
+            chosen = self.servers(full_name, workflows=workflows)
         if chosen.source is TokenSource.NONE:
             raise InvalidInput(
                 "A token for GitHub is needed. Send github_token, or store one with PUT /users/me; "
@@ -58,10 +53,44 @@ class UserTokens:
             )
         return chosen
 
-    def refused(self, chosen: ChosenToken, full_name: str) -> None:
-        """Forget a token that GitHub has refused, so that the next request asks for another."""
-        if self._app and chosen.source is TokenSource.APP:
-            self._app.forget(full_name)
+    def own(self, user_id: str, repo_url: str, given: SecretStr | None) -> ChosenToken:
+        """Return the token of a request, else the one its user has stored, else none.
+
+        The stored one is for repositories on GitHub only. Raises `InvalidInput` for what can be no
+        token, `Conflict` (`stored_secret_unreadable`).
+        """
+        request = given_token(self._vault, user_id, given)
+        # One that is not needed need not be readable either.
+        stored = None if request else self._stored(user_id, repo_url)
+        return choose_token("", request=request, stored=stored)
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether the server may have a token of its own for some repository."""
+        return self._app is not None or self._settings.github_token is not None
+
+    def servers(self, full_name: str, *, workflows: bool = False) -> ChosenToken:
+        """Return the GitHub App's token for a repository, else the deployment's, else none.
+
+        Raises what `GitHubApp.token` raises.
+        """
+        app = self._app
+        return choose_token(
+            full_name,
+            app_token=(lambda name: app.token(name, workflows=workflows)) if app else None,
+            deployment=self._settings.github_token,
+        )
+
+    @contextmanager
+    def forgetting_refused(self, chosen: ChosenToken, full_name: str) -> Iterator[None]:
+        """Have the App ask for a new token next time when GitHub refuses this one in the block."""
+        try:
+            yield
+        except AppError as error:
+            from_app = self._app if chosen.source is TokenSource.APP else None
+            if from_app and error.code == "github_token_refused":
+                from_app.forget(full_name)
+            raise
 
     def opened(self, user_id: str | None, given: SecretStr | None) -> str:
         """Return the token of a request in the clear. Raises `InvalidInput`."""
