@@ -28,6 +28,10 @@ EDITS = {
     "that adds and removes": "echo x >x; rm a/1; mkdir n; echo y >n/y",
     "with an index of its own": f"f=a/3; {REPLACE}; git add -A; f=b/3; {REPLACE}",
     "that git was told not to see": f"git update-index --assume-unchanged a/3; f=a/3; {REPLACE}",
+    # At the beginning of a second, and captured in the next one.
+    "that git was told not to see and forgot": "until date +%N | grep -q ^0; do :; done; "
+    "touch a/3; git update-index --refresh; git update-index --assume-unchanged a/3; f=a/3; "
+    f"{REPLACE}; sleep 1",
     "of a file that is then locked": f"f=a/3; {REPLACE}; chmod 0 a/3",
     "in a folder that is then locked": f"f=a/3; {REPLACE}; chmod 0 a",
     "that keeps the name of an option": "echo x >-h; echo y >'-t 1'; echo z >'a/ new'",
