@@ -120,8 +120,8 @@ class Database(Protocol):
     def create_task(self, user_id: str, new: NewTask) -> Task:
         """Add a pending task whose first chat message is the prompt, and its token if it has one.
 
-        Raises `NotFound` when the project is not the user's, `Unauthenticated` when the user does
-        not exist.
+        Takes `new.delivery` in the same step. Raises `NotFound` when the project is not the user's,
+        `Unauthenticated` when the user does not exist, `Conflict` when the delivery was taken.
         """
 
     def get_task(self, user_id: str, task_id: int) -> Task:
@@ -205,6 +205,12 @@ class Database(Protocol):
 
     def tasks_of_pull_request(self, pr_url: str) -> list[Task]:
         """Return the tasks, of all users, whose pull request this is, as `get_task_status` does."""
+
+    def tasks_of_branch(self, pr_branch: str, pr_number: int) -> list[Task]:
+        """Return all tasks, also in other repositories, with this branch and number."""
+
+    def has_delivery(self, delivery_id: str) -> bool:
+        """Say whether a webhook's delivery was taken before."""
 
     def take_delivery(self, delivery_id: str) -> bool:
         """Say whether a webhook's delivery is new, and remember it for 30 days."""

@@ -1296,6 +1296,8 @@ ALTER TABLE tasks ADD COLUMN pr_commit TEXT;
 
 ALTER TABLE tasks ADD COLUMN pr_state TEXT;
 
+CREATE INDEX tasks_pr_branch ON tasks (pr_branch);
+
 CREATE INDEX tasks_pr_url ON tasks (pr_url);
 
 CREATE TABLE webhook_deliveries (
@@ -1371,6 +1373,26 @@ END
 $$;
 REVOKE ALL ON FUNCTION public.backend_take_delivery FROM public, anon, authenticated;
 GRANT EXECUTE ON FUNCTION public.backend_take_delivery TO service_role;
+
+-- Adds a task and takes the delivery that asked for it, or neither.
+CREATE OR REPLACE FUNCTION public.backend_create_task_once(
+    task jsonb, message jsonb, ciphertext bytea, this_user uuid, this_server text,
+    delivery text, horizon timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added jsonb := public.backend_create_task(task, message, ciphertext, this_user, this_server);
+BEGIN
+    IF added IS NOT NULL THEN
+        DELETE FROM public.webhook_deliveries WHERE received_at < horizon;
+        INSERT INTO public.webhook_deliveries (id, received_at)
+        VALUES (delivery, clock_timestamp());
+    END IF;
+    RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_create_task_once FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_create_task_once TO service_role;
 END
 $supabase$;
 

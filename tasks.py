@@ -16,7 +16,7 @@ from utils.api_rows import (
 )
 from utils.errors import InvalidInput, NotFound
 from utils.legacy_tasks import read_legacy_tasks, read_upload
-from utils.models import Json, TaskStatus
+from utils.models import Json, NewTask, TaskStatus
 from utils.profiles import given_token
 from utils.repository_url import parse_repository_url, validate_branch
 
@@ -29,16 +29,16 @@ PATCH_TYPE = "text/plain; charset=utf-8"
 @endpoint({"message": str, "task_id": int}, body=StartTask, errors=(404, 429))
 def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     """Queue a task: an agent works on a fresh clone of the repository as the prompt asks."""
-    task = services.dispatcher.start_task(
-        user_id,
+    new = NewTask(
         prompt=body.prompt,
         repo_url=_repository_url(services, body.repo_url),
         branch=validate_branch("main" if body.branch is None else body.branch),
         agent=_agent_name(body.model),
         agent_model=body.agent_model,
         project_id=body.project_id,
-        git_token=given_token(services.vault, user_id, body.github_token),
     )
+    token = given_token(services.vault, user_id, body.github_token)
+    task = services.dispatcher.start_task(user_id, new, token)
     return {"message": "The task is queued.", "task_id": task.id}
 
 

@@ -116,6 +116,8 @@ def pull_request_verbs(database: Database) -> Calls:
     return {
         "set_pull_request": partial(database.set_pull_request, USER, task_id, {"pr_number": 1}),
         "tasks_of_pull_request": partial(database.tasks_of_pull_request, "https://x.example/1"),
+        "tasks_of_branch": partial(database.tasks_of_branch, "async-code/task-1", 1),
+        "has_delivery": partial(database.has_delivery, "delivery"),
         "take_delivery": partial(database.take_delivery, "delivery"),
     }
 

@@ -7,13 +7,15 @@ import pytest
 from database import Database
 from tests.database_samples import (
     COMPLETED,
+    NOBODY,
     STRANGER,
     USER,
     all_at_once,
     new_task,
     running_task,
 )
-from utils.errors import NotFound
+from utils.errors import Conflict, NotFound, Unauthenticated
+from utils.models import NewTask, Task
 
 pytest_plugins = ("tests.database_fixtures",)
 
@@ -60,8 +62,57 @@ def test_tasks_are_found_by_their_pull_request(database: Database) -> None:
     assert database.tasks_of_pull_request("https://github.com/octo/demo/pull/8") == []
 
 
+def test_tasks_are_found_by_branch_and_number_in_every_repository(database: Database) -> None:
+    first, other, second = (
+        database.create_task(user_id, new_task()) for user_id in (USER, USER, STRANGER)
+    )
+    moved = {**OPEN, "pr_url": "https://github.com/octo/renamed/pull/7"}
+    noted = [
+        database.set_pull_request(USER, first.id, OPEN),
+        database.set_pull_request(STRANGER, second.id, moved),
+    ]
+    database.set_pull_request(USER, other.id, {**OPEN, "pr_number": 8})
+    assert database.tasks_of_branch("async-code/task-1", 7) == noted
+    assert database.tasks_of_branch("async-code/task-10", 7) == []
+    assert database.tasks_of_branch("a,b)\"'.eq.%\\ \xe9", 7) == []
+
+
+def test_a_delivery_makes_one_task(database: Database) -> None:
+    asked = new_task(delivery="comment-1", encrypted_token=b"sealed")
+    made = all_at_once([lambda: _created(database, asked)] * 4)
+    [task] = [task for task in made if task is not None]
+    assert database.get_task(USER, task.id) == task
+    assert [one.id for one in database.list_tasks(USER).tasks] == [task.id]
+    assert database.has_delivery("comment-1")
+    assert not database.take_delivery("comment-1")
+
+
+def test_a_delivery_that_was_taken_makes_no_task(database: Database) -> None:
+    database.take_delivery("comment-1")
+    assert _created(database, new_task(delivery="comment-1")) is None
+    assert database.list_tasks(USER).tasks == ()
+
+
+@pytest.mark.parametrize(("user_id", "project_id"), [(USER, 12345), (NOBODY, None)])
+def test_a_task_that_is_not_made_takes_no_delivery(
+    database: Database, user_id: str, project_id: int | None
+) -> None:
+    with pytest.raises((NotFound, Unauthenticated)):
+        database.create_task(user_id, new_task(delivery="comment-1", project_id=project_id))
+    assert not database.has_delivery("comment-1")
+
+
+def _created(database: Database, asked: NewTask) -> Task | None:
+    try:
+        return database.create_task(USER, asked)
+    except Conflict:
+        return None
+
+
 def test_a_delivery_is_new_once(database: Database) -> None:
+    assert not database.has_delivery("one")
     assert database.take_delivery("one")
+    assert database.has_delivery("one")
     assert not database.take_delivery("one")
     assert database.take_delivery("two")
 

@@ -183,7 +183,7 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.webhook_*", "utils.webhook_*"),
     ("utils.webhook_*", "utils.api"),
     ("utils.webhook_*", "utils.caller_github"),
-    ("utils.webhook_events", "utils.repository_service"),
+    ("utils.webhook_pulls", "utils.repository_service"),
     ("main", "utils.server"),
     ("utils.doctor*", "utils.doctor_*"),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.backends import USER, Repository, git
 from tests.github_app import SECRET, Deliverer, services_of
 from tests.github_names import TOKEN
+from tests.github_pulls import ended
 from tests.pull_requests import Hosted, open_hub
 
 pytest_plugins = ("tests.pull_request_fixtures",)
@@ -18,7 +20,7 @@ pytest_plugins = ("tests.pull_request_fixtures",)
 def hosted(tmp_path_factory: pytest.TempPathFactory, small_origin: Repository) -> Iterator[Hosted]:
     """A repository on GitHub, and a server with a token of its own for it."""
     folder = tmp_path_factory.mktemp("life")
-    own = {"github_token": TOKEN, "github_webhook_secret": SECRET}
+    own: dict[str, Any] = {"github_token": TOKEN, "github_webhook_secret": SECRET}
     with open_hub(folder, **own) as hub:
         yield hub.host(small_origin)
 
@@ -46,8 +48,22 @@ def test_what_a_task_pushed_is_judged_and_merged_as_it_is(hosted: Hosted) -> Non
 def test_a_pull_request_that_is_closed_on_github_is_known_to_be(hosted: Hosted) -> None:
     task_id = hosted.task("echo other >>two.txt")
     made = hosted.created(task_id)
-    pull = {"html_url": made["pr_url"], "state": "closed", "merged": False}
-    delivery = {"action": "closed", "pull_request": pull}
+    delivery = ended("closed", made["pr_url"], number=made["pr_number"], branch=made["branch"])
     told = Deliverer(hosted.backend.app).message("pull_request", delivery, "closed-it")
     assert told == "The pull request is closed; tasks of it: 1."
     assert state(hosted, task_id) == "closed"
+
+
+def test_a_pull_request_is_known_after_its_repository_was_renamed(hosted: Hosted) -> None:
+    task_id = hosted.task("echo third >>three.txt")
+    made = hosted.created(task_id)
+    new = f"{hosted.name}-renamed"
+    hosted.github.move(hosted.name, new)
+    address = made["pr_url"].replace(hosted.name, new)
+    assert address != made["pr_url"]
+    its = {"number": made["pr_number"], "branch": made["branch"], "full_name": new}
+    merged = ended("closed", address, merged=True, **its)
+    told = Deliverer(hosted.backend.app).message("pull_request", merged, "merged-it")
+    assert told == "The pull request is merged; tasks of it: 1."
+    row = hosted.row(task_id)
+    assert (row["pr_state"], row["pr_url"]) == ("merged", address)

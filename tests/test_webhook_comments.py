@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from flask import Flask
 
 from tests.backends import Repository, git, wait_for
 from tests.conftest import MakeApp
@@ -29,29 +26,10 @@ from tests.github_names import LOGIN, NAME
 from utils.github import GitHub
 from utils.models import TERMINAL_STATUSES
 from utils.webhook_command import is_command
-from utils.webhook_comments import SEEN
 
-pytest_plugins = ("tests.github_fixtures",)
+pytest_plugins = ("tests.webhook_fixtures",)
 
 IGNORED = "Nothing follows from this event."
-
-
-@pytest.fixture(scope="module")
-def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application that starts tasks for comments."""
-    made = make_app(github_api_url=github_server.api_url, public_url=PAGE, **STARTS_TASKS)
-    Caller(made, BOT_USER).project(github_server)
-    return made
-
-
-@pytest.fixture
-def hook(app: Flask, github: FakeGitHub, alice: GitHub) -> Deliverer:
-    """GitHub's side of the webhook, with issue 1 to comment on."""
-    github.add_token(SERVER_TOKEN, "server")
-    github.repositories[NAME].roles["server"] = "write"
-    alice.create_issue(NAME, title="It breaks")
-    github.requests.clear()
-    return Deliverer(app)
 
 
 def test_a_comment_starts_a_task_and_is_answered_with_a_link(
@@ -179,57 +157,6 @@ def test_the_branch_of_a_fork_is_not_worked_on(
     [answer] = answers(github, pull.number)
     assert answer.startswith("No task was started. The branch of this pull request is in a fork")
     assert len(hook.tasks) == before
-
-
-def test_a_delivery_starts_one_task_however_often_it_comes(
-    app: Flask, github: FakeGitHub, hook: Deliverer
-) -> None:
-    before = len(hook.tasks)
-    delivery = str(uuid4())
-    payload = comment("/async-code Fix it")
-    with ThreadPoolExecutor(3) as threads:
-        told = list(threads.map(lambda _: said(Deliverer(app), payload, delivery), range(3)))
-    assert told.count(SEEN) == 2
-    assert said(hook, payload, delivery) == SEEN
-    started(hook, before)
-    assert len(answers(github)) == 1
-
-
-def test_a_comment_that_two_webhooks_deliver_starts_one_task(
-    github: FakeGitHub, hook: Deliverer
-) -> None:
-    before = len(hook.tasks)
-    payload = comment("/async-code Fix it")
-    said(hook, payload)
-    assert said(hook, payload) == SEEN
-    started(hook, before)
-    assert len(answers(github)) == 1
-
-
-def test_a_delivery_that_failed_may_come_again(github: FakeGitHub, hook: Deliverer) -> None:
-    before = len(hook.tasks)
-    delivery = str(uuid4())
-    payload = comment("/async-code Fix it")
-    for path in ("/permission", f"GET /repos/{NAME}$"):
-        github.fail("unavailable", on=path)
-        refused = hook.refusal("issue_comment", payload, delivery)
-        assert refused == (503, "github_unavailable")
-        github.failing.clear()
-    assert len(hook.tasks) == before
-    said(hook, payload, delivery)
-    started(hook, before)
-
-
-def test_a_task_stays_started_when_the_answer_cannot_be_given(
-    github: FakeGitHub, hook: Deliverer
-) -> None:
-    before = len(hook.tasks)
-    delivery = str(uuid4())
-    payload = comment("/async-code Fix it")
-    github.fail("unavailable", on="/comments")
-    said(hook, payload, delivery)
-    assert said(hook, payload, delivery) == SEEN
-    started(hook, before)
 
 
 def test_a_full_queue_is_answered(

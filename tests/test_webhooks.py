@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.github_app import BOT_USER, PAGE, SECRET, SERVER_TOKEN, Caller, Deliverer, signature
+from tests.github_pulls import ended
 from utils.settings import Settings
-from utils.webhook_comments import SEEN
-from utils.webhook_delivery import MAX_READ_BYTES
+from utils.webhook_delivery import MAX_READ_BYTES, SEEN
 
 pytest_plugins = ("tests.github_fixtures",)
 
@@ -44,13 +44,6 @@ def hook(app: Flask) -> Deliverer:
 def delivery() -> str:
     """An id that no delivery had yet."""
     return str(uuid4())
-
-
-def ended(action: str, *, url: str = URL, merged: bool = False) -> dict[str, Any]:
-    """Return what GitHub says of a pull request."""
-    state = "open" if action == "reopened" else "closed"
-    pull = {"html_url": url, "state": state, "merged": merged, "number": 7}
-    return {"action": action, "number": 7, "pull_request": pull, "sender": {"login": "x"}}
 
 
 def test_a_ping_is_answered(hook: Deliverer, delivery: str) -> None:
@@ -140,7 +133,7 @@ def test_odd_json_is_refused(hook: Deliverer, event: str, body: bytes, code: str
 
 
 def test_a_body_above_the_servers_limit_for_others_is_taken(hook: Deliverer) -> None:
-    padded = {**ended("closed"), "rest": "x" * 2_000_000}
+    padded = {**ended("closed", URL), "rest": "x" * 2_000_000}
     assert hook.message("pull_request", padded) == "It is no task's pull request."
     assert hook.message("push", {"rest": "x" * (MAX_READ_BYTES + 1)}).startswith("Nothing")
     padded["rest"] = "x" * MAX_READ_BYTES
@@ -162,10 +155,10 @@ def test_what_became_of_a_pull_request_is_noted_with_its_tasks(
     tasks = [(who, who.task(github, pr_url=url, pr_state="open")) for who in callers]
     other = callers[0].task(github, pr_url=f"{url}0", pr_state="open")
     for payload, state in (
-        (ended("closed", url=url), "closed"),
-        (ended("synchronize", url=url), "closed"),
-        (ended("reopened", url=url), "open"),
-        (ended("closed", url=url, merged=True), "merged"),
+        (ended("closed", url), "closed"),
+        (ended("synchronize", url), "closed"),
+        (ended("reopened", url), "open"),
+        (ended("closed", url, merged=True), "merged"),
     ):
         hook.message("pull_request", payload, str(uuid4()))
         assert [who.state(task_id) for who, task_id in tasks] == [state, state]
@@ -179,12 +172,12 @@ def test_a_delivery_that_comes_again_changes_nothing(
     caller = Caller(app, str(uuid4()))
     url = f"{URL}{uuid4().int}"
     # Before there is such a task nothing is done, so the same delivery may come again.
-    hook.message("pull_request", ended("closed", url=url), delivery)
+    hook.message("pull_request", ended("closed", url), delivery)
     task_id = caller.task(github, pr_url=url, pr_state="open")
-    hook.message("pull_request", ended("closed", url=url), delivery)
+    hook.message("pull_request", ended("closed", url), delivery)
     assert caller.state(task_id) == "closed"
-    hook.message("pull_request", ended("reopened", url=url), str(uuid4()))
-    again = hook.message("pull_request", ended("closed", url=url), delivery)
+    hook.message("pull_request", ended("reopened", url), str(uuid4()))
+    again = hook.message("pull_request", ended("closed", url), delivery)
     assert (again, caller.state(task_id)) == (SEEN, "open")
 
 
@@ -195,9 +188,9 @@ def test_a_forged_delivery_uses_up_no_id(
     url = f"{URL}{uuid4().int}"
     task_id = caller.task(github, pr_url=url, pr_state="open")
     forged = {"X_Hub_Signature_256": "sha256=" + "0" * 64}
-    assert hook.refusal("pull_request", ended("closed", url=url), delivery, **forged)[0] == 403
+    assert hook.refusal("pull_request", ended("closed", url), delivery, **forged)[0] == 403
     assert caller.state(task_id) == "open"
-    hook.message("pull_request", ended("closed", url=url), delivery)
+    hook.message("pull_request", ended("closed", url), delivery)
     assert caller.state(task_id) == "closed"
 
 
@@ -208,7 +201,7 @@ def test_of_many_at_once_one_is_followed(
     Caller(app, str(uuid4())).task(github, pr_url=url, pr_state="open")
 
     def deliver(_number: int) -> str:
-        return Deliverer(app).message("pull_request", ended("closed", url=url), delivery)
+        return Deliverer(app).message("pull_request", ended("closed", url), delivery)
 
     with ThreadPoolExecutor(4) as threads:
         told = sorted(threads.map(deliver, range(4)))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, select, update
 
+from utils.database_deliveries import remember_delivery
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_rows import POLLED_COLUMNS, now, task_from
 from utils.database_schema import tasks, webhook_deliveries
 from utils.database_tasks import NO_TASK
 from utils.errors import Conflict, NotFound
 from utils.models import Task
-
-REMEMBERED_DELIVERIES = timedelta(days=30)
-"""Longer than GitHub offers to send a delivery again."""
 
 
 class PullRequestVerbs(SqlVerbs):
@@ -41,6 +38,19 @@ class PullRequestVerbs(SqlVerbs):
         theirs = select(*POLLED_COLUMNS).where(tasks.c.pr_url == pr_url).order_by(tasks.c.id)
         return [task_from(row) for row in connection.execute(theirs)]
 
+    @reading
+    def tasks_of_branch(self, connection: Connection, pr_branch: str, pr_number: int) -> list[Task]:
+        """See `Database`."""
+        these = (tasks.c.pr_branch == pr_branch) & (tasks.c.pr_number == pr_number)
+        found = select(*POLLED_COLUMNS).where(these).order_by(tasks.c.id)
+        return [task_from(row) for row in connection.execute(found)]
+
+    @reading
+    def has_delivery(self, connection: Connection, delivery_id: str) -> bool:
+        """See `Database`."""
+        this_one = select(webhook_deliveries.c.id).where(webhook_deliveries.c.id == delivery_id)
+        return connection.execute(this_one).first() is not None
+
     def take_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""
         try:
@@ -51,7 +61,4 @@ class PullRequestVerbs(SqlVerbs):
 
     @writing
     def _add_delivery(self, connection: Connection, delivery_id: str) -> None:
-        moment = now()
-        old = webhook_deliveries.c.received_at < moment - REMEMBERED_DELIVERIES
-        connection.execute(delete(webhook_deliveries).where(old))
-        connection.execute(insert(webhook_deliveries), {"id": delivery_id, "received_at": moment})
+        remember_delivery(connection, delivery_id)

@@ -115,6 +115,7 @@ tasks = Table(
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("pr_commit", Text),
     Column("pr_state", Text),
+    Index("tasks_pr_branch", "pr_branch"),
     Index("tasks_pr_url", "pr_url"),
     Index("tasks_user_id_id", "user_id", "id"),
     Index("tasks_user_id_created_at", "user_id", "created_at"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.database_pull_requests import REMEMBERED_DELIVERIES
+from utils.database_deliveries import REMEMBERED_DELIVERIES
 from utils.database_rows import WIDE, now
 from utils.database_schema import tasks
 from utils.database_supabase_rows import SupabaseVerbs, read_task, sent
@@ -40,6 +40,17 @@ class PullRequestVerbs(SupabaseVerbs):
         """See `Database`."""
         request = self.supabase.table("tasks").select(_POLLED).eq("pr_url", pr_url).order("id")
         return [read_task(row) for row in self.supabase.rows(request, repeatable=True)]
+
+    def tasks_of_branch(self, pr_branch: str, pr_number: int) -> list[Task]:
+        """See `Database`."""
+        all_tasks = self.supabase.table("tasks").select(_POLLED)
+        request = all_tasks.eq("pr_branch", pr_branch).eq("pr_number", pr_number).order("id")
+        return [read_task(row) for row in self.supabase.rows(request, repeatable=True)]
+
+    def has_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        request = self.supabase.table("webhook_deliveries").select("id").eq("id", delivery_id)
+        return bool(self.supabase.rows(request, repeatable=True))
 
     def take_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""

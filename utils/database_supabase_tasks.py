@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from utils.database_deliveries import REMEMBERED_DELIVERIES
 from utils.database_projects import NO_PROJECT
-from utils.database_rows import prompt_columns
+from utils.database_rows import now, prompt_columns
 from utils.database_schema import tasks
 from utils.database_supabase_rows import (
     SupabaseVerbs,
@@ -45,7 +46,12 @@ class TaskVerbs(SupabaseVerbs):
             "message": {"role": "user", "content": storable(new.prompt)},
             "ciphertext": sent_bytes(new.encrypted_token),
         }
-        row = self.supabase.call("backend_create_task", arguments, repeatable=False)
+        function = "backend_create_task"
+        if new.delivery is not None:
+            function = "backend_create_task_once"
+            horizon = (now() - REMEMBERED_DELIVERIES).isoformat()
+            arguments |= {"delivery": new.delivery, "horizon": horizon}
+        row = self.supabase.call(function, arguments, repeatable=False)
         if row is None:
             raise NotFound(NO_PROJECT)
         return read_task(row)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select
 
+from utils.database_deliveries import remember_delivery
 from utils.database_engine import SqlVerbs, reading, writing
 from utils.database_projects import hold_project, require_project
 from utils.database_rows import (
@@ -58,6 +59,8 @@ class TaskVerbs(SqlVerbs):
         if new.encrypted_token is not None:
             secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
             connection.execute(_insert_secret, secret)
+        if new.delivery is not None:
+            remember_delivery(connection, new.delivery)
         return task_from(row)
 
     @reading

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import anyio
 import structlog
@@ -116,29 +117,18 @@ class Dispatcher:
         self._supervisor = self._bridge.start_soon(self._supervise, unfinished, ready)
         ready.result()
 
-    def start_task(
-        self,
-        user_id: str,
-        *,
-        prompt: str,
-        repo_url: str,
-        branch: str,
-        agent: str,
-        agent_model: str | None,
-        project_id: int | None,
-        git_token: SecretStr | None,
-    ) -> Task:
-        """Store a task and queue it.
+    def start_task(self, user_id: str, new: NewTask, git_token: SecretStr | None) -> Task:
+        """Store a task, with this token, and queue it.
 
-        Raises `QueueFull`, `NotFound`, `Unauthenticated`, and `InvalidInput` for a model that the
-        agent may not be asked for.
+        Raises what `create_task` does, `QueueFull`, and `InvalidInput` for a model that the agent
+        may not be asked for.
         """
-        model = self.agents.check_model(agent, agent_model)
+        model = self.agents.check_model(new.agent, new.agent_model)
         self._queue.reserve(user_id)
         try:
             encrypted = self._vault.encrypt(git_token) if git_token else None
-            new = NewTask(prompt, repo_url, branch, agent, project_id, encrypted, model)
-            task = self._database.create_task(user_id, new)
+            checked = replace(new, encrypted_token=encrypted, agent_model=model)
+            task = self._database.create_task(user_id, checked)
             self._queue.add(user_id, task.id)
         except DatabaseUnavailable:
             # The task may be there all the same.

@@ -39,7 +39,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """What a client asked for, validated. `encrypted_token` is Fernet ciphertext or None."""
+    """What a client, or a webhook's `delivery`, asked for; `encrypted_token` is Fernet's."""
 
     prompt: str
     repo_url: str
@@ -48,6 +48,7 @@ class NewTask:
     project_id: int | None = None
     encrypted_token: bytes | None = None
     agent_model: str | None = None
+    delivery: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,7 @@ class Task:
     """A row of `tasks`.
 
     `git_diff` and `git_patch` are None both when there are none and when the read left them out
-    (only `get_task` loads them); `has_patch` is right in every case.
-    `chat_messages[0]` is the prompt. `changed_files` is a list of paths.
+    (only `get_task` loads them); `has_patch` is right in every case. `changed_files` are paths.
     """
 
     id: int

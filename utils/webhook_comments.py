@@ -11,17 +11,17 @@ from pydantic import SecretStr
 from utils.agents import AGENT_NAMES
 from utils.api import Services
 from utils.caller_github import forgetting_refused, has_project, servers_token
-from utils.errors import AppError, InvalidInput, NotFound, QueueFull, Unavailable
+from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull, Unavailable
 from utils.github import WRITERS, GitHub
+from utils.models import NewTask
 from utils.repository_url import parse_repository_url, validate_branch
 from utils.webhook_command import COMMAND, Command, read_command
-from utils.webhook_delivery import CommentEvent, Delivery, read_event
+from utils.webhook_delivery import SEEN, TIMEOUT_SECONDS, CommentEvent, Delivery, read_event
 
-SEEN = "It was seen before."
-NO_PROJECT = "WEBHOOK_USER_ID has no project in this repository; comments start tasks only there."
+NO_PROJECT = (
+    "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
+)
 
-# GitHub waits ten seconds for an answer. What takes longer is done all the same.
-_TIMEOUT_SECONDS = 4
 # Slow answers of GitHub's must leave threads for everybody else.
 _PLACES = BoundedSemaphore(3)
 _PLACE_SECONDS = 3
@@ -36,10 +36,7 @@ log = structlog.get_logger(__name__)
 class _Order:
     """A task to start."""
 
-    prompt: str
-    agent: str
-    repo_url: str
-    branch: str
+    new: NewTask
     token: SecretStr | None = field(repr=False)
 
 
@@ -59,47 +56,42 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
     if not _PLACES.acquire(timeout=_PLACE_SECONDS):
         raise Unavailable("Too many comments at once; send this one again.", "github_busy")
     try:
-        return _follow(services, delivery, event, command, author.login)
+        return _follow(services, event, command, author.login)
     finally:
         _PLACES.release()
 
 
-def _follow(
-    services: Services, delivery: Delivery, event: CommentEvent, command: Command, login: str
-) -> str:
+def _follow(services: Services, event: CommentEvent, command: Command, login: str) -> str:
     full_name = event.repository.full_name
     repo_url = _clonable(services, full_name)
-    user_id = str(services.settings.webhook_user_id)
     # Anybody may push to a repository of their own, and install an App that is public there.
-    if not has_project(services, user_id, full_name):
+    if not has_project(services, _user_id(services), full_name, is_active=True):
         log.warning(
             "comment in a repository without a project",
             action="webhook.no_project",
             repository=full_name,
         )
         return NO_PROJECT
+    if services.database.has_delivery(_name(event)):
+        return SEEN
     chosen = servers_token(services, full_name)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
     with (
         forgetting_refused(services, full_name, chosen),
         GitHub(
-            services.settings.github_api_url, chosen.token, timeout_seconds=_TIMEOUT_SECONDS
+            services.settings.github_api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS
         ) as github,
     ):
         if not _may_push(github, full_name, login):
             return "Its author may not push to the repository."
-        order: _Order | InvalidInput
         try:
             order = _order(github, event, command, repo_url, SecretStr(chosen.token))
-        except InvalidInput as error:
-            order = error
-        user_id = services.database.ensure_user(user_id).id
-        # An App's webhook and a repository's own both deliver the same comment.
-        ids = (delivery.id, f"comment-{event.comment.id}")
-        if not all(services.database.take_delivery(one) for one in ids):
+            text = _start(services, order)
+        except (InvalidInput, QueueFull) as error:
+            text = _refuse(services, event, error)
+        if text is None:
             return SEEN
-        text = _refused(order) if isinstance(order, AppError) else _start(services, user_id, order)
         _answer(github, full_name, event.issue.number, text)
     return text
 
@@ -136,31 +128,33 @@ def _order(
         if (pull.head_repository or "").lower() != found.full_name.lower():
             raise InvalidInput("The branch of this pull request is in a fork; forks do not work.")
         branch = pull.head
-    private = token if found.is_private else None
-    return _Order(command.prompt, agent, repo_url, validate_branch(branch), private)
+    new = NewTask(command.prompt, repo_url, validate_branch(branch), agent, delivery=_name(event))
+    return _Order(new, token if found.is_private else None)
 
 
-def _start(services: Services, user_id: str, order: _Order) -> str:
+def _start(services: Services, order: _Order) -> str | None:
+    """Start a task; None when there is one for this comment."""
     try:
-        task = services.dispatcher.start_task(
-            user_id,
-            prompt=order.prompt,
-            repo_url=order.repo_url,
-            branch=order.branch,
-            agent=order.agent,
-            agent_model=None,
-            project_id=None,
-            git_token=order.token,
-        )
-    except (InvalidInput, QueueFull) as error:
-        return _refused(error)
+        task = services.dispatcher.start_task(_user_id(services), order.new, order.token)
+    except Conflict:
+        return None
     log.info("comment started a task", action="webhook.task_started", task_id=task.id)
     link = services.settings.link_to_task(task.id)
     return f"[Task {task.id}]({link}) is queued." if link else f"Task {task.id} is queued."
 
 
-def _refused(error: AppError) -> str:
-    return f"No task was started. {error.message}"
+def _refuse(services: Services, event: CommentEvent, error: AppError) -> str | None:
+    is_new = services.database.take_delivery(_name(event))
+    return f"No task was started. {error.message}" if is_new else None
+
+
+def _user_id(services: Services) -> str:
+    return str(services.settings.webhook_user_id)
+
+
+def _name(event: CommentEvent) -> str:
+    # An App's webhook and a repository's own both deliver a comment, each with an id of its own.
+    return f"comment-{event.comment.id}"
 
 
 def _answer(github: GitHub, full_name: str, number: int, text: str) -> None:

@@ -21,6 +21,12 @@ MAX_BYTES = 25 * 1024 * 1024
 MAX_READ_BYTES = 4_000_000
 """Largest body that is kept; a pull request and a comment of full length are far below."""
 
+SEEN = "It was seen before."
+"""What is answered to a delivery from which all has followed already."""
+
+TIMEOUT_SECONDS = 4
+"""For each request to GitHub, which waits ten for an answer. What takes longer is done as well."""
+
 READ_EVENTS = frozenset({"ping", "pull_request", "issue_comment"})
 
 _CHUNK_BYTES = 65_536
@@ -61,10 +67,18 @@ class Repository(_Part):
     full_name: str
 
 
+class Head(_Part):
+    """The branch that a pull request is from."""
+
+    ref: str
+
+
 class Pull(_Part):
     """A pull request."""
 
     html_url: str
+    number: int
+    head: Head
     state: Literal["open", "closed"]
     merged: bool = False
 
@@ -74,6 +88,7 @@ class PullRequestEvent(_Part):
 
     action: str
     pull_request: Pull
+    repository: Repository
 
 
 class Issue(_Part):

@@ -14,6 +14,7 @@ moment = sa.Text().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 def upgrade() -> None:
     op.add_column("tasks", sa.Column("pr_commit", sa.Text))
     op.add_column("tasks", sa.Column("pr_state", sa.Text))
+    op.create_index("tasks_pr_branch", "tasks", ["pr_branch"])
     op.create_index("tasks_pr_url", "tasks", ["pr_url"])
     op.create_table(
         "webhook_deliveries",

@@ -1,0 +1,150 @@
+"""Pull requests whose repository has moved, and those that only look as if theirs had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+
+from tests.conftest import MakeApp
+from tests.database_broken import broken
+from tests.fakes.github.service import FakeGitHub
+from tests.github_app import SECRET, SERVER_TOKEN, Caller, Deliverer, services_of
+from tests.github_names import NAME
+from tests.github_pulls import ended
+from utils.webhook_delivery import SEEN
+
+pytest_plugins = ("tests.github_fixtures",)
+
+NEW = "team/renamed"
+BAIT = "stranger/bait"
+NOTHING = "It is no task's pull request."
+
+
+@pytest.fixture(scope="module")
+def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
+    """An application that takes deliveries."""
+    secrets = {"github_webhook_secret": SECRET, "github_token": SERVER_TOKEN}
+    return make_app(github_api_url=github_server.api_url, **secrets)
+
+
+class Made:
+    """A task with a pull request in the repository, and what GitHub delivers about it."""
+
+    def __init__(self, app: Flask, github: FakeGitHub) -> None:
+        self.caller = Caller(app, str(uuid4()))
+        self.hook = Deliverer(app)
+        self.github = github
+        self.number = uuid4().int % 1_000_000
+        self.branch = f"async-code/task-{self.number}"
+        known = {"pr_number": self.number, "pr_branch": self.branch, "pr_commit": "c0ffee"}
+        self.url = self.address(NAME)
+        self.task_id = self.caller.task(github, pr_url=self.url, pr_state="open", **known)
+        github.requests.clear()
+
+    def address(self, full_name: str) -> str:
+        return f"{self.github.url}/{full_name}/pull/{self.number}"
+
+    def payload(self, action: str, full_name: str, **changes: Any) -> dict[str, Any]:
+        its: dict[str, Any] = {"number": self.number, "branch": self.branch, "full_name": full_name}
+        return ended(action, self.address(full_name), **(its | changes))
+
+    def told(self, action: str, full_name: str, **changes: Any) -> str:
+        payload = self.payload(action, full_name, **changes)
+        return self.hook.message("pull_request", payload, str(uuid4()))
+
+    @property
+    def state(self) -> str | None:
+        return self.caller.state(self.task_id)
+
+
+@pytest.fixture
+def made(app: Flask, github: FakeGitHub) -> Made:
+    """A task with a pull request."""
+    github.add_token(SERVER_TOKEN, "server")
+    github.repositories[NAME].roles["server"] = "write"
+    return Made(app, github)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_pull_request_is_found_after_its_repository_was_renamed(
+    made: Made, github: FakeGitHub, private: bool
+) -> None:
+    github.repositories[NAME].private = private
+    github.move(NAME, NEW)
+    assert made.told("closed", NEW) == "The pull request is closed; tasks of it: 1."
+    assert made.state == "closed"
+    row = services_of(made.hook.app).database.get_task(made.caller.user, made.task_id)
+    assert row.pr_url == made.address(NEW)
+    github.requests.clear()
+    # From then on nobody has to be asked.
+    made.told("reopened", NEW)
+    assert (made.state, github.requests) == ("open", [])
+
+
+def test_who_may_not_see_the_repository_cannot_tell_that_it_was_renamed(
+    made: Made, github: FakeGitHub
+) -> None:
+    github.repositories[NAME].private = True
+    del github.repositories[NAME].roles["server"]
+    github.move(NAME, NEW)
+    assert made.told("closed", NEW) == NOTHING
+    assert made.state == "open"
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_copy_of_a_pull_request_in_another_repository_is_not_it(
+    made: Made, github: FakeGitHub, bare: Path, private: bool
+) -> None:
+    github.repositories[NAME].private = private
+    github.add_repository(BAIT, bare, roles={"stranger": "admin", "server": "write"})
+    assert made.told("closed", BAIT, merged=True) == NOTHING
+    github.move(NAME, NEW)
+    assert made.told("closed", BAIT, merged=True) == NOTHING
+    assert made.state == "open"
+
+
+def test_a_pull_request_of_another_number_or_branch_is_not_it(
+    made: Made, github: FakeGitHub
+) -> None:
+    github.move(NAME, NEW)
+    for other in ({"number": made.number + 1}, {"branch": f"{made.branch}0"}):
+        assert made.told("closed", NEW, **other) == NOTHING
+    assert (made.state, github.requests) == ("open", [])
+
+
+def test_a_new_repository_under_the_old_name_has_other_pull_requests(
+    made: Made, github: FakeGitHub, bare: Path
+) -> None:
+    github.move(NAME, NEW)
+    github.add_repository(NAME, bare, roles={"server": "write"})
+    assert made.told("closed", NAME, branch="feature") == NOTHING
+    assert made.state == "open"
+
+
+def test_while_github_does_not_say_what_was_renamed_the_delivery_may_come_again(
+    made: Made, github: FakeGitHub
+) -> None:
+    github.move(NAME, NEW)
+    github.fail("unavailable")
+    delivery = str(uuid4())
+    payload = made.payload("closed", NEW)
+    refused = made.hook.refusal("pull_request", payload, delivery)
+    assert refused == (503, "github_unavailable")
+    github.failing.clear()
+    made.hook.message("pull_request", payload, delivery)
+    assert made.state == "closed"
+
+
+@pytest.mark.parametrize("lost", ["UPDATE ON tasks", "INSERT ON webhook_deliveries"])
+def test_a_delivery_whose_state_could_not_be_noted_may_come_again(made: Made, lost: str) -> None:
+    delivery = str(uuid4())
+    payload = made.payload("closed", NAME)
+    with broken(made.hook.app, lost):
+        assert made.hook.refusal("pull_request", payload, delivery)[0] == 500
+    told = made.hook.message("pull_request", payload, delivery)
+    assert (told, made.state) == ("The pull request is closed; tasks of it: 1.", "closed")
+    assert made.hook.message("pull_request", payload, delivery) == SEEN

@@ -1,0 +1,72 @@
+"""Notes with tasks what became of their pull requests."""
+
+from __future__ import annotations
+
+from utils.api import Services
+from utils.caller_github import forgetting_refused, servers_token
+from utils.errors import NotFound, RepositoryNotAllowed
+from utils.github import GitHub
+from utils.models import Task
+from utils.repository_service import note_state
+from utils.repository_url import github_full_name
+from utils.webhook_delivery import SEEN, TIMEOUT_SECONDS, Delivery, PullRequestEvent, read_event
+
+
+def follow_pull(services: Services, delivery: Delivery) -> str | None:
+    """Note the state of a pull request with its tasks; return what was done, None for nothing.
+
+    The delivery is taken last: to note the same once more, after a failure, changes nothing.
+    """
+    event = read_event(PullRequestEvent, delivery)
+    if event.action not in {"closed", "reopened"}:
+        return None
+    pull = event.pull_request
+    tasks = _tasks(services, event)
+    if not tasks:
+        return "It is no task's pull request."
+    if services.database.has_delivery(delivery.id):
+        return SEEN
+    state = "merged" if pull.merged else pull.state
+    note_state(services.database, pull.html_url, state, tasks)
+    if not services.database.take_delivery(delivery.id):
+        return SEEN
+    return f"The pull request is {state}; tasks of it: {len(tasks)}."
+
+
+def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
+    pull = event.pull_request
+    there = services.database.tasks_of_pull_request(pull.html_url)
+    # Once a repository has another name, a new one may have the old, and count anew.
+    return [task for task in there if task.pr_branch in {None, pull.head.ref}] or _moved_tasks(
+        services, event
+    )
+
+
+def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
+    """Return the tasks whose pull request had another address before its repository moved.
+
+    Anybody may have a pull request with this number and branch, and the very commit, in a
+    repository of theirs, and deliveries from there may be signed. Only GitHub knows what has moved.
+    """
+    pull, full_name = event.pull_request, event.repository.full_name
+    tasks = services.database.tasks_of_branch(pull.head.ref, pull.number)
+    if not tasks:
+        return []
+    settings = services.settings
+    with services.pull_requests.places.taken():
+        chosen = servers_token(services, full_name)
+        with (
+            forgetting_refused(services, full_name, chosen),
+            GitHub(
+                settings.github_api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS
+            ) as github,
+        ):
+            return [task for task in tasks if _is_in(github, settings.github_host, task, full_name)]
+
+
+def _is_in(github: GitHub, host: str, task: Task, full_name: str) -> bool:
+    try:
+        present = github.repository(github_full_name(task.repo_url, host)).full_name
+    except (NotFound, RepositoryNotAllowed):
+        return False
+    return present.lower() == full_name.lower()
