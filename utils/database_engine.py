@@ -134,24 +134,14 @@ def open_sqlite(path: Path) -> Engines:
             "Use a newer Python or set DATABASE_URL."
         )
     url = URL.create("sqlite", database=str(path))
-    readers = create_engine(
+    readers = _engine(
         url,
         isolation_level="AUTOCOMMIT",
         pool_size=SQLITE_READERS,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
-        json_serializer=dump_json,
-        json_deserializer=load_json,
-        hide_parameters=True,
     )
-    writers = create_engine(
-        url,
-        pool_size=1,
-        max_overflow=0,
-        json_serializer=dump_json,
-        json_deserializer=load_json,
-        hide_parameters=True,
-    )
+    writers = _engine(url, pool_size=1, max_overflow=0)
     event.listen(readers, "connect", _prepare_sqlite_reader)
     event.listen(writers, "connect", prepare_sqlite)
     event.listen(writers, "begin", _begin_sqlite_write)
@@ -181,16 +171,13 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
     """Return the engines for a server. Raises `ConfigurationError` for a URL of another kind."""
     url = postgresql_url(database_url)
     timeouts = {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
-    engine = create_engine(
+    engine = _engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_use_lifo=True,
         connect_args=timeouts,
-        json_serializer=dump_json,
-        json_deserializer=load_json,
-        hide_parameters=True,
     )
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Engines("postgresql", readers, engine, nullcontext())
@@ -205,6 +192,17 @@ def postgresql_url(database_url: str) -> URL:
     if url.drivername not in POSTGRESQL_SCHEMES:
         raise ConfigurationError("DATABASE_URL must begin with postgresql:// or postgres://.")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _engine(url: URL, **options: Any) -> Engine:
+    # Parameters are hidden because an error's text would tell what users have stored.
+    return create_engine(
+        url,
+        json_serializer=dump_json,
+        json_deserializer=load_json,
+        hide_parameters=True,
+        **options,
+    )
 
 
 def _retried(once: Callable[[], Result]) -> Result:
