@@ -8,8 +8,8 @@ writes to files that are followed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import anyio
@@ -207,13 +207,9 @@ class E2BSandbox:
             raise failure
         return exit_code
 
-    @asynccontextmanager
-    async def _no_mirror(self) -> AsyncIterator[Mirror]:
-        yield _NoMirror()
-
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:  # noqa: ARG002
         """See `Sandbox`. Every sandbox is a machine of its own; nothing is shared."""
-        return self._no_mirror()
+        return nullcontext(_NoMirror())
 
     async def withdraw_egress(self, keep: Collection[EgressHeader]) -> None:
         """See `Sandbox`."""
