@@ -117,20 +117,9 @@ class KeptResults:
             if result is None:
                 log.error("kept result unreadable", action="kept_result_broken", path=str(path))
                 continue
-            try:
-                stored = store_somehow(database, result)
-            except DatabaseUnavailable:
-                database.ping()
-                log.warning("kept result refused", action="kept_result_broken", path=str(path))
+            stored = _stored(database, result, path)
+            if stored is None:
                 continue
-            except Exception:
-                log.exception("kept result refused", action="kept_result_broken", path=str(path))
-                continue
-            log.info(
-                "kept result stored" if stored else "kept result came too late",
-                action="kept_result",
-                task_id=result.task_id,
-            )
             if stored and result.container_id:
                 sandboxes.append(result.container_id)
             path.unlink()
@@ -155,6 +144,25 @@ def store_somehow(database: Database, result: FinishedTask) -> bool:
                 database.ping()
         log.warning("result refused", action="result_refused", task_id=result.task_id)
     raise DatabaseUnavailable("The database answers and does not store this result.")
+
+
+def _stored(database: Database, result: FinishedTask, path: Path) -> bool | None:
+    """See `store_somehow`; None when the database refuses it. Raises when it is away."""
+    try:
+        stored = store_somehow(database, result)
+    except DatabaseUnavailable:
+        database.ping()
+        log.warning("kept result refused", action="kept_result_broken", path=str(path))
+        return None
+    except Exception:
+        log.exception("kept result refused", action="kept_result_broken", path=str(path))
+        return None
+    log.info(
+        "kept result stored" if stored else "kept result came too late",
+        action="kept_result",
+        task_id=result.task_id,
+    )
+    return stored
 
 
 def _as_json(result: FinishedTask) -> Json:

@@ -185,19 +185,9 @@ class _Run:
             return base_commit
 
     async def _run_clone(self, mirror: Mirror) -> CommandResult:
-        work, url = self._sandbox.paths.work, self._job.repo_url
+        url = self._job.repo_url
         result = await self._sandbox.run(
-            [
-                "sh",
-                f"{work}/clone.sh",
-                _clone_source(url, self._limits.clone_depth),
-                self._job.branch,
-                self._sandbox.paths.repository,
-                f"{work}/git_config",
-                str(self._limits.clone_depth),
-                mirror.path,
-                git.credential_url(url),
-            ],
+            self._clone_arguments(mirror),
             timeout_seconds=self._limits.clone_seconds,
             environment={
                 **self._limits.clone_environment,
@@ -214,6 +204,20 @@ class _Run:
         if not result.ok:
             raise git.clone_error(result, self._job.branch)
         return result
+
+    def _clone_arguments(self, mirror: Mirror) -> list[str]:
+        url, paths, depth = self._job.repo_url, self._sandbox.paths, self._limits.clone_depth
+        return [
+            "sh",
+            f"{paths.work}/clone.sh",
+            _clone_source(url, depth),
+            self._job.branch,
+            paths.repository,
+            f"{paths.work}/git_config",
+            str(depth),
+            mirror.path,
+            git.credential_url(url),
+        ]
 
     async def _run_agent(self) -> TaskError | None:
         work, paths = self._work, self._sandbox.paths

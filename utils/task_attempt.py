@@ -113,9 +113,7 @@ class TaskAttempt:
                 on=SandboxUnavailable, attempts=None, timeout=None, wait_max=ATTACH_WAIT_SECONDS
             ):
                 with attempt:
-                    return await self._provider.attach(
-                        self.run.sandbox_id, self._assignment.request
-                    )
+                    return await self._provider.attach(self.run.sandbox_id, request)
         raise self._stop.reason or TaskStopped(
             "No sandbox could be reached within SANDBOX_TIMEOUT_SECONDS. Start the task again.",
             "sandbox_timeout",

@@ -28,12 +28,7 @@ from utils.result_store import ResultStore
 from utils.run_parts import RunParts
 from utils.stop_request import StopRequest
 from utils.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
-from utils.task_result import (
-    CANCELLED,
-    SHUTDOWN,
-    mark_broken,
-    put_back,
-)
+from utils.task_result import CANCELLED, SHUTDOWN, mark_broken, put_back
 
 LOST_SANDBOX_TRIES = 3
 """Sandboxes that a task gets when one after the other is lost."""
@@ -218,15 +213,20 @@ class TaskRun:
                         if not await self._store(task, outcome, attempt.sandbox_id):
                             attempt.leave()
         except TaskError as error:
-            if self.request.abandoned and self._run:
-                return False  # the sandbox was not reached yet; the next process goes on with it
-            error.stage = error.stage or self.stage or Stage.CLONING
-            if isinstance(error, SandboxQuotaExceeded | SandboxUnavailable):
-                await self._refused(task, error)
-            elif self._may_try_again(error):
-                return True
-            else:
-                await self._store(task, nothing(error), attempt.sandbox_id)
+            return await self._came_to_nothing(task, error, attempt.sandbox_id)
+        return False
+
+    async def _came_to_nothing(self, task: Task, error: TaskError, sandbox_id: str) -> bool:
+        """Settle a try without an outcome; True when the task has to be run in another sandbox."""
+        if self.request.abandoned and self._run:
+            return False  # the sandbox was not reached yet; the next process goes on with it
+        error.stage = error.stage or self.stage or Stage.CLONING
+        if isinstance(error, SandboxQuotaExceeded | SandboxUnavailable):
+            await self._refused(task, error)
+        elif self._may_try_again(error):
+            return True
+        else:
+            await self._store(task, nothing(error), sandbox_id)
         return False
 
     def _may_try_again(self, failure: TaskError | None) -> bool:
