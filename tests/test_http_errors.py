@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -144,19 +145,29 @@ def test_a_request_id_is_given_or_kept(client: FlaskClient) -> None:
         assert len(made) == 32
 
 
+AskFailing = Callable[[Exception], TestResponse]
+
+
+@pytest.fixture
+def ask_failing(make_app: MakeApp, user: str, monkeypatch: pytest.MonkeyPatch) -> AskFailing:
+    """Return a function that asks for what the database answers with an error."""
+
+    def ask(error: Exception) -> TestResponse:
+        app = make_app(log_format="json")
+
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(app.extensions["services"].database, "list_projects", fail)
+        return app.test_client().get("/projects", headers={"X-User-ID": user})
+
+    return ask
+
+
 def test_an_unexpected_error_shows_its_request_id_only(
-    make_app: MakeApp,
-    user: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    ask_failing: AskFailing, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = make_app(log_format="json")
-
-    def explode(*_: object) -> None:
-        raise RuntimeError(SECRET)
-
-    monkeypatch.setattr(app.extensions["services"].database, "list_projects", explode)
-    answer = app.test_client().get("/projects", headers={"X-User-ID": user})
+    answer = ask_failing(RuntimeError(SECRET))
     assert answer.status_code == 500
     assert answer.get_json()["code"] == "internal_error"
     assert answer.headers["X-Request-ID"] in answer.get_json()["error"]
@@ -172,38 +183,19 @@ def test_an_unexpected_error_shows_its_request_id_only(
     ],
 )
 def test_errors_that_pass_say_so(
-    make_app: MakeApp,
-    user: str,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Any,
-    status: int,
-    code: str,
+    ask_failing: AskFailing, error: Exception, status: int, code: str
 ) -> None:
-    app = make_app()
-
-    def refuse(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(app.extensions["services"].database, "list_projects", refuse)
-    answer = app.test_client().get("/projects", headers={"X-User-ID": user})
+    answer = ask_failing(error)
     assert (answer.status_code, answer.get_json()["code"]) == (status, code)
     assert answer.headers["Retry-After"] == ("7" if status == 429 else "3")
 
 
 def test_a_database_that_is_away_takes_one_line_of_the_log_for_each_request(
-    make_app: MakeApp,
-    user: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    ask_failing: AskFailing, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = make_app(log_format="json")
-
-    def refuse(*_: object) -> None:
-        raise DatabaseUnavailable("The database is away.") from OSError("no route")
-
-    monkeypatch.setattr(app.extensions["services"].database, "list_projects", refuse)
-    capsys.readouterr()
-    assert app.test_client().get("/projects", headers={"X-User-ID": user}).status_code == 503
+    error = DatabaseUnavailable("The database is away.")
+    error.__cause__ = OSError("no route")
+    assert ask_failing(error).status_code == 503
     output = capsys.readouterr().err
     assert "The database is away." in output
     assert "Traceback" not in output
