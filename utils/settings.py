@@ -71,8 +71,8 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
         None,
         ge=1,
         le=48,
-        description="Threads that answer HTTP requests; when not given, 10, and 24 with Supabase, "
-        "whose answers they wait for.",
+        description=f"Threads that answer HTTP requests; when not given, {REQUEST_THREADS}, and "
+        f"{SUPABASE_REQUEST_THREADS} with Supabase, whose answers they wait for.",
     )
     cors_origins: NameList = Field(
         ("http://localhost:3000",), description="Web origins that may call, separated by commas."
@@ -134,8 +134,8 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
         None,
         ge=1,
         le=500,
-        description="Tasks that run at once; when not given, 20 with E2B and else the number of "
-        "cores.",
+        description=f"Tasks that run at once; when not given, {E2B_TASK_PLACES} with E2B and else "
+        "the number of cores.",
     )
     max_tasks_per_user: int = Field(8, ge=1, description="Tasks of one user that run at once.")
     max_queued_tasks: int = Field(
