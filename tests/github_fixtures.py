@@ -50,7 +50,7 @@ def github(github_server: FakeGitHub, bare: Path) -> FakeGitHub:
     for kept in (served.tokens, served.apps, served.repositories, served.moved, served.failing):
         kept.clear()
     served.requests.clear()
-    served.page_size = None
+    served.page_size = served.moved_to_api = None
     served.git_port = None
     served.add_repository(NAME, bare, roles={LOGIN: "write", "bob": "read", "carol": "admin"})
     served.add_token(TOKEN, LOGIN)

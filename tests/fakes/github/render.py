@@ -13,6 +13,11 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def page(api: str) -> str:
+    """Return where people look at what an API is of."""
+    return api.partition("/api/")[0]
+
+
 def user(api: str, login: str) -> Json:
     """Return a user."""
     return {
@@ -20,7 +25,7 @@ def user(api: str, login: str) -> Json:
         "id": abs(hash(login)) % 10**6,
         "type": "User",
         "url": f"{api}/users/{login}",
-        "html_url": f"https://github.example/{login}",
+        "html_url": f"{page(api)}/{login}",
         "avatar_url": f"https://avatars.example/{login}",
     }
 
@@ -37,7 +42,7 @@ def repository(api: str, found: Repository, caller: Token | None) -> Json:
         "has_issues": found.has_issues,
         "default_branch": found.default_branch,
         "owner": user(api, owner),
-        "html_url": f"https://github.example/{found.full_name}",
+        "html_url": f"{page(api)}/{found.full_name}",
         "url": f"{api}/repos/{found.full_name}",
     }
     if caller is None:
@@ -60,7 +65,7 @@ def issue(api: str, found: Repository, it: Issue) -> Json:
         "user": user(api, it.author),
         "labels": [{"name": name, "url": f"{api}/labels/{name}"} for name in it.labels],
         "comments": len(it.comments),
-        "html_url": f"https://github.example/{found.full_name}/{kind}/{it.number}",
+        "html_url": f"{page(api)}/{found.full_name}/{kind}/{it.number}",
         "url": f"{api}/repos/{found.full_name}/issues/{it.number}",
         "created_at": moment(it.created_at),
         "updated_at": moment(it.updated_at),
@@ -113,12 +118,12 @@ def _end(api: str, found: Repository, branch: str, sha: str | None) -> Json:
 def comment(api: str, found: Repository, it: Issue, one: Comment) -> Json:
     """Return a comment."""
     kind = "pull" if isinstance(it, Pull) else "issues"
-    page = f"https://github.example/{found.full_name}/{kind}/{it.number}"
+    address = f"{page(api)}/{found.full_name}/{kind}/{it.number}"
     return {
         "id": one.id,
         "body": one.body,
         "user": user(api, one.author),
-        "html_url": f"{page}#issuecomment-{one.id}",
+        "html_url": f"{address}#issuecomment-{one.id}",
         "url": f"{api}/repos/{found.full_name}/issues/comments/{one.id}",
         "created_at": moment(one.created_at),
         "updated_at": moment(one.created_at),

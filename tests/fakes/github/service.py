@@ -46,7 +46,8 @@ class FakeGitHub:
     """What tests arrange and look at. `url` serves git too when `git_port` names a git server.
 
     `failing` maps a pattern, searched for in "METHOD /path", to the name of a failure and how
-    often it happens; see `failures`.
+    often it happens; see `failures`. `moved_to_api` is the API that the former names of
+    repositories lead to, where that is not this one.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class FakeGitHub:
         self.apps: dict[str, App] = {}
         self.repositories: dict[str, Repository] = {}
         self.moved: dict[str, str] = {}
+        self.moved_to_api: str | None = None
         self.requests: list[Request] = []
         self.failing: dict[str, tuple[str, int]] = {}
         self.page_size: int | None = None
@@ -201,7 +203,7 @@ class FakeGitHub:
             raise Refused(
                 301 if request.method == "GET" else 307,
                 "Moved Permanently",
-                Location=f"{self.api_url}/repositories/{moved.id}{rest}",
+                Location=f"{self.moved_to_api or self.api_url}/repositories/{moved.id}{rest}",
             )
         elif name in self.repositories:
             return self.repositories[name]
