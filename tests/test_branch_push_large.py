@@ -1,23 +1,53 @@
-"""A small patch that would unpack to gigabytes is refused before git reads it."""
+"""What a patch unpacks to is bounded by memory, which a forged one cannot get around.
+
+The limit is that of the kernel, so these tests are for Linux.
+"""
 
 from __future__ import annotations
 
+import base64
+import os
+import pickle
+import subprocess
+import sys
+import time
+import zlib
 from pathlib import Path
 
 import pytest
 
 from tests.backends import Repository, git
 from tests.branch_pushes import open_to_partial_clones, push, request_of, result_of
-from utils.branch_push_patch import MAX_UNPACKED_BYTES
-from utils.errors import PushRefused
+from tests.source_files import ROOT
+from utils import branch_push_memory
+from utils.branch_push import PushLimits, PushRequest
+from utils.errors import PushRefused, Unavailable
 
-HALF = MAX_UNPACKED_BYTES // 2 + 1
+pytestmark = pytest.mark.skipif(
+    sys.platform == "darwin", reason="this system has no limit of address space"
+)
+
+MIB = 2**20
+BLOCK_BYTES = 2**16
+"""What one byte of a delta copies; the changed file of the base has as many."""
+
+# Peaks are those of all processes that have ended, so that each push needs a parent of its own.
+PROGRAM = """
+import pickle, resource, sys
+from utils.branch_push import push_branch
+from utils.errors import PushRefused
+from utils.redaction import Redactor
+try:
+    push_branch(*pickle.load(sys.stdin.buffer), Redactor())
+except PushRefused as error:
+    print(error.code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     repository = Repository(tmp_path_factory.mktemp("large") / "repository")
-    repository.commit("echo one >one")
+    repository.commit(f"echo one >one; head -c {BLOCK_BYTES} /dev/zero >block")
     return repository
 
 
@@ -28,34 +58,111 @@ def bare(repository: Repository, tmp_path: Path) -> Path:
     return tmp_path / "bare"
 
 
+def hunk(kind: str, content: bytes) -> str:
+    """Return a part of a binary patch as git writes it."""
+    packed = zlib.compress(content, 9)
+    lines = (packed[start : start + 26] for start in range(0, len(packed), 26))
+    text = "".join(
+        chr(ord("@") + len(line)) + base64.b85encode(line + bytes(-len(line) % 4)).decode() + "\n"
+        for line in lines
+    )
+    return f"{kind} {len(content)}\n{text}\n"
+
+
+def number(value: int) -> bytes:
+    """Return a size as the head of a delta has it."""
+    digits = []
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def bomb(repository: Repository, blocks: int, changes: int) -> str:
+    """Return changes of the block, each of which makes it so many times as large."""
+    delta = number(BLOCK_BYTES) + number(BLOCK_BYTES * blocks) + b"\x80" * blocks
+    old = git(repository.folder, "rev-parse", "HEAD:block")
+    binary = "GIT binary patch\n" + hunk("delta", delta) + hunk("literal", b"")
+    return "".join(
+        f"diff --git a/block b/{name}\nsimilarity index 9%\ncopy from block\ncopy to {name}\n"
+        f"index {old}..{old[::-1]}\n{binary}"
+        for name in (f"block{change}" for change in range(changes))
+    )
+
+
+def refused(request: PushRequest, folder: Path, memory_bytes: int) -> tuple[str, int]:
+    """Push in a process of its own; return the code and the largest process in bytes."""
+    limits = PushLimits(folder / "pushes", 30.0, {"PATH": os.environ["PATH"]}, memory_bytes)
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        input=pickle.dumps((request, limits)),
+        capture_output=True,
+        check=True,
+    )
+    code, peak_kib = finished.stdout.decode().splitlines()[-1].split()
+    return code, int(peak_kib) * 1024
+
+
+def forged(repository: Repository, bare: Path, patch: str) -> PushRequest:
+    result = result_of(repository, "printf '\\0' >zero")
+    return request_of(f"file://{bare}", {**result, "git_patch": patch}, token=None)
+
+
 @pytest.mark.parametrize(
-    "sizes",
+    ("blocks", "changes", "memory_bytes"),
     [
-        f"literal {MAX_UNPACKED_BYTES + 1}",
-        f"delta {MAX_UNPACKED_BYTES + 1}",
-        f"literal \t+{MAX_UNPACKED_BYTES + 1} bytes",
-        f"literal -{2**64 - MAX_UNPACKED_BYTES * 5}",
-        f"literal {'9' * 5_000}",
-        f"literal {'0' * 30}{MAX_UNPACKED_BYTES + 1}",
-        f"literal {HALF}\nz\n\ndelta {HALF}",
+        pytest.param(2**14, 1, branch_push_memory.MAX_MEMORY_BYTES, id="one of a gigabyte"),
+        pytest.param(2**8, 12, 128 * MIB, id="many that are large together"),
     ],
 )
-def test_a_patch_that_unpacks_to_very_much_is_refused(
-    repository: Repository, bare: Path, tmp_path: Path, sizes: str
+def test_a_small_patch_of_very_much_ends_at_the_limit(
+    repository: Repository, bare: Path, tmp_path: Path, blocks: int, changes: int, memory_bytes: int
 ) -> None:
-    result = result_of(repository, "printf '\\0' >zero")
-    assert "literal 1\n" in result["git_patch"]
-    patch = result["git_patch"].replace("literal 1\n", f"{sizes}\n")
-    request = request_of(f"file://{bare}", {**result, "git_patch": patch}, token=None)
-    with pytest.raises(PushRefused) as raised:
-        push(tmp_path, request)
-    assert raised.value.code == "file_too_large"
+    patch = bomb(repository, blocks, changes)
+    assert len(patch) < 500 * changes
+    request = forged(repository, bare, patch)
+    code, peak_bytes = refused(request, tmp_path, memory_bytes)
+    assert code == "file_too_large"
+    assert peak_bytes <= memory_bytes
     assert git(bare, "branch", "--list", request.branch) == ""
 
 
-def test_lines_of_files_that_name_sizes_are_no_binary_files(
+@pytest.mark.parametrize("size", ["9" * 5_000, f"-{2**64 - 10**12}", f" \t+{10**12} bytes"])
+def test_a_size_that_nothing_has_is_refused(
+    repository: Repository, bare: Path, tmp_path: Path, size: str
+) -> None:
+    result = result_of(repository, "printf '\\0' >zero")
+    assert "literal 1\n" in result["git_patch"]
+    patch = result["git_patch"].replace("literal 1\n", f"literal {size}\n")
+    with pytest.raises(PushRefused) as raised:
+        push(tmp_path, forged(repository, bare, patch))
+    assert raised.value.code == "file_too_large"
+
+
+def test_a_large_file_that_packs_well_is_pushed(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    repository.commit("truncate -s 12000000 rewritten")
+    result = result_of(repository, "head -c 12000000 /dev/zero | tr '\\0' x >rewritten")
+    assert result["git_patch"].count("literal 12000000") == 2
+    bare = tmp_path / "bare"
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository.folder), str(bare))
+    open_to_partial_clones(bare)
+    request = request_of(f"file://{bare}", result, token=None)
+    push(tmp_path, request, memory_bytes=80 * MIB)
+    assert git(bare, "rev-parse", f"{request.branch}^{{tree}}") == request.tree_hash
+
+
+def test_a_push_waits_for_a_place_no_longer_than_it_may(
     repository: Repository, bare: Path, tmp_path: Path
 ) -> None:
-    script = f"echo 'literal {10**12}' >two; git add two; git commit -qm 'Two\n\ndelta {10**12}'"
-    request = request_of(f"file://{bare}", result_of(repository, script), token=None)
-    assert push(tmp_path, request).commit == git(bare, "rev-parse", request.branch)
+    request = request_of(f"file://{bare}", result_of(repository, "echo more >>one"), token=None)
+    ends_at = time.monotonic() + 10
+    with (
+        branch_push_memory.place(ends_at),
+        branch_push_memory.place(ends_at),
+        pytest.raises(Unavailable) as raised,
+    ):
+        push(tmp_path, request, timeout_seconds=0.3)
+    assert raised.value.code == "git_timeout"
+    assert not push(tmp_path, request).was_there

@@ -22,6 +22,7 @@ from utils import branch_push_errors as errors
 from utils.branch_push_commit import CommitText, commit_object, object_format, object_name
 from utils.branch_push_fetch import Heads, fetch_base, fetch_blobs, read_heads
 from utils.branch_push_git import MAX_TOKEN_CHARACTERS, REMOTE, PushRepository, Remote
+from utils.branch_push_memory import MAX_MEMORY_BYTES
 from utils.branch_push_patch import plan_patch
 from utils.branch_push_workflows import FOLDER, is_workflow, workflow_changes
 from utils.errors import Forbidden
@@ -55,11 +56,15 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushLimits:
-    """Where and how long a push may work. `environment`: PATH, proxies and certificates for git."""
+    """Where and how long a push may work. `environment`: PATH, proxies and certificates for git.
+
+    `memory_bytes` is what one process of git may take that reads the patch or its results.
+    """
 
     work_folder: Path
     timeout_seconds: float
     environment: Mapping[str, str] = field(repr=False)
+    memory_bytes: int = MAX_MEMORY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,9 @@ def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) ->
     deadline = started + limits.timeout_seconds
     with known.hold(request.token), _folder(limits.work_folder) as folder:
         kind = object_format(request.base_commit)
-        repository = PushRepository(folder / "git", remote, kind, deadline, known.redact)
+        repository = PushRepository(
+            folder / "git", remote, kind, deadline, limits.memory_bytes, known.redact
+        )
         pushed = _Push(request, repository).run()
         log.info(
             "branch pushed",
@@ -221,6 +228,9 @@ class _Push:
         result = self._repository.run_remote(
             "-c",
             f"push.negotiate={'true' if negotiate else 'false'}",
+            "-c",
+            # Each thread would take memory of its own for what it compares.
+            "pack.threads=1",
             "push",
             "--porcelain",
             "--no-verify",

@@ -214,10 +214,10 @@ def does_not_apply(result: CommandResult) -> PushRefused:
 
 
 def unpacks_too_large() -> PushRefused:
-    """Return the error for binary changes that are far larger than their patch."""
+    """Return the error for changes that git cannot hold in the memory it may take."""
     return PushRefused(
-        "The binary files that the task changed are larger than 100 MB together. Have the task "
-        "leave them out, or store them elsewhere.",
+        "The files that the task changed are too large: git needs more memory for them than a push "
+        "may take. Have the task leave them out, or store them elsewhere.",
         "file_too_large",
     )
 

@@ -18,12 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from utils import branch_push_memory as memory
 from utils import git
-from utils.branch_push_errors import failure
+from utils.branch_push_errors import failure, unpacks_too_large
 from utils.errors import AppError
 from utils.models import KILLED, CommandResult
 
 REMOTE = "origin"
+
+# Added to the number of a signal, as shells do.
+_SIGNALLED = 128
 
 _HELPER = """!answer() {
     [ "$1" = get ] || return 0
@@ -65,12 +69,14 @@ class PushRepository:
         remote: Remote,
         object_format: str,
         deadline: float,
+        memory_bytes: int,
         redact: Callable[[str], str],
     ) -> None:
         self.folder = folder
         self._object_format = object_format
         self._remote = remote
         self._deadline = deadline
+        self._memory_bytes = memory_bytes
         self._redact = redact
         self._environment = self._variables()
         self.empty()
@@ -88,15 +94,26 @@ class PushRepository:
         )
 
     def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """Run a git command that stays on this machine."""
+        """Run a git command that stays on this machine, with a limit of its memory.
+
+        Raises `PushRefused` (`file_too_large`) when it needs more.
+        """
         # An object that should be here is not to be fetched by the way, one after the other.
-        return self._run(arguments, stdin, {"GIT_ALLOW_PROTOCOL": "none"}, ())
+        variables = {"GIT_ALLOW_PROTOCOL": "none"}
+        command = memory.limited(["git", *arguments], self._memory_bytes)
+        with memory.place(self._deadline) as is_taken:
+            if not is_taken:
+                return CommandResult(KILLED, b"", b"", timed_out=True)
+            result = self._run(command, stdin, variables, ())
+        if memory.ran_out(result):
+            raise unpacks_too_large()
+        return result
 
     def run_remote(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
         """Run a git command that may ask for the token."""
         with _credential_pipe(self._remote) as descriptor:
             variables = {"CREDENTIAL_DESCRIPTOR": str(descriptor)}
-            return self._run(arguments, stdin, variables, (descriptor,))
+            return self._run(["git", *arguments], stdin, variables, (descriptor,))
 
     def failure(self, result: CommandResult) -> AppError:
         """Return the error for a command that failed, without the token."""
@@ -111,13 +128,13 @@ class PushRepository:
 
     def _run(
         self,
-        arguments: Sequence[str],
+        command: Sequence[str],
         stdin: bytes,
         variables: Mapping[str, str],
         descriptors: Sequence[int],
     ) -> CommandResult:
         process = subprocess.Popen(
-            ["git", *arguments],
+            command,
             cwd=self.folder,
             env={**self._environment, **variables},
             stdin=subprocess.PIPE,
@@ -134,7 +151,8 @@ class PushRepository:
         finally:
             # Also after a good end: what outlives git would keep the token's pipe.
             _end_group(process)
-        return CommandResult(process.returncode, stdout, stderr)
+        code = process.returncode
+        return CommandResult(code if code >= 0 else _SIGNALLED - code, stdout, stderr)
 
     def _variables(self) -> dict[str, str]:
         url = self._remote.url
@@ -150,6 +168,7 @@ class PushRepository:
             # Each fetch stays one pack, which is quick to write and to count.
             "fetch.unpackLimit": "1",
             "submodule.recurse": "false",
+            **memory.CONFIGURATION,
         }
         return {
             **self._remote.environment,

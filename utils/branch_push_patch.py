@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from utils import git
-from utils.branch_push_errors import unpacks_too_large
-
-MAX_UNPACKED_BYTES = 100_000_000
 
 # No line of a diff begins with a word and a space but git's own headers: lines of files have a
 # sign before them, base85 knows no space. The capture keeps messages that would pass for either
@@ -25,10 +22,6 @@ _HEADER = re.compile(
 # git cannot tell where the first name ends when a folder's name ends with a blank, and a binary
 # file has no other line with its name.
 _AMBIGUOUS = re.compile(rb"^diff --git (?P<names>a/.* /.*)$", re.MULTILINE)
-# git inflates what follows in memory, as large as this says, before it looks at anything else. It
-# reads the number after blanks, a sign and zeros too.
-_UNPACKED = re.compile(rb"^(?:literal|delta) [^1-9\n]*(?P<bytes>[1-9][0-9]*)", re.MULTILINE)
-_MAX_DIGITS = 18
 _SUBMODULE = git.SUBMODULE_MODE.encode()
 
 
@@ -62,13 +55,8 @@ class _File:
 
 
 def plan_patch(patch: bytes) -> PatchPlan:
-    """Read `git format-patch --binary --full-index` of any number of commits.
-
-    Raises `file_too_large` for a patch that would take too much memory to be applied.
-    """
+    """Read `git format-patch --binary --full-index` of any number of commits."""
     parts = tuple(_parts(patch))
-    if sum(map(_unpacked_bytes, parts)) > MAX_UNPACKED_BYTES:
-        raise unpacks_too_large()
     wanted: dict[str, None] = {}
     made: set[str] = set()
     paths: set[bytes] = set()
@@ -89,11 +77,6 @@ def _parts(patch: bytes) -> Iterator[bytes]:
         first = re.compile(rb"^diff --git ", re.MULTILINE).search(patch, start, end)
         if first:
             yield _AMBIGUOUS.sub(_quoted, patch[first.start() : end])
-
-
-def _unpacked_bytes(part: bytes) -> int:
-    # A number of many digits is too large whichever it is.
-    return sum(int(match["bytes"][:_MAX_DIGITS]) for match in _UNPACKED.finditer(part))
 
 
 def _quoted(header: re.Match[bytes]) -> bytes:
