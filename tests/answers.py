@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
+
+from tests.loopback import LoopbackServer
 
 
 class Answer(NamedTuple):
@@ -20,25 +21,13 @@ def json_answer(status: int, value: Any) -> Answer:
     return Answer(status, json.dumps(value).encode())
 
 
-class AnsweringServer:
-    """Gives the answers in `answers` one after the other. Use it in a `with` statement."""
+class AnsweringServer(LoopbackServer):
+    """Gives the answers in `answers` one after the other."""
 
     def __init__(self, *answers: Answer | None) -> None:
+        super().__init__(self._handler())
         self._answers = list(answers)
         self.requests = 0
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self._thread = Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> AnsweringServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
     def _next(self) -> Answer | None:
         self.requests += 1

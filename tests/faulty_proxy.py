@@ -5,42 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
+
+from tests.loopback import LoopbackServer
 
 HOP_HEADERS = {"connection", "transfer-encoding", "content-encoding", "content-length", "host"}
 TIMED_OUT = b'{"code": "57014", "message": "canceling statement", "details": null, "hint": null}'
 JSON = {"Content-Type": "application/json"}
 
 
-class FaultyProxy:
-    """Loses answers, refuses requests, or is cut off. Use it in a `with` statement.
+class FaultyProxy(LoopbackServer):
+    """Loses answers, refuses requests, or is cut off.
 
     `lost` and `refused` say how often, by path; `most_bytes` is the largest body that is handed
     on; while `is_cut` nothing is answered.
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__(partial(_Handler, self))
         self.target = url
         self.client = httpx.Client(timeout=30)
         self.lost: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.most_bytes = 10**9
         self.is_cut = False
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> FaultyProxy:
-        Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        super().__exit__()
         self.client.close()
 
 

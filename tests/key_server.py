@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask.testing import FlaskClient
 from jwt.algorithms import get_default_algorithms
 from werkzeug.test import TestResponse
+
+from tests.loopback import LoopbackServer
 
 Json = dict[str, Any]
 
@@ -55,10 +57,11 @@ class Key:
         return jwt.encode(claims, self._private, self.algorithm, headers)
 
 
-class KeyServer:
-    """Serves the keys in `keys`, and counts how often it is asked. Use it in a `with` statement."""
+class KeyServer(LoopbackServer):
+    """Serves the keys in `keys`, and counts how often it is asked."""
 
     def __init__(self, *keys: Key) -> None:
+        super().__init__(self._handler())
         self.keys: tuple[Key, ...] = keys
         self.others: list[Any] = []
         self.body: bytes | None = None
@@ -66,20 +69,10 @@ class KeyServer:
         self._asked: list[str] = []
         self.answering = Event()
         self.answering.set()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self._thread = Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> KeyServer:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.answering.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__exit__()
 
     @property
     def requests(self) -> int:
