@@ -175,6 +175,20 @@ def test_a_pull_request_is_merged_where_it_was_made(
     assert caller.state(task_id) == "merged"
 
 
+@pytest.mark.parametrize("caller", ["app", "deployment"], indirect=True)
+def test_the_servers_token_merges_nothing_of_what_has_taken_the_former_name(
+    github: FakeGitHub, caller: Caller, bare: Path
+) -> None:
+    caller.task(github, pr_url=f"{github.url}/{ELSEWHERE}/pull/1", pr_number=1)
+    github.move(NAME, ELSEWHERE)
+    github.add_repository(NAME, bare, roles={"server": "admin", "alice": "write"})
+    github.apps["4711"].installations[NAME] = 77
+    with GitHub(github.api_url, TOKEN) as alice:
+        alice.create_pull(NAME, head="topic", base="main", title="Not its", body="")
+    refused = caller.refusal("POST", f"/repos/{NAME}/pulls/1/merge", {})
+    assert refused == (400, "github_token_needed")
+
+
 def test_what_has_moved_out_of_sight_is_not_found(github: FakeGitHub, caller: Caller) -> None:
     github.move(NAME, ELSEWHERE)
     found = github.repositories[ELSEWHERE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from flask import request
 from pydantic import SecretStr
@@ -57,18 +57,6 @@ def caller_github(
             yield github
 
 
-def servers_token(services: Services, full_name: str) -> ChosenToken:
-    """Return the server's own token for a repository, if any; see `UserTokens.servers`."""
-    return services.user_tokens.servers(full_name)
-
-
-def forgetting_refused(
-    services: Services, full_name: str, chosen: ChosenToken
-) -> AbstractContextManager[None]:
-    """Drop a token of the App's that GitHub refuses in the block; see `UserTokens`."""
-    return services.user_tokens.forgetting_refused(chosen, full_name)
-
-
 @contextmanager
 def _naming_moved(github: GitHub) -> Iterator[None]:
     try:
@@ -95,16 +83,12 @@ def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int |
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
         user_id, limit=LOOKED_THROUGH
     ).tasks
-    # The address of a task stays; its pull request is where the repository has moved to.
-    inside = [
-        task
-        for task in tasks
-        if _is_at(address, task.repo_url)
-        or (task.pr_url or "").lower().startswith(f"{address}/pull/")
-    ]
     if own_pull is not None:
-        return any(task.pr_number == own_pull for task in inside)
-    return bool(inside) or has_project(services, user_id, full_name)
+        # The address of a task stays; once its repository has moved, another may be there.
+        url = f"{address}/pull/{own_pull}"
+        return any((task.pr_url or "").lower() == url for task in tasks)
+    inside = any(_is_at(address, task.repo_url) for task in tasks)
+    return inside or has_project(services, user_id, full_name)
 
 
 def _refuse_anothers_name(chosen: ChosenToken, status: str | None) -> None:

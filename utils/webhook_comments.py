@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from utils.agents import AGENT_NAMES
 from utils.api import Services
-from utils.caller_github import forgetting_refused, has_project, servers_token
+from utils.caller_github import has_project
 from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull, Unavailable
 from utils.github import WRITERS, GitHub
 from utils.models import NewTask
@@ -74,11 +74,11 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
         return NO_PROJECT
     if services.database.has_delivery(_name(event)):
         return SEEN
-    chosen = servers_token(services, full_name)
+    chosen = services.user_tokens.servers(full_name)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
     with (
-        forgetting_refused(services, full_name, chosen),
+        services.user_tokens.forgetting_refused(chosen, full_name),
         GitHub(
             services.settings.github_api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS
         ) as github,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from utils.api import Services
-from utils.caller_github import forgetting_refused, servers_token
 from utils.errors import NotFound, RepositoryNotAllowed
 from utils.github import GitHub
 from utils.models import Task
@@ -54,9 +53,9 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
         return []
     settings = services.settings
     with services.pull_requests.places.taken():
-        chosen = servers_token(services, full_name)
+        chosen = services.user_tokens.servers(full_name)
         with (
-            forgetting_refused(services, full_name, chosen),
+            services.user_tokens.forgetting_refused(chosen, full_name),
             GitHub(
                 settings.github_api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS
             ) as github,

@@ -84,6 +84,7 @@ class FakeGitHub:
         """Show a bare repository as one of GitHub's."""
         found = Repository(next(self._ids), full_name, bare, **facts)
         self.repositories[full_name] = found
+        self.moved.pop(full_name, None)
         return found
 
     def add_token(self, text: str, login: str, **facts: Any) -> Token:
