@@ -29,6 +29,7 @@ from utils.doctor_local import (
     check_python,
 )
 from utils.doctor_supabase import check_sign_in
+from utils.doctor_webhook import check_webhook
 from utils.e2b_advice import leave
 from utils.settings import Settings
 from utils.settings_errors import explain_settings
@@ -45,7 +46,13 @@ def examine(settings: Settings, tell: Tell) -> None:
     for finding in check_sign_in(settings):
         tell(finding)
     tell(check_mode(settings))
-    groups = (check_keys(settings), check_agents(settings), check_proxies(), check_hosts(settings))
+    groups = (
+        check_keys(settings),
+        check_webhook(settings),
+        check_agents(settings),
+        check_proxies(),
+        check_hosts(settings),
+    )
     for finding in chain.from_iterable(groups):
         tell(finding)
     if settings.uses_e2b:

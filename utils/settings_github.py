@@ -119,7 +119,10 @@ class GitHubSettings(BaseSettings):
         }
         missing = [name for name, value in needed.items() if value is None]
         if self.webhook_tasks and missing:
-            raise ValueError(f"WEBHOOK_TASKS=true needs {', '.join(missing)}")
+            raise ValueError(
+                f"WEBHOOK_TASKS=true needs {', '.join(missing)}; set what is missing, or leave "
+                "WEBHOOK_TASKS out"
+            )
         return self
 
     @property
