@@ -142,6 +142,7 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.start_gate", "utils.start_pace"),
     ("utils.dispatcher", "utils.pipeline_limits"),
     ("utils.dispatcher", "utils.recovery"),
+    ("utils.recovery", "utils.task_result"),
     ("utils.dispatcher", "utils.neighbours"),
     ("utils.dispatcher", "utils.cancellation"),
     ("utils.dispatcher", "utils.kept_results"),

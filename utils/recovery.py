@@ -13,6 +13,7 @@ from database import Database
 from utils.errors import AppError
 from utils.models import AgentRun, QueuedTask, TaskStatus
 from utils.sandbox import SandboxProvider
+from utils.task_result import mark_failed
 
 SWEEP_SECONDS = 60.0
 """How often sandboxes that nobody knows are looked for, at most."""
@@ -76,14 +77,7 @@ def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
 
 
 def _interrupt(database: Database, task: QueuedTask, message: str) -> None:
-    database.move_task(
-        task.id,
-        {TaskStatus.RUNNING},
-        TaskStatus.FAILED,
-        error=message,
-        error_code="interrupted",
-        error_stage=task.stage,
-    )
+    mark_failed(database, task.id, message, "interrupted", task.stage)
 
 
 async def sweep_regularly(

@@ -56,14 +56,16 @@ def put_back(database: Database, task: Task) -> None:
         log.info("task put back", action="task_put_back")
 
 
-def mark_broken(database: Database, task_id: int, message: str, stage: str | None) -> None:
-    """Have a running task fail for a defect of ours."""
+def mark_failed(
+    database: Database, task_id: int, message: str, code: str, stage: str | None
+) -> None:
+    """Have a running task fail that has no outcome."""
     database.move_task(
         task_id,
         {TaskStatus.RUNNING},
         TaskStatus.FAILED,
         error=message,
-        error_code="internal_error",
+        error_code=code,
         error_stage=stage,
     )
 

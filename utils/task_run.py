@@ -28,7 +28,7 @@ from utils.result_store import ResultStore
 from utils.run_parts import RunParts
 from utils.stop_request import StopRequest
 from utils.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
-from utils.task_result import CANCELLED, SHUTDOWN, mark_broken, put_back
+from utils.task_result import CANCELLED, SHUTDOWN, mark_failed, put_back
 
 LOST_SANDBOX_TRIES = 3
 """Sandboxes that a task gets when one after the other is lost."""
@@ -142,9 +142,8 @@ class TaskRun:
 
     async def _fail(self) -> None:
         try:
-            await self._ask_database(
-                mark_broken, self._parts.database, self.task_id, MISTAKE, self.stage
-            )
+            failure = (self.task_id, MISTAKE, "internal_error", self.stage)
+            await self._ask_database(mark_failed, self._parts.database, *failure)
         except Exception:
             log.exception("task left running", action="task_left")
 
