@@ -80,6 +80,14 @@ def all_run(client: Client, tasks: dict[int, int]) -> bool:
     return all(client.status(task_id)["status"] == "running" for task_id in tasks)
 
 
+def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> None:
+    """Wait until all tasks run; in the cloud, where agents outlive a server, until these work."""
+    eventually(partial(all_run, client, tasks))
+    if place.cloud:
+        for task_id in tasks:
+            client.wait_for_output(task_id, "begun")
+
+
 @local_only
 def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
     new_pair: Pair, small_repository: str
@@ -97,10 +105,7 @@ def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
     client = dying.client(USER)
     tasks = start_naps(client, small_repository, range(15))
     running = dict(list(tasks.items())[:10])
-    eventually(partial(all_run, client, running))
-    if place.cloud:
-        for task_id in running:
-            client.wait_for_output(task_id, "begun")
+    wait_until_at_work(client, running, place)
     dying.kill()
     client = other.client(USER)
     attempts = assert_each_done_once(client, tasks)
@@ -133,10 +138,7 @@ def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
     held_up, other = new_pair()
     client = held_up.client(USER)
     tasks = start_naps(client, small_repository, range(5))
-    eventually(partial(all_run, client, tasks))
-    if place.cloud:
-        for task_id in tasks:
-            client.wait_for_output(task_id, "begun")
+    wait_until_at_work(client, tasks, place)
     attempts = [1 if place.cloud else 2] * 5
     worker = held_up.worker.pid
     os.kill(worker, signal.SIGSTOP)
