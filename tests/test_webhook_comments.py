@@ -22,7 +22,7 @@ from tests.github_app import (
     services_of,
 )
 from tests.github_comments import answers, comment, said, started
-from tests.github_names import LOGIN, NAME
+from tests.github_names import LOGIN, NAME, TOKEN
 from utils.github import GitHub
 from utils.models import TERMINAL_STATUSES
 from utils.webhook_command import is_command
@@ -215,3 +215,19 @@ def test_a_private_repository_is_cloned_with_the_servers_token(
     assert (ended.id, ended.status, ended.error) == (task.id, "completed", None)
     assert ended.changed_files == ["AI_GENERATED.md"]
     assert git(private.repositories[NAME].bare, "branch", "--list", "async-code/*") == ""
+
+
+def test_a_token_of_the_users_own_clones_before_the_servers(
+    hook: Deliverer, private: FakeGitHub, origin: Repository, tmp_path: Path
+) -> None:
+    caller = Caller(hook.app, BOT_USER)
+    with serve_git(tmp_path / "own") as served:
+        served.publish(origin, "demo", TOKEN)
+        private.git_port = served.port
+        caller.client.put("/users/me", json={"github_token": TOKEN}, headers=caller.headers)
+        before = len(hook.tasks)
+        said(hook, comment("/async-code agent=scripted Say hello"))
+        started(hook, before)
+        wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+        caller.client.put("/users/me", json={"github_token": None}, headers=caller.headers)
+    assert (hook.tasks[0].status, hook.tasks[0].error) == ("completed", None)

@@ -85,8 +85,11 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
     ):
         if not _may_push(github, full_name, login):
             return "Its author may not push to the repository."
+        own = services.user_tokens.own(_user_id(services), repo_url, None)
+        # Their own is taken when the task starts. One of the App's may end while it waits.
+        token = None if own.token else SecretStr(chosen.token)
         try:
-            order = _order(github, event, command, repo_url, SecretStr(chosen.token))
+            order = _order(github, event, command, repo_url, token)
             text = _start(services, order)
         except (InvalidInput, QueueFull) as error:
             text = _refuse(services, event, error)
@@ -114,7 +117,7 @@ def _may_push(github: GitHub, full_name: str, login: str) -> bool:
 
 
 def _order(
-    github: GitHub, event: CommentEvent, command: Command, repo_url: str, token: SecretStr
+    github: GitHub, event: CommentEvent, command: Command, repo_url: str, token: SecretStr | None
 ) -> _Order:
     agent = _DEFAULT_AGENT if command.agent is None else command.agent
     if agent not in AGENT_NAMES:
