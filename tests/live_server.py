@@ -69,6 +69,9 @@ class Client:
     def post(self, path: str, body: Json | None = None) -> Answer:
         return self._ask("POST", path, json.dumps(body or {}).encode())
 
+    def put(self, path: str, body: Json) -> Answer:
+        return self._ask("PUT", path, json.dumps(body).encode())
+
     def start(self, prompt: str, repo_url: str, **more: Any) -> int:
         """Start a task and return its id."""
         answer = self.post("/start-task", {"prompt": prompt, "repo_url": repo_url, **more})
