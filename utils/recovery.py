@@ -77,7 +77,7 @@ def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
 
 
 def _interrupt(database: Database, task: QueuedTask, message: str) -> None:
-    mark_failed(database, task.id, message, "interrupted", task.stage)
+    mark_failed(database, task.id, message, task.stage, code="interrupted")
 
 
 async def sweep_regularly(

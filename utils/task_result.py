@@ -57,7 +57,7 @@ def put_back(database: Database, task: Task) -> None:
 
 
 def mark_failed(
-    database: Database, task_id: int, message: str, code: str, stage: str | None
+    database: Database, task_id: int, message: str, stage: str | None, *, code: str
 ) -> None:
     """Have a running task fail that has no outcome."""
     database.move_task(

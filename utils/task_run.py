@@ -142,8 +142,8 @@ class TaskRun:
 
     async def _fail(self) -> None:
         try:
-            failure = (self.task_id, MISTAKE, "internal_error", self.stage)
-            await self._ask_database(mark_failed, self._parts.database, *failure)
+            mark = partial(mark_failed, code="internal_error")
+            await self._ask_database(mark, self._parts.database, self.task_id, MISTAKE, self.stage)
         except Exception:
             log.exception("task left running", action="task_left")
 
