@@ -15,6 +15,7 @@ from tests.fakes.github.service import FakeGitHub
 from tests.github_app import SECRET, SERVER_TOKEN, Caller, Deliverer, services_of
 from tests.github_names import NAME
 from tests.github_pulls import ended
+from utils.models import NewTask
 from utils.webhook_delivery import SEEN
 
 pytest_plugins = ("tests.github_fixtures",)
@@ -116,6 +117,16 @@ def test_a_pull_request_of_another_number_or_branch_is_not_it(
     assert (made.state, github.requests) == ("open", [])
 
 
+def test_a_task_of_another_host_has_no_pull_request_here(made: Made, github: FakeGitHub) -> None:
+    database = services_of(made.hook.app).database
+    elsewhere = NewTask("Hello", f"https://git.example/{NAME}", "main", "scripted")
+    task = database.create_task(made.caller.user, elsewhere)
+    known = {"pr_url": made.address("team/x"), "pr_number": 3, "pr_branch": "theirs"}
+    database.set_pull_request(made.caller.user, task.id, {**known, "pr_state": "open"})
+    assert made.told("closed", NAME, number=3, branch="theirs") == NOTHING
+    assert github.requests == []
+
+
 def test_a_new_repository_under_the_old_name_has_other_pull_requests(
     made: Made, github: FakeGitHub, bare: Path
 ) -> None:
@@ -139,7 +150,7 @@ def test_while_github_does_not_say_what_was_renamed_the_delivery_may_come_again(
     assert made.state == "closed"
 
 
-@pytest.mark.parametrize("lost", ["UPDATE ON tasks", "INSERT ON webhook_deliveries"])
+@pytest.mark.parametrize("lost", ["UPDATE OF pr_state ON tasks", "INSERT ON webhook_deliveries"])
 def test_a_delivery_whose_state_could_not_be_noted_may_come_again(made: Made, lost: str) -> None:
     delivery = str(uuid4())
     payload = made.payload("closed", NAME)

@@ -44,7 +44,7 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
     """Start a task if the comment asks for one and its author may push; return what was done.
 
     None when it asks for nothing. Comments of programs, ours too, never do. Raises what GitHub's
-    API ends with; nothing was done then, and the delivery may be sent again.
+    API and the database end with; the delivery may be sent again then.
     """
     event = read_event(CommentEvent, delivery)
     author = event.comment.user
