@@ -25,6 +25,12 @@ SCRIPT = "echo more >>one.txt; chmod +x one.txt"
 _names = count(1)
 
 
+def services_of(backend: Backend) -> Services:
+    """Return what a backend works with."""
+    services: Services = backend.app.extensions["services"]
+    return services
+
+
 class Hosted:
     """One repository on GitHub, with the tasks that a backend does for it."""
 
@@ -72,8 +78,7 @@ class Hosted:
     @property
     def services(self) -> Services:
         """What the backend works with."""
-        services: Services = self.backend.app.extensions["services"]
-        return services
+        return services_of(self.backend)
 
     @property
     def pulls(self) -> list[Pull]:
@@ -92,6 +97,11 @@ class Hub:
         self.backend = backend
         self.github = github
         self.server = server
+
+    @property
+    def services(self) -> Services:
+        """What the backend works with."""
+        return services_of(self.backend)
 
     def host(self, origin: Repository, **facts: Any) -> Hosted:
         """Put a copy of a repository on GitHub."""

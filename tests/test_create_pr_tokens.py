@@ -1,62 +1,22 @@
-"""Whose token makes a pull request, where it goes, and where it never is."""
+"""Whose token makes a pull request, and how many requests may wait for GitHub."""
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from tests.backends import USER, Repository, wait_for
 from tests.fakes.github.state import App
+from tests.github_keys import pem, public_pem
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import SCRIPT, Hosted, open_hub
-from tests.test_branch_push_secrecy import RECORDER
 from utils.github_app import PERMISSIONS
 
 pytest_plugins = ("tests.pull_request_fixtures",)
 in_one_process = pytest.mark.local_only("how many may ask at once does not depend on the place")
-
-
-def test_no_token_is_in_arguments_files_rows_answers_or_logs(
-    small_origin: Repository,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    tools, record, path = tmp_path / "tools", tmp_path / "record", os.environ["PATH"]
-    tools.mkdir()
-    for name in ("git", "sh"):
-        text = RECORDER.replace("RECORD", str(record)).replace("REST", path).replace("NAME", name)
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{path}")
-    with open_hub(tmp_path, log_level="DEBUG") as hub:
-        hosted = hub.host(small_origin)
-        hosted.server.tokens.clear()
-        task_id = int(hosted.backend.complete("echo more >>one.txt", hosted.url)["id"])
-        hosted.server.tokens[hosted.name.partition("/")[2]] = TOKEN
-        answers = [hosted.created(task_id), hosted.create(task_id, title="Again")]
-        hosted.github.fail("bad_credentials", on="PATCH")
-        answers.append(hosted.create(task_id, title="Once more"))
-        answers.append({"rows": [hosted.row(task_id), hosted.backend.events(task_id)]})
-        assert list((hosted.backend.folder / "pushes").iterdir()) == []
-        files = [one for one in hosted.backend.folder.rglob("*") if one.is_file()]
-        assert all(TOKEN.encode() not in one.read_bytes() for one in files)
-    assert b"\npush\n--porcelain\n" in record.read_bytes()
-    assert TOKEN.encode() not in record.read_bytes()
-    assert TOKEN not in repr(answers)
-    written = "".join(capfd.readouterr())
-    assert "branch_pushed" in written
-    assert TOKEN not in written
 
 
 def test_the_stored_token_is_next_to_the_requests(hosted: Hosted) -> None:
@@ -89,13 +49,11 @@ def test_the_app_may_change_workflows_when_it_has_to(
     small_origin: Repository, tmp_path: Path
 ) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    app = {"github_app_id": "4711", "github_app_private_key": secret.decode()}
+    app = {"github_app_id": "4711", "github_app_private_key": pem(key)}
     with open_hub(tmp_path, **app) as hub:
         hosted = hub.host(small_origin)
         granted = {**PERMISSIONS, "workflows": "write"}
-        hub.github.apps["4711"] = App("4711", public.decode(), {hosted.name: 77}, granted)
+        hub.github.apps["4711"] = App("4711", public_pem(key), {hosted.name: 77}, granted)
         script = "mkdir -p .github/workflows; echo x >.github/workflows/x.yml"
         task_id = hosted.task(script)
         # Its tokens are made when they are needed; the git server knows none of them.
