@@ -42,6 +42,8 @@ def test_a_comment_starts_a_task_and_is_answered_with_a_link(
     assert task.prompt == "Fix the `basket`.\r\n\r\n/async-code is only a word here"
     assert (task.agent, task.target_branch, task.user_id) == ("claude", "main", BOT_USER)
     assert task.repo_url == f"{github.url}/{NAME}"
+    (project,) = services_of(hook.app).database.list_projects(BOT_USER)
+    assert task.project_id == project.id
     assert answers(github) == [told] == [f"[Task {task.id}]({PAGE}/tasks/{task.id}) is queued."]
     assert len(github.requests) == 3
 

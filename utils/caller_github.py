@@ -15,6 +15,7 @@ from utils.github import GitHub
 from utils.github_errors import RepositoryMoved
 from utils.github_tokens import ChosenToken, TokenSource
 from utils.models import TaskSummary
+from utils.models_users import Project
 
 LOOKED_THROUGH = 500
 """So many of a caller's newest tasks may make a repository theirs."""
@@ -65,15 +66,17 @@ def _naming_moved(github: GitHub) -> Iterator[None]:
         raise RepositoryMoved(moved.repository_id, github.present_name(moved)) from None
 
 
-def has_project(
+def find_project(
     services: Services, user_id: str, full_name: str, *, is_active: bool = False
-) -> bool:
-    """Return whether a user has a project, or with `is_active` an active one, in a repository."""
+) -> Project | None:
+    """Return a user's project in a repository, with `is_active` only one that is active."""
     address = _address(services, full_name)
-    return any(
-        _is_at(address, project.repo_url) and (project.is_active or not is_active)
+    projects = (
+        project
         for project in services.database.list_projects(user_id)
+        if _is_at(address, project.repo_url) and (project.is_active or not is_active)
     )
+    return next(projects, None)
 
 
 def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int | None) -> bool:
@@ -88,7 +91,7 @@ def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int |
         url = f"{address}/pull/{own_pull}"
         return any((task.pr_url or "").lower() == url for task in tasks)
     inside = any(_is_at(address, task.repo_url) for task in tasks)
-    return inside or has_project(services, user_id, full_name)
+    return inside or find_project(services, user_id, full_name) is not None
 
 
 def _refuse_anothers_name(chosen: ChosenToken, status: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import BoundedSemaphore
 
 import structlog
@@ -10,9 +10,10 @@ from pydantic import SecretStr
 
 from utils.agents import AGENT_NAMES
 from utils.api import Services
-from utils.caller_github import has_project
+from utils.caller_github import find_project
 from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull, Unavailable
 from utils.github import WRITERS, GitHub
+from utils.github_tokens import ChosenToken
 from utils.models import NewTask
 from utils.repository_url import parse_repository_url, validate_branch
 from utils.webhook_command import COMMAND, Command, read_command
@@ -33,11 +34,12 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """A task to start."""
+class _Work:
+    """Who is to work, and where."""
 
-    new: NewTask
-    token: SecretStr | None = field(repr=False)
+    agent: str
+    branch: str
+    is_private: bool
 
 
 def follow_comment(services: Services, delivery: Delivery) -> str | None:
@@ -65,7 +67,8 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
     full_name = event.repository.full_name
     repo_url = _clonable(services, full_name)
     # Anybody may push to a repository of their own, and install an App that is public there.
-    if not has_project(services, _user_id(services), full_name, is_active=True):
+    project = find_project(services, _user_id(services), full_name, is_active=True)
+    if project is None:
         log.warning(
             "comment in a repository without a project",
             action="webhook.no_project",
@@ -85,12 +88,13 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
     ):
         if not _may_push(github, full_name, login):
             return "Its author may not push to the repository."
-        own = services.user_tokens.own(_user_id(services), repo_url, None)
-        # Their own is taken when the task starts. One of the App's may end while it waits.
-        token = None if own.token else SecretStr(chosen.token)
         try:
-            order = _order(github, event, command, repo_url, token)
-            text = _start(services, order)
+            work = _work(github, event, command)
+            token = _token(services, repo_url, chosen) if work.is_private else None
+            new = NewTask(
+                command.prompt, repo_url, work.branch, work.agent, project.id, delivery=_name(event)
+            )
+            text = _start(services, new, token)
         except (InvalidInput, QueueFull) as error:
             text = _refuse(services, event, error)
         if text is None:
@@ -116,9 +120,8 @@ def _may_push(github: GitHub, full_name: str, login: str) -> bool:
         return False
 
 
-def _order(
-    github: GitHub, event: CommentEvent, command: Command, repo_url: str, token: SecretStr | None
-) -> _Order:
+def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
+    """Return what a comment asks for. Raises `InvalidInput` where that cannot be done."""
     agent = _DEFAULT_AGENT if command.agent is None else command.agent
     if agent not in AGENT_NAMES:
         raise InvalidInput(f"There is no such agent. {_USAGE}{', '.join(AGENT_NAMES)}.")
@@ -131,14 +134,20 @@ def _order(
         if (pull.head_repository or "").lower() != found.full_name.lower():
             raise InvalidInput("The branch of this pull request is in a fork; forks do not work.")
         branch = pull.head
-    new = NewTask(command.prompt, repo_url, validate_branch(branch), agent, delivery=_name(event))
-    return _Order(new, token if found.is_private else None)
+    return _Work(agent, validate_branch(branch), found.is_private)
 
 
-def _start(services: Services, order: _Order) -> str | None:
+def _token(services: Services, repo_url: str, chosen: ChosenToken) -> SecretStr | None:
+    """Return what to clone a private repository with, None for the user's own token."""
+    own = services.user_tokens.own(_user_id(services), repo_url, None)
+    # Their own is taken when the task starts. One of the App's may end while it waits.
+    return None if own.token or chosen.token is None else SecretStr(chosen.token)
+
+
+def _start(services: Services, new: NewTask, token: SecretStr | None) -> str | None:
     """Start a task; None when there is one for this comment."""
     try:
-        task = services.dispatcher.start_task(_user_id(services), order.new, order.token)
+        task = services.dispatcher.start_task(_user_id(services), new, token)
     except Conflict:
         return None
     log.info("comment started a task", action="webhook.task_started", task_id=task.id)
