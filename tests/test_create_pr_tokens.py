@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.backends import USER, Repository, wait_for
+from tests.backends import USER, WAIT_SECONDS, Repository, wait_for
 from tests.fakes.github.state import App
 from tests.github_keys import pem, public_pem
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import SCRIPT, Hosted, open_hub
 from utils.github_app import PERMISSIONS
+from utils.pull_request_places import FOR_ONE_TASK
 
 pytest_plugins = ("tests.pull_request_fixtures",)
 in_one_process = pytest.mark.local_only("how many may ask at once does not depend on the place")
@@ -82,6 +83,25 @@ def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
             hosted.github.released.set()
     hosted.github.released.clear()
     assert hosted.created(other)["pr_number"]
+
+
+@in_one_process
+def test_requests_for_one_task_do_not_take_all_places(hosted: Hosted) -> None:
+    assert hosted.services.settings.request_threads // 2 > FOR_ONE_TASK
+    task_id = hosted.task()
+    hosted.github.fail("hang", on="GET /repos")
+    with ThreadPoolExecutor(FOR_ONE_TASK + 1) as threads:
+        asked = [threads.submit(hosted.create, task_id) for _ in range(FOR_ONE_TASK + 1)]
+        try:
+            first = next(as_completed(asked, timeout=WAIT_SECONDS))
+        finally:
+            hosted.github.failing.clear()
+            hosted.github.released.set()
+    hosted.github.released.clear()
+    assert first.result()["code"] == "github_busy"
+    answers = [one.result()["http_status"] for one in asked]
+    assert sorted(answers) == [200] * FOR_ONE_TASK + [503]
+    assert len(hosted.pulls) == 1
 
 
 @in_one_process
