@@ -102,25 +102,21 @@ def test_a_push_that_another_server_has_yet_to_note_is_its(
 ) -> None:
     task_id = hosted.task()
     database = hosted.services.database
-    pushed, looked = Event(), Event()
-    note, look = database.set_pull_request, database.get_task_status
+    pushed, opened = Event(), Event()
+    note = database.set_pull_request
 
     def note_late(*arguments: Any) -> Task:
-        pushed.set()
-        assert looked.wait(WAIT_SECONDS)
+        if not pushed.is_set():
+            pushed.set()
+            assert opened.wait(WAIT_SECONDS)
         return note(*arguments)
 
-    def look_first(*arguments: Any) -> Task:
-        found = look(*arguments)
-        looked.set()
-        return found
-
     monkeypatch.setattr(database, "set_pull_request", note_late)
-    monkeypatch.setattr(database, "get_task_status", look_first)
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(create_on_servers, hosted, task_id, {"title": "One title"})
         assert pushed.wait(WAIT_SECONDS)
         second = create_on_servers(hosted, task_id, {"title": "Another title"})
+        opened.set()
     assert [one.commit for one in second] == [one.commit for one in first.result()]
     assert len(hosted.pulls) == 1
 
@@ -150,6 +146,18 @@ def test_a_call_goes_on_after_the_push(hosted: Hosted) -> None:
     assert hosted.created(task_id)["commit"] == commit
 
 
+@on_github
+def test_a_push_that_nobody_noted_is_gone_on_with_under_another_title(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    hosted.github.fail("unavailable", on="POST .*/pulls", times=1)
+    assert hosted.refusal(task_id, title="One title") == (503, "github_unavailable")
+    commit = hosted.rev(hosted.row(task_id)["pr_branch"])
+    hosted.services.database.set_pull_request(USER, task_id, NOTHING)
+    answer = hosted.created(task_id, title="Another title")
+    assert (answer["commit"], answer["title"]) == (commit, "Another title")
+    assert hosted.row(task_id)["pr_number"] == answer["pr_number"]
+
+
 def test_a_lost_note_is_written_again(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id, title="Not the usual one")
@@ -167,6 +175,17 @@ def test_what_somebody_else_pushed_is_left_alone(hosted: Hosted) -> None:
     assert hosted.refusal(task_id) == (409, "branch_changed")
     assert hosted.rev(branch) == theirs
     assert len(hosted.pulls) == 1
+
+
+@on_github
+def test_the_same_files_on_another_commit_are_left_alone(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    first = hosted.created(task_id)
+    hosted.pulls[0].state = "closed"
+    theirs = commit_by_hand(hosted, first["branch"])
+    hosted.services.database.set_pull_request(USER, task_id, NOTHING)
+    assert hosted.refusal(task_id) == (409, "branch_changed")
+    assert hosted.rev(first["branch"]) == theirs
 
 
 @on_github

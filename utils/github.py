@@ -25,6 +25,7 @@ from utils.github_refusals import BRANCH_NOT_FOUND
 from utils.github_values import (
     CommitState,
     GitHubComment,
+    GitHubCommit,
     GitHubIssue,
     GitHubPull,
     GitHubRepository,
@@ -100,6 +101,12 @@ class GitHub:
             if error.code != BRANCH_NOT_FOUND:
                 raise
             return None
+
+    def commit(self, full_name: str, sha: str) -> GitHubCommit:
+        """Return a commit, whoever has pushed it."""
+        with translating("commit"):
+            found = self._named(full_name).get_git_commit(sha)
+            return GitHubCommit(found.tree.sha, tuple(parent.sha for parent in found.parents))
 
     def can_read_branches(self, full_name: str) -> bool:
         """Whether the token may read contents; fine-grained ones may see a repository without."""

@@ -75,6 +75,14 @@ class GitHubRepository:
 
 
 @dataclass(frozen=True, slots=True)
+class GitHubCommit:
+    """What a commit holds, by the names of git's objects."""
+
+    tree: str
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GitHubPull:
     """A pull request. `head_repository` is None when the fork it came from is gone.
 

@@ -6,7 +6,6 @@ that came twice, is gone on with.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +27,6 @@ from utils.pull_request_places import Budget
 from utils.redaction import Redactor
 
 _EXISTS = "pull_request_exists"
-
-_NOTE_PAUSES = (0.0, 0.1, 0.3, 0.6)
-"""Seconds before each look for the note of a push that another process has made just now."""
 
 _Value = TypeVar("_Value")
 
@@ -101,7 +97,7 @@ class PullRequestRun:
             self._step("Nothing is pushed yet.", self._refuse_merged)
         if found is None or self._wanted.base is not None:
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
-        commit = self._pushed_before(found) or self._push(self._commit_title(found))
+        commit = self._pushed_before(found) or self._push()
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
         self._note(pr_number=pull.number, pr_url=pull.url, pr_state="open")
@@ -175,13 +171,7 @@ class PullRequestRun:
         ours = self._task.pr_commit
         return ours if found is not None and found.head_sha == ours else None
 
-    def _commit_title(self, found: GitHubPull | None) -> str:
-        # Without a note of it, the commit of an open pull request was made with its title.
-        if found is not None and self._task.pr_commit is None:
-            return found.title
-        return self._wanted.title
-
-    def _push(self, title: str) -> str:
+    def _push(self) -> str:
         means, task = self._means, self._task
         means.budget.check("Nothing is pushed yet.")
         request = PushRequest(
@@ -191,7 +181,7 @@ class PullRequestRun:
             tree_hash=self._result.tree_hash,
             patch=self._result.patch,
             branch=self._wanted.branch,
-            text=self._commit_text(title),
+            text=self._commit_text(),
             token=means.token.token,
             expected_remote=task.pr_commit,
             allow_workflow_changes=self._wanted.changes_workflows,
@@ -200,21 +190,24 @@ class PullRequestRun:
         try:
             commit = push_branch(request, limits, means.redactor).commit
         except BranchChanged as error:
-            if not self._is_noted(error.remote_commit):
+            commit = error.remote_commit
+            if not self._step("Nothing is pushed yet.", lambda: self._is_result(commit)):
                 raise
-            return error.remote_commit
         self._note(pr_branch=self._wanted.branch, pr_commit=commit)
         return commit
 
-    def _is_noted(self, commit: str) -> bool:
-        """Whether another process pushed this for the same task, say with another title."""
-        task, means = self._task, self._means
-        # It notes a push that was the first only after it; there is nothing to wait for later.
-        for pause in _NOTE_PAUSES if task.pr_commit is None else _NOTE_PAUSES[:1]:
-            time.sleep(pause)
-            if means.database.get_task_status(task.user_id, task.id).pr_commit == commit:
-                return True
-        return False
+    def _is_result(self, name: str) -> bool:
+        """Whether a commit is the result all the same, say with another title.
+
+        Another process pushed it just now, or one that ended before it could note it.
+        """
+        try:
+            commit = self._github.commit(self._name, name)
+        except NotFound:
+            return False
+        return commit.tree == self._result.tree_hash and commit.parents == (
+            self._result.base_commit,
+        )
 
     def _url(self) -> str:
         url = self._task.repo_url
@@ -224,11 +217,11 @@ class PullRequestRun:
         suffix = ".git" if parts.path.endswith(".git") else ""
         return f"{parts.scheme}://{parts.netloc}/{self._name}{suffix}"
 
-    def _commit_text(self, title: str) -> CommitText:
+    def _commit_text(self) -> CommitText:
         task = self._task
         program = (task.execution_metadata or {}).get("agent_program") or task.agent
         return CommitText(
-            message=f"{title}\n\nTask: {task.id}",
+            message=f"{self._wanted.title}\n\nTask: {task.id}",
             author=Identity(str(program), git.AUTHOR_EMAIL),
             committer=Identity(git.AUTHOR_NAME, git.AUTHOR_EMAIL),
             at=task.completed_at or task.created_at,

@@ -32,6 +32,18 @@ def get_branch(call: Call) -> Answer:
     return 200, {"name": name, "commit": {"sha": sha, "url": url}}
 
 
+def get_commit(call: Call) -> Answer:
+    sha = call.names["sha"]
+    if not refs.has_commit(call.repository.bare, sha):
+        raise Refused(404, "Not Found")
+    tree, parents = refs.tree_and_parents(call.repository.bare, sha)
+    return 200, {
+        "sha": sha,
+        "tree": {"sha": tree},
+        "parents": [{"sha": parent} for parent in parents],
+    }
+
+
 def get_permission(call: Call) -> Answer:
     login = call.names["login"]
     role = call.repository.role(login)

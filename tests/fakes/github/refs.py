@@ -25,6 +25,12 @@ def has_commit(bare: Path, sha: str) -> bool:
     return _tried(bare, "cat-file", "-e", f"{sha}^{{commit}}") is not None
 
 
+def tree_and_parents(bare: Path, sha: str) -> tuple[str, list[str]]:
+    """Return the tree of a commit, and its parents."""
+    tree, *parents = git(bare, "log", "-1", "--format=%T %P", sha).split()
+    return tree, parents
+
+
 def count_commits(bare: Path, base: str, head: str) -> int:
     """Return how many commits the head has that the base lacks."""
     return int(git(bare, "rev-list", "--count", f"{base}..{head}"))
