@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.backends import Repository
+from tests.branch_pushes import open_to_partial_clones
+from tests.fakes.github.server import serve_github
+from tests.fakes.github.service import FakeGitHub
+from tests.git_server import serve_git
+from tests.github_names import LOGIN, NAME, TOKEN
 from tests.places import Place
 from tests.pull_requests import Hosted, Hub, open_hub
 
@@ -33,3 +39,16 @@ def hosted(hub: Hub, small_origin: Repository) -> Iterator[Hosted]:
     """A repository on GitHub that a test may change."""
     yield hub.host(small_origin)
     hub.github.failing.clear()
+
+
+@pytest.fixture
+def served_github(tmp_path: Path, small_origin: Repository) -> Iterator[FakeGitHub]:
+    """GitHub with one repository; its git wants the token."""
+    with serve_git(tmp_path / "served") as git_server, serve_github() as opened:
+        git_server.publish(small_origin, NAME.partition("/")[2], TOKEN)
+        bare = git_server.bare(NAME.partition("/")[2])
+        open_to_partial_clones(bare)
+        opened.git_port = git_server.port
+        opened.add_token(TOKEN, LOGIN)
+        opened.add_repository(NAME, bare, roles={LOGIN: "write"})
+        yield opened

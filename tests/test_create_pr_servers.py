@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from tests.backends import USER, Repository, Row, git
-from tests.branch_pushes import open_to_partial_clones
-from tests.fakes.github.server import serve_github
 from tests.fakes.github.service import FakeGitHub
-from tests.git_server import serve_git
-from tests.github_names import LOGIN, NAME, TOKEN
+from tests.github_names import NAME, TOKEN
 from tests.live_server import Client, LiveServer, ServerFactory
 from tests.places import Place
 
@@ -21,19 +15,6 @@ pytest_plugins = ("tests.pull_request_fixtures", "tests.live_fixtures")
 
 SECRETS = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 CHANGE = "script:\nwrite made.txt here\nprint done"
-
-
-@pytest.fixture
-def github(tmp_path: Path, small_origin: Repository) -> Iterator[FakeGitHub]:
-    """GitHub with one repository; its git wants the token."""
-    with serve_git(tmp_path / "served") as git_server, serve_github() as opened:
-        git_server.publish(small_origin, NAME.partition("/")[2], TOKEN)
-        bare = git_server.bare(NAME.partition("/")[2])
-        open_to_partial_clones(bare)
-        opened.git_port = git_server.port
-        opened.add_token(TOKEN, LOGIN)
-        opened.add_repository(NAME, bare, roles={LOGIN: "write"})
-        yield opened
 
 
 def finished_task(server: LiveServer, github: FakeGitHub) -> int:
@@ -49,11 +30,14 @@ def finished_task(server: LiveServer, github: FakeGitHub) -> int:
 
 
 def test_other_servers_make_one_pull_request_with_the_stored_token(
-    new_server: ServerFactory, place: Place, github: FakeGitHub, small_origin: Repository
+    new_server: ServerFactory,
+    place: Place,
+    served_github: FakeGitHub,
+    small_origin: Repository,
 ) -> None:
-    settings = {**SECRETS, "GITHUB_API_URL": github.api_url}
+    settings = {**SECRETS, "GITHUB_API_URL": served_github.api_url}
     gone = new_server(**settings)
-    task_id = finished_task(gone, github)
+    task_id = finished_task(gone, served_github)
     # An embedded database is one server's at a time; the same one comes back then.
     others = [new_server(**settings), new_server(**settings)] if place.project else [gone]
     for server in others:
@@ -70,10 +54,10 @@ def test_other_servers_make_one_pull_request_with_the_stored_token(
 
     with ThreadPoolExecutor(2) as threads:
         one, two = threads.map(create, clients)
-    (pull,) = github.pulls(NAME)
+    (pull,) = served_github.pulls(NAME)
     assert {one["pr_number"], two["pr_number"]} == {pull.number}
     assert sorted([one["created"], two["created"]]) == [False, True]
-    bare = github.repositories[NAME].bare
+    bare = served_github.repositories[NAME].bare
     task = clients[0].task(task_id)
     assert task["pr_url"] == one["pr_url"]
     tree = git(bare, "rev-parse", f"{one['branch']}^{{tree}}")

@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from demo.server import Server
+from tests.fakes.github.service import FakeGitHub
+from tests.github_names import NAME, TOKEN
 from tests.source_files import ROOT
 from utils.env_example import env_example, settings_table
 from utils.errors import BranchChanged, PushRefused, TaskError
 from utils.github_refusals import APP_PERMISSION
+
+pytest_plugins = ("tests.pull_request_fixtures",)
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -42,18 +46,28 @@ def find_lines(pattern: str, text: str) -> list[str]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path / "data", os.environ) as running:
+def server(tmp_path: Path, served_github: FakeGitHub) -> Iterator[Server]:
+    environment = {**os.environ, "GITHUB_API_URL": served_github.api_url}
+    with Server(tmp_path / "data", environment) as running:
         running.wait_ready()
         yield running
 
 
-def test_the_http_examples_work_from_top_to_bottom(server: Server, tmp_path: Path) -> None:
-    script = STRICT + "\n".join(find_lines(r"```bash\n((?:.*\n)*?)```", README))
+def test_the_examples_work_from_top_to_bottom(
+    server: Server, served_github: FakeGitHub, tmp_path: Path
+) -> None:
+    script = STRICT + "\n".join(find_lines(r"```(?:ba)?sh\n((?:.*\n)*?)```", README))
+    script = script.replace("http://127.0.0.1:8000", server.url)
+    script = script.replace("https://github.com/you/project", f"{served_github.url}/{NAME}")
     result = subprocess.run(
-        ["bash", "-c", script.replace("http://127.0.0.1:8000", server.url)],
+        [
+            "bash",
+            "-c",
+            script.replace("https://github.com/you/project", f"{served_github.url}/{NAME}"),
+        ],
         env={**os.environ, **GIT_IDENTITY, "TMPDIR": str(tmp_path)},
         cwd=tmp_path,
+        input=f"{TOKEN}\n",
         capture_output=True,
         text=True,
         timeout=60,
@@ -62,6 +76,8 @@ def test_the_http_examples_work_from_top_to_bottom(server: Server, tmp_path: Pat
     assert result.returncode == 0, result.stdout + result.stderr
     assert "AI_GENERATED.md" in result.stdout
     assert '"cancelled"' in result.stdout
+    (pull,) = served_github.pulls(NAME)
+    assert f"/{NAME}/pull/{pull.number}" in result.stdout
 
 
 def endpoints_of_readme() -> set[str]:
