@@ -60,7 +60,7 @@ def get_pull(services: Services, user_id: str, owner: str, repository: str, numb
 def change_pull(
     services: Services, user_id: str, owner: str, repository: str, number: int, body: PullChange
 ) -> Json:
-    """Change title, body, base or state of a pull request; what is not sent stays."""
+    """Change a pull request, or whether it is a draft; what is not sent stays."""
     return {"pull_request": update_pull(services, user_id, f"{owner}/{repository}", number, body)}
 
 

@@ -39,6 +39,7 @@ class PullChange(Body):
     body: LongText | None = None
     base: Name | None = Field(None, description="The branch that it is to be merged into.")
     state: Literal["open", "closed"] | None = None
+    draft: bool | None = Field(None, description="False makes a draft ready for review.")
 
 
 class PullMerge(Body):

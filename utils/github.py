@@ -1,4 +1,4 @@
-"""GitHub's REST API, as far as this backend needs it.
+"""GitHub's API, as far as this backend needs it: REST, and GraphQL where REST lacks something.
 
 Every call is synchronous, waits for seconds at most, and raises one of our errors: see
 `utils/github_refusals.py`. A repository is named `owner/name`, by its present name: `repository`
@@ -20,6 +20,7 @@ from github.Repository import Repository
 
 from utils.errors import Forbidden, InvalidInput, NotFound
 from utils.github_errors import RepositoryMoved, translating
+from utils.github_graphql import set_draft
 from utils.github_http import TIMEOUT_SECONDS, connect
 from utils.github_refusals import BRANCH_NOT_FOUND
 from utils.github_values import (
@@ -177,11 +178,18 @@ class GitHub:
         body: str | None = None,
         base: str | None = None,
         state: str | None = None,
+        draft: bool | None = None,
     ) -> GitHubPull:
-        """Change what is given, and return the pull request. `state` is open or closed."""
+        """Change what is given, and return the pull request. `state` is open or closed.
+
+        `draft` comes last; raises `InvalidInput` (`drafts_not_supported`).
+        """
         with translating("pull request"):
             pull = self._named(full_name).get_pull(number)
-            pull.edit(_given(title), _given(body), _given(state), _given(base))
+            if any(change is not None for change in (title, body, base, state)):
+                pull.edit(_given(title), _given(body), _given(state), _given(base))
+            if draft is not None:
+                set_draft(pull, wanted=draft)
             return pull_value(pull)
 
     def merge_pull(

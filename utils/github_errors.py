@@ -14,6 +14,7 @@ import urllib3
 
 from utils.errors import AppError, Conflict, Unavailable
 from utils.github_answers import AWAY, AWAY_SECONDS, Refusal
+from utils.github_graphql import as_rest
 from utils.github_refusals import translate_refusal
 
 log = structlog.get_logger(__name__)
@@ -107,7 +108,10 @@ def _refusal(error: github.GithubException, what: str) -> Refusal:
         for entry in named
     )
     headers = {str(key).lower(): str(value) for key, value in (error.headers or {}).items()}
-    return Refusal(error.status, _joined(texts), fields, headers, what)
+    refusal = Refusal(error.status, _joined(texts), fields, headers, what)
+    # Only what GraphQL answers has errors and no message for them all.
+    is_graphql = bool(named) and "message" not in data
+    return as_rest(refusal, [entry.get("type") for entry in named]) if is_graphql else refusal
 
 
 def _joined(texts: list[Any]) -> str:

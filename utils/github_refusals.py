@@ -119,6 +119,16 @@ TRANSLATIONS = (
         _PROTECTED,
     ),
     Translation(
+        # GraphQL says the same of a plan without drafts and of a user who may not.
+        says(
+            InvalidInput,
+            "drafts_not_supported",
+            "The repository allows no drafts, or the token's user may not make one here.",
+        ),
+        frozenset({403, 422}),
+        "draft pull requests are not supported|permission to convert the pull request",
+    ),
+    Translation(
         says(
             Forbidden,
             "repository_no_permission",
@@ -204,11 +214,6 @@ TRANSLATIONS = (
         ),
         frozenset({422}),
         "review(?:s may only| cannot) be requested|could not resolve to a node",
-    ),
-    Translation(
-        says(InvalidInput, "drafts_not_supported", "The repository allows no drafts."),
-        frozenset({422}),
-        "draft pull requests are not supported",
     ),
     Translation(
         says(NotFound, "commit_not_found", "GitHub does not have the commit (any more)."),

@@ -251,7 +251,7 @@ class PullRequestRun:
         """Change what the caller gave, and nothing that people may have changed since."""
         wanted = self._wanted
         given = {"title": wanted.given_title, "body": wanted.given_body, "base": wanted.base}
-        changes = {
+        changes: dict[str, Any] = {
             name: value
             for name, value in given.items()
             if value is not None and value != getattr(found, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.fakes.github.state import Refused
+from tests.fakes.github.state import GraphQLRefused, Refused
 
 SSO_URL = "https://github.com/orgs/team/sso?authorization_request=A1B2"
 
@@ -14,7 +14,7 @@ DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
 
 def refusal(name: str) -> Refused:
     """Return the answer of a failure."""
-    return {**_of_tokens(), **_of_limits(), **_of_places()}[name]
+    return {**_of_tokens(), **_of_limits(), **_of_places(), **_of_graphql()}[name]
 
 
 def _of_tokens() -> dict[str, Refused]:
@@ -75,4 +75,30 @@ def _of_places() -> dict[str, Refused]:
         "server_error": Refused(500, "Server Error"),
         "bad_gateway": Refused(502, "Server Error"),
         "unavailable": Refused(503, "No server is currently available to service your request."),
+    }
+
+
+def _of_graphql() -> dict[str, Refused]:
+    return {
+        "graphql_limit": GraphQLRefused(
+            "RATE_LIMITED",
+            "API rate limit exceeded for user ID 1.",
+            X_RateLimit_Remaining="0",
+            X_RateLimit_Reset=str(int(time.time()) + 90),
+        ),
+        "graphql_other_limit": GraphQLRefused("RATE_LIMIT", "Too much"),
+        "graphql_sso": GraphQLRefused(
+            "FORBIDDEN",
+            "Resource protected by organization SAML enforcement. You must grant your Personal "
+            "Access token access to this organization.",
+            X_GitHub_SSO=f"required; url={SSO_URL}",
+        ),
+        "graphql_draft_words": GraphQLRefused(
+            "UNPROCESSABLE", "Draft pull requests are not supported in this repository."
+        ),
+        "graphql_closed": GraphQLRefused("UNPROCESSABLE", "The pull request must be open."),
+        "graphql_gone": GraphQLRefused("NOT_FOUND", "Could not resolve to a node."),
+        "graphql_failed": GraphQLRefused(
+            None, "Something went wrong while executing your query. Please include F00D."
+        ),
     }

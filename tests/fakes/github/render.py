@@ -18,6 +18,11 @@ def page(api: str) -> str:
     return api.partition("/api/")[0]
 
 
+def node_id(found: Repository, it: Issue) -> str:
+    """Return what GraphQL knows an issue, or a pull request, by."""
+    return f"{'PR' if isinstance(it, Pull) else 'I'}_{found.id * 1000 + it.number}"
+
+
 def user(api: str, login: str) -> Json:
     """Return a user."""
     return {
@@ -58,6 +63,7 @@ def issue(api: str, found: Repository, it: Issue) -> Json:
     kind = "pull" if is_pull else "issues"
     described = {
         "id": found.id * 1000 + it.number,
+        "node_id": node_id(found, it),
         "number": it.number,
         "title": it.title,
         "body": it.body or None,

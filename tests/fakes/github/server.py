@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.fakes.github import failures
+from tests.fakes.github import failures, graphql
 from tests.fakes.github.service import PREFIX, FakeGitHub
 from tests.fakes.github.state import Refused, Request
 
@@ -30,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         github = self.server.github
         sent = self._body()
-        if not self.path.startswith(PREFIX + "/"):
+        if not self.path.startswith(PREFIX + "/") and self.path != graphql.PATH:
             self._forward(sent)
             return
         header = self.headers.get("Authorization") or ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from tests.fakes.github import access, issues, pulls, render
+from tests.fakes.github import access, graphql, issues, pulls, render
 from tests.fakes.github.state import App, Call, Pull, Refused, Repository, Request, Token
 
 PREFIX = "/api/v3"
@@ -135,6 +135,8 @@ class FakeGitHub:
         with self._lock:  # two pull requests for one branch at once are one
             if request.path == "/user":
                 return self._user(caller)
+            if (request.method, request.path) == ("POST", graphql.PATH):
+                return graphql.answer(request, caller, self.repositories.values())
             return self._of_repository(request, caller)
 
     def _caller(self, request: Request) -> Token | None:

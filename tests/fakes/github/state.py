@@ -23,6 +23,15 @@ class Refused(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
+class GraphQLRefused(Refused):
+    """What GraphQL answers instead: errors of a type, or of none, with the status 200."""
+
+    def __init__(self, kind: str | None, message: str, **headers: str) -> None:
+        super().__init__(200, message, **headers)
+        error = {"message": message, "locations": [{"line": 1, "column": 1}]}
+        self.body = {"data": None, "errors": [{"type": kind, **error} if kind else error]}
+
+
 @dataclass(slots=True)
 class Token:
     """A token of a user, or with `installation` of an App. `scopes` is None unless classic."""
