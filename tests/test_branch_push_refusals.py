@@ -103,48 +103,6 @@ def test_each_status_has_its_code(
     assert raised.value.code == code
 
 
-HOOKS = {
-    "a rule": (
-        "error: GH013: Repository rule violations found for refs/heads/x.",
-        "branch_protected",
-    ),
-    "a protected branch": ("error: GH006: Protected branch update failed.", "branch_protected"),
-    "a large file": (
-        "error: File big.bin is 120.00 MB; this exceeds GitHub's file size limit of 100.00 MB\n"
-        "error: GH001: Large files detected.",
-        "file_too_large",
-    ),
-    "a secret": (
-        "error: GH013: Repository rule violations\n- Push cannot contain secrets",
-        "secret_detected",
-    ),
-    "a workflow": (
-        "refusing to allow a Personal Access Token to create or update workflow "
-        "`.github/workflows/x.yml` without `workflow` scope",
-        "github_token_scope",
-    ),
-    "a house rule": (f"Ask Ann first, {TOKEN}\x1b[31m", "push_rejected"),
-}
-
-
-@pytest.mark.parametrize("case", HOOKS)
-def test_a_hook_that_refuses_is_quoted(
-    server: GitServer, result: Row, name: str, tmp_path: Path, case: str
-) -> None:
-    text, code = HOOKS[case]
-    hook = server.bare(name) / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{text}\nEND\nexit 1\n")
-    hook.chmod(0o755)
-    request = request_of(server.url(name), result)
-    with pytest.raises(AppError) as raised:
-        push(tmp_path, request)
-    assert raised.value.code == code
-    if code == "push_rejected":
-        assert raised.value.message.endswith("Ask Ann first, [redacted] [31m")
-    assert request.branch not in git(server.bare(name), "branch", "--list")
-
-
 @pytest.mark.parametrize("name", ["GH001", "secret-scanning-tools", "SSL", "GH013.git"])
 def test_the_name_of_a_repository_is_no_reason(result: Row, tmp_path: Path, name: str) -> None:
     for url, code in (
