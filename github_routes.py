@@ -14,6 +14,7 @@ from utils.api_github import (
     TaskStatusReport,
 )
 from utils.caller_github import caller_github
+from utils.github_app import Purpose
 from utils.github_values import GitHubComment, GitHubIssue, GitHubPull, GitHubRepository
 from utils.models import Json
 from utils.repository_service import merge_pull, report_status, update_pull
@@ -30,7 +31,7 @@ _ISSUE = f"{_REPOSITORY}/issues/<id:number>"
 def get_repository(services: Services, user_id: str, owner: str, repository: str) -> Json:
     """Return a repository of GitHub's, also after a move, and what the token's user may do."""
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name) as github:
+    with caller_github(services, user_id, full_name, Purpose.LOOK) as github:
         return {"repository": github.repository(full_name)}
 
 
@@ -41,7 +42,7 @@ def list_pulls(
 ) -> Json:
     """List the pull requests of a repository, newest first."""
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name) as github:
+    with caller_github(services, user_id, full_name, Purpose.READ_PULLS) as github:
         pulls = github.pulls(full_name, state=query.state, limit=query.limit)
     return {"pull_requests": pulls}
 
@@ -51,7 +52,7 @@ def list_pulls(
 def get_pull(services: Services, user_id: str, owner: str, repository: str, number: int) -> Json:
     """Return a pull request."""
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name) as github:
+    with caller_github(services, user_id, full_name, Purpose.READ_PULLS) as github:
         return {"pull_request": github.pull(full_name, number)}
 
 
@@ -81,7 +82,7 @@ def create_issue(
 ) -> Json:
     """Open an issue."""
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name) as github:
+    with caller_github(services, user_id, full_name, Purpose.CHANGE_ISSUES) as github:
         issue = github.create_issue(full_name, title=body.title, body=body.body, labels=body.labels)
     return {"issue": issue}
 
@@ -91,7 +92,7 @@ def create_issue(
 def get_issue(services: Services, user_id: str, owner: str, repository: str, number: int) -> Json:
     """Return an issue; a pull request is one too."""
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name) as github:
+    with caller_github(services, user_id, full_name, Purpose.READ_ISSUES) as github:
         return {"issue": github.issue(full_name, number)}
 
 
@@ -102,7 +103,7 @@ def add_comment(
 ) -> Json:
     """Comment on an issue or a pull request."""
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name) as github:
+    with caller_github(services, user_id, full_name, Purpose.COMMENT) as github:
         return {"comment": github.comment(full_name, number, body.body)}
 
 

@@ -1,4 +1,4 @@
-"""Keys of a GitHub App as texts."""
+"""Keys of a GitHub App as texts, and what README says that it needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+
+PERMISSIONS = {
+    "contents": "write",
+    "issues": "write",
+    "metadata": "read",
+    "pull_requests": "write",
+    "statuses": "write",
+}
+"""What an App is granted; to change workflows it needs `workflows` too."""
 
 
 def pem(key: rsa.RSAPrivateKey) -> str:

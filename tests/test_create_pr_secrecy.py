@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.backends import USER, Repository
 from tests.fakes.github.state import App
-from tests.github_keys import pem, public_pem
+from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import LOGIN
 from tests.places import Place
 from tests.pull_requests import SCRIPT, Hosted, Hub, open_hub
 from tests.test_branch_push_secrecy import RECORDER
-from utils.github_app import PERMISSIONS
 
 pytest_plugins = ("tests.pull_request_fixtures",)
 

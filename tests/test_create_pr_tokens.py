@@ -10,10 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.backends import USER, WAIT_SECONDS, Repository, wait_for
 from tests.fakes.github.state import App
-from tests.github_keys import pem, public_pem
+from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import SCRIPT, Hosted, open_hub
-from utils.github_app import PERMISSIONS
 from utils.pull_request_places import FOR_ONE_TASK
 
 pytest_plugins = ("tests.pull_request_fixtures",)

@@ -24,7 +24,9 @@ COMMENTS = {
     "GITHUB_TOKEN": "ghp_deployment4711",
 }
 NO_USER = "problem  webhook: comments start no tasks: there is no user WEBHOOK_USER_ID"
-NO_PROJECT = "problem  webhook: comments start no tasks: WEBHOOK_USER_ID has no active project"
+NO_PROJECT = (
+    "problem  webhook: comments start no tasks: WEBHOOK_USER_ID has no active project on github.com"
+)
 
 
 @pytest.fixture
@@ -56,6 +58,28 @@ def test_comments_need_a_user_with_an_active_project(
     assert told(rows) == "ok       webhook: comments start tasks in octo/another, octo/demo"
     database.update_project(USER, project_id, {"is_active": False})
     assert told(rows) == "ok       webhook: comments start tasks in octo/another"
+
+
+def test_projects_are_told_by_where_they_are_on_github(
+    database: Database, rows: dict[str, Any]
+) -> None:
+    for number, repo_url in enumerate(
+        (
+            "https://github.com/octo/demo/",
+            "git@github.com:octo/demo.git",
+            "ssh://git@github.com/octo/other",
+            "file:///srv/git/local",
+            "https://git.example/octo/away",
+            "no address",
+        )
+    ):
+        fields = project_fields(f"project-{number}") | {"repo_url": repo_url}
+        database.create_project(USER, fields)
+    assert told(rows) == "ok       webhook: comments start tasks in octo/demo, octo/other"
+    for project in database.list_projects(USER):
+        if "github.com" in project.repo_url:
+            database.update_project(USER, project.id, {"is_active": False})
+    assert told(rows) == NO_PROJECT
 
 
 def test_what_the_webhook_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from pydantic import SecretStr, ValidationError
 
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.github_keys import pem, public_pem
+from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import NAME
 from utils.errors import AppError, ConfigurationError
 from utils.github import GitHub
-from utils.github_app import PERMISSIONS, GitHubApp
+from utils.github_app import GitHubApp, Purpose
 from utils.github_tokens import TokenSource, choose_token
 from utils.settings import Settings
 from utils.settings_errors import explain_settings
@@ -61,9 +61,9 @@ def test_a_token_is_for_one_repository_and_may_no_more_than_it_must(
 ) -> None:
     github.add_repository("team/other", bare)
     github.apps["4711"].installations["team/other"] = 77
-    token = app.token(NAME)
+    token = app.token(NAME, Purpose.CHANGE_PULLS)
     assert token is not None
-    assert github.tokens[token].permissions == PERMISSIONS
+    assert github.tokens[token].permissions == {"metadata": "read", "pull_requests": "write"}
     assert github.tokens[token].repositories == {NAME}
     with GitHub(github.api_url, token) as client:
         assert client.create_pull(NAME, head="topic", base="main", title="x", body="").number == 1
@@ -72,43 +72,43 @@ def test_a_token_is_for_one_repository_and_may_no_more_than_it_must(
     assert refused.value.code == "github_token_scope"
 
 
-def test_workflows_may_be_changed_only_with_a_token_for_that(
-    github: FakeGitHub, app: GitHubApp
-) -> None:
-    plain, special = app.token(NAME), app.token(NAME, workflows=True)
-    assert plain is not None
-    assert special is not None
-    assert "workflows" not in github.tokens[plain].permissions
-    assert github.tokens[special].permissions["workflows"] == "write"
+def test_each_purpose_has_a_token_of_its_own(github: FakeGitHub, app: GitHubApp) -> None:
+    made = {app.token(NAME, purpose) for purpose in (*Purpose, *Purpose)}
+    assert len(made) == len(Purpose)
+    assert {app.token(NAME, purpose) for purpose in Purpose} == made
+    may_push = [one.permissions for one in github.tokens.values() if "contents" in one.permissions]
+    assert [one.get("workflows") for one in may_push].count("write") == 1
+    app.forget(NAME)
+    assert made.isdisjoint({app.token(NAME, purpose) for purpose in Purpose})
 
 
 def test_a_token_is_kept_until_shortly_before_its_end(github: FakeGitHub, app: GitHubApp) -> None:
-    first = app.token(NAME)
-    assert app.token(NAME.upper()) == first
+    first = app.token(NAME, Purpose.PUSH)
+    assert app.token(NAME.upper(), Purpose.PUSH) == first
     with later(3200):
-        assert app.token(NAME) == first
+        assert app.token(NAME, Purpose.PUSH) == first
     assert github.paths() == [ASKED, MADE]
     with later(3400):
-        assert app.token(NAME) != first
+        assert app.token(NAME, Purpose.PUSH) != first
     assert github.paths() == [ASKED, MADE] * 2
 
 
 def test_a_token_that_was_refused_is_made_again(github: FakeGitHub, app: GitHubApp) -> None:
-    first = app.token(NAME)
+    first = app.token(NAME, Purpose.PUSH)
     app.forget(NAME)
-    assert app.token(NAME) != first
+    assert app.token(NAME, Purpose.PUSH) != first
 
 
 def test_many_at_once_ask_once(github: FakeGitHub, app: GitHubApp) -> None:
     with ThreadPoolExecutor(8) as threads:
-        tokens = list(threads.map(lambda _: app.token(NAME), range(8)))
+        tokens = list(threads.map(lambda _: app.token(NAME, Purpose.PUSH), range(8)))
     assert len({*tokens}) == 1
     assert github.paths() == [ASKED, MADE]
 
 
 def test_an_app_that_is_not_installed_has_no_token(github: FakeGitHub, app: GitHubApp) -> None:
     github.apps["4711"].installations.clear()
-    assert app.token(NAME) is None
+    assert app.token(NAME, Purpose.PUSH) is None
 
 
 def test_an_app_with_another_key_is_the_deployments_mistake(
@@ -116,7 +116,7 @@ def test_an_app_with_another_key_is_the_deployments_mistake(
 ) -> None:
     github.apps.clear()
     with pytest.raises(AppError, match="GITHUB_APP_PRIVATE_KEY") as refused:
-        app.token(NAME)
+        app.token(NAME, Purpose.PUSH)
     assert (refused.value.http_status, refused.value.code) == (503, "github_app_refused")
 
 
@@ -124,13 +124,9 @@ def test_an_app_with_another_key_is_the_deployments_mistake(
     ("granted", "said"),
     [
         (PERMISSIONS, "repository: workflows: write. "),
-        ({**GRANTED, "contents": "read", "statuses": "read"}, "contents: write, statuses: write."),
-        ({**GRANTED, "issues": "admin", "workflows": "none"}, "repository: workflows: write. "),
-        (
-            {},
-            "contents: write, issues: write, metadata: read, pull_requests: write, "
-            "statuses: write, workflows: write. ",
-        ),
+        ({**GRANTED, "contents": "read", "issues": "read"}, "repository: contents: write. "),
+        ({**GRANTED, "contents": "admin", "workflows": "none"}, "repository: workflows: write. "),
+        ({}, "contents: write, metadata: read, pull_requests: write, workflows: write. "),
     ],
 )
 def test_an_app_without_a_permission_says_which_one(
@@ -138,12 +134,12 @@ def test_an_app_without_a_permission_says_which_one(
 ) -> None:
     github.apps["4711"].permissions = granted
     with pytest.raises(AppError) as refused:
-        app.token(NAME, workflows=True)
+        app.token(NAME, Purpose.PUSH_WORKFLOWS)
     assert (refused.value.http_status, refused.value.code) == (403, "github_app_permission")
     assert said in refused.value.message
     assert "settings on GitHub" in refused.value.message
     github.apps["4711"].permissions = GRANTED
-    assert app.token(NAME, workflows=True)
+    assert app.token(NAME, Purpose.PUSH_WORKFLOWS)
 
 
 def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
@@ -151,7 +147,7 @@ def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
 ) -> None:
     github.fail("app_permissions", on=MADE)
     with pytest.raises(AppError, match="metadata: read") as refused:
-        app.token(NAME)
+        app.token(NAME, Purpose.PUSH)
     assert refused.value.code == "github_app_permission"
     assert "workflows" not in refused.value.message
 
@@ -160,10 +156,10 @@ def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
 def test_a_failure_of_github_is_not_kept(github: FakeGitHub, app: GitHubApp, name: str) -> None:
     github.fail(name)
     with pytest.raises(AppError) as refused:
-        app.token(NAME)
+        app.token(NAME, Purpose.PUSH)
     assert refused.value.code == "github_unavailable"
     github.failing.clear()
-    assert app.token(NAME)
+    assert app.token(NAME, Purpose.PUSH)
 
 
 def test_an_app_needs_settings() -> None:
@@ -172,7 +168,7 @@ def test_an_app_needs_settings() -> None:
 
 
 def test_an_apps_token_is_nobodys(github: FakeGitHub, app: GitHubApp) -> None:
-    with GitHub(github.api_url, app.token(NAME)) as client:
+    with GitHub(github.api_url, app.token(NAME, Purpose.PUSH)) as client:
         assert client.repository(NAME).can_push
         with pytest.raises(AppError) as refused:
             client.user()

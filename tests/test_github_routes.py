@@ -15,10 +15,9 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.github_app import PAGE, SERVER_TOKEN, Caller
-from tests.github_keys import pem, public_pem
+from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import LOGIN, NAME, TOKEN
 from utils.github import GitHub
-from utils.github_app import PERMISSIONS
 
 pytest_plugins = ("tests.github_fixtures",)
 

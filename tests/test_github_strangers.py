@@ -14,10 +14,9 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.github_app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
 from tests.github_comments import comment, said
-from tests.github_keys import pem, public_pem
+from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import NAME, TOKEN
 from utils.github import GitHub
-from utils.github_app import PERMISSIONS
 from utils.webhook_comments import NO_PROJECT
 
 pytest_plugins = ("tests.github_fixtures",)

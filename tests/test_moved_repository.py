@@ -17,12 +17,12 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.github_app import SERVER_TOKEN, Caller
-from tests.github_keys import pem, public_pem
+from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import NAME, TOKEN
 from tests.pull_requests import open_hub
 from utils.errors import AppError
 from utils.github import GitHub
-from utils.github_app import PERMISSIONS, GitHubApp
+from utils.github_app import GitHubApp, Purpose
 from utils.settings import Settings
 
 pytest_plugins = ("tests.github_fixtures", "tests.pull_request_fixtures")
@@ -82,11 +82,11 @@ def test_the_apps_token_is_for_the_repository_wherever_it_is(
 ) -> None:
     github.move(NAME, ELSEWHERE)
     number = github.repositories[ELSEWHERE].id
-    token = app.token(NAME)
+    token = app.token(NAME, Purpose.PUSH)
     assert token is not None
     assert github.paths() == [ASKED, f"GET /repositories/{number}/installation", MADE]
     assert github.tokens[token].repositories == {ELSEWHERE}
-    assert app.token(NAME) == token
+    assert app.token(NAME, Purpose.PUSH) == token
     assert len(github.requests) == 3
     with GitHub(github.api_url, token) as client:
         assert client.create_pull(ELSEWHERE, head="topic", base="main", title="x", body="").number
@@ -95,18 +95,18 @@ def test_the_apps_token_is_for_the_repository_wherever_it_is(
 def test_the_app_asks_no_other_host(github: FakeGitHub, app: GitHubApp) -> None:
     github.move(NAME, ELSEWHERE)
     github.moved_to_api = "https://api.elsewhere.example"
-    assert app.token(NAME)
+    assert app.token(NAME, Purpose.LOOK)
     github.moved_to_api = "https://api.elsewhere.example/no/number/in#"
     app.forget(NAME)
     with pytest.raises(AppError) as refused:
-        app.token(NAME)
+        app.token(NAME, Purpose.LOOK)
     assert refused.value.code == "repository_moved"
 
 
 def test_an_app_that_did_not_move_along_has_no_token(github: FakeGitHub, app: GitHubApp) -> None:
     github.move(NAME, ELSEWHERE)
     github.apps["4711"].installations.clear()
-    assert app.token(NAME) is None
+    assert app.token(NAME, Purpose.LOOK) is None
 
 
 def test_a_slow_answer_is_not_followed_for_longer_than_there_is_time(
@@ -115,11 +115,11 @@ def test_a_slow_answer_is_not_followed_for_longer_than_there_is_time(
     seconds = count(step=2)
     clock = SimpleNamespace(time=time.time, monotonic=lambda: next(seconds))
     monkeypatch.setattr("utils.github_app.time", clock)
-    assert app.token(NAME)
+    assert app.token(NAME, Purpose.LOOK)
     app.forget(NAME)
     github.move(NAME, ELSEWHERE)
     with pytest.raises(AppError) as refused:
-        app.token(NAME)
+        app.token(NAME, Purpose.LOOK)
     assert (refused.value.http_status, refused.value.code) == (503, "github_busy")
     assert refused.value.retry_after_seconds
 
@@ -139,6 +139,7 @@ def test_whoever_asks_by_the_former_name_is_told_the_present_one(
     assert (pull.title, pull.state, pull.comments) == ("Two", "open", [])
     # That name is of use once the project has it too.
     caller.project(github, ELSEWHERE)
+    caller.task(github, pr_url=url.replace(NAME, ELSEWHERE), pr_number=1)
     for method, path, body in CALLS:
         caller.told(method, f"/repos/{ELSEWHERE}/{path}", body)
 

@@ -10,12 +10,14 @@ from pydantic import SecretStr
 
 from utils.api import TOKEN_HEADER, Services
 from utils.api_github import OWN_STATUS
-from utils.errors import Forbidden
+from utils.errors import Forbidden, RepositoryNotAllowed
 from utils.github import GitHub
+from utils.github_app import Purpose
 from utils.github_errors import RepositoryMoved
 from utils.github_tokens import ChosenToken, TokenSource
 from utils.models import TaskSummary
 from utils.models_users import Project
+from utils.repository_url import github_full_name
 
 LOOKED_THROUGH = 500
 """So many of a caller's newest tasks may make a repository theirs."""
@@ -26,29 +28,30 @@ def caller_github(
     services: Services,
     user_id: str,
     full_name: str,
+    purpose: Purpose,
     *,
     own_pull: int | None = None,
     own_status: str | None = None,
 ) -> Iterator[GitHub]:
     """Speak to GitHub about a repository with the token of the current request's caller.
 
-    That is the one of the request, else the one that the caller has stored. The server's own
-    stands in where the caller has a project or a task in the repository, and with `own_pull` only
-    where the pull request with this number is that of a task of theirs. With `own_status` it is
-    for the status of this name, of a task of theirs. Otherwise nobody asks, who sees what is
-    public. Raises what `UserTokens` raises, `Forbidden` (`status_not_own`) where the server would
-    speak in another's name, `Unavailable` (`github_busy`) while too many requests wait for GitHub.
-    A `RepositoryMoved` that leaves the block says what the repository is called now.
+    That is the one of the request, else the one that the caller has stored. The server's own, an
+    App's for no more than the purpose, stands in where the caller has a project or a task in the
+    repository, and with `own_pull` only where the pull request with this number is that of a task
+    of theirs. With `own_status` it is for the status of this name, of a task of theirs. Otherwise
+    nobody asks, who sees what is public. Raises what `UserTokens` raises, `Forbidden`
+    (`status_not_own`) where the server would speak in another's name, `Unavailable`
+    (`github_busy`) while too many requests wait for GitHub. A `RepositoryMoved` that leaves the
+    block says what the repository is called now.
     """
     tokens = services.user_tokens
-    given = request.headers.get(TOKEN_HEADER)
     address = services.settings.address_on_github(full_name)
-    chosen = tokens.own(user_id, address, SecretStr(given) if given else None)
+    chosen = tokens.own(user_id, address, token_of_request())
     with services.pull_requests.places.taken():
         if chosen.source is TokenSource.NONE and (
             own_status or _is_theirs(services, user_id, full_name, own_pull)
         ):
-            chosen = tokens.servers(full_name)
+            chosen = tokens.servers(full_name, purpose)
             _refuse_anothers_name(chosen, own_status)
         with (
             tokens.forgetting_refused(chosen, full_name),
@@ -56,6 +59,12 @@ def caller_github(
             _naming_moved(github),
         ):
             yield github
+
+
+def token_of_request(in_body: SecretStr | None = None) -> SecretStr | None:
+    """Return the token for GitHub in the current request: of its body, else of its header."""
+    in_header = request.headers.get(TOKEN_HEADER)
+    return in_body or (SecretStr(in_header) if in_header else None)
 
 
 @contextmanager
@@ -70,11 +79,10 @@ def find_project(
     services: Services, user_id: str, full_name: str, *, is_active: bool = False
 ) -> Project | None:
     """Return a user's project in a repository, with `is_active` only one that is active."""
-    address = _address(services, full_name)
     projects = (
         project
         for project in services.database.list_projects(user_id)
-        if _is_at(address, project.repo_url) and (project.is_active or not is_active)
+        if _is_in(services, full_name, project.repo_url) and (project.is_active or not is_active)
     )
     return next(projects, None)
 
@@ -82,15 +90,14 @@ def find_project(
 def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int | None) -> bool:
     if not services.user_tokens.has_servers:
         return False
-    address = _address(services, full_name)
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
         user_id, limit=LOOKED_THROUGH
     ).tasks
     if own_pull is not None:
         # The address of a task stays; once its repository has moved, another may be there.
-        url = f"{address}/pull/{own_pull}"
+        url = f"{services.settings.address_on_github(full_name)}/pull/{own_pull}".lower()
         return any((task.pr_url or "").lower() == url for task in tasks)
-    inside = any(_is_at(address, task.repo_url) for task in tasks)
+    inside = any(_is_in(services, full_name, task.repo_url) for task in tasks)
     return inside or find_project(services, user_id, full_name) is not None
 
 
@@ -106,9 +113,10 @@ def _refuse_anothers_name(chosen: ChosenToken, status: str | None) -> None:
         )
 
 
-def _address(services: Services, full_name: str) -> str:
-    return services.settings.address_on_github(full_name).lower()
-
-
-def _is_at(address: str, repo_url: str) -> bool:
-    return repo_url.lower().removesuffix(".git") == address
+def _is_in(services: Services, full_name: str, repo_url: str) -> bool:
+    # Rows may be written past this server, with any spelling of an address.
+    try:
+        found = github_full_name(repo_url, services.settings.github_host)
+    except RepositoryNotAllowed:
+        return False
+    return found.lower() == full_name.lower()

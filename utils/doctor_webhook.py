@@ -9,8 +9,9 @@ from database import Database
 from utils.database_engine import SQLITE_FILE, open_engines
 from utils.database_sql import SqlDatabase
 from utils.doctor_findings import Finding, ok, problem
-from utils.errors import AppError, NotFound
+from utils.errors import AppError, NotFound, RepositoryNotAllowed
 from utils.migrate import require_newest, stored_revision
+from utils.repository_url import github_full_name
 from utils.settings import Settings
 
 
@@ -37,14 +38,18 @@ def check_webhook(settings: Settings) -> Iterator[Finding]:
         yield ok(f"webhook: comments start tasks in {', '.join(repositories)}")
     else:
         yield problem(
-            "webhook: comments start no tasks: WEBHOOK_USER_ID has no active project",
+            "webhook: comments start no tasks: WEBHOOK_USER_ID has no active project on "
+            f"{settings.github_host}",
             "Add one as that user, with POST /projects, for each repository whose comments may "
             "start tasks.",
         )
 
 
 def _repositories(settings: Settings, user_id: str) -> list[str]:
-    """Return where a user has active projects. Raises `NotFound` and what databases raise."""
+    """Return where on GitHub a user has active projects.
+
+    Raises `NotFound` and what databases raise.
+    """
     is_shared = settings.uses_supabase or settings.database_url is not None
     if not is_shared and not (settings.data_dir / SQLITE_FILE).exists():
         raise NotFound("There is no database yet.")
@@ -53,7 +58,15 @@ def _repositories(settings: Settings, user_id: str) -> list[str]:
             require_newest(database.engines.read(stored_revision), "The tables are not current.")
         database.get_user(user_id)
         projects = database.list_projects(user_id)
-    return sorted(f"{one.repo_owner}/{one.repo_name}" for one in projects if one.is_active)
+    active = [one.repo_url for one in projects if one.is_active]
+    return sorted({name for url in active if (name := _full_name(settings, url))})
+
+
+def _full_name(settings: Settings, repo_url: str) -> str | None:
+    try:
+        return github_full_name(repo_url, settings.github_host)
+    except RepositoryNotAllowed:
+        return None
 
 
 def _open(settings: Settings) -> Database:

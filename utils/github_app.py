@@ -1,4 +1,4 @@
-"""Tokens of a GitHub App: each for one repository, with what a pull request needs, for an hour."""
+"""Tokens of a GitHub App: each for one repository and one purpose, for an hour."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from threading import Lock
 from typing import Any
 from urllib.parse import quote
@@ -19,17 +20,6 @@ from utils.github_http import connect_app
 from utils.github_refusals import APP_PERMISSION
 from utils.models import Json
 from utils.settings_github import GitHubSettings
-
-PERMISSIONS = {
-    "contents": "write",
-    "issues": "write",
-    "metadata": "read",
-    "pull_requests": "write",
-    "statuses": "write",
-}
-
-WORKFLOWS_PERMISSION = {"workflows": "write"}
-"""What pushing a change under `.github/workflows/` needs beside `PERMISSIONS`."""
 
 RENEW_SECONDS = 300
 """A token with less than this left is not handed out: a push has to end before it does."""
@@ -45,6 +35,50 @@ _LOCKS = 16
 _LEVELS = ("read", "write", "admin")
 
 
+class Purpose(Enum):
+    """What a token is for; it may do that and no more."""
+
+    LOOK = auto()
+    """At what everybody who sees the repository sees, and at who may push."""
+    CLONE = auto()
+    READ_PULLS = auto()
+    CHANGE_PULLS = auto()
+    PUSH = auto()
+    """A branch and its pull request; also to merge, and to turn drafts."""
+    PUSH_WORKFLOWS = auto()
+    """As `PUSH`, with changes under `.github/workflows/`."""
+    READ_ISSUES = auto()
+    CHANGE_ISSUES = auto()
+    COMMENT = auto()
+    """On what may be an issue or a pull request."""
+    SET_STATUS = auto()
+
+    @property
+    def permissions(self) -> dict[str, str]:
+        """What is asked for, by name; every token of an App may read metadata."""
+        return dict(sorted({"metadata": "read", **_NEEDED[self]}.items()))
+
+
+_PUSH = {"contents": "write", "pull_requests": "write"}
+
+# GitHub takes labels and comments of an issue with `issues` alone, and those of a pull request with
+# `pull_requests` alone. Its GraphQL, which turns drafts, wants `contents` as well.
+_NEEDED: Mapping[Purpose, Mapping[str, str]] = {
+    Purpose.LOOK: {},
+    Purpose.CLONE: {"contents": "read"},
+    Purpose.READ_PULLS: {"pull_requests": "read"},
+    Purpose.CHANGE_PULLS: {"pull_requests": "write"},
+    Purpose.PUSH: _PUSH,
+    Purpose.PUSH_WORKFLOWS: {**_PUSH, "workflows": "write"},
+    Purpose.READ_ISSUES: {"issues": "read", "pull_requests": "read"},
+    Purpose.CHANGE_ISSUES: {"issues": "write"},
+    Purpose.COMMENT: {"issues": "write", "pull_requests": "write"},
+    Purpose.SET_STATUS: {"statuses": "write"},
+}
+
+_Name = tuple[str, Purpose]
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     token: str
@@ -52,7 +86,7 @@ class _Kept:
 
 
 class GitHubApp:
-    """Gets and remembers the tokens of one App. Safe in all threads; each repository asks once."""
+    """Gets and remembers the tokens of one App. Safe in all threads, of which one asks."""
 
     def __init__(self, settings: GitHubSettings) -> None:
         """Raise `ConfigurationError` when there is no App in the settings."""
@@ -61,27 +95,27 @@ class GitHubApp:
         self._api_url = settings.github_api_url
         self._id = settings.github_app_id
         self._key = settings.github_app_private_key
-        self._kept: dict[tuple[str, bool], _Kept] = {}
+        self._kept: dict[_Name, _Kept] = {}
         self._locks = tuple(Lock() for _ in range(_LOCKS))
 
-    def token(self, full_name: str, *, workflows: bool = False) -> str | None:
+    def token(self, full_name: str, purpose: Purpose) -> str | None:
         """Return a token for one repository, None where the App is not installed.
 
-        With `workflows` it may change what is under `.github/workflows/` too. Raises `Unavailable`
-        (`github_app_refused` when GitHub does not know the App's key, `github_busy` while another
-        request waits for the same, or GitHub is slow), `Forbidden` (`github_app_permission`) when
-        the App was not granted what it asks for.
+        It may do what it is for and no more. Raises `Unavailable` (`github_app_refused` when GitHub
+        does not know the App's key, `github_busy` while another request waits for the same, or
+        GitHub is slow), `Forbidden` (`github_app_permission`) when the App was not granted what
+        this purpose needs.
         """
-        name = (full_name.lower(), workflows)
+        name = (full_name.lower(), purpose)
         with self._alone(name):
             kept = self._kept.get(name)
             if kept is None or kept.ends_at - time.time() < RENEW_SECONDS:
-                kept = self._fetch(full_name, workflows=workflows)
+                kept = self._fetch(full_name, purpose)
                 self._remember(name, kept)
             return kept.token if kept else None
 
     @contextmanager
-    def _alone(self, name: tuple[str, bool]) -> Iterator[None]:
+    def _alone(self, name: _Name) -> Iterator[None]:
         # Those who wait would each wait for GitHub anew once their turn comes, one after the other.
         lock = self._locks[hash(name) % _LOCKS]
         if not lock.acquire(timeout=_WAIT_SECONDS):
@@ -93,10 +127,10 @@ class GitHubApp:
 
     def forget(self, full_name: str) -> None:
         """Drop a repository's tokens, after GitHub has refused one."""
-        for workflows in (False, True):
-            self._kept.pop((full_name.lower(), workflows), None)
+        for purpose in Purpose:
+            self._kept.pop((full_name.lower(), purpose), None)
 
-    def _remember(self, name: tuple[str, bool], kept: _Kept | None) -> None:
+    def _remember(self, name: _Name, kept: _Kept | None) -> None:
         if kept is not None:
             self._kept[name] = kept
         now = time.time()
@@ -104,8 +138,7 @@ class GitHubApp:
             if entry.ends_at < now:
                 self._kept.pop(other, None)
 
-    def _fetch(self, full_name: str, *, workflows: bool) -> _Kept | None:
-        wanted = PERMISSIONS | (WORKFLOWS_PERMISSION if workflows else {})
+    def _fetch(self, full_name: str, purpose: Purpose) -> _Kept | None:
         try:
             with (
                 connect_app(
@@ -113,7 +146,7 @@ class GitHubApp:
                 ) as client,
                 translating("installation"),
             ):
-                return _Questions(client.requester).token(full_name, wanted)
+                return _Questions(client.requester).token(full_name, purpose.permissions)
         except NotFound:
             return None
         except Forbidden as error:

@@ -24,9 +24,9 @@ class Places:
         self._free = BoundedSemaphore(places)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self, wait_seconds: float = 0) -> Iterator[None]:
         """Have a place for the length of the block. Raises `Unavailable` (`github_busy`)."""
-        if not self._free.acquire(blocking=False):
+        if not self._free.acquire(timeout=wait_seconds):
             raise _busy()
         try:
             yield

@@ -16,6 +16,7 @@ from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed,
 from utils.github import GitHub
 from utils.github_access import TokenAccess, check_access
 from utils.github_answers import AWAY_SECONDS
+from utils.github_app import Purpose
 from utils.models import Task, TaskStatus
 from utils.pull_request_checks import Allowed, changes_workflows, is_simulated, require_result
 from utils.pull_request_places import Budget, Places, TaskLocks
@@ -132,9 +133,8 @@ class PullRequests:
     def _github(
         self, task: Task, full_name: str, given: SecretStr | None, budget: Budget
     ) -> Iterator[Means]:
-        chosen = self._tokens.choose(
-            task.user_id, full_name, task.repo_url, given, workflows=changes_workflows(task)
-        )
+        purpose = Purpose.PUSH_WORKFLOWS if changes_workflows(task) else Purpose.PUSH
+        chosen = self._tokens.choose(task.user_id, full_name, task.repo_url, purpose, given)
         budget.check("Nothing is pushed yet.")
         known = self._redactor.child()
         api_url = self._settings.github_api_url

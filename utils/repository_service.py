@@ -10,6 +10,7 @@ from utils.api import Services
 from utils.api_github import PullChange, PullMerge, TaskStatusReport
 from utils.caller_github import caller_github
 from utils.errors import Conflict, NotFound
+from utils.github_app import Purpose
 from utils.github_errors import RepositoryMoved
 from utils.github_values import CommitState, GitHubPull, MergeMethod
 from utils.models import Json, Task
@@ -20,7 +21,8 @@ def update_pull(
     services: Services, user_id: str, full_name: str, number: int, change: PullChange
 ) -> GitHubPull:
     """Change what is given of a pull request, and return it."""
-    with caller_github(services, user_id, full_name) as github:
+    purpose = Purpose.CHANGE_PULLS if change.draft is None else Purpose.PUSH
+    with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
         pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
     if change.state:
         state = "merged" if pull.is_merged else pull.state
@@ -32,7 +34,7 @@ def merge_pull(
     services: Services, user_id: str, full_name: str, number: int, how: PullMerge
 ) -> str | None:
     """Merge a pull request; return the commit this made, None where it was merged before."""
-    with caller_github(services, user_id, full_name, own_pull=number) as github:
+    with caller_github(services, user_id, full_name, Purpose.PUSH, own_pull=number) as github:
         pull = github.pull(full_name, number)
         made = None
         if not pull.is_merged:
@@ -50,7 +52,9 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
         raise Conflict("Nothing of this task was pushed yet: create its pull request first.",
                        "not_pushed")  # fmt: skip
     link = services.settings.link_to_task(task_id)
-    with caller_github(services, user_id, full_name, own_status=report.context) as github:
+    with caller_github(
+        services, user_id, full_name, Purpose.SET_STATUS, own_status=report.context
+    ) as github:
         set_status = partial(
             github.set_commit_status,
             sha=task.pr_commit,

@@ -16,6 +16,9 @@ from utils.settings_supabase import safe_address
 
 GITHUB_API_URL = "https://api.github.com"
 
+MIN_SECRET_CHARACTERS = 16
+"""Whoever guesses the webhook's secret may start tasks in anybody's name."""
+
 # What a branch of GitHub's own naming is made of; the number takes the place of the name in it.
 _BRANCH_PATTERN = re.compile(
     r"(?![-./])(?!.*\.lock/)(?:[A-Za-z0-9_]|[-./](?=[A-Za-z0-9_{]))*\{task_id\}[A-Za-z0-9_-]*"
@@ -42,7 +45,9 @@ class GitHubSettings(BaseSettings):
         None, description="Private key of the GitHub App (PEM); line ends may be written as `\\n`."
     )
     github_webhook_secret: SecretStr | None = Field(
-        None, description="Shows that a delivery is GitHub's; without it none is taken."
+        None,
+        description="Shows that a delivery is GitHub's, 16 characters at least; without it none is "
+        "taken.",
     )
     webhook_tasks: bool = Field(
         default=False,
@@ -73,6 +78,27 @@ class GitHubSettings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must be a URL that begins with https://")
         return value and value.rstrip("/")
+
+    @field_validator("github_app_id")
+    @classmethod
+    def _no_blank_id(cls, value: str | None) -> str | None:
+        return (value or "").strip() or None
+
+    @field_validator("github_token", "github_webhook_secret")
+    @classmethod
+    def _not_blank(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value else ""
+        return SecretStr(text) if text else None
+
+    @field_validator("github_webhook_secret")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
+            raise ValueError(
+                f"must have {MIN_SECRET_CHARACTERS} characters at least; take what `openssl rand "
+                "-hex 32` prints, here and for the webhook on GitHub"
+            )
+        return value
 
     @field_validator("github_app_private_key")
     @classmethod

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.errors import AppError, Conflict, InvalidInput, TaskError
-from utils.github_app import GitHubApp
+from utils.github_app import GitHubApp, Purpose
 from utils.github_tokens import ChosenToken, TokenSource, choose_token
 from utils.profiles import given_token, token_for
 from utils.settings import Settings
@@ -32,18 +32,17 @@ class UserTokens:
         user_id: str,
         full_name: str,
         repo_url: str,
+        purpose: Purpose,
         given: SecretStr | None = None,
-        *,
-        workflows: bool = False,
     ) -> ChosenToken:
         """Return the token for a repository on GitHub, for who may use the server's as well.
 
-        With `workflows` the GitHub App's may change workflows. Raises `InvalidInput`
-        (`github_token_needed`) when there is none, and what `own` and `servers` raise.
+        Raises `InvalidInput` (`github_token_needed`) when there is none, and what `own` and
+        `servers` raise.
         """
         chosen = self.own(user_id, repo_url, given)
         if chosen.source is TokenSource.NONE:
-            chosen = self.servers(full_name, workflows=workflows)
+            chosen = self.servers(full_name, purpose)
         if chosen.source is TokenSource.NONE:
             raise InvalidInput(
                 "A token for GitHub is needed. Send github_token, or store one with PUT /users/me; "
@@ -69,15 +68,15 @@ class UserTokens:
         """Whether the server may have a token of its own for some repository."""
         return self._app is not None or self._settings.github_token is not None
 
-    def servers(self, full_name: str, *, workflows: bool = False) -> ChosenToken:
+    def servers(self, full_name: str, purpose: Purpose) -> ChosenToken:
         """Return the GitHub App's token for a repository, else the deployment's, else none.
 
-        Raises what `GitHubApp.token` raises.
+        The App's may do no more than its purpose needs. Raises what `GitHubApp.token` raises.
         """
         app = self._app
         return choose_token(
             full_name,
-            app_token=(lambda name: app.token(name, workflows=workflows)) if app else None,
+            app_token=(lambda name: app.token(name, purpose)) if app else None,
             deployment=self._settings.github_token,
         )
 
@@ -95,7 +94,9 @@ class UserTokens:
     def opened(self, user_id: str | None, given: SecretStr | None) -> str:
         """Return the token of a request in the clear. Raises `InvalidInput`."""
         if given is None:
-            raise InvalidInput("github_token: must not be blank.")
+            raise InvalidInput(
+                "github_token: is needed, in the body or as the header X-GitHub-Token."
+            )
         if user_id is None and is_sealed(given.get_secret_value()):
             raise InvalidInput("github_token: is encrypted for a user, who has to be signed in.")
         token = given_token(self._vault, user_id, given) if user_id else given

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 COMMAND = "/async-code"
 
-_COMMAND = re.compile(rf"\s*{COMMAND}(?=\s|$)\s*(?:agent=(\S*)\s*)?(.*)", re.DOTALL)
+# Markdown shows a line that is indented by four blanks, or a tab, as code.
+_COMMAND = re.compile(
+    rf"(?:[^\S\r\n]*[\r\n])* {{0,3}}{COMMAND}(?=\s|$)\s*(?:agent=(\S*)\s*)?(.*)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,5 +28,5 @@ def read_command(comment: str) -> Command | None:
 
 
 def is_command(comment: str) -> bool:
-    """Whether a comment could start a task."""
-    return read_command(comment) is not None
+    """Whether a comment could start a task, should what is in front of it be taken away."""
+    return read_command(comment.replace("\0", "").lstrip()) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 
 import structlog
 from pydantic import SecretStr
@@ -11,9 +10,9 @@ from pydantic import SecretStr
 from utils.agents import AGENT_NAMES
 from utils.api import Services
 from utils.caller_github import find_project
-from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull, Unavailable
+from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull
 from utils.github import WRITERS, GitHub
-from utils.github_tokens import ChosenToken
+from utils.github_app import Purpose
 from utils.models import NewTask
 from utils.repository_url import parse_repository_url, validate_branch
 from utils.webhook_command import COMMAND, Command, read_command
@@ -23,9 +22,8 @@ NO_PROJECT = (
     "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
 )
 
-# Slow answers of GitHub's must leave threads for everybody else.
-_PLACES = BoundedSemaphore(3)
-_PLACE_SECONDS = 3
+# GitHub sends no delivery again by itself, so it is worth waiting for a place.
+_PLACE_SECONDS = 3.0
 
 _DEFAULT_AGENT = "claude"
 _USAGE = f"Write `{COMMAND} <what to do>`, or `{COMMAND} agent=<name> <what to do>` with one of: "
@@ -45,7 +43,8 @@ class _Work:
 def follow_comment(services: Services, delivery: Delivery) -> str | None:
     """Start a task if the comment asks for one and its author may push; return what was done.
 
-    None when it asks for nothing. Comments of programs, ours too, never do. Raises what GitHub's
+    None when it asks for nothing. Comments of programs, ours too, never do, nor those that another
+    App makes in the name of a user. Raises what GitHub's
     API and the database end with; the delivery may be sent again then.
     """
     event = read_event(CommentEvent, delivery)
@@ -53,14 +52,12 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
     command = read_command(event.comment.body or "")
     if event.action != "created" or command is None or author is None or author.is_bot:
         return None
+    if event.comment.performed_via_github_app is not None:
+        return None
     if not services.settings.webhook_tasks:
         return "Comments start no tasks here: WEBHOOK_TASKS is not true."
-    if not _PLACES.acquire(timeout=_PLACE_SECONDS):
-        raise Unavailable("Too many comments at once; send this one again.", "github_busy")
-    try:
+    with services.pull_requests.places.taken(wait_seconds=_PLACE_SECONDS):
         return _follow(services, event, command, author.login)
-    finally:
-        _PLACES.release()
 
 
 def _follow(services: Services, event: CommentEvent, command: Command, login: str) -> str:
@@ -77,7 +74,8 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
         return NO_PROJECT
     if services.database.has_delivery(_name(event)):
         return SEEN
-    chosen = services.user_tokens.servers(full_name)
+    purpose = Purpose.CHANGE_PULLS if event.issue.pull_request else Purpose.CHANGE_ISSUES
+    chosen = services.user_tokens.servers(full_name, purpose)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
     with (
@@ -90,7 +88,7 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
             return "Its author may not push to the repository."
         try:
             work = _work(github, event, command)
-            token = _token(services, repo_url, chosen) if work.is_private else None
+            token = _token(services, full_name, repo_url) if work.is_private else None
             new = NewTask(
                 command.prompt, repo_url, work.branch, work.agent, project.id, delivery=_name(event)
             )
@@ -137,11 +135,14 @@ def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
     return _Work(agent, validate_branch(branch), found.is_private)
 
 
-def _token(services: Services, repo_url: str, chosen: ChosenToken) -> SecretStr | None:
+def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
     """Return what to clone a private repository with, None for the user's own token."""
-    own = services.user_tokens.own(_user_id(services), repo_url, None)
+    tokens = services.user_tokens
     # Their own is taken when the task starts. One of the App's may end while it waits.
-    return None if own.token or chosen.token is None else SecretStr(chosen.token)
+    if tokens.own(_user_id(services), repo_url, None).token:
+        return None
+    token = tokens.servers(full_name, Purpose.CLONE).token
+    return None if token is None else SecretStr(token)
 
 
 def _start(services: Services, new: NewTask, token: SecretStr | None) -> str | None:

@@ -99,11 +99,15 @@ class Issue(_Part):
 
 
 class Comment(_Part):
-    """A comment. Its user is gone when the account was deleted."""
+    """A comment. Its user is gone when the account was deleted.
+
+    `performed_via_github_app` is the App that wrote it in the name of this user, if one did.
+    """
 
     id: int
     body: str | None
     user: Account | None
+    performed_via_github_app: object = None
 
 
 class CommentEvent(_Part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from utils.api import Services
 from utils.errors import NotFound, RepositoryNotAllowed
 from utils.github import GitHub
+from utils.github_app import Purpose
 from utils.models import Task
 from utils.repository_service import note_state
 from utils.repository_url import github_full_name
@@ -53,7 +54,7 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
         return []
     settings = services.settings
     with services.pull_requests.places.taken():
-        chosen = services.user_tokens.servers(full_name)
+        chosen = services.user_tokens.servers(full_name, Purpose.LOOK)
         with (
             services.user_tokens.forgetting_refused(chosen, full_name),
             GitHub(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +16,10 @@ from tests.fakes.github import failures
 from tests.fakes.github.state import ROLES, App, Json, Refused, Repository, Token
 
 INSTALLATION_SECONDS = 3600
+
+_GIT = re.compile(
+    r"/(?P<name>[^/]+/[^/?]+?)(?:\.git)?/(?:info/refs\?service=)?git-(?P<service>upload|receive)-pack"
+)
 
 Needs = tuple[str, str] | None
 """What a request needs of a repository, as `("pull_requests", "write")`; None needs to see it."""
@@ -53,7 +60,7 @@ def check_access(found: Repository, caller: Token | None, needs: Needs) -> None:
 
 
 def _check_permissions(found: Repository, caller: Token, needs: Needs) -> None:
-    if needs is None or (needs[1] == "read" and not found.private):
+    if needs is None or (needs[1] == "read" and not found.private and not caller.installation):
         return
     name, level = needs
     enough = {"read": {"read", "write"}, "write": {"write"}}[level]
@@ -65,6 +72,29 @@ def _check_permissions(found: Repository, caller: Token, needs: Needs) -> None:
         f"Resource not accessible by {who}",
         X_Accepted_GitHub_Permissions=f"{name}={level}",
     )
+
+
+def check_git(
+    repositories: Mapping[str, Repository], tokens: Mapping[str, Token], header: str, target: str
+) -> None:
+    """Raise when nobody asks for what is private, or an App for more than its token may.
+
+    What else may be cloned and pushed over git is up to the git server.
+    """
+    match = _GIT.fullmatch(target)
+    found = repositories.get(match["name"]) if match else None
+    if match is None or found is None:
+        return
+    if found.private and not header:
+        raise Refused(401, "Repository not found.", WWW_Authenticate='Basic realm="GitHub"')
+    credentials = base64.b64decode(header.removeprefix("Basic ")).decode()
+    caller = tokens.get(credentials.partition(":")[2])
+    if caller is None or not caller.installation:
+        return
+    enough = {"upload": {"read", "write"}, "receive": {"write"}}[match["service"]]
+    may = caller.permissions.get("contents") in enough
+    if match["name"] not in caller.repositories or not may:
+        raise Refused(403, "Write access to repository not granted.")
 
 
 def check_app(apps: dict[str, App], header: str) -> App:

@@ -85,6 +85,8 @@ def _check(name: str, repository: Repository, pull: Pull, caller: Token) -> None
         )
     try:
         access.check_access(repository, caller, _NEEDS)
+        if caller.installation:
+            access.check_access(repository, caller, ("contents", "write"))
     except Refused as refused:
         raise _as_graphql(refused, name, node, caller.login) from None
     if _DRAFTS[name] and not repository.allows_drafts:

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.fakes.github import failures, graphql
+from tests.fakes.github import access, failures, graphql
 from tests.fakes.github.service import PREFIX, FakeGitHub
 from tests.fakes.github.state import Refused, Request
 
@@ -91,6 +91,13 @@ class _Handler(BaseHTTPRequestHandler):
         port = self.server.github.git_port
         if port is None:
             self._send(404, b"", {})
+            return
+        try:
+            header = self.headers.get("Authorization") or ""
+            github = self.server.github
+            access.check_git(github.repositories, github.tokens, header, self.path)
+        except Refused as refused:
+            self._send(refused.status, str(refused).encode(), refused.headers)
             return
         skipped = {"host", "transfer-encoding", "content-length", "connection"}
         headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}

@@ -173,7 +173,7 @@ class FakeGitHub:
                 headers = _scope_headers(caller, access.accepted_scopes(found, needs))
                 call = Call(self.api_url, request, names.groupdict(), caller, found)
                 try:
-                    access.check_access(found, caller, needs)
+                    access.check_access(found, caller, call.of_its_kind(needs))
                     status, body = handler(call)
                 except Refused as refused:
                     refused.headers |= headers

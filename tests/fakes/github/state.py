@@ -160,6 +160,12 @@ class Call:
             raise Refused(404, "Not Found")
         return found
 
+    def of_its_kind(self, needs: tuple[str, str] | None) -> tuple[str, str] | None:
+        """Return what a request needs; where an issue is a pull request, the other permission."""
+        number = int(self.names.get("number", 0))
+        is_pull = isinstance(self.repository.issues.get(number), Pull)
+        return ("pull_requests", needs[1]) if is_pull and needs and needs[0] == "issues" else needs
+
     def pull(self) -> Pull:
         """Return the pull request that the path names."""
         found = self.issue()
