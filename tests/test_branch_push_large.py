@@ -1,26 +1,29 @@
-"""What a patch unpacks to is bounded by memory, which a forged one cannot get around.
+"""What a patch unpacks to is bounded by memory and time, which a forged one cannot get around.
 
-The limit is that of the kernel, so these tests are for Linux.
+The limits are those of the kernel, so these tests are for Linux.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import pickle
 import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.backends import Repository, git
+from tests.backends import Repository, git, wait_for
 from tests.branch_pushes import open_to_partial_clones, push, request_of, result_of
 from tests.source_files import ROOT
 from utils import branch_push_memory
 from utils.branch_push import PushLimits, PushRequest
+from utils.branch_push_memory import PUSH_SECONDS, Bounds
 from utils.errors import PushRefused, Unavailable
 
 pytestmark = pytest.mark.skipif(
@@ -35,6 +38,7 @@ BLOCK_BYTES = 2**16
 PROGRAM = """
 import pickle, resource, sys
 from utils.branch_push import push_branch
+from utils.branch_push_memory import PUSH_SECONDS, Bounds
 from utils.errors import PushRefused
 from utils.redaction import Redactor
 try:
@@ -92,7 +96,7 @@ def bomb(repository: Repository, blocks: int, changes: int) -> str:
 
 def refused(request: PushRequest, folder: Path, memory_bytes: int) -> tuple[str, int]:
     """Push in a process of its own; return the code and the largest process in bytes."""
-    limits = PushLimits(folder / "pushes", 30.0, {"PATH": os.environ["PATH"]}, memory_bytes)
+    limits = PushLimits(folder / "pushes", 30.0, {"PATH": os.environ["PATH"]}, Bounds(memory_bytes))
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
@@ -149,12 +153,36 @@ def test_a_large_file_that_packs_well_is_pushed(tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", "--bare", str(repository.folder), str(bare))
     open_to_partial_clones(bare)
     request = request_of(f"file://{bare}", result, token=None)
-    push(tmp_path, request, memory_bytes=80 * MIB)
+    push(tmp_path, request, bounds=Bounds(80 * MIB))
     assert git(bare, "rev-parse", f"{request.branch}^{{tree}}") == request.tree_hash
 
 
-def test_a_push_waits_for_a_place_no_longer_than_it_may(
+def mails(repository: Repository, count: int, blocks: int) -> str:
+    """Return commits, each of which makes a file of so many blocks, that are all right so far."""
+    change = bomb(repository, blocks, 1)
+    old = git(repository.folder, "rev-parse", "HEAD:block")
+    content = bytes(BLOCK_BYTES * blocks)
+    made = hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
+    return "".join(
+        f"From {number:040} Mon Sep 17 00:00:00 2001\n\n"
+        + change.replace("block0", f"copy{number}").replace(old[::-1], made)
+        for number in range(count)
+    )
+
+
+def test_a_small_patch_of_much_work_ends_at_the_limit(
     repository: Repository, bare: Path, tmp_path: Path
+) -> None:
+    request = forged(repository, bare, mails(repository, 60, 2**10))
+    with pytest.raises(PushRefused) as raised:
+        push(tmp_path, request, bounds=Bounds(processor_seconds=1))
+    assert raised.value.code == "file_too_large"
+    assert "more processor time" in raised.value.message
+
+
+@pytest.mark.parametrize("seconds", [0.3, PUSH_SECONDS + 0.1])
+def test_a_push_without_a_turn_says_so(
+    repository: Repository, bare: Path, tmp_path: Path, seconds: float
 ) -> None:
     request = request_of(f"file://{bare}", result_of(repository, "echo more >>one"), token=None)
     ends_at = time.monotonic() + 10
@@ -163,6 +191,36 @@ def test_a_push_waits_for_a_place_no_longer_than_it_may(
         branch_push_memory.place(ends_at),
         pytest.raises(Unavailable) as raised,
     ):
-        push(tmp_path, request, timeout_seconds=0.3)
-    assert raised.value.code == "git_timeout"
+        push(tmp_path, request, timeout_seconds=seconds)
+    assert (raised.value.code, raised.value.http_status) == ("github_busy", 503)
+    assert raised.value.retry_after_seconds
     assert not push(tmp_path, request).was_there
+
+
+def test_a_push_waits_for_its_turn(repository: Repository, bare: Path, tmp_path: Path) -> None:
+    request = request_of(f"file://{bare}", result_of(repository, "echo more >>one"), token=None)
+    ends_at = time.monotonic() + 10
+    with ThreadPoolExecutor(1) as threads:
+        with branch_push_memory.place(ends_at), branch_push_memory.place(ends_at):
+            pushing = threads.submit(push, tmp_path, request)
+            wait_for(lambda: any((tmp_path / "pushes").rglob("*.pack")))
+            assert not pushing.done()
+        assert not pushing.result().was_there
+
+
+def test_a_push_whose_time_is_over_here_does_not_blame_the_host(
+    repository: Repository, bare: Path, tmp_path: Path
+) -> None:
+    request = request_of(f"file://{bare}", result_of(repository, "echo more >>one"), token=None)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = (
+        f"#!/bin/sh\n[ $1 = read-tree ] && sleep 60\nPATH='{os.environ['PATH']}' exec git \"$@\"\n"
+    )
+    (tools / "git").write_text(program)
+    (tools / "git").chmod(0o755)
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    with pytest.raises(Unavailable) as raised:
+        push(tmp_path, request, timeout_seconds=1.0, environment=environment)
+    assert raised.value.code == "git_timeout"
+    assert "this server is busy" in raised.value.message

@@ -22,7 +22,7 @@ from utils import branch_push_errors as errors
 from utils.branch_push_commit import CommitText, commit_object, object_format, object_name
 from utils.branch_push_fetch import Heads, fetch_base, fetch_blobs, read_heads
 from utils.branch_push_git import MAX_TOKEN_CHARACTERS, REMOTE, PushRepository, Remote
-from utils.branch_push_memory import MAX_MEMORY_BYTES
+from utils.branch_push_memory import Bounds
 from utils.branch_push_patch import plan_patch
 from utils.branch_push_workflows import FOLDER, is_workflow, workflow_changes
 from utils.errors import Forbidden
@@ -58,13 +58,13 @@ class PushRequest:
 class PushLimits:
     """Where and how long a push may work. `environment`: PATH, proxies and certificates for git.
 
-    `memory_bytes` is what one process of git may take that reads the patch or its results.
+    `bounds` are those of one process of git that reads the patch or its results.
     """
 
     work_folder: Path
     timeout_seconds: float
     environment: Mapping[str, str] = field(repr=False)
-    memory_bytes: int = MAX_MEMORY_BYTES
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) ->
     with known.hold(request.token), _folder(limits.work_folder) as folder:
         kind = object_format(request.base_commit)
         repository = PushRepository(
-            folder / "git", remote, kind, deadline, limits.memory_bytes, known.redact
+            folder / "git", remote, kind, deadline, limits.bounds, known.redact
         )
         pushed = _Push(request, repository).run()
         log.info(
@@ -211,7 +211,7 @@ class _Push:
             # The index is enough, and nothing converts what goes into it.
             result = self._repository.run("apply", "--cached", "--whitespace=nowarn", *files)
             if not result.ok:
-                raise errors.timed_out() if result.timed_out else errors.does_not_apply(result)
+                raise errors.does_not_apply(result)
 
     def _store_commit(self) -> None:
         name = self._local("hash-object", "-t", "commit", "-w", "--stdin", stdin=self._object)

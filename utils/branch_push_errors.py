@@ -19,6 +19,9 @@ from utils.models import CommandResult
 
 MAX_REASON_CHARACTERS = 300
 
+BUSY_SECONDS = 5
+"""When to try again while other pushes are prepared."""
+
 _NO_ACCESS = re.compile(
     r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"
     r"|Access denied|returned error: 401|Invalid username or (password|token)"
@@ -54,11 +57,30 @@ def failure(
 
 
 def timed_out() -> AppError:
-    """Return the error for a push that took too long."""
+    """Return the error for a repository that took too long."""
     return Unavailable(
         "Talking to the repository took longer than it may. The host or the network is slow; try "
         "again. What was pushed until then counts.",
         "git_timeout",
+    )
+
+
+def worked_too_long() -> AppError:
+    """Return the error for a push whose time was over while it worked on this machine."""
+    return Unavailable(
+        "Preparing the push took longer than it may: this server is busy, or the changes are "
+        "large. Nothing was pushed; try again.",
+        "git_timeout",
+    )
+
+
+def busy() -> AppError:
+    """Return the error for a push whose time was over while others were prepared."""
+    return Unavailable(
+        "This server prepares as many other pushes as it can, so that this one had no turn. "
+        f"Nothing was pushed; try again in {BUSY_SECONDS} seconds.",
+        "github_busy",
+        retry_after_seconds=BUSY_SECONDS,
     )
 
 
@@ -101,11 +123,11 @@ def does_not_apply(result: CommandResult) -> PushRefused:
     )
 
 
-def unpacks_too_large() -> PushRefused:
-    """Return the error for changes that git cannot hold in the memory it may take."""
+def unpacks_too_large(lacking: str) -> PushRefused:
+    """Return the error for changes that need more than git may take, say of `memory`."""
     return PushRefused(
-        "The files that the task changed are too large: git needs more memory for them than a push "
-        "may take. Have the task leave them out, or store them elsewhere.",
+        f"The files that the task changed are too large: git needs more {lacking} for them than a "
+        "push may take. Have the task leave them out, or store them elsewhere.",
         "file_too_large",
     )
 

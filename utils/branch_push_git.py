@@ -20,14 +20,11 @@ from urllib.parse import urlsplit
 
 from utils import branch_push_memory as memory
 from utils import git
-from utils.branch_push_errors import failure, unpacks_too_large
+from utils.branch_push_errors import busy, failure, unpacks_too_large, worked_too_long
 from utils.errors import AppError
 from utils.models import KILLED, CommandResult
 
 REMOTE = "origin"
-
-# Added to the number of a signal, as shells do.
-_SIGNALLED = 128
 
 _HELPER = """!answer() {
     [ "$1" = get ] || return 0
@@ -69,14 +66,14 @@ class PushRepository:
         remote: Remote,
         object_format: str,
         deadline: float,
-        memory_bytes: int,
+        bounds: memory.Bounds,
         redact: Callable[[str], str],
     ) -> None:
         self.folder = folder
         self._object_format = object_format
         self._remote = remote
         self._deadline = deadline
-        self._memory_bytes = memory_bytes
+        self._bounds = bounds
         self._redact = redact
         self._environment = self._variables()
         self.empty()
@@ -94,19 +91,23 @@ class PushRepository:
         )
 
     def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """Run a git command that stays on this machine, with a limit of its memory.
+        """Run a git command that stays on this machine, within bounds.
 
-        Raises `PushRefused` (`file_too_large`) when it needs more.
+        Raises `PushRefused` (`file_too_large`) when it needs more, and `Unavailable` when the time
+        is over before it could begin (`github_busy`) or end (`git_timeout`).
         """
         # An object that should be here is not to be fetched by the way, one after the other.
         variables = {"GIT_ALLOW_PROTOCOL": "none"}
-        command = memory.limited(["git", *arguments], self._memory_bytes)
+        command = memory.limited(["git", *arguments], self._bounds)
         with memory.place(self._deadline) as is_taken:
             if not is_taken:
-                return CommandResult(KILLED, b"", b"", timed_out=True)
+                raise busy()
             result = self._run(command, stdin, variables, ())
-        if memory.ran_out(result):
-            raise unpacks_too_large()
+        if result.timed_out:
+            raise worked_too_long()
+        lacking = memory.exceeded(result)
+        if lacking:
+            raise unpacks_too_large(lacking)
         return result
 
     def run_remote(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
@@ -152,7 +153,7 @@ class PushRepository:
             # Also after a good end: what outlives git would keep the token's pipe.
             _end_group(process)
         code = process.returncode
-        return CommandResult(code if code >= 0 else _SIGNALLED - code, stdout, stderr)
+        return CommandResult(code if code >= 0 else memory.SIGNALLED - code, stdout, stderr)
 
     def _variables(self) -> dict[str, str]:
         url = self._remote.url

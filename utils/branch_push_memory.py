@@ -1,15 +1,17 @@
-"""Bounds the memory of git processes that read what a sandbox wrote.
+"""Bounds the memory and the processor time of git processes that read what a sandbox wrote.
 
 A patch of a few hundred bytes may say that it unpacks to gigabytes, and few tree objects may name
-billions of files. What they would take is known only to git, so that git runs with a limit.
+billions of files. What they would take is known only to git, so that git runs with limits.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import BoundedSemaphore
 
 from utils.models import KILLED, CommandResult
@@ -17,11 +19,25 @@ from utils.models import KILLED, CommandResult
 MAX_MEMORY_BYTES = 768 * 2**20
 """Address space of one git process; it takes four to five times a changed file of 90 MB."""
 
+MAX_PROCESSOR_SECONDS = 10
+"""Processor time of one git process; applying a changed file of 90 MB takes two to five."""
+
 PROCESSES_AT_ONCE = 2
 """Such processes of the whole server; together they leave a server with 2 GB its own memory."""
 
-# Where no such limit is known, as on macOS, git goes on without.
-_LIMITED = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
+SIGNALLED = 128
+"""Added to the number of the signal that ended a process, as shells do."""
+
+# Where a limit is not known, as that of memory on macOS, git goes on without. Only the soft limit
+# of time has a signal of its own, which would leave the whole memory in a file.
+_LIMITED = """
+ulimit -v "$1" 2>/dev/null
+ulimit -S -t "$2" 2>/dev/null
+ulimit -c 0 2>/dev/null
+shift 2
+exec "$@"
+"""
+_TIME_IS_OVER = SIGNALLED + signal.SIGXCPU
 _RAN_OUT = re.compile(
     rb"^fatal: .*(?:[Oo]ut of memory|Cannot allocate memory|too large to fit into virtual memory)",
     re.MULTILINE,
@@ -40,18 +56,30 @@ CONFIGURATION = {
 }
 """Settings of git that bound its memory; some also where there is no limit, when it sends."""
 
+PUSH_SECONDS = 5
+"""A push waits for a place until so much of its time is left, which it needs for the rest."""
+
 _places = BoundedSemaphore(PROCESSES_AT_ONCE)
 
 
-def limited(command: Sequence[str], memory_bytes: int) -> list[str]:
-    """Return a command that runs another one with a limit of its address space."""
-    return ["sh", "-c", _LIMITED, "sh", str(memory_bytes // 1024), *command]
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one git process may take: address space, and seconds of the processor."""
+
+    memory_bytes: int = MAX_MEMORY_BYTES
+    processor_seconds: int = MAX_PROCESSOR_SECONDS
+
+
+def limited(command: Sequence[str], bounds: Bounds) -> list[str]:
+    """Return a command that runs another one within bounds."""
+    limits = (str(bounds.memory_bytes // 1024), str(bounds.processor_seconds))
+    return ["sh", "-c", _LIMITED, "sh", *limits, *command]
 
 
 @contextmanager
 def place(deadline: float) -> Iterator[bool]:
-    """Wait for one of the few places; yield whether there was one before the deadline."""
-    taken = _places.acquire(timeout=max(0.0, deadline - time.monotonic()))
+    """Wait for one of the few places; yield whether there was one in time for the deadline."""
+    taken = _places.acquire(timeout=max(0.0, deadline - PUSH_SECONDS - time.monotonic()))
     try:
         yield taken
     finally:
@@ -59,7 +87,10 @@ def place(deadline: float) -> Iterator[bool]:
             _places.release()
 
 
-def ran_out(result: CommandResult) -> bool:
-    """Whether a command ended because it had no more memory, or took the machine's last."""
+def exceeded(result: CommandResult) -> str | None:
+    """Return what a command had no more of when it ended, `memory` or `processor time`."""
+    if result.exit_code == _TIME_IS_OVER:
+        return "processor time"
+    # Killed by the machine, whose last memory it took.
     killed = result.exit_code == KILLED and not result.timed_out
-    return killed or _RAN_OUT.search(result.stderr) is not None
+    return "memory" if killed or _RAN_OUT.search(result.stderr) else None
