@@ -18,6 +18,7 @@ from tests.git_server import GitServer, serve_git
 from tests.github_names import LOGIN, TOKEN
 from tests.places import Place
 from utils.api import Services
+from utils.github import GitHub
 
 SIMULATED = {"allow_simulated": True}
 SCRIPT = "echo more >>one.txt; chmod +x one.txt"
@@ -84,6 +85,20 @@ class Hosted:
     def pulls(self) -> list[Pull]:
         """The pull requests, newest first."""
         return self.github.pulls(self.name)
+
+    def commit_by_hand(self, branch: str) -> str:
+        """Add a commit to a branch, as somebody else does; return it."""
+        made = git(self.bare, "commit-tree", f"{branch}^{{tree}}", "-p", branch, "-m", "By hand")
+        git(self.bare, "update-ref", f"refs/heads/{branch}", made)
+        return made
+
+    def delete(self, branch: str) -> None:
+        """Remove a branch."""
+        git(self.bare, "update-ref", "-d", f"refs/heads/{branch}")
+
+    def client(self) -> GitHub:
+        """Return what people do with the token on GitHub itself; use it in a `with` statement."""
+        return GitHub(self.github.api_url, TOKEN)
 
     def rev(self, name: str) -> str:
         """Return what a name stands for in the repository on GitHub."""

@@ -12,7 +12,6 @@ from pydantic import SecretStr
 from tests.backends import USER, WAIT_SECONDS, git
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted
-from utils.github import GitHub
 from utils.github_values import MergeMethod
 from utils.models import Task
 from utils.pull_request_run import Made
@@ -25,13 +24,6 @@ pytest_plugins = ("tests.pull_request_fixtures",)
 on_github = pytest.mark.local_only("what decides is on GitHub, not where the task ran")
 
 NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
-
-
-def commit_by_hand(hosted: Hosted, branch: str) -> str:
-    """Add a commit to a branch, as somebody else does."""
-    made = git(hosted.bare, "commit-tree", f"{branch}^{{tree}}", "-p", branch, "-m", "By hand")
-    git(hosted.bare, "update-ref", f"refs/heads/{branch}", made)
-    return made
 
 
 def test_a_pull_request_holds_what_the_sandbox_held(hosted: Hosted) -> None:
@@ -171,7 +163,7 @@ def test_a_lost_note_is_written_again(hosted: Hosted) -> None:
 def test_what_somebody_else_pushed_is_left_alone(hosted: Hosted) -> None:
     task_id = hosted.task()
     branch = hosted.created(task_id)["branch"]
-    theirs = commit_by_hand(hosted, branch)
+    theirs = hosted.commit_by_hand(branch)
     assert hosted.refusal(task_id) == (409, "branch_changed")
     assert hosted.rev(branch) == theirs
     assert len(hosted.pulls) == 1
@@ -182,7 +174,7 @@ def test_the_same_files_on_another_commit_are_left_alone(hosted: Hosted) -> None
     task_id = hosted.task()
     first = hosted.created(task_id)
     hosted.pulls[0].state = "closed"
-    theirs = commit_by_hand(hosted, first["branch"])
+    theirs = hosted.commit_by_hand(first["branch"])
     hosted.services.database.set_pull_request(USER, task_id, NOTHING)
     assert hosted.refusal(task_id) == (409, "branch_changed")
     assert hosted.rev(first["branch"]) == theirs
@@ -193,7 +185,7 @@ def test_a_branch_that_was_there_is_left_alone(hosted: Hosted) -> None:
     task_id = hosted.task()
     branch = f"async-code/task-{task_id}"
     git(hosted.bare, "update-ref", f"refs/heads/{branch}", "main")
-    theirs = commit_by_hand(hosted, branch)
+    theirs = hosted.commit_by_hand(branch)
     assert hosted.refusal(task_id) == (409, "branch_changed")
     assert (hosted.rev(branch), hosted.pulls) == (theirs, [])
 
@@ -213,7 +205,7 @@ def test_after_a_closed_pull_request_there_is_a_new_one(hosted: Hosted) -> None:
 def test_a_branch_that_was_deleted_is_pushed_again(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id)
-    git(hosted.bare, "update-ref", "-d", f"refs/heads/{first['branch']}")
+    hosted.delete(first["branch"])
     second = hosted.created(task_id)
     assert (second["commit"], second["created"]) == (first["commit"], True)
 
@@ -232,9 +224,9 @@ def test_a_merged_result_is_told(hosted: Hosted) -> None:
 def test_after_a_merge_there_is_no_second_pull_request(hosted: Hosted, method: MergeMethod) -> None:
     task_id = hosted.task()
     made = hosted.created(task_id)
-    with GitHub(hosted.github.api_url, TOKEN) as github:
+    with hosted.client() as github:
         github.merge_pull(hosted.name, made["pr_number"], method=method)
-    git(hosted.bare, "update-ref", "-d", f"refs/heads/{made['branch']}")
+    hosted.delete(made["branch"])
     answer = hosted.create(task_id)
     assert (answer["http_status"], answer["code"]) == (409, "pull_request_merged")
     assert f"Pull request {made['pr_number']} " in answer["error"]
@@ -247,7 +239,7 @@ def test_what_is_merged_can_be_asked_for_on_another_base(hosted: Hosted) -> None
     git(hosted.bare, "branch", "release/1.x", "main")
     task_id = hosted.task()
     made = hosted.created(task_id)
-    with GitHub(hosted.github.api_url, TOKEN) as github:
+    with hosted.client() as github:
         github.merge_pull(hosted.name, made["pr_number"], method=MergeMethod.SQUASH)
     assert hosted.refusal(task_id, base="main") == (409, "pull_request_merged")
     assert hosted.created(task_id, base="release/1.x")["base"] == "release/1.x"

@@ -84,6 +84,32 @@ def test_a_wish_that_github_refuses_is_a_warning(hosted: Hosted, reviewer: str) 
     assert hosted.row(task_id)["pr_url"] == answer["pr_url"]
 
 
+def test_one_wrong_reviewer_does_not_keep_the_others_from_being_asked(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    answer = hosted.created(task_id, reviewers=["nobody", "carol", "team/core", "alice", "bob"])
+    pull = hosted.pulls[0]
+    assert (sorted(pull.reviewers), pull.teams) == (["bob", "carol"], ["core"])
+    assert [warning["code"] for warning in answer["warnings"]] == ["reviewers_invalid"] * 2
+    told = [warning["error"].partition(":")[0] for warning in answer["warnings"]]
+    assert told == ["alice", "nobody"]
+
+
+def test_a_failure_of_github_is_no_reason_to_ask_one_by_one(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    hosted.github.fail("unavailable", on="requested_reviewers")
+    answer = hosted.created(task_id, reviewers=["bob", "carol"])
+    assert [warning["code"] for warning in answer["warnings"]] == ["github_unavailable"]
+
+
+def test_who_is_asked_already_is_not_asked_again(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    hosted.created(task_id, labels=["Bug"], reviewers=["carol", "team/core"])
+    hosted.github.requests.clear()
+    hosted.created(task_id, labels=["bug"], reviewers=["Carol", "Team/Core"])
+    # The two requests that read are the repository and its open pull requests.
+    assert [request.method for request in hosted.github.requests] == ["GET", "GET"]
+
+
 def test_drafts_may_not_be_allowed(hosted: Hosted) -> None:
     hosted.github.repositories[hosted.name].allows_drafts = False
     task_id = hosted.task()

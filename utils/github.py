@@ -125,13 +125,11 @@ class GitHub:
         with translating("user"):
             return self._named(full_name).get_collaborator_permission(login)
 
-    def find_pull(self, full_name: str, head: str, base: str | None = None) -> GitHubPull | None:
-        """Return the newest open pull request of a branch of this very repository."""
+    def find_pulls(self, full_name: str, head: str) -> tuple[GitHubPull, ...]:
+        """Return the open pull requests of a branch of this very repository, newest first."""
         with translating():
             owner = full_name.partition("/")[0]
-            pulls = self._named(full_name).get_pulls(
-                state="open", head=f"{owner}:{head}", base=_given(base)
-            )
+            pulls = self._named(full_name).get_pulls(state="open", head=f"{owner}:{head}")
             found = [pull_value(pull) for pull in islice(pulls, MAX_LISTED)]
         # A server that does not know the filter, or another fork of the owner's, must not matter.
         own = [
@@ -139,7 +137,7 @@ class GitHub:
             for pull in found
             if pull.head == head and (pull.head_repository or "").lower() == full_name.lower()
         ]
-        return max(own, key=lambda pull: pull.number, default=None)
+        return tuple(sorted(own, key=lambda pull: pull.number, reverse=True))
 
     def pulls(
         self, full_name: str, *, state: str = "open", limit: int = MAX_LISTED

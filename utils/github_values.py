@@ -86,6 +86,7 @@ class GitHubCommit:
 class GitHubPull:
     """A pull request. `head_repository` is None when the fork it came from is gone.
 
+    `reviewers` and `teams` are those who are asked and have not answered yet; teams by their slugs.
     `is_merged` is right for one that was asked for by its number, and in lists.
     """
 
@@ -103,14 +104,10 @@ class GitHubPull:
     head_repository: str | None
     labels: tuple[str, ...]
     reviewers: tuple[str, ...]
+    teams: tuple[str, ...]
     created_at: datetime
     updated_at: datetime | None
     merged_at: datetime | None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can still be merged."""
-        return self.state == "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +199,7 @@ def pull_value(pull: PullRequest) -> GitHubPull:
         head_repository=pull.head.repo.full_name if pull.head.repo else None,
         labels=tuple(label.name for label in pull.labels),
         reviewers=tuple(user.login for user in pull.requested_reviewers),
+        teams=tuple(told(team.slug) for team in pull.requested_teams),
         created_at=pull.created_at,
         updated_at=pull.updated_at,
         merged_at=pull.merged_at,

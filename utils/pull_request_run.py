@@ -6,14 +6,14 @@ that came twice, is gone on with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from database import Database
-from utils import git
+from utils import git, pull_request_refusals
 from utils.branch_push import PushLimits, PushRequest, push_branch
 from utils.branch_push_commit import CommitText, Identity
 from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
@@ -24,9 +24,8 @@ from utils.github_values import GitHubPull, GitHubRepository
 from utils.models import Task
 from utils.pull_request_checks import Result
 from utils.pull_request_places import Budget
+from utils.pull_request_wishes import Wishes
 from utils.redaction import Redactor
-
-_EXISTS = "pull_request_exists"
 
 _Value = TypeVar("_Value")
 
@@ -97,11 +96,12 @@ class PullRequestRun:
             self._step("Nothing is pushed yet.", self._refuse_merged)
         if found is None or self._wanted.base is not None:
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
-        commit = self._pushed_before(found) or self._push()
+        commit = self._pushed_before(found) or self._push(found)
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
         self._note(pr_number=pull.number, pr_url=pull.url, pr_state="open")
-        warnings = tuple(self._refused_wishes(pull))
+        wishes = Wishes(self._github, self._means.budget, self._name, pull)
+        warnings = tuple(wishes.refused(self._wanted.labels, self._wanted.reviewers))
         return Made(pull, self._wanted.branch, commit, is_new, warnings)
 
     def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
@@ -132,23 +132,33 @@ class PullRequestRun:
         return found
 
     def _find(self) -> GitHubPull | None:
-        return self._github.find_pull(self._name, self._wanted.branch)
+        """Return the open pull request that is noted, else the one for the wanted base.
+
+        Others of the branch are people's own, for bases of their own, and stay as they are.
+        """
+        there = self._github.find_pulls(self._name, self._wanted.branch)
+        noted = next((pull for pull in there if pull.number == self._task.pr_number), None)
+        for_base = next((pull for pull in there if pull.base == self._base), None)
+        if noted and for_base and noted != for_base and self._wanted.base is not None:
+            raise pull_request_refusals.base_taken(noted, for_base)
+        return noted or for_base
 
     def _refuse_merged(self) -> None:
-        """Raise when the result is merged: after a squash its own commit is not in the base."""
-        task, base = self._task, self._wanted.base
+        """Raise when the result is merged, also with what people have pushed on top of it.
+
+        After a squash its own commit is not in the base, and the branch may be gone.
+        """
+        task, wanted = self._task, self._wanted
         if task.pr_number is None or task.pr_commit is None:
             return
         try:
             pull = self._github.pull(self._name, task.pr_number)
         except NotFound:  # the repository was made anew
             return
-        is_ours = pull.is_merged and pull.head_sha == task.pr_commit
-        if is_ours and base in {None, pull.base}:
-            raise Conflict(
-                f"Pull request {pull.number} is merged: the result is in {pull.base}.",
-                "pull_request_merged",
-            )
+        source = (pull.head_repository or "").lower()
+        is_ours = (pull.head, source) == (wanted.branch, self._name.lower())
+        if pull.is_merged and is_ours and wanted.base in {None, pull.base}:
+            raise pull_request_refusals.merged(pull)
 
     def _check_base(self, repository: GitHubRepository) -> None:
         try:
@@ -171,7 +181,7 @@ class PullRequestRun:
         ours = self._task.pr_commit
         return ours if found is not None and found.head_sha == ours else None
 
-    def _push(self) -> str:
+    def _push(self, found: GitHubPull | None) -> str:
         means, task = self._means, self._task
         means.budget.check("Nothing is pushed yet.")
         request = PushRequest(
@@ -192,7 +202,9 @@ class PullRequestRun:
         except BranchChanged as error:
             commit = error.remote_commit
             if not self._step("Nothing is pushed yet.", lambda: self._is_result(commit)):
-                raise
+                if found is None:
+                    raise
+                raise pull_request_refusals.moved_on(found, self._name, commit) from None
         self._note(pr_branch=self._wanted.branch, pr_commit=commit)
         return commit
 
@@ -241,7 +253,7 @@ class PullRequestRun:
             )
         except Conflict as error:
             # Another process has opened it since it was looked for.
-            there = self._find() if error.code == _EXISTS else None
+            there = self._find() if error.code == pull_request_refusals.EXISTS else None
             if there is None:
                 raise
             return self._update(there), False
@@ -257,19 +269,6 @@ class PullRequestRun:
             if value is not None and value != getattr(found, name)
         }
         return self._github.update_pull(self._name, found.number, **changes) if changes else found
-
-    def _refused_wishes(self, pull: GitHubPull) -> Iterator[AppError]:
-        """Add labels and reviewers, and yield what GitHub says where it does not take them."""
-        wanted, github = self._wanted, self._github
-        labels = tuple(sorted({*wanted.labels} - {*pull.labels}))
-        reviewers = tuple(sorted({*wanted.reviewers} - {*pull.reviewers}))
-        for names, add in ((labels, github.add_labels), (reviewers, github.request_reviews)):
-            if names:
-                try:
-                    self._means.budget.check("The pull request is open; labels or reviewers lack.")
-                    add(self._name, pull.number, names)
-                except AppError as error:
-                    yield error
 
     def _note(self, **fields: Any) -> None:
         self._means.database.set_pull_request(self._task.user_id, self._task.id, fields)

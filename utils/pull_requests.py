@@ -117,7 +117,8 @@ class PullRequests:
         Raises what they raise, and `Unavailable` (`github_unavailable`) when they are too slow.
         """
         budget = Budget(TOKEN_SECONDS, STEP_SECONDS)
-        full_name = None if repo_url is None else self._full_name(repo_url)
+        host = self._settings.github_host
+        full_name = None if repo_url is None else github_full_name(repo_url, host)
         text = self._tokens.opened(user_id, token)
         known = self._redactor.child()
         api_url = self._settings.github_api_url
@@ -165,7 +166,7 @@ class PullRequests:
             ) from None
 
     def _wanted(self, task: Task, wish: Wish) -> Wanted:
-        branch = self._settings.branch_of_task(task.id)
+        branch = self._branch(task)
         if wish.base is not None and validate_branch(wish.base) == branch:
             raise InvalidInput("base: must not be the branch that the changes are pushed to.")
         conventional = self._wants_conventional(task)
@@ -187,6 +188,11 @@ class PullRequests:
             follows_move=wish.allow_moved,
             changes_workflows=wish.allow_workflow_changes,
         )
+
+    def _branch(self, task: Task) -> str:
+        # The setting may have changed since; the pull request is of the branch that it had then.
+        pushed = task.pr_branch if task.pr_commit else None
+        return pushed or self._settings.branch_of_task(task.id)
 
     def _wants_conventional(self, task: Task) -> bool:
         if task.project_id is None:
