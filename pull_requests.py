@@ -14,6 +14,7 @@ from utils.api_pull_requests import (
     checked_row,
     made_row,
 )
+from utils.caller_github import token_of_request
 from utils.models import Json
 from utils.pull_requests import Wish
 
@@ -21,22 +22,24 @@ blueprint = Blueprint("pull_requests", __name__)
 
 
 @blueprint.post("/create-pr/<id:task_id>")
-@endpoint(MADE, body=CreatePullRequest, errors=(403, 409))
+@endpoint(MADE, body=CreatePullRequest, github=True)
 def create_pull_request(
     services: Services, user_id: str, task_id: int, body: CreatePullRequest
 ) -> Json:
     """Push a task's result and open a pull request; called again, it updates the open one."""
     fields = {name: getattr(body, name) for name in CreatePullRequest.model_fields}
     fields |= {name: tuple(fields[name]) for name in ("labels", "reviewers")}
+    fields["github_token"] = token_of_request(body.github_token)
     wish = Wish(**fields)
     task, made = services.pull_requests.create(user_id, task_id, wish)
     return made_row(made, len(task.changed_files or ()))
 
 
 @blueprint.post("/validate-token")
-@endpoint(CHECKED, body=ValidateToken, public=True, errors=(401, 403, 404, 409))
+@endpoint(CHECKED, body=ValidateToken, public=True, needs_body=True, github=True, errors=(401,))
 def validate_token(services: Services, body: ValidateToken) -> Json:
     """Tell whose a GitHub token is and what it may do in a repository; nothing is changed there."""
     user_id = caller_or_nobody(services)
-    access = services.pull_requests.check_token(user_id, body.github_token, body.repo_url)
+    token = token_of_request(body.github_token)
+    access = services.pull_requests.check_token(user_id, token, body.repo_url)
     return checked_row(access)

@@ -244,6 +244,8 @@ def test_a_protected_branch_and_refused_pushes_are_told(hosted: Hosted) -> None:
         {"base": "no..branch"},
         {"base": "-x"},
         {"labels": [""]},
+        {"labels": ["nul\0"]},
+        {"labels": ["x" * 51]},
         {"labels": "bug"},
         {"reviewers": ["no user"]},
         {"reviewers": ["../x"]},

@@ -12,7 +12,8 @@ from tests.backends import USER, WAIT_SECONDS, Repository, wait_for
 from tests.fakes.github.state import App
 from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import LOGIN, TOKEN
-from tests.pull_requests import SCRIPT, Hosted, open_hub
+from tests.pull_requests import SCRIPT, SIMULATED, Hosted, open_hub
+from utils.api import TOKEN_HEADER
 from utils.pull_request_places import FOR_ONE_TASK
 
 pytest_plugins = ("tests.pull_request_fixtures",)
@@ -31,6 +32,26 @@ def test_the_stored_token_is_next_to_the_requests(hosted: Hosted) -> None:
     assert {request.token for request in hosted.github.requests} == {TOKEN}
     # Another one in the request counts more, even where it is of no use.
     assert hosted.refusal(task_id, github_token="ghp_unknown12") == (403, "github_token_refused")
+
+
+@in_one_process
+def test_the_header_is_next_to_the_body(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    hosted.github.add_token("ghp_carols_own", "carol")
+
+    def used_token(header: str, **body: str) -> set[str | None]:
+        hosted.github.requests.clear()
+        response = hosted.backend.app.test_client().post(
+            f"/create-pr/{task_id}",
+            json={**SIMULATED, **body},
+            headers={"X-User-ID": USER, TOKEN_HEADER: header},
+        )
+        assert response.status_code == 200, response.text
+        return {request.token for request in hosted.github.requests}
+
+    assert used_token(TOKEN) == {TOKEN}
+    assert used_token(TOKEN, github_token="ghp_carols_own") == {"ghp_carols_own"}
+    assert used_token("ghp_carols_own", github_token=" ") == {"ghp_carols_own"}
 
 
 def test_the_deployments_token_is_the_last(small_origin: Repository, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.conftest import SECURE, MakeApp
 from tests.github_names import LOGIN, TOKEN
 from tests.pull_requests import Hosted, Hub
 from tests.test_auth import bearer, own_token
+from utils.api import TOKEN_HEADER
 
 pytest_plugins = ("tests.pull_request_fixtures",)
 pytestmark = pytest.mark.local_only("no task runs")
@@ -98,6 +99,39 @@ def test_what_is_wrong_is_told(known: Hosted, body: dict[str, str], status: int,
     answer = validate(known, **{"token": sent.pop("github_token", TOKEN), **sent})
     assert (answer["http_status"], answer["code"]) == (status, code)
     assert "ghp_" not in answer["error"]
+
+
+def test_elsewhere_the_message_is_about_the_address_only(known: Hosted) -> None:
+    answer = validate(known, repo_url="https://git.example/o/n")
+    assert known.github.host in answer["error"]
+    assert "/tasks/" not in answer["error"]
+
+
+def test_a_moved_repository_is_told_with_its_new_name(hub: Hub, small_origin: Repository) -> None:
+    hosted = hub.host(small_origin)
+    hosted.github.move(hosted.name, f"{hosted.name}-new")
+    answer = validate(hosted, repo_url=hosted.url)
+    assert (answer["http_status"], answer["repo"]["name"]) == (200, f"{hosted.name}-new")
+    assert f"has moved to {hosted.name}-new" in answer["message"]
+    assert "allow_moved" in answer["message"]
+    assert "may push" in answer["message"]
+
+
+@pytest.mark.parametrize("body", [{}, {"github_token": ""}])
+def test_the_token_may_be_in_the_header(known: Hosted, body: dict[str, str]) -> None:
+    client = known.backend.app.test_client()
+    answer = client.post("/validate-token", json=body, headers={TOKEN_HEADER: TOKEN})
+    assert (answer.status_code, answer.get_json()["user"]) == (200, LOGIN)
+    refused = client.post("/validate-token", json=body)
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "invalid_request")
+    assert TOKEN_HEADER in refused.get_json()["error"]
+
+
+def test_the_body_counts_before_the_header(known: Hosted) -> None:
+    answer = known.backend.app.test_client().post(
+        "/validate-token", json={"github_token": TOKEN}, headers={TOKEN_HEADER: "ghp_unknown12"}
+    )
+    assert answer.get_json()["user"] == LOGIN
 
 
 def test_limits_are_told(known: Hosted) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from utils.api_models import Body, Name, Number, Query, Text
+from utils.api_models import Body, Label, Name, Number, Query, Text
 from utils.github import MAX_LISTED, STATUS_DESCRIPTION_CHARACTERS
 from utils.pull_request_text import MAX_BODY_CHARACTERS, MAX_TITLE_CHARACTERS
 from utils.webhook_command import COMMAND, is_command
@@ -56,7 +56,7 @@ class NewIssue(Body):
 
     title: Title
     body: LongText = ""
-    labels: list[Name] = Field(default_factory=list, max_length=100)
+    labels: list[Label] = Field(default_factory=list, max_length=100)
 
 
 class NewComment(Body):

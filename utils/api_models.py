@@ -91,6 +91,12 @@ Name = Annotated[
     AfterValidator(without_nul),
     AfterValidator(not_blank),
 ]
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=50),
+    AfterValidator(without_nul),
+    AfterValidator(not_blank),
+]
 Description = Annotated[str, Field(max_length=10_000), AfterValidator(without_nul)]
 RepositoryAddress = Annotated[
     str,

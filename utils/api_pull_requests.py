@@ -8,13 +8,13 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from utils.api_answers import Time
-from utils.api_models import Body, RepositoryAddress, Token, not_blank, without_nul
+from utils.api_models import Body, Label, RepositoryAddress, Token, without_nul
 from utils.github_access import TokenAccess
+from utils.github_values import GitHubRepository
 from utils.models import Json
 from utils.pull_request_run import Made
 
 _Title = Annotated[str, Field(max_length=1_000), AfterValidator(without_nul)]
-_Label = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(not_blank)]
 _Reviewer = Annotated[
     str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*(?:\[bot\]|/[\w.-]+)?$")
 ]
@@ -30,13 +30,13 @@ class CreatePullRequest(Body):
         None, description="Markdown; cut where GitHub takes no more."
     )
     github_token: Token | None = Field(
-        None, description="The caller's stored one, else the server's, when not given."
+        None, description="The header's, the caller's stored one, or the server's, when not given."
     )
     draft: bool = Field(default=False, description="For a new pull request only.")
     base: str | None = Field(
         None, max_length=255, description="The branch the task started from when not given."
     )
-    labels: list[_Label] = Field(default_factory=list, max_length=100)
+    labels: list[Label] = Field(default_factory=list, max_length=100)
     reviewers: list[_Reviewer] = Field(
         default_factory=list, max_length=15, description="Users, and teams as organization/team."
     )
@@ -48,7 +48,9 @@ class CreatePullRequest(Body):
 class ValidateToken(Body):
     """A token to look at, and the repository that it is for."""
 
-    github_token: Token
+    github_token: Token | None = Field(
+        None, description="The header's when not given; never the stored one."
+    )
     repo_url: RepositoryAddress | None = None
 
 
@@ -150,6 +152,19 @@ def _message(access: TokenAccess) -> str:
     found = access.repository
     if found is None:
         return "The token is valid. Send repo_url too, to see what it may do in a repository."
+    return _moved(found) + _rights(access, found)
+
+
+def _moved(found: GitHubRepository) -> str:
+    if found.moved_from is None:
+        return ""
+    return (
+        f"The repository has moved to {found.full_name}: change the address of the project, or "
+        "send allow_moved: true with create-pr. "
+    )
+
+
+def _rights(access: TokenAccess, found: GitHubRepository) -> str:
     if found.is_archived:
         return "The token is valid, and the repository is archived: nothing can be pushed to it."
     if not access.writes or not access.reads_branches:
