@@ -15,9 +15,15 @@ _ids = count(1)
 
 
 def comment(
-    body: str | None, login: str = LOGIN, *, number: int = 1, pull: bool = False, **changes: Any
+    body: str | None,
+    login: str = LOGIN,
+    *,
+    number: int = 1,
+    pull: bool = False,
+    app: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
-    """Return what GitHub says of a comment."""
+    """Return what GitHub says of a comment, with `app` of one that an App made in that name."""
     issue: dict[str, Any] = {"number": number, "title": "It breaks"}
     return {
         "action": "created",
@@ -27,6 +33,7 @@ def comment(
             "body": body,
             "user": {"login": login, "type": "User"},
             "author_association": "OWNER",
+            "performed_via_github_app": app,
         },
         "repository": {"full_name": NAME},
         **changes,

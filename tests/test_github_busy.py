@@ -14,7 +14,8 @@ from tests.backends import wait_for
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.github_app import Caller
+from tests.github_app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
+from tests.github_comments import comment, said
 from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import NAME, TOKEN
 
@@ -57,6 +58,29 @@ def test_requests_that_wait_for_github_leave_threads_for_others(
         waiting.result()
     assert len({request.path for request in github.requests}) == 1
     assert second.told("GET", REPOSITORY)["repository"]["full_name"] == NAME
+
+
+def test_comments_take_the_same_places(
+    make_app: MakeApp, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github.add_token(SERVER_TOKEN, "server")
+    github.repositories[NAME].roles["server"] = "write"
+    app = make_app(github_api_url=github.api_url, http_threads=2, **STARTS_TASKS)
+    caller, hook = Caller(app, BOT_USER, TOKEN), Deliverer(app)
+    caller.project(github)
+    caller.told("POST", f"{REPOSITORY}/issues", {"title": "It breaks"})
+    payload = comment("/async-code Fix it")
+    with ThreadPoolExecutor(2) as threads:
+        with slow(github, on=f"GET {REPOSITORY}"):
+            waiting = threads.submit(caller.ask, "GET", REPOSITORY)
+            wait_for(lambda: f"GET {REPOSITORY}" in github.paths())
+            with monkeypatch.context() as patch:
+                patch.setattr("utils.webhook_comments._PLACE_SECONDS", 0.05)
+                assert hook.refusal("issue_comment", payload) == (503, "github_busy")
+            later = threads.submit(said, Deliverer(app), payload)
+        waiting.result()
+        assert later.result().endswith(" is queued.")
+    assert len(hook.tasks) == 1
 
 
 def test_who_waits_too_long_for_the_apps_token_is_told(

@@ -148,7 +148,7 @@ def test_issues_are_opened_read_and_commented_on(caller: Caller, github: FakeGit
 
 def test_a_comment_from_here_starts_no_task(caller: Caller, github: FakeGitHub) -> None:
     caller.told("POST", ISSUES, {"title": "It breaks"})
-    for body in ("/async-code delete all", " \n/async-code\nx"):
+    for body in ("/async-code delete all", " \n/async-code\nx", "    /async-code x"):
         assert caller.refusal("POST", f"{ISSUES}/1/comments", {"body": body})[0] == 400
     assert caller.told("POST", f"{ISSUES}/1/comments", {"body": "/async-codes are fun"})
     assert len(github.repositories[NAME].issues[1].comments) == 1

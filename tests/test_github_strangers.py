@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -85,3 +86,25 @@ def test_with_the_servers_token_a_status_has_the_servers_name(
     guest.told("POST", path, {"state": "success", "context": "ci/tests"})
     set_ones = github.repositories[NAME].statuses[origin.head]
     assert {one["context"] for one in set_ones} == {"async-code", "async-code/tests", "ci/tests"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"title": "Mine"}, {"state": "closed"}, {"base": "topic"}, {"draft": True}]
+)
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_servers_token_changes_only_what_a_task_of_ones_own_made(
+    github: FakeGitHub, hook: Deliverer, alice: GitHub, change: dict[str, Any], is_installed: bool
+) -> None:
+    github.add_token(SERVER_TOKEN, "server")
+    github.repositories[NAME].roles["server"] = "write"
+    if not is_installed:
+        github.apps["4711"].installations.clear()
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Two", body="")
+    path, before = f"/repos/{NAME}/pulls/{pull.number}", alice.pull(NAME, pull.number)
+    guest = Caller(hook.app, str(uuid4()))
+    guest.project(github)
+    guest.task(github, pr_url=f"{pull.url}1")
+    assert guest.refusal("PUT", path, change) == (400, "github_token_needed")
+    assert alice.pull(NAME, pull.number) == before
+    guest.task(github, pr_url=pull.url)
+    assert guest.told("PUT", path, {"title": "Mine"})["pull_request"]["title"] == "Mine"

@@ -51,3 +51,18 @@ def test_an_inactive_project_lets_nobody_start_tasks(app: Flask, github: FakeGit
     caller.client.put(path, json={"is_active": True}, headers=caller.headers)
     said(hook, payload)
     started(hook, 0)
+
+
+@pytest.mark.parametrize("form", ["{}/", "{}.git/", "{}.git"])
+def test_a_project_may_be_written_past_the_server_with_any_spelling(
+    app: Flask, github: FakeGitHub, form: str
+) -> None:
+    hook, database = Deliverer(app), services_of(app).database
+    Caller(app, BOT_USER).project(github, "team/another")
+    [project] = database.list_projects(BOT_USER)
+    database.update_project(BOT_USER, project.id, {"repo_url": "no address"})
+    assert said(hook, comment("/async-code Fix it")) == NO_PROJECT
+    address = form.format(f"{github.url}/{NAME.upper()}")
+    database.update_project(BOT_USER, project.id, {"repo_url": address})
+    said(hook, comment("/async-code Fix it"))
+    assert started(hook, 0).project_id == project.id

@@ -15,6 +15,7 @@ from tests.fakes.github.service import FakeGitHub
 from tests.github_app import SECRET, SERVER_TOKEN, Caller, Deliverer, services_of
 from tests.github_names import NAME
 from tests.github_pulls import ended
+from utils.github import GitHub
 from utils.models import NewTask
 from utils.webhook_delivery import SEEN
 
@@ -81,9 +82,9 @@ def test_a_pull_request_is_found_after_its_repository_was_renamed(
     row = services_of(made.hook.app).database.get_task(made.caller.user, made.task_id)
     assert row.pr_url == made.address(NEW)
     github.requests.clear()
-    # From then on nobody has to be asked.
+    # From then on nobody has to be asked where it is.
     made.told("reopened", NEW)
-    assert (made.state, github.requests) == ("open", [])
+    assert (made.state, github.paths()) == ("open", [f"GET /repos/{NEW}/pulls/{made.number}"])
 
 
 def test_who_may_not_see_the_repository_cannot_tell_that_it_was_renamed(
@@ -159,3 +160,32 @@ def test_a_delivery_whose_state_could_not_be_noted_may_come_again(made: Made, lo
     told = made.hook.message("pull_request", payload, delivery)
     assert (told, made.state) == ("The pull request is closed; tasks of it: 1.", "closed")
     assert made.hook.message("pull_request", payload, delivery) == SEEN
+
+
+@pytest.mark.parametrize(
+    ("action", "now", "is_merged"),
+    [("closed", "open", False), ("reopened", "closed", False), ("closed", "merged", True)],
+)
+def test_a_late_delivery_has_what_is_so_now_noted(
+    made: Made, github: FakeGitHub, alice: GitHub, action: str, now: str, is_merged: bool
+) -> None:
+    github.repositories[NAME].private = True
+    number = alice.create_pull(NAME, head="topic", base="main", title="Two", body="").number
+    if is_merged:
+        alice.merge_pull(NAME, number)
+    elif now == "closed":
+        alice.update_pull(NAME, number, state=now)
+    task_id = made.caller.task(github, pr_url=f"{github.url}/{NAME}/pull/{number}", pr_state="x")
+    payload = ended(action, f"{github.url}/{NAME}/pull/{number}", number=number)
+    told = made.hook.message("pull_request", payload, str(uuid4()))
+    assert told.startswith(f"The pull request is {now}; ")
+    assert made.caller.state(task_id) == now
+
+
+@pytest.mark.parametrize("failure", ["unavailable", "html", "secondary_limit"])
+def test_while_github_does_not_tell_the_delivery_is_believed(
+    made: Made, github: FakeGitHub, failure: str
+) -> None:
+    github.fail(failure)
+    made.told("closed", NAME)
+    assert made.state == "closed"

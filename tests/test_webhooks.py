@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.github_app import BOT_USER, PAGE, SECRET, SERVER_TOKEN, Caller, Deliverer, signature
+from tests.github_names import NAME
 from tests.github_pulls import ended
 from utils.settings import Settings
+from utils.settings_errors import explain_settings
 from utils.webhook_delivery import MAX_READ_BYTES, SEEN
 
 pytest_plugins = ("tests.github_fixtures",)
@@ -163,7 +165,7 @@ def test_what_became_of_a_pull_request_is_noted_with_its_tasks(
         hook.message("pull_request", payload, str(uuid4()))
         assert [who.state(task_id) for who, task_id in tasks] == [state, state]
     assert callers[0].state(other) == "open"
-    assert github.requests == []
+    assert {*github.paths()} == {f"GET /repos/{NAME}/pulls/7"}
 
 
 def test_a_delivery_that_comes_again_changes_nothing(
@@ -208,12 +210,31 @@ def test_of_many_at_once_one_is_followed(
     assert told == [*[SEEN] * 3, "The pull request is closed; tasks of it: 1."]
 
 
+@pytest.mark.parametrize("blank", [None, "", " ", "\t\n"])
 @pytest.mark.parametrize("missing", ["webhook_user_id", "github_webhook_secret", "github_token"])
-def test_comments_need_their_settings(missing: str) -> None:
+def test_comments_need_their_settings(missing: str, blank: str | None) -> None:
     assert Settings(_env_file=None, **WHOLE).webhook_tasks
     with pytest.raises(ValidationError, match=missing.upper()) as refused:
-        Settings(_env_file=None, **{**WHOLE, missing: None})
+        Settings(_env_file=None, **{**WHOLE, missing: blank})
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("secret", ["guessable", f" {'x' * 15}\n"])
+def test_a_secret_that_can_be_guessed_is_refused_with_what_to_do(secret: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None, github_webhook_secret=secret)
+    said = "\n".join(explain_settings(refused.value))
+    for part in ("GITHUB_WEBHOOK_SECRET", "16 characters", "openssl rand -hex 32"):
+        assert part in said
+    assert secret.strip() not in said
+
+
+def test_blanks_around_a_secret_are_no_part_of_it(make_app: MakeApp) -> None:
+    hook = Deliverer(make_app(github_webhook_secret=f" {SECRET}\n"))
+    assert hook.message("ping", {}) == "The webhook works."
+    none = Deliverer(make_app(github_webhook_secret="  "))
+    refused = none.refusal("ping", b"{}", X_Hub_Signature_256=signature(b"{}", "  "))
+    assert refused == (403, "webhook_secret_missing")
 
 
 def test_the_user_of_comments_is_named_by_a_uuid() -> None:

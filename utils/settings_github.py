@@ -79,7 +79,7 @@ class GitHubSettings(BaseSettings):
             raise ValueError("must be a URL that begins with https://")
         return value and value.rstrip("/")
 
-    @field_validator("github_app_id")
+    @field_validator("github_app_id", "webhook_user_id")
     @classmethod
     def _no_blank_id(cls, value: str | None) -> str | None:
         return (value or "").strip() or None

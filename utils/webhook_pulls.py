@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from utils.api import Services
-from utils.errors import NotFound, RepositoryNotAllowed
+from utils.errors import AppError, NotFound, RepositoryNotAllowed
 from utils.github import GitHub
 from utils.github_app import Purpose
 from utils.models import Task
@@ -26,11 +29,29 @@ def follow_pull(services: Services, delivery: Delivery) -> str | None:
         return "It is no task's pull request."
     if services.database.has_delivery(delivery.id):
         return SEEN
-    state = "merged" if pull.merged else pull.state
+    state = _state(services, event)
     note_state(services.database, pull.html_url, state, tasks)
     if not services.database.take_delivery(delivery.id):
         return SEEN
     return f"The pull request is {state}; tasks of it: {len(tasks)}."
+
+
+def _state(services: Services, event: PullRequestEvent) -> str:
+    """Return what the pull request is now, or was at the delivery where GitHub does not tell.
+
+    Deliveries come in any order, and anybody with access to the webhook has old ones sent again.
+    """
+    pull, full_name = event.pull_request, event.repository.full_name
+    if pull.merged:  # nothing comes after that
+        return "merged"
+    try:
+        with _servers_github(services, full_name, Purpose.READ_PULLS) as github:
+            now = github.pull(full_name, pull.number)
+    except AppError:
+        return pull.state
+    if now.url.lower() != pull.html_url.lower():
+        return pull.state
+    return "merged" if now.is_merged else now.state
 
 
 def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
@@ -52,16 +73,22 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     tasks = services.database.tasks_of_branch(pull.head.ref, pull.number)
     if not tasks:
         return []
-    settings = services.settings
+    host = services.settings.github_host
+    with _servers_github(services, full_name, Purpose.LOOK) as github:
+        return [task for task in tasks if _is_in(github, host, task, full_name)]
+
+
+@contextmanager
+def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Iterator[GitHub]:
+    """Speak to GitHub with the server's token for a repository, or as nobody without one."""
+    api_url, tokens = services.settings.github_api_url, services.user_tokens
     with services.pull_requests.places.taken():
-        chosen = services.user_tokens.servers(full_name, Purpose.LOOK)
+        chosen = tokens.servers(full_name, purpose)
         with (
-            services.user_tokens.forgetting_refused(chosen, full_name),
-            GitHub(
-                settings.github_api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS
-            ) as github,
+            tokens.forgetting_refused(chosen, full_name),
+            GitHub(api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS) as github,
         ):
-            return [task for task in tasks if _is_in(github, settings.github_host, task, full_name)]
+            yield github
 
 
 def _is_in(github: GitHub, host: str, task: Task, full_name: str) -> bool:
