@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -180,6 +181,23 @@ def test_a_late_delivery_has_what_is_so_now_noted(
     told = made.hook.message("pull_request", payload, str(uuid4()))
     assert told.startswith(f"The pull request is {now}; ")
     assert made.caller.state(task_id) == now
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(-5, "open"), (5, "closed")])
+def test_the_newer_of_a_delivery_and_what_github_tells_is_noted(
+    made: Made, github: FakeGitHub, alice: GitHub, minutes: int, state: str
+) -> None:
+    number = alice.create_pull(NAME, head="topic", base="main", title="Two", body="").number
+    url = f"{github.url}/{NAME}/pull/{number}"
+    task_id = made.caller.task(github, pr_url=url, pr_state="open")
+    payload = ended("closed", url, number=number)
+    at = datetime.now(UTC) + timedelta(minutes=minutes)
+    for odd in ("yesterday", at.strftime("%Y-%m-%dT%H:%M:%S")):
+        payload["pull_request"]["updated_at"] = odd
+        assert made.hook.refusal("pull_request", payload) == (400, "invalid_request")
+    payload["pull_request"]["updated_at"] = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    made.hook.message("pull_request", payload, str(uuid4()))
+    assert made.caller.state(task_id) == state
 
 
 @pytest.mark.parametrize("failure", ["unavailable", "html", "secondary_limit"])

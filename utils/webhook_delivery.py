@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import from_json
 
 from utils.api import NotJson
@@ -81,6 +81,7 @@ class Pull(_Part):
     head: Head
     state: Literal["open", "closed"]
     merged: bool = False
+    updated_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
 
 
 class PullRequestEvent(_Part):

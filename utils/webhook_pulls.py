@@ -49,7 +49,9 @@ def _state(services: Services, event: PullRequestEvent) -> str:
             now = github.pull(full_name, pull.number)
     except AppError:
         return pull.state
-    if now.url.lower() != pull.html_url.lower():
+    # Right after a change GitHub's API may still answer with what was before it.
+    is_older = now.updated_at and pull.updated_at and now.updated_at < pull.updated_at
+    if is_older or now.url.lower() != pull.html_url.lower():
         return pull.state
     return "merged" if now.is_merged else now.state
 
