@@ -13,10 +13,11 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ReadTimeoutError
 
 from utils.errors import Forbidden
+from utils.github_deadline import limit_requests
 from utils.github_errors import RepositoryMoved
 
 TIMEOUT_SECONDS = 8
-"""Longest wait for a connection, and for the next part of an answer: pages wait 30 s for all."""
+"""Longest wait for one answer, from connecting to its last byte, with a second try in it."""
 
 _PAGE_ITEMS = 100
 _MOVED = frozenset({301, 302, 307, 308})
@@ -80,25 +81,29 @@ def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
             "The GitHub token holds a space or another character that no token has.",
             "github_token_refused",
         )
-    return Github(
+    client = Github(
         base_url=api_url,
         auth=Auth.Token(token) if token else None,
         lazy=True,
         timeout=timeout_seconds,
         **_options(),
     )
+    limit_requests(client.requester)
+    return client
 
 
 def connect_app(
     api_url: str, app_id: str, private_key: str, timeout_seconds: int
 ) -> GithubIntegration:
     """Return a client that speaks for a GitHub App itself."""
-    return GithubIntegration(
+    client = GithubIntegration(
         base_url=api_url,
         auth=Auth.AppAuth(app_id, private_key),
         timeout=timeout_seconds,
         **_options(),
     )
+    limit_requests(client.requester)
+    return client
 
 
 def _options() -> dict[str, Any]:
