@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from utils.api_models import Body, Label, Name, Number, Query, Text
+from utils.api_models import Body, Label, Name, NotBlank, Number, Query, Text
 from utils.github import MAX_LISTED, STATUS_DESCRIPTION_CHARACTERS
 from utils.pull_request_text import MAX_BODY_CHARACTERS, MAX_TITLE_CHARACTERS
 from utils.webhook_command import COMMAND, is_command
@@ -21,7 +21,7 @@ def _no_command(text: str) -> str:
 OWN_STATUS = "async-code"
 """The name of commit statuses that are the server's, and what those of several begin with."""
 
-Title = Annotated[Name, Field(max_length=MAX_TITLE_CHARACTERS)]
+Title = Annotated[NotBlank, Field(max_length=MAX_TITLE_CHARACTERS)]
 LongText = Annotated[str, Field(max_length=MAX_BODY_CHARACTERS)]
 
 

@@ -79,24 +79,12 @@ def _digits(text: object) -> int:
 
 
 UserId = Annotated[str, AfterValidator(_user_id), Field(json_schema_extra={"format": "uuid"})]
-Text = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_TEXT_CHARACTERS),
-    AfterValidator(without_nul),
-    AfterValidator(not_blank),
+NotBlank = Annotated[
+    str, Field(min_length=1), AfterValidator(without_nul), AfterValidator(not_blank)
 ]
-Name = Annotated[
-    str,
-    Field(min_length=1, max_length=200),
-    AfterValidator(without_nul),
-    AfterValidator(not_blank),
-]
-Label = Annotated[
-    str,
-    Field(min_length=1, max_length=50),
-    AfterValidator(without_nul),
-    AfterValidator(not_blank),
-]
+Text = Annotated[NotBlank, Field(max_length=MAX_TEXT_CHARACTERS)]
+Name = Annotated[NotBlank, Field(max_length=200)]
+Label = Annotated[NotBlank, Field(max_length=50)]
 Description = Annotated[str, Field(max_length=10_000), AfterValidator(without_nul)]
 RepositoryAddress = Annotated[
     str,
