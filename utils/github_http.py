@@ -13,11 +13,10 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ReadTimeoutError
 
 from utils.errors import Forbidden
-from utils.github_deadline import limit_requests
 from utils.github_errors import RepositoryMoved
 
 TIMEOUT_SECONDS = 8
-"""Longest wait for one answer, from connecting to its last byte, with a second try in it."""
+"""Longest wait for a connection, and for the next part of an answer: pages wait 30 s for all."""
 
 _PAGE_ITEMS = 100
 _MOVED = frozenset({301, 302, 307, 308})
@@ -81,29 +80,25 @@ def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
             "The GitHub token holds a space or another character that no token has.",
             "github_token_refused",
         )
-    client = Github(
+    return Github(
         base_url=api_url,
         auth=Auth.Token(token) if token else None,
         lazy=True,
         timeout=timeout_seconds,
         **_options(),
     )
-    limit_requests(client.requester)
-    return client
 
 
 def connect_app(
     api_url: str, app_id: str, private_key: str, timeout_seconds: int
 ) -> GithubIntegration:
     """Return a client that speaks for a GitHub App itself."""
-    client = GithubIntegration(
+    return GithubIntegration(
         base_url=api_url,
         auth=Auth.AppAuth(app_id, private_key),
         timeout=timeout_seconds,
         **_options(),
     )
-    limit_requests(client.requester)
-    return client
 
 
 def _options() -> dict[str, Any]:

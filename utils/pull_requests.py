@@ -36,13 +36,13 @@ from utils.user_tokens import UserTokens
 log = structlog.get_logger(__name__)
 
 TOTAL_SECONDS = 25.0
-"""What one request may take. Pages wait 30 s for an answer."""
+"""What one request may take while GitHub is not stuck. Pages wait 30 s for an answer."""
 
 TOKEN_SECONDS = 15.0
 """What looking at a token may take. Pages wait 30 s, and a step that asks again takes longer."""
 
 STEP_SECONDS = 5
-"""What GitHub may take for one answer; no step begins with less than this left."""
+"""How long GitHub may be silent in an answer; no step begins with less than this left."""
 
 _PLACES = 8
 

@@ -11,9 +11,6 @@ SSO_URL = "https://github.com/orgs/team/sso?authorization_request=A1B2"
 DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
 """What is no answer of GitHub's at all; the server does these itself."""
 
-ENDLESS = ("trickle", "trickle_head", "flood", "bomb")
-"""Answers that come to no end in time or in size, as the server does them too."""
-
 
 def refusal(name: str) -> Refused:
     """Return the answer of a failure."""
@@ -75,7 +72,6 @@ def _of_places() -> dict[str, Refused]:
             422, "Repository rule violations found\n\nAt least 1 approving review is required."
         ),
         "other_403": Refused(403, "This is not the day for that"),
-        "not_ready": Refused(202, "Accepted"),
         "server_error": Refused(500, "Server Error"),
         "bad_gateway": Refused(502, "Server Error"),
         "unavailable": Refused(503, "No server is currently available to service your request."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import json
 import socket
@@ -18,8 +17,6 @@ from tests.fakes.github.service import PREFIX, FakeGitHub
 from tests.fakes.github.state import Refused, Request
 
 HANG_SECONDS = 60
-TRICKLE_SECONDS = 0.05
-UNPACKED_BYTES = 40 * 2**20
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -49,9 +46,6 @@ class _Handler(BaseHTTPRequestHandler):
         name = github.failure(request)
         if name in failures.DOWN:
             self._break(name)
-            return
-        if name in failures.ENDLESS:
-            self._go_on(name)
             return
         try:
             if name is not None:
@@ -92,22 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
-
-    def _go_on(self, name: str) -> None:
-        """Answer until the client goes away, or a byte at a time until the test lets it end."""
-        self.close_connection = True
-        if name == "bomb":
-            packed = gzip.compress(bytes(UNPACKED_BYTES), 1)
-            self._send(200, packed, {"Content-Encoding": "gzip"})
-        elif name == "flood":
-            self.wfile.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
-            while not self.server.github.released.is_set():
-                self.wfile.write(bytes(2**20))
-        else:
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json"
-            self.wfile.write(head + (b"\r\nX-Rest: " if name == "trickle_head" else b"\r\n\r\n"))
-            while not self.server.github.released.wait(TRICKLE_SECONDS):
-                self.wfile.write(b" ")
 
     def _forward(self, body: bytes) -> None:
         port = self.server.github.git_port
