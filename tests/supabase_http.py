@@ -122,7 +122,9 @@ class Upstream(asyncio.Protocol):
         message = self._reader.take(bodyless=self._bodyless)
         if message is not None and self._answer is not None:
             answer, self._answer = self._answer, None
-            self._idle.append(self)
+            # PostgREST closes a connection that it has answered a HEAD on, a moment later.
+            if not self._bodyless:
+                self._idle.append(self)
             answer.set_result(message)
 
     def connection_lost(self, _error: Exception | None) -> None:
