@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore
 
 from utils.models import KILLED, CommandResult
+from utils.processes import SIGNALLED
 
 MAX_MEMORY_BYTES = 768 * 2**20
 """Address space of one git process; it takes four to five times a changed file of 90 MB."""
@@ -24,9 +25,6 @@ MAX_PROCESSOR_SECONDS = 10
 
 PROCESSES_AT_ONCE = 2
 """Such processes of the whole server; together they leave a server with 2 GB its own memory."""
-
-SIGNALLED = 128
-"""Added to the number of the signal that ended a process, as shells do."""
 
 # Where a limit is not known, as that of memory on macOS, git goes on without. Only the soft limit
 # of time has a signal of its own, which would leave the whole memory in a file.

@@ -1,4 +1,7 @@
-"""Ends processes of this machine for certain: whole groups, and strays found by a marker."""
+"""Ends processes of this machine for certain: whole groups, and strays found by a marker.
+
+Also tells how one ended, as shells do.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,18 @@ from anyio import to_thread
 MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
 """Set in every process of a local sandbox; inherited by what leaves the process group too."""
 
+SIGNALLED = 128
+"""What shells add to the number of the signal that ended a command."""
+
 _MARKER_ENTRY = b"\0%b=" % MARKER_VARIABLE.encode()
 _ROUNDS = 20
 _PAUSE_SECONDS = 0.005
 _DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
+
+
+def exit_code(returncode: int) -> int:
+    """Return the exit code that a shell would tell; Python tells a signal as a negative number."""
+    return returncode if returncode >= 0 else SIGNALLED - returncode
 
 
 async def end_group(group: int) -> None:

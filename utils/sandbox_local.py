@@ -15,7 +15,7 @@ from anyio import to_thread
 from utils.errors import SandboxError, SandboxLost
 from utils.mirror import MirrorStore
 from utils.models import CommandResult
-from utils.processes import MARKER_VARIABLE, end_group, end_marked
+from utils.processes import MARKER_VARIABLE, end_group, end_marked, exit_code
 from utils.sandbox import (
     AgentCommand,
     EgressHeader,
@@ -36,9 +36,6 @@ CHUNK_BYTES = 32_768
 STREAM_BYTES = 65_536
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
-
-SIGNALLED = 128
-"""What shells add to the number of the signal that ended a command."""
 
 # The server answers people while tasks run beside it; tasks yield the processor to it.
 TASK_NICENESS = 5
@@ -283,9 +280,7 @@ class LocalSandboxProvider:
 
 
 def _exit_code(returncode: int | None) -> int:
-    if returncode is None:
-        return -1
-    return returncode if returncode >= 0 else SIGNALLED - returncode
+    return -1 if returncode is None else exit_code(returncode)
 
 
 async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
