@@ -15,12 +15,10 @@ from utils.errors import (
     PushRefused,
     Unavailable,
 )
+from utils.github_answers import busy
 from utils.models import CommandResult
 
 MAX_REASON_CHARACTERS = 300
-
-BUSY_SECONDS = 5
-"""When to try again while other pushes are prepared."""
 
 _NO_ACCESS = re.compile(
     r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"
@@ -74,13 +72,11 @@ def worked_too_long() -> AppError:
     )
 
 
-def busy() -> AppError:
+def no_turn() -> AppError:
     """Return the error for a push whose time was over while others were prepared."""
-    return Unavailable(
+    return busy(
         "This server prepares as many other pushes as it can, so that this one had no turn. "
-        f"Nothing was pushed; try again in {BUSY_SECONDS} seconds.",
-        "github_busy",
-        retry_after_seconds=BUSY_SECONDS,
+        "Nothing was pushed"
     )
 
 

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 
 from utils import branch_push_memory as memory
 from utils import git
-from utils.branch_push_errors import busy, failure, unpacks_too_large, worked_too_long
+from utils.branch_push_errors import failure, no_turn, unpacks_too_large, worked_too_long
 from utils.errors import AppError
 from utils.models import KILLED, CommandResult
+from utils.processes import exit_code
 
 REMOTE = "origin"
 
@@ -101,7 +102,7 @@ class PushRepository:
         command = memory.limited(["git", *arguments], self._bounds)
         with memory.place(self._deadline) as is_taken:
             if not is_taken:
-                raise busy()
+                raise no_turn()
             result = self._run(command, stdin, variables, ())
         if result.timed_out:
             raise worked_too_long()
@@ -152,8 +153,7 @@ class PushRepository:
         finally:
             # Also after a good end: what outlives git would keep the token's pipe.
             _end_group(process)
-        code = process.returncode
-        return CommandResult(code if code >= 0 else memory.SIGNALLED - code, stdout, stderr)
+        return CommandResult(exit_code(process.returncode), stdout, stderr)
 
     def _variables(self) -> dict[str, str]:
         url = self._remote.url

@@ -16,6 +16,9 @@ from utils.errors import AppError, Forbidden, InvalidInput, NotFound, Unavailabl
 AWAY_SECONDS = 30
 """When to try again after GitHub has not answered."""
 
+BUSY_SECONDS = 5
+"""When to try again while other requests that need GitHub are worked on."""
+
 _NOT_FOUND = 404
 _LIMITED_SECONDS = 60
 _LIMITED_AT_MOST_SECONDS = 3_600
@@ -137,3 +140,12 @@ def missing(refusal: Refusal) -> AppError:
     code = f"{refusal.what.replace(' ', '_')}_not_found"
     hint = " the token can see" if refusal.what == "repository" else ""
     return NotFound(f"GitHub has no such {refusal.what}{hint}.", code)
+
+
+def busy(reason: str) -> Unavailable:
+    """Return the error for a request that had no turn beside others."""
+    return Unavailable(
+        f"{reason}; try again in {BUSY_SECONDS} seconds.",
+        "github_busy",
+        retry_after_seconds=BUSY_SECONDS,
+    )

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from github.Requester import Requester
 
 from utils.errors import ConfigurationError, Forbidden, NotFound, Unavailable
+from utils.github_answers import busy
 from utils.github_errors import RepositoryMoved, translating
 from utils.github_http import connect_app
 from utils.github_refusals import APP_PERMISSION
@@ -23,9 +24,6 @@ from utils.settings_github import GitHubSettings
 
 RENEW_SECONDS = 300
 """A token with less than this left is not handed out: a push has to end before it does."""
-
-BUSY_SECONDS = 5
-"""When to try again while another request waits for the same repository's token."""
 
 _WAIT_SECONDS = 3.0
 # The requests, and the wait for those of another, have to leave time for what the token is for.
@@ -140,12 +138,9 @@ class GitHubApp:
 
     def _fetch(self, full_name: str, purpose: Purpose) -> _Kept | None:
         try:
-            with (
-                connect_app(
-                    self._api_url, self._id, self._key.get_secret_value(), _TIMEOUT_SECONDS
-                ) as client,
-                translating("installation"),
-            ):
+            with connect_app(
+                self._api_url, self._id, self._key.get_secret_value(), _TIMEOUT_SECONDS
+            ) as client:
                 return _Questions(client.requester).token(full_name, purpose.permissions)
         except NotFound:
             return None
@@ -201,11 +196,7 @@ class _Questions:
 
 
 def _busy() -> Unavailable:
-    return Unavailable(
-        f"GitHub is slow to give this server's App a token; try again in {BUSY_SECONDS} seconds.",
-        "github_busy",
-        retry_after_seconds=BUSY_SECONDS,
-    )
+    return busy("GitHub is slow to give this server's App a token")
 
 
 def _lacks(wanted: Mapping[str, str], granted: Any) -> Forbidden:

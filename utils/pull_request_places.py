@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock
 
 from utils.errors import Unavailable
-
-BUSY_SECONDS = 5
-"""When to try again while as many requests talk to GitHub as may."""
+from utils.github_answers import busy
 
 FOR_ONE_TASK = 3
 """Requests for one task that are worked on or wait; more would keep those for others out."""
@@ -83,12 +81,7 @@ class Budget:
 
 
 def _busy() -> Unavailable:
-    return Unavailable(
-        "This server has as many requests to GitHub under way as it can; try again in "
-        f"{BUSY_SECONDS} seconds.",
-        "github_busy",
-        retry_after_seconds=BUSY_SECONDS,
-    )
+    return busy("This server has as many requests to GitHub under way as it can")
 
 
 def unfinished(done: str) -> Unavailable:
