@@ -10,14 +10,14 @@ from pydantic import SecretStr
 
 from utils.api import TOKEN_HEADER, Services
 from utils.api_github import OWN_STATUS
-from utils.errors import Forbidden, RepositoryNotAllowed
+from utils.errors import Forbidden
 from utils.github import GitHub
 from utils.github_app import Purpose
 from utils.github_errors import RepositoryMoved
 from utils.github_tokens import ChosenToken, TokenSource
 from utils.models import TaskSummary
 from utils.models_users import Project
-from utils.repository_url import github_full_name
+from utils.repository_url import find_github_name
 
 LOOKED_THROUGH = 500
 """So many of a caller's newest tasks may make a repository theirs."""
@@ -53,11 +53,7 @@ def caller_github(
         ):
             chosen = tokens.servers(full_name, purpose)
             _refuse_anothers_name(chosen, own_status)
-        with (
-            tokens.forgetting_refused(chosen, full_name),
-            GitHub(services.settings.github_api_url, chosen.token) as github,
-            _naming_moved(github),
-        ):
+        with tokens.speaking(chosen, full_name) as github, _naming_moved(github):
             yield github
 
 
@@ -115,8 +111,5 @@ def _refuse_anothers_name(chosen: ChosenToken, status: str | None) -> None:
 
 def _is_in(services: Services, full_name: str, repo_url: str) -> bool:
     # Rows may be written past this server, with any spelling of an address.
-    try:
-        found = github_full_name(repo_url, services.settings.github_host)
-    except RepositoryNotAllowed:
-        return False
-    return found.lower() == full_name.lower()
+    found = find_github_name(repo_url, services.settings.github_host)
+    return found is not None and found.lower() == full_name.lower()

@@ -9,9 +9,9 @@ from database import Database
 from utils.database_engine import SQLITE_FILE, open_engines
 from utils.database_sql import SqlDatabase
 from utils.doctor_findings import Finding, ok, problem
-from utils.errors import AppError, NotFound, RepositoryNotAllowed
+from utils.errors import AppError, NotFound
 from utils.migrate import require_newest, stored_revision
-from utils.repository_url import github_full_name
+from utils.repository_url import find_github_name
 from utils.settings import Settings
 
 
@@ -59,14 +59,8 @@ def _repositories(settings: Settings, user_id: str) -> list[str]:
         database.get_user(user_id)
         projects = database.list_projects(user_id)
     active = [one.repo_url for one in projects if one.is_active]
-    return sorted({name for url in active if (name := _full_name(settings, url))})
-
-
-def _full_name(settings: Settings, repo_url: str) -> str | None:
-    try:
-        return github_full_name(repo_url, settings.github_host)
-    except RepositoryNotAllowed:
-        return None
+    host = settings.github_host
+    return sorted({name for url in active if (name := find_github_name(url, host))})
 
 
 def _open(settings: Settings) -> Database:

@@ -109,6 +109,11 @@ class GitHubPull:
     updated_at: datetime | None
     merged_at: datetime | None
 
+    @property
+    def outcome(self) -> str:
+        """What is noted with a task: open, closed or merged."""
+        return "merged" if self.is_merged else self.state
+
 
 @dataclass(frozen=True, slots=True)
 class GitHubIssue:

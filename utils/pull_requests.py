@@ -138,12 +138,10 @@ class PullRequests:
         chosen = self._tokens.choose(task.user_id, full_name, task.repo_url, purpose, given)
         budget.check("Nothing is pushed yet.")
         known = self._redactor.child()
-        api_url = self._settings.github_api_url
         with (
-            self._tokens.forgetting_refused(chosen, full_name),
             known.hold(chosen.token),
             _redacting(known),
-            GitHub(api_url, chosen.token, timeout_seconds=STEP_SECONDS) as github,
+            self._tokens.speaking(chosen, full_name, STEP_SECONDS) as github,
         ):
             yield Means(
                 github=github,

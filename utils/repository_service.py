@@ -25,8 +25,7 @@ def update_pull(
     with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
         pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
     if change.state:
-        state = "merged" if pull.is_merged else pull.state
-        note_state(services.database, pull.url, state)
+        note_state(services.database, pull.url, pull.outcome)
     return pull
 
 

@@ -82,14 +82,22 @@ def github_full_name(url: str, github_host: str) -> str:
 
     Raises `RepositoryNotAllowed` (`repository_not_on_github`) for any other address.
     """
-    try:
-        parsed = parse_repository_url(url, allowed_hosts=(github_host,), allow_local=True)
-    except RepositoryNotAllowed:
-        parsed = None
-    if parsed is None or parsed.authority != github_host or "/" in parsed.owner:
+    full_name = find_github_name(url, github_host)
+    if full_name is None:
         raise RepositoryNotAllowed(
             f"Pull requests are for repositories on {github_host} only.", "repository_not_on_github"
         )
+    return full_name
+
+
+def find_github_name(url: str, github_host: str) -> str | None:
+    """Return what `github_full_name` does, None for any other address."""
+    try:
+        parsed = parse_repository_url(url, allowed_hosts=(github_host,), allow_local=True)
+    except RepositoryNotAllowed:
+        return None
+    if parsed.authority != github_host or "/" in parsed.owner:
+        return None
     return f"{parsed.owner}/{parsed.name}"
 
 

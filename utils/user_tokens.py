@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.errors import AppError, Conflict, InvalidInput, TaskError
+from utils.github import GitHub
 from utils.github_app import GitHubApp, Purpose
+from utils.github_http import TIMEOUT_SECONDS
 from utils.github_tokens import ChosenToken, TokenSource, choose_token
 from utils.profiles import given_token, token_for
 from utils.settings import Settings
@@ -81,10 +83,17 @@ class UserTokens:
         )
 
     @contextmanager
-    def forgetting_refused(self, chosen: ChosenToken, full_name: str) -> Iterator[None]:
-        """Have the App ask for a new token next time when GitHub refuses this one in the block."""
+    def speaking(
+        self, chosen: ChosenToken, full_name: str, timeout_seconds: int = TIMEOUT_SECONDS
+    ) -> Iterator[GitHub]:
+        """Speak to GitHub about a repository with a token, or as nobody.
+
+        When GitHub refuses one of the App's, the App asks for a new one next time.
+        """
+        api_url = self._settings.github_api_url
         try:
-            yield
+            with GitHub(api_url, chosen.token, timeout_seconds=timeout_seconds) as github:
+                yield github
         except AppError as error:
             from_app = self._app if chosen.source is TokenSource.APP else None
             if from_app and error.code == "github_token_refused":

@@ -44,8 +44,8 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
     """Start a task if the comment asks for one and its author may push; return what was done.
 
     None when it asks for nothing. Comments of programs, ours too, never do, nor those that another
-    App makes in the name of a user. Raises what GitHub's
-    API and the database end with; the delivery may be sent again then.
+    App makes in the name of a user. Raises what GitHub's API and the database end with; the
+    delivery may be sent again then.
     """
     event = read_event(CommentEvent, delivery)
     author = event.comment.user
@@ -78,12 +78,7 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
     chosen = services.user_tokens.servers(full_name, purpose)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
-    with (
-        services.user_tokens.forgetting_refused(chosen, full_name),
-        GitHub(
-            services.settings.github_api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS
-        ) as github,
-    ):
+    with services.user_tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
         if not _may_push(github, full_name, login):
             return "Its author may not push to the repository."
         try:

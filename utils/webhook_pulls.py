@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from utils.api import Services
-from utils.errors import AppError, NotFound, RepositoryNotAllowed
+from utils.errors import AppError, NotFound
 from utils.github import GitHub
 from utils.github_app import Purpose
 from utils.models import Task
 from utils.repository_service import note_state
-from utils.repository_url import github_full_name
+from utils.repository_url import find_github_name
 from utils.webhook_delivery import SEEN, TIMEOUT_SECONDS, Delivery, PullRequestEvent, read_event
 
 
@@ -53,7 +53,7 @@ def _state(services: Services, event: PullRequestEvent) -> str:
     is_older = now.updated_at and pull.updated_at and now.updated_at < pull.updated_at
     if is_older or now.url.lower() != pull.html_url.lower():
         return pull.state
-    return "merged" if now.is_merged else now.state
+    return now.outcome
 
 
 def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
@@ -83,19 +83,17 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
 @contextmanager
 def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Iterator[GitHub]:
     """Speak to GitHub with the server's token for a repository, or as nobody without one."""
-    api_url, tokens = services.settings.github_api_url, services.user_tokens
+    tokens = services.user_tokens
     with services.pull_requests.places.taken():
         chosen = tokens.servers(full_name, purpose)
-        with (
-            tokens.forgetting_refused(chosen, full_name),
-            GitHub(api_url, chosen.token, timeout_seconds=TIMEOUT_SECONDS) as github,
-        ):
+        with tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
             yield github
 
 
 def _is_in(github: GitHub, host: str, task: Task, full_name: str) -> bool:
+    former = find_github_name(task.repo_url, host)
     try:
-        present = github.repository(github_full_name(task.repo_url, host)).full_name
-    except (NotFound, RepositoryNotAllowed):
+        present = github.repository(former).full_name if former else ""
+    except NotFound:
         return False
     return present.lower() == full_name.lower()
