@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ FORMAT_PATCH = (
     "format-patch", "--stdout", "--no-stat", "--no-signature", "--binary", "--full-index",
     "--find-renames",
 )  # fmt: skip
+AMPLE_SECONDS = 60.0
+"""How long a push may take that is not meant to run out of time, on however slow a machine."""
+
+_numbers = count(1)
 
 
 def open_to_partial_clones(bare: Path) -> None:
@@ -29,6 +34,22 @@ def open_to_partial_clones(bare: Path) -> None:
     git(bare, "config", "uploadpack.allowFilter", "true")
     git(bare, "config", "uploadpack.allowAnySHA1InWant", "true")
     git(bare, "config", "receive.fsckObjects", "true")
+    # Of two pushes at once, one waits for the other's lock; the disk under it may be slow.
+    git(bare, "config", "core.filesRefLockTimeout", "20000")
+
+
+def bare_copy(repository: Repository, folder: Path) -> Path:
+    """Make a folder a bare copy of a repository, to push to without a server."""
+    git(repository.folder, "clone", "--quiet", "--bare", ".", str(folder))
+    open_to_partial_clones(folder)
+    return folder
+
+
+def publish(server: GitServer, repository: Repository, name: str) -> str:
+    """Serve a copy of a repository that wants the token; return its URL."""
+    url = server.publish(repository, name, TOKEN)
+    open_to_partial_clones(server.bare(name))
+    return url
 
 
 def request_of(url: str, task: Row, **changes: Any) -> PushRequest:
@@ -46,6 +67,11 @@ def request_of(url: str, task: Row, **changes: Any) -> PushRequest:
     return replace(request, **changes)
 
 
+def local_request(bare: Path, task: Row) -> PushRequest:
+    """Return the request for a repository on this machine, which needs no token."""
+    return request_of(f"file://{bare}", task, token=None)
+
+
 def result_of(repository: Repository, script: str) -> Row:
     """Return what is stored of a task that leaves what a script commits; the branch stays."""
     base = repository.head
@@ -60,11 +86,44 @@ def result_of(repository: Repository, script: str) -> Row:
 def push(folder: Path, request: PushRequest, **changes: Any) -> Pushed:
     """Push from below a folder, in which nothing may stay."""
     work = folder / "pushes"
-    limits = PushLimits(work, 30.0, {"PATH": os.environ["PATH"]})
+    work.mkdir(parents=True, exist_ok=True)
+    limits = PushLimits(work, AMPLE_SECONDS, {"PATH": os.environ["PATH"]})
     try:
         return push_branch(request, replace(limits, **changes), Redactor())
     finally:
         assert list(work.iterdir()) == []
+
+
+class Target:
+    """A repository on a git server, and the request that pushes a task's result to it."""
+
+    def __init__(self, server: GitServer, origin: Repository, task: Row, folder: Path) -> None:
+        self.server = server
+        # Of its own, as what the server does to a repository goes by the name.
+        self.name = f"target{next(_numbers)}"
+        self.request = request_of(publish(server, origin, self.name), task)
+        self.bare = server.bare(self.name)
+        self._folder = folder
+
+    def push(self, request: PushRequest | None = None, **limits: Any) -> Pushed:
+        """Push what is requested, if not told the result as it is."""
+        return push(self._folder, request or self.request, **limits)
+
+    @property
+    def head(self) -> str:
+        """The commit that the branch is at."""
+        return git(self.bare, "rev-parse", f"refs/heads/{self.request.branch}")
+
+    @property
+    def tree(self) -> str:
+        """The tree that the branch is at."""
+        return tree_on(self.server, self.name, self.request.branch)
+
+    @property
+    def asked(self) -> list[tuple[str, str, str | None]]:
+        """What came for the repository so far: verb, path and authorization."""
+        start = f"/team/{self.name}.git/"
+        return [one for one in self.server.requests if one[1].startswith(start)]
 
 
 def tree_on(server: GitServer, name: str, branch: str) -> str:

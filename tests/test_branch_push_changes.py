@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends import Backend, Repository, git
-from tests.branch_pushes import TOKEN, captured, open_to_partial_clones, push, request_of, tree_on
+from tests.branch_pushes import captured, publish, push, request_of, tree_on
 from tests.exactness import make_sample
 from tests.git_server import GitServer
 from tests.test_capture_changes import CONTENTS, NAME_SCRIPTS, SHAPES
@@ -107,10 +107,8 @@ MODULE_CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def server(git_server: GitServer, sample: Repository) -> GitServer:
-    git_server.publish(sample, "changes", TOKEN)
-    open_to_partial_clones(git_server.bare("changes"))
-    return git_server
+def sample_url(git_server: GitServer, sample: Repository) -> str:
+    return publish(git_server, sample, "changes")
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +117,7 @@ def with_submodule(git_server: GitServer, tmp_path_factory: pytest.TempPathFacto
     entry = f"160000,{repository.head},sub"
     git(repository.folder, "update-index", "--add", "--cacheinfo", entry)
     git(repository.folder, "commit", "--quiet", "--message", "Add a submodule")
-    git_server.publish(repository, "modules", TOKEN)
-    open_to_partial_clones(git_server.bare("modules"))
+    publish(git_server, repository, "modules")
     return repository
 
 
@@ -131,13 +128,17 @@ def test_there_are_many_cases() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_pushed_tree_is_the_sandboxs(
-    shell: Backend, server: GitServer, sample: Repository, tmp_path: Path, case: str
+    shell: Backend,
+    git_server: GitServer,
+    sample: Repository,
+    sample_url: str,
+    tmp_path: Path,
+    case: str,
 ) -> None:
-    task = captured(shell, CASES[case], sample)
-    request = request_of(server.url("changes"), task)
+    request = request_of(sample_url, captured(shell, CASES[case], sample))
     pushed = push(tmp_path, request)
-    assert pushed.tree == tree_on(server, "changes", request.branch) == request.tree_hash
-    head = git(server.bare("changes"), "rev-parse", f"{request.branch}", f"{request.branch}^")
+    assert pushed.tree == tree_on(git_server, "changes", request.branch) == request.tree_hash
+    head = git(git_server.bare("changes"), "rev-parse", f"{request.branch}", f"{request.branch}^")
     assert head.split() == [pushed.commit, request.base_commit]
 
 

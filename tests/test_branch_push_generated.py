@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.backends import Backend, Repository, git
-from tests.branch_pushes import TOKEN, open_to_partial_clones, push, request_of, tree_on
+from tests.branch_pushes import publish, push, request_of, tree_on
 from tests.git_server import GitServer
 from tests.test_capture_generated import Tree, trees, unpacking
 
@@ -33,8 +33,7 @@ def test_any_tree_is_pushed_on_any_other(
         folder = Path(temporary)
         repository = Repository(folder / "repository")
         repository.commit(unpacking(before))
-        url = git_server.publish(repository, "generated", TOKEN)
-        open_to_partial_clones(git_server.bare("generated"))
+        url = publish(git_server, repository, "generated")
         commit = "git add -A; git commit -qm Between\n"
         task = shell.complete(unpacking(between) + commit + unpacking(after), repository)
         if not task["git_patch"]:

@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.backends import Repository, Row, git
-from tests.branch_pushes import TOKEN, open_to_partial_clones, push, request_of, result_of
-from tests.git_server import GitServer, serve_git
+from tests.backends import git
+from tests.branch_pushes import TOKEN, Target
 from utils.branch_push_refusals import FAILURES, RULES
 from utils.errors import AppError, PushRefused
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    with serve_git(tmp_path_factory.mktemp("served")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    repository = Repository(tmp_path_factory.mktemp("servers") / "repository")
-    repository.commit("echo one >one")
-    return repository
-
-
-@pytest.fixture(scope="module")
-def result(repository: Repository) -> Row:
-    return result_of(repository, "echo more >>one")
-
-
-@pytest.fixture
-def name(server: GitServer, repository: Repository, request: pytest.FixtureRequest) -> str:
-    """A fresh copy of the repository on the server."""
-    name = f"copy-{id(request):x}"
-    server.publish(repository, name, TOKEN)
-    open_to_partial_clones(server.bare(name))
-    return name
-
+pytest_plugins = ("tests.branch_push_fixtures",)
 
 HOOKS = {
     "a rule": (
@@ -129,40 +101,35 @@ def saying(text: str) -> str:
 
 
 @pytest.mark.parametrize("case", HOOKS)
-def test_a_hook_that_refuses_is_quoted(
-    server: GitServer, result: Row, name: str, tmp_path: Path, case: str
-) -> None:
+def test_a_hook_that_refuses_is_quoted(push_target: Target, case: str) -> None:
     text, code = HOOKS[case]
-    add_hook(server.bare(name), "pre-receive", saying(text))
-    request = request_of(server.url(name), result)
+    add_hook(push_target.bare, "pre-receive", saying(text))
     with pytest.raises(AppError) as raised:
-        push(tmp_path, request)
+        push_target.push()
     assert raised.value.code == code
     if code == "push_rejected":
         assert raised.value.message.endswith("Ask Ann first, [redacted] [31m")
-    assert request.branch not in git(server.bare(name), "branch", "--list")
+    assert push_target.request.branch not in git(push_target.bare, "branch", "--list")
 
 
 @pytest.mark.parametrize("hook", ["pre-receive", "update"])
-def test_the_words_of_a_repositorys_own_hook_have_no_code(
-    server: GitServer, result: Row, name: str, tmp_path: Path, hook: str
-) -> None:
-    add_hook(server.bare(name), hook, saying("\n".join(HOUSE_RULES)))
+def test_the_words_of_a_repositorys_own_hook_have_no_code(push_target: Target, hook: str) -> None:
+    add_hook(push_target.bare, hook, saying("\n".join(HOUSE_RULES)))
     with pytest.raises(PushRefused) as raised:
-        push(tmp_path, request_of(server.url(name), result))
+        push_target.push()
     assert raised.value.code == "push_rejected"
     assert HOUSE_RULES[0] in raised.value.message
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_what_the_host_itself_says_of_a_branch_has_its_code(
-    server: GitServer, result: Row, name: str, tmp_path: Path, status: str
+    push_target: Target, status: str
 ) -> None:
-    git(server.bare(name), "config", "receive.procReceiveRefs", "refs/heads")
+    git(push_target.bare, "config", "receive.procReceiveRefs", "refs/heads")
     program = PROC_RECEIVE.format(python=sys.executable, status=status.encode())
-    add_hook(server.bare(name), "proc-receive", program)
+    add_hook(push_target.bare, "proc-receive", program)
     with pytest.raises(AppError) as raised:
-        push(tmp_path, request_of(server.url(name), result))
+        push_target.push()
     assert raised.value.code == STATUSES[status]
 
 

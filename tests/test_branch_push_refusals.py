@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.backends import Repository, Row, git
-from tests.branch_pushes import TOKEN, open_to_partial_clones, push, request_of, result_of
-from tests.git_server import GitServer, serve_git
+from tests.backends import Row, git
+from tests.branch_pushes import TOKEN, Target, push, request_of
 from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    with serve_git(tmp_path_factory.mktemp("served")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    repository = Repository(tmp_path_factory.mktemp("servers") / "repository")
-    repository.commit("echo one >one")
-    return repository
-
-
-@pytest.fixture(scope="module")
-def result(repository: Repository) -> Row:
-    return result_of(repository, "echo more >>one")
-
-
-@pytest.fixture
-def name(server: GitServer, repository: Repository, request: pytest.FixtureRequest) -> str:
-    """A fresh copy of the repository on the server."""
-    name = f"copy-{id(request):x}"
-    server.publish(repository, name, TOKEN)
-    open_to_partial_clones(server.bare(name))
-    return name
-
+pytest_plugins = ("tests.branch_push_fixtures",)
 
 REFUSALS = {
     "no permission": (
@@ -67,13 +39,11 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_push_that_is_forbidden_says_why(
-    server: GitServer, result: Row, name: str, tmp_path: Path, case: str
-) -> None:
+def test_a_push_that_is_forbidden_says_why(push_target: Target, case: str) -> None:
     text, kind, code = REFUSALS[case]
-    server.refusals[name] = (403, text)
+    push_target.server.refusals[push_target.name] = (403, text)
     with pytest.raises(kind) as raised:
-        push(tmp_path, request_of(server.url(name), result))
+        push_target.push()
     assert raised.value.code == code
 
 
@@ -89,37 +59,29 @@ def test_a_push_that_is_forbidden_says_why(
     ],
 )
 def test_each_status_has_its_code(
-    server: GitServer,
-    result: Row,
-    name: str,
-    tmp_path: Path,
-    status: int,
-    kind: type[AppError],
-    code: str,
+    push_target: Target, status: int, kind: type[AppError], code: str
 ) -> None:
-    server.refusals[name] = (status, "")
+    push_target.server.refusals[push_target.name] = (status, "")
     with pytest.raises(kind) as raised:
-        push(tmp_path, request_of(server.url(name), result))
+        push_target.push()
     assert raised.value.code == code
 
 
 @pytest.mark.parametrize("name", ["GH001", "secret-scanning-tools", "SSL", "GH013.git"])
-def test_the_name_of_a_repository_is_no_reason(result: Row, tmp_path: Path, name: str) -> None:
+def test_the_name_of_a_repository_is_no_reason(push_result: Row, tmp_path: Path, name: str) -> None:
     for url, code in (
         (f"http://127.0.0.1:1/team/{name}", "repo_unreachable"),
         (f"file:///nowhere/team/{name}", "repository_not_found"),
     ):
         with pytest.raises(AppError) as raised:
-            push(tmp_path, request_of(url, result))
+            push(tmp_path, request_of(url, push_result))
         assert raised.value.code == code
 
 
-def test_a_name_that_is_taken_says_so(
-    server: GitServer, result: Row, name: str, tmp_path: Path
-) -> None:
-    git(server.bare(name), "branch", "async-code", "main")
+def test_a_name_that_is_taken_says_so(push_target: Target) -> None:
+    git(push_target.bare, "branch", "async-code", "main")
     with pytest.raises(PushRefused) as raised:
-        push(tmp_path, request_of(server.url(name), result))
+        push_target.push()
     assert raised.value.code == "branch_name_taken"
 
 
@@ -134,26 +96,22 @@ def test_a_name_that_is_taken_says_so(
     ],
 )
 def test_a_way_that_is_closed_has_its_code(
-    server: GitServer, result: Row, name: str, tmp_path: Path, changes: dict[str, Any], code: str
+    push_target: Target, changes: dict[str, Any], code: str
 ) -> None:
-    (tmp_path / "pushes").mkdir()
     with pytest.raises(AppError) as raised:
-        push(tmp_path, replace(request_of(server.url(name), result), **changes))
+        push_target.push(replace(push_target.request, **changes))
     assert raised.value.code == code
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for(
-    server: GitServer, result: Row, name: str, tmp_path: Path
-) -> None:
-    server.hanging.add(name)
+def test_a_server_that_does_not_answer_is_not_waited_for(push_target: Target) -> None:
+    push_target.server.hanging.add(push_target.name)
     with pytest.raises(Unavailable) as raised:
-        push(tmp_path, request_of(server.url(name), result), timeout_seconds=0.3)
+        push_target.push(timeout_seconds=0.3)
     assert raised.value.code == "git_timeout"
 
 
-def test_a_folder_that_cannot_be_used_is_told(result: Row, tmp_path: Path) -> None:
-    (tmp_path / "pushes").mkdir()
+def test_a_folder_that_cannot_be_used_is_told(push_result: Row, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(Unavailable) as raised:
-        push(tmp_path, request_of("file:///x", result), work_folder=tmp_path / "file")
+        push(tmp_path, request_of("file:///x", push_result), work_folder=tmp_path / "file")
     assert raised.value.code == "push_not_possible"

@@ -2,143 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.repositories import make_repository
-from tests.backends import Repository, Row, git
-from tests.branch_pushes import (
-    TOKEN,
-    open_to_partial_clones,
-    push,
-    request_of,
-    result_of,
-    tree_on,
-)
-from tests.git_server import GitServer, serve_git
+from tests.backends import Repository, git
+from tests.branch_pushes import Target, local_request, push, result_of
+from tests.git_server import GitServer
 from utils.errors import PushRefused
 
-SCRIPT = "echo more >>a/one; git mv a/two b/three; chmod +x a/four; printf '\\0' >a/bin; rm a/five"
+pytest_plugins = ("tests.branch_push_fixtures",)
+
 PARTIAL = ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    with serve_git(tmp_path_factory.mktemp("served")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    repository = Repository(tmp_path_factory.mktemp("servers") / "repository")
-    repository.commit("mkdir a b; for f in one two four five; do echo $f >a/$f; done; echo >b/x")
-    repository.commit("mkdir c; for f in 1 2 3 4 5 6 7 8 9; do echo $f >c/$f; done", "More")
-    return repository
-
-
-@pytest.fixture(scope="module")
-def result(repository: Repository) -> Row:
-    return result_of(repository, SCRIPT)
-
-
-@pytest.fixture
-def name(server: GitServer, repository: Repository, request: pytest.FixtureRequest) -> str:
-    """A fresh copy of the repository on the server."""
-    name = f"copy-{id(request):x}"
-    server.publish(repository, name, TOKEN)
-    open_to_partial_clones(server.bare(name))
-    return name
-
-
-def move_on(server: GitServer, name: str, repository: Repository, commits: int = 1) -> None:
+def move_on(bare: Path, commits: int = 1) -> None:
     """Have the base branch of a published repository go on from where the task started."""
-    base = commit = repository.head
-    tree = git(repository.folder, "rev-parse", f"{base}^{{tree}}")
+    tip = "main"
     for number in range(commits):
-        arguments = ("commit-tree", tree, "-p", commit, "-m", f"Later {number}")
-        commit = git(repository.folder, *arguments)
-    bare = str(server.bare(name))
-    git(repository.folder, "push", "--quiet", bare, f"{commit}:refs/heads/main")
+        tip = git(bare, "commit-tree", "main^{tree}", "-p", tip, "-m", f"Later {number}")
+    git(bare, "update-ref", "refs/heads/main", tip)
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["at the base", "moved on"])
 @pytest.mark.parametrize("protocol", ["new", "old"])
 @pytest.mark.parametrize("allowed", [PARTIAL, PARTIAL[:1], ()], ids=len)
 def test_every_server_gets_the_same_commit(
-    server: GitServer,
-    repository: Repository,
-    result: Row,
-    name: str,
-    tmp_path: Path,
-    allowed: tuple[str, ...],
-    protocol: str,
-    moved: bool,
+    push_target: Target, allowed: tuple[str, ...], protocol: str, moved: bool
 ) -> None:
     for setting in PARTIAL:
-        git(server.bare(name), "config", setting, str(setting in allowed).lower())
+        git(push_target.bare, "config", setting, str(setting in allowed).lower())
     if protocol == "old":
-        server.old_protocol.add(name)
+        push_target.server.old_protocol.add(push_target.name)
     if moved:
-        move_on(server, name, repository)
-    request = request_of(server.url(name), result)
-    pushed = push(tmp_path, request)
-    assert tree_on(server, name, request.branch) == request.tree_hash
-    assert git(server.bare(name), "rev-parse", request.branch) == pushed.commit
+        move_on(push_target.bare)
+    pushed = push_target.push()
+    assert push_target.tree == push_target.request.tree_hash
+    assert push_target.head == pushed.commit
 
 
-def test_a_base_far_back_is_found_without_asking_for_it_by_name(
-    server: GitServer, repository: Repository, result: Row, name: str, tmp_path: Path
-) -> None:
-    server.old_protocol.add(name)
-    git(server.bare(name), "config", "uploadpack.allowAnySHA1InWant", "false")
-    move_on(server, name, repository, commits=70)
-    request = request_of(server.url(name), result)
-    push(tmp_path, request)
-    assert tree_on(server, name, request.branch) == request.tree_hash
+def test_a_base_far_back_is_found_without_asking_for_it_by_name(push_target: Target) -> None:
+    push_target.server.old_protocol.add(push_target.name)
+    git(push_target.bare, "config", "uploadpack.allowAnySHA1InWant", "false")
+    move_on(push_target.bare, commits=70)
+    push_target.push()
+    assert push_target.tree == push_target.request.tree_hash
 
 
 @pytest.mark.parametrize("protocol", ["new", "old"])
-def test_a_base_that_was_rewritten_away_is_told(
-    server: GitServer, result: Row, name: str, tmp_path: Path, protocol: str
-) -> None:
-    bare = server.bare(name)
+def test_a_base_that_was_rewritten_away_is_told(push_target: Target, protocol: str) -> None:
+    bare = push_target.bare
     other = git(bare, "commit-tree", "main~1^{tree}", "-m", "Rewritten")
     git(bare, "update-ref", "refs/heads/main", other)
     git(bare, "gc", "--quiet", "--prune=now")
     if protocol == "old":
-        server.old_protocol.add(name)
+        push_target.server.old_protocol.add(push_target.name)
         git(bare, "config", "uploadpack.allowAnySHA1InWant", "false")
     with pytest.raises(PushRefused) as raised:
-        push(tmp_path, request_of(server.url(name), result))
+        push_target.push()
     assert raised.value.code == "base_commit_gone"
 
 
-def test_a_base_branch_that_is_gone_does_not_matter(
-    server: GitServer, result: Row, name: str, tmp_path: Path
-) -> None:
-    git(server.bare(name), "branch", "-m", "main", "trunk")
-    request = request_of(server.url(name), result)
-    push(tmp_path, request)
-    assert tree_on(server, name, request.branch) == request.tree_hash
+def test_a_base_branch_that_is_gone_does_not_matter(push_target: Target) -> None:
+    git(push_target.bare, "branch", "-m", "main", "trunk")
+    push_target.push()
+    assert push_target.tree == push_target.request.tree_hash
 
 
 @pytest.mark.parametrize("form", ["file:///", "/"])
-def test_a_local_repository_needs_no_token(
-    server: GitServer, result: Row, name: str, tmp_path: Path, form: str
-) -> None:
-    url = form + str(server.bare(name)).lstrip("/")
-    request = request_of(url, result, token=None)
-    push(tmp_path, request)
-    assert tree_on(server, name, request.branch) == request.tree_hash
+def test_a_local_repository_needs_no_token(push_target: Target, form: str) -> None:
+    url = form + str(push_target.bare).lstrip("/")
+    push_target.push(replace(push_target.request, repo_url=url, token=None))
+    assert push_target.tree == push_target.request.tree_hash
 
 
 def test_a_repository_with_longer_names_of_objects_is_pushed_to(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository", "--object-format=sha256")
     repository.commit("echo one >one; echo two >two")
     result = result_of(repository, "echo more >>one; mv two three")
-    request = request_of(repository.url, result, token=None)
+    request = local_request(repository.folder, result)
     push(tmp_path, request)
     tree = git(repository.folder, "rev-parse", f"refs/heads/{request.branch}^{{tree}}")
     assert tree == request.tree_hash
@@ -156,25 +100,22 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.mark.parametrize("moved", [False, True], ids=["at the base", "moved on"])
 def test_little_of_a_large_repository_is_fetched(
-    server: GitServer, large: Repository, tmp_path: Path, moved: bool
+    git_server: GitServer, large: Repository, tmp_path: Path, moved: bool
 ) -> None:
-    url = server.publish(large, "large", TOKEN)
-    open_to_partial_clones(server.bare("large"))
     script = (
         "echo x >>package_3/part_2/module_321.py; echo y >new; git rm -q package_7/part_1/*_715.py;"
         "git mv package_9/part_9/module_999.py moved.py; chmod +x package_1/part_1/module_111.py"
     )
-    request = request_of(url, result_of(large, script))
+    target = Target(git_server, large, result_of(large, script), tmp_path)
     if moved:
-        move_on(server, "large", large)
+        move_on(target.bare)
     all_objects = git(large.folder, "rev-list", "--objects", "--count", "HEAD")
-    server.requests.clear()
-    before = server.sent_objects
-    pushed = push(tmp_path, request)
-    assert tree_on(server, "large", request.branch) == request.tree_hash
-    assert server.sent_objects - before == pushed.objects_fetched
+    before = git_server.sent_objects
+    pushed = target.push()
+    assert target.tree == target.request.tree_hash
+    assert git_server.sent_objects - before == pushed.objects_fetched
     assert pushed.objects_fetched < 0.05 * int(all_objects)
     # Names, the commit with what the patch names, what it only moves, and what git may ask for to
     # see what the server has.
-    asked = [path for verb, path, _ in server.requests if verb == "POST" and "upload-pack" in path]
+    asked = [path for verb, path, _ in target.asked if verb == "POST" and "upload-pack" in path]
     assert len(asked) == 3 + moved

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.backends import Repository, Row, git
-from tests.branch_pushes import open_to_partial_clones, push, request_of, result_of
+from tests.branch_pushes import local_request, push, result_of
 from utils.errors import Conflict
+
+pytest_plugins = ("tests.branch_push_fixtures",)
 
 WORKFLOW = ".github/workflows/evil.yml"
 NEW = "--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+on\n"
@@ -24,17 +26,10 @@ FORGED = {
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    repository = Repository(tmp_path_factory.mktemp("workflows") / "repository")
-    repository.commit("mkdir .github; echo one | tee one .github/CODEOWNERS")
-    return repository
-
-
-@pytest.fixture
-def bare(repository: Repository, tmp_path: Path) -> Path:
-    git(tmp_path, "clone", "--quiet", "--bare", str(repository.folder), str(tmp_path / "bare"))
-    open_to_partial_clones(tmp_path / "bare")
-    return tmp_path / "bare"
+def push_origin(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    origin = Repository(tmp_path_factory.mktemp("workflows") / "origin")
+    origin.commit("mkdir .github; echo one | tee one .github/CODEOWNERS")
+    return origin
 
 
 def forged(repository: Repository, extra: str) -> Row:
@@ -46,15 +41,15 @@ def forged(repository: Repository, extra: str) -> Row:
 
 @pytest.mark.parametrize("case", FORGED)
 def test_a_workflow_that_a_patch_hides_is_found(
-    repository: Repository, bare: Path, tmp_path: Path, case: str
+    push_origin: Repository, push_bare: Path, tmp_path: Path, case: str
 ) -> None:
-    request = request_of(f"file://{bare}", forged(repository, FORGED[case]), token=None)
+    request = local_request(push_bare, forged(push_origin, FORGED[case]))
     with pytest.raises(Conflict) as raised:
         push(tmp_path, request)
     assert raised.value.code == "workflow_changes"
-    assert git(bare, "branch", "--list", request.branch) == ""
+    assert git(push_bare, "branch", "--list", request.branch) == ""
     push(tmp_path, replace(request, allow_workflow_changes=True))
-    assert WORKFLOW in git(bare, "ls-tree", "-r", "--name-only", request.branch)
+    assert WORKFLOW in git(push_bare, "ls-tree", "-r", "--name-only", request.branch)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +61,7 @@ def test_a_workflow_that_a_patch_hides_is_found(
     ],
 )
 def test_other_files_are_no_workflows(
-    repository: Repository, bare: Path, tmp_path: Path, script: str
+    push_origin: Repository, push_bare: Path, tmp_path: Path, script: str
 ) -> None:
-    request = request_of(f"file://{bare}", result_of(repository, script), token=None)
+    request = local_request(push_bare, result_of(push_origin, script))
     assert not push(tmp_path, request).was_there
