@@ -16,7 +16,7 @@ from utils.database_engine import SQLITE_FILE
 def broken(app: Flask, change: str) -> Iterator[None]:
     """Have a change, such as `INSERT ON tasks`, fail in the block."""
     file = services_of(app).settings.data_dir / SQLITE_FILE
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(file, 60, isolation_level=None)) as connection:
         connection.execute(
             f"CREATE TRIGGER broken AFTER {change} BEGIN SELECT RAISE(ABORT, 'broken'); END"
         )

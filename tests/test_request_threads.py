@@ -29,12 +29,14 @@ class _Held:
     def __init__(self) -> None:
         self.begun = self.ended = self.most = 0
         self.let_go = threading.Semaphore(0)
+        self.workers: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
         with self._lock:
             self.begun += 1
             self.most = max(self.most, self.begun - self.ended)
+            self.workers.add(threading.current_thread())
         self.let_go.acquire()
         with self._lock:
             self.ended += 1
@@ -103,7 +105,6 @@ async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_i
 
 
 async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> None:
-    before = set(threading.enumerate())
     threads = RequestThreads(1)
     held = _Held()
     for _ in range(3):
@@ -111,7 +112,8 @@ async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> 
     threads.shutdown(wait=False)
     held.let_go.release(3)
     await until(lambda: held.ended == 3)
-    await until(lambda: set(threading.enumerate()) <= before)
+    assert len(held.workers) == 1
+    await until(lambda: not any(worker.is_alive() for worker in held.workers))
 
 
 def _relieved(threads: RequestThreads) -> bool:

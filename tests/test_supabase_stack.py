@@ -61,12 +61,12 @@ def ask(stack: SupabaseStack, path: str, token: str) -> httpx.Response:
 def test_a_table_is_reached_with_the_service_key_only(stack: SupabaseStack) -> None:
     url = f"{stack.url}/rest/v1/projects"
     key = {"apikey": stack.service_role_key}
-    assert httpx.get(url, headers=key).json() == []
-    assert httpx.get(url).status_code == 401
-    assert httpx.get(url, headers={"apikey": "made up"}).status_code == 401
+    assert httpx.get(url, headers=key, timeout=30).json() == []
+    assert httpx.get(url, timeout=30).status_code == 401
+    assert httpx.get(url, headers={"apikey": "made up"}, timeout=30).status_code == 401
     forged = jwt.encode({"role": "service_role"}, "x" * 32, "HS256")
     headers = {"apikey": stack.anon_key, "Authorization": f"Bearer {forged}"}
-    assert httpx.get(url, headers=headers).status_code == 401
+    assert httpx.get(url, headers=headers, timeout=30).status_code == 401
 
 
 def test_a_migration_is_seen_at_once(new_supabase_stack: NewStack) -> None:
@@ -111,7 +111,8 @@ def test_the_service_key_stands_above_row_level_security(
 def test_a_password_and_then_a_refresh_token_sign_in_again(stack: SupabaseStack) -> None:
     session = stack.sign_up("someone@example.com", "a password")
     user_id = session["user"]["id"]
-    with httpx.Client(base_url=f"{stack.url}/auth/v1", headers={"apikey": stack.anon_key}) as auth:
+    key, base_url = {"apikey": stack.anon_key}, f"{stack.url}/auth/v1"
+    with httpx.Client(base_url=base_url, headers=key, timeout=30) as auth:
 
         def token(grant: str, **body: str) -> httpx.Response:
             return auth.post("/token", params={"grant_type": grant}, json=body)
@@ -230,12 +231,14 @@ def test_the_command_prints_what_to_set_and_leaves_nothing_behind() -> None:
         started = psutil.Process(process.pid).children(recursive=True)
         variables = dict(re.findall(r"^export (\w+)=(\S+)$", output, re.MULTILINE))
         url, key = variables["SUPABASE_URL"], variables["SUPABASE_SERVICE_ROLE_KEY"]
-        assert httpx.get(f"{url}/rest/v1/tasks", headers={"apikey": key}).json() == []
+        headers = {"apikey": key}
+        assert httpx.get(f"{url}/rest/v1/tasks", headers=headers, timeout=30).json() == []
         assert variables.keys() >= {"SUPABASE_ANON_KEY", "SUPABASE_JWT_SECRET"}
         email, password = re.findall(r"^  (\S+)  password (\S+)$", output, re.MULTILINE)[1]
         body = {"email": email, "password": password}
         sign_in = f"{url}/auth/v1/token?grant_type=password"
-        assert httpx.post(sign_in, json=body, headers={"apikey": key}).status_code == 200
+        signed_in = httpx.post(sign_in, json=body, headers=headers, timeout=30)
+        assert signed_in.status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert len(started) >= 3

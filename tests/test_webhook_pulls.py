@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,8 @@ NEW = "team/renamed"
 BAIT = "stranger/bait"
 NOTHING = "It is no task's pull request."
 
+_numbers = count(1000)
+
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
@@ -41,7 +44,7 @@ class Made:
         self.caller = Caller(app, str(uuid4()))
         self.hook = Deliverer(app)
         self.github = github
-        self.number = uuid4().int % 1_000_000
+        self.number = next(_numbers)
         self.branch = f"async-code/task-{self.number}"
         known = {"pr_number": self.number, "pr_branch": self.branch, "pr_commit": "c0ffee"}
         self.url = self.address(NAME)
