@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from main import stop_app
 from tests.conftest import MakeApp
 from tests.key_server import call, outcome
 from tests.supabase_stack import SupabaseStack
@@ -20,7 +21,10 @@ def client(make_app: MakeApp, supabase_stack: SupabaseStack) -> Iterator[FlaskCl
     """A backend whose users and rows are in the project."""
     supabase_stack.clear()
     settings = {name.lower(): value for name, value in supabase_stack.environment.items()}
-    yield make_app(**settings).test_client()
+    app = make_app(**settings)
+    yield app.test_client()
+    # Its signs of life would be among what later tests find and count in the project.
+    stop_app(app)
     supabase_stack.sign_with("HS256")
 
 

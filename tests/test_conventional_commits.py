@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.conventional_commits import (
@@ -80,6 +80,7 @@ def test_a_title_gets_a_type_once() -> None:
     assert conventional_title("perf(db): ask once") == "perf(db): ask once"
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1))
 def test_any_visible_line_becomes_a_conventional_title(line: str) -> None:
     assert is_conventional(conventional_title(line))
