@@ -28,10 +28,21 @@ SECURE = {"supabase_jwt_secret": SUPABASE_SECRET, "trust_user_id": False}
 
 
 @pytest.fixture(scope="session")
-def make_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApp]:
+def apps() -> list[Flask]:
+    """The applications that `make_app` has built."""
+    return []
+
+
+@pytest.fixture
+def quiet(apps: list[Flask]) -> None:
+    """No task that an earlier test started works any more, in whatever application."""
+    wait_until_idle(*apps)
+
+
+@pytest.fixture(scope="session")
+def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Iterator[MakeApp]:
     """Return a function that builds an application with the given settings changed."""
     with ExitStack() as running:
-        apps: list[Flask] = []
 
         def make(**changes: Any) -> Flask:
             # Python 3.11 has one watcher of child processes for all event loops; it must have
@@ -119,7 +130,7 @@ def wait_until_idle(*apps: Flask) -> None:
     """Return when no task waits or runs any more."""
     for app in apps:
         dispatcher: Dispatcher = app.extensions["services"].dispatcher
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while dispatcher.queued or dispatcher.running:
             assert time.monotonic() < deadline, "tasks do not come to an end"
             time.sleep(0.01)

@@ -88,7 +88,7 @@ def test_secrets_are_named_and_never_shown(put: Put, client: FlaskClient, header
     assert not any(secret in answer.get_data(as_text=True) for secret in SECRETS)
 
 
-def test_secrets_are_nowhere_on_disk_in_the_clear(put: Put, app_folder: Path) -> None:
+def test_secrets_are_nowhere_on_disk_in_the_clear(quiet: None, put: Put, app_folder: Path) -> None:
     put(**EVERYTHING)
     files = [path for path in app_folder.rglob("*") if path.is_file()]
     stored = b"".join(path.read_bytes() for path in files)

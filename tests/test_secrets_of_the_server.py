@@ -51,7 +51,7 @@ def test_a_proxy_with_a_password_is_for_our_git_only(monkeypatch: pytest.MonkeyP
 
 
 def test_log_lines_of_a_task_carry_no_request(
-    open_with: Open, sample: Repository, capsys: pytest.CaptureFixture[str]
+    quiet: None, open_with: Open, sample: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     backend = open_with(log_format="json", log_level="INFO")
     backend.complete("script:\nprint hello", sample)

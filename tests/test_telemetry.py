@@ -21,7 +21,7 @@ SECRET = "ghp_hidden0123"
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+def lines(quiet: None, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     settings = Settings.model_validate({"log_format": "json", "log_level": "INFO"})
     configure_logging(settings, lambda text: text.replace(SECRET, "[redacted]"))
     structlog.contextvars.clear_contextvars()
