@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -237,19 +238,24 @@ class HttpServer:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._listener: asyncio.Server | None = None
+        # Bound and not listening: nobody else is given the port while the listener is closed.
+        self._reservation = socket.socket()
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.connections: set[Connection] = set()
         self.port = 0
 
     async def open(self, port: int = 0) -> None:
         """Listen; port 0 takes a free one, once."""
+        if not self.port:
+            self._reservation.bind(("127.0.0.1", port))
+            self.port = self._reservation.getsockname()[1]
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
             lambda: _Protocol(self._handler, self.connections),
             "127.0.0.1",
-            port or self.port,
+            self.port,
             backlog=1024,
         )
-        self.port = self._listener.sockets[0].getsockname()[1]
 
     def close_listener(self) -> None:
         """Refuse new connections and drop the idle ones."""
@@ -263,6 +269,7 @@ class HttpServer:
     async def close(self) -> None:
         """End the listener and every connection."""
         self.close_listener()
+        self._reservation.close()
         # What was accepted a moment ago becomes a connection in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)

@@ -69,16 +69,20 @@ def wait_for(children: Iterable[subprocess.Popen[bytes]]) -> None:
 
 def end_marked(server: str, sandboxes: frozenset[str] | None) -> None:
     """Kill the processes of these sandboxes, or of all, until no look finds one."""
+    killed: set[str] = set()
     for _ in range(_ROUNDS):
-        if not signal_marked(server, sandboxes, signal.SIGKILL):
+        found = signal_marked(server, sandboxes, signal.SIGKILL)
+        killed |= found
+        # On its way out a process loses its environment first, and runs on for a moment.
+        if not found and not any(_runs(pid) for pid in killed):
             return
         time.sleep(_PAUSE_SECONDS)
 
 
-def signal_marked(server: str, sandboxes: frozenset[str] | None, number: int) -> int:
-    """Signal the processes of these sandboxes, or of all; return how many were alive."""
+def signal_marked(server: str, sandboxes: frozenset[str] | None, number: int) -> set[str]:
+    """Signal the processes of these sandboxes, or of all; return the ids of those alive."""
     begin = f"{MARKER}={server}/".encode()
-    found = 0
+    found: set[str] = set()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
@@ -87,7 +91,7 @@ def signal_marked(server: str, sandboxes: frozenset[str] | None, number: int) ->
             name = rest.partition(b"\0")[0].decode()
             if marked and (sandboxes is None or name in sandboxes):
                 os.kill(int(entry.name), number)
-                found += 1
+                found.add(entry.name)
     return found
 
 
@@ -95,3 +99,9 @@ def _environment(pid: str) -> bytes:
     # Without pathlib, which takes longer than the system does.
     with io.FileIO(f"/proc/{pid}/environ") as file:
         return file.readall()
+
+
+def _runs(pid: str) -> bool:
+    with contextlib.suppress(OSError), io.FileIO(f"/proc/{pid}/stat") as file:
+        return file.readall().rpartition(b") ")[2][:1] not in b"ZX"
+    return False
