@@ -7,11 +7,13 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -245,3 +247,11 @@ class LiveServer:
 
 
 ServerFactory = Callable[..., LiveServer]
+
+
+def cut_naps(server: LiveServer, seconds: int) -> None:
+    """Have the tasks of a stopped server that sleep so long not sleep when they run again."""
+    with closing(sqlite3.connect(server.data_dir / "async-code.db", 60)) as connection:
+        changed = "UPDATE tasks SET chat_messages = replace(chat_messages, ?, 'sleep 0')"
+        connection.execute(changed, (f"sleep {seconds}",))
+        connection.commit()

@@ -10,14 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import Client, Json, LiveServer, ServerFactory, eventually, is_alive
+from tests.live_server import (
+    Client,
+    Json,
+    LiveServer,
+    ServerFactory,
+    cut_naps,
+    eventually,
+    is_alive,
+)
 from tests.repositories import make_repository, serve_repository
 
 pytest_plugins = ("tests.live_fixtures",)
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 
 LARGE_BYTES = 40_000_000
-NAPS = "script:\nprint begun\nbackground 300\nsleep 2\nwrite task-{number}.txt {number}"
+NAPS = "script:\nprint begun\nbackground 300\nsleep {seconds}\nwrite task-{number}.txt {number}"
 
 
 def results(client: Client, task_ids: list[int]) -> list[Json]:
@@ -42,12 +50,14 @@ def test_twenty_tasks_that_ran_when_the_server_died_run_again(
     server = new_server(MAX_CONCURRENT_TASKS=20, MAX_TASKS_PER_USER=20)
     server.start()
     client = server.client()
-    ids = [client.start(NAPS.format(number=number), small_repository) for number in range(20)]
+    prompts = [NAPS.format(seconds=300, number=number) for number in range(20)]
+    ids = [client.start(prompt, small_repository) for prompt in prompts]
     eventually(lambda: [client.status(one)["status"] for one in ids].count("running") == 20)
     client.wait_for_output(ids[0], "begun")
     left = server.sandbox_processes()
     server.kill()
     assert left != []
+    cut_naps(server, 300)
     server.start()
     assert not any(map(is_alive, left))
     client = server.client(client.user_id)
@@ -64,9 +74,10 @@ def test_tasks_that_waited_run_in_their_order_after_the_server_died(
     server = new_server(MAX_CONCURRENT_TASKS=1)
     server.start()
     client = server.client()
-    ids = [client.start("script:\nsleep 0.5", small_repository) for _ in range(6)]
+    ids = [client.start("script:\nsleep 300", small_repository) for _ in range(6)]
     client.wait_for(ids[0], "agent")
     server.kill()
+    cut_naps(server, 300)
     server.start()
     client = server.client(client.user_id)
     rows = results(client, ids)
@@ -112,7 +123,7 @@ def test_changes_that_the_server_died_over_are_made_and_read_again(
 @contextmanager
 def locked_database(server: LiveServer) -> Iterator[None]:
     """Let nobody write, as a database does that is too busy."""
-    with closing(sqlite3.connect(server.data_dir / "async-code.db")) as connection:
+    with closing(sqlite3.connect(server.data_dir / "async-code.db", 60)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.rollback()
@@ -124,12 +135,13 @@ def test_a_result_that_was_being_stored_is_made_again(
     server = new_server()
     server.start()
     client = server.client()
-    task_id = client.start("script:\nprint begun\nsleep 2", small_repository)
+    task_id = client.start("script:\nprint begun\nsleep 4", small_repository)
     client.wait_for_output(task_id, "begun")
     with locked_database(server):
         eventually(lambda: client.status(task_id).get("stage") == "capturing")
         eventually(lambda: server.sandbox_processes() == [])
         server.kill()
+    cut_naps(server, 4)
     server.start()
     client = server.client(client.user_id)
     assert_completed_once(client, [task_id])
@@ -180,7 +192,8 @@ def test_one_half_of_the_server_dies(
     server = new_server(MAX_CONCURRENT_TASKS=8, SHUTDOWN_GRACE_SECONDS=3)
     server.start()
     client = server.client()
-    ids = [client.start(NAPS.format(number=number), small_repository) for number in range(10)]
+    prompts = [NAPS.format(seconds=2, number=number) for number in range(10)]
+    ids = [client.start(prompt, small_repository) for prompt in prompts]
     client.wait_for_output(ids[0], "begun")
     kill(server)
     client = server.client(client.user_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import Client, LiveServer, ServerFactory
+from tests.live_server import Client, LiveServer, ServerFactory, cut_naps
 from tests.repositories import make_repository
 
 pytest_plugins = ("tests.live_fixtures",)
@@ -27,12 +27,12 @@ def stored(server: LiveServer, columns: str = "status, attempt") -> list[tuple[o
 def test_what_ends_within_the_grace_time_completes_and_the_rest_is_put_back(
     new_server: ServerFactory, small_repository: str
 ) -> None:
-    server = new_server(MAX_CONCURRENT_TASKS=2, SHUTDOWN_GRACE_SECONDS=3)
+    server = new_server(MAX_CONCURRENT_TASKS=2, SHUTDOWN_GRACE_SECONDS=7)
     server.start()
     # An idle connection makes the server stop more slowly; no task may start in that time.
     client = Client(server.port)
-    long = client.start("script:\nprint begun\nbackground 300\nsleep 6", small_repository)
-    short = client.start("script:\nprint begun\nsleep 1.5\nwrite a.txt a", small_repository)
+    long = client.start(SLEEPS, small_repository)
+    short = client.start("script:\nprint begun\nsleep 3\nwrite a.txt a", small_repository)
     waiting = client.start("Waits", small_repository)
     for task_id in (long, short):
         client.wait_for_output(task_id, "begun")
@@ -41,6 +41,7 @@ def test_what_ends_within_the_grace_time_completes_and_the_rest_is_put_back(
     assert server.sandboxes() == []
     assert stored(server) == [("pending", 0), ("completed", 1), ("pending", 0)]
     client.close()
+    cut_naps(server, 300)
     server.start(SHUTDOWN_GRACE_SECONDS=0)
     client = server.client(client.user_id)
     for task_id in (waiting, long):
