@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 PATIENCE_SECONDS = 60.0
+
+Ended = TypeVar("Ended")
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -21,6 +24,17 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
             return
         await asyncio.sleep(0.01)
     pytest.fail("the condition did not come true")
+
+
+async def cut_off(
+    run: Callable[[float], Awaitable[Ended]], has_begun: Callable[[Ended], object]
+) -> Ended:
+    """Run what takes longer than the seconds it is given; with more if it had not begun by then."""
+    for seconds in (0.5, 2, 10):
+        ended = await run(seconds)
+        if has_begun(ended):
+            break
+    return ended
 
 
 def process_state(pid: int) -> str:
