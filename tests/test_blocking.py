@@ -31,7 +31,15 @@ def guard() -> Iterator[BlockBuster]:
 
 @pytest.fixture
 def guarded_app(guard: BlockBuster, place: Place, tmp_path: Path) -> Iterator[Flask]:
-    settings = {**place.settings, "data_dir": tmp_path / "data", "agent_timeout_seconds": 2}
+    app = create_app(Settings.model_validate({**place.settings, "data_dir": tmp_path / "data"}))
+    yield app
+    stop_app(app)
+
+
+@pytest.fixture
+def impatient_app(guard: BlockBuster, place: Place, tmp_path: Path) -> Iterator[Flask]:
+    """One that gives agents a second."""
+    settings = {**place.settings, "data_dir": tmp_path / "impatient", "agent_timeout_seconds": 1}
     app = create_app(Settings.model_validate(settings))
     yield app
     stop_app(app)
@@ -52,7 +60,11 @@ def wait_for(client: FlaskClient, task_id: int, *wanted: str) -> Json:
 
 
 def test_tasks_of_every_kind_run_without_a_blocking_call(
-    guarded_app: Flask, small_repository: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    guarded_app: Flask,
+    impatient_app: Flask,
+    small_repository: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     client = guarded_app.test_client()
     many = "\n".join(f"write file-{number} \\0351" for number in range(50))
@@ -64,8 +76,9 @@ def test_tasks_of_every_kind_run_without_a_blocking_call(
             for prompt in ("Quick", f"script:\noutput 200000\n{many}", "script:\nfail 3")
         ]
     assert ends == ["completed", "completed", "failed"] * 3
-    slow = start(client, "script:\nsleep 300", small_repository)
-    assert wait_for(client, slow)["error_code"] == "agent_timeout"
+    impatient = impatient_app.test_client()
+    slow = start(impatient, "script:\nsleep 300", small_repository)
+    assert wait_for(impatient, slow)["error_code"] == "agent_timeout"
     cancelled = start(client, "script:\nsleep 300", small_repository)
     wait_for(client, cancelled, "agent")
     assert client.post(f"/tasks/{cancelled}/cancel", headers=USER).status_code == 200

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import Answer, Client, LiveServer, is_alive
+from tests.live_server import Answer, Client, Json, LiveServer, eventually, is_alive
 from tests.repositories import make_repository, serve_repository
 
 pytest_plugins = ("tests.live_fixtures",)
 
 SLEEPS = "script:\nwrite made.txt half\\n\nprint it sleeps\nsleep 300"
 LEAVES_THE_GROUP = "script:\nbackground 300\nprint it sleeps\nsleep 300"
-LARGE_BYTES = 40_000_000
+LARGE_BYTES = 25_000_000
 CLOUD_LARGE_BYTES = 4_000_000
 
 
@@ -30,18 +30,28 @@ def assert_cancelled(server: LiveServer, answer: Answer) -> None:
     assert answer.body["task"]["error_code"] == "cancelled"
 
 
+def unless_too_late(server: LiveServer, task: Json) -> Json | None:
+    """Return a cancelled task, None when a busy cloud could not read its changes in time.
+
+    They are read for a second only there.
+    """
+    return None if server.place.cloud and task["changed_files"] is None else task
+
+
 def test_a_task_that_waits_is_cancelled_and_never_starts(
     server: LiveServer, small_repository: str
 ) -> None:
     client = server.client()
     running = [client.start(SLEEPS, small_repository) for _ in range(4)]
     waiting = client.start("Never done", small_repository)
-    assert client.wait_for(waiting, "pending")["queue_position"] == 1
+    # The others may leave the queue a moment after they are answered.
+    eventually(lambda: client.status(waiting)["queue_position"] == 1)
     assert cancel(client, waiting).body["task"]["status"] == "cancelled"
     for task_id in running:
         cancel(client, task_id)
     last = client.start("Done", small_repository)
     assert client.wait_for(last)["status"] == "completed"
+    eventually(lambda: server.sandboxes() == [] == server.sandbox_processes())
     task = client.task(waiting)
     assert (task["status"], task["attempt"], task["started_at"]) == ("cancelled", 0, None)
 
@@ -74,24 +84,34 @@ def test_what_a_cancelled_agent_had_written_is_kept(
     server: LiveServer, small_repository: str
 ) -> None:
     client = server.client()
-    task_id = client.start(SLEEPS, small_repository)
-    client.wait_for_output(task_id, "it sleeps")
-    cancel(client, task_id)
-    task = client.task(task_id)
+
+    def cancelled() -> Json | None:
+        task_id = client.start(SLEEPS, small_repository)
+        client.wait_for_output(task_id, "it sleeps")
+        cancel(client, task_id)
+        return unless_too_late(server, client.task(task_id))
+
+    task = eventually(cancelled)
     assert task["changed_files"] == ["made.txt"]
     assert "+half" in task["git_diff"]
     assert task["git_patch"] is not None
 
 
 def test_a_cancel_while_the_changes_are_read_counts(server: LiveServer, tmp_path: Path) -> None:
-    # In the cloud a cancelled task's changes are read for a second only.
     size = CLOUD_LARGE_BYTES if server.place.cloud else LARGE_BYTES
     repository = make_repository(tmp_path / "large", large_bytes=size)
     client = server.client()
-    task_id = client.start("script:\ndelete large.bin", str(repository))
-    client.wait_for(task_id, "capturing")
-    assert_cancelled(server, cancel(client, task_id))
-    assert client.task(task_id)["changed_files"] == ["large.bin"]
+
+    def cancelled() -> Json | None:
+        task_id = client.start("script:\ndelete large.bin", str(repository))
+        client.wait_for(task_id, "capturing", "completed")
+        answer = cancel(client, task_id)
+        if answer.code == 409:
+            return None  # everything was read already
+        assert_cancelled(server, answer)
+        return unless_too_late(server, client.task(task_id))
+
+    assert eventually(cancelled)["changed_files"] == ["large.bin"]
 
 
 def test_what_has_ended_cannot_be_cancelled(server: LiveServer, small_repository: str) -> None:
@@ -170,4 +190,5 @@ def test_the_server_keeps_no_dead_children(server: LiveServer, small_repository:
         task_id = client.start(prompt, small_repository)
         client.wait_for_output(task_id, "it sleeps")
         cancel(client, task_id)
-    assert all(map(is_alive, server.worker.children()))
+    # What has just ended may have to be waited for still.
+    eventually(lambda: all(map(is_alive, server.worker.children())))
