@@ -109,6 +109,13 @@ class Target:
         """Push what is requested, if not told the result as it is."""
         return push(self._folder, request or self.request, **limits)
 
+    def add_hook(self, name: str, program: str) -> None:
+        """Have the server run a program at a moment of each push."""
+        hook = self.bare / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(program)
+        hook.chmod(0o755)
+
     @property
     def head(self) -> str:
         """The commit that the branch is at."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,16 @@ pytest_plugins = ("tests.branch_push_fixtures",)
 OTHER_TEXT = CommitText("fix: other words", AGENT, PERSON, FINISHED_AT)
 OTHER_LINES = "diff --git a/a/one b/a/one\n--- a/a/one\n+++ b/a/one\n@@ -1 +1 @@\n-no\n+yes\n"
 OTHER_FILE = "diff --git a/none b/none\nold mode 100644\nnew mode 100755\n"
+
+# Lets no push through before so many have come, or very long after.
+ALL_HERE = """#!/bin/sh
+echo >>'{arrived}'
+turns=0
+until [ $(wc -l <'{arrived}') -ge {count} ] || [ $turns = 3000 ]; do
+    sleep 0.01
+    turns=$((turns + 1))
+done
+"""
 
 
 def pushes_to(target: Target) -> int:
@@ -94,28 +103,26 @@ def test_what_someone_else_pushed_is_left_as_it_is(
 def test_someone_who_pushes_at_the_last_moment_wins(push_target: Target) -> None:
     foreign = foreign_commit(push_target)
     # The hook runs when the lease was checked by the client, as another push might come then.
-    hook = push_target.bare / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(
+    push_target.add_hook(
+        "pre-receive",
         "#!/bin/sh\nunset GIT_QUARANTINE_PATH\n"
-        f"git update-ref refs/heads/{push_target.request.branch} {foreign}\n"
+        f"git update-ref refs/heads/{push_target.request.branch} {foreign}\n",
     )
-    hook.chmod(0o755)
     with pytest.raises(BranchChanged) as raised:
         push_target.push()
     assert raised.value.remote_commit == foreign == push_target.head
 
 
 def test_calls_at_the_same_time_make_one_commit(push_target: Target, tmp_path: Path) -> None:
-    start = threading.Barrier(4)
+    push_target.add_hook("pre-receive", ALL_HERE.format(arrived=tmp_path / "arrived", count=4))
 
     def call(number: int) -> str:
-        start.wait()
         return push(tmp_path / str(number), push_target.request).commit
 
     with ThreadPoolExecutor(4) as threads:
         commits = set(threads.map(call, range(4)))
     assert commits == {push_target.head}
+    assert pushes_to(push_target) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -89,13 +88,6 @@ write(b"ng %s %s" % (name, {status!r}))
 """
 
 
-def add_hook(bare: Path, name: str, program: str) -> None:
-    hook = bare / "hooks" / name
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(program)
-    hook.chmod(0o755)
-
-
 def saying(text: str) -> str:
     return f"#!/bin/sh\ncat >&2 <<'END'\n{text}\nEND\nexit 1\n"
 
@@ -103,7 +95,7 @@ def saying(text: str) -> str:
 @pytest.mark.parametrize("case", HOOKS)
 def test_a_hook_that_refuses_is_quoted(push_target: Target, case: str) -> None:
     text, code = HOOKS[case]
-    add_hook(push_target.bare, "pre-receive", saying(text))
+    push_target.add_hook("pre-receive", saying(text))
     with pytest.raises(AppError) as raised:
         push_target.push()
     assert raised.value.code == code
@@ -114,7 +106,7 @@ def test_a_hook_that_refuses_is_quoted(push_target: Target, case: str) -> None:
 
 @pytest.mark.parametrize("hook", ["pre-receive", "update"])
 def test_the_words_of_a_repositorys_own_hook_have_no_code(push_target: Target, hook: str) -> None:
-    add_hook(push_target.bare, hook, saying("\n".join(HOUSE_RULES)))
+    push_target.add_hook(hook, saying("\n".join(HOUSE_RULES)))
     with pytest.raises(PushRefused) as raised:
         push_target.push()
     assert raised.value.code == "push_rejected"
@@ -127,7 +119,7 @@ def test_what_the_host_itself_says_of_a_branch_has_its_code(
 ) -> None:
     git(push_target.bare, "config", "receive.procReceiveRefs", "refs/heads")
     program = PROC_RECEIVE.format(python=sys.executable, status=status.encode())
-    add_hook(push_target.bare, "proc-receive", program)
+    push_target.add_hook("proc-receive", program)
     with pytest.raises(AppError) as raised:
         push_target.push()
     assert raised.value.code == STATUSES[status]

@@ -17,7 +17,7 @@ import pytest
 
 from tests.backends import wait_for
 from tests.branch_pushes import AMPLE_SECONDS, TOKEN, Target
-from tests.git_server import serve_git
+from tests.git_server import HANG_SECONDS, serve_git
 from tests.source_files import ROOT
 from utils.branch_push import PushLimits, remove_leftovers
 from utils.errors import AppError, PushRefused
@@ -145,7 +145,8 @@ def test_a_push_that_takes_too_long_leaves_no_process(push_target: Target, tmp_p
     with pytest.raises(AppError) as raised:
         push_target.push(timeout_seconds=0.3)
     assert raised.value.code == "git_timeout"
-    wait_for(lambda: not processes_below(tmp_path))
+    # In the end the server answers, and they would end by themselves.
+    wait_for(lambda: not processes_below(tmp_path), HANG_SECONDS / 2)
 
 
 def test_what_a_killed_server_left_is_removed_by_the_next(
