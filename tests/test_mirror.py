@@ -125,19 +125,22 @@ def test_a_branch_that_was_deleted_is_not_found(
 
 
 def test_a_refresh_that_was_interrupted_discards_the_mirror(
-    open_with: Open, git_server: GitServer, repository: Repository
+    tmp_path: Path, git_server: GitServer, repository: Repository
 ) -> None:
-    backend = open_with(clone_timeout_seconds=2)
+    folder = tmp_path / "data"
     url = git_server.publish(repository, "interrupted")
-    backend.complete(SCRIPT, url)
+    with open_backend(folder) as backend:
+        backend.complete(SCRIPT, url)
     git_server.hanging.add("interrupted")
-    assert backend.perform(SCRIPT, url)["error_code"] == "clone_timeout"
+    with open_backend(folder, clone_timeout_seconds=1) as backend:
+        assert backend.perform(SCRIPT, url)["error_code"] == "clone_timeout"
     git_server.hanging.clear()
-    started = git_server.sent_bytes
-    backend.complete(SCRIPT, url)
-    assert git_server.sent_bytes - started > 300_000
-    backend.complete(SCRIPT, url)
-    assert len(mirrors(backend)) == 1
+    with open_backend(folder) as backend:
+        started = git_server.sent_bytes
+        backend.complete(SCRIPT, url)
+        assert git_server.sent_bytes - started > 300_000
+        backend.complete(SCRIPT, url)
+        assert len(mirrors(backend)) == 1
 
 
 def test_mirrors_stay_below_their_size(

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import psycopg
 import pytest
 
 from tests.database_samples import USER
@@ -23,7 +24,7 @@ local_only = pytest.mark.local_only("what two servers share is the database")
 
 SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 SILENCE_SECONDS = 1.5
-NAP = "script:\nprint begun\nsleep 1\nwrite task-{number}.txt {number}"
+NAP = "script:\nprint begun\nsleep {seconds}\nwrite task-{number}.txt {number}"
 LONG_NAP = "script:\nwrite begun.txt here\nprint begun\nsleep 300"
 
 Pair = Callable[..., tuple[LiveServer, LiveServer]]
@@ -55,9 +56,9 @@ def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair
     return make
 
 
-def start_naps(client: Client, repository: str, numbers: range) -> dict[int, int]:
+def start_naps(client: Client, repository: str, numbers: range, seconds: int = 1) -> dict[int, int]:
     """Start a task for each number; return the numbers by task."""
-    prompts = {number: NAP.format(number=number) for number in numbers}
+    prompts = {number: NAP.format(number=number, seconds=seconds) for number in numbers}
     return {client.start(prompt, repository): number for number, prompt in prompts.items()}
 
 
@@ -82,30 +83,44 @@ def all_run(client: Client, tasks: dict[int, int]) -> bool:
 
 def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> None:
     """Wait until all tasks run; in the cloud, where agents outlive a server, until these work."""
-    eventually(partial(all_run, client, tasks))
-    if place.cloud:
-        for task_id in tasks:
-            client.wait_for_output(task_id, "begun")
+    if not place.cloud:
+        eventually(partial(all_run, client, tasks))
+        return
+    for task_id in tasks:
+        client.wait_for_output(task_id, "begun")
+
+
+def cut_naps(shared_database: dict[str, str], seconds: int) -> None:
+    """Have tasks that sleep so long not sleep when they run again; those in the cloud do not."""
+    if url := shared_database.get("DATABASE_URL"):
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "UPDATE tasks SET chat_messages"
+                " = replace(chat_messages::text, %s, 'sleep 0')::jsonb",
+                (f"sleep {seconds}",),
+            )
 
 
 @local_only
 def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
     new_pair: Pair, small_repository: str
 ) -> None:
-    one, two = (server.client(USER) for server in new_pair())
+    one, two = (server.client(USER) for server in new_pair(60))
     tasks = start_naps(one, small_repository, range(12))
     tasks |= start_naps(two, small_repository, range(12, 24))
     assert assert_each_done_once(two, tasks) == [1] * 24
 
 
 def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
-    new_pair: Pair, small_repository: str, place: Place
+    new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
     dying, other = new_pair()
     client = dying.client(USER)
-    tasks = start_naps(client, small_repository, range(15))
+    seconds = 2 if place.cloud else 300
+    tasks = start_naps(client, small_repository, range(15), seconds)
     running = dict(list(tasks.items())[:10])
     wait_until_at_work(client, running, place)
+    cut_naps(shared_database, seconds)
     dying.kill()
     client = other.client(USER)
     attempts = assert_each_done_once(client, tasks)
@@ -118,13 +133,14 @@ def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
 
 @local_only
 def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
-    new_pair: Pair, small_repository: str
+    new_pair: Pair, small_repository: str, shared_database: dict[str, str]
 ) -> None:
     dying, other = new_pair(60)
     client = dying.client(USER)
-    tasks = start_naps(client, small_repository, range(5))
+    tasks = start_naps(client, small_repository, range(5), 300)
     beside = start_naps(other.client(USER), small_repository, range(5, 10))
     eventually(partial(all_run, client, tasks))
+    cut_naps(shared_database, 300)
     dying.kill()
     dying.start()
     client = dying.client(USER)
@@ -133,12 +149,13 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
 
 
 def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
-    new_pair: Pair, small_repository: str, place: Place
+    new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
     held_up, other = new_pair()
     client = held_up.client(USER)
-    tasks = start_naps(client, small_repository, range(5))
+    tasks = start_naps(client, small_repository, range(5), 2)
     wait_until_at_work(client, tasks, place)
+    cut_naps(shared_database, 2)
     attempts = [1 if place.cloud else 2] * 5
     worker = held_up.worker.pid
     os.kill(worker, signal.SIGSTOP)
@@ -209,7 +226,7 @@ def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
     tasks = start_naps(pair[0].client(USER), small_repository, range(4))
     tasks |= start_naps(pair[1].client(USER), small_repository, range(4, 8))
     client = pair[0].client(USER)
-    eventually(partial(all_run, client, tasks))
+    eventually(lambda: all(client.status(task_id)["status"] != "pending" for task_id in tasks))
     postgres_server.stop()
     try:
         for server in pair:
@@ -229,7 +246,7 @@ def was_long_away(server: LiveServer) -> bool:
 def test_a_task_is_cancelled_through_the_server_that_does_not_run_it(
     new_pair: Pair, small_repository: str
 ) -> None:
-    running, other = new_pair()
+    running, other = new_pair(3)
     task_id = running.client(USER).start(LONG_NAP, small_repository)
     client = other.client(USER)
     client.wait_for_output(task_id, "begun")
@@ -244,7 +261,7 @@ def test_a_task_is_cancelled_through_the_server_that_does_not_run_it(
 def test_a_task_that_waits_is_cancelled_through_either_server(
     new_pair: Pair, small_repository: str
 ) -> None:
-    one, two = (server.client(USER) for server in new_pair())
+    one, two = (server.client(USER) for server in new_pair(60))
     running = [one.start(LONG_NAP, small_repository) for _ in range(10)]
     waiting = one.start(LONG_NAP, small_repository)
     assert two.post(f"/tasks/{waiting}/cancel").body["task"]["status"] == "cancelled"
