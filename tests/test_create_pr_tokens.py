@@ -20,6 +20,13 @@ pytest_plugins = ("tests.pull_request_fixtures",)
 in_one_process = pytest.mark.local_only("how many may ask at once does not depend on the place")
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a GitHub that hangs waited for longer than it does."""
+    monkeypatch.setattr("utils.pull_requests.STEP_SECONDS", 2 * WAIT_SECONDS)
+    monkeypatch.setattr("utils.pull_requests.TOTAL_SECONDS", 4 * WAIT_SECONDS)
+
+
 def test_the_stored_token_is_next_to_the_requests(hosted: Hosted) -> None:
     task_id = hosted.task()
     client = hosted.backend.app.test_client()
@@ -85,6 +92,7 @@ def test_the_app_may_change_workflows_when_it_has_to(
 
 
 @in_one_process
+@pytest.mark.usefixtures("patience")
 def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
     places = max(1, hosted.services.settings.request_threads // 2)
     started = [hosted.backend.start(SCRIPT, hosted.url, github_token=TOKEN) for _ in range(places)]
@@ -106,6 +114,7 @@ def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
 
 
 @in_one_process
+@pytest.mark.usefixtures("patience")
 def test_requests_for_one_task_do_not_take_all_places(hosted: Hosted) -> None:
     assert hosted.services.settings.request_threads // 2 > FOR_ONE_TASK
     task_id = hosted.task()

@@ -34,7 +34,7 @@ def test_a_second_server_refuses_and_says_what_to_do(new_server: ServerFactory) 
 def test_the_next_server_waits_for_one_that_is_about_to_stop(
     new_server: ServerFactory, small_repository: str
 ) -> None:
-    first, second = new_server(SHUTDOWN_GRACE_SECONDS=8), new_server(SHUTDOWN_GRACE_SECONDS=8)
+    first, second = new_server(SHUTDOWN_GRACE_SECONDS=50), new_server(SHUTDOWN_GRACE_SECONDS=50)
     first.start()
     client = first.client()
     task_id = client.start("script:\nprint begun\nsleep 2\nwrite a.txt 1", small_repository)

@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, exc, text
 
 from database import open_database
+from tests.backends import WAIT_SECONDS
 from tests.database_samples import PENDING, RUNNING, USER, new_task, project_fields
 from utils.database_engine import postgresql_url
 from utils.database_errors import TRANSLATIONS, translate
@@ -213,12 +214,12 @@ def test_readers_do_not_wait_for_a_writer(sql_database: SqlDatabase) -> None:
     def hold(connection: Connection) -> None:
         connection.execute(text("UPDATE tasks SET stage = 'held'"))
         written.set()
-        assert go_on.wait(10)
+        assert go_on.wait(WAIT_SECONDS)
 
     writer = Thread(target=lambda: sql_database.engines.write(hold))
     writer.start()
     try:
-        assert written.wait(10)
+        assert written.wait(WAIT_SECONDS)
         assert sql_database.get_task_status(USER, task.id).stage is None
     finally:
         go_on.set()
