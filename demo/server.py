@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 
 MAIN = ROOT / "main.py"
+
+_LISTENING = re.compile(rb"^Listening on http://127\.0\.0\.1:(\d+) ", re.MULTILINE)
 
 # Settings of the caller's deployment that must not reach a server that is only for looking at.
 _NOT_INHERITED = frozenset(
@@ -42,23 +45,16 @@ class ServerError(Exception):
     """The server ended, or did not answer, before it was ready; the text holds its last words."""
 
 
-def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 class Server:
     """`python main.py` with a data folder of its own. Use it in a `with` statement.
 
-    It runs in a session of its own, so that Ctrl-C reaches only the demonstration, which then
-    cancels the task before it stops the server. Its folder is the data folder, so that a `.env`
-    of the caller's deployment is not read.
+    It takes a free port, known once it is ready. It runs in a session of its own, so that Ctrl-C
+    reaches only the demonstration, which then cancels the task before it stops the server. Its
+    folder is the data folder, so that a `.env` of the caller's deployment is not read.
     """
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
-        self.port = free_port()
+        self.port = 0
         self.log_path = data_dir / "server.log"
         self._data_dir = data_dir
         self._environment = environment
@@ -92,15 +88,25 @@ class Server:
 
     def wait_ready(self) -> None:
         """Return when it is ready for requests. Raises `ServerError`."""
-        client = self.client()
         deadline = time.monotonic() + READY_SECONDS
-        while not _is_ready(client):
+        while not self._is_ready():
             if self.has_ended():
                 raise ServerError(f"The server did not start:\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServerError(f"The server is not ready:\n{self.log_tail()}")
             time.sleep(0.02)
-        client.close()
+
+    def _is_ready(self) -> bool:
+        announced = _LISTENING.search(self.log_path.read_bytes())
+        if announced is None:
+            return False
+        self.port = int(announced[1])
+        with contextlib.closing(self.client()) as client:
+            try:
+                client.get("/health/ready")
+            except (ApiError, NoAnswerError):
+                return False
+        return True
 
     def has_ended(self) -> bool:
         """Whether the process is gone."""
@@ -135,18 +141,10 @@ class Server:
         return inherited | {
             "ENVIRONMENT": "development",
             "HOST": HOST,
-            "PORT": str(self.port),
+            "PORT": "0",
             "DATA_DIR": str(self._data_dir),
             "TRUST_USER_ID": "true",
             "ALLOW_LOCAL_REPOS": "true",
             "ALLOWED_GIT_HOSTS": "*",
             "PYTHONUNBUFFERED": "1",
         }
-
-
-def _is_ready(client: Client) -> bool:
-    try:
-        client.get("/health/ready")
-    except (ApiError, NoAnswerError):
-        return False
-    return True
