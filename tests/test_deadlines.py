@@ -11,6 +11,9 @@ from tests.repositories import serve_repository
 
 pytest_plugins = ("tests.live_fixtures",)
 
+LIMITS_SECONDS = (1.5, 15.0)
+"""The second one is for a machine so busy that nothing was done yet when the first was over."""
+
 SLEEPS = "script:\nwrite made.txt half\\n\nbackground 300\nsleep 300"
 
 
@@ -39,9 +42,12 @@ def assert_nothing_runs(server: LiveServer) -> None:
 def test_an_agent_that_takes_too_long_is_ended_and_its_files_are_kept(
     new_server: ServerFactory, small_repository: str, setting: str, code: str
 ) -> None:
-    server = new_server(**{setting: 1.5})
-    server.start()
-    task = run(server, SLEEPS, small_repository)
+    for limit_seconds in LIMITS_SECONDS:
+        server = new_server(**{setting: limit_seconds})
+        server.start()
+        task = run(server, SLEEPS, small_repository)
+        if task["changed_files"]:
+            break
     assert outcome(task) == ("failed", code, "agent")
     assert setting in task["error"]
     assert task["changed_files"] == ["made.txt"]
@@ -68,10 +74,13 @@ def test_a_clone_that_takes_too_long_is_ended(
 def test_the_next_task_runs_after_one_that_took_too_long(
     new_server: ServerFactory, small_repository: str
 ) -> None:
-    server = new_server(MAX_CONCURRENT_TASKS=1, AGENT_TIMEOUT_SECONDS=1)
-    server.start()
-    client = server.client()
-    slow = client.start(SLEEPS, small_repository)
-    quick = client.start("Quick", small_repository)
-    assert client.wait_for(quick)["status"] == "completed"
+    for limit_seconds in LIMITS_SECONDS:
+        server = new_server(MAX_CONCURRENT_TASKS=1, AGENT_TIMEOUT_SECONDS=limit_seconds)
+        server.start()
+        client = server.client()
+        slow = client.start(SLEEPS, small_repository)
+        quick = client.wait_for(client.start("Quick", small_repository))
+        if quick["status"] == "completed":
+            break
+    assert quick["status"] == "completed"
     assert client.status(slow)["error_code"] == "agent_timeout"
