@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends import Repository, open_backend, wait_for
+from tests.backends import Repository, open_backend, shell_agent, wait_for
 from tests.e2b_tasks import cloud_backend, ended, wait_until_none_alive
 from tests.fakes.e2b_control import E2BServerProcess
-from utils.fair_queue import FairQueue
+from utils.dispatcher import Dispatcher
 from utils.sandbox_e2b_provider import E2BSandboxProvider
 
 pytest_plugins = ("tests.e2b_task_fixtures",)
@@ -45,10 +45,14 @@ def test_a_sweep_that_breaks_stops_no_task(
 def test_a_server_whose_dispatcher_has_ended_is_not_ready(
     tmp_path: Path, small: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_backend(tmp_path) as backend:
-        task_id = backend.start("script:\nprint begun\nsleep 1", small)
+    go = tmp_path / "go"
+    with shell_agent(), open_backend(tmp_path / "data") as backend:
+        task_id = backend.start(f"echo begun; until [ -e {go} ]; do sleep 0.02; done", small)
         wait_for(lambda: "begun" in backend.output(task_id))
-        monkeypatch.setattr(FairQueue, "take", broken)
+        # Of this dispatcher alone: others in this process may have tasks.
+        dispatcher: Dispatcher = backend.app.extensions["services"].dispatcher
+        monkeypatch.setattr(dispatcher._queue, "take", broken)
+        go.touch()
         client = backend.app.test_client()
         wait_for(lambda: client.get("/health/ready").status_code == 503)
         answer = client.get("/health/ready").get_json()
