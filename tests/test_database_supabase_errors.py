@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,12 +146,13 @@ def test_a_wrong_project_is_told_at_the_start(answer: Answer, advice: str) -> No
 
 
 def test_nobody_at_the_address_is_unavailable() -> None:
-    with AnsweringServer() as server:
-        url = server.url
-    database = SupabaseDatabase(Supabase(url, KEY, 1), "server")
-    for call in (get_user, create_task, lambda one: one.supabase.revision()):
-        with pytest.raises(DatabaseUnavailable):
-            call(database)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        database = SupabaseDatabase(Supabase(url, KEY, 1), "server")
+        for call in (get_user, create_task, lambda one: one.supabase.revision()):
+            with pytest.raises(DatabaseUnavailable):
+                call(database)
 
 
 PASSING: dict[str, Answer | None] = {
