@@ -48,7 +48,7 @@ def port_of(process: subprocess.Popen[str]) -> int:
 
 
 def ping(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/api/ping")
         return connection.getresponse().status
@@ -63,7 +63,7 @@ def test_a_free_port_is_chosen_and_a_signal_ends_everything(
     with started(tmp_path, PORT="0") as process:
         assert ping(port_of(process)) == 200
         os.killpg(process.pid, stop)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
 
@@ -75,7 +75,7 @@ def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) ->
     ):
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=8) == 0
+        assert process.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_wrong_settings_are_explained(
     tmp_path: Path, variables: dict[str, str], texts: list[str]
 ) -> None:
     with started(tmp_path, **variables) as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "Traceback" not in errors
     assert "short" not in errors.replace("shorter", "")
@@ -102,7 +102,7 @@ def test_wrong_settings_are_explained(
 def test_a_data_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with started(tmp_path, DATA_DIR="file/data", PORT="0") as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "The server cannot start: DATA_DIR" in errors
     assert "Traceback" not in errors
