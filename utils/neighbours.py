@@ -46,6 +46,7 @@ class Neighbours:
         self._database = database
         self._silence_seconds = silence_seconds
         self._last_seen: dict[str, tuple[int, float]] = {}
+        self._looked_at = time.monotonic()
         self._others = 0
         self._in_doubt = False
         self._is_taking_over = False
@@ -69,8 +70,12 @@ class Neighbours:
         except AppError:
             self._last_seen.clear()
             raise
-        self._note(beat)
         now = time.monotonic()
+        if now - self._looked_at > self._silence_seconds / 2:
+            # What held this server up, a slow database or machine, may have held up the others.
+            self._last_seen.clear()
+        self._looked_at = now
+        self._note(beat, now)
         silent = [
             name
             for name, (_, since) in self._last_seen.items()
@@ -121,8 +126,7 @@ class Neighbours:
         finally:
             self._is_taking_over = False
 
-    def _note(self, beat: Beat) -> None:
-        now = time.monotonic()
+    def _note(self, beat: Beat, now: float) -> None:
         self._others = len(beat.others)
         self._last_seen = {
             name: (beats, now)
