@@ -259,7 +259,9 @@ def test_a_sandbox_that_is_lost_under_the_agent_is_told(
 ) -> None:
     task_id = agents.start("say it is here\nsleep 60", small)
     wait_for(lambda: "it is here" in str(agents.events(task_id)))
-    getattr(calm, how)(calm.sandboxes()[0]["sandboxID"])
+    # That of an earlier task may be there for a moment more.
+    found = {one["metadata"]["task_id"]: one["sandboxID"] for one in calm.sandboxes()}
+    getattr(calm, how)(found[str(task_id)])
     assert_told(agents, task_id, "sandbox_lost", "agent", "RETRY_LOST_SANDBOX")
     assert "it is here" in str(agents.events(task_id))
 
