@@ -55,7 +55,7 @@ async def test_the_timeout_of_the_start_ends_the_command(cloud: E2BControl) -> N
 
 async def test_the_timeout_kills_even_when_the_client_has_gone(cloud: E2BControl) -> None:
     sandbox = await AsyncSandbox.create()
-    handle = await sandbox.commands.run("exec sleep 1000", background=True, timeout=0.5)
+    handle = await sandbox.commands.run("exec sleep 1000", background=True, timeout=2)
     await handle.disconnect()
     await until(lambda: not is_alive(handle.pid))
     again = await sandbox.commands.connect(handle.pid)
@@ -237,17 +237,24 @@ async def test_an_idle_stream_is_kept_alive(cloud: E2BControl) -> None:
     sandbox = await AsyncSandbox.create()
     await sandbox.commands.list()
     host, _, port = cloud.url.removeprefix("http://").partition(":")
-    message = json.dumps({"process": {"cmd": "sleep", "args": ["1.5"]}, "stdin": False}).encode()
+    process = {"cmd": "sh", "args": ["-c", WAIT_FOR_GO]}
+    message = json.dumps({"process": process, "stdin": False}).encode()
     headers = {
         "E2b-Sandbox-Id": sandbox.sandbox_id,
         "X-Access-Token": cloud.requests("process.List")[0]["headers"]["x-access-token"],
         "Keepalive-Ping-Interval": "1",
         "Content-Type": "application/connect+json",
     }
-    connection = http.client.HTTPConnection(host, int(port))
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
     body = b"\0" + len(message).to_bytes(4, "big") + message
     connection.request("POST", "/process.Process/Start", body, headers)
-    answer = connection.getresponse().read()
+    response = connection.getresponse()
+    answer = b""
+    while b'{"event":{"keepalive":{}}}' not in answer:
+        piece = response.read1()
+        assert piece
+        answer += piece
+    await sandbox.files.write("go", "")
+    answer += response.read()
     connection.close()
-    assert b'{"event":{"keepalive":{}}}' in answer
     assert b'"exitCode": 0' in answer

@@ -138,7 +138,7 @@ async def test_connections_are_refused_for_a_while(cloud: E2BControl) -> None:
         return True
 
     assert is_open()
-    cloud.refuse(0.2, streams=True)
+    cloud.refuse(1.0, streams=True)
     assert not is_open()
     await until(is_open)
 

@@ -146,10 +146,12 @@ async def test_connecting_only_lengthens_the_timeout(cloud: E2BControl) -> None:
 
 async def test_a_paused_sandbox_stands_still_until_it_is_resumed(cloud: E2BControl) -> None:
     sandbox = await AsyncSandbox.create()
-    handle = await sandbox.commands.run("echo $$; exec sleep 1000", background=True, timeout=0)
+    handle = await sandbox.commands.run("exec sleep 1000", background=True, timeout=0)
+    name = Path(f"/proc/{handle.pid}/comm")
+    await until(lambda: (name.read_text(), process_state(handle.pid)) == ("sleep\n", "S"))
     assert await sandbox.pause()
     assert not await sandbox.pause()
-    assert process_state(handle.pid) == "T"
+    await until(lambda: process_state(handle.pid) == "T")
     with pytest.raises(SandboxNotRunningException):
         await handle.wait()
     with pytest.raises(SandboxNotRunningException):
@@ -285,4 +287,4 @@ def test_the_server_is_started_by_hand_and_ended_by_a_signal() -> None:
         assert process.stdout
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0

@@ -17,7 +17,7 @@ from utils.sandbox import AgentCommand, OutputHandler, Sandbox
 
 pytestmark = pytest.mark.anyio
 
-GRACE_SECONDS = 0.5
+GRACE_SECONDS = 1.0
 SECONDS = 60
 INIT: Json = {"type": "system", "subtype": "init", "session_id": "s", "model": "m"}
 NO_TASKS: Json = {"type": "system", "subtype": "background_tasks_changed", "tasks": []}
