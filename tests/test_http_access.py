@@ -82,13 +82,15 @@ def test_private_endpoints_are_declared_as_such() -> None:
 @pytest.mark.parametrize(("method", "rule"), PRIVATE, ids=PRIVATE_IDS)
 def test_an_unknown_caller_gets_401(secure_client: FlaskClient, method: str, rule: Rule) -> None:
     user = str(uuid4())
-    good = own_token(user)
+    content, _, signature = own_token(user).rpartition(".")
+    another_content = own_token(str(uuid4())).rpartition(".")[0]
     callers = {
         "token_missing": [{}, {"X-User-ID": user}],
         "token_expired": [bearer(own_token(user, exp=1_600_000_000))],
         "token_invalid": [
             bearer(own_token(user, secret="another-secret-of-enough-characters")),
-            bearer(good[:-3] + "abc"),
+            bearer(f"{another_content}.{signature}"),
+            bearer(f"{content}.{signature[::-1]}"),
             bearer(unsigned_token(user)),
         ],
     }
