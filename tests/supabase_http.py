@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 BODYLESS = (b" 204 ", b" 304 ")
 
+IDLE_SECONDS = 20
+"""PostgREST closes a connection after thirty or more; no request must meet that on its way."""
+
 
 class Message(NamedTuple):
     """A request or an answer: its lines up to the body, and the body as it travels."""
@@ -100,6 +103,7 @@ class Upstream(asyncio.Protocol):
         self._idle = idle
         self._reader = MessageReader()
         self._bodyless = False
+        self.idle_since = 0.0
         self._answer: asyncio.Future[Message] | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -124,6 +128,7 @@ class Upstream(asyncio.Protocol):
             answer, self._answer = self._answer, None
             # PostgREST closes a connection that it has answered a HEAD on, a moment later.
             if not self._bodyless:
+                self.idle_since = asyncio.get_running_loop().time()
                 self._idle.append(self)
             answer.set_result(message)
 
@@ -144,9 +149,11 @@ class UpstreamPool:
 
     async def exchange(self, request: Message) -> Message:
         """Send a request and return the answer; raise `OSError` when the server is away."""
-        if self._idle:
-            return await self._idle.pop().exchange(request)
         loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            if loop.time() - connection.idle_since < IDLE_SECONDS:
+                return await connection.exchange(request)
         _, connection = await loop.create_unix_connection(
             lambda: Upstream(self._idle), str(self._socket)
         )

@@ -70,7 +70,7 @@ def test_the_examples_work_from_top_to_bottom(
         input=f"{TOKEN}\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
