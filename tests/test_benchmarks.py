@@ -38,6 +38,7 @@ def test_every_benchmark_is_known_here() -> None:
     assert set(FIGURES) == set(BENCHMARKS)
 
 
+@pytest.mark.timeout(400)  # some start four servers, one after the other
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_a_glance_gives_every_figure(name: str, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
