@@ -15,7 +15,7 @@ from utils import sandbox_e2b
 
 pytest_plugins = ("tests.e2b_fixtures",)
 
-IDLE_SECONDS = 4
+IDLE_SECONDS = 6
 
 
 @pytest.fixture(scope="module")
