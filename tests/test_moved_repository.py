@@ -78,7 +78,7 @@ def caller(
 
 
 def test_the_apps_token_is_for_the_repository_wherever_it_is(
-    github: FakeGitHub, app: GitHubApp
+    quiet: None, github: FakeGitHub, app: GitHubApp
 ) -> None:
     github.move(NAME, ELSEWHERE)
     number = github.repositories[ELSEWHERE].id
