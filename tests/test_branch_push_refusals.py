@@ -10,7 +10,10 @@ import pytest
 
 from tests.backends import Row, git
 from tests.branch_pushes import TOKEN, Target, push, request_of
+from utils.branch_push_errors import failure
 from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
+from utils.models import CommandResult
+from utils.redaction import Redactor
 
 pytest_plugins = ("tests.branch_push_fixtures",)
 
@@ -65,6 +68,63 @@ def test_each_status_has_its_code(
     with pytest.raises(kind) as raised:
         push_target.push()
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(429, ""), (403, "You have exceeded a secondary rate limit. Please wait a few minutes.")],
+)
+def test_a_limit_names_one_time_to_wait(push_target: Target, answer: tuple[int, str]) -> None:
+    push_target.server.refusals[push_target.name] = answer
+    with pytest.raises(Unavailable) as raised:
+        push_target.push()
+    assert raised.value.code == "github_rate_limited"
+    assert raised.value.retry_after_seconds == 60
+    assert "try again in 60 seconds" in raised.value.message
+
+
+@pytest.mark.parametrize("answer", ["", "<html>Welcome to the guests' network"])
+def test_an_answer_that_is_not_gits_says_what_to_check(push_target: Target, answer: str) -> None:
+    push_target.server.refusals[push_target.name] = (200, answer)
+    with pytest.raises(Unavailable) as raised:
+        push_target.push()
+    assert raised.value.code == "repo_unreachable"
+    assert "does not speak git" in raised.value.message
+    assert "proxy or a sign-in page" in raised.value.message
+
+
+NOT_GIT = {
+    "no protocol": "fatal: protocol error: bad line length character: <htm\n",
+    "another service": "fatal: invalid server response; got '# service=other'\n",
+    "old web server": "fatal: dumb http transport does not support shallow capabilities\n",
+    "cut off": "fatal: Could not read from remote repository.\n",
+    "no report": "!\tx:refs/heads/x\t[remote failure] (remote failed to report status)\n",
+}
+
+
+@pytest.mark.parametrize("case", NOT_GIT)
+def test_each_way_not_to_speak_git_is_known(case: str) -> None:
+    assert told(NOT_GIT[case]).code == "repo_unreachable"
+
+
+def test_what_no_row_knows_has_a_remedy_and_is_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = told(f"fatal: remote error: closed for {TOKEN} today\n")
+    assert (error.http_status, error.code) == (409, "push_failed")
+    assert "Try again; if it fails again, this server's log" in error.message
+    assert error.message.endswith(" closed for [redacted] today")
+    logged = capsys.readouterr()
+    assert "closed for [redacted] today" in logged.out + logged.err
+    assert TOKEN not in logged.out + logged.err
+
+
+def told(printed: str) -> AppError:
+    """Return the error for what git prints."""
+    result = CommandResult(128, b"", printed.encode())
+    redactor = Redactor()
+    redactor.add(TOKEN)
+    return failure(result, url="https://x.example/a/b", has_token=True, redact=redactor.redact)
 
 
 @pytest.mark.parametrize("name", ["GH001", "secret-scanning-tools", "SSL", "GH013.git"])

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import structlog
+
 from utils.branch_push_refusals import FAILURES, PERMISSION_HINT, REJECTED, RULES
 from utils.errors import (
     AppError,
@@ -15,17 +17,17 @@ from utils.errors import (
     PushRefused,
     Unavailable,
 )
+from utils.git import NO_ACCESS_WORDS
 from utils.github_answers import busy
 from utils.models import CommandResult
 
+log = structlog.get_logger(__name__)
+
 MAX_REASON_CHARACTERS = 300
 
-_NO_ACCESS = re.compile(
-    r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"
-    r"|Access denied|returned error: 401|Invalid username or (password|token)"
-    r"|[Pp]assword authentication was removed"
+_REASON = re.compile(
+    r"remote(?: error)?: (?:error: )?\W*(?P<remote>\w.*)|!\t[^\t]*\t(?P<status>.*)"
 )
-_REASON = re.compile(r"remote: (?:error: )?\W*(?P<remote>\w.*)|!\t[^\t]*\t(?P<status>.*)")
 # The line with a branch's status is git's own; what a hook prints has "remote: " before it.
 _DECLINED = re.compile(rb"^!\t[^\t]*\t\[remote rejected\] \(.*hook declined\)$", re.MULTILINE)
 _PORCELAIN_STATUS = re.compile(r"\[(?:remote )?rejected\] \((.*)\)")
@@ -44,14 +46,24 @@ def failure(
     said = output_text(result)
     text = _without_address(said, url)
     is_declined = _DECLINED.search(result.stdout) is not None
-    if not is_declined and _NO_ACCESS.search(text):
+    if not is_declined and re.search(NO_ACCESS_WORDS, text):
         return _no_access(has_token=has_token)
     reason = redact(_reason(said))
     # A repository's own hook may say anything, also what elsewhere has a meaning.
-    for pattern, kind, code, message in (*RULES, *((REJECTED,) if is_declined else FAILURES)):
-        if re.search(pattern, text, re.MULTILINE):
-            return kind(message.format(reason=reason).strip(), code)
-    return PushRefused(f"git could not push the changes. {reason}".strip(), "push_failed")
+    for row in (*RULES, *((REJECTED,) if is_declined else FAILURES)):
+        if re.search(row.pattern, text, re.MULTILINE):
+            message = row.message.format(reason=reason).strip()
+            return row.kind(message, row.code, retry_after_seconds=row.retry_after_seconds)
+    log.warning(
+        "git failed for a reason that has no code",
+        action="push.failed",
+        said=_shortened(redact(said)),
+    )
+    return PushRefused(
+        "git could not push the changes. Try again; if it fails again, this server's log has what "
+        f"git said. {reason}".strip(),
+        "push_failed",
+    )
 
 
 def timed_out() -> AppError:

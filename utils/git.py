@@ -223,6 +223,19 @@ def _attribute_line(path: bytes) -> bytes:
     return b'"' + quoted + b'" -diff\n'
 
 
+NO_ACCESS_WORDS = (
+    r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"
+    r"|Access denied|returned error: 401|Invalid username or (password|token)"
+    r"|[Pp]assword authentication was removed"
+)
+"""What git and hosts print when there is no token, or one that the host does not know."""
+
+NO_PERMISSION_WORDS = (
+    r"Write access to repository not granted|Permission .*denied to|returned error: 403"
+    r"|insufficient permission(?! for adding)|not authorized"
+)
+"""What they print when whoever has the token may not do this."""
+
 _CLONE_FAILURES: tuple[tuple[str, str, str], ...] = (
     (
         r"Remote branch .* not found|couldn't find remote ref|Could not find remote branch",
@@ -231,9 +244,7 @@ _CLONE_FAILURES: tuple[tuple[str, str, str], ...] = (
         "yet. Check the name, or push the branch first.",
     ),
     (
-        r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"
-        r"|HTTP Basic: Access denied|returned error: 40[13]|Invalid username or (password|token)"
-        r"|Write access to repository not granted|Permission .* denied",
+        f"{NO_ACCESS_WORDS}|{NO_PERMISSION_WORDS}",
         "clone_auth_failed",
         "The repository host refused access. Either the repository does not exist, or it needs a "
         "github_token that can read it (for GitHub: permission Contents, read).",

@@ -19,8 +19,10 @@ AWAY_SECONDS = 30
 BUSY_SECONDS = 5
 """When to try again while other requests that need GitHub are worked on."""
 
+LIMITED_SECONDS = 60
+"""When to try again after a limit, where nothing says how long it lasts."""
+
 _NOT_FOUND = 404
-_LIMITED_SECONDS = 60
 _LIMITED_AT_MOST_SECONDS = 3_600
 _REASON_CHARACTERS = 300
 _SSO_URL = re.compile(r"url=(https://[^\s;,]+)")
@@ -82,7 +84,7 @@ def limited(refusal: Refusal) -> AppError:
 
 def _wait_seconds(headers: Mapping[str, str]) -> int:
     # The secondary limits say how long; the primary one says when, and counts down to 0.
-    wait = _LIMITED_SECONDS
+    wait = LIMITED_SECONDS
     if headers.get("retry-after", "").isdigit():
         wait = int(headers["retry-after"])
     elif headers.get("x-ratelimit-remaining") == "0":
