@@ -20,6 +20,20 @@ HALF_SENT = {
     "body": b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
 }
+SILENT = 40
+
+
+def test_connections_that_say_nothing_take_no_thread(new_server: ServerFactory) -> None:
+    server = new_server(HTTP_THREADS=THREADS)
+    server.start()
+    with ExitStack() as stack:
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SILENT)]
+        for connection in silent:
+            stack.enter_context(connection)
+        # A few seconds for each of them would be more than the client's patience.
+        assert server.client().get("/health/live").code == 200
+        silent[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[0].recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.mark.parametrize("request_start", HALF_SENT.values(), ids=HALF_SENT.keys())

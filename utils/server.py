@@ -9,9 +9,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import selectors
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -138,8 +140,19 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         self.tpool.relieve()
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Have a thread answer what a connection has sent."""
-        self.tpool.submit(partial(self._answer, conn))
+        """Have a thread answer what a connection has sent, once it has sent something."""
+        if conn.initialized or conn.data_ready or conn.wait_for_data(0):
+            self.tpool.submit(partial(self._answer, conn))
+        else:
+            self._await_first_bytes(conn)
+
+    def _await_first_bytes(self, conn: TConn) -> None:
+        # gunicorn would wait for them in a thread, 5 s for each connection that a browser opens
+        # ahead, and only then as here.
+        conn.timeout = time.monotonic() + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
     def _answer(self, conn: TConn) -> None:
         done: Future[Any] = Future()
