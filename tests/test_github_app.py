@@ -20,6 +20,7 @@ from utils.errors import AppError, ConfigurationError
 from utils.github import GitHub
 from utils.github_app import GitHubApp, Purpose
 from utils.github_tokens import TokenSource, choose_token
+from utils.repository_url import validate_branch
 from utils.settings import Settings
 from utils.settings_errors import explain_settings
 
@@ -222,6 +223,13 @@ def test_a_task_has_a_branch_and_a_link() -> None:
     assert settings(public_url="http://web.example/").link_to_task(7) == (
         "http://web.example/tasks/7"
     )
+
+
+def test_a_branch_has_room_for_every_number() -> None:
+    longest = settings(pull_request_branch="a" * 237 + "{task_id}").branch_of_task(10**18 - 1)
+    assert validate_branch(longest) == longest
+    with pytest.raises(ValidationError, match="name is longer than 255 bytes"):
+        settings(pull_request_branch="a" * 238 + "{task_id}")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "utils.errors",
         "utils.models*",
         "utils.redaction",
+        "utils.branch_names",
         "utils.env_example",
     ),
     (
@@ -104,7 +105,8 @@ SIDEWAYS: tuple[tuple[str, str], ...] = (
     ("utils.settings", "utils.settings_limits"),
     ("utils.settings", "utils.settings_supabase"),
     ("utils.settings", "utils.settings_github"),
-    ("utils.settings_github", "utils.settings_supabase"),
+    ("utils.settings*", "utils.settings_addresses"),
+    ("utils.settings_github", "utils.branch_names"),
     ("utils.github*", "utils.github*"),
     ("utils.pull_request_text", "utils.conventional_commits"),
     ("database", "utils.database_*"),

@@ -19,7 +19,7 @@ from utils.api import TOKEN_HEADER, Services, declaration_of, json_answer
 from utils.api_models import ID_DIGITS
 from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
 from utils.settings import Settings
-from utils.settings_supabase import LOOPBACK_HOSTS
+from utils.settings_addresses import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

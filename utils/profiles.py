@@ -20,7 +20,7 @@ from utils.agents.json_lines import child
 from utils.errors import Conflict, InvalidInput, TaskError
 from utils.models import Json
 from utils.models_users import Profile
-from utils.settings_supabase import LOOPBACK_HOSTS
+from utils.settings_addresses import LOOPBACK_HOSTS
 from utils.vault import Vault, is_sealed
 
 GITHUB_TOKEN = "github_token"  # noqa: S105  the name of a purpose

@@ -11,10 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
+from utils.branch_names import broken_branch_rule
 from utils.errors import InvalidBranch, RepositoryNotAllowed
 
 MAX_URL_CHARACTERS = 2_000
-MAX_BRANCH_BYTES = 255
 
 _EXAMPLE = "Send an address such as https://github.com/owner/name."
 _SEGMENT = re.compile(r"[A-Za-z0-9._~+-]+")
@@ -22,7 +22,6 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _SCP_LIKE = re.compile(r"([^@/:]+)@([^@/:]+):(?!//)(.+)")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,35 +105,10 @@ def validate_branch(name: str) -> str:
 
     Raises `InvalidBranch` otherwise.
     """
-    rule = _broken_branch_rule(name)
+    rule = broken_branch_rule(name)
     if rule is not None:
         raise InvalidBranch(f"The branch name {rule}. Send the name of a branch, such as main.")
     return name
-
-
-def _broken_branch_rule(name: str) -> str | None:
-    components = name.split("/")
-    rules = (
-        (not name or name in {"@", "HEAD"}, "is empty, @ or HEAD"),
-        (name.startswith("-"), "starts with a dash"),
-        (name.startswith("/") or name.endswith("/"), "starts or ends with a slash"),
-        (name.endswith("."), "ends with a dot"),
-        (
-            _BRANCH_FORBIDDEN.search(name) is not None,
-            "holds a space, a control character, '..', '//', '@{' or one of ~ ^ : ? * [ \\",
-        ),
-        (any(part.startswith(".") for part in components), "has a part that starts with a dot"),
-        (any(part.endswith(".lock") for part in components), "has a part that ends in .lock"),
-        (_utf8_length(name) > MAX_BRANCH_BYTES, f"is longer than {MAX_BRANCH_BYTES} bytes"),
-    )
-    return next((text for broken, text in rules if broken), None)
-
-
-def _utf8_length(name: str) -> int:
-    try:
-        return len(name.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidBranch("The branch name is not valid Unicode.") from error
 
 
 def _refuse_suspicious(text: str) -> None:

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from utils.settings_addresses import LOOPBACK_HOSTS, host_name
 from utils.settings_cloud import CloudSettings, NameList
 from utils.settings_github import GitHubSettings
 from utils.settings_limits import LimitSettings, Megabyte
-from utils.settings_supabase import LOOPBACK_HOSTS, SupabaseSettings
+from utils.settings_supabase import SupabaseSettings
 
 MINIMUM_KEY_CHARACTERS = 32
 
@@ -178,6 +179,11 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("allowed_git_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if name == "*" else host_name(name) for name in value)
 
     @field_validator("jwt_secret", "secret_key", "secret_key_previous")
     @classmethod

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
+
+from utils.settings_addresses import host_name
 
 NameList = Annotated[tuple[str, ...], NoDecode]
 
@@ -68,3 +70,8 @@ class CloudSettings(BaseSettings):
         default=False,
         description="Have the scripted agent work in E2B's sandboxes: needs no model key.",
     )
+
+    @field_validator("e2b_domain")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        return None if value is None else host_name(value)

@@ -12,12 +12,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-from utils.settings_supabase import safe_address
+from utils.branch_names import broken_branch_rule
+from utils.settings_addresses import safe_address, web_address
 
 GITHUB_API_URL = "https://api.github.com"
 
 MIN_SECRET_CHARACTERS = 16
 """Whoever guesses the webhook's secret may start tasks in anybody's name."""
+
+_LONGEST_TASK_ID = "9" * 18
 
 # What a branch of GitHub's own naming is made of; the number takes the place of the name in it.
 _BRANCH_PATTERN = re.compile(
@@ -68,16 +71,12 @@ class GitHubSettings(BaseSettings):
     @field_validator("github_api_url")
     @classmethod
     def _api_reached_safely(cls, value: str) -> str:
-        if "@" in value:
-            raise ValueError("must hold no name and no password")
         return safe_address(value)
 
     @field_validator("public_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must be a URL that begins with https://")
-        return value and value.rstrip("/")
+        return None if value is None else web_address(value)
 
     @field_validator("github_app_id", "webhook_user_id")
     @classmethod
@@ -128,6 +127,9 @@ class GitHubSettings(BaseSettings):
     def _one_branch_per_task(cls, value: str) -> str:
         if not _BRANCH_PATTERN.fullmatch(value):
             raise ValueError("must be the name of a branch with {task_id} in its last part")
+        broken = broken_branch_rule(value.replace("{task_id}", _LONGEST_TASK_ID))
+        if broken:
+            raise ValueError(f"gives a task with a long number a branch whose name {broken}")
         return value
 
     @model_validator(mode="after")

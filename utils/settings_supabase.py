@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from typing import Self
-from urllib.parse import urlsplit
 
 import jwt
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+from utils.settings_addresses import safe_address
 
 _WHERE_THE_KEY_IS = "take the service_role key or a secret key from Project Settings > API Keys"
-
-
-def safe_address(url: str) -> str:
-    """Return an address without its last slash. Raises `ValueError` when secrets could leak."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be a URL that begins with https://")
-    # A name without a dot is one of a network of containers, like `kong` in self-hosted Supabase.
-    is_near = parts.hostname in LOOPBACK_HOSTS or not set(parts.hostname) & {".", ":"}
-    if parts.scheme == "http" and not is_near:
-        raise ValueError(
-            "must begin with https://; http:// is for this machine and for container networks only"
-        )
-    return url.rstrip("/")
 
 
 class SupabaseSettings(BaseSettings):

@@ -1,0 +1,35 @@
+"""What git takes for the name of a branch."""
+
+from __future__ import annotations
+
+import re
+
+MAX_BRANCH_BYTES = 255
+
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+
+
+def broken_branch_rule(name: str) -> str | None:
+    """Return what is wrong with a name, None when `git check-ref-format --branch` would take it.
+
+    The text goes on after "the branch name".
+    """
+    components = name.split("/")
+    rules = (
+        (not name or name in {"@", "HEAD"}, "is empty, @ or HEAD"),
+        (name.startswith("-"), "starts with a dash"),
+        (name.startswith("/") or name.endswith("/"), "starts or ends with a slash"),
+        (name.endswith("."), "ends with a dot"),
+        (
+            _FORBIDDEN.search(name) is not None,
+            "holds a space, a control character, '..', '//', '@{' or one of ~ ^ : ? * [ \\",
+        ),
+        (any(part.startswith(".") for part in components), "has a part that starts with a dot"),
+        (any(part.endswith(".lock") for part in components), "has a part that ends in .lock"),
+        (any("\ud800" <= character <= "\udfff" for character in name), "is not valid Unicode"),
+        (
+            len(name.encode(errors="surrogatepass")) > MAX_BRANCH_BYTES,
+            f"is longer than {MAX_BRANCH_BYTES} bytes",
+        ),
+    )
+    return next((text for broken, text in rules if broken), None)
