@@ -22,6 +22,8 @@ from utils.github import GitHub
 
 SIMULATED = {"allow_simulated": True}
 SCRIPT = "echo more >>one.txt; chmod +x one.txt"
+NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
+"""What is noted of a task before it has a pull request."""
 
 _names = count(1)
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from tests.backends import USER, WAIT_SECONDS, git
 from tests.github_names import LOGIN, TOKEN
-from tests.pull_requests import Hosted
+from tests.pull_requests import NOTHING, Hosted
 from utils.github_values import MergeMethod
 from utils.models import Task
 from utils.pull_request_run import Made
@@ -22,8 +22,6 @@ from utils.user_tokens import UserTokens
 
 pytest_plugins = ("tests.pull_request_fixtures",)
 on_github = pytest.mark.local_only("what decides is on GitHub, not where the task ran")
-
-NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
 
 
 def test_a_pull_request_holds_what_the_sandbox_held(hosted: Hosted) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from main import stop_app
-from tests.backends import Repository, git, open_backend
-from tests.pull_requests import Hosted, open_hub
+from tests.backends import USER, Repository, git, open_backend
+from tests.pull_requests import NOTHING, Hosted, open_hub
 from utils.github_values import GitHubPull, MergeMethod
 
 pytest_plugins = ("tests.pull_request_fixtures",)
@@ -116,6 +116,69 @@ def test_what_is_merged_with_commits_of_others_is_merged(
     assert hosted.refusal(task_id) == (409, "pull_request_merged")
     assert len(hosted.pulls) == 1
     assert git(hosted.bare, "branch", "--list", made["branch"]) == ""
+
+
+def test_what_is_merged_stays_so_beside_other_pull_requests(released: Hosted) -> None:
+    task_id = released.task()
+    made = released.created(task_id)
+    with released.client() as github:
+        github.merge_pull(released.name, made["pr_number"], method=MergeMethod.SQUASH)
+    assert released.created(task_id, base=RELEASE)["base"] == RELEASE
+    # The open one does not become one for what has the result already.
+    assert released.refusal(task_id, base="main") == (409, "pull_request_merged")
+    assert released.pulls[0].base == RELEASE
+    assert released.row(task_id)["pr_state"] == "open"
+    released.pulls[0].state = "closed"
+    released.delete(made["branch"])
+    answer = released.create(task_id)
+    assert (answer["http_status"], answer["code"]) == (409, "pull_request_merged")
+    assert f"Pull request {made['pr_number']} " in answer["error"]
+    assert len(released.pulls) == 2
+    row = released.row(task_id)
+    assert (row["pr_url"], row["pr_state"]) == (made["pr_url"], "merged")
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_what_a_person_has_merged_with_a_pull_request_of_their_own_is_merged(
+    hosted: Hosted, is_noted: bool
+) -> None:
+    task_id = hosted.task()
+    made = hosted.created(task_id)
+    hosted.pulls[0].state = "closed"
+    theirs = opened_by_hand(hosted, made["branch"], "main")
+    hosted.commit_by_hand(made["branch"])
+    with hosted.client() as github:
+        github.merge_pull(hosted.name, theirs.number, method=MergeMethod.SQUASH)
+    hosted.delete(made["branch"])
+    if not is_noted:
+        hosted.services.database.set_pull_request(USER, task_id, NOTHING)
+    assert hosted.refusal(task_id) == (409, "pull_request_merged")
+    assert len(hosted.pulls) == 2
+    row = hosted.row(task_id)
+    assert (row["pr_number"], row["pr_state"]) == (theirs.number, "merged")
+
+
+def test_a_branch_that_another_task_once_had_is_no_obstacle(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    branch = f"async-code/task-{task_id}"
+    git(hosted.bare, "branch", branch, "main")
+    hosted.commit_by_hand(branch)
+    old = opened_by_hand(hosted, branch, "main")
+    with hosted.client() as github:
+        github.merge_pull(hosted.name, old.number)
+    hosted.delete(branch)
+    assert hosted.created(task_id)["pr_number"] == old.number + 1
+    hosted.pulls[0].state = "closed"
+    assert hosted.created(task_id)["pr_number"] == old.number + 2
+
+
+def test_how_a_pull_request_ended_is_known_after_a_call(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    made = hosted.created(task_id)
+    git(hosted.bare, "update-ref", "refs/heads/main", made["branch"])
+    hosted.pulls[0].state = "closed"
+    assert hosted.refusal(task_id) == (409, "no_commits")
+    assert hosted.row(task_id)["pr_state"] == "closed"
 
 
 def test_a_branch_that_has_moved_on_is_told_with_its_pull_request(hosted: Hosted) -> None:

@@ -115,7 +115,7 @@ def test_a_pull_request_is_found_by_its_branch(github: FakeGitHub, alice: GitHub
     assert alice.find_pulls(NAME, "main") == ()
     assert len(github.requests) == 2
     alice.update_pull(NAME, pull.number, state="closed")
-    assert alice.find_pulls(NAME, "topic") == ()
+    assert [found.state for found in alice.find_pulls(NAME, "topic")] == ["closed"]
 
 
 def test_labels_and_reviewers_are_asked_for(github: FakeGitHub, alice: GitHub) -> None:

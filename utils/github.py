@@ -33,6 +33,7 @@ from utils.github_values import (
     GitHubUser,
     MergeMethod,
     comment_value,
+    commit_value,
     issue_value,
     pull_value,
     repository_value,
@@ -107,7 +108,7 @@ class GitHub:
         """Return a commit, whoever has pushed it."""
         with translating("commit"):
             found = self._named(full_name).get_git_commit(sha)
-            return GitHubCommit(found.tree.sha, tuple(parent.sha for parent in found.parents))
+            return commit_value(found, found.parents)
 
     def can_read_branches(self, full_name: str) -> bool:
         """Whether the token may read contents; fine-grained ones may see a repository without."""
@@ -126,10 +127,10 @@ class GitHub:
             return self._named(full_name).get_collaborator_permission(login)
 
     def find_pulls(self, full_name: str, head: str) -> tuple[GitHubPull, ...]:
-        """Return the open pull requests of a branch of this very repository, newest first."""
+        """Return pull requests of a branch of this very repository, newest first, in any state."""
         with translating():
             owner = full_name.partition("/")[0]
-            pulls = self._named(full_name).get_pulls(state="open", head=f"{owner}:{head}")
+            pulls = self._named(full_name).get_pulls(state="all", head=f"{owner}:{head}")
             found = [pull_value(pull) for pull in islice(pulls, MAX_LISTED)]
         # A server that does not know the filter, or another fork of the owner's, must not matter.
         own = [
@@ -151,6 +152,12 @@ class GitHub:
         """Return a pull request."""
         with translating("pull request"):
             return pull_value(self._named(full_name).get_pull(number).complete())
+
+    def pull_commits(self, full_name: str, number: int) -> tuple[GitHubCommit, ...]:
+        """Return the commits of a pull request, oldest first; GitHub tells 250 at most."""
+        with translating("pull request"):
+            commits = self._named(full_name).get_pull(number).get_commits()
+            return tuple(commit_value(commit.commit, commit.parents) for commit in commits)
 
     def create_pull(
         self, full_name: str, *, head: str, base: str, title: str, body: str, draft: bool = False

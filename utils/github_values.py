@@ -6,12 +6,15 @@ too are read here, so that a list costs one request a page.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from github import IncompletableObject
 from github.AuthenticatedUser import AuthenticatedUser
+from github.Commit import Commit
+from github.GitCommit import GitCommit
 from github.Issue import Issue
 from github.IssueComment import IssueComment
 from github.PullRequest import PullRequest
@@ -185,6 +188,11 @@ def repository_value(repository: Repository, asked_for: str) -> GitHubRepository
         can_push=permissions is not None and bool(permissions.push),
         can_admin=permissions is not None and bool(permissions.admin),
     )
+
+
+def commit_value(commit: GitCommit, parents: Iterable[GitCommit | Commit]) -> GitHubCommit:
+    """Return a commit; lists tell its parents apart from it."""
+    return GitHubCommit(commit.tree.sha, tuple(parent.sha for parent in parents))
 
 
 def pull_value(pull: PullRequest) -> GitHubPull:

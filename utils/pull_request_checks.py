@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from utils.branch_push_workflows import is_workflow, workflow_changes
 from utils.errors import Conflict
+from utils.github_values import GitHubCommit
 from utils.models import TERMINAL_STATUSES, Task
 
 # Only git's own lines begin like this: lines of files have a sign before them.
@@ -23,6 +24,10 @@ class Result:
     base_commit: str
     tree_hash: str
     patch: str
+
+    def is_in(self, commit: GitHubCommit) -> bool:
+        """Whether a commit brings this result and nothing else, whoever made it."""
+        return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
 
 
 @dataclass(frozen=True, slots=True)

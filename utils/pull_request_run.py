@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from database import Database
 from utils import git, pull_request_refusals
@@ -23,6 +22,7 @@ from utils.github_tokens import ChosenToken, TokenSource
 from utils.github_values import GitHubPull, GitHubRepository
 from utils.models import Task
 from utils.pull_request_checks import Result
+from utils.pull_request_choice import Choice
 from utils.pull_request_places import Budget
 from utils.pull_request_wishes import Wishes
 from utils.redaction import Redactor
@@ -63,7 +63,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a run works with, for one token."""
+    """What a run works with, for one token. `address` is where a repository is cloned from."""
 
     github: GitHub
     token: ChosenToken = field(repr=False)
@@ -72,6 +72,7 @@ class Means:
     work_folder: Path
     environment: Mapping[str, str] = field(repr=False)
     budget: Budget
+    address: Callable[[str], str]
 
 
 class PullRequestRun:
@@ -85,21 +86,22 @@ class PullRequestRun:
         self._task = task
         self._result = result
         self._wanted = wanted
+        self._choice = Choice(task, result, wanted.base)
         self._asked_for = full_name
         self._name = full_name
 
     def run(self) -> Made:
         """Have the pull request be there as it is wanted. Raises errors with a code and remedy."""
         repository = self._repository()
-        found = self._step("Nothing is pushed yet.", self._find)
-        if found is None:
-            self._step("Nothing is pushed yet.", self._refuse_merged)
-        if found is None or self._wanted.base is not None:
+        there = self._step("Nothing is pushed yet.", self._pulls)
+        found = self._choice.opened(there)
+        if found is None or self._wanted.base not in {None, found.base}:
+            self._step("Nothing is pushed yet.", lambda: self._refuse_merged(there, found))
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
         commit = self._pushed_before(found) or self._push(found)
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
-        self._note(pr_number=pull.number, pr_url=pull.url, pr_state="open")
+        self._note_pull(pull)
         wishes = Wishes(self._github, self._means.budget, self._name, pull)
         warnings = tuple(wishes.refused(self._wanted.labels, self._wanted.reviewers))
         return Made(pull, self._wanted.branch, commit, is_new, warnings)
@@ -131,38 +133,30 @@ class PullRequestRun:
         self._name = found.full_name
         return found
 
-    def _find(self) -> GitHubPull | None:
-        """Return the open pull request that is noted, else the one for the wanted base.
-
-        Others of the branch are people's own, for bases of their own, and stay as they are.
-        """
+    def _pulls(self) -> tuple[GitHubPull, ...]:
+        """Return the pull requests of the branch, and note how it went with the task's."""
         there = self._github.find_pulls(self._name, self._wanted.branch)
-        noted = next((pull for pull in there if pull.number == self._task.pr_number), None)
-        for_base = next((pull for pull in there if pull.base == self._base), None)
-        if noted and for_base and noted != for_base and self._wanted.base is not None:
-            raise pull_request_refusals.base_taken(noted, for_base)
-        return noted or for_base
+        noted = self._choice.noted(there)
+        if noted and noted.outcome != self._task.pr_state:
+            self._note_pull(noted)
+        return there
 
-    def _refuse_merged(self) -> None:
+    def _refuse_merged(self, there: tuple[GitHubPull, ...], found: GitHubPull | None) -> None:
         """Raise when the result is merged, also with what people have pushed on top of it.
 
         After a squash its own commit is not in the base, and the branch may be gone.
         """
-        task, wanted = self._task, self._wanted
-        if task.pr_number is None or task.pr_commit is None:
-            return
-        try:
-            pull = self._github.pull(self._name, task.pr_number)
-        except NotFound:  # the repository was made anew
-            return
-        source = (pull.head_repository or "").lower()
-        is_ours = (pull.head, source) == (wanted.branch, self._name.lower())
-        if pull.is_merged and is_ours and wanted.base in {None, pull.base}:
+        pull = self._choice.merged(
+            there, lambda pull: self._github.pull_commits(self._name, pull.number)
+        )
+        if pull is not None:
+            if found is None:
+                self._note_pull(pull)
             raise pull_request_refusals.merged(pull)
 
     def _check_base(self, repository: GitHubRepository) -> None:
         try:
-            exists = self._github.branch_sha(self._name, self._base) is not None
+            exists = self._github.branch_sha(self._name, self._choice.base) is not None
         except RepositoryMoved:  # the repository's name is right, so it is the branch's
             exists = False
         if not exists:
@@ -171,10 +165,6 @@ class PullRequestRun:
                 f"that the changes are for; the default one is {repository.default_branch}.",
                 "base_branch_missing",
             )
-
-    @property
-    def _base(self) -> str:
-        return self._wanted.base or self._task.target_branch
 
     def _pushed_before(self, found: GitHubPull | None) -> str | None:
         """Return the commit of an open pull request that is at what we pushed: it stays."""
@@ -217,17 +207,11 @@ class PullRequestRun:
             commit = self._github.commit(self._name, name)
         except NotFound:
             return False
-        return commit.tree == self._result.tree_hash and commit.parents == (
-            self._result.base_commit,
-        )
+        return self._result.is_in(commit)
 
     def _url(self) -> str:
-        url = self._task.repo_url
-        if self._name.lower() == self._asked_for.lower():
-            return url
-        parts = urlsplit(url)
-        suffix = ".git" if parts.path.endswith(".git") else ""
-        return f"{parts.scheme}://{parts.netloc}/{self._name}{suffix}"
+        has_moved = self._name.lower() != self._asked_for.lower()
+        return self._means.address(self._name) if has_moved else self._task.repo_url
 
     def _commit_text(self) -> CommitText:
         task = self._task
@@ -246,14 +230,16 @@ class PullRequestRun:
             made = self._github.create_pull(
                 self._name,
                 head=wanted.branch,
-                base=self._base,
+                base=self._choice.base,
                 title=wanted.title,
                 body=wanted.body,
                 draft=wanted.draft,
             )
         except Conflict as error:
             # Another process has opened it since it was looked for.
-            there = self._find() if error.code == pull_request_refusals.EXISTS else None
+            if error.code != pull_request_refusals.EXISTS:
+                raise
+            there = self._choice.opened(self._pulls())
             if there is None:
                 raise
             return self._update(there), False
@@ -269,6 +255,9 @@ class PullRequestRun:
             if value is not None and value != getattr(found, name)
         }
         return self._github.update_pull(self._name, found.number, **changes) if changes else found
+
+    def _note_pull(self, pull: GitHubPull) -> None:
+        self._note(pr_number=pull.number, pr_url=pull.url, pr_state=pull.outcome)
 
     def _note(self, **fields: Any) -> None:
         self._means.database.set_pull_request(self._task.user_id, self._task.id, fields)

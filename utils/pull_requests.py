@@ -151,6 +151,7 @@ class PullRequests:
                 work_folder=pushes_folder(self._settings),
                 environment=self._environment,
                 budget=budget,
+                address=self._settings.address_on_github,
             )
 
     def _full_name(self, repo_url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from tests.fakes.github import refs, render
 from tests.fakes.github.state import Call, Json, Pull, Refused
 
-MAX_TITLE, MAX_BODY = 256, 65_536
+MAX_TITLE, MAX_BODY, MAX_COMMITS = 256, 65_536, 250
 
 Answer = tuple[int, Any]
 
@@ -61,6 +61,16 @@ def list_pulls(call: Call) -> Answer:
 
 def get_pull(call: Call) -> Answer:
     return 200, _whole(call, call.pull())
+
+
+def list_commits(call: Call) -> Answer:
+    pull, bare = call.pull(), call.repository.bare
+    base = pull.merged_onto or refs.branch_sha(bare, pull.base)
+    assert base
+    return 200, [
+        render.listed_commit(sha, *refs.tree_and_parents(bare, sha))
+        for sha in refs.commits(bare, base, pull.head_sha)[:MAX_COMMITS]
+    ]
 
 
 def create_pull(call: Call) -> Answer:
@@ -155,6 +165,7 @@ def merge_pull(call: Call) -> Answer:
     if body.get("sha", pull.head_sha) != pull.head_sha:
         raise Refused(409, "Head branch was modified. Review and try the merge again.")
     title = f"{pull.title} (#{pull.number})"
+    pull.merged_onto = refs.branch_sha(call.repository.bare, pull.base)
     made = refs.merge(call.repository.bare, pull.base, pull.head_sha, method, title)
     if made is None:
         raise Refused(405, "Pull Request is not mergeable")

@@ -31,6 +31,11 @@ def tree_and_parents(bare: Path, sha: str) -> tuple[str, list[str]]:
     return tree, parents
 
 
+def commits(bare: Path, base: str, head: str) -> list[str]:
+    """Return what the head has that the base lacks, oldest first."""
+    return git(bare, "rev-list", "--reverse", f"{base}..{head}").split()
+
+
 def count_commits(bare: Path, base: str, head: str) -> int:
     """Return how many commits the head has that the base lacks."""
     return int(git(bare, "rev-list", "--count", f"{base}..{head}"))

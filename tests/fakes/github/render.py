@@ -121,6 +121,15 @@ def _end(api: str, found: Repository, branch: str, sha: str | None) -> Json:
     }
 
 
+def listed_commit(sha: str, tree: str, parents: list[str]) -> Json:
+    """Return a commit as it is in lists, where what git knows of it is a part of its own."""
+    return {
+        "sha": sha,
+        "commit": {"tree": {"sha": tree}},
+        "parents": [{"sha": parent} for parent in parents],
+    }
+
+
 def comment(api: str, found: Repository, it: Issue, one: Comment) -> Json:
     """Return a comment."""
     kind = "pull" if isinstance(it, Pull) else "issues"

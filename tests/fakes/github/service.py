@@ -31,6 +31,7 @@ _ROUTES: tuple[tuple[str, str, access.Needs, Callable[[Call], tuple[int, Any]]],
     ("GET", "/pulls", ("pull_requests", "read"), pulls.list_pulls),
     ("POST", "/pulls", ("pull_requests", "write"), pulls.create_pull),
     ("GET", f"/pulls/{_NUMBER}", ("pull_requests", "read"), pulls.get_pull),
+    ("GET", f"/pulls/{_NUMBER}/commits", ("pull_requests", "read"), pulls.list_commits),
     ("PATCH", f"/pulls/{_NUMBER}", ("pull_requests", "write"), pulls.update_pull),
     ("PUT", f"/pulls/{_NUMBER}/merge", ("contents", "write"), pulls.merge_pull),
     (

@@ -73,6 +73,7 @@ class Issue:
 class Pull(Issue):
     """A pull request between two branches; `head_sha` is what its head was last at.
 
+    `merged_onto` is what its base was at before the merge.
     Its head is in the same repository unless `head_repository` names another one.
     """
 
@@ -85,6 +86,7 @@ class Pull(Issue):
     teams: list[str] = field(default_factory=list)
     merged_at: datetime | None = None
     merge_sha: str | None = None
+    merged_onto: str | None = None
 
 
 @dataclass(slots=True)
