@@ -48,6 +48,27 @@ def test_one_that_cannot_be_read_is_told_unless_it_is_not_needed(
     assert caller.told("GET", REPOSITORY)["repository"]["can_push"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "fault"),
+    [
+        ("a b", "holds a space"),
+        ("gh\xe9", "holds a space or another character that no token has"),
+        ("x" * 4097, "is longer than 4096 characters"),
+        (" ", "is empty"),
+    ],
+)
+def test_what_is_wrong_with_one_of_a_request_is_said_in_words(
+    github: FakeGitHub, caller: Caller, sent: str, fault: str
+) -> None:
+    read_in_the_row = services_of(caller.app).vault.seal(caller.user, GITHUB_TOKEN, sent)
+    for token, whose in ((sent, "what was sent"), (read_in_the_row, "what is stored")):
+        caller.headers["X-GitHub-Token"] = token
+        answer = caller.ask("GET", REPOSITORY)
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+        assert answer.get_json()["error"].startswith(f"github_token: {whose} {fault}")
+    assert github.requests == []
+
+
 def test_one_that_is_no_token_is_passed_over(github: FakeGitHub, caller: Caller) -> None:
     store(caller, "two words")
     caller.told("GET", REPOSITORY)

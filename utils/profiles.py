@@ -56,8 +56,8 @@ def token_for(
     safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS)
     if not stored or not safe or url.netloc != github_host:
         return None
-    token = _usable(vault.unseal(user_id, GITHUB_TOKEN, stored))
-    return token.get_secret_value() if token else None
+    token = vault.unseal(user_id, GITHUB_TOKEN, stored)
+    return None if _fault(token) else _stripped(token).get_secret_value()
 
 
 def given_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretStr | None:
@@ -67,11 +67,16 @@ def given_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretSt
     """
     if token is None:
         return None
+    sent = token.get_secret_value()
     with _refusing("github_token"):
-        opened = _usable(vault.unseal(user_id, GITHUB_TOKEN, token.get_secret_value()))
-    if opened is None:
-        raise InvalidInput("github_token: what is stored is no token; store it again.")
-    return opened
+        opened = vault.unseal(user_id, GITHUB_TOKEN, sent)
+    if fault := _fault(opened):
+        raise InvalidInput(
+            f"github_token: what is stored {fault}; store it again."
+            if is_sealed(sent)
+            else f"github_token: what was sent {fault}; send a token as its host shows it."
+        )
+    return _stripped(opened)
 
 
 def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: str) -> Json:
@@ -101,11 +106,21 @@ def login_text(login: Any) -> str:
         return "null"
 
 
-def _usable(token: SecretStr) -> SecretStr | None:
+def _fault(token: SecretStr) -> str | None:
+    """Return why a text can be no token, None when it can be one."""
     # Stored in the clear it may be anything, and a line end would begin another answer to git.
-    text = token.get_secret_value().strip()
-    one_word = text.isascii() and text.isprintable() and " " not in text
-    return SecretStr(text) if one_word and 0 < len(text) <= MAX_TOKEN_CHARACTERS else None
+    text = _stripped(token).get_secret_value()
+    if not text:
+        return "is empty"
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        return f"is longer than {MAX_TOKEN_CHARACTERS} characters, as no token is"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "holds a space or another character that no token has"
+    return None
+
+
+def _stripped(token: SecretStr) -> SecretStr:
+    return SecretStr(token.get_secret_value().strip())
 
 
 def with_secrets(
