@@ -111,6 +111,17 @@ def check_app(apps: dict[str, App], header: str) -> App:
     return app
 
 
+def app_facts(app: App) -> Json:
+    """Return what GitHub says of an App to the App itself."""
+    return {
+        "id": 1,
+        "slug": "our-app",
+        "name": "Our App",
+        "permissions": app.permissions,
+        "installations_count": len({*app.installations.values()}),
+    }
+
+
 def _chosen(
     app: App, installation: int, body: Json, repositories: dict[str, Repository]
 ) -> set[str]:

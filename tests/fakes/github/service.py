@@ -130,7 +130,7 @@ class FakeGitHub:
 
     def answer(self, request: Request, header: str) -> Answer:
         """Do what a request asks for; return status, body and headers. Raises `Refused`."""
-        if request.path.startswith("/app/") or request.path.endswith("/installation"):
+        if re.search(r"^/app(?:/|$)|/installation$", request.path):
             return self._as_app(request, header)
         caller = self._caller(request)
         with self._lock:  # two pull requests for one branch at once are one
@@ -222,6 +222,8 @@ class FakeGitHub:
             if installation is None or match["rest"] != "/installation":
                 raise Refused(404, "Not Found")
             return 200, {"id": installation, "app_id": 1, "permissions": app.permissions}, {}
+        if request.path == "/app":
+            return 200, access.app_facts(app), {}
         number = int(request.path.split("/")[3])
         text, token, answer = access.installation_token(
             app, number, request.body or {}, self.repositories
