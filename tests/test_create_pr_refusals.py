@@ -67,6 +67,20 @@ def test_changes_are_needed(hosted: Hosted) -> None:
     assert hosted.refusal(hosted.task("true")) == (409, "no_changes")
 
 
+@pytest.mark.parametrize(
+    "undo", ["git revert --no-edit HEAD", "git reset -q HEAD^ -- .; git checkout -q ."]
+)
+def test_commits_that_take_each_other_back_change_nothing(hosted: Hosted, undo: str) -> None:
+    task_id = hosted.task(f"echo x >>one.txt; git commit -qam A; {undo}")
+    assert hosted.row(task_id)["has_patch"]
+    assert hosted.refusal(task_id) == (409, "no_changes")
+
+
+@pytest.mark.parametrize("script", ["chmod +x one.txt", "touch empty.txt"])
+def test_no_line_has_to_change(hosted: Hosted, script: str) -> None:
+    assert hosted.created(hosted.task(script))["files_updated"] == 1
+
+
 def test_changes_that_were_too_large_cannot_be_pushed(
     small_origin: Repository, tmp_path: Path
 ) -> None:
@@ -120,8 +134,17 @@ def test_asked_for_workflow_changes_are_pushed(with_workflow: Hosted) -> None:
 def test_what_only_looks_like_a_workflow_is_none(with_workflow: Hosted) -> None:
     with_workflow.created(
         with_workflow.task("mkdir -p a/.github/workflows; echo x >a/.github/workflows/x.yml; "
+        "mkdir -p 'b b/.github/workflows'; echo x >'b b/.github/workflows/x.yml'; "
         "echo x >.github/CODEOWNERS; echo 'diff --git a/.github/workflows/x' >>one.txt")
     )  # fmt: skip
+
+
+def test_a_workflow_that_is_as_it_was_is_not_changed(with_workflow: Hosted) -> None:
+    script = f"echo x >>{WORKFLOW}; git commit -qam A; git revert --no-edit HEAD; echo x >>one.txt"
+    task_id = with_workflow.task(script)
+    assert WORKFLOW.encode() in with_workflow.backend.patch(task_id)
+    answer = with_workflow.created(task_id)
+    assert git(with_workflow.bare, "diff", "--name-only", "main", answer["branch"]) == "one.txt"
 
 
 def test_repositories_elsewhere_have_no_pull_requests(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -131,6 +132,31 @@ def test_requests_for_one_task_do_not_take_all_places(hosted: Hosted) -> None:
     answers = [one.result()["http_status"] for one in asked]
     assert sorted(answers) == [200] * FOR_ONE_TASK + [503]
     assert len(hosted.pulls) == 1
+
+
+@in_one_process
+@pytest.mark.usefixtures("patience")
+def test_strangers_take_no_turn_of_a_task(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    hosted.github.fail("hang", on="GET /repos")
+    hosted.github.requests.clear()
+
+    def ask_as_stranger() -> int:
+        client = hosted.backend.app.test_client()
+        headers = {"X-User-ID": str(uuid4())}
+        return client.post(f"/create-pr/{task_id}", json={}, headers=headers).status_code
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = threads.submit(hosted.created, task_id)
+        try:
+            wait_for(lambda: hosted.github.requests)
+            assert threads.submit(ask_as_stranger).result(WAIT_SECONDS) == 404
+            assert not asked.done()
+        finally:
+            hosted.github.failing.clear()
+            hosted.github.released.set()
+    hosted.github.released.clear()
+    assert asked.result()["created"]
 
 
 @in_one_process

@@ -67,6 +67,12 @@ def test_without_a_repository_the_user_is_told(known: Hosted) -> None:
     assert (answer["http_status"], answer["user"], answer["repo"]) == (200, LOGIN, None)
 
 
+@pytest.mark.parametrize("address", ["", " ", None])
+def test_a_blank_address_is_none(known: Hosted, address: str | None) -> None:
+    answer = validate(known, repo_url=address)
+    assert (answer["http_status"], answer["user"], answer["repo"]) == (200, LOGIN, None)
+
+
 def test_a_reader_cannot_create_branches(known: Hosted) -> None:
     known.github.add_token("ghp_reader123", "bob")
     answer = validate(known, "ghp_reader123", repo_url=known.url)

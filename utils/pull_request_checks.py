@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from utils.branch_push_workflows import is_workflow, workflow_changes
 from utils.errors import Conflict
 from utils.github_values import GitHubCommit
 from utils.models import TERMINAL_STATUSES, Task
-
-# Only git's own lines begin like this: lines of files have a sign before them.
-_WORKFLOW_LINE = re.compile(
-    r"^(?:diff --git (?:.* )?\"?[ab]/|(?:rename|copy) (?:from|to) \"?)\.github/workflows[/\"\s]",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +57,24 @@ def is_simulated(task: Task) -> bool:
 
 
 def changes_workflows(task: Task) -> bool:
-    """Whether a result says that it touches workflows, with either name of a renamed file.
+    """Whether a result says that it changes workflows; of a renamed file it has both names.
 
-    git may read a patch that was stored by hand otherwise, so a push looks at its tree again.
+    A patch that was stored by hand may do what the list does not say, so a push looks at its tree.
     """
-    return any(map(is_workflow, task.changed_files or ())) or bool(
-        task.git_patch and _WORKFLOW_LINE.search(task.git_patch)
-    )
+    return any(map(is_workflow, task.changed_files or ()))
 
 
 def _result(task: Task) -> Result:
     metadata = task.execution_metadata or {}
-    if not task.git_patch:
-        if task.changed_files:
-            raise Conflict(
-                "The changes were too large to be stored (MAX_PATCH_BYTES), so nothing can be "
-                "pushed. Ask for less in one task.",
-                "patch_too_large",
-            )
+    # The patch of commits that take each other back is not empty. Old rows have no list.
+    if task.changed_files == [] or not (task.changed_files or task.git_patch):
         raise Conflict("The task changed nothing.", "no_changes")
+    if not task.git_patch:
+        raise Conflict(
+            "The changes were too large to be stored (MAX_PATCH_BYTES), so nothing can be "
+            "pushed. Ask for less in one task.",
+            "patch_too_large",
+        )
     base, tree = metadata.get("base_commit"), metadata.get("tree_hash")
     if not (isinstance(base, str) and isinstance(tree, str)):
         raise Conflict(

@@ -91,6 +91,7 @@ class PullRequests:
         to change; then nothing was pushed, or another call goes on with what was.
         """
         budget = Budget(TOTAL_SECONDS, STEP_SECONDS)
+        self._database.get_task_status(user_id, task_id)  # strangers take nobody's turn
         with self.places.taken(), self._locks.held(task_id, budget):
             task = self._database.get_task(user_id, task_id)
             allowed = Allowed(wish.allow_simulated, wish.allow_workflow_changes)
@@ -114,11 +115,13 @@ class PullRequests:
     ) -> TokenAccess:
         """Return what a token may do, with requests that only read.
 
-        Raises what they raise, and `Unavailable` (`github_unavailable`) when they are too slow.
+        A blank address is none. Raises what they raise, and `Unavailable` (`github_unavailable`)
+        when they are too slow.
         """
         budget = Budget(TOKEN_SECONDS, STEP_SECONDS)
         host = self._settings.github_host
-        full_name = None if repo_url is None else github_full_name(repo_url, host)
+        address = (repo_url or "").strip()
+        full_name = github_full_name(address, host) if address else None
         text = self._tokens.opened(user_id, token)
         known = self._redactor.child()
         api_url = self._settings.github_api_url
