@@ -107,6 +107,20 @@ class Hosted:
         return git(self.bare, "rev-parse", name)
 
 
+def actions_token(hosted: Hosted) -> str:
+    """Return a token such as a run of GitHub Actions has for its repository."""
+    text = f"ghs_{hosted.name.partition('/')[2]}1234"
+    hosted.github.add_token(
+        text,
+        "github-actions[bot]",
+        scopes=None,
+        permissions={"contents": "write", "pull_requests": "write", "metadata": "read"},
+        repositories=frozenset({hosted.name}),
+        installation=15368,
+    )
+    return text
+
+
 class Hub:
     """Where repositories are put on GitHub for a backend."""
 

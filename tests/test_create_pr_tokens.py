@@ -13,7 +13,7 @@ from tests.backends import USER, WAIT_SECONDS, Repository, wait_for
 from tests.fakes.github.state import App
 from tests.github_keys import PERMISSIONS, pem, public_pem
 from tests.github_names import LOGIN, TOKEN
-from tests.pull_requests import SCRIPT, SIMULATED, Hosted, open_hub
+from tests.pull_requests import SCRIPT, SIMULATED, Hosted, actions_token, open_hub
 from utils.api import TOKEN_HEADER
 from utils.pull_request_places import FOR_ONE_TASK
 
@@ -90,6 +90,13 @@ def test_the_app_may_change_workflows_when_it_has_to(
         hosted.created(task_id, github_token=None, allow_workflow_changes=True)
         asked = [one.body for one in hub.github.requests if one.path.endswith("access_tokens")]
     assert [body["permissions"]["workflows"] for body in asked] == ["write"]
+
+
+def test_a_token_of_github_actions_is_enough(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    token = actions_token(hosted)
+    hosted.server.tokens.pop(hosted.name.partition("/")[2])
+    assert hosted.created(task_id, github_token=token)["created"]
 
 
 @in_one_process

@@ -49,6 +49,28 @@ def test_a_fine_grained_token_is_its_users_until_it_is_used(github: FakeGitHub) 
     assert (found.is_certain, found.changes_workflows) == (False, None)
 
 
+def test_of_an_apps_token_nothing_is_told(github: FakeGitHub) -> None:
+    permissions = {"contents": "read", "metadata": "read"}
+    names = frozenset({NAME})
+    github.add_token(
+        "ghs_x",
+        "app[bot]",
+        scopes=None,
+        permissions=permissions,
+        repositories=names,
+        installation=77,
+    )
+    found = access(github, "ghs_x")
+    assert (found.user, found.is_certain, found.changes_workflows) == (None, False, None)
+    assert (found.writes, found.reads_branches, found.administers) == (True, True, False)
+    github.repositories[NAME].archived = True
+    assert not access(github, "ghs_x").writes
+    github.fail("sso", on="/user")
+    with pytest.raises(AppError) as refused:
+        access(github, "ghs_x")
+    assert refused.value.code == "github_sso_required"
+
+
 def test_an_archived_repository_is_read_only(github: FakeGitHub) -> None:
     github.repositories[NAME].archived = True
     found = access(github, TOKEN)
@@ -56,7 +78,9 @@ def test_an_archived_repository_is_read_only(github: FakeGitHub) -> None:
 
 
 def test_without_a_repository_only_the_user_is_asked_for(github: FakeGitHub) -> None:
-    assert access(github, TOKEN, None).user.login == LOGIN
+    user = access(github, TOKEN, None).user
+    assert user
+    assert user.login == LOGIN
     assert github.paths() == ["GET /user"]
 
 

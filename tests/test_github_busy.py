@@ -103,4 +103,4 @@ def test_who_waits_too_long_for_the_apps_token_is_told(
             assert (answer.status_code, answer.get_json()["code"]) == (503, "github_busy")
             assert int(answer.headers["Retry-After"]) > 0
         waiting.result()
-    assert second.told("GET", REPOSITORY)["repository"]["can_push"]
+    assert second.told("GET", REPOSITORY)["repository"]["full_name"] == NAME

@@ -290,8 +290,8 @@ def test_the_apps_token_is_asked_for_again_once_github_refuses_it(
     guest = Caller(app, str(uuid4()))
     guest.task(github)
     github.repositories[NAME].private = True
-    assert guest.told("GET", REPOSITORY)["repository"]["can_push"]
+    assert guest.told("GET", REPOSITORY)["repository"]["is_private"]
     for token in [text for text, known in github.tokens.items() if known.installation]:
         del github.tokens[token]
     assert guest.refusal("GET", REPOSITORY) == (403, "github_token_refused")
-    assert guest.told("GET", REPOSITORY)["repository"]["can_push"]
+    assert guest.told("GET", REPOSITORY)["repository"]["is_private"]

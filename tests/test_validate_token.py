@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from tests.backends import USER, Repository, Row
 from tests.conftest import SECURE, MakeApp
 from tests.github_names import LOGIN, TOKEN
-from tests.pull_requests import Hosted, Hub
+from tests.pull_requests import Hosted, Hub, actions_token
 from tests.test_auth import bearer, own_token
 from utils.api import TOKEN_HEADER
 
@@ -87,6 +87,17 @@ def test_a_fine_grained_token_is_not_said_to_be_enough(known: Hosted) -> None:
     answer = validate(known, "github_pat_12", repo_url=known.url)
     assert (answer["scopes"], answer["http_status"]) == (None, 200)
     assert "fine-grained" in answer["message"]
+
+
+def test_what_a_token_of_github_actions_may_is_not_known(known: Hosted) -> None:
+    token = actions_token(known)
+    answer = validate(known, token, repo_url=known.url)
+    assert (answer["http_status"], answer["user"], answer["scopes"]) == (200, None, None)
+    assert "GitHub App" in answer["message"]
+    assert "does not tell" in answer["message"]
+    rights = answer["repo"]["permissions"]
+    assert (rights["read"], rights["write"], rights["admin"]) == (True, True, False)
+    assert validate(known, token)["message"].startswith("The token is valid.")
 
 
 @pytest.mark.parametrize(

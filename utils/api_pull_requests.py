@@ -110,7 +110,7 @@ MADE = {
     "warnings": list[Warned],
 }
 CHECKED = {
-    "user": str,
+    "user": str | None,
     "repo": CheckedRepository | None,
     "scopes": list[str] | None,
     "token_expires_at": Time | None,
@@ -121,10 +121,10 @@ CHECKED = {
 def checked_row(access: TokenAccess) -> Json:
     """Return what validate-token answers."""
     return {
-        "user": access.user.login,
+        "user": access.user and access.user.login,
         "repo": _repository_row(access),
-        "scopes": None if access.user.scopes is None else list(access.user.scopes),
-        "token_expires_at": access.user.token_expires_at,
+        "scopes": None if access.scopes is None else list(access.scopes),
+        "token_expires_at": access.user and access.user.token_expires_at,
         "message": _message(access),
     }
 
@@ -139,7 +139,7 @@ def _repository_row(access: TokenAccess) -> CheckedRepository | None:
         "archived": found.is_archived,
         "default_branch": found.default_branch,
         "permissions": {
-            "read": found.can_read,
+            "read": found.can_read or access.reads_branches,
             "write": access.writes,
             "admin": access.administers,
             "read_branches": access.reads_branches,
@@ -171,6 +171,11 @@ def _rights(access: TokenAccess, found: GitHubRepository) -> str:
         return (
             "The token is valid, but cannot push to this repository. It needs write access: the "
             "permissions Contents and Pull requests (classic: scope repo)."
+        )
+    if access.user is None:
+        return (
+            "The token is valid and a GitHub App's, as in GitHub Actions. GitHub does not tell "
+            "what it may: it needs Contents and Pull requests, read and write."
         )
     if not access.is_certain:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from utils.errors import Forbidden
 from utils.github import GitHub
 from utils.github_values import GitHubRepository, GitHubUser
 
@@ -18,10 +19,11 @@ class TokenAccess:
 
     The four rights join the user's with the token's scopes. GitHub does not tell what a
     fine-grained token may: there the rights are the user's, `is_certain` is False, and pushing
-    shows the rest. `changes_workflows` is None where it is not known.
+    shows the rest. A GitHub App's token, such as GitHub Actions have, has no user, and what GitHub
+    does not deny counts as allowed. `changes_workflows` is None where it is not known.
     """
 
-    user: GitHubUser
+    user: GitHubUser | None
     repository: GitHubRepository | None = None
     reads_branches: bool = False
     writes: bool = False
@@ -31,7 +33,12 @@ class TokenAccess:
     @property
     def is_certain(self) -> bool:
         """Whether a push cannot fail for want of a permission of the token."""
-        return self.user.scopes is not None
+        return self.scopes is not None
+
+    @property
+    def scopes(self) -> tuple[str, ...] | None:
+        """The scopes of a classic token; others have none."""
+        return self.user.scopes if self.user else None
 
 
 def check_access(
@@ -43,23 +50,34 @@ def check_access(
     `GitHub.user` and `GitHub.repository` raise.
     """
     check_time()
-    user = github.user()
+    user = _user(github)
     if full_name is None:
         return TokenAccess(user)
     check_time()
     found = github.repository(full_name)
     check_time()
     reads_branches = github.can_read_branches(found.full_name)
-    enough = user.scopes is None or not _scopes(found).isdisjoint(user.scopes)
-    writes = enough and found.can_push and not found.is_archived
+    scopes = user.scopes if user else None
+    enough = scopes is None or not _scopes(found).isdisjoint(scopes)
+    writes = enough and not found.denies_push and not found.is_archived
     return TokenAccess(
         user=user,
         repository=found,
         reads_branches=reads_branches,
         writes=writes,
         administers=enough and found.can_admin,
-        changes_workflows=None if user.scopes is None else writes and "workflow" in user.scopes,
+        changes_workflows=None if scopes is None else writes and "workflow" in scopes,
     )
+
+
+def _user(github: GitHub) -> GitHubUser | None:
+    try:
+        return github.user()
+    except Forbidden as error:
+        # GitHub knows the token: every token of a user may ask whose it is.
+        if error.code != "github_token_scope":
+            raise
+        return None
 
 
 def _scopes(found: GitHubRepository) -> frozenset[str]:

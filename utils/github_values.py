@@ -58,7 +58,8 @@ class GitHubRepository:
     """A repository as the token sees it.
 
     `full_name` is `owner/name` at present, `moved_from` the name that was asked for when it is
-    another one. `can_push` and `can_admin` are the user's, whatever the token may.
+    another one. `can_push` and `can_admin` are the user's, whatever the token may; to Apps GitHub
+    says no to all three, whatever they may.
     """
 
     full_name: str
@@ -70,6 +71,11 @@ class GitHubRepository:
     can_read: bool
     can_push: bool
     can_admin: bool
+
+    @property
+    def denies_push(self) -> bool:
+        """Whether GitHub says that pushing is not allowed; one no to all says nothing."""
+        return self.can_read and not self.can_push
 
     @property
     def owner(self) -> str:

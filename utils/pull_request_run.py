@@ -18,7 +18,7 @@ from utils.branch_push_commit import CommitText, Identity
 from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
 from utils.github import GitHub
 from utils.github_errors import RepositoryMoved
-from utils.github_tokens import ChosenToken, TokenSource
+from utils.github_tokens import ChosenToken
 from utils.github_values import GitHubPull, GitHubRepository
 from utils.models import Task
 from utils.pull_request_checks import Result
@@ -123,8 +123,7 @@ class PullRequestRun:
                 "The repository is archived and takes no changes. Unarchive it and try again.",
                 "repository_archived",
             )
-        # GitHub tells what a user may, and of Apps nothing that can be relied on.
-        if not found.can_push and self._means.token.source is not TokenSource.APP:
+        if found.denies_push:
             raise Forbidden(
                 "The token may not push to this repository. Ask for write access to it, or send "
                 "the token of somebody who has it.",

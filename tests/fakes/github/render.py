@@ -36,7 +36,7 @@ def user(api: str, login: str) -> Json:
 
 
 def repository(api: str, found: Repository, caller: Token | None) -> Json:
-    """Return a repository; permissions are told to users only."""
+    """Return a repository; what a caller may do is told to users only, and Apps get a no to all."""
     owner, _, name = found.full_name.partition("/")
     described = {
         "id": found.id,
@@ -52,7 +52,7 @@ def repository(api: str, found: Repository, caller: Token | None) -> Json:
     }
     if caller is None:
         return described
-    rank = ROLES.index("write" if caller.installation else found.role(caller.login))
+    rank = ROLES.index("none" if caller.installation else found.role(caller.login))
     names = ("pull", "push", "admin")
     return {**described, "permissions": {name: rank > i for i, name in enumerate(names)}}
 
