@@ -84,7 +84,7 @@ def test_projects_are_told_by_where_they_are_on_github(
 
 def test_what_the_webhook_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
     doctor = Doctor(tmp_path, "127.0.0.1:1")
-    code, output = doctor.ask(COMMENTS)
+    code, output = doctor.ask(COMMENTS | {"GITHUB_API_URL": "http://127.0.0.1:1/api/v3"})
     assert code == 1
     assert NO_USER in output
     assert "take the id that GET /users/me" in output

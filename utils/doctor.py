@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
 from utils.doctor_cloud import check_cloud
 from utils.doctor_findings import Finding, ok, problem
+from utils.doctor_github import check_github
 from utils.doctor_local import (
     check_agents,
     check_data_folder,
@@ -48,6 +51,7 @@ def examine(settings: Settings, tell: Tell) -> None:
     tell(check_mode(settings))
     groups = (
         check_keys(settings),
+        check_github(settings),
         check_webhook(settings),
         check_agents(settings),
         check_proxies(),
@@ -104,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sandbox is started for some seconds.",
     )
     parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    # What fails is told by a finding, and not once more by the log of what was asked.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     report = Report()
     report.tell(check_python())
     report.tell(check_git())

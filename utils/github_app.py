@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
+from github import GithubIntegration
 from github.Requester import Requester
+from pydantic import SecretStr
 
 from utils.errors import ConfigurationError, Forbidden, NotFound, Unavailable
 from utils.github_answers import busy
@@ -25,12 +27,14 @@ from utils.settings_github import GitHubSettings
 RENEW_SECONDS = 300
 """A token with less than this left is not handed out: a push has to end before it does."""
 
+LEVELS = ("read", "write", "admin")
+"""What a permission may be, each more than the one before."""
+
 _WAIT_SECONDS = 3.0
 # The requests, and the wait for those of another, have to leave time for what the token is for.
 _TIMEOUT_SECONDS = 4
 _TOTAL_SECONDS = 8
 _LOCKS = 16
-_LEVELS = ("read", "write", "admin")
 
 
 class Purpose(Enum):
@@ -77,6 +81,48 @@ _NEEDED: Mapping[Purpose, Mapping[str, str]] = {
 _Name = tuple[str, Purpose]
 
 
+def lacking_permissions(wanted: Mapping[str, str], granted: Mapping[str, Any]) -> dict[str, str]:
+    """Return what of the wanted permissions is not granted, or not as much of it."""
+    enough = {name: LEVELS[LEVELS.index(level) :] for name, level in wanted.items()}
+    return {name: wanted[name] for name in wanted if granted.get(name) not in enough[name]}
+
+
+@dataclass(frozen=True, slots=True)
+class AppIdentity:
+    """Who an App is, and what shows that."""
+
+    api_url: str
+    id: str
+    key: SecretStr
+
+    @classmethod
+    def of(cls, settings: GitHubSettings) -> Self:
+        """Return the App of the settings. Raises `ConfigurationError` when there is none."""
+        if settings.github_app_id is None or settings.github_app_private_key is None:
+            raise ConfigurationError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY are not set.")
+        return cls(settings.github_api_url, settings.github_app_id, settings.github_app_private_key)
+
+    @contextmanager
+    def speaking(self, timeout_seconds: int) -> Iterator[GithubIntegration]:
+        """Speak to GitHub as the App itself.
+
+        Raises `Unavailable` (`github_app_refused`) when GitHub does not know it with this key.
+        """
+        try:
+            with connect_app(
+                self.api_url, self.id, self.key.get_secret_value(), timeout_seconds
+            ) as client:
+                yield client
+        except Forbidden as error:
+            if error.code != "github_token_refused":
+                raise
+            raise Unavailable(
+                "GitHub does not accept this server as its App: GITHUB_APP_ID and "
+                "GITHUB_APP_PRIVATE_KEY must belong together, and the clock must be right.",
+                "github_app_refused",
+            ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     token: str
@@ -88,11 +134,7 @@ class GitHubApp:
 
     def __init__(self, settings: GitHubSettings) -> None:
         """Raise `ConfigurationError` when there is no App in the settings."""
-        if settings.github_app_id is None or settings.github_app_private_key is None:
-            raise ConfigurationError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY are not set.")
-        self._api_url = settings.github_api_url
-        self._id = settings.github_app_id
-        self._key = settings.github_app_private_key
+        self._identity = AppIdentity.of(settings)
         self._kept: dict[_Name, _Kept] = {}
         self._locks = tuple(Lock() for _ in range(_LOCKS))
 
@@ -138,20 +180,10 @@ class GitHubApp:
 
     def _fetch(self, full_name: str, purpose: Purpose) -> _Kept | None:
         try:
-            with connect_app(
-                self._api_url, self._id, self._key.get_secret_value(), _TIMEOUT_SECONDS
-            ) as client:
+            with self._identity.speaking(_TIMEOUT_SECONDS) as client:
                 return _Questions(client.requester).token(full_name, purpose.permissions)
         except NotFound:
             return None
-        except Forbidden as error:
-            if error.code != "github_token_refused":
-                raise
-            raise Unavailable(
-                "GitHub does not accept this server as its App: GITHUB_APP_ID and "
-                "GITHUB_APP_PRIVATE_KEY must belong together, and the clock must be right.",
-                "github_app_refused",
-            ) from None
 
 
 class _Questions:
@@ -201,10 +233,8 @@ def _busy() -> Unavailable:
 
 def _lacks(wanted: Mapping[str, str], granted: Any) -> Forbidden:
     """Return an error that names what of the wanted permissions is not granted, all if unknown."""
-    known: Mapping[str, Any] = granted if isinstance(granted, dict) else {}
-    enough = {name: _LEVELS[_LEVELS.index(level) :] for name, level in wanted.items()}
-    lacking = [name for name in wanted if known.get(name) not in enough[name]] or [*wanted]
-    listed = ", ".join(f"{name}: {wanted[name]}" for name in lacking)
+    lacking = lacking_permissions(wanted, granted if isinstance(granted, dict) else {}) or wanted
+    listed = ", ".join(f"{name}: {level}" for name, level in lacking.items())
     return Forbidden(
         f"The GitHub App lacks permissions for this repository: {listed}. Set them in the App's "
         "settings on GitHub (Permissions & events), then accept the change in its installation.",

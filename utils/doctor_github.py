@@ -1,0 +1,181 @@
+"""The checks of `./run.sh doctor` about GitHub: its address, the server's token, the server's App.
+
+Nothing is asked unless a setting of GitHub's is there, and then each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from utils.doctor_findings import Finding, ok, problem, warning
+from utils.errors import AppError, NotFound, RepositoryNotAllowed
+from utils.github import GitHub
+from utils.github_app import Purpose, lacking_permissions
+from utils.github_app_facts import AppFacts, all_permissions, describe_app
+from utils.github_errors import NOT_GITHUB, RepositoryMoved
+from utils.github_values import GitHubUser
+from utils.repository_url import parse_repository_url
+from utils.settings import Settings
+from utils.settings_github import GITHUB_API_URL
+
+TIMEOUT_SECONDS = 5
+SOON = timedelta(days=7)
+
+_REST = "/api/v3"
+_PUSH = frozenset({"repo", "public_repo"})
+
+
+def check_github(settings: Settings) -> Iterator[Finding]:
+    """Can tasks of GitHub's repositories start, and who is this server there?"""
+    has_address = settings.github_api_url != GITHUB_API_URL
+    if not (has_address or settings.github_token or settings.github_app_id):
+        return
+    right = _right_address(settings.github_api_url)
+    if settings.github_api_url.lower() != right.lower():
+        yield problem("GitHub: GITHUB_API_URL is not the address of its API", f"Set it to {right}")
+        return
+    yield from _check_clones(settings)
+    if settings.github_token is not None:
+        yield _check_token(settings, settings.github_token.get_secret_value())
+    if settings.github_app_id is not None:
+        yield from _check_app(settings)
+    elif settings.github_token is None:
+        yield _check_answer(settings)
+
+
+def _right_address(api_url: str) -> str:
+    """Return the address that is meant: the same one unless it cannot be that of an API."""
+    parts = urlsplit(api_url)
+    host = parts.hostname or ""
+    if f".{host}".endswith(".github.com"):
+        return GITHUB_API_URL
+    if host.endswith(".ghe.com"):
+        return f"https://api.{host.removeprefix('api.')}"
+    # A name for the API alone is what some proxies in front of GitHub have.
+    if parts.path.endswith(_REST) or (host.startswith("api.") and not parts.path):
+        return api_url
+    return f"{parts.scheme}://{parts.netloc}{_REST}"
+
+
+def _check_clones(settings: Settings) -> Iterator[Finding]:
+    host = settings.github_host
+    try:
+        parse_repository_url(
+            settings.address_on_github("owner/name"),
+            allowed_hosts=settings.allowed_git_hosts,
+            allow_local=settings.local_repos_allowed,
+        )
+    except RepositoryNotAllowed as error:
+        hosts = ",".join((*settings.allowed_git_hosts, host))
+        is_known = host in settings.allowed_git_hosts or "*" in settings.allowed_git_hosts
+        advice = error.message if is_known else f"Set ALLOWED_GIT_HOSTS={hosts}"
+        yield problem(f"GitHub: no task can be started in a repository on {host}", advice)
+
+
+def _check_token(settings: Settings, token: str) -> Finding:
+    try:
+        user = _user(settings, token)
+    except AppError as error:
+        if error.code == "github_token_refused":
+            return problem(
+                f"GitHub: {settings.github_host} does not accept GITHUB_TOKEN: it is wrong, has "
+                "ended or was revoked",
+                f"Make a new one at {settings.address_on_github('settings/tokens')}, or leave it "
+                "out: with this one not even public repositories can be cloned.",
+            )
+        if error.code == "github_token_scope":
+            return warning(
+                "GitHub: GITHUB_TOKEN is no user's: it is a token of an App, which lasts an hour",
+                "Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY in its place.",
+            )
+        return _failed(settings, error)
+    return _told_user(user)
+
+
+def _user(settings: Settings, token: str | None) -> GitHubUser:
+    with GitHub(settings.github_api_url, token, timeout_seconds=TIMEOUT_SECONDS) as github:
+        return github.user()
+
+
+def _told_user(user: GitHubUser) -> Finding:
+    what = f"GitHub: GITHUB_TOKEN is {user.login}'s"
+    ends_at = user.token_expires_at
+    if ends_at is not None and ends_at - datetime.now(UTC) < SOON:
+        return warning(f"{what}, and ends on {ends_at:%Y-%m-%d}", "Make a new one before.")
+    if user.scopes is None:
+        return ok(
+            what,
+            "It has no scopes, and GitHub does not tell what it may; it needs Contents and Pull "
+            "requests, read and write.",
+        )
+    lacking = _lacking_scopes(user.scopes)
+    return warning(f"{what}, and {lacking}", "Give it the scope repo.") if lacking else ok(what)
+
+
+def _lacking_scopes(scopes: tuple[str, ...]) -> str | None:
+    if _PUSH.isdisjoint(scopes):
+        return f"may not push: its scopes are {', '.join(scopes) or 'none'}"
+    return None if "repo" in scopes else "may push to public repositories only"
+
+
+def _check_app(settings: Settings) -> Iterator[Finding]:
+    try:
+        app = describe_app(settings, TIMEOUT_SECONDS)
+    except AppError as error:
+        if error.code == "github_app_refused" or isinstance(error, NotFound):
+            yield problem(
+                f"GitHub: {settings.github_host} does not know the App with this key",
+                "GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY must belong together, and the clock of "
+                "this machine must be right.",
+            )
+        else:
+            yield _failed(settings, error)
+        return
+    yield from _told_app(app)
+
+
+def _told_app(app: AppFacts) -> Iterator[Finding]:
+    what = f"GitHub: the App is {app.name}"
+    lacking = lacking_permissions(all_permissions(), app.permissions)
+    if app.installations == 0:
+        yield warning(f"{what}, and is not installed anywhere", "Install it in the repositories.")
+    elif not lacking:
+        yield ok(what)
+    if not lacking:
+        return
+    listed = ", ".join(f"{name}: {level}" for name, level in lacking.items())
+    cannot_push = not lacking.keys().isdisjoint(Purpose.PUSH.permissions)
+    tell = problem if cannot_push else warning
+    yield tell(
+        f"{what}, and lacks permissions: {listed}",
+        "Without them it makes no pull requests. Set them in the App's settings on GitHub "
+        "(Permissions & events), then accept the change in its installation."
+        if cannot_push
+        else "README says what each is for. Where that is wanted, set it in the App's settings on "
+        "GitHub (Permissions & events), then accept the change in its installation.",
+    )
+
+
+def _check_answer(settings: Settings) -> Finding:
+    try:
+        _user(settings, None)
+    except AppError as error:
+        if error.code != "github_token_needed":
+            return _failed(settings, error)
+    return ok(f"GitHub: the API of {settings.github_host} answers")
+
+
+def _failed(settings: Settings, error: AppError) -> Finding:
+    if error.message == NOT_GITHUB or isinstance(error, NotFound | RepositoryMoved):
+        return problem(
+            f"GitHub: what answers at {settings.github_api_url} is not its REST API",
+            "Check GITHUB_API_URL, and whether a proxy or a sign-in page is in between.",
+        )
+    if error.code == "github_unavailable":
+        return warning(
+            f"GitHub: {settings.github_api_url} does not answer",
+            "Check GITHUB_API_URL, the network, the firewall and HTTPS_PROXY.",
+        )
+    return warning(f"GitHub: {error.message}")
