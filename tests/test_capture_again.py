@@ -40,6 +40,7 @@ AGENTS = {
     "ln -s \"$(printf 'a\\r\\nb')\" odd",
     "a repository inside": f"{NESTED} echo y >y",
     "a repository inside that is committed": f"{NESTED} {COMMIT}; echo y >y",
+    "names that git refuses": f"echo x >git~1; ln -s x .gitmodules; {NESTED} echo y >y",
     "many files and an edit of the same size": "mkdir n; for i in $(seq 150); do echo $i >n/$i; "
     "done; printf X | dd of=README.md bs=1 conv=notrunc",
     "hidden edits": "git update-index --assume-unchanged README.md; echo a >>README.md",

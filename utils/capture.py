@@ -15,7 +15,7 @@ import structlog
 from anyio import to_thread
 
 from utils import git
-from utils.capture_bundle import LISTING_BYTES, TOO_LONG, Raw, parse_bundle
+from utils.capture_bundle import LISTING_BYTES, TOO_LONG, LeftOut, Raw, parse_bundle
 from utils.errors import CaptureError
 from utils.models import Changes, FileChange
 from utils.sandbox import Sandbox
@@ -34,6 +34,9 @@ OBJECT_LINE_BYTES = 100
 
 INLINE_BYTES = 200_000
 """Up to here a bundle is read faster than a thread is found for it."""
+
+NAME_CHARACTERS = 200
+"""More of a name is not shown."""
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -232,7 +235,9 @@ def _side(raw: Raw, mode: str, name: str, absent: str) -> str:
 
 
 def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:
-    if not raw.changes:
+    if raw.left_out:
+        yield _left_out_note(raw.left_out)
+    elif not raw.changes:
         yield "The agent changed nothing."
     for name, text in (("diff", raw.diff), ("patch", raw.patch)):
         if text is None:
@@ -244,3 +249,13 @@ def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:
             yield f"The {name} was not stored because it cannot be written as text."
     if len(raw.changes) > limits.files:
         yield f"Contents are stored for the first {limits.files} of {len(raw.changes)} files."
+
+
+def _left_out_note(left_out: LeftOut) -> str:
+    names = ", ".join(name[:NAME_CHARACTERS] for name in left_out.names)
+    more = left_out.count - len(left_out.names)
+    return (
+        f"Left out: {names}{f' and {more} more' if more else ''}. Either git or its hosts refuse "
+        "the name, or the content cannot be read. Everything else is kept. Have the agent rename "
+        "it or make it readable, and start the task again."
+    )

@@ -21,6 +21,14 @@ _COMMIT_AND_TREE = re.compile(r"[0-9a-f]{40,64} [0-9a-f]{40,64}")
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files and folders that could not be added: how many, and the first names in git's quotes."""
+
+    count: int
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """What a bundle holds; a patch, a diff or a content that was too large is missing."""
 
@@ -33,6 +41,7 @@ class Raw:
     patch: bytes | None
     is_one_commit: bool
     """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
+    left_out: LeftOut | None
 
     def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
         """Yield the contents before and after, None where they were not read."""
@@ -75,6 +84,7 @@ def parse_bundle(bundle: bytes, patch_bytes: int, file_bytes: int) -> Raw:
         diff=_at_most(patch_bytes, diff),
         patch=_at_most(patch_bytes, patch),
         is_one_commit="mail" in sections,
+        left_out=_left_out(sections.get("left_out")),
     )
 
 
@@ -84,6 +94,13 @@ def _sections(bundle: bytes, lines: Iterable[str]) -> Iterator[tuple[str, bytes]
         size, name = line.split(" ")
         yield name, bundle[position : position + int(size)]
         position += int(size)
+
+
+def _left_out(section: bytes | None) -> LeftOut | None:
+    if section is None:
+        return None
+    count, *names = section.removesuffix(b"\n").split(b"\n")
+    return LeftOut(int(count), [git.path_text(name) for name in names])
 
 
 def _at_most(size: int, data: bytes | None) -> bytes | None:

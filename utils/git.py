@@ -75,9 +75,9 @@ def environment(
 
 
 def agent_configuration() -> bytes:
-    """Return the `~/.gitconfig` with which an agent can commit."""
+    """Return the `~/.gitconfig` with which an agent can commit what hosts take."""
     return (
-        f"[user]\n\tname = {AUTHOR_NAME}\n\temail = {AUTHOR_EMAIL}\n"
+        f"[user]\n\tname = {AUTHOR_NAME}\n\temail = {AUTHOR_EMAIL}\n[core]\n\tprotectHFS = true\n"
         "[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
     ).encode()
 

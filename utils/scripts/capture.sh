@@ -16,6 +16,7 @@
 #   patch     `git format-patch --binary --stdout`, for `git am`; left out when there is a mail
 #   diff      `git diff --binary --full-index`; left out when there is a mail
 #   dropped   the beginning of what would have been too large
+#   left_out  where something could not be added: how many files and folders, then the first names
 # A patch or a diff well above MAX_CONTENT_BYTES is dropped; the reader knows the exact limit.
 #
 # MODE is `history` (keep the agent's own commits), `binary` (the same, with `attributes.diff` and
@@ -36,6 +37,8 @@ cd -- "$repository"
 
 # Without this git would go on to look for a repository in the folders above.
 export GIT_DIR="$repository/.git" GIT_WORK_TREE="$repository"
+# A file may be called `*` or `:(top)`.
+export GIT_LITERAL_PATHSPECS=1
 
 # The agent owned .git: what it configured (filters, external diffs, attributes, a stale lock of a
 # killed process) must not shape the result.
@@ -56,18 +59,20 @@ esac
 # A repository that the agent made inside this one would be recorded as a bare reference to a
 # commit nobody has. Its files are what matters; real submodules are left alone.
 flatten_nested_repositories() {
-    git config --file .gitmodules --get-regexp '^submodule\..*\.path$' >"$result/submodules" || true
     find . -mindepth 2 -name .git -prune -exec sh -c '
-        base=$1 submodules=$2; shift 2
+        base=$1; shift
         for git_directory; do
             directory=${git_directory%/.git}
             case $(git ls-tree "$base" -- "$directory") in
             "160000 "*) continue ;;
             esac
-            ! grep -Fq -- " ${directory#./}" "$submodules" || continue
-            git rm --quiet --cached --force -r --ignore-unmatch -- "$directory"
+            if [ -f .gitmodules ] && git config --file .gitmodules --fixed-value --get-regexp \
+                "^submodule[.].*[.]path\$" "${directory#./}" >/dev/null 2>&1; then
+                continue
+            fi
+            git update-index --force-remove -- "$directory"
             rm -rf -- "$git_directory"
-        done' flatten "$base" "$result/submodules" {} +
+        done' flatten "$base" {} + || true
 }
 
 # The index also knows the files that are tracked although .gitignore names them.
@@ -104,22 +109,53 @@ stage_everything() {
     fi
     ! has_many_files || trust_untouched_files
     [ -e .git/index ] || restore_index
-    if ! git add --all 2>"$result/add_errors" || [ -s "$result/add_errors" ]; then
+    if ! add_all || [ -s "$result/add_errors" ] || [ -L .gitmodules ]; then
         git ls-files --error-unmatch . >/dev/null 2>&1 || restore_index
-        flatten_nested_repositories
         chmod -R u+rX . 2>/dev/null || true
-        git add --all || stage_bytes_as_they_are
+        flatten_nested_repositories
+        add_what_git_takes
     fi
     wait
     [ ! -s "$result/unusual" ] || stage_unusual_entries
+    : >"$result/left_out"
+    if [ -s "$result/add_errors" ] || [ -L .gitmodules ]; then
+        list_left_out
+    fi
+}
+
+# add_all [OPTION OF GIT]...: ends with 1 when it was only files that could not be added. Names that
+# HFS+ takes for .git are refused as those are that NTFS does: GitHub receives neither.
+add_all() {
+    git -c core.protectHFS=true "$@" add --all --ignore-errors 2>"$result/add_errors"
+}
+
+add_what_git_takes() {
+    add_all "$@" || [ $? -eq 1 ] || add_bytes_as_they_are "$@"
 }
 
 # For attributes that do not fit the files, such as an encoding they are not in.
-stage_bytes_as_they_are() {
+add_bytes_as_they_are() {
     mkdir -p .git/info
     echo '* -text -working-tree-encoding -filter -ident' >.git/info/attributes
-    git add --all
+    add_all "$@" || [ $? -eq 1 ] || { cat "$result/add_errors" >&2 && exit 1; }
     rm .git/info/attributes
+}
+
+# What was not added stays as it was. The names are listed as git quotes them: some only look like
+# .git because nobody sees all of their characters.
+list_left_out() {
+    ! grep ': failed to insert into database$' "$result/add_errors" >&2 || exit 1
+    # Repositories that could not be removed.
+    flatten_nested_repositories
+    # The one name that git takes for a link where it was there as a file.
+    if [ -L .gitmodules ]; then
+        git update-index --force-remove .gitmodules
+        git ls-tree "$base" .gitmodules | git update-index --index-info
+    fi
+    {
+        git ls-files --others --modified --exclude-standard --directory --no-empty-directory
+        sed -n "s/': [^']*\$//; s/^warning: could not open directory '//p" "$result/add_errors"
+    } 2>/dev/null | sort -u >"$result/left_out"
 }
 
 # References to other commits, and files that the agent told git not to look at. Files that a
@@ -129,12 +165,14 @@ stage_unusual_entries() {
     git ls-files -z | git update-index -z --no-assume-unchanged --stdin
     # What git took for unchanged when it wrote the index in a later second would stay so.
     touch -t 198001010000 .git/index
-    git -c core.sparseCheckout=true add --all
+    add_what_git_takes -c core.sparseCheckout=true
 }
 
 # What `git am` cannot carry: merges, a history that does not start at the base, messages that
-# look like a patch or begin with headers, commits without a subject or without an author's name.
+# look like a patch or begin with headers, commits without a subject or without an author's name,
+# and a link that no one else's git takes.
 history_fits_a_mailbox() {
+    [ ! -L .gitmodules ] || return 1
     git merge-base --is-ancestor "$base" "$head" || return 1
     [ -z "$(git rev-list --min-parents=2 --max-count=1 "$base..$head")" ] || return 1
     ! git log --format=%B "$base..$head" |
@@ -281,6 +319,13 @@ write_contents() {
     end_section contents
 }
 
+write_left_out() {
+    [ -s "$result/left_out" ] || return 0
+    { wc -l <"$result/left_out" && head -n 3 "$result/left_out"; } >&5
+    find_position
+    end_section left_out
+}
+
 exec 5>"$result/bundle"
 sections='' start=0
 read_head
@@ -310,4 +355,5 @@ else
     write_contents
 fi
 [ "$start" -gt 0 ] || [ "$parent" != "$base" ] || commit=$base
+write_left_out
 printf '\n\n%s %s\n%s' "$commit" "$tree" "$sections" >&5
