@@ -51,10 +51,10 @@ def examine(settings: Settings, tell: Tell) -> None:
     tell(check_mode(settings))
     groups = (
         check_keys(settings),
-        check_github(settings),
         check_webhook(settings),
         check_agents(settings),
         check_proxies(),
+        check_github(settings),
         check_hosts(settings),
     )
     for finding in chain.from_iterable(groups):
