@@ -58,6 +58,15 @@ MORE = {
     "\nrename from x\nGIT binary patch\n\n  diff --git a/x b/x'; echo b >b",
     "a nested repository": "mkdir new && cd new && git init -q && echo x >x && git add x && "
     "git commit -qm x",
+    "a new link that is a folder in the next commit": f"ln -s docs d; {COMMIT} One; rm d; "
+    f"mkdir d; echo x >d/f; {COMMIT} Two",
+    "a committed link that is left as a folder": f"ln -s docs d; {COMMIT} One; rm d; mkdir -p d/e; "
+    "echo x >d/e/f; echo y >'d/\"'",
+    "a folder that is a link between two commits": f"rm -r assets; ln -s docs assets; {COMMIT} A; "
+    f"rm assets; mkdir assets; echo y >assets/z; {COMMIT} B; echo q >q",
+    "a link that is a folder, a link and a folder": f"rm link; mkdir link; echo a >link/a; {COMMIT}"
+    f" A; rm -r link; ln -s x link; {COMMIT} B; rm link; mkdir link; git mv README.md link/b; "
+    f"{COMMIT} C",
     "a shared prefix of names": "mkdir a.d a; echo 1 >a.d/x; echo 2 >a/x; echo 3 >a-x; echo 4 >a0",
 }
 TOLD_ELSEWHERE = {
@@ -100,10 +109,19 @@ MODULE_CHANGES = {
     "chmod +x README.md; git mv docs/notes.txt n; printf '\\377\\r\\n' >latin",
     "a new submodule": "git init -q more; (cd more; git commit -q --allow-empty -m New); "
     "printf '[submodule \"m\"]\\n\\tpath = more\\n\\turl = https://example.org/m\\n' >.gitmodules",
+    "a link that is a submodule in the next commit": f"ln -s docs d; {COMMIT} One; rm d; mkdir d; "
+    'git init -q d/sub; (cd d/sub; git commit -q --allow-empty -m New); printf \'[submodule "m"]\n'
+    "\tpath = d/sub\n\turl = https://example.org/m\n' >.gitmodules",
     "a file that becomes a submodule": "rm docs/notes.txt; git init -q docs/notes.txt; "
     '(cd docs/notes.txt; git commit -q --allow-empty -m New); printf \'[submodule "m"]\\n\\tpath = '
     "docs/notes.txt\\n\\turl = https://example.org/m\\n' >.gitmodules",
 }
+
+ODD_FOLDERS = {
+    "modes that git wrote in its first year": ("100664", None),
+    "an entry for an empty folder": ("100644", "empty"),
+}
+"""The mode of a file in the base, and the name of a folder with nothing in it."""
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +169,36 @@ def test_references_to_submodules_are_pushed_as_they_are(
     request = request_of(git_server.url("modules"), task)
     push(tmp_path, request)
     assert tree_on(git_server, "modules", request.branch) == request.tree_hash
+
+
+@pytest.mark.parametrize(
+    "script", ["echo x >>src/app.py", "mv old/file old/other; git reset -q; echo y >y"]
+)
+@pytest.mark.parametrize("folder", ODD_FOLDERS)
+def test_a_base_that_is_written_as_git_no_longer_does_is_no_hindrance(
+    shell: Backend, git_server: GitServer, tmp_path: Path, folder: str, script: str
+) -> None:
+    origin = make_sample(tmp_path / "origin")
+    add_folder(origin, *ODD_FOLDERS[folder])
+    task = captured(shell, script, origin)
+    request = request_of(publish(git_server, origin, "odd"), task)
+    push(tmp_path, request)
+    assert tree_on(git_server, "odd", request.branch) == request.tree_hash
+    names = ("diff", "--name-only", "--no-renames", origin.head, request.branch)
+    assert git(git_server.bare("odd"), *names).split() == task["changed_files"]
+
+
+def add_folder(origin: Repository, mode: str, empty: str | None) -> None:
+    """Commit a folder whose tree no git of today would write."""
+    folder = origin.folder
+    blob = bytes.fromhex(git(folder, "rev-parse", "HEAD:README.md"))
+    content = b"%b file\0%b" % (mode.encode(), blob)
+    if empty:
+        nothing = git(folder, "hash-object", "-t", "tree", "-w", "--stdin", stdin=b"")
+        content = b"40000 %b\0%b" % (empty.encode(), bytes.fromhex(nothing)) + content
+    write = ("hash-object", "-t", "tree", "-w", "--literally", "--stdin")
+    entry = f"040000 tree {git(folder, *write, stdin=content)}\told\n"
+    top = git(folder, "mktree", stdin=f"{git(folder, 'ls-tree', 'HEAD')}\n{entry}".encode())
+    commit = git(folder, "commit-tree", top, "-p", "HEAD", "-m", "Add an old folder")
+    git(folder, "update-ref", "refs/heads/main", commit)
+    git(folder, "reset", "--quiet", "--hard")

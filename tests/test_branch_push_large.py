@@ -54,7 +54,7 @@ except PushRefused as error:
 @pytest.fixture(scope="module")
 def push_origin(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     origin = Repository(tmp_path_factory.mktemp("large") / "origin")
-    origin.commit(f"echo one >one; head -c {BLOCK_BYTES} /dev/zero >block")
+    origin.commit(f"ln -s 'one\n' link-1; echo one >one; head -c {BLOCK_BYTES} /dev/zero >block")
     return origin
 
 
@@ -163,8 +163,11 @@ def test_a_large_file_that_packs_well_is_pushed(tmp_path: Path) -> None:
     assert git(bare, "rev-parse", f"{request.branch}^{{tree}}") == request.tree_hash
 
 
-def mails(repository: Repository, count: int, blocks: int) -> str:
-    """Return commits, each of which makes a file of so many blocks, that are all right so far."""
+def mails(repository: Repository, count: int, blocks: int, extra: str = "") -> str:
+    """Return commits, each of which makes a file of so many blocks, that are all right so far.
+
+    `extra` is for what else each of them changes, with its number and that of the one before it.
+    """
     change = bomb(repository, blocks, 1)
     old = git(repository.folder, "rev-parse", "HEAD:block")
     content = bytes(BLOCK_BYTES * blocks)
@@ -172,14 +175,35 @@ def mails(repository: Repository, count: int, blocks: int) -> str:
     return "".join(
         f"From {number:040} Mon Sep 17 00:00:00 2001\n\n"
         + change.replace("block0", f"copy{number}").replace(old[::-1], made)
+        + extra.format(number, number - 1)
         for number in range(count)
     )
 
 
+# Beside the file `link-1`, each commit makes a link, and has a folder in the place of the last one.
+TURNING_LINK = """
+diff --git a/link{0} b/link{0}
+new file mode 120000
+--- /dev/null
++++ b/link{0}
+@@ -0,0 +1 @@
++one
+diff --git a/link{1} b/link{1}
+deleted file mode 120000
+--- a/link{1}
++++ /dev/null
+@@ -1 +0,0 @@
+-one
+diff --git a/link{1}/file b/link{1}/file
+new file mode 100644
+"""
+
+
+@pytest.mark.parametrize("extra", ["", TURNING_LINK], ids=["in one run", "in a run each"])
 def test_a_small_patch_of_much_work_ends_at_the_limit(
-    push_origin: Repository, push_bare: Path, tmp_path: Path
+    push_origin: Repository, push_bare: Path, tmp_path: Path, extra: str
 ) -> None:
-    request = forged(push_origin, push_bare, mails(push_origin, 60, 2**10))
+    request = forged(push_origin, push_bare, mails(push_origin, 60, 2**10, extra))
     with pytest.raises(PushRefused) as raised:
         push(tmp_path, request, bounds=Bounds(processor_seconds=1))
     assert raised.value.code == "file_too_large"

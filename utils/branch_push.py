@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +58,7 @@ class PushRequest:
 class PushLimits:
     """Where and how long a push may work. `environment`: PATH, proxies and certificates for git.
 
-    `bounds` are those of one process of git that reads the patch or its results.
+    `bounds` are for the processes of git that read the patch or its results.
     """
 
     work_folder: Path
@@ -180,13 +180,20 @@ class _Push:
         self._local("read-tree", request.base_commit)
         if partial and plan.paths:
             fetch_blobs(repository, self._blobs_of(plan.paths).difference(plan.objects))
-        self._apply_parts(plan.parts)
-        # Files that the patch does not touch were not fetched.
-        tree = self._local("write-tree", "--missing-ok").decode().strip()
-        if tree != request.tree_hash:
-            raise errors.tree_mismatch()
+        self._apply_runs(plan.runs)
+        self._write_tree()
         if not request.allow_workflow_changes and self._changes_workflows():
             raise workflow_changes()
+
+    def _write_tree(self) -> None:
+        # git keeps a folder that nothing touches as it is, also with modes that are written
+        # otherwise today, and empty folders. A new clone writes such a folder anew.
+        for options in ((), ("--ignore-cache-tree",)):
+            # Files that the patch does not touch were not fetched.
+            tree = self._local("write-tree", "--missing-ok", *options)
+            if tree.decode().strip() == self._request.tree_hash:
+                return
+        raise errors.tree_mismatch()
 
     def _changes_workflows(self) -> bool:
         # Not the patch but what came of it: git understands more than a look at it would find.
@@ -201,15 +208,14 @@ class _Push:
         )
         return {columns.split(b" ")[1].decode() for columns, path in entries if path in paths}
 
-    def _apply_parts(self, parts: Sequence[bytes]) -> None:
-        files = []
-        for number, part in enumerate(parts):
-            file = self._repository.folder / f"{number}.patch"
-            file.write_bytes(part)
-            files.append(str(file))
-        if files:
+    def _apply_runs(self, runs: Iterable[Sequence[bytes]]) -> None:
+        for run in runs:
+            files = [self._repository.folder / f"{number}.patch" for number in range(len(run))]
+            for file, part in zip(files, run, strict=True):
+                file.write_bytes(part)
             # The index is enough, and nothing converts what goes into it.
-            result = self._repository.run("apply", "--cached", "--whitespace=nowarn", *files)
+            names = [file.name for file in files]
+            result = self._repository.run("apply", "--cached", "--whitespace=nowarn", *names)
             if not result.ok:
                 raise errors.does_not_apply(result)
 

@@ -134,8 +134,9 @@ def does_not_apply(result: CommandResult) -> PushRefused:
 def unpacks_too_large(lacking: str) -> PushRefused:
     """Return the error for changes that need more than git may take, say of `memory`."""
     return PushRefused(
-        f"The files that the task changed are too large: git needs more {lacking} for them than a "
-        "push may take. Have the task leave them out, or store them elsewhere.",
+        f"The files that the task changed are too large or too many: git needs more {lacking} for "
+        "them than a push may take. Have the task change fewer of them, or store large ones "
+        "elsewhere.",
         "file_too_large",
     )
 

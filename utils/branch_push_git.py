@@ -74,7 +74,7 @@ class PushRepository:
         self._object_format = object_format
         self._remote = remote
         self._deadline = deadline
-        self._bounds = bounds
+        self._allowance = memory.Allowance(bounds, folder.with_name("times"))
         self._redact = redact
         self._environment = self._variables()
         self.empty()
@@ -94,19 +94,20 @@ class PushRepository:
     def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
         """Run a git command that stays on this machine, within bounds.
 
-        Raises `PushRefused` (`file_too_large`) when it needs more, and `Unavailable` when the time
-        is over before it could begin (`github_busy`) or end (`git_timeout`).
+        Raises `PushRefused` (`file_too_large`) when it needs more than those before it left, and
+        `Unavailable` when the time is over before it could begin (`github_busy`) or end
+        (`git_timeout`).
         """
         # An object that should be here is not to be fetched by the way, one after the other.
         variables = {"GIT_ALLOW_PROTOCOL": "none"}
-        command = memory.limited(["git", *arguments], self._bounds)
+        command = self._allowance.limited(["git", *arguments])
         with memory.place(self._deadline) as is_taken:
             if not is_taken:
                 raise no_turn()
             result = self._run(command, stdin, variables, ())
         if result.timed_out:
             raise worked_too_long()
-        lacking = memory.exceeded(result)
+        lacking = self._allowance.exceeded(result)
         if lacking:
             raise unpacks_too_large(lacking)
         return result
@@ -174,6 +175,7 @@ class PushRepository:
         return {
             **self._remote.environment,
             **git.environment(urlsplit(url).scheme or None, configuration=configuration),
+            **memory.ENVIRONMENT,
             # Nobody's .netrc and configuration.
             "HOME": str(self.folder),
             "GIT_DIR": str(self.folder),

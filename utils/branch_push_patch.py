@@ -1,10 +1,11 @@
-"""Reads what has to be known of a stored patch before it can be applied: parts and objects."""
+"""Reads what has to be known of a stored patch before it can be applied: runs and objects."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 from utils import git
 
@@ -16,24 +17,26 @@ _HEADER = re.compile(
     rb"^(?:(?P<file>diff --git )(?P<names>.*)"
     rb"|index (?P<old>[0-9a-f]+)\.\.(?P<new>[0-9a-f]+)(?: (?P<mode>[0-7]+))?"
     rb"|(?:(?:old|new) mode|(?:new|deleted) file mode) (?P<named_mode>[0-7]+)"
-    rb"|(?:rename|copy) from (?P<source>.*))$",
+    rb"|(?:rename|copy) (?:from (?P<source>.*)|to (?P<target>.*)))$",
     re.MULTILINE,
 )
 # git cannot tell where the first name ends when a folder's name ends with a blank, and a binary
 # file has no other line with its name.
 _AMBIGUOUS = re.compile(rb"^diff --git (?P<names>a/.* /.*)$", re.MULTILINE)
 _SUBMODULE = git.SUBMODULE_MODE.encode()
+_LINK = git.LINK_MODE.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class PatchPlan:
     """A patch in parts to be applied one after the other, and what it needs of the repository.
 
-    `objects` are the blobs it names and does not itself make; `paths` those of files whose blob it
-    does not name, because their content stays.
+    `runs` are the parts that one process of git can apply, one run after the other. `objects` are
+    the blobs the patch names and does not itself make; `paths` those of files whose blob it does
+    not name, because their content stays.
     """
 
-    parts: tuple[bytes, ...]
+    runs: tuple[tuple[bytes, ...], ...]
     objects: tuple[str, ...]
     paths: frozenset[bytes]
 
@@ -44,7 +47,8 @@ class _File:
     old: str = ""
     new: str = ""
     source: bytes | None = None
-    is_submodule: bool = False
+    target: bytes | None = None
+    modes: set[bytes] = field(default_factory=set)
 
     @property
     def path(self) -> bytes:
@@ -53,21 +57,48 @@ class _File:
             return git.unquoted(self.source)
         return git.unquoted(self.names[: len(self.names) // 2])[len(b"a/") :]
 
+    @property
+    def new_path(self) -> bytes:
+        """The path after the change."""
+        return self.path if self.target is None else git.unquoted(self.target)
+
 
 def plan_patch(patch: bytes) -> PatchPlan:
     """Read `git format-patch --binary --full-index` of any number of commits."""
-    parts = tuple(_parts(patch))
+    parts = [(part, list(_files(part))) for part in _parts(patch)]
     wanted: dict[str, None] = {}
     made: set[str] = set()
     paths: set[bytes] = set()
-    for part in parts:
-        files = [file for file in _files(part) if not file.is_submodule]
+    for _, changed in parts:
+        files = [file for file in changed if _SUBMODULE not in file.modes]
         old = {file.old: None for file in files if not git.NO_OBJECT.match(file.old)}
         wanted |= {name: None for name in old if name and name not in made}
         paths.update(file.path for file in files if not file.old)
         # Only afterwards: two files may swap their contents.
         made.update(file.new for file in files)
-    return PatchPlan(parts, tuple(wanted), frozenset(paths))
+    return PatchPlan(tuple(_runs(parts)), tuple(wanted), frozenset(paths))
+
+
+def _runs(parts: Iterable[tuple[bytes, Collection[_File]]]) -> Iterator[tuple[bytes, ...]]:
+    """Begin a new run where a link that the run made is a folder by now.
+
+    To a process of git a link of one part stays one, whatever later parts make of it.
+    """
+    run: list[bytes] = []
+    links: set[bytes] = set()
+    for part, files in parts:
+        if links and any(_is_below(file.new_path, links) for file in files):
+            yield tuple(run)
+            run, links = [], set()
+        run.append(part)
+        links.update(file.new_path for file in files if _LINK in file.modes)
+    if run:
+        yield tuple(run)
+
+
+def _is_below(path: bytes, links: Collection[bytes]) -> bool:
+    folders = accumulate(path.split(b"/")[:-1], lambda above, name: above + b"/" + name)
+    return any(folder in links for folder in folders)
 
 
 def _parts(patch: bytes) -> Iterator[bytes]:
@@ -106,5 +137,6 @@ def _read(header: re.Match[bytes], file: _File) -> None:
         file.old, file.new = header["old"].decode(), header["new"].decode()
     if header["source"] is not None:
         file.source = header["source"]
-    if _SUBMODULE in {header["mode"], header["named_mode"]}:
-        file.is_submodule = True
+    if header["target"] is not None:
+        file.target = header["target"]
+    file.modes.update(mode for mode in (header["mode"], header["named_mode"]) if mode)
