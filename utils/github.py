@@ -47,6 +47,8 @@ MAX_LISTED = 300
 STATUS_DESCRIPTION_CHARACTERS = 140
 
 WRITERS = frozenset({"admin", "write"})
+# Of an installation's tokens, by GitHub's documentation of its token formats.
+_APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
 """What GitHub calls the permission of those who may push; `maintain` counts as `write` there."""
 
 _FULL_NAME = re.compile(r"[A-Za-z0-9_-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
@@ -61,6 +63,7 @@ class GitHub:
         self, api_url: str, token: str | None, *, timeout_seconds: int = TIMEOUT_SECONDS
     ) -> None:
         self._github = connect(api_url, token, timeout_seconds)
+        self._is_app = (token or "").startswith(_APP_TOKEN_PREFIX)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +90,7 @@ class GitHub:
                 found = self._named(full_name).complete()
             except RepositoryMoved as moved:
                 found = self._followed(moved)
-            return repository_value(found, full_name)
+            return repository_value(found, full_name, is_app=self._is_app)
 
     def present_name(self, moved: RepositoryMoved) -> str:
         """Return what a repository is called now. Raises `moved` where GitHub does not say."""

@@ -58,8 +58,9 @@ class GitHubRepository:
     """A repository as the token sees it.
 
     `full_name` is `owner/name` at present, `moved_from` the name that was asked for when it is
-    another one. `can_push` and `can_admin` are the user's, whatever the token may; to Apps GitHub
-    says no to all three, whatever they may.
+    another one. `can_push` and `can_admin` are the user's, whatever the token may. To an App's
+    token, such as GitHub Actions have, GitHub says no to them, whatever it may; `denies_push` is
+    whether a no to `can_push` means something.
     """
 
     full_name: str
@@ -71,11 +72,7 @@ class GitHubRepository:
     can_read: bool
     can_push: bool
     can_admin: bool
-
-    @property
-    def denies_push(self) -> bool:
-        """Whether GitHub says that pushing is not allowed; one no to all says nothing."""
-        return self.can_read and not self.can_push
+    denies_push: bool
 
     @property
     def owner(self) -> str:
@@ -178,10 +175,13 @@ def _token_end(user: AuthenticatedUser) -> datetime | None:
         return None
 
 
-def repository_value(repository: Repository, asked_for: str) -> GitHubRepository:
+def repository_value(
+    repository: Repository, asked_for: str, *, is_app: bool = False
+) -> GitHubRepository:
     """Return a repository; names differ in more than case only after a move."""
     full_name = repository.full_name
     permissions = repository.permissions
+    can_push = permissions is not None and bool(permissions.push)
     return GitHubRepository(
         full_name=full_name,
         moved_from=None if full_name.lower() == asked_for.lower() else asked_for,
@@ -191,8 +191,9 @@ def repository_value(repository: Repository, asked_for: str) -> GitHubRepository
         default_branch=told(repository.default_branch),
         # Without a token GitHub tells no permissions, and shows only what everybody may read.
         can_read=True if permissions is None else bool(permissions.pull),
-        can_push=permissions is not None and bool(permissions.push),
+        can_push=can_push,
         can_admin=permissions is not None and bool(permissions.admin),
+        denies_push=not can_push and not is_app,
     )
 
 

@@ -52,7 +52,8 @@ def repository(api: str, found: Repository, caller: Token | None) -> Json:
     }
     if caller is None:
         return described
-    rank = ROLES.index("none" if caller.installation else found.role(caller.login))
+    # Of installations GitHub does not tell what they may.
+    rank = ROLES.index(found.role("" if caller.installation else caller.login))
     names = ("pull", "push", "admin")
     return {**described, "permissions": {name: rank > i for i, name in enumerate(names)}}
 
