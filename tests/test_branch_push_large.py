@@ -207,7 +207,7 @@ def test_a_small_patch_of_much_work_ends_at_the_limit(
     with pytest.raises(PushRefused) as raised:
         push(tmp_path, request, bounds=Bounds(processor_seconds=1))
     assert raised.value.code == "file_too_large"
-    assert "more processor time" in raised.value.message
+    assert "too large or too many: git needs more processor time" in raised.value.message
 
 
 @pytest.mark.parametrize("seconds", [20.0, 30.2], ids=["no time to wait", "a moment to wait"])

@@ -36,8 +36,8 @@ CASES = {
         *("a rename and a mode change alone", "folders whose names end with a blank"),
         *("attributes that convert line ends", "attributes with filters"),
         *("a file renamed in each of several commits", "a file that comes and goes"),
-        *("a folder that is a link between two commits"),
-        *("a merge", "a message with the words of a patch", "a renamed and edited file"),
+        *("a folder that is a link between two commits", "a merge"),
+        *("a message with the words of a patch", "a renamed and edited file"),
         *("a file made executable", "a name with quotes", "a name with bytes that are not UTF-8"),
     )
 }
