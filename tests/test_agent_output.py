@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 import pytest
 
@@ -131,20 +133,22 @@ def test_agents_that_take_too_long_keep_their_work_even_in_the_middle_of_git(
 def test_processes_that_an_agent_leaves_behind_are_ended(
     shell: Backend, sample: Repository
 ) -> None:
+    # What another run of the tests has left on the machine is not of this task.
+    stray = f"sleep 4321.{os.getpid()}"
     strays = (
-        "sleep 4321 & setsid sleep 4321 & (setsid sh -c 'trap \"\" TERM; sleep 4321; :' &)\n"
-        "nohup sleep 4321 >/dev/null 2>&1 &\n"
+        f"{stray} & setsid {stray} & (setsid sh -c 'trap \"\" TERM; {stray}; :' &)\n"
+        f"nohup {stray} >/dev/null 2>&1 &\n"
     )
     task = shell.complete(f"{strays}{WORK}", sample)
     assert task["changed_files"] == ["kept.txt"]
     # A sandbox of the cloud is not listed any more from the moment that it begins to end.
-    wait_for(lambda: not any(map(is_alive, strays_left())))
+    wait_for(lambda: not any(map(is_alive, running(stray))))
     assert shell.sandboxes == []
 
 
-def strays_left() -> list[psutil.Process]:
+def running(command: str) -> list[psutil.Process]:
     processes = psutil.process_iter(["cmdline"])
-    return [process for process in processes if "4321" in (process.info["cmdline"] or [])]
+    return [process for process in processes if process.info["cmdline"] == command.split()]
 
 
 def test_a_process_that_holds_the_output_open_does_not_hold_the_task(
