@@ -69,6 +69,20 @@ def test_attributes_stay_in_force_beside_a_refused_name(
     check_exact(shell, task, sample, tree_left_by(sample, script, tmp_path / "x"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo '*.md text' >.gitattributes; printf 'a\\r\\n' | tee a.md b.md",
+        "echo '* working-tree-encoding=UTF-16' >.gitattributes; echo a >a",
+        "git init -q nested; echo a >nested/a; git -C nested add .; git -C nested commit -qm a",
+    ],
+)
+def test_what_git_only_warns_of_is_not_left_out(
+    shell: Backend, sample: Repository, script: str
+) -> None:
+    assert shell.complete(script, sample)["execution_metadata"]["notes"] == []
+
+
 def test_a_refused_name_costs_nothing_beside_attributes_that_do_not_fit(
     shell: Backend, sample: Repository
 ) -> None:
