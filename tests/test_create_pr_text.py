@@ -26,6 +26,7 @@ def test_the_text_is_made_from_the_task(hosted: Hosted) -> None:
     assert pull.title == answer["title"] == "Make it longer, @\u200bteam, as in #\u200b1"
     assert f"task {task_id}" in pull.body
     assert "`one.txt`" in pull.body
+    assert "### Notes" not in pull.body
     author, committer, when, subject = git(
         hosted.bare, "log", "-1", "--format=%an %ae%n%cn %ce%n%at%n%s", pull.head
     ).splitlines()
@@ -33,6 +34,13 @@ def test_the_text_is_made_from_the_task(hosted: Hosted) -> None:
     assert committer == "async-code agent@async-code.invalid"
     assert int(when) > 0
     assert subject == pull.title
+
+
+def test_the_text_tells_what_was_left_out(hosted: Hosted) -> None:
+    hosted.created(hosted.task(f"{SCRIPT}\necho x >'git~1'"))
+    body = hosted.pulls[0].body
+    assert "### Notes\n\n```text\nLeft out: git~1." in body
+    assert "### Changed files" in body
 
 
 def test_given_texts_are_cut_to_what_github_takes(hosted: Hosted) -> None:

@@ -56,6 +56,13 @@ def is_simulated(task: Task) -> bool:
     return bool((task.execution_metadata or {}).get("simulated"))
 
 
+def notes_of(task: Task) -> list[str]:
+    """Return what the capture noted of a result, such as what it left out."""
+    notes = (task.execution_metadata or {}).get("notes")
+    # Rows of older backends may hold anything there.
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
 def changes_workflows(task: Task) -> bool:
     """Whether a result says that it changes workflows; of a renamed file it has both names.
 

@@ -30,12 +30,17 @@ _SEPARATOR = "\u200b"
 
 @dataclass(frozen=True, slots=True)
 class PullRequestFacts:
-    """What the text is made of. `link` leads to the task, where it is known."""
+    """What the text is made of.
+
+    `notes` are those of the capture, such as what was left out; `link` leads to the task, where it
+    is known.
+    """
 
     task_id: int
     prompt: str
     agent: str
     changed_files: Sequence[str]
+    notes: Sequence[str] = ()
     simulated: bool = False
     link: str | None = None
 
@@ -63,9 +68,12 @@ def default_body(facts: PullRequestFacts) -> str:
         else ""
     )
     prompt = _cut(_visible(facts.prompt), _PROMPT_CHARACTERS)
+    # They name files, and so may hold anything.
+    notes = _visible("\n".join(facts.notes))
+    noted = f"### Notes\n\n{fenced(notes)}\n\n" if notes else ""
     return cut_body(
         f"{simulated}Made by the agent {_code(facts.agent)} in {task}.\n\n"
-        f"### Prompt\n\n{fenced(prompt)}\n\n{_file_list(facts.changed_files)}"
+        f"### Prompt\n\n{fenced(prompt)}\n\n{noted}{_file_list(facts.changed_files)}"
     )
 
 

@@ -18,7 +18,13 @@ from utils.github_access import TokenAccess, check_access
 from utils.github_answers import AWAY_SECONDS
 from utils.github_app import Purpose
 from utils.models import Task, TaskStatus
-from utils.pull_request_checks import Allowed, changes_workflows, is_simulated, require_result
+from utils.pull_request_checks import (
+    Allowed,
+    changes_workflows,
+    is_simulated,
+    notes_of,
+    require_result,
+)
 from utils.pull_request_places import Budget, Places, TaskLocks
 from utils.pull_request_run import Made, Means, PullRequestRun, Wanted
 from utils.pull_request_text import (
@@ -211,6 +217,7 @@ class PullRequests:
             prompt=task.prompt,
             agent=task.agent,
             changed_files=task.changed_files or (),
+            notes=notes_of(task),
             simulated=is_simulated(task),
             link=self._settings.link_to_task(task.id),
         )
