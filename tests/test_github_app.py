@@ -170,7 +170,7 @@ def test_an_app_needs_settings() -> None:
 
 def test_an_apps_token_is_nobodys(github: FakeGitHub, app: GitHubApp) -> None:
     with GitHub(github.api_url, app.token(NAME, Purpose.PUSH)) as client:
-        assert not client.repository(NAME).denies_push
+        assert client.repository(NAME).can_push is None
         with pytest.raises(AppError) as refused:
             client.user()
     assert refused.value.code == "github_token_scope"

@@ -59,13 +59,13 @@ def check_access(
     reads_branches = github.can_read_branches(found.full_name)
     scopes = user.scopes if user else None
     enough = scopes is None or not _scopes(found).isdisjoint(scopes)
-    writes = enough and not found.denies_push and not found.is_archived
+    writes = enough and found.can_push is not False and not found.is_archived
     return TokenAccess(
         user=user,
         repository=found,
         reads_branches=reads_branches,
         writes=writes,
-        administers=enough and found.can_admin,
+        administers=enough and bool(found.can_admin),
         changes_workflows=None if scopes is None else writes and "workflow" in scopes,
     )
 

@@ -58,9 +58,8 @@ class GitHubRepository:
     """A repository as the token sees it.
 
     `full_name` is `owner/name` at present, `moved_from` the name that was asked for when it is
-    another one. `can_push` and `can_admin` are the user's, whatever the token may. To an App's
-    token, such as GitHub Actions have, GitHub says no to them, whatever it may; `denies_push` is
-    whether a no to `can_push` means something.
+    another one. `can_push` and `can_admin` are the user's, whatever the token may, and None for an
+    App's token, such as GitHub Actions have: to that GitHub says no, whatever it may.
     """
 
     full_name: str
@@ -70,9 +69,8 @@ class GitHubRepository:
     is_archived: bool
     default_branch: str
     can_read: bool
-    can_push: bool
-    can_admin: bool
-    denies_push: bool
+    can_push: bool | None
+    can_admin: bool | None
 
     @property
     def owner(self) -> str:
@@ -181,7 +179,6 @@ def repository_value(
     """Return a repository; names differ in more than case only after a move."""
     full_name = repository.full_name
     permissions = repository.permissions
-    can_push = permissions is not None and bool(permissions.push)
     return GitHubRepository(
         full_name=full_name,
         moved_from=None if full_name.lower() == asked_for.lower() else asked_for,
@@ -191,9 +188,8 @@ def repository_value(
         default_branch=told(repository.default_branch),
         # Without a token GitHub tells no permissions, and shows only what everybody may read.
         can_read=True if permissions is None else bool(permissions.pull),
-        can_push=can_push,
-        can_admin=permissions is not None and bool(permissions.admin),
-        denies_push=not can_push and not is_app,
+        can_push=None if is_app else permissions is not None and bool(permissions.push),
+        can_admin=None if is_app else permissions is not None and bool(permissions.admin),
     )
 
 

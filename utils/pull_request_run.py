@@ -123,7 +123,7 @@ class PullRequestRun:
                 "The repository is archived and takes no changes. Unarchive it and try again.",
                 "repository_archived",
             )
-        if found.denies_push:
+        if found.can_push is False:
             raise Forbidden(
                 "The token may not push to this repository. Ask for write access to it, or send "
                 "the token of somebody who has it.",
