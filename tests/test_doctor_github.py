@@ -23,6 +23,7 @@ pytest_plugins = ("tests.github_fixtures",)
 
 GRANTED = {**PERMISSIONS, "workflows": "write"}
 WRONG_ADDRESS = "problem  GitHub: GITHUB_API_URL is not the address of its API"
+DOUBTFUL_ADDRESS = "GitHub: GITHUB_API_URL may not be the address of its API"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,16 @@ def found(github: FakeGitHub | None = None, **changes: Any) -> list[list[str]]:
     return [
         [line.strip() for line in finding.text.splitlines()] for finding in check_github(settings)
     ]
+
+
+def settings_at(address: str) -> Settings:
+    """Return the settings of an API at an address; no task may clone from its host."""
+    return Settings(
+        _env_file=None,
+        github_api_url=address,
+        github_token=SecretStr(TOKEN),
+        allowed_git_hosts=("git.example",),
+    )
 
 
 def of_token(github: FakeGitHub) -> list[str]:
@@ -66,8 +77,8 @@ def test_without_a_setting_of_githubs_nothing_is_looked_at(github: FakeGitHub) -
         ("https://api.github.com/api/v3", "https://api.github.com"),
         ("https://acme.ghe.com", "https://api.acme.ghe.com"),
         ("https://acme.ghe.com/api/v3", "https://api.acme.ghe.com"),
-        ("https://ghe.example.org", "https://ghe.example.org/api/v3"),
-        ("https://ghe.example.org:8443/api", "https://ghe.example.org:8443/api/v3"),
+        ("https://github.com:443", "https://api.github.com"),
+        ("https://api.github.com:8443", "https://api.github.com"),
     ],
 )
 def test_an_address_that_cannot_be_the_apis_is_a_problem(address: str, right: str) -> None:
@@ -82,17 +93,29 @@ def test_an_address_that_cannot_be_the_apis_is_a_problem(address: str, right: st
         ("https://api.acme.ghe.com", "acme.ghe.com"),
         ("https://ghe.example.org/api/v3/", "ghe.example.org"),
         ("https://api.example.org", "example.org"),
+        ("https://api.github.com:443", "github.com"),
+        ("https://api.octo.ghe.com:443/", "octo.ghe.com"),
     ],
 )
 def test_any_other_address_is_asked_about_its_host(address: str, host: str) -> None:
-    settings = Settings(
-        _env_file=None,
-        github_api_url=address,
-        github_token=SecretStr(TOKEN),
-        allowed_git_hosts=("git.example",),
-    )
-    first = next(check_github(settings))
+    first = next(check_github(settings_at(address)))
     assert first.what == f"GitHub: no task can be started in a repository on {host}"
+
+
+@pytest.mark.parametrize(
+    ("address", "guess"),
+    [
+        ("https://ghe.example.org", "https://ghe.example.org/api/v3"),
+        ("https://ghe.example.org:8443/api", "https://ghe.example.org:8443/api/v3"),
+        ("http://github-proxy:8080", "http://github-proxy:8080/api/v3"),
+    ],
+)
+def test_an_address_of_an_unknown_host_is_a_warning_and_checked(address: str, guess: str) -> None:
+    findings = check_github(settings_at(address))
+    first = next(findings)
+    assert (first.level, first.what) == ("warning", DOUBTFUL_ADDRESS)
+    assert guess in first.advice
+    assert "no task can be started in a repository on" in next(findings).what
 
 
 def test_a_host_that_no_task_may_clone_from_is_a_problem(github: FakeGitHub) -> None:
@@ -134,13 +157,20 @@ def test_scopes_that_are_not_enough_to_push_are_a_warning(
     ]
 
 
-def test_a_token_that_soon_ends_is_a_warning(github: FakeGitHub) -> None:
-    for days, level in ((3, "warning"), (30, "ok")):
-        end = datetime.now(UTC) + timedelta(days=days)
-        github.add_token(TOKEN, LOGIN, expires=f"{end:%Y-%m-%d %H:%M:%S} UTC")
-        first = of_token(github)[0]
-        assert first.startswith(level)
-        assert (f"and ends on {end:%Y-%m-%d}" in first) == (level == "warning")
+@pytest.mark.parametrize("scopes", [("repo",), ("gist",), (), None])
+def test_a_token_that_soon_ends_is_a_warning_beside_its_scopes(
+    github: FakeGitHub, scopes: tuple[str, ...] | None
+) -> None:
+    github.add_token(TOKEN, LOGIN, scopes=scopes)
+    about_scopes = of_token(github)
+    soon, later = (datetime.now(UTC) + timedelta(days=days) for days in (3, 30))
+    github.add_token(TOKEN, LOGIN, scopes=scopes, expires=f"{soon:%Y-%m-%d %H:%M:%S} UTC")
+    assert found(github, github_token=TOKEN) == [
+        about_scopes,
+        [f"warning  GitHub: GITHUB_TOKEN ends on {soon:%Y-%m-%d}", "Make a new one before."],
+    ]
+    github.add_token(TOKEN, LOGIN, scopes=scopes, expires=f"{later:%Y-%m-%d %H:%M:%S} UTC")
+    assert of_token(github) == about_scopes
 
 
 @pytest.mark.parametrize("token", ["ghp_bad", "ghp_a bad one"])
@@ -202,9 +232,10 @@ def test_what_is_not_github_is_a_problem_and_what_does_not_answer_a_warning(
                 f"problem  GitHub: what answers at {github.api_url} is not its REST API"
             )
             assert "a proxy or a sign-in page" in advice
-    elsewhere = f"{github.url}/elsewhere/api/v3"
-    [[first, _]] = found(github_api_url=elsewhere, github_token=TOKEN)
-    assert first == f"problem  GitHub: what answers at {elsewhere} is not its REST API"
+    for path in ("/elsewhere/api/v3", "/elsewhere"):
+        elsewhere = github.url + path
+        first, _ = found(github_api_url=elsewhere, github_token=TOKEN)[-1]
+        assert first == f"problem  GitHub: what answers at {elsewhere} is not its REST API"
     github.fail("unavailable")
     findings = found(github, **asked)
     with socket.socket() as unused:

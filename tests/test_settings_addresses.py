@@ -33,17 +33,39 @@ def test_an_address_with_a_password_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"https://user:{PASSWORD}",
         f"https://{PASSWORD}\u2100.example",
         f"https://[{PASSWORD}",
-        "https://host.example/a b",
-        "https://host.\nexample",
         "https://",
+        "https://:8443",
         "host.example",
+        "host.example:99999",
     ],
 )
 def test_what_is_no_address_is_refused_without_being_repeated(name: str, url: str) -> None:
-    assert "must be a URL that begins with https://" in refusal(name, url)
+    assert "must be a URL that begins with https:// and a host" in refusal(name, url)
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://{PASSWORD}.example ",
+        " https://host.example",
+        "https://host.example/a b",
+        "https://host.\nexample",
+        "https://host.example\u200b",
+    ],
+)
+def test_an_address_with_a_blank_is_told_of_it(name: str, url: str) -> None:
+    assert "must hold no blank, no line end and nothing invisible" in refusal(name, url)
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize("port", ["99999", "0", "-1", PASSWORD])
+def test_an_address_with_a_port_that_is_none_is_told_of_it(name: str, port: str) -> None:
+    said = refusal(name, f"https://host.example:{port}/app")
+    assert "must have a port from 1 to 65535, or none" in said
+    assert f":{port}" not in said
 
 
 @pytest.mark.parametrize("name", HOSTS)

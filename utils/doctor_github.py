@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from utils.doctor_findings import Finding, ok, problem, warning
 from utils.errors import AppError, NotFound, RepositoryNotAllowed
@@ -24,6 +24,7 @@ TIMEOUT_SECONDS = 5
 SOON = timedelta(days=7)
 
 _REST = "/api/v3"
+_HTTPS_PORT = 443
 _PUSH = frozenset({"repo", "public_repo"})
 
 
@@ -32,31 +33,47 @@ def check_github(settings: Settings) -> Iterator[Finding]:
     has_address = settings.github_api_url != GITHUB_API_URL
     if not (has_address or settings.github_token or settings.github_app_id):
         return
-    right = _right_address(settings.github_api_url)
-    if settings.github_api_url.lower() != right.lower():
-        yield problem("GitHub: GITHUB_API_URL is not the address of its API", f"Set it to {right}")
-        return
+    address = _check_address(settings.github_api_url)
+    if address is not None:
+        yield address
+        if address.level == "problem":
+            return
     yield from _check_clones(settings)
     if settings.github_token is not None:
-        yield _check_token(settings, settings.github_token.get_secret_value())
+        yield from _check_token(settings, settings.github_token.get_secret_value())
     if settings.github_app_id is not None:
         yield from _check_app(settings)
     elif settings.github_token is None:
         yield _check_answer(settings)
 
 
-def _right_address(api_url: str) -> str:
-    """Return the address that is meant: the same one unless it cannot be that of an API."""
-    parts = urlsplit(api_url)
+def _check_address(api_url: str) -> Finding | None:
+    """Return what is wrong with the address itself. Only that of GitHub's own hosts is certain."""
+    parts = urlsplit(api_url.lower())
     host = parts.hostname or ""
     if f".{host}".endswith(".github.com"):
-        return GITHUB_API_URL
-    if host.endswith(".ghe.com"):
-        return f"https://api.{host.removeprefix('api.')}"
+        right = GITHUB_API_URL
+    elif host.endswith(".ghe.com"):
+        right = f"https://api.{host.removeprefix('api.')}"
+    else:
+        return _check_unknown_address(parts)
+    # The settings take https only for these hosts.
+    given = parts._replace(netloc=host) if parts.port == _HTTPS_PORT else parts
+    if given.geturl() == right:
+        return None
+    return problem("GitHub: GITHUB_API_URL is not the address of its API", f"Set it to {right}")
+
+
+def _check_unknown_address(parts: SplitResult) -> Finding | None:
     # A name for the API alone is what some proxies in front of GitHub have.
-    if parts.path.endswith(_REST) or (host.startswith("api.") and not parts.path):
-        return api_url
-    return f"{parts.scheme}://{parts.netloc}{_REST}"
+    has_own_name = (parts.hostname or "").startswith("api.") and not parts.path
+    if has_own_name or parts.path.endswith(_REST):
+        return None
+    return warning(
+        "GitHub: GITHUB_API_URL may not be the address of its API",
+        f"That of GitHub Enterprise Server is {parts.scheme}://{parts.netloc}{_REST}; for a proxy "
+        "in front of GitHub it may be right.",
+    )
 
 
 def _check_clones(settings: Settings) -> Iterator[Finding]:
@@ -74,24 +91,32 @@ def _check_clones(settings: Settings) -> Iterator[Finding]:
         yield problem(f"GitHub: no task can be started in a repository on {host}", advice)
 
 
-def _check_token(settings: Settings, token: str) -> Finding:
+def _check_token(settings: Settings, token: str) -> Iterator[Finding]:
     try:
         user = _user(settings, token)
     except AppError as error:
-        if error.code == "github_token_refused":
-            return problem(
-                f"GitHub: {settings.github_host} does not accept GITHUB_TOKEN: it is wrong, has "
-                "ended or was revoked",
-                f"Make a new one at {settings.address_on_github('settings/tokens')}, or leave it "
-                "out: with this one not even public repositories can be cloned.",
-            )
-        if error.code == "github_token_scope":
-            return warning(
-                "GitHub: GITHUB_TOKEN is no user's: it is a token of an App, which lasts an hour",
-                "Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY in its place.",
-            )
-        return _failed(settings, error)
-    return _told_user(user)
+        yield _no_user(settings, error)
+        return
+    yield _told_scopes(user)
+    ends_at = user.token_expires_at
+    if ends_at is not None and ends_at - datetime.now(UTC) < SOON:
+        yield warning(f"GitHub: GITHUB_TOKEN ends on {ends_at:%Y-%m-%d}", "Make a new one before.")
+
+
+def _no_user(settings: Settings, error: AppError) -> Finding:
+    if error.code == "github_token_refused":
+        return problem(
+            f"GitHub: {settings.github_host} does not accept GITHUB_TOKEN: it is wrong, has "
+            "ended or was revoked",
+            f"Make a new one at {settings.address_on_github('settings/tokens')}, or leave it "
+            "out: with this one not even public repositories can be cloned.",
+        )
+    if error.code == "github_token_scope":
+        return warning(
+            "GitHub: GITHUB_TOKEN is no user's: it is a token of an App, which lasts an hour",
+            "Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY in its place.",
+        )
+    return _failed(settings, error)
 
 
 def _user(settings: Settings, token: str | None) -> GitHubUser:
@@ -99,11 +124,8 @@ def _user(settings: Settings, token: str | None) -> GitHubUser:
         return github.user()
 
 
-def _told_user(user: GitHubUser) -> Finding:
+def _told_scopes(user: GitHubUser) -> Finding:
     what = f"GitHub: GITHUB_TOKEN is {user.login}'s"
-    ends_at = user.token_expires_at
-    if ends_at is not None and ends_at - datetime.now(UTC) < SOON:
-        return warning(f"{what}, and ends on {ends_at:%Y-%m-%d}", "Make a new one before.")
     if user.scopes is None:
         return ok(
             what,

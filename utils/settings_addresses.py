@@ -17,9 +17,14 @@ def web_address(url: str) -> str:
     """
     if "@" in url:
         raise ValueError("must hold no name and no password, and so no @")
+    # urlsplit itself drops line ends.
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("must hold no blank, no line end and nothing invisible")
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be a URL that begins with https://")
+        raise ValueError("must be a URL that begins with https:// and a host")
+    if not _has_possible_port(parts):
+        raise ValueError("must have a port from 1 to 65535, or none")
     return url.rstrip("/")
 
 
@@ -45,12 +50,14 @@ def host_name(text: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    # urlsplit itself drops line ends.
-    if any(character.isspace() or not character.isprintable() for character in url):
-        return None
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        return urlsplit(url)
     except ValueError:  # it quotes what it does not understand
         return None
-    return parts
+
+
+def _has_possible_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # it quotes the port
+        return False
