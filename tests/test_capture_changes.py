@@ -85,6 +85,11 @@ SHAPES = {
     "a folder that becomes a file": "rm -r docs && printf 'x\\n' >docs",
     "a file that becomes a folder": "rm README.md && mkdir README.md && echo x >README.md/x",
     "a folder that becomes a link": "rm -r docs && ln -s src docs",
+    "a renamed link": "mv link other",
+    "a renamed link, and a folder in its place": "mv link other; mkdir link; echo x >link/x",
+    "a link that moves into a folder in its place": "mv link a; mkdir link; mv a link/inner",
+    "a link that was renamed in a commit, and a folder in its place": "git mv link other; "
+    "mkdir link; echo x >link/x; git add .; git commit -qm A; git mv other last",
     "an empty folder": "mkdir empty_folder && echo x >other",
     "a FIFO beside the changes": "mkfifo pipe && echo x >new.txt",
     "ignored files": "mkdir build && echo x >build/x && echo x >a.log && echo x >new.txt",

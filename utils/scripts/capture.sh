@@ -326,8 +326,23 @@ write_left_out() {
     end_section left_out
 }
 
-exec 5>"$result/bundle"
-sections='' start=0
+begin_bundle() {
+    exec 5>"$result/bundle"
+    sections='' start=0
+}
+
+# Nobody's `git apply` sees that a link makes room for a folder when the patch only renames it.
+leave_out_renames_of_links() {
+    git log --raw --find-renames --format= "$base..$commit" | grep -q '^:120000 .* R[0-9]' ||
+        return 1
+    options="${options%--find-renames}--no-renames"
+}
+
+write_mail_and_objects() {
+    write_mail && { skip_mail_head && list_objects; } <"$result/bundle" >"$result/objects"
+}
+
+begin_bundle
 read_head
 stage_everything
 # Everything was just read, so nothing needs to be doubted.
@@ -335,17 +350,17 @@ stage_everything
 tree=$(git write-tree)
 make_commit
 if [ "$mode" = history ] && [ "$head" = "$base" ]; then
-    {
-        write_mail &&
-            { skip_mail_head && list_objects; } <"$result/bundle" >"$result/objects"
-    } || write_changes
+    write_mail_and_objects ||
+        { leave_out_renames_of_links && begin_bundle && write_mail_and_objects; } || write_changes
     write_contents
 elif [ "$mode" = history ]; then
+    leave_out_renames_of_links || true
     write_changes
     write_contents
     write_patch
     write_diff
 else
+    leave_out_renames_of_links || true
     mkdir -p .git/info
     cp -- "$work/attributes.patch" .git/info/attributes
     write_patch
