@@ -78,6 +78,26 @@ def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) ->
         assert process.wait(timeout=30) == 0
 
 
+def test_what_is_on_its_way_when_the_signal_comes_is_answered(tmp_path: Path) -> None:
+    # More than once, as a machine may stand still for longer than the server waits.
+    assert any(answered_while_stopping(tmp_path) for _ in range(3))
+
+
+def answered_while_stopping(folder: Path) -> bool:
+    with (
+        started(folder, PORT="0") as process,
+        socket.create_connection(("127.0.0.1", port_of(process))) as connection,
+    ):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        try:
+            connection.sendall(b"GET /api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return connection.recv(12) == b"HTTP/1.1 200"
+        except ConnectionError:
+            return False
+
+
 @pytest.mark.parametrize(
     ("variables", "texts"),
     [

@@ -34,6 +34,8 @@ EXIT_CONFIGURATION = 2
 KEEP_ALIVE_SECONDS = 75
 # Beside the tasks' grace time: answers under way, and kept-alive connections that gunicorn closes.
 STOP_SECONDS = 10
+# While stopping, what is on its way on a connection that was just opened is answered.
+STOP_PENDING_SECONDS = 2
 START_SECONDS = 60
 # A thread that reads a request waits so long for the next piece of it. Less would cut off slow
 # lines, and without an end a handful of clients that send half a request would hold all threads.
@@ -129,6 +131,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
+    _pending_until: float | None = None
+
     def get_thread_pool(self) -> RequestThreads:
         """Return the threads that requests are answered in."""
         return RequestThreads(self.cfg.threads)
@@ -180,10 +184,14 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         self.handle_exit(sig, frame)
 
     def murder_pending(self) -> None:
-        """When stopping, drop connections that never sent a request; browsers hold some open."""
+        """When stopping, drop connections that never sent a request; browsers hold some open.
+
+        What was opened just before the signal has a moment for its first bytes.
+        """
         if not self.alive:
+            self._pending_until = self._pending_until or time.monotonic() + STOP_PENDING_SECONDS
             for connection in self.pending_conns:
-                connection.timeout = 0
+                connection.timeout = min(connection.timeout, self._pending_until)
         super().murder_pending()
 
 
