@@ -71,9 +71,14 @@ class Neighbours:
             self._last_seen.clear()
             raise
         now = time.monotonic()
-        if now - self._looked_at > self._silence_seconds / 2:
-            # What held this server up, a slow database or machine, may have held up the others.
-            self._last_seen.clear()
+        gap = now - self._looked_at
+        if gap > self._silence_seconds / 2:
+            # What held this server up, a slow database or machine, may have held up the others, so
+            # that time does not count.
+            held_up = gap - self._silence_seconds / BEATS_WITHIN_SILENCE
+            self._last_seen = {
+                name: (beats, since + held_up) for name, (beats, since) in self._last_seen.items()
+            }
         self._looked_at = now
         self._note(beat, now)
         silent = [
