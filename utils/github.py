@@ -47,10 +47,10 @@ MAX_LISTED = 300
 STATUS_DESCRIPTION_CHARACTERS = 140
 
 WRITERS = frozenset({"admin", "write"})
-# Of an installation's tokens, by GitHub's documentation of its token formats.
-_APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
 """What GitHub calls the permission of those who may push; `maintain` counts as `write` there."""
 
+# Of an installation's tokens, by GitHub's documentation of its token formats.
+_APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
 _FULL_NAME = re.compile(r"[A-Za-z0-9_-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
 _LOGIN = re.compile(r"[A-Za-z0-9_-]+(?:\[bot\])?")
 _SHA = re.compile(r"[0-9a-f]{40}")
