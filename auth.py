@@ -12,14 +12,14 @@ from typing import get_type_hints
 from flask import Blueprint, request
 
 from database import Database
-from utils.api import Services, endpoint
-from utils.api_answers import TokenPair
-from utils.api_models import RefreshRequest, TokenRequest
+from utils.api.endpoint import Services, endpoint
+from utils.api.requests import RefreshRequest, TokenRequest
+from utils.api.responses import TokenPair
+from utils.auth.tokens import Tokens, canonical_user_id
+from utils.config.settings import Settings
 from utils.errors import InvalidInput, NotFound, Unauthenticated
-from utils.models import Json
-from utils.models_users import User
-from utils.settings import Settings
-from utils.tokens import Tokens, canonical_user_id
+from utils.models.tasks import Json
+from utils.models.users import User
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 

@@ -14,7 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from utils.models import (
+from utils.config.settings import Settings
+from utils.models.tasks import (
     NO_EVENTS,
     AgentRun,
     Beat,
@@ -28,8 +29,7 @@ from utils.models import (
     TaskPage,
     TaskStatus,
 )
-from utils.models_users import Profile, Project, RefreshToken, User
-from utils.settings import Settings
+from utils.models.users import Profile, Project, RefreshToken, User
 
 
 def open_database(settings: Settings) -> Database:
@@ -40,10 +40,10 @@ def open_database(settings: Settings) -> Database:
     """
     if settings.uses_supabase:
         # Its client takes long to import.
-        from utils.database_supabase import open_supabase_database
+        from utils.database.supabase.database import open_supabase_database
 
         return open_supabase_database(settings)
-    from utils.database_sql import open_sql_database
+    from utils.database.sql.database import open_sql_database
 
     return open_sql_database(settings)
 
@@ -55,7 +55,7 @@ class Database(Protocol):
     """`sqlite`, `postgresql` or `supabase`, for health answers."""
 
     server: str
-    """The name of this server among those that share the database; see `utils.deployment`."""
+    """The name of this server among those that share the database; see `utils.config.identity`."""
 
     def ping(self) -> None:
         """Do one trivial read; raise `DatabaseUnavailable` when it fails."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from utils.api import Services, endpoint
-from utils.api_github import (
+from utils.api.endpoint import Services, endpoint
+from utils.api.github_access import caller_github
+from utils.api.github_operations import merge_pull, report_status, update_pull
+from utils.api.github_schemas import (
     NewComment,
     NewIssue,
     PullChange,
@@ -13,11 +15,9 @@ from utils.api_github import (
     PullsQuery,
     TaskStatusReport,
 )
-from utils.caller_github import caller_github
-from utils.github_app import Purpose
-from utils.github_values import GitHubComment, GitHubIssue, GitHubPull, GitHubRepository
-from utils.models import Json
-from utils.repository_service import merge_pull, report_status, update_pull
+from utils.github.app import Purpose
+from utils.github.models import GitHubComment, GitHubIssue, GitHubPull, GitHubRepository
+from utils.models.tasks import Json
 
 blueprint = Blueprint("github", __name__, url_prefix="/github")
 

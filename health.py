@@ -9,9 +9,9 @@ from typing import Any, NotRequired
 from flask import Blueprint, Response, current_app
 from typing_extensions import TypedDict
 
-from utils.api import Services, declaration_of, endpoint, json_answer, success
+from utils.api.endpoint import Services, declaration_of, endpoint, json_answer, success
 from utils.errors import DatabaseUnavailable, Unavailable
-from utils.models import Json
+from utils.models.tasks import Json
 from utils.telemetry import METRICS_CONTENT_TYPE
 
 blueprint = Blueprint("health", __name__)

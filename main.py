@@ -20,29 +20,29 @@ import test_users
 import users
 import webhooks
 from database import Database, open_database
-from utils import api_docs
-from utils.agents import Agents
-from utils.api import Services
-from utils.async_bridge import AsyncBridge
-from utils.branch_push import remove_leftovers
-from utils.data_lock import hold_data_folder
-from utils.dispatcher import Dispatcher
-from utils.github_app import GitHubApp
-from utils.http_hooks import IdConverter, NameConverter, install_hooks
-from utils.mirror import MirrorStore
-from utils.openapi import build_openapi, format_openapi
-from utils.pull_requests import PullRequests, pushes_folder
+from utils.agents.registry import Agents
+from utils.api import docs_page as api_docs
+from utils.api.endpoint import Services
+from utils.api.middleware import IdConverter, NameConverter, install_hooks
+from utils.api.openapi import build_openapi, format_openapi
+from utils.auth.tokens import Tokens
+from utils.config.explain import explain_settings
+from utils.config.settings import Settings, inherited_environment, proxies_with_password
+from utils.credentials.github_resolver import UserTokens
+from utils.credentials.vault import Vault, encryption_keys, signing_key
+from utils.dispatcher.async_bridge import AsyncBridge
+from utils.dispatcher.dispatcher import Dispatcher
+from utils.github.app import GitHubApp
+from utils.pull_requests.service import PullRequests, pushes_folder
+from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
-from utils.sandbox import SandboxProvider
-from utils.sandbox_local import LocalSandboxProvider
-from utils.server import EXIT_CONFIGURATION, print_line, serve
-from utils.settings import Settings, inherited_environment, proxies_with_password
-from utils.settings_errors import explain_settings
+from utils.sandboxes.e2b.tested_versions import version_warnings
+from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.sandbox import LocalSandboxProvider
+from utils.sandboxes.protocol import SandboxProvider
+from utils.server.data_lock import hold_data_folder
+from utils.server.gunicorn_server import EXIT_CONFIGURATION, print_line, serve
 from utils.telemetry import Metrics, configure_logging
-from utils.tested_versions import version_warnings
-from utils.tokens import Tokens
-from utils.user_tokens import UserTokens
-from utils.vault import Vault, encryption_keys, signing_key
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ def _build_pull_requests(
 def _choose_provider(settings: Settings, mirrors: MirrorStore) -> SandboxProvider:
     if settings.uses_e2b:
         # The SDK takes most of a second to import, which a newcomer should not wait for.
-        from utils.sandbox_e2b_provider import E2BSandboxProvider
+        from utils.sandboxes.e2b.provider import E2BSandboxProvider
 
         return E2BSandboxProvider(settings)
     sandboxes = settings.data_dir / "sandboxes"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from utils.api import Services, endpoint
-from utils.api_answers import ProjectRow, TaskRow
-from utils.api_models import NewProject, ProjectChange, ProjectTasksQuery
-from utils.api_rows import project_row, task_row
-from utils.models import Json
-from utils.repository_url import parse_repository_url
+from utils.api.endpoint import Services, endpoint
+from utils.api.requests import NewProject, ProjectChange, ProjectTasksQuery
+from utils.api.responses import ProjectRow, TaskRow
+from utils.api.serializers import project_row, task_row
+from utils.git.repository_url import parse_repository_url
+from utils.models.tasks import Json
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Blueprint
 
 from auth import caller_or_nobody
-from utils.api import Services, endpoint
-from utils.api_pull_requests import (
+from utils.api.endpoint import Services, endpoint
+from utils.api.github_access import token_of_request
+from utils.api.pull_request_schemas import (
     CHECKED,
     MADE,
     CreatePullRequest,
@@ -14,9 +15,8 @@ from utils.api_pull_requests import (
     checked_row,
     made_row,
 )
-from utils.caller_github import token_of_request
-from utils.models import Json
-from utils.pull_requests import Wish
+from utils.models.tasks import Json
+from utils.pull_requests.service import Wish
 
 blueprint = Blueprint("pull_requests", __name__)
 

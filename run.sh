@@ -149,7 +149,7 @@ check() {
 
 check_scripts() {
     local script scripts=(run.sh .ci/run)
-    for script in utils/agents/*.sh utils/scripts/*.sh; do
+    for script in utils/agents/*.sh utils/pipeline/scripts/*.sh; do
         if [ -f "$script" ]; then
             scripts+=("$script")
         fi
@@ -163,7 +163,7 @@ run_tests() {
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
     check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
     check "shellcheck" check_scripts
-    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.closing_summary \
+    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.support.closing_summary \
         -n "$TEST_PROCESSES" --dist loadfile "$@" || return
     [ -z "$FAILED_CHECKS" ]
 }
@@ -186,12 +186,12 @@ main() {
         demo) exec "$VENV_PYTHON" -m demo --from "$START_FOLDER" "$@" ;;
         test) run_tests "$@" ;;
         bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
-        doctor) exec "$VENV_PYTHON" -m utils.doctor "$@" ;;
-        migrate) exec "$VENV_PYTHON" -m utils.migrate "$@" ;;
-        supabase-sql) exec "$VENV_PYTHON" -m utils.supabase_sql "$@" ;;
-        rotate-keys) exec "$VENV_PYTHON" -m utils.rotate_keys "$@" ;;
-        build-template) exec "$VENV_PYTHON" -m utils.template "$@" ;;
-        supabase-local) exec "$VENV_PYTHON" -m tests.supabase_local "$@" ;;
+        doctor) exec "$VENV_PYTHON" -m utils.commands.doctor "$@" ;;
+        migrate) exec "$VENV_PYTHON" -m utils.database.migrations "$@" ;;
+        supabase-sql) exec "$VENV_PYTHON" -m utils.commands.supabase_sql "$@" ;;
+        rotate-keys) exec "$VENV_PYTHON" -m utils.commands.rotate_keys "$@" ;;
+        build-template) exec "$VENV_PYTHON" -m utils.commands.build_template "$@" ;;
+        supabase-local) exec "$VENV_PYTHON" -m tests.support.supabase.local "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
         setup) ;;
         help | -h | --help) usage ;;

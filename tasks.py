@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from utils.agents import AGENT_NAMES
-from utils.api import Services, endpoint
-from utils.api_answers import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
-from utils.api_models import ChatMessage, EventsQuery, StartTask, TaskListQuery
-from utils.api_rows import (
+from utils.agents.registry import AGENT_NAMES
+from utils.api.endpoint import Services, endpoint
+from utils.api.legacy_import import read_legacy_tasks, read_upload
+from utils.api.requests import ChatMessage, EventsQuery, StartTask, TaskListQuery
+from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
+from utils.api.serializers import (
     event_row,
     full_task_row,
     task_status_row,
     task_summary_row,
 )
+from utils.credentials.profiles import given_token
 from utils.errors import InvalidInput, NotFound
-from utils.legacy_tasks import read_legacy_tasks, read_upload
-from utils.models import Json, NewTask, TaskStatus
-from utils.profiles import given_token
-from utils.repository_url import parse_repository_url, validate_branch
+from utils.git.repository_url import parse_repository_url, validate_branch
+from utils.models.tasks import Json, NewTask, TaskStatus
 
 blueprint = Blueprint("tasks", __name__)
 

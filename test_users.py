@@ -8,13 +8,13 @@ from uuid import UUID
 
 from flask import Blueprint, current_app
 
-from utils.api import Services, endpoint
-from utils.api_answers import TestUserRow, TokenPair
-from utils.api_models import NewTestUser
-from utils.api_rows import test_user_row
+from utils.api.endpoint import Services, endpoint
+from utils.api.requests import NewTestUser
+from utils.api.responses import TestUserRow, TokenPair
+from utils.api.serializers import test_user_row
 from utils.errors import Forbidden, NotFound
-from utils.models import Json
-from utils.models_users import User
+from utils.models.tasks import Json
+from utils.models.users import User
 
 blueprint = Blueprint("test_users", __name__, url_prefix="/test-users")
 

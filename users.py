@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from utils.api import Services, endpoint
-from utils.api_profiles import ProfileChange, ProfileRow, profile_row
-from utils.models import Json
-from utils.profiles import change_profile
+from utils.api.endpoint import Services, endpoint
+from utils.api.profile_schemas import ProfileChange, ProfileRow, profile_row
+from utils.credentials.profiles import change_profile
+from utils.models.tasks import Json
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 

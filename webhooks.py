@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from utils.api import Services, endpoint
-from utils.models import Json
-from utils.webhook_delivery import read_delivery
-from utils.webhook_events import follow
+from utils.api.endpoint import Services, endpoint
+from utils.models.tasks import Json
+from utils.webhooks.delivery import read_delivery
+from utils.webhooks.events import follow
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 

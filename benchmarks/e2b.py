@@ -23,8 +23,8 @@ from benchmarks.repositories import make_repository
 from benchmarks.server import Server
 from benchmarks.single_task import PROMPT, SETTLE_SECONDS, BareScript, run_task
 from benchmarks.watch import Watch, processes_with
-from tests.fakes.e2b_control import E2BServerProcess
-from tests.fakes.e2b_reaper import MARKER
+from tests.fakes.e2b.control import E2BServerProcess
+from tests.fakes.e2b.reaper import MARKER
 
 DELAY_SECONDS = 0.05
 POLL_SECONDS = 0.5

@@ -6,10 +6,10 @@ import sys
 import time
 
 from benchmarks.figures import Bench, Figure
-from tests.backends import Repository
-from tests.e2b_fault_run import run_with_faults
-from tests.e2b_tasks import cloud_backend
-from tests.fakes.e2b_control import E2BServerProcess
+from tests.fakes.e2b.control import E2BServerProcess
+from tests.support.backends import Repository
+from tests.support.e2b_fault_run import run_with_faults
+from tests.support.e2b_tasks import cloud_backend
 
 PLACES = 60
 LONGEST_SECONDS = 900

@@ -11,7 +11,7 @@ from benchmarks.load import Load, run_load
 from benchmarks.repositories import make_repository
 from benchmarks.server import Server
 from database import open_database
-from utils.settings import Settings
+from utils.config.settings import Settings
 
 MANY = 32
 ALONE_TARGET_MS = 25

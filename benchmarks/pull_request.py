@@ -17,11 +17,11 @@ from structlog.testing import capture_logs
 
 from benchmarks.figures import Bench, Figure
 from benchmarks.repositories import make_repository
-from tests.backends import Repository, git
-from tests.branch_pushes import TOKEN, open_to_partial_clones, request_of, result_of
-from tests.git_server import GitServer, serve_git
-from tests.pull_requests import open_hub
-from utils.branch_push import PushLimits, PushRequest, push_branch
+from tests.support.backends import Repository, git
+from tests.support.git_server import GitServer, serve_git
+from tests.support.pull_requests import open_hub
+from tests.support.pushes import TOKEN, open_to_partial_clones, request_of, result_of
+from utils.push.push import PushLimits, PushRequest, push_branch
 from utils.redaction import Redactor
 
 SCRIPT = """

@@ -7,10 +7,10 @@ calling. Everything else is the server as it is.
 from __future__ import annotations
 
 from main import create_app, pause_app, stop_app
-from utils.database_supabase import SupabaseDatabase, open_supabase_database
-from utils.models import Task
-from utils.server import serve
-from utils.settings import Settings
+from utils.config.settings import Settings
+from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
+from utils.models.tasks import Task
+from utils.server.gunicorn_server import serve
 
 
 class TwoRequests(SupabaseDatabase):

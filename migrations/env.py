@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from utils.database_schema import metadata
+from utils.database.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -15,9 +15,25 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from main import create_app, stop_app
-from utils.api import Services
-from utils.dispatcher import Dispatcher
-from utils.settings import Settings
+from utils.api.endpoint import Services
+from utils.config.settings import Settings
+from utils.dispatcher.dispatcher import Dispatcher
+
+pytest_plugins = (
+    "tests.fixtures.database",
+    "tests.fixtures.e2b",
+    "tests.fixtures.e2b_tasks",
+    "tests.fixtures.github",
+    "tests.fixtures.live",
+    "tests.fixtures.places",
+    "tests.fixtures.pull_requests",
+    "tests.fixtures.push",
+    "tests.fixtures.row_level",
+    "tests.fixtures.schema",
+    "tests.fixtures.supabase",
+    "tests.fixtures.tasks",
+    "tests.fixtures.webhooks",
+)
 
 Headers = dict[str, str]
 MakeApp = Callable[..., Flask]

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from structlog.typing import EventDict, Processor
 
+from utils.config.settings import Settings
 from utils.redaction import current_redactor
-from utils.settings import Settings
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 

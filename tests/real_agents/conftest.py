@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends import Repository
-from tests.fakes.model_server import Model, serve_model
+from tests.fakes.models.server import Model, serve_model
 from tests.real_agents.programs import INSTALL_SECONDS, install
 from tests.real_agents.runs import Perform, make_launchers, perform
+from tests.support.backends import Repository
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

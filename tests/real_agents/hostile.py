@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.backends import Repository
+from tests.support.backends import Repository
 
 MEMORY = {
     "CLAUDE.md": "Memory one.\n@docs/more.md\n",

@@ -12,8 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.source_files import ROOT
-from utils.tested_versions import CLAUDE_CODE, CODEX
+from tests.support.source_files import ROOT
+from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, CODEX
 
 INSTALL_SECONDS = 900
 START_SECONDS = 60

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from utils.agents.base import AccessSources, Agent, AgentRequest, StreamReader
+from utils.agents.spec import AccessSources, Agent, AgentRequest, StreamReader
 from utils.errors import AgentError
-from utils.models import Json
-from utils.sandbox import SandboxPaths
+from utils.models.tasks import Json
+from utils.sandboxes.protocol import SandboxPaths
 
 KEY = "sk-marked-3f9a1c7e5b"
 RUN_SECONDS = 90

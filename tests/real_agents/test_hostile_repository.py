@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends import Repository
-from tests.fakes.model_server import Model, serve_model
+from tests.fakes.models.server import Model, serve_model
 from tests.real_agents.hostile import MEMORY, make_hostile
 from tests.real_agents.runs import KEY, Perform
-from utils.agents.base import Agent
+from tests.support.backends import Repository
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
+from utils.agents.spec import Agent
 
 PROMPT = "do write hello.txt Hello\ndo shell env"
 

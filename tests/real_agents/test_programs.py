@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends import Repository, git
-from tests.fakes import model_anthropic, model_openai
-from tests.fakes.model_server import Model
+from tests.fakes.models import anthropic as model_anthropic
+from tests.fakes.models import openai as model_openai
+from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY, Perform
+from tests.support.backends import Repository, git
 from utils.agents.access import CLAUDE_RETRIES
-from utils.agents.base import Agent
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
+from utils.agents.spec import Agent
 
 AGENTS = [pytest.param(CLAUDE, id="claude"), pytest.param(CODEX, id="codex")]
 PROMPT = "do write hello.txt Hello\ndo shell echo more >>README.md\ndo say I wrote it."

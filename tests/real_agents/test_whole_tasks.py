@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends import USER, Backend, Open, Repository, Row, git, wait_for
-from tests.fakes.model_server import Model
+from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY
+from tests.support.backends import USER, Backend, Open, Repository, Row, git, wait_for
 
-pytest_plugins = ("tests.task_fixtures",)
+pytest_plugins = ("tests.fixtures.tasks",)
 pytestmark = pytest.mark.local_only("the programs are installed on this machine")
 
 PROMPT = "do write hello.txt Hello\ndo shell echo more >>README.md\ndo say I wrote it."

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from utils.agents.base import AccessSources, AgentAccess
 from utils.agents.preferences import read_preferences, texts_in
 from utils.agents.programs import CLAUDE_CODE, CODEX_CLI, Program, key_withheld, not_configured
-from utils.models import Json
+from utils.agents.spec import AccessSources, AgentAccess
+from utils.models.tasks import Json
 from utils.redaction import MINIMUM_SECRET_CHARACTERS
-from utils.sandbox import EgressHeader
+from utils.sandboxes.protocol import EgressHeader
 
 DUMMY_KEY = "added-by-the-network"
 """Stands in the environment for a key that the sandbox must not see."""

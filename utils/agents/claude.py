@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from utils.agents.access import claude_access
-from utils.agents.base import WAITING, Agent, AgentRequest
 from utils.agents.json_lines import (
     Events,
     JsonLineReader,
@@ -27,9 +26,10 @@ from utils.agents.programs import (
     model_arguments,
     not_installed,
 )
+from utils.agents.spec import WAITING, Agent, AgentRequest
 from utils.errors import AgentError
-from utils.models import Json
-from utils.sandbox import SandboxPaths
+from utils.models.tasks import Json
+from utils.sandboxes.protocol import SandboxPaths
 
 CHANGING_TOOLS = frozenset({"Bash", "Edit", "MultiEdit", "NotebookEdit", "Write"})
 """The tools without which nothing gets done. Denied questions or searches stop no one."""

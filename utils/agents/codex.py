@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from utils.agents.access import codex_access
-from utils.agents.base import WAITING, Agent, AgentRequest
 from utils.agents.json_lines import (
     Events,
     JsonLineReader,
@@ -25,9 +24,10 @@ from utils.agents.programs import (
     model_arguments,
     not_installed,
 )
+from utils.agents.spec import WAITING, Agent, AgentRequest
 from utils.errors import AgentError
-from utils.models import Json
-from utils.sandbox import SandboxPaths
+from utils.models.tasks import Json
+from utils.sandboxes.protocol import SandboxPaths
 
 _RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
 

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from utils.models import Json
+from utils.models.tasks import Json
 
 MAX_NUMBER = 2**53
 """Larger numbers are not exact in the clients' JSON."""

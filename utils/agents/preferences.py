@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from utils.agents.json_lines import child
-from utils.models import Json
+from utils.models.tasks import Json
 
 MAX_VARIABLES = 50
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.agents.base import Agent, AgentRequest
+from utils.agents.spec import Agent, AgentRequest
 from utils.errors import AgentError
-from utils.models import Json
-from utils.sandbox import SandboxPaths
+from utils.models.tasks import Json
+from utils.sandboxes.protocol import SandboxPaths
 
 SUMMARY_PREFIX = "result: "
 

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.backends import GIT_ENVIRONMENT, git
+from tests.support.backends import GIT_ENVIRONMENT, git
 
 
 def branch_sha(bare: Path, branch: str) -> str | None:

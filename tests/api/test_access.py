@@ -1,0 +1,140 @@
+"""Every endpoint asks who is calling and shows nobody another user's rows.
+
+The cases are made from the application's routes, so that a new endpoint cannot slip by.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+
+from main import declare_routes
+from tests.auth.test_tokens import bearer, own_token, unsigned_token
+from tests.conftest import Headers
+from utils.api.endpoint import declaration_of
+from utils.api.openapi import build_openapi
+
+# Endpoints that need no caller: signing in, development sign-in, health, documentation, and what
+# GitHub delivers, which it signs.
+PUBLIC = re.compile(
+    r"/|/ping|/health/.*|/metrics|/auth/(token|refresh|logout)|/validate-token"
+    r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*"
+)
+
+# A body that each endpoint takes, so that only the caller can be what it refuses.
+BODIES: dict[str, Any] = {
+    "POST /projects": {"name": "Mine", "repo_url": "https://github.com/o/n"},
+    "PUT /projects/<id:project_id>": {"name": "Mine"},
+    "POST /start-task": {"prompt": "Hello", "repo_url": "https://github.com/o/n"},
+    "POST /tasks/<id:task_id>/chat": {"role": "user", "content": "Hello"},
+    "POST /migrate-legacy-tasks": [],
+    "POST /github/tasks/<id:task_id>/status": {"state": "success"},
+}
+
+# What is there is on GitHub, and nobody's row: tests/github/test_routes.py.
+ON_GITHUB = re.compile(r"/github/repos/.*")
+
+APP = declare_routes()
+
+
+def endpoints() -> Iterator[tuple[str, Rule]]:
+    for rule in APP.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield method, rule
+
+
+PRIVATE = [(method, rule) for method, rule in endpoints() if not PUBLIC.fullmatch(rule.rule)]
+PRIVATE_IDS = [f"{method} {rule.rule}" for method, rule in PRIVATE]
+OWNED = [
+    (method, rule)
+    for method, rule in PRIVATE
+    if rule.arguments and not ON_GITHUB.fullmatch(rule.rule)
+]
+OWNED_IDS = [f"{method} {rule.rule}" for method, rule in OWNED]
+
+
+def send(
+    client: FlaskClient, method: str, rule: Rule, row: str, headers: Headers
+) -> tuple[int, str]:
+    path = re.sub(r"<[^>]+>", row, rule.rule)
+    body = BODIES.get(f"{method} {rule.rule}")
+    answer = client.open(f"/api{path}", method=method, json=body, headers=headers)
+    return answer.status_code, (answer.get_json(silent=True) or {}).get("code", "")
+
+
+def test_there_are_private_endpoints() -> None:
+    assert len(PRIVATE) >= 17
+    assert len(OWNED) >= 11
+
+
+def test_private_endpoints_are_declared_as_such() -> None:
+    declared = [declaration_of(APP.view_functions[rule.endpoint]) for _, rule in PRIVATE]
+    assert all(declaration is not None and not declaration.public for declaration in declared)
+
+
+@pytest.mark.parametrize(("method", "rule"), PRIVATE, ids=PRIVATE_IDS)
+def test_an_unknown_caller_gets_401(secure_client: FlaskClient, method: str, rule: Rule) -> None:
+    user = str(uuid4())
+    content, _, signature = own_token(user).rpartition(".")
+    another_content = own_token(str(uuid4())).rpartition(".")[0]
+    callers = {
+        "token_missing": [{}, {"X-User-ID": user}],
+        "token_expired": [bearer(own_token(user, exp=1_600_000_000))],
+        "token_invalid": [
+            bearer(own_token(user, secret="another-secret-of-enough-characters")),
+            bearer(f"{another_content}.{signature}"),
+            bearer(f"{content}.{signature[::-1]}"),
+            bearer(unsigned_token(user)),
+        ],
+    }
+    for code, variants in callers.items():
+        for headers in variants:
+            assert send(secure_client, method, rule, "1", headers) == (401, code)
+
+
+@pytest.mark.parametrize(("method", "rule"), OWNED, ids=OWNED_IDS)
+def test_another_users_row_does_not_exist(
+    client: FlaskClient, headers: Headers, stranger: Headers, repository: Path,
+    method: str, rule: Rule,
+) -> None:  # fmt: skip
+    address = {"repo_url": str(repository)}
+    if "project_id" in rule.arguments:
+        created = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
+        row = created.get_json()["project"]["id"]
+    else:
+        started = client.post("/start-task", json={"prompt": "Hello", **address}, headers=headers)
+        row = started.get_json()["task_id"]
+    assert send(client, method, rule, str(row), stranger) == (404, "not_found")
+    assert send(client, method, rule, "999999999999999999", headers) == (404, "not_found")
+    assert send(client, method, rule, "0", headers)[0] == 404
+    assert send(client, method, rule, "9" * 30, headers)[0] == 404
+
+
+def test_another_users_project_takes_no_tasks(
+    client: FlaskClient, headers: Headers, stranger: Headers, repository: Path
+) -> None:
+    address = {"repo_url": str(repository)}
+    created = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
+    project_id = created.get_json()["project"]["id"]
+    task = {"prompt": "Hello", "project_id": project_id, **address}
+    assert client.post("/start-task", json=task, headers=stranger).status_code == 404
+    listed = client.get(f"/tasks?project_id={project_id}", headers=stranger).get_json()
+    assert listed["tasks"] == {}
+
+
+def test_the_document_says_which_endpoints_need_a_caller() -> None:
+    paths = build_openapi(APP)["paths"]
+    private = {
+        f"{method.upper()} {path}"
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "security" not in operation
+    }
+    assert private == {re.sub(r"<\w+:(\w+)>", r"{\1}", name) for name in PRIVATE_IDS}

@@ -1,0 +1,40 @@
+"""The database's answer to a refresh is lost: the client asks again, and stays signed in."""
+
+from __future__ import annotations
+
+from werkzeug.test import TestResponse
+
+from main import stop_app
+from tests.conftest import MakeApp
+from tests.support.backends import USER
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.supabase.stack import SupabaseStack
+from tests.support.supabase_settings import rows_in
+
+ROTATION = "/rest/v1/rpc/backend_rotate_refresh_token"
+
+
+def test_a_refresh_that_was_not_answered_is_done_when_it_is_asked_for_again(
+    supabase_stack: SupabaseStack, make_app: MakeApp
+) -> None:
+    supabase_stack.clear()
+    with FaultyProxy(supabase_stack.url) as proxy:
+        settings = rows_in(supabase_stack, supabase_url=proxy.url, trust_user_id=True)
+        # So seldom that no sign of life is among the requests that are counted.
+        app = make_app(**settings, server_silence_seconds=3600)
+        client = app.test_client()
+
+        def refresh(token: str) -> TestResponse:
+            return client.post("/auth/refresh", json={"refresh_token": token})
+
+        first = client.post("/auth/token", json={"user_id": USER}).get_json()["refresh_token"]
+        proxy.lost[ROTATION] = 1
+        lost = refresh(first)
+        assert (lost.status_code, "Retry-After" in lost.headers) == (503, True)
+        supabase_stack.reset_requests()
+        second = refresh(first)
+        assert second.status_code == 200
+        assert supabase_stack.requests() == {f"POST {ROTATION}": 1}
+        assert refresh(second.get_json()["refresh_token"]).status_code == 200
+        # It would go on to ask at an address that is somebody else's by then.
+        stop_app(app)

@@ -1,0 +1,211 @@
+"""The template is built from e2b.toml and e2b.Dockerfile by the real SDK."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from e2b import AsyncSandbox, AsyncTemplate, SandboxException
+
+from tests.fakes.e2b.control import API_KEY, E2BControl
+from tests.support.source_files import ROOT
+from utils.commands.build_template import Recipe, read_spec
+from utils.config.settings import Settings
+from utils.errors import ConfigurationError
+from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, CODEX
+
+TOML = 'template_name = "x"\ndockerfile = "Dockerfile"\ncpu_count = 2\nmemory_mb = 1024\n'
+
+
+def build_template(
+    folder: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, away from this folder's .env."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("E2B_")}
+    return subprocess.run(
+        [sys.executable, "-m", "utils.commands.build_template", *arguments],
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def body_of(cloud: E2BControl, route: str) -> dict[str, object]:
+    """Return the body of the only request to a route."""
+    (request,) = cloud.requests(route)
+    body: dict[str, object] = json.loads(request["body"])
+    return body
+
+
+def test_the_sdk_converts_every_line_of_the_dockerfile(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = Recipe(read_spec().dockerfile)
+    assert capsys.readouterr().out == "", "the conversion prints what it leaves out"
+    converted = json.loads(AsyncTemplate.to_json(recipe.template))
+    assert converted["fromImage"] == "node:22-bookworm-slim"
+    assert "startCmd" not in converted
+    assert recipe.steps[:2] == ["USER root", "WORKDIR /"]
+    assert recipe.steps[-2:] == ["USER user", "WORKDIR /home/user"]
+    assert {step.partition(" ")[0] for step in recipe.steps[2:-2]} == {"ENV", "RUN"}
+
+
+def test_the_template_has_the_tested_agents_and_starts_them_once() -> None:
+    steps = Recipe(read_spec().dockerfile).steps
+    assert f"ENV CLAUDE_CODE_VERSION {CLAUDE_CODE}" in steps
+    assert f"ENV CODEX_VERSION {CODEX}" in steps
+    (install,) = [step for step in steps if "npm install" in step]
+    assert "@anthropic-ai/claude-code@$CLAUDE_CODE_VERSION" in install
+    assert "@openai/codex@$CODEX_VERSION" in install
+    (check,) = [step for step in steps if "--version" in step]
+    assert steps.index(check) > steps.index(install)
+    assert "claude --version" in check
+    assert "codex --version" in check
+
+
+def test_tasks_use_the_name_of_the_template_unless_told_otherwise() -> None:
+    assert Settings.model_fields["e2b_template_id"].default == read_spec().template_name
+
+
+@pytest.mark.anyio
+async def test_a_built_template_can_be_started_from_the_printed_line(
+    cloud: E2BControl, tmp_path: Path
+) -> None:
+    cloud.configure(templates=["base"])
+    result = build_template(tmp_path, cloud.environment)
+    assert result.returncode == 0, result.stderr
+    (line,) = [text for text in result.stdout.splitlines() if text.startswith("E2B_TEMPLATE_ID=")]
+    for template in (line.removeprefix("E2B_TEMPLATE_ID="), read_spec().template_name):
+        assert await (await AsyncSandbox.create(template, timeout=60)).kill()
+    with pytest.raises(SandboxException, match="not found"):
+        await AsyncSandbox.create("another", timeout=60)
+
+
+def test_e2b_is_asked_for_what_the_two_files_say(cloud: E2BControl, tmp_path: Path) -> None:
+    result = build_template(tmp_path, cloud.environment)
+    spec = read_spec()
+    assert body_of(cloud, "template.create") == {
+        "name": spec.template_name,
+        "cpuCount": spec.cpu_count,
+        "memoryMB": spec.memory_mb,
+    }
+    started = body_of(cloud, "template.start")
+    recipe = Recipe(spec.dockerfile)
+    assert started["steps"] == json.loads(AsyncTemplate.to_json(recipe.template))["steps"]
+    assert started["force"] is False
+    assert API_KEY not in result.stdout + result.stderr
+
+
+def test_the_whole_log_of_the_build_is_shown(cloud: E2BControl, tmp_path: Path) -> None:
+    output = build_template(tmp_path, cloud.environment).stdout
+    count = len(Recipe(read_spec().dockerfile).steps)
+    shown = [f"[builder {number}/{count}]" in output for number in range(1, count + 1)]
+    assert shown == [True] * count
+    assert "Build finished" in output
+
+
+def test_name_and_cache_can_be_chosen(cloud: E2BControl, tmp_path: Path) -> None:
+    result = build_template(tmp_path, cloud.environment, "--name", "mine:v2", "--no-cache")
+    assert result.returncode == 0, result.stderr
+    assert body_of(cloud, "template.create")["name"] == "mine:v2"
+    assert body_of(cloud, "template.start")["force"] is True
+
+
+def test_a_failed_build_names_the_step(cloud: E2BControl, tmp_path: Path) -> None:
+    cloud.configure(failing_step=5)
+    result = build_template(tmp_path, cloud.environment)
+    assert result.returncode == 1
+    assert "failed at step 5, RUN apt-get update" in result.stderr
+    assert "e2b.Dockerfile" in result.stderr
+    assert "error: the last line of the command" in result.stdout
+    assert "E2B_TEMPLATE_ID" not in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "words"),
+    [
+        ("template.create", 401, "E2B does not accept the key. Set E2B_API_KEY"),
+        ("template.create", 400, "E2B did not accept the template: 400: no such base image"),
+        ("template.start", 429, "E2B refuses"),
+        ("template.status", 500, "E2B answered: 500"),
+        ("template.status", 503, "no capacity"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    cloud: E2BControl, tmp_path: Path, route: str, status: int, words: str
+) -> None:
+    cloud.add_fault(kind="status", route=route, status=status, message="no such base image")
+    result = build_template(tmp_path, cloud.environment)
+    assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+    assert words in result.stderr
+    assert API_KEY not in result.stderr
+
+
+def test_a_network_that_is_away_says_what_to_check(cloud: E2BControl, tmp_path: Path) -> None:
+    cloud.refuse()
+    result = build_template(tmp_path, cloud.environment)
+    assert result.returncode == 1
+    assert "E2B cannot be reached" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_build_without_a_key_says_where_to_get_one(tmp_path: Path) -> None:
+    result = build_template(tmp_path, {})
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("Building needs E2B_API_KEY")
+
+
+@pytest.mark.parametrize("arguments", [["--name", "Has Spaces"], ["--name", "-x"], ["--nmae", "x"]])
+def test_a_wrong_argument_is_refused(
+    cloud: E2BControl, tmp_path: Path, arguments: Sequence[str]
+) -> None:
+    result = build_template(tmp_path, cloud.environment, *arguments)
+    assert result.returncode != 0
+    assert "name" in result.stderr
+    assert cloud.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        (None, "No such file"),
+        ("template_name = ", "Invalid value"),
+        (TOML.replace('"x"', '"Upper Case"'), "template_name"),
+        (TOML.replace("2\n", "0\n"), "cpu_count"),
+        (TOML + "team_id = 1\n", "team_id"),
+        (TOML.replace("memory_mb = 1024", ""), "memory_mb: Field required"),
+    ],
+)
+def test_a_wrong_e2b_toml_is_explained(tmp_path: Path, toml: str | None, words: str) -> None:
+    path = tmp_path / "e2b.toml"
+    if toml is not None:
+        path.write_text(toml)
+    with pytest.raises(ConfigurationError, match=words) as raised:
+        read_spec(path)
+    assert str(path) in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "words"),
+    [
+        (None, "No such file"),
+        ("FROM a\nFROM b\n", "Multi-stage"),
+        ("FROM a\nCOPY --from=b x y\n", "line 2"),
+        ("RUN true\n", "FROM"),
+    ],
+)
+def test_a_dockerfile_that_e2b_cannot_build_is_explained(
+    tmp_path: Path, dockerfile: str | None, words: str
+) -> None:
+    path = tmp_path / "Dockerfile"
+    if dockerfile is not None:
+        path.write_text(dockerfile)
+    with pytest.raises(ConfigurationError, match=words):
+        Recipe(path)

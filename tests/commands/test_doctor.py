@@ -1,0 +1,252 @@
+"""`./run.sh doctor` says what works and what does not, against the fake cloud."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2b import E2B
+
+from tests.fakes.e2b.control import API_KEY, E2BControl
+from tests.support.doctor_program import Doctor
+from tests.support.template_tools import TOOLS, install
+from utils.config.identity import FILE_NAME
+from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, PROGRAMS
+
+KEYS = {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "OPENAI_API_KEY": "sk-of-the-test"}
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def doctor(tmp_path: Path, listener: socket.socket) -> Doctor:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    return Doctor(folder, f"127.0.0.1:{listener.getsockname()[1]}")
+
+
+@pytest.fixture
+def template(cloud: E2BControl, tmp_path: Path) -> Path:
+    """The programs of the template `async-code`, which the fake cloud has."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name, line in TOOLS.items():
+        install(folder, name, line)
+    cloud.configure(templates=["async-code"], tools=str(folder))
+    return folder
+
+
+def test_without_any_account_it_says_how_to_get_the_real_thing(doctor: Doctor) -> None:
+    code, output = doctor.ask()
+    assert code == 0, output
+    assert "ok       local mode, simulated" in output
+    assert "E2B_API_KEY" in output
+    assert "build-template" in output
+    assert output.endswith("no problems, no warnings\n")
+    assert list(doctor.folder.iterdir()) == [], "looking changes nothing"
+
+
+def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: Path) -> None:
+    code, output = doctor.ask(cloud.environment | KEYS)
+    assert code == 0, output
+    assert output.endswith("no problems, no warnings\n")
+    for line in (
+        "E2B accepts the key",
+        "the template async-code starts",
+        f"it has all {len(PROGRAMS)} programs, in tested versions",
+        "agent claude: its key is set",
+        "agent codex: its key is set",
+        "sandboxes may live the 600 s",
+        "the trial sandbox has been ended",
+    ):
+        assert f"ok       {line}" in output
+
+
+def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None:
+    shared = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing"}
+    _, output = doctor.ask(shared)
+    assert "warning  what users store is encrypted with a key in DATA_DIR alone" in output
+    _, output = doctor.ask(shared | {"SECRET_KEY": "a-key-of-more-than-thirty-two-characters"})
+    assert "what users store" not in output
+
+
+def test_no_secret_is_printed(doctor: Doctor, cloud: E2BControl, template: Path) -> None:
+    secrets = {**KEYS, "JWT_SECRET": "a-jwt-secret-of-thirty-two-characters"}
+    proxy = {"HTTP_PROXY": "http://somebody:proxy-password@127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    _, output = doctor.ask(cloud.environment | secrets | proxy)
+    assert "ok       HTTP_PROXY: 127.0.0.1:9\n" in output
+    hidden = [*secrets.values(), "proxy-password", API_KEY]
+    assert [value for value in hidden if value in output] == []
+
+
+def test_the_trial_sandbox_is_ended_and_is_not_taken_for_one_of_a_task(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    doctor.ask(cloud.environment)
+    (request,) = cloud.requests("create")
+    assert '"async-code-doctor"' in request["body"]
+    assert len(cloud.requests("kill")) == 1
+    assert cloud.sandboxes() == []
+
+
+def test_a_refused_key_is_a_problem(doctor: Doctor, cloud: E2BControl) -> None:
+    cloud.configure(api_keys=["e2b_another"])
+    code, output = doctor.ask(cloud.environment)
+    assert code == 1
+    assert "problem  E2B does not accept the key\n" in output
+    assert "https://e2b.dev/dashboard" in output
+    assert cloud.requests("create") == []
+
+
+def test_a_cloud_that_is_away_is_a_problem(doctor: Doctor, cloud: E2BControl) -> None:
+    cloud.refuse()
+    code, output = doctor.ask(cloud.environment)
+    assert code == 1
+    assert "problem  E2B cannot be reached" in output
+
+
+def test_a_missing_template_is_a_problem(doctor: Doctor, cloud: E2BControl) -> None:
+    cloud.configure(templates=["base"])
+    code, output = doctor.ask(cloud.environment)
+    assert code == 1
+    assert "problem  the account has no template async-code\n" in output
+    assert "Run ./run.sh build-template" in output
+
+
+def test_another_version_is_a_warning_and_a_missing_program_a_problem(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    install(template, "claude", "9.9.9 (Claude Code)")
+    code, output = doctor.ask(cloud.environment | KEYS)
+    assert code == 0
+    assert f"warning  claude is 9.9.9; {CLAUDE_CODE} was tested\n" in output
+    install(template, "node", "v18.0.0")
+    code, output = doctor.ask(cloud.environment | KEYS)
+    assert code == 1
+    assert "problem  node is 18.0.0; 22 or newer is needed\n" in output
+
+
+def test_a_full_account_is_a_warning(doctor: Doctor, cloud: E2BControl, template: Path) -> None:
+    cloud.configure(max_concurrent=0)
+    code, output = doctor.ask(cloud.environment)
+    assert code == 0, output
+    assert "maximum number of concurrent E2B sandboxes (0)" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words", "remedy"),
+    [
+        ("SANDBOX_TIMEOUT_SECONDS", "7200", "Timeout cannot be greater than 1 hours", "Lower"),
+        ("MAX_CONCURRENT_TASKS", "21", "it runs up to 21 tasks at once", "lower"),
+    ],
+)
+def test_a_limit_above_that_of_the_plan_is_a_warning(
+    doctor: Doctor,
+    cloud: E2BControl,
+    template: Path,
+    setting: str,
+    value: str,
+    words: str,
+    remedy: str,
+) -> None:
+    code, output = doctor.ask(cloud.environment | {setting: value})
+    assert code == 0
+    assert words in output
+    assert f"{remedy} {setting}" in output
+    assert cloud.sandboxes() == []
+
+
+def test_the_sandboxes_of_this_deployment_are_counted(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    (doctor.folder / "data").mkdir()
+    (doctor.folder / "data" / FILE_NAME).write_text("mine")
+    client = E2B(api_key=API_KEY, api_url=cloud.url, sandbox_url=cloud.url).Sandbox
+    for name in ("mine", "mine", "another"):
+        client.create("async-code", metadata={"app": "async-code", "deployment": name})
+    client.create("async-code")
+    _, output = doctor.ask(cloud.environment)
+    assert "4 sandboxes are alive in the account, 2 of them of this deployment" in output
+    _, output = doctor.ask(cloud.environment | {"DEPLOYMENT": "another"})
+    assert "4 sandboxes are alive in the account, 1 of them of this deployment" in output
+
+
+def test_a_sandbox_that_dies_meanwhile_is_a_problem(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    cloud.add_fault(kind="crash", route="process.Start")
+    code, output = doctor.ask(cloud.environment)
+    assert code == 1
+    assert "problem  " in output
+
+
+def test_a_sandbox_that_cannot_be_ended_is_a_warning(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    cloud.add_fault(kind="status", route="kill", status=500)
+    code, output = doctor.ask(cloud.environment)
+    assert code == 0
+    assert "warning  the trial sandbox could not be ended" in output
+
+
+def test_a_host_without_an_answer_is_a_warning(doctor: Doctor) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        code, output = doctor.ask({"ALLOWED_GIT_HOSTS": host})
+    assert code == 0
+    assert f"warning  {host}" in output
+    assert "cannot be reached" in output
+
+
+def test_agents_without_a_key_are_warnings(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    code, output = doctor.ask(cloud.environment)
+    assert code == 0
+    assert "warning  agent claude: Claude Code has no key. Set ANTHROPIC_API_KEY" in output
+    assert "warning  agent codex: Codex has no key. Set OPENAI_API_KEY" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("PORT", "eighty", "PORT"),
+        ("SANDBOX", "e2b", "SANDBOX=e2b needs E2B_API_KEY"),
+        ("JWT_SECRET", "short-secret", "JWT_SECRET: needs at least 32 characters"),
+        ("DATABASE_URL", "mysql://u:database-password@h/d", "DATABASE_URL"),
+        ("DATABASE_URL", "postgresql://u:database-password@127.0.0.1:1/d", "PostgreSQL"),
+        ("DATA_DIR", "/proc/none", "data folder /proc/none"),
+    ],
+)
+def test_a_wrong_setting_is_a_problem(doctor: Doctor, setting: str, value: str, words: str) -> None:
+    code, output = doctor.ask({setting: value})
+    assert code == 1
+    assert "problem  " in output
+    assert words in output
+    assert "database-password" not in output
+    assert "short-secret" not in output
+
+
+def test_a_machine_without_git_is_a_problem(doctor: Doctor) -> None:
+    code, output = doctor.ask({"PATH": str(doctor.folder)})
+    assert code == 1
+    assert "problem  git does not run" in output
+
+
+def test_a_database_of_a_newer_version_is_a_problem(doctor: Doctor) -> None:
+    (doctor.folder / "data").mkdir()
+    with sqlite3.connect(doctor.folder / "data" / "async-code.db") as database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES ('9999')")
+    database.close()
+    code, output = doctor.ask()
+    assert code == 1
+    assert "database: SQLite at revision 9999" in output

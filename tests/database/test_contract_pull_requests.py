@@ -1,0 +1,120 @@
+"""What every database must keep of pull requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from database import Database
+from tests.support.database_samples import (
+    COMPLETED,
+    NOBODY,
+    STRANGER,
+    USER,
+    all_at_once,
+    new_task,
+    running_task,
+)
+from utils.errors import Conflict, NotFound, Unauthenticated
+from utils.models.tasks import NewTask, Task
+
+URL = "https://github.com/octo/demo/pull/7"
+OPEN = {
+    "pr_branch": "async-code/task-1",
+    "pr_number": 7,
+    "pr_url": URL,
+    "pr_commit": "c0ffee",
+    "pr_state": "open",
+}
+
+
+def test_a_pull_request_is_noted_with_its_task(database: Database) -> None:
+    task = running_task(database)
+    changes = [{"filename": "a", "before": "1", "after": "2"}]
+    database.finish_task(task.id, COMPLETED, {"git_patch": "patch"}, None, changes)
+    noted = database.set_pull_request(USER, task.id, OPEN)
+    assert noted == database.get_task_status(USER, task.id)
+    assert {name: getattr(noted, name) for name in OPEN} == OPEN
+    assert (noted.status, noted.has_patch, noted.git_patch) == (COMPLETED, True, None)
+    assert noted.execution_metadata == {"file_changes": changes}
+    merged = database.set_pull_request(USER, task.id, {"pr_state": "merged"})
+    assert (merged.pr_state, merged.pr_commit) == ("merged", "c0ffee")
+    assert merged.updated_at > noted.updated_at
+    assert database.get_task(USER, task.id).pr_state == "merged"
+
+
+def test_the_pull_request_of_another_user_is_not_noted(database: Database) -> None:
+    task = database.create_task(USER, new_task())
+    for user_id, task_id in ((STRANGER, task.id), (USER, 12345)):
+        with pytest.raises(NotFound):
+            database.set_pull_request(user_id, task_id, OPEN)
+    assert database.get_task(USER, task.id) == task
+
+
+def test_tasks_are_found_by_their_pull_request(database: Database) -> None:
+    first, other, second = (
+        database.create_task(user_id, new_task()) for user_id in (USER, USER, STRANGER)
+    )
+    noted = [database.set_pull_request(task.user_id, task.id, OPEN) for task in (first, second)]
+    database.set_pull_request(USER, other.id, {**OPEN, "pr_url": f"{URL}1"})
+    assert database.tasks_of_pull_request(URL) == noted
+    assert database.tasks_of_pull_request("https://github.com/octo/demo/pull/8") == []
+
+
+def test_tasks_are_found_by_branch_and_number_in_every_repository(database: Database) -> None:
+    first, other, second = (
+        database.create_task(user_id, new_task()) for user_id in (USER, USER, STRANGER)
+    )
+    moved = {**OPEN, "pr_url": "https://github.com/octo/renamed/pull/7"}
+    noted = [
+        database.set_pull_request(USER, first.id, OPEN),
+        database.set_pull_request(STRANGER, second.id, moved),
+    ]
+    database.set_pull_request(USER, other.id, {**OPEN, "pr_number": 8})
+    assert database.tasks_of_branch("async-code/task-1", 7) == noted
+    assert database.tasks_of_branch("async-code/task-10", 7) == []
+    assert database.tasks_of_branch("a,b)\"'.eq.%\\ \xe9", 7) == []
+
+
+def test_a_delivery_makes_one_task(database: Database) -> None:
+    asked = new_task(delivery="comment-1", encrypted_token=b"sealed")
+    made = all_at_once([lambda: _created(database, asked)] * 4)
+    [task] = [task for task in made if task is not None]
+    assert database.get_task(USER, task.id) == task
+    assert [one.id for one in database.list_tasks(USER).tasks] == [task.id]
+    assert database.has_delivery("comment-1")
+    assert not database.take_delivery("comment-1")
+
+
+def test_a_delivery_that_was_taken_makes_no_task(database: Database) -> None:
+    database.take_delivery("comment-1")
+    assert _created(database, new_task(delivery="comment-1")) is None
+    assert database.list_tasks(USER).tasks == ()
+
+
+@pytest.mark.parametrize(("user_id", "project_id"), [(USER, 12345), (NOBODY, None)])
+def test_a_task_that_is_not_made_takes_no_delivery(
+    database: Database, user_id: str, project_id: int | None
+) -> None:
+    with pytest.raises((NotFound, Unauthenticated)):
+        database.create_task(user_id, new_task(delivery="comment-1", project_id=project_id))
+    assert not database.has_delivery("comment-1")
+
+
+def _created(database: Database, asked: NewTask) -> Task | None:
+    try:
+        return database.create_task(USER, asked)
+    except Conflict:
+        return None
+
+
+def test_a_delivery_is_new_once(database: Database) -> None:
+    assert not database.has_delivery("one")
+    assert database.take_delivery("one")
+    assert database.has_delivery("one")
+    assert not database.take_delivery("one")
+    assert database.take_delivery("two")
+
+
+def test_of_a_delivery_that_comes_several_times_at_once_one_is_new(database: Database) -> None:
+    taken = all_at_once([lambda: database.take_delivery("same")] * 6)
+    assert sorted(taken) == [False] * 5 + [True]

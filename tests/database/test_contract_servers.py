@@ -1,0 +1,150 @@
+"""What every database must do for several servers that share it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from database import Database
+from tests.support.database_samples import (
+    CANCELLED,
+    COMPLETED,
+    PENDING,
+    RUNNING,
+    STRANGER,
+    USER,
+    all_at_once,
+    append,
+    event,
+    new_task,
+    running_task,
+)
+from utils.models.tasks import NO_EVENTS, AgentRun, QueuedTask, TaskStatus
+
+
+@pytest.fixture
+def other(database: Database) -> Database:
+    """Another server on the same database."""
+    server = copy.copy(database)
+    server.server = "other"
+    return server
+
+
+def ids(adopted: list[QueuedTask]) -> list[int]:
+    return [task.id for task in adopted]
+
+
+def test_each_server_sees_the_others_beat(database: Database, other: Database) -> None:
+    assert database.beat().others == {}
+    assert other.beat().others == {database.server: 1}
+    database.beat()
+    assert other.beat().others == {database.server: 2}
+    assert database.beat().others == {"other": 2}
+
+
+def test_a_server_gets_back_what_an_earlier_process_of_it_left(database: Database) -> None:
+    waiting = database.create_task(STRANGER, new_task())
+    running = running_task(database)
+    ended = running_task(database)
+    database.move_task(ended.id, {RUNNING}, CANCELLED)
+    database.beat()
+    assert database.adopt_tasks() == []
+    assert database.adopt_tasks(own=True) == [
+        QueuedTask(waiting.id, STRANGER, PENDING, 0, None),
+        QueuedTask(running.id, USER, RUNNING, 1, running.stage),
+    ]
+
+
+def test_the_tasks_of_a_server_that_beats_are_left_to_it(
+    database: Database, other: Database
+) -> None:
+    task = running_task(database)
+    database.beat()
+    other.beat()
+    assert other.adopt_tasks(own=True) == []
+    assert ids(database.adopt_tasks(own=True)) == [task.id]
+
+
+def test_the_tasks_of_a_silent_server_change_hands_once(
+    database: Database, other: Database
+) -> None:
+    tasks = [database.create_task(USER, new_task()).id, running_task(database).id]
+    database.beat()
+    other.beat()
+    assert ids(other.adopt_tasks([database.server])) == tasks
+    assert other.adopt_tasks([database.server]) == []
+    assert other.beat().others == {}
+    assert database.adopt_tasks(own=True) == []
+    assert database.claim_task(tasks[0]) is None
+    assert other.claim_task(tasks[0]) is not None
+
+
+def test_of_two_that_adopt_at_once_each_task_goes_to_one(
+    database: Database, other: Database
+) -> None:
+    dead = copy.copy(database)
+    dead.server = "dead"
+    dead.beat()
+    database.beat()
+    other.beat()
+    tasks = [dead.create_task(USER, new_task()).id for _ in range(20)]
+    taken = all_at_once(
+        [lambda: database.adopt_tasks(["dead"]), lambda: other.adopt_tasks(["dead"])]
+    )
+    assert sorted(ids(taken[0]) + ids(taken[1])) == tasks
+
+
+def test_a_task_of_a_server_that_never_showed_itself_is_adopted(
+    database: Database, other: Database
+) -> None:
+    task = database.create_task(USER, new_task())
+    other.beat()
+    assert ids(other.adopt_tasks()) == [task.id]
+
+
+def test_what_a_server_writes_about_a_task_that_was_taken_over_is_dropped(
+    database: Database, other: Database
+) -> None:
+    task = running_task(database)
+    assert append(database, task.id, event(1))
+    other.beat()
+    other.adopt_tasks([database.server])
+    before = other.get_task(USER, task.id)
+    run = AgentRun(task.id, "box", "c0ffee", before.created_at, {}, {})
+    assert not append(database, task.id, event(2))
+    assert not database.save_progress(task.id, NO_EVENTS, fields={"stage": "late"})
+    assert not database.start_run(run, NO_EVENTS)
+    assert database.finish_task(task.id, COMPLETED, {"git_patch": "late"}, None) is None
+    assert database.move_task(task.id, {RUNNING}, PENDING) is None
+    assert database.claim_task(task.id, again=True) is None
+    assert other.get_task(USER, task.id) == before
+    assert len(other.list_events(USER, task.id)) == 1
+    assert other.start_run(run, NO_EVENTS)
+    assert other.finish_task(task.id, COMPLETED, {}, None) is not None
+
+
+def test_any_server_may_cancel_a_task_that_waits(database: Database, other: Database) -> None:
+    task = database.create_task(USER, new_task())
+    assert other.move_task(task.id, {PENDING}, CANCELLED) is not None
+    assert database.claim_task(task.id) is None
+
+
+def test_a_stop_reaches_the_server_that_runs_the_task(database: Database, other: Database) -> None:
+    task, own = running_task(database), running_task(other)
+    assert other.request_stop(USER, task.id)
+    assert database.beat().stops == [task.id]
+    assert other.beat().stops == []
+    database.move_task(task.id, {RUNNING}, PENDING)
+    assert database.claim_task(task.id) is not None
+    assert database.beat().stops == []
+    assert not other.request_stop(STRANGER, own.id)
+    assert not other.request_stop(USER, 12345)
+
+
+@pytest.mark.parametrize("status", [PENDING, COMPLETED, CANCELLED])
+def test_only_a_task_that_runs_can_be_asked_to_stop(database: Database, status: TaskStatus) -> None:
+    task = running_task(database)
+    database.move_task(task.id, {RUNNING}, status)
+    assert not database.request_stop(USER, task.id)
+    assert database.beat().stops == []

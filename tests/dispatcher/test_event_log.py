@@ -1,0 +1,104 @@
+"""Events of a running task are stored once, also when the database does not say that it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from tests.support.backends import wait_for
+from tests.support.database_samples import COMPLETED, LATER, USER, running_task
+from utils.database.sql.database import SqlDatabase
+from utils.dispatcher.event_log import EventLog
+from utils.errors import DatabaseUnavailable
+from utils.models.tasks import AgentRun, Stage, Task
+from utils.redaction import Redactor
+
+pytestmark = pytest.mark.anyio
+
+
+def lose_answers(monkeypatch: pytest.MonkeyPatch, database: SqlDatabase, verb: str) -> None:
+    """Let the next call of a verb be done, and fail all the same."""
+    real: Callable[..., Any] = getattr(database, verb)
+
+    def lose(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(database, verb, real)
+        real(*arguments, **options)
+        raise DatabaseUnavailable("The answer to the commit was lost.")
+
+    monkeypatch.setattr(database, verb, lose)
+
+
+def log_of(database: SqlDatabase, task: Task) -> EventLog:
+    claimed = database.claim_task(task.id, again=True)
+    assert claimed is not None
+    log = EventLog(database, Redactor(), task.id)
+    log.start_after(claimed.last_sequence)
+    return log
+
+
+def say(log: EventLog, *numbers: int) -> None:
+    for number in numbers:
+        log.report("output", {"text": f"line {number}"}, {"stdout": number})
+
+
+def run_of(task: Task, log: EventLog) -> AgentRun:
+    return AgentRun(task.id, "sandbox", "c0ffee", LATER, {}, log.position)
+
+
+def texts(database: SqlDatabase, task: Task) -> list[str]:
+    """Return what was said, and the stages."""
+    stored = database.list_events(USER, task.id)
+    return [event.data.get("text") or event.data["stage"] for event in stored]
+
+
+async def write(log: EventLog, is_tried: Callable[[], bool]) -> None:
+    """Have what waits written until that was tried; then the agent ends."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log.follow, "sandbox")
+        await to_thread.run_sync(wait_for, is_tried)
+        log.enter(Stage.CAPTURING)
+
+
+async def test_a_run_and_what_is_appended_to_it(
+    database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = running_task(database)
+    log = log_of(database, task)
+    say(log, 1)
+    lose_answers(monkeypatch, database, "start_run")
+    with pytest.raises(DatabaseUnavailable):
+        await log.store_run(run_of(task, log))
+    assert await log.store_run(run_of(task, log))
+    assert texts(database, task) == ["line 1"]
+    say(log, 2, 3)
+    lose_answers(monkeypatch, database, "save_progress")
+    await write(log, lambda: len(texts(database, task)) >= 3)
+    say(log, 4)
+    assert database.finish_task(task.id, COMPLETED, {}, None, (), log.batch())
+    assert texts(database, task) == ["line 1", "line 2", "line 3", "capturing", "line 4"]
+
+
+async def test_what_was_there_before_is_not_taken_for_its_own(
+    database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = running_task(database)
+    earlier = log_of(database, task)
+    say(earlier, 1, 2, 3)
+    assert await earlier.store_run(run_of(task, earlier))
+    tries: list[object] = []
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        tries.append(None)
+        raise DatabaseUnavailable("It was not even begun.")
+
+    log = log_of(database, task)
+    say(log, 4, 5)
+    monkeypatch.setattr(database, "save_progress", fail)
+    await write(log, lambda: bool(tries))
+    monkeypatch.undo()
+    assert await log.store_run(run_of(task, log))
+    assert texts(database, task) == [*(f"line {number}" for number in range(1, 6)), "capturing"]

@@ -1,0 +1,226 @@
+"""Who runs when: limits, turns between users, and a queue that says so when it is full."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from utils.dispatcher.fair_queue import FairQueue
+from utils.errors import QueueFull
+
+SLEEPS = "script:\nsleep 300"
+NAPS = "script:\nsleep 0.4"
+
+USERS = st.sampled_from("abc")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), USERS),
+        st.tuples(st.just("take"), st.sets(USERS)),
+        st.tuples(st.just("remove"), st.integers(0, 30)),
+    ),
+    max_size=40,
+)
+
+
+def everybody(_user: str) -> bool:
+    return True
+
+
+def carry_out(steps: list[tuple[str, object]]) -> Iterator[FairQueue]:
+    """Yield the same queue, made anew each time it is asked for."""
+    while True:
+        queue = FairQueue(100)
+        ids = itertools.count(1)
+        for verb, what in steps:
+            if verb == "add":
+                queue.add(str(what), next(ids))
+            elif verb == "take":
+                assert isinstance(what, set)
+                queue.take(what.__contains__)
+            else:
+                assert isinstance(what, int)
+                queue.remove(what)
+        yield queue
+
+
+@given(STEPS)
+def test_the_position_is_the_number_of_turns_until_a_task_starts(
+    steps: list[tuple[str, object]],
+) -> None:
+    queues = carry_out(steps)
+    queue = next(queues)
+    positions = {task_id: queue.position(task_id) for task_id in range(1, 41)}
+    order = [taken[1] for _ in range(len(queue)) if (taken := queue.take(everybody))]
+    waiting = {task_id: place for task_id, place in positions.items() if place is not None}
+    assert waiting == {task_id: place for place, task_id in enumerate(order, start=1)}
+
+
+@given(STEPS)
+def test_each_user_is_served_in_order_and_nobody_twice_before_the_others(
+    steps: list[tuple[str, object]],
+) -> None:
+    queue = next(carry_out(steps))
+    taken = [entry for _ in range(len(queue)) if (entry := queue.take(everybody))]
+    left = len(queue)
+    assert left == 0
+    for user in "abc":
+        own = [task_id for owner, task_id in taken if owner == user]
+        assert own == sorted(own)
+        turns = [place for place, (owner, _) in enumerate(taken) if owner == user]
+        for first, second in itertools.pairwise(turns):
+            between = [owner for owner, _ in taken[first + 1 : second]]
+            assert len(between) == len(set(between))
+
+
+@given(STEPS, st.sets(USERS))
+def test_only_users_who_may_run_are_served(
+    steps: list[tuple[str, object]], allowed: set[str]
+) -> None:
+    queue = next(carry_out(steps))
+    served = {taken[0] for _ in range(50) if (taken := queue.take(allowed.__contains__))}
+    assert served <= allowed
+    assert queue.take(allowed.__contains__) is None
+
+
+def test_reservations_count_until_they_are_given_back() -> None:
+    queue = FairQueue(2)
+    queue.reserve("a")
+    queue.add("a", 1)
+    with pytest.raises(QueueFull):
+        queue.reserve("a")
+    queue.give_back("a")
+    queue.reserve("a")
+
+
+def test_a_user_of_whom_nothing_waits_gets_a_place_in_a_full_queue() -> None:
+    queue = FairQueue(1)
+    for user in ("a", "b"):
+        queue.reserve(user)
+        queue.add(user, ord(user))
+        queue.give_back(user)
+    for user in ("a", "b", "c"):
+        with pytest.raises(QueueFull):
+            queue.reserve(user)
+
+
+def running(client: Client) -> int:
+    tasks = client.get("/tasks?limit=100").body["tasks"].values()
+    return [task["status"] for task in tasks].count("running")
+
+
+def post(client: Client, prompt: str, repository: str, times: int) -> list[int]:
+    return [client.start(prompt, repository) for _ in range(times)]
+
+
+def test_no_more_tasks_run_at_once_than_allowed(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=3)
+    server.start()
+    clients = [server.client() for _ in range(2)]
+    ids = [(client, post(client, NAPS, small_repository, 6)) for client in clients]
+    while any(client.status(own[-1])["status"] != "completed" for client, own in ids):
+        assert clients[0].get("/health/ready").body["running"] <= 3
+    rows = [client.wait_for(task_id, "completed") for client, own in ids for task_id in own]
+    assert most_at_once(rows) == 3
+
+
+def most_at_once(rows: list[Json]) -> int:
+    """Return how many tasks ran at the same time, by when each began and ended."""
+    steps = [(row["started_at"], 1) for row in rows] + [(row["completed_at"], -1) for row in rows]
+    return max(itertools.accumulate(step for _, step in sorted(steps)))
+
+
+def test_one_user_runs_no_more_tasks_than_allowed_and_leaves_room_for_others(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=4, MAX_TASKS_PER_USER=2)
+    server.start()
+    greedy, modest = server.client(), server.client()
+    ids = post(greedy, SLEEPS, small_repository, 4)
+    eventually(lambda: running(greedy) == 2)
+    quick = modest.start("Quick", small_repository)
+    assert modest.wait_for(quick)["status"] == "completed"
+    assert running(greedy) == 2
+    assert greedy.post(f"/tasks/{ids[0]}/cancel").code == 200
+    greedy.wait_for(ids[2], "agent")
+    assert running(greedy) == 2
+
+
+def test_one_task_of_another_user_does_not_wait_for_a_hundred(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=2)
+    server.start()
+    greedy, modest = server.client(), server.client()
+    post(greedy, "script:\nsleep 0.2", small_repository, 100)
+    single = modest.start("Single", small_repository)
+    assert modest.status(single).get("queue_position", 1) <= 2
+    modest.wait_for(single, "completed")
+    assert greedy.get("/health/ready").body["queued"] > 50
+
+
+def test_the_position_in_the_queue_is_told_and_falls(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=1)
+    server.start()
+    client = server.client()
+    first, *others = post(client, SLEEPS, small_repository, 5)
+    client.wait_for(first, "agent")
+    assert "queue_position" not in client.status(first)
+    assert [client.status(task)["queue_position"] for task in others] == [1, 2, 3, 4]
+    other_user = server.client()
+    assert other_user.status(other_user.start(SLEEPS, small_repository))["queue_position"] == 2
+    assert client.post(f"/tasks/{others[0]}/cancel").code == 200
+    assert [client.status(task)["queue_position"] for task in others[1:]] == [1, 3, 4]
+    assert client.post(f"/tasks/{first}/cancel").code == 200
+    client.wait_for(others[1], "running")
+    assert [client.status(task)["queue_position"] for task in others[2:]] == [2, 3]
+
+
+def test_a_full_queue_says_when_to_come_back_and_makes_no_row(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=1, MAX_QUEUED_TASKS=5)
+    server.start()
+    client = server.client()
+    client.wait_for(client.start(SLEEPS, small_repository), "agent")
+    body = {"prompt": SLEEPS, "repo_url": small_repository}
+    clients = [server.client(client.user_id) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: one.post("/start-task", body), clients))
+    refused = [answer for answer in answers if answer.code != 200]
+    assert [(answer.code, answer.body["code"]) for answer in refused] == [(429, "queue_full")] * 3
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert client.get("/tasks").body["total_tasks"] == 6
+    check_room(server, client, body)
+
+
+def check_room(server: LiveServer, client: Client, body: dict[str, str]) -> None:
+    waiting = [
+        int(task_id)
+        for task_id, task in client.get("/tasks").body["tasks"].items()
+        if task["status"] == "pending"
+    ]
+    assert client.post("/start-task", body).code == 429
+    assert client.post(f"/tasks/{waiting[0]}/cancel").code == 200
+    assert client.post("/start-task", body).code == 200
+
+
+def test_a_task_that_is_added_or_put_back_twice_is_taken_once() -> None:
+    queue = FairQueue(10)
+    queue.add("user", 1)
+    queue.add("user", 1)
+    queue.put_back("user", 1)
+    assert queue.take(lambda _: True) == ("user", 1)
+    queue.put_back("user", 1)
+    queue.add("user", 1)
+    assert queue.take(lambda _: True) == ("user", 1)
+    assert queue.take(lambda _: True) is None

@@ -1,0 +1,269 @@
+"""Two servers on one database: no task is run twice, and none is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import psycopg
+import pytest
+
+from tests.support.database_samples import USER
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.support.places import Place
+from tests.support.postgres_server import PostgresServer
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
+from utils.dispatcher.heartbeats import BEATS_WITHIN_SILENCE
+
+local_only = pytest.mark.local_only("what two servers share is the database")
+
+SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
+SILENCE_SECONDS = 1.5
+NAP = "script:\nprint begun\nsleep {seconds}\nwrite task-{number}.txt {number}"
+LONG_NAP = "script:\nwrite begun.txt here\nprint begun\nsleep 300"
+
+Pair = Callable[..., tuple[LiveServer, LiveServer]]
+
+
+@pytest.fixture(scope="module")
+def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variables of a database for several servers: the place's project, or a PostgreSQL."""
+    if place.project:
+        return SHARED
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.create("two_servers")
+    migrate(Settings.model_validate({"database_url": url}))
+    return {"DATABASE_URL": url, **SHARED}
+
+
+@pytest.fixture
+def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair:
+    """Starts two servers on one database."""
+
+    def make(silence_seconds: float = SILENCE_SECONDS) -> tuple[LiveServer, LiveServer]:
+        settings = {**shared_database, "SERVER_SILENCE_SECONDS": silence_seconds}
+        settings |= {"MAX_CONCURRENT_TASKS": "10", "MAX_TASKS_PER_USER": "10"}
+        pair = new_server(**settings), new_server(**settings)
+        for server in pair:
+            server.start()
+        return pair
+
+    return make
+
+
+def start_naps(client: Client, repository: str, numbers: range, seconds: int = 1) -> dict[int, int]:
+    """Start a task for each number; return the numbers by task."""
+    prompts = {number: NAP.format(number=number, seconds=seconds) for number in numbers}
+    return {client.start(prompt, repository): number for number, prompt in prompts.items()}
+
+
+def assert_each_done_once(client: Client, tasks: dict[int, int]) -> list[int]:
+    """Wait for the end of tasks; return their attempts."""
+    attempts = []
+    for task_id, number in tasks.items():
+        row = client.wait_for(task_id)
+        assert row["status"] == "completed", row
+        assert client.task(task_id)["changed_files"] == [f"task-{number}.txt"]
+        assert [message["role"] for message in row["chat_messages"]] == ["user", "assistant"]
+        events = client.get(f"/tasks/{task_id}/events?limit=1000").body["events"]
+        assert [event["kind"] for event in events].count("result") == 1
+        assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+        attempts.append(row["execution_metadata"]["attempt"])
+    return attempts
+
+
+def all_run(client: Client, tasks: dict[int, int]) -> bool:
+    return all(client.status(task_id)["status"] == "running" for task_id in tasks)
+
+
+def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> None:
+    """Wait until all tasks run; in the cloud, where agents outlive a server, until these work."""
+    if not place.cloud:
+        eventually(partial(all_run, client, tasks))
+        return
+    for task_id in tasks:
+        client.wait_for_output(task_id, "begun")
+
+
+def cut_naps(shared_database: dict[str, str], seconds: int) -> None:
+    """Have tasks that sleep so long not sleep when they run again; those in the cloud do not."""
+    if url := shared_database.get("DATABASE_URL"):
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "UPDATE tasks SET chat_messages"
+                " = replace(chat_messages::text, %s, 'sleep 0')::jsonb",
+                (f"sleep {seconds}",),
+            )
+
+
+@local_only
+def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
+    new_pair: Pair, small_repository: str
+) -> None:
+    one, two = (server.client(USER) for server in new_pair(60))
+    tasks = start_naps(one, small_repository, range(12))
+    tasks |= start_naps(two, small_repository, range(12, 24))
+    assert assert_each_done_once(two, tasks) == [1] * 24
+
+
+def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
+    new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
+) -> None:
+    dying, other = new_pair()
+    client = dying.client(USER)
+    seconds = 2 if place.cloud else 300
+    tasks = start_naps(client, small_repository, range(15), seconds)
+    running = dict(list(tasks.items())[:10])
+    wait_until_at_work(client, running, place)
+    cut_naps(shared_database, seconds)
+    dying.kill()
+    client = other.client(USER)
+    attempts = assert_each_done_once(client, tasks)
+    # An agent in the cloud works on by itself, and the other server goes on with it.
+    assert sorted(attempts) == [1] * 5 + [1 if place.cloud else 2] * 10
+    # Coming back it finds that nothing is left for it.
+    dying.start()
+    assert assert_each_done_once(dying.client(USER), tasks) == attempts
+
+
+@local_only
+def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
+    new_pair: Pair, small_repository: str, shared_database: dict[str, str]
+) -> None:
+    dying, other = new_pair(60)
+    client = dying.client(USER)
+    tasks = start_naps(client, small_repository, range(5), 300)
+    beside = start_naps(other.client(USER), small_repository, range(5, 10))
+    eventually(partial(all_run, client, tasks))
+    cut_naps(shared_database, 300)
+    dying.kill()
+    dying.start()
+    client = dying.client(USER)
+    assert assert_each_done_once(client, tasks) == [2] * 5
+    assert assert_each_done_once(client, beside) == [1] * 5
+
+
+def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
+    new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
+) -> None:
+    held_up, other = new_pair()
+    client = held_up.client(USER)
+    tasks = start_naps(client, small_repository, range(5), 2)
+    wait_until_at_work(client, tasks, place)
+    cut_naps(shared_database, 2)
+    attempts = [1 if place.cloud else 2] * 5
+    worker = held_up.worker.pid
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        client = other.client(USER)
+        eventually(lambda: "server ended" in other.output.read_text())
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert assert_each_done_once(client, tasks) == attempts
+    eventually(lambda: held_up.sandboxes() == [])
+    assert assert_each_done_once(client, tasks) == attempts
+
+
+@pytest.fixture
+def proxy(place: Place) -> Iterator[FaultyProxy]:
+    if place.project is None:
+        pytest.fail("the proxy is for a place with a project")
+    place.project.clear()
+    with FaultyProxy(place.project.url) as running:
+        yield running
+
+
+@pytest.mark.cloud_only("what is fought for is a sandbox that survives")
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_took_over(
+    new_server: ServerFactory, proxy: FaultyProxy, small_repository: str, comes_back: bool
+) -> None:
+    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
+    cut_off, other = new_server(**settings, SUPABASE_URL=proxy.url), new_server(**settings)
+    cut_off.start()
+    other.start()
+    client = cut_off.client(USER)
+    prompts = [f"script:\nprint begun\nsleep 4\nwrite task-{n}.txt {n}" for n in range(3)]
+    tasks = {client.start(prompt, small_repository): n for n, prompt in enumerate(prompts)}
+    for task_id in tasks:
+        client.wait_for_output(task_id, "begun")
+    proxy.is_cut = True
+    eventually(lambda: "server ended" in other.output.read_text())
+    if comes_back:
+        proxy.is_cut = False
+    assert assert_each_done_once(other.client(USER), tasks) == [1] * 3
+    proxy.is_cut = False
+    eventually(lambda: other.sandboxes() == [] and cut_off.sandboxes() == [])
+
+
+@pytest.mark.cloud_only("the proxy is between the server and a project")
+def test_tasks_that_were_adopted_while_the_database_stumbled_are_not_forgotten(
+    new_server: ServerFactory, proxy: FaultyProxy, small_repository: str
+) -> None:
+    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS, "MAX_CONCURRENT_TASKS": 3}
+    dying, other = new_server(**settings), new_server(**settings, SUPABASE_URL=proxy.url)
+    dying.start()
+    other.start()
+    client = dying.client(USER)
+    tasks = start_naps(client, small_repository, range(5))
+    eventually(lambda: sum(client.status(one)["status"] == "running" for one in tasks) == 3)
+    proxy.refused["/rest/v1/task_runs"] = 9
+    dying.kill()
+    assert len(assert_each_done_once(other.client(USER), tasks)) == 5
+    assert proxy.refused["/rest/v1/task_runs"] < 9
+
+
+@local_only
+def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
+    new_pair: Pair, small_repository: str, postgres_server: PostgresServer
+) -> None:
+    pair = new_pair()
+    tasks = start_naps(pair[0].client(USER), small_repository, range(4))
+    tasks |= start_naps(pair[1].client(USER), small_repository, range(4, 8))
+    client = pair[0].client(USER)
+    eventually(lambda: all(client.status(task_id)["status"] != "pending" for task_id in tasks))
+    postgres_server.stop()
+    try:
+        for server in pair:
+            eventually(partial(was_long_away, server))
+    finally:
+        postgres_server.start()
+    assert assert_each_done_once(client, tasks) == [1] * 8
+
+
+def was_long_away(server: LiveServer) -> bool:
+    """Whether a server has missed its database for longer than a silent one may live."""
+    failed = server.output.read_text().count("no sign of life given")
+    return failed > 2 * BEATS_WITHIN_SILENCE
+
+
+@local_only
+def test_a_task_is_cancelled_through_the_server_that_does_not_run_it(
+    new_pair: Pair, small_repository: str
+) -> None:
+    running, other = new_pair(3)
+    task_id = running.client(USER).start(LONG_NAP, small_repository)
+    client = other.client(USER)
+    client.wait_for_output(task_id, "begun")
+    answer = client.post(f"/tasks/{task_id}/cancel")
+    assert (answer.code, answer.body["task"]["status"]) == (200, "cancelled")
+    task: Json = client.task(task_id)
+    assert task["changed_files"] == ["begun.txt"]
+    eventually(lambda: running.sandboxes() == [])
+
+
+@local_only
+def test_a_task_that_waits_is_cancelled_through_either_server(
+    new_pair: Pair, small_repository: str
+) -> None:
+    one, two = (server.client(USER) for server in new_pair(60))
+    running = [one.start(LONG_NAP, small_repository) for _ in range(10)]
+    waiting = one.start(LONG_NAP, small_repository)
+    assert two.post(f"/tasks/{waiting}/cancel").body["task"]["status"] == "cancelled"
+    for task_id in running:
+        assert one.post(f"/tasks/{task_id}/cancel").code == 200
+    assert one.wait_for(waiting)["status"] == "cancelled"

@@ -1,0 +1,300 @@
+"""E2B's control plane: sandboxes are made, found, kept alive, paused and killed.
+
+See docs/e2b.md section 3. Templates are in `e2b_templates`. Not modelled: snapshots, fork, volumes,
+secrets and auto-resume.
+The network rules of a create or update are kept as they came, for tests to look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from tests.fakes.e2b.faults import quota_message
+from tests.fakes.e2b.http import Reply, Request
+from tests.fakes.e2b.processes import Process, open_group
+from tests.fakes.e2b.reaper import Reaper, signal_marked
+
+DEFAULT_TIMEOUT_SECONDS = 300
+ENVD_VERSION = "0.6.13"
+PAGE = 100
+
+
+@dataclass(slots=True)
+class Settings:
+    """How the cloud behaves; None means anything goes."""
+
+    api_keys: list[str] | None = None
+    """Each key is a team of its own that sees its own sandboxes."""
+    templates: list[str] | None = None
+    failing_step: int | None = None
+    """The step at which template builds fail."""
+    max_concurrent: int | None = None
+    max_timeout_seconds: int = 3600
+    exit_kept_seconds: float = 30.0
+    tools: str = ""
+    """Folders put before PATH by each sandbox's `.profile`, as a template's /usr/local/bin."""
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """One sandbox: a folder, a process group and what the API says about it."""
+
+    id: str
+    team: str
+    request: dict[str, Any]
+    """The body of the create request as it came."""
+    root: Path
+    group: subprocess.Popen[bytes]
+    token: str = field(default_factory=lambda: secrets.token_hex(32))
+    state: str = "running"
+    envd_up: bool = True
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    end: datetime = field(default_factory=lambda: datetime.now(UTC))
+    timer: asyncio.TimerHandle | None = None
+    processes: dict[int, Process] = field(default_factory=dict)
+    ended: dict[int, bytes] = field(default_factory=dict)
+    """End events of commands that are over, kept for a while."""
+
+    @property
+    def home(self) -> Path:
+        """The real folder behind /home/user."""
+        return self.root / "home" / "user"
+
+    def summary(self) -> dict[str, Any]:
+        """Return what create and connect answer."""
+        return {
+            "templateID": self.request["templateID"],
+            "sandboxID": self.id,
+            "clientID": "fake",
+            "envdVersion": ENVD_VERSION,
+            "envdAccessToken": self.token,
+            "domain": None,
+        }
+
+    def detail(self) -> dict[str, Any]:
+        """Return what get_info and list answer."""
+        paused = bool(self.request.get("autoPause"))
+        return {
+            **self.summary(),
+            "startedAt": self.started.isoformat(),
+            "endAt": self.end.isoformat(),
+            "state": self.state,
+            "cpuCount": 2,
+            "memoryMB": 512,
+            "diskSizeMB": 1024,
+            "metadata": self.request.get("metadata") or {},
+            "lifecycle": {"autoResume": False, "onTimeout": "pause" if paused else "kill"},
+        }
+
+
+class ControlPlane:
+    """All sandboxes of the server."""
+
+    def __init__(self, settings: Settings, root: Path, server: str) -> None:
+        self.settings = settings
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.counts: Counter[str] = Counter()
+        self.server = server
+        self._root = root
+        self._reaper = Reaper(server)
+        self._by_key: dict[tuple[str, str], Sandbox] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def answer(self, route: str, request: Request, sandbox_id: str) -> Reply:
+        """Carry out a request."""
+        team = request.headers.get("x-api-key", "")
+        if refusal := self.unauthorized(team):
+            return refusal
+        if route in {"create", "list"}:
+            return self._create(request, team) if route == "create" else self._list(request, team)
+        sandbox = self.sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.team != team:
+            return Reply.error(404, f"sandbox {sandbox_id} not found")
+        if route == "kill":
+            await self.end(sandbox, "killed")
+            return Reply(204)
+        if route == "pause":
+            return await self._pause(sandbox, request.json())
+        return self._other(route, sandbox, request)
+
+    def unauthorized(self, team: str) -> Reply | None:
+        """Return what a key that is nobody's is answered with."""
+        if not team.startswith("e2b_"):
+            return Reply.error(401, "Invalid API key format")
+        if self.settings.api_keys is not None and team not in self.settings.api_keys:
+            return Reply.error(401, "Cannot get the team for the given API key")
+        return None
+
+    def _other(self, route: str, sandbox: Sandbox, request: Request) -> Reply:
+        match route:
+            case "connect":
+                return self._connect(sandbox, request.json())
+            case "get_info":
+                return Reply.of(200, sandbox.detail())
+            case "set_timeout":
+                return self._set_timeout(sandbox, request.json()["timeout"])
+            case "update_network":
+                sandbox.request["network"] = request.json()
+                return Reply(204)
+            case "metrics":
+                return Reply.of(200, [_metrics()])
+        return Reply.error(404, f"the fake has no {request.method} {request.path}")
+
+    def _create(self, request: Request, team: str) -> Reply:
+        key = request.headers.get("idempotency-key")
+        if key and (known := self._by_key.get((team, key))):
+            return Reply.of(201, known.summary())
+        body = request.json()
+        seconds = body.get("timeout", DEFAULT_TIMEOUT_SECONDS)
+        if refusal := self._refusal(body["templateID"], seconds, team):
+            return refusal
+        sandbox_id = secrets.token_hex(10)
+        root = self._root / sandbox_id
+        sandbox = Sandbox(sandbox_id, team, body, root, open_group())
+        sandbox.home.mkdir(parents=True)
+        (root / "tmp").mkdir()
+        # The login shell's /etc/profile resets PATH; the profile of the user comes after it.
+        path = ":".join(filter(None, (self.settings.tools, os.environ.get("PATH"))))
+        (sandbox.home / ".profile").write_text(f"export PATH='{path}'\n", encoding="utf-8")
+        self._live_until(sandbox, seconds)
+        self.sandboxes[sandbox.id] = sandbox
+        self.counts["created"] += 1
+        self.counts["peak"] = max(self.counts["peak"], len(self.sandboxes))
+        if key:
+            self._by_key[team, key] = sandbox
+        return Reply.of(201, sandbox.summary())
+
+    def _refusal(self, template: str, seconds: int, team: str) -> Reply | None:
+        limit = self.settings.max_concurrent
+        running = [item for item in self.sandboxes.values() if item.state == "running"]
+        if self.settings.templates is not None and template not in self.settings.templates:
+            return Reply.error(404, f"template '{template}' not found")
+        if limit is not None and len([item for item in running if item.team == team]) >= limit:
+            return Reply.error(429, quota_message(limit))
+        return self._timeout_refusal(seconds)
+
+    def _timeout_refusal(self, seconds: int) -> Reply | None:
+        if seconds <= self.settings.max_timeout_seconds:
+            return None
+        hours = self.settings.max_timeout_seconds // 3600
+        return Reply.error(400, f"Timeout cannot be greater than {hours} hours")
+
+    def _live_until(self, sandbox: Sandbox, seconds: float) -> None:
+        if sandbox.timer:
+            sandbox.timer.cancel()
+        sandbox.end = datetime.now(UTC) + timedelta(seconds=seconds)
+        loop = asyncio.get_running_loop()
+        sandbox.timer = loop.call_later(seconds, self.end_soon, sandbox, "expired")
+
+    def _set_timeout(self, sandbox: Sandbox, seconds: int) -> Reply:
+        if refusal := self._timeout_refusal(seconds):
+            return refusal
+        if sandbox.state == "paused":
+            return Reply.error(404, f"sandbox {sandbox.id} is not running")
+        self._live_until(sandbox, seconds)
+        return Reply(204)
+
+    def _connect(self, sandbox: Sandbox, body: dict[str, Any]) -> Reply:
+        seconds = body.get("timeout", DEFAULT_TIMEOUT_SECONDS)
+        if refusal := self._timeout_refusal(seconds):
+            return refusal
+        if sandbox.state == "running":
+            if datetime.now(UTC) + timedelta(seconds=seconds) > sandbox.end:
+                self._live_until(sandbox, seconds)
+            return Reply.of(200, sandbox.summary())
+        sandbox.state = "running"
+        self._live_until(sandbox, seconds)
+        self._signal(sandbox, signal.SIGCONT)
+        return Reply.of(201, sandbox.summary())
+
+    async def _pause(self, sandbox: Sandbox, body: dict[str, Any]) -> Reply:
+        if sandbox.state == "paused":
+            return Reply.error(409, f"sandbox {sandbox.id} is already paused")
+        sandbox.state = "paused"
+        if sandbox.timer:
+            sandbox.timer.cancel()
+        if body.get("memory", True):
+            self._signal(sandbox, signal.SIGSTOP)
+            for process in sandbox.processes.values():
+                process.drop_listeners(None)
+        else:
+            await self._end_processes(sandbox, None)
+        return Reply(204)
+
+    def _signal(self, sandbox: Sandbox, number: int) -> None:
+        signal_marked(self.server, frozenset([sandbox.id]), number)
+
+    def _list(self, request: Request, team: str) -> Reply:
+        query = request.query
+        wanted = {unquote(k): unquote(v) for k, v in parse_qsl(query.get("metadata", ""))}
+        states = [state for state in query.get("state", "running,paused").split(",") if state]
+        after = query.get("startedAfter")
+        found = [
+            item
+            for item in sorted(self.sandboxes.values(), key=lambda item: (item.started, item.id))
+            if item.team == team
+            and item.state in states
+            and wanted.items() <= (item.request.get("metadata") or {}).items()
+            and query.get("template", item.request["templateID"]) == item.request["templateID"]
+            and (not after or item.started >= datetime.fromisoformat(after))
+        ]
+        if query.get("order") != "asc":
+            found.reverse()
+        start, size = int(query.get("nextToken", 0)), int(query.get("limit", PAGE))
+        more = {"x-next-token": str(start + size)} if start + size < len(found) else {}
+        return Reply.of(200, [item.detail() for item in found[start : start + size]], more)
+
+    def end_soon(self, sandbox: Sandbox, reason: str) -> None:
+        """End a sandbox from a timer."""
+        task = asyncio.get_running_loop().create_task(self.end(sandbox, reason))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def end(self, sandbox: Sandbox, reason: str) -> None:
+        """End a sandbox as `killed`, `expired` or `crashed`: with all its processes and files."""
+        if self.sandboxes.get(sandbox.id) is not sandbox:
+            return
+        if reason == "expired" and sandbox.request.get("autoPause"):
+            await self._pause(sandbox, {"memory": sandbox.request.get("autoPauseMemory", True)})
+            return
+        del self.sandboxes[sandbox.id]
+        self.counts[reason] += 1
+        if sandbox.timer:
+            sandbox.timer.cancel()
+        sandbox.state = reason
+        gone = f"the connection to sandbox {sandbox.id} ended before the stream completed"
+        await self._end_processes(sandbox, None if reason == "crashed" else gone)
+        self._reaper.executor.submit(shutil.rmtree, sandbox.root, ignore_errors=True)
+
+    async def _end_processes(self, sandbox: Sandbox, message: str | None) -> None:
+        children = [process.lose(message) for process in sandbox.processes.values()]
+        sandbox.processes.clear()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(sandbox.group.pid, signal.SIGKILL)
+        last = [sandbox.group] if sandbox.id not in self.sandboxes else []
+        await self._reaper.end(sandbox.id, [*children, *last])
+
+    async def close(self) -> None:
+        """End every sandbox."""
+        await asyncio.gather(*(self.end(item, "killed") for item in [*self.sandboxes.values()]))
+        await asyncio.gather(*self._ending)
+        self._reaper.executor.shutdown()
+
+
+def _metrics() -> dict[str, Any]:
+    now = datetime.now(UTC)
+    used = {"cpuUsedPct": 1.0, "memUsed": 1 << 27, "memCache": 0, "diskUsed": 1 << 28}
+    total = {"cpuCount": 2, "memTotal": 1 << 29, "diskTotal": 1 << 30}
+    return {"timestamp": now.isoformat(), "timestampUnix": int(now.timestamp()), **used, **total}

@@ -1,0 +1,216 @@
+"""The files of a fake sandbox: which real file a path means, and envd's file operations.
+
+| a path in a request | means |
+|---------------------|-------|
+| relative, `~`, `~/x` | below the sandbox's home |
+| inside the sandbox's real folder (what `$HOME` or `pwd` printed) | itself |
+| any other absolute one: `/home/user/x`, `/tmp/x` | below the sandbox's folder, as in a chroot |
+
+An answer names a path the way the request did: real paths stay real, all others begin with `/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.e2b.connect import RpcError
+from tests.fakes.e2b.http import Reply, Request
+
+VIRTUAL_HOME = "/home/user"
+
+# Not inside a longer name or path: the sandbox's real folder itself ends in /home/user.
+_HOME_IN_TEXT = re.compile(r"(?<![\w.~}-])/home/user(?![\w.-])")
+
+
+class Paths:
+    """Translates between the paths of a sandbox and those of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = root / "home" / "user"
+
+    def real(self, path: str) -> Path:
+        """Return the real path. Raises `RpcError` for one that leads out of the sandbox."""
+        if not path or path == "~" or path.startswith("~/"):
+            real = self.home / path[2:]
+        elif not path.startswith("/"):
+            real = self.home / path
+        elif Path(path).is_relative_to(self.root):
+            real = Path(path)
+        else:
+            real = self.root / path.lstrip("/")
+        real = Path(os.path.normpath(real))
+        if not real.is_relative_to(self.root):
+            raise RpcError("permission_denied", f"{path} is outside the sandbox")
+        return real
+
+    def shown(self, real: Path, asked: str) -> str:
+        """Name a real path in an answer to a request for `asked`."""
+        if asked.startswith("/") and Path(asked).is_relative_to(self.root):
+            return str(real)
+        return f"/{real.relative_to(self.root)}"
+
+    def in_text(self, text: str) -> str:
+        """Put the real home where a command, an argument or a variable says /home/user."""
+        return _HOME_IN_TEXT.sub(lambda _match: str(self.home), text)
+
+
+def filesystem(paths: Paths, method: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Carry out a unary call of filesystem.Filesystem. Raises `RpcError`."""
+    try:
+        match method:
+            case "Stat":
+                path = request["path"]
+                return {"entry": _entry(paths, paths.real(path), path)}
+            case "MakeDir":
+                return _make_dir(paths, request["path"])
+            case "Move":
+                return _move(paths, request["source"], request["destination"])
+            case "ListDir":
+                return _list_dir(paths, request.get("path", ""), request.get("depth", 1) or 1)
+            case "Remove":
+                return _remove(paths, request["path"])
+    except FileNotFoundError as error:
+        raise RpcError("not_found", f"file not found: {error.filename}") from error
+    except NotADirectoryError as error:
+        raise RpcError("invalid_argument", f"not a directory: {error.filename}") from error
+    except OSError as error:
+        raise RpcError("internal", str(error)) from error
+    raise RpcError("unimplemented", f"the fake has no filesystem.{method}")
+
+
+def _make_dir(paths: Paths, path: str) -> dict[str, Any]:
+    real = paths.real(path)
+    if real.is_dir():
+        raise RpcError("already_exists", f"directory already exists: {path}")
+    if real.exists():
+        raise RpcError("invalid_argument", f"path already exists but it is not a directory: {path}")
+    real.mkdir(parents=True)
+    return {"entry": _entry(paths, real, path)}
+
+
+def _move(paths: Paths, source: str, destination: str) -> dict[str, Any]:
+    target = paths.real(destination)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    paths.real(source).rename(target)
+    return {"entry": _entry(paths, target, destination)}
+
+
+def _list_dir(paths: Paths, path: str, depth: int) -> dict[str, Any]:
+    real = paths.real(path)
+    if not real.exists():
+        raise RpcError("not_found", f"directory not found: {path}")
+    if not real.is_dir():
+        raise RpcError("invalid_argument", f"path is not a directory: {path}")
+    found = sorted(_below(real, depth))
+    return {"entries": [_entry(paths, item, path) for item in found]}
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    for item in folder.iterdir():
+        yield item
+        if depth > 1 and item.is_dir() and not item.is_symlink():
+            yield from _below(item, depth - 1)
+
+
+def _remove(paths: Paths, path: str) -> dict[str, Any]:
+    real = paths.real(path)
+    with contextlib.suppress(FileNotFoundError):
+        if real.is_dir() and not real.is_symlink():
+            shutil.rmtree(real)
+        else:
+            real.unlink()
+    return {}
+
+
+def _entry(paths: Paths, real: Path, asked: str) -> dict[str, Any]:
+    status = real.lstat()
+    linked = stat.S_ISLNK(status.st_mode)
+    folder = real.is_dir()
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    entry = {
+        "name": real.name,
+        "type": "FILE_TYPE_DIRECTORY" if folder else "FILE_TYPE_FILE",
+        "path": paths.shown(real, asked),
+        "size": str(status.st_size),
+        "mode": stat.S_IMODE(status.st_mode),
+        "permissions": stat.filemode(status.st_mode),
+        "owner": "user",
+        "group": "user",
+        "modifiedTime": modified.isoformat().replace("+00:00", "Z"),
+    }
+    if linked:
+        entry |= {"isSymlink": True, "symlinkTarget": str(real.readlink())}
+    return entry
+
+
+def read_file(paths: Paths, request: Request) -> Reply:
+    """Answer GET /files; compressed when the client asks for gzip and nothing else."""
+    path = request.query.get("path", "")
+    real = paths.real(path)
+    if not real.exists():
+        return Reply.error(404, f"path '{path}' does not exist")
+    if real.is_dir():
+        return Reply.error(400, f"path '{path}' is a directory")
+    content = real.read_bytes()
+    headers = {"Content-Type": "application/octet-stream"}
+    if request.headers.get("accept-encoding", "").strip() == "gzip":
+        return Reply(200, gzip.compress(content, 1), {**headers, "Content-Encoding": "gzip"})
+    return Reply(200, content, headers)
+
+
+def write_files(paths: Paths, request: Request) -> Reply:
+    """Answer POST /files: multipart with full paths as file names, or one file as the body."""
+    content = request.content
+    if request.headers.get("content-encoding") == "gzip":
+        content = gzip.decompress(content)
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("multipart/form-data"):
+        files = list(_parts(kind, content))
+    else:
+        files = [("", content)]
+    asked = request.query.get("path")
+    if asked is not None and len(files) > 1:
+        return Reply.error(400, "path is only allowed with one file")
+    written = []
+    for name, data in files:
+        path = asked or name
+        real = paths.real(path)
+        if not path or real.is_dir():
+            return Reply.error(400, f"path is a directory: {path}")
+        try:
+            real.parent.mkdir(parents=True, exist_ok=True)
+            real.write_bytes(data)
+        except OSError as error:
+            return Reply.error(507 if error.errno in _FULL else 500, str(error))
+        written.append({"name": real.name, "path": paths.shown(real, path), "type": "file"})
+    return Reply.of(200, written)
+
+
+_FULL = {28, 122}  # ENOSPC, EDQUOT
+
+
+def _parts(content_type: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    header = Message()
+    header["Content-Type"] = content_type
+    delimiter = b"\r\n--" + str(header.get_param("boundary")).encode()
+    for part in (b"\r\n" + content).split(delimiter)[1:-1]:
+        head, _, data = part.partition(b"\r\n\r\n")
+        yield _file_name(head.decode()), data
+
+
+def _file_name(head: str) -> str:
+    match = re.search(r'filename="([^"]*)"', head)
+    # httpx writes a quote and line ends in a name percent-encoded, as HTML forms do.
+    name = match[1] if match else ""
+    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")

@@ -1,0 +1,271 @@
+"""Addresses of repositories and names of branches: what is taken, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from utils.errors import InvalidBranch, RepositoryNotAllowed
+from utils.git.repository_url import (
+    RepositoryUrl,
+    github_full_name,
+    parse_repository_url,
+    validate_branch,
+)
+
+HOSTS = ("github.com", "gitlab.example.com", "git.example.com:8443")
+SECRET = "ghp_hidden0123"
+
+
+def parse(text: str, *, hosts: tuple[str, ...] = HOSTS, local: bool = False) -> RepositoryUrl:
+    return parse_repository_url(text, allowed_hosts=hosts, allow_local=local)
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "owner", "name"),
+    [
+        ("https://github.com/o/n", "https://github.com/o/n", "o", "n"),
+        ("https://github.com/o/n.git", "https://github.com/o/n", "o", "n"),
+        ("https://github.com/o/n/", "https://github.com/o/n", "o", "n"),
+        ("HTTPS://GitHub.com./o/n", "https://github.com/o/n", "o", "n"),
+        ("https://github.com:443/o/n", "https://github.com/o/n", "o", "n"),
+        ("https://github.com/Some-Org/a.b_c-d", "https://github.com/Some-Org/a.b_c-d", None, None),
+        ("git@github.com:o/n.git", "https://github.com/o/n", "o", "n"),
+        ("git@github.com:/o/n", "https://github.com/o/n", "o", "n"),
+        ("ssh://git@github.com/o/n.git", "https://github.com/o/n", "o", "n"),
+        ("ssh://git@github.com:22/o/n", "https://github.com/o/n", "o", "n"),
+        (
+            "https://gitlab.example.com/group/sub/n.git",
+            "https://gitlab.example.com/group/sub/n.git",
+            "group/sub",
+            "n",
+        ),
+        ("https://git.example.com:8443/o/n", "https://git.example.com:8443/o/n", "o", "n"),
+    ],
+)
+def test_an_address_becomes_canonical(
+    text: str, url: str, owner: str | None, name: str | None
+) -> None:
+    parsed = parse(text)
+    assert parsed.url == url
+    assert owner is None or (parsed.owner, parsed.name) == (owner, name)
+    assert parse(parsed.url) == parsed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "github.com/o/n",
+        "https://github.com",
+        "https://github.com/",
+        "https://github.com/o",
+        "https://github.com//n",
+        "https://github.com/o//n",
+        "https://github.com/o/.git",
+        "https://github.com/o/..",
+        "https://github.com/../o/n",
+        "https://github.com/o/n?x=1",
+        "https://github.com/o/n#x",
+        "https://github.com/o/%2e%2e",
+        "https://github.com/o/n n",
+        "https://github.com/o/n\n",
+        "https://github.com/o/n\0",
+        "https://github.com\\@evil.example/o/n",
+        "https://evil.example/o/n",
+        "https://github.com.evil.example/o/n",
+        "https://evilgithub.com/o/n",
+        "https://github.com:8443/o/n",
+        "https://git.example.com/o/n",
+        "https://github.com:0/o/n",
+        "https://github.com:99999/o/n",
+        "https://github.com:/o/n",
+        "https:///o/n",
+        "https://-github.com/o/n",
+        "https://g\u0131thub.com/o/n",
+        "https://\u0433ithub.com/o/n",
+        "http://github.com/o/n",
+        "http://localhost/o/n",
+        "git://github.com/o/n",
+        "ext::sh -c id",
+        "ext::sh",
+        "fd::17",
+        "--upload-pack=id",
+        "-oProxyCommand=id@github.com:o/n",
+        "ssh://-oProxyCommand=id/o/n",
+        "ssh://someone@github.com/o/n",
+        "someone@github.com:o/n",
+        "git@github.com:o",
+        "/srv/git/demo",
+        "file:///srv/git/demo",
+        "https://127.0.0.1/o/n",
+        "https://github.com/o/n" + "x" * 2_000,
+        "https://github.com/o/\ud800",
+    ],
+)
+def test_everything_else_is_refused(text: str) -> None:
+    with pytest.raises(RepositoryNotAllowed):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://{SECRET}@github.com/o/n",
+        f"https://x-access-token:{SECRET}@github.com/o/n",
+        f"https://{SECRET}:@evil.example/o/n",
+        f"ssh://git:{SECRET}@github.com/o/n",
+        f"{SECRET}@github.com:o/n",
+    ],
+)
+def test_a_token_in_the_address_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(RepositoryNotAllowed, match="github_token") as refused:
+        parse(text)
+    assert SECRET not in refused.value.message
+
+
+def test_a_star_allows_every_host_and_port_but_not_this_machine() -> None:
+    anywhere = ("*",)
+    assert parse("https://git.example.org:8443/o/n", hosts=anywhere).port == 8443
+    for host in ("localhost", "127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"):
+        with pytest.raises(RepositoryNotAllowed):
+            parse(f"https://{host}/o/n", hosts=anywhere)
+    with pytest.raises(RepositoryNotAllowed, match="usable host"):
+        parse("https://2130706433/o/n", hosts=anywhere)
+
+
+def test_hosts_are_allowed_whatever_their_case() -> None:
+    assert parse("https://git.example.org/o/n", hosts=("Git.Example.ORG",)).owner == "o"
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "name"),
+    [
+        ("/srv/git/demo", "file:///srv/git/demo", "demo"),
+        ("/srv/git/demo.git/", "file:///srv/git/demo.git", "demo"),
+        ("//srv//git/demo", "file:///srv/git/demo", "demo"),
+        ("file:///srv/git/demo", "file:///srv/git/demo", "demo"),
+        ("file://localhost/srv/git/demo", "file:///srv/git/demo", "demo"),
+    ],
+)
+def test_a_local_repository_needs_permission(text: str, url: str, name: str) -> None:
+    parsed = parse(text, local=True)
+    assert (parsed.url, parsed.owner, parsed.name, parsed.is_local) == (url, "local", name, True)
+    with pytest.raises(RepositoryNotAllowed):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["/", "/srv/../etc", "file://elsewhere/x", "file:relative"])
+def test_a_local_repository_is_an_absolute_path(text: str) -> None:
+    with pytest.raises(RepositoryNotAllowed):
+        parse(text, local=True)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_plain_http_is_for_this_machine_only(host: str) -> None:
+    parsed = parse(f"http://{host}:3000/o/n.git", local=True)
+    assert parsed.url == f"http://{host}:3000/o/n.git"
+    assert parsed.port == 3000
+    with pytest.raises(RepositoryNotAllowed):
+        parse(f"http://{host}:3000/o/n.git", hosts=("*",))
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
+    for prefix in ("", "https://", "https://github.com/", "git@", "ssh://git@", "file://", "/"):
+        try:
+            parsed = parse(prefix + text, hosts=("*",), local=True)
+        except RepositoryNotAllowed:
+            continue
+        assert parse(parsed.url, hosts=("*",), local=True) == parsed
+        assert not parsed.url.startswith("-")
+
+
+BRANCH_TEXT = st.text(
+    alphabet=st.one_of(
+        st.sampled_from(list("ab-./@{}~^:?*[\\ _#%")),
+        st.characters(max_codepoint=0x2FF, exclude_characters="\0"),
+    ),
+    max_size=12,
+)
+
+
+def git_takes(name: str, folder: Path) -> bool:
+    result = subprocess.run(
+        ["git", "check-ref-format", "--branch", name],
+        cwd=folder,
+        env={"GIT_CEILING_DIRECTORIES": str(folder.parent), "PATH": "/usr/bin:/usr/local/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    return result.returncode == 0
+
+
+def is_valid(name: str) -> bool:
+    try:
+        return validate_branch(name) == name
+    except InvalidBranch:
+        return False
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.one_of(BRANCH_TEXT, st.builds("{}.lock{}".format, BRANCH_TEXT, BRANCH_TEXT)))
+@example("HEAD")
+@example("refs/heads/x")
+@example("foo/@")
+@example("a./b")
+@example("x.lock/y")
+@example("été/ü")
+@example("@{-1}")
+def test_branch_names_follow_git(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    # Outside a repository git takes "@"; inside it means HEAD, which is no branch.
+    assert is_valid(name) == (git_takes(name, folder) and name != "@")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 256, "\ud800", "@"])
+def test_branch_names_that_cannot_be_arguments_are_refused(name: str) -> None:
+    with pytest.raises(InvalidBranch) as refused:
+        validate_branch(name)
+    assert name not in refused.value.message or name == "@"
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("https://github.com/o/n.x", "github.com"),
+        ("https://github.com:443/o/n.x.git/", "github.com"),
+        ("git@github.com:o/n.x.git", "github.com"),
+        ("ssh://git@github.com:22/o/n.x/", "github.com"),
+        ("https://ghe.example.com/o/n.x.git", "ghe.example.com"),
+        ("git@GHE.example.com:o/n.x.git/", "ghe.example.com"),
+        ("ssh://git@ghe.example.com:7999/o/n.x.git", "ghe.example.com"),
+        ("https://ghe.example.com:8443/o/n.x", "ghe.example.com:8443"),
+        ("http://127.0.0.1:8443/o/n.x.git", "127.0.0.1:8443"),
+    ],
+)
+def test_every_spelling_of_a_repository_on_github_has_one_name(text: str, host: str) -> None:
+    assert github_full_name(text, host) == "o/n.x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://gitlab.example.com/o/n",
+        "https://github.com:8443/o/n",
+        "https://github.com/group/o/n",
+        "https://github.com.evil.example/o/n",
+        "http://127.0.0.1/o/n",
+        "file:///srv/github.com/o/n",
+        "no address",
+    ],
+)
+def test_what_is_elsewhere_is_not_on_github(text: str) -> None:
+    with pytest.raises(RepositoryNotAllowed, match=r"github\.com only") as refused:
+        github_full_name(text, "github.com")
+    assert refused.value.code == "repository_not_on_github"

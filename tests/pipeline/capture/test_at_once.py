@@ -1,0 +1,54 @@
+"""An edit in the second of the clone is seen, although git compares seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.backends import Backend, Repository
+from tests.support.exactness import check_exact, tree_left_by
+
+# As many as make the capture look for what changed before git does.
+FILES = "mkdir a b; for i in $(seq 150); do echo a$i >a/$i; echo b$i >b/$i; ln -s a$i b/l$i; done"
+
+REPLACE = "printf X | dd of=$f bs=1 conv=notrunc 2>/dev/null"
+EDITS = {
+    "of the same size": f"for f in a/1 a/77 b/150; do {REPLACE}; done",
+    "of the same size with the old time": "for f in a/1 a/77 b/150; do cp -p $f ../kept; "
+    f"{REPLACE}; touch -r ../kept $f; done",
+    "by a file of the same size and time": "for f in a/1 b/150; do sed s/./X/ $f >../new; "
+    "touch -r $f ../new; mv ../new $f; done",
+    "of a link": "ln -sfn x9 b/l9",
+    "of a mode": "chmod +x a/5",
+    "by a folder of the same files": "mv a c; mv b a; mv c b",
+    "by another name of the file": f"f=../other; ln a/3 ../other; {REPLACE}; rm ../other",
+    "that adds and removes": "echo x >x; rm a/1; mkdir n; echo y >n/y",
+    "with an index of its own": f"f=a/3; {REPLACE}; git add -A; f=b/3; {REPLACE}",
+    "that git was told not to see": f"git update-index --assume-unchanged a/3; f=a/3; {REPLACE}",
+    # At the beginning of a second, and captured in the next one.
+    "that git was told not to see and forgot": "until date +%N | grep -q ^0; do :; done; "
+    "touch a/3; git update-index --refresh; git update-index --assume-unchanged a/3; f=a/3; "
+    f"{REPLACE}; sleep 1",
+    "of a file that is then locked": f"f=a/3; {REPLACE}; chmod 0 a/3",
+    "in a folder that is then locked": f"f=a/3; {REPLACE}; chmod 0 a",
+    "that keeps the name of an option": "echo x >-h; echo y >'-t 1'; echo z >'a/ new'",
+}
+
+
+@pytest.fixture(scope="module")
+def many_files(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository with several hundred small files."""
+    repository = Repository(tmp_path_factory.mktemp("many") / "repository")
+    repository.commit(FILES)
+    return repository
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_an_edit_right_after_the_clone_is_seen(
+    shell: Backend, many_files: Repository, tmp_path: Path, case: str
+) -> None:
+    task = shell.complete(EDITS[case], many_files)
+    assert task["changed_files"]
+    expected = tree_left_by(many_files, EDITS[case], tmp_path / "expected")
+    check_exact(shell, task, many_files, expected, tmp_path)

@@ -1,0 +1,209 @@
+"""What an agent sets up in its repository neither runs in our git calls nor bends the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.backends import Backend, Repository, git, run
+from tests.support.exactness import check_exact, tree_left_by
+
+WORK = "printf 'more\\n' >>src/app.py && printf 'caf\\351\\r\\n' >dos && rm README.md"
+
+ATTRIBUTES = (
+    "printf '*.py filter=evil diff=evil merge=evil ident\\n*.txt filter=lfs -text\\n' "
+    ">.gitattributes"
+)
+
+CONFIGURATIONS = {
+    "a file system monitor": "git config core.fsmonitor 'touch MARK; false'",
+    "an external diff": "git config diff.external 'touch MARK'",
+    "an external diff of some files": f"{ATTRIBUTES}; git config diff.evil.command 'touch MARK'",
+    "a text conversion": f"{ATTRIBUTES}; git config diff.evil.textconv 'touch MARK; echo x'",
+    "a filter": f"{ATTRIBUTES}; git config filter.evil.clean 'touch MARK; echo x'; "
+    "git config filter.evil.smudge 'touch MARK'; git config filter.evil.required true",
+    "a filter process": f"{ATTRIBUTES}; git config filter.evil.process 'touch MARK'; "
+    "git config filter.lfs.process 'touch MARK'; git config filter.lfs.required true",
+    "hooks elsewhere": "mkdir ../h; printf '#!/bin/sh\\ntouch MARK\\n' >../h/pre-commit; "
+    "cp ../h/pre-commit ../h/post-index-change; cp ../h/pre-commit ../h/reference-transaction; "
+    'chmod +x ../h/*; git config core.hooksPath "$PWD/../h"',
+    "hooks in their place": "mkdir -p .git/hooks; printf '#!/bin/sh\\ntouch MARK\\n' "
+    ">.git/hooks/post-index-change; chmod +x .git/hooks/*",
+    "another work tree": 'mkdir ../other; git config core.worktree "$PWD/../other"',
+    "diffs without prefix": "git config diff.noprefix true; git config diff.mnemonicPrefix true",
+    "another algorithm and context": "git config diff.algorithm minimal; "
+    "git config diff.context 0; "
+    "git config diff.interHunkContext 9; git config diff.renames copies",
+    "an order of files": "printf 'src/*\\n' >../order; git config diff.orderFile \"$PWD/../order\"",
+    "submodules in words": "git config diff.submodule log; git config diff.ignoreSubmodules all",
+    "colours": "git config color.ui always; git config color.diff.new bold",
+    "a word for format-patch": "git config format.attach x; git config format.signature MARK; "
+    "git config format.subjectPrefix x; git config format.numbered true; git config format.to a@b; "
+    "git config format.coverLetter true; git config format.headers 'X: y'; "
+    "git config format.from x",
+    "an include": "printf '[core]\\n\\tfsmonitor = touch MARK\\n[diff]\\n\\texternal = touch "
+    "MARK\\n' "
+    '>../more; git config include.path "$PWD/../more"',
+    "the home's configuration": "printf '[core]\\n\\tfsmonitor = touch "
+    "MARK\\n[diff]\\n\\texternal = "
+    "touch MARK\\n' >>~/.gitconfig",
+    "line ends converted": "git config core.autocrlf true; git config core.eol crlf; "
+    "git config core.safecrlf true",
+    "modes and links ignored": "git config core.fileMode false; git config core.symlinks false; "
+    "git config core.ignoreCase true; chmod +x docs/notes.txt",
+    "files ignored": "echo '*' >../ignore; git config core.excludesFile \"$PWD/../ignore\"",
+    "attributes elsewhere": "echo '* text eol=crlf diff=evil' >../attributes; "
+    'git config core.attributesFile "$PWD/../attributes"; '
+    "git config diff.evil.textconv 'touch MARK'",
+    "configuration that cannot be read": "echo '[[[' >.git/config",
+    "no configuration": "rm .git/config",
+    "a bare repository": "git config core.bare true",
+    "an unknown version": "git config core.repositoryFormatVersion 9",
+    "a signature on every commit": "git config commit.gpgSign true; "
+    "git config gpg.program 'touch MARK'",
+    "an editor and a pager": "git config core.editor 'touch MARK'; "
+    "git config core.pager 'touch MARK'",
+    "a common folder": "mkdir ../c; cp -r .git/. ../c; "
+    "printf '[core]\\n\\tfsmonitor = touch MARK\\n' "
+    '>>../c/config; echo "$PWD/../c" >.git/commondir',
+}
+
+
+@pytest.mark.parametrize("case", CONFIGURATIONS)
+def test_hostile_configuration_changes_nothing(
+    shell: Backend, sample: Repository, tmp_path: Path, case: str
+) -> None:
+    mark = tmp_path / "executed"
+    script = f"{WORK}\n{CONFIGURATIONS[case].replace('MARK', str(mark))}"
+    task = shell.complete(script, sample)
+    assert not mark.exists()
+    expected = tree_left_by(sample, script, tmp_path / "expected")
+    mark.unlink(missing_ok=True)
+    check_exact(shell, task, sample, expected, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "* text=auto",
+        "* text eol=crlf",
+        "* text eol=lf",
+        "* binary",
+        "* -diff",
+        "* diff",
+        "* filter=lfs diff=lfs merge=lfs -text",
+        "* diff=custom ident",
+        "* whitespace=trailing-space,cr-at-eol",
+        "[attr]odd -text\n* odd",
+        "* export-ignore linguist-generated",
+    ],
+)
+@pytest.mark.parametrize("name", [".gitattributes", "docs/.gitattributes"])
+def test_attributes_of_the_agent_keep_the_result_exact(
+    shell: Backend, sample: Repository, tmp_path: Path, attributes: str, name: str
+) -> None:
+    script = (
+        f"printf '%s\\n' '{attributes}' >{name}\n"
+        "printf 'a\\r\\nb\\r\\n' >docs/new.txt; printf 'c\\nd\\n' >>docs/notes.txt\n"
+        "printf '$Id$\\n' >docs/id.txt; printf 'x\\r\\n' >>docs/dos.txt; printf '\\0' >docs/nul"
+    )
+    task = shell.complete(script, sample)
+    check_exact(shell, task, sample, tree_left_by(sample, script, tmp_path / "x"), tmp_path)
+
+
+def test_attributes_that_do_not_fit_the_files_lose_no_bytes(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    task = shell.complete(
+        "echo 'docs/* working-tree-encoding=UTF-16' >.gitattributes; printf 'a\\r\\n' >docs/a",
+        sample,
+    )
+    clone = sample.clone(tmp_path / "clone")
+    run(["git", "am", "--quiet"], clone, shell.patch(task["id"]))
+    assert git(clone, "rev-parse", "HEAD^{tree}") == task["execution_metadata"]["tree_hash"]
+    assert run(["git", "show", "HEAD:docs/a"], clone) == b"a\r\n"
+    assert task["changed_files"] == [".gitattributes", "docs/a"]
+
+
+def test_a_repository_made_by_the_agent_comes_as_its_files(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    make = "mkdir {0}; (cd {0} && git init -q && echo x >x && git add x && git commit -qm x)\n"
+    empty = "git init -q without && echo y >without/y && git init -q empty\n"
+    odd = make.format("'od d'") + make.format("deep") + "mkdir -p deep/er && mv 'od d' deep/er/\n"
+    task = shell.complete(make.format("with") + empty + odd, sample)
+    files = "mkdir -p with without 'deep/er/od d'; echo y >without/y; echo x >with/x; "
+    files += "cp with/x deep/x; cp with/x 'deep/er/od d/x'"
+    check_exact(shell, task, sample, tree_left_by(sample, files, tmp_path / "x"), tmp_path)
+
+
+def test_a_repository_that_git_can_add_comes_as_its_files_too(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    script = "git init -q sub; cd sub; echo x >x; git add x; git commit -qm x"
+    task = shell.complete(script, sample)
+    expected = tree_left_by(sample, "mkdir sub; echo x >sub/x", tmp_path / "x")
+    check_exact(shell, task, sample, expected, tmp_path)
+
+
+def test_a_repository_that_the_agent_committed_comes_as_its_files(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    script = "git init -q sub; cd sub; echo x >x; git add x; git commit -qm x; cd ..; git add -A; "
+    task = shell.complete(f"{script} git commit -qm Sub; echo y >y", sample)
+    expected = tree_left_by(sample, "mkdir sub; echo x >sub/x; echo y >y", tmp_path / "x")
+    check_exact(shell, task, sample, expected, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "script", ["rm -rf .git", "rm -rf .git && mkdir .git", "rm -rf .git && echo 'gitdir: x' >.git"]
+)
+def test_without_its_git_folder_a_task_fails_clearly_and_keeps_its_log(
+    shell: Backend, sample: Repository, tmp_path: Path, script: str
+) -> None:
+    task = shell.perform(f"echo working\n{script}", sample)
+    assert (task["status"], task["error_code"]) == ("failed", "capture_failed")
+    assert task["error_stage"] == "capturing"
+    assert "damaged the repository" in task["error"]
+    assert shell.output(task["id"]) == "working\n"
+
+
+FORGERIES = {
+    "no bundle": ":",
+    "an empty bundle": ': >"$3/result/bundle"',
+    "a bundle without names": 'printf "x\\n\\nx x\\n" >"$3/result/bundle"',
+    "sizes that are no numbers": 'printf "\\n\\n%s\\nx mail\\n" "$names" >"$3/result/bundle"',
+    "no mail": 'printf "abcd\\n\\n%s\\n4 mail\\n" "$names" >"$3/result/bundle"',
+    "no list": 'printf "abcd\\n\\n%s\\n4 changes\\n" "$names" >"$3/result/bundle"',
+    "no text": 'printf ":\\000\\n\\n%s\\n2 changes\\n" "$names" >"$3/result/bundle"',
+    "no contents": 'printf "abcd\\n\\n%s\\n4 contents\\n" "$names" >"$3/result/bundle"',
+}
+NAMES = f"{'a' * 40} {'b' * 40}"
+
+
+@pytest.mark.parametrize("case", FORGERIES)
+def test_a_forged_result_fails_clearly_and_what_the_agent_said_is_kept(
+    shell: Backend, sample: Repository, case: str
+) -> None:
+    script = f"names='{NAMES}'; mkdir -p \"$3/result\"\n{FORGERIES[case]}"
+    task = shell.perform(
+        f"echo working; cat >\"${{0%/*}}/capture.sh\" <<'END'\n{script}\nEND\necho 'result: done'",
+        sample,
+    )
+    assert (task["status"], task["error_code"]) == ("failed", "capture_failed")
+    assert task["error_stage"] == "capturing"
+    assert "damaged the folder of the result" in task["error"]
+    assert task["execution_metadata"]["agent_exit_code"] == 0
+    assert task["chat_messages"][-1]["content"] == "done"
+    assert shell.output(task["id"]) == "working\n"
+
+
+@pytest.mark.local_only("what is around a sandbox in the cloud is a machine of its own")
+def test_a_repository_around_the_sandbox_is_left_alone(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    git(shell.folder, "init", "--quiet")
+    shell.perform("echo a >a; rm -rf .git; mkdir .git; git add -A; git status", sample)
+    assert not (shell.folder / ".git" / "index").exists()
+    run(["rm", "-rf", ".git"], shell.folder)

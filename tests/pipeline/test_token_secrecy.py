@@ -1,0 +1,164 @@
+"""A token is known to git alone: searched for in every place it could have got to."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.backends import USER, Backend, Repository, Row, open_backend, shell_agent
+from tests.support.git_server import GitServer
+from tests.support.places import Place
+
+TOKEN = "marked/token+3f9a1c7e"
+WRONG = "wrong/token+8d2b6e5f"
+NEEDLES = tuple(
+    form.encode()
+    for token in (TOKEN, WRONG)
+    for form in (
+        token,
+        quote(token, safe=""),
+        base64.b64encode(f"x-access-token:{token}".encode()).decode(),
+    )
+)
+
+# Stands before git on the PATH and writes down how it was called.
+RECORDER = """#!/bin/sh
+{ tr '\\0' '\\n' </proc/$$/environ; printf '%s\\n' "$@"; env; } >>RECORD
+PATH=REST exec git "$@"
+"""
+
+LOOK_AROUND = """
+env; set; cat .git/config ~/.gitconfig ../work/* 2>/dev/null; grep -r . .. -s | head -c 100000
+for p in /proc/[0-9]*; do tr '\\0' '\\n' <$p/cmdline; tr '\\0' '\\n' <$p/environ; done 2>/dev/null |
+    grep token
+ls -l /proc/self/fd; cat <&3
+echo x >x
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Two tasks with tokens, and all that git was called with for them."""
+
+    backend: Backend
+    task: Row
+    refused: Row
+    calls: bytes
+
+
+@pytest.fixture(scope="module")
+def finished(
+    place: Place,
+    tmp_path_factory: pytest.TempPathFactory,
+    sample: Repository,
+    git_server: GitServer,
+) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("secrecy")
+    record = folder / "record"
+    wrapper = folder / "bin" / "git"
+    wrapper.parent.mkdir()
+    path = os.environ["PATH"]
+    wrapper.write_text(RECORDER.replace("RECORD", str(record)).replace("REST", f"'{path}'"))
+    wrapper.chmod(0o755)
+    url = git_server.publish(sample, "secrecy", TOKEN)
+    git_server.requests.clear()
+    with (
+        before_git(place, wrapper.parent),
+        open_backend(folder / "data", place, log_level="DEBUG") as backend,
+        shell_agent(),
+    ):
+        backend.complete("echo x >x", url, github_token=TOKEN)
+        task = backend.perform(LOOK_AROUND, url, github_token=TOKEN)
+        refused = backend.perform("echo x >x", url, github_token=WRONG)
+        yield Finished(backend, task, refused, record.read_bytes())
+
+
+@contextmanager
+def before_git(place: Place, folder: Path) -> Iterator[None]:
+    """Have sandboxes look for commands in a folder first."""
+    if place.cloud:
+        place.cloud.configure(tools=str(folder))
+        yield
+        place.cloud.configure(tools="")
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield
+
+
+def hidden_in(data: bytes) -> bool:
+    return not any(needle in data for needle in NEEDLES)
+
+
+def test_the_tokens_reached_the_server(finished: Finished, git_server: GitServer) -> None:
+    sent = {header for _, path, header in git_server.requests if "secrecy" in path and header}
+    assert len(sent) == 2
+    assert finished.refused["error_code"] == "clone_auth_failed"
+
+
+def test_no_token_is_in_arguments_or_environments_of_git(finished: Finished) -> None:
+    assert b"credential.helper=" in finished.calls
+    assert hidden_in(finished.calls)
+
+
+def test_no_token_is_in_anything_the_agent_can_read(finished: Finished) -> None:
+    output = finished.backend.output(finished.task["id"])
+    assert "TMPDIR=" in output
+    assert "[redacted]" not in output
+    assert hidden_in(output.encode())
+
+
+def test_no_token_is_in_any_file_or_row_of_the_server(finished: Finished) -> None:
+    files = [path for path in finished.backend.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if not hidden_in(path.read_bytes())] == []
+    project = finished.backend.place.project
+    if project:
+        stored = project.dump()
+        assert finished.task["repo_url"].encode() in stored
+        assert hidden_in(stored)
+    else:
+        assert any(path.suffix == ".db" for path in files)
+
+
+def test_no_token_is_in_answers_or_metrics(finished: Finished) -> None:
+    client = finished.backend.app.test_client()
+    for row in (finished.task, finished.refused):
+        for path in (f"/tasks/{row['id']}", f"/tasks/{row['id']}/events", "/metrics", "/tasks"):
+            answer = client.get(path, headers={"X-User-ID": USER})
+            assert answer.status_code == 200
+            assert hidden_in(answer.get_data())
+
+
+def test_no_token_is_in_the_log(
+    finished: Finished, git_server: GitServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = git_server.url("secrecy")
+    finished.backend.perform("echo x >x", url, github_token=WRONG)
+    finished.backend.post("/start-task", prompt="x", repo_url=url, github_token=[WRONG])
+    captured = capfd.readouterr()
+    assert "task_ended" in captured.err
+    assert hidden_in((captured.out + captured.err).encode())
+
+
+@pytest.mark.parametrize("form", [TOKEN, quote(TOKEN, safe=""), "base64"])
+def test_a_token_that_an_agent_prints_or_writes_is_redacted_in_its_output(
+    finished: Finished, git_server: GitServer, form: str
+) -> None:
+    if form == "base64":
+        form = base64.b64encode(f"user:{TOKEN}:x".encode()).decode()
+    half = len(form) // 2
+    script = f"printf '%s' '{form[:half]}'; sleep 0.3; echo '{form[half:]}'; echo '{form}' >&2"
+    task = finished.backend.complete(
+        f"a='{form[:half]}'\n{script.replace(form, '$a' + form[half:])}\necho x >x",
+        git_server.url("secrecy"),
+        github_token=TOKEN,
+    )
+    assert "[redacted]" in finished.backend.output(task["id"])
+    assert hidden_in(finished.backend.output(task["id"]).encode())

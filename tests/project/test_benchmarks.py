@@ -1,0 +1,81 @@
+"""Each benchmark runs and says what it promises; how fast things are is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.figures import Figure
+from benchmarks.results import as_page, machine
+from tests.support.source_files import ROOT
+
+FIGURES = {
+    "task_small": {"task, local repository / script, local path", "first task, HTTP, median"},
+    "task_medium": {"later task, HTTP / script, HTTP", "script, file URL, median"},
+    "start_task_latency": {"one client, p50", "32 clients, p50"},
+    "task_status_throughput": {"8 clients", "32 clients"},
+    "list_tasks": {"one client, p50", "page"},
+    "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
+    "create_pull_request": {"first call, median", "second call, median", "objects fetched"},
+    "push_result": {"first push, median", "objects fetched", "bytes fetched"},
+    "e2b_faults": {"wrong results, untrue errors and secrets shown", "sandboxes left behind"},
+    "e2b_task": {"task less script", "round trips at most"},
+    "e2b_twenty": {"tasks completed", "tasks per second"},
+    "e2b_long_agents": {"tasks of 20 s, wall time", "task of 70 s completed"},
+    "e2b_five_hundred": {"tasks completed", "wall time", "memory growth per task"},
+    "supabase_latency": {"status poll, p50", "whole simulated task, most requests"},
+    "supabase_polls": {"50 ms late, ratio", "at once, ratio"},
+    "supabase_outage": {"right results", "other answers while away"},
+}
+
+
+def test_every_benchmark_is_known_here() -> None:
+    assert set(FIGURES) == set(BENCHMARKS)
+
+
+@pytest.mark.timeout(400)  # some start four servers, one after the other
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_a_glance_gives_every_figure(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    arguments = [name, "--quick", "--json", str(file), "--folder", str(tmp_path)]
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    document = json.loads(file.read_text())
+    assert json.loads(finished.stdout) == document
+    assert set(document) == {"command", "date", "machine", "benchmarks"}
+    figures = {figure["name"]: figure for figure in document["benchmarks"][name]}
+    assert set(figures) >= FIGURES[name]
+    for figure in figures.values():
+        assert set(figure) == {"name", "value", "unit", "target", "better", "holds"}
+        assert (figure["holds"] is None) == (figure["target"] is None)
+
+
+@pytest.mark.parametrize(
+    ("figure", "holds"),
+    [
+        (Figure("a", 1, "s", 1), True),
+        (Figure("a", 2, "s", 1), False),
+        (Figure("a", 2, "s", 1, "higher"), True),
+        (Figure("a", 0, "s", 1, "higher"), False),
+        (Figure("a", 2, "s"), None),
+    ],
+)
+def test_a_figure_knows_whether_it_holds(figure: Figure, holds: bool | None) -> None:
+    assert figure.holds is holds
+
+
+def test_the_page_names_no_folder(tmp_path: Path) -> None:
+    page = as_page({"one": [Figure("time", 1200, "ms", 5)]}, "./run.sh bench", machine(tmp_path))
+    assert "| time | 1,200 ms | <= 5 | no |" in page
+    assert str(tmp_path) not in page

@@ -1,0 +1,235 @@
+"""The demonstration, run as a newcomer runs it, against the real server."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.console import Console, printable
+from demo.diff import count_files, styled
+from demo.options import default_branch, parse
+from demo.sample import ensure_sample
+from tests.support.source_files import ROOT
+from utils.server.data_lock import LOCK_FILE
+
+Demo = subprocess.Popen[str]
+
+
+def start_demo(data_dir: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Demo:
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo", "--data-dir", str(data_dir), *arguments],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+
+
+def run_demo(data_dir: Path, *arguments: str) -> tuple[int, str]:
+    process = start_demo(data_dir, *arguments)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def nothing_serves(data_dir: Path) -> bool:
+    """Whether the server that a demonstration had is gone, which held its folder."""
+    with (data_dir / LOCK_FILE).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_it_goes_from_prompt_to_diff(tmp_path: Path) -> None:
+    data_dir = tmp_path / "a folder with spaces"
+    code, output = run_demo(data_dir, "--prompt", "Say hello")
+    assert code == 0, output
+    stages = re.findall(r"^  (\w+) +\d+\.\d\d s$", output, re.MULTILINE)
+    assert stages == ["queued", "cloning", "agent", "capturing"]
+    assert "\x1b" not in output
+    assert "AI_GENERATED.md  +" in output
+    assert "  +Say hello\n" in output
+    assert "This was a simulation" in output
+    assert nothing_serves(data_dir)
+
+
+def test_a_key_of_the_deployment_is_not_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2B_API_KEY", "e2b_nobody_asks_with_it")
+    monkeypatch.setenv("SANDBOX", "e2b")
+    code, output = run_demo(tmp_path)
+    assert code == 0, output
+    assert "This was a simulation" in output
+
+
+def test_readme_shows_what_it_prints(tmp_path: Path) -> None:
+    _, output = run_demo(tmp_path / "data")
+    shown = re.search(r"<!-- demo -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown is not None
+    assert without_accidents(shown[1]) in without_accidents(output)
+
+
+def without_accidents(output: str) -> str:
+    """Replace what differs from run to run."""
+    output = re.sub(r"\S*/(server\.log|sample-repository)", r"\1", output)
+    return re.sub(r" +\d+\.\d\d s|:\d{4,5}\b|\b[0-9a-f]{12}\b", "N", output)
+
+
+def test_a_failed_task_says_why(tmp_path: Path) -> None:
+    prompt = "script:\nprint about to fail\nwrite half.txt begun\nfail 7"
+    code, output = run_demo(tmp_path / "data", "--prompt", prompt)
+    assert code == 1
+    assert "code agent_failed, stage agent" in output
+    assert output.index("Log") < output.rindex("about to fail")
+    assert "half.txt  +1 -0" in output
+
+
+def test_a_missing_branch_is_named(tmp_path: Path) -> None:
+    code, output = run_demo(tmp_path / "data", "--branch", "missing")
+    assert code == 1
+    assert "code branch_not_found, stage cloning" in output
+    assert "--branch" in output
+
+
+def test_a_server_that_does_not_start_shows_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_THREADS", "many")
+    code, output = run_demo(tmp_path / "data")
+    assert code == 1
+    assert "The server did not start" in output
+    assert "http_threads" in output.lower()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_running(tmp_path: Path, ending: signal.Signals) -> None:
+    process = start_demo(tmp_path / "data", "--prompt", "script:\nprint begun\nsleep 60")
+    assert process.stdout is not None
+    output = ""
+    while "| begun" not in output:
+        output += process.stdout.readline()
+    process.send_signal(ending)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Cancelling task" in rest
+    assert "could not be cancelled" not in rest
+    assert nothing_serves(tmp_path / "data")
+
+
+def test_on_a_terminal_the_stage_is_live_and_the_diff_coloured(tmp_path: Path) -> None:
+    # A busy machine may not come to much of it in the first second.
+    for seconds in (1, 10):
+        output = on_terminal(
+            tmp_path / f"data-{seconds}", f"script:\nsleep {seconds}\nwrite a.txt x"
+        )
+        live = re.findall(r"\r\x1b\[K.{0,4}  agent +\d", output)
+        if len(live) > 3:
+            break
+    assert len(live) > 3
+    assert "\x1b[32m  +x" in output
+
+
+def on_terminal(data_dir: Path, prompt: str) -> str:
+    """Return what a terminal is shown of a demonstration that must go well."""
+    controller, terminal = pty.openpty()
+    process = start_demo(data_dir, "--prompt", prompt, stdout=terminal)
+    os.close(terminal)
+    output = b"".join(read_terminal(controller)).decode()
+    os.close(controller)
+    assert process.wait(timeout=60) == 0, output
+    return output
+
+
+def read_terminal(controller: int) -> Iterator[bytes]:
+    """Yield what is written to a terminal until its last writer is gone."""
+    while True:
+        try:
+            chunk = os.read(controller, 4096)
+        except OSError:
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+def test_a_token_is_read_from_the_named_variable() -> None:
+    options = parse(["--token-env", "MY_TOKEN"], {"MY_TOKEN": "secret"})
+    assert options.token == "secret"
+    assert "secret" not in repr(options)
+
+
+def test_a_token_variable_that_is_not_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--token-env", "MY_TOKEN"], {})
+    assert "MY_TOKEN is not set" in capsys.readouterr().err
+
+
+def test_a_folder_is_resolved_where_the_command_was_typed(tmp_path: Path) -> None:
+    assert parse(["--from", str(tmp_path), "--repo", "."], {}).repo == str(tmp_path)
+    assert parse(["--repo", "https://example.com/a/b"], {}).repo == "https://example.com/a/b"
+
+
+def test_the_default_branch_is_the_repositorys(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "trunk/x", str(tmp_path)], check=True)
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"]
+    subprocess.run(["git", "-C", str(tmp_path), *commit], check=True)
+    assert default_branch(str(tmp_path)) == "trunk/x"
+    assert default_branch(str(tmp_path / "missing")) == "main"
+
+
+def test_the_sample_is_made_once_and_always_the_same(tmp_path: Path) -> None:
+    path = os.environ["PATH"]
+    heads = {
+        (ensure_sample(tmp_path / name, path) / ".git/refs/heads/main").read_text()
+        for name in ("one", "two", "one")
+    }
+    assert len(heads) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+DIFF = """\
+diff --git a/old name b/new name
+--- a/old name
++++ b/new name
+@@ -1,2 +1,2 @@
+--- gone
++++ come
+ same
+diff --git a/same b/same
+new file mode 100644
++++ b/same
+@@ -0,0 +1 @@
++one
+"""
+
+
+def test_changed_lines_are_counted() -> None:
+    counts = [(count.name, count.added, count.removed) for count in count_files(DIFF)]
+    assert counts == [("new name", 1, 1), ("same", 1, 0)]
+    assert "\n".join(line for line, _ in styled(DIFF)) + "\n" == DIFF
+
+
+def test_text_from_a_repository_does_not_drive_the_terminal() -> None:
+    assert "\x1b" not in printable("\x1b]0;title\x07")
+    assert printable("a\r\n\tb é") == "a\n\tb é"
+
+
+def test_plain_output_has_no_progress_line() -> None:
+    stream = io.StringIO()
+    console = Console(stream, {"TERM": "xterm"})
+    console.progress("working")
+    console.line("done", "green")
+    assert stream.getvalue() == "done\n"

@@ -1,0 +1,102 @@
+"""A marked token is posted and then looked for wherever it must not be."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from tests.support.live_server import ServerFactory, eventually
+from tests.support.repositories import serve_repository
+
+TOKEN = "ghp_Marked+Token/3f9a1c=7"
+INPUT = b"ASYNC_CODE_INPUT="
+FORMS = (TOKEN, quote(TOKEN, safe=""), base64.b64encode(TOKEN.encode()).decode())
+
+
+def found_in(text: str | bytes) -> bool:
+    data = text.encode() if isinstance(text, str) else text
+    return any(form.encode() in data for form in FORMS)
+
+
+def shown_by_processes() -> Iterator[tuple[str, bytes]]:
+    """Yield what anyone with the rights can read of each process but this one."""
+    for process in psutil.process_iter():
+        if process.pid == psutil.Process().pid:
+            continue
+        for name in ("cmdline", "environ"):
+            try:
+                shown = Path(f"/proc/{process.pid}/{name}").read_bytes()
+            except OSError:
+                continue
+            entries = shown.split(b"\0")
+            # So the clone in a cloud sandbox gets its input: nobody else is in there then.
+            others = (one for one in entries if name == "cmdline" or not one.startswith(INPUT))
+            yield f"{name} of {process.pid}", b"\0".join(others)
+
+
+@contextmanager
+def watched_processes() -> Iterator[set[str]]:
+    """Look at all processes again and again; the set ends up with the places of the token."""
+    places: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            places.update(where for where, shown in shown_by_processes() if found_in(shown))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield places
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_token_is_nowhere_but_encrypted(
+    new_server: ServerFactory, small_repository: str, tmp_path: Path
+) -> None:
+    server = new_server(LOG_LEVEL="DEBUG")
+    server.start()
+    client = server.client()
+    prompts = ("Quick", "script:\nenvironment\nprint begun\nsleep 0.3", "script:\nfail 2")
+    with serve_repository(Path(small_repository), tmp_path / "served") as git_server:
+        git_server.token = TOKEN
+        git_server.gate.set()
+        with watched_processes() as places:
+            urls = (small_repository, git_server.url, git_server.url.replace("team", "gone"))
+            ids = [client.start(p, url, github_token=TOKEN) for url in urls for p in prompts]
+            while client.get("/health/ready").body["running"]:
+                in_files(server.data_dir, places)
+                for sandbox in server.place.sandboxes(server.data_dir):
+                    in_files(sandbox.repository.parent, places)
+            for task_id in ids:
+                client.wait_for(task_id)
+    assert places == set()
+    paths = [f"/tasks/{one}{more}" for one in ids for more in ("", "/events")]
+    assert not any(found_in(str(client.get(path).body)) for path in (*paths, "/tasks", "/metrics"))
+    ends = [client.status(one)["status"] for one in ids]
+    assert ends == ["completed", "completed", "failed"] * 2 + ["failed"] * 3
+    eventually(lambda: server.sandboxes() == [])
+    assert server.terminate() == 0
+    in_files(server.data_dir, places)
+    in_files(server.temporary, places)
+    assert places == set()
+    assert server.place.project is None or not found_in(server.place.project.dump())
+    assert not found_in(server.output.read_bytes())
+
+
+def in_files(folder: Path, places: set[str]) -> None:
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            # What disappears while it is looked for is looked for no more.
+            with suppress(OSError):
+                if found_in(path.read_bytes()):
+                    places.add(str(path))

@@ -1,0 +1,102 @@
+"""The server does what its OpenAPI document says, for input that is made from the document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.conftest import Headers, MakeApp
+from tests.fakes.github.server import serve_github
+from tests.support.source_files import ROOT
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+    ignored_auth,
+]
+
+OPERATIONS = [
+    (path, method.upper())
+    for path, operations in json.loads((ROOT / "openapi.json").read_text())["paths"].items()
+    for method in operations
+]
+
+
+Rows = dict[str, int]
+Case = schemathesis.Case[Any]
+
+
+@pytest.fixture(scope="module")
+def app(make_app: MakeApp) -> Iterator[Flask]:
+    """An application whose GitHub answers, and knows nobody."""
+    with serve_github() as github:
+        yield make_app(github_api_url=github.api_url)
+
+
+@pytest.fixture
+def rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
+    """A project and a task of the caller, to find something in some of the answers."""
+    address = {"repo_url": str(repository)}
+    project = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
+    task = client.post("/start-task", json={"prompt": "Hello", **address}, headers=headers)
+    return {
+        "project_id": project.get_json()["project"]["id"],
+        "task_id": task.get_json()["task_id"],
+    }
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_answers_are_as_documented(
+    app: Flask, headers: Headers, repository: Path, rows: Rows, path: str, method: str
+) -> None:
+    operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path][method]
+
+    def with_rows(case: Case) -> Case:
+        case.path_parameters |= {key: rows[key] for key in case.path_parameters if key in rows}
+        if isinstance(case.body, dict) and "repo_url" in case.body:
+            case.body["repo_url"] = str(repository)
+            if path == "/start-task":
+                case.body |= {"branch": "main", "model": "scripted", "project_id": None}
+        return case
+
+    documented = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    undocumented = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+
+    @settings(
+        max_examples=25,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.one_of(documented.map(with_rows), documented, undocumented))
+    def answers_as_documented(case: Case) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    answers_as_documented()

@@ -1,0 +1,132 @@
+"""Whatever a task changed, its pull request holds exactly that: from the prompt to the branch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
+from tests.push.test_changes import MORE
+from tests.support.backends import Repository, git
+from tests.support.exactness import make_sample
+from tests.support.github_names import TOKEN
+from tests.support.pull_requests import Hosted, Hub
+
+one_by_one = pytest.mark.local_only("all together go through the other place in one task")
+
+# Those that differ for a branch on a server; the others are tried with the push alone.
+CASES = {
+    name: {**CONTENTS, **SHAPES, **NAME_SCRIPTS, **MORE}[name]
+    for name in (
+        *("a new file", "an edited file", "an empty new file", "a file that becomes empty"),
+        *("an empty file that is filled", "a deleted file", "everything deleted"),
+        *("a deleted binary", "a new binary", "an edited binary", "a binary of 5 MB"),
+        *("a binary that becomes text", "a text that becomes binary", "a file that is not UTF-8"),
+        *("an edited file that is not UTF-8", "UTF-16 with its mark", "a new file with CRLF"),
+        *("an edited file with CRLF", "a file converted to CRLF", "mixed line ends"),
+        *("no final newline", "a final newline that goes", "a final newline that comes"),
+        *("lines that look like mail", "lines that look like a patch", "a thousand files"),
+        *("a renamed file", "a renamed binary", "a renamed file that is not UTF-8"),
+        *("a new symbolic link", "a deleted symbolic link", "a symbolic link to nothing"),
+        *("a file that becomes a link", "a link that becomes a file"),
+        *("a file that becomes a folder", "a folder that becomes a file"),
+        *("an ignored file made visible", "every odd name", "mode changes alone"),
+        *("a rename and a mode change alone", "folders whose names end with a blank"),
+        *("attributes that convert line ends", "attributes with filters"),
+        *("a file renamed in each of several commits", "a file that comes and goes"),
+        *("a folder that is a link between two commits", "a merge"),
+        *("a message with the words of a patch", "a renamed and edited file"),
+        *("a file made executable", "a name with quotes", "a name with bytes that are not UTF-8"),
+    )
+}
+KINDS = {
+    "new": "a new file",
+    "deleted": "a deleted file",
+    "renamed": "a renamed file",
+    "binary": "a new binary",
+    "mode only": "mode changes alone",
+    "symlinked": "a new symbolic link",
+    "not UTF-8": "a file that is not UTF-8",
+    "CRLF": "a new file with CRLF",
+    "oddly named": "every odd name",
+    "empty file": "an empty new file",
+    "rename with edit": "a renamed and edited file",
+    "file to symlink": "a file that becomes a link",
+    "no final newline": "no final newline",
+    "5 MB binary": "a binary of 5 MB",
+    "1,000 files": "a thousand files",
+    "quoted names": "a name with quotes",
+}
+"""What a pull request must be able to hold, and where it is tried."""
+
+# Said by the sandbox itself, from an index of its own.
+TELL_TREE = """
+cp .git/index ../index && GIT_INDEX_FILE=../index && export GIT_INDEX_FILE
+git add --all >../added 2>&1; git write-tree
+"""
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return make_sample(tmp_path_factory.mktemp("sample") / "origin")
+
+
+@pytest.fixture(scope="module")
+def sample(hub: Hub, origin: Repository) -> Hosted:
+    return hub.host(origin)
+
+
+@pytest.fixture(scope="module")
+def started(sample: Hosted) -> dict[str, int]:
+    """All tasks, so that some are done while the pull requests of others are made."""
+    start = sample.backend.start
+    return {name: start(script, sample.url, github_token=TOKEN) for name, script in CASES.items()}
+
+
+def test_there_are_many_cases() -> None:
+    assert len(CASES) >= 50
+    assert CASES.keys() >= {*KINDS.values()}
+
+
+@one_by_one
+@pytest.mark.parametrize("case", CASES)
+def test_the_pull_request_holds_the_sandboxs_tree(
+    sample: Hosted, origin: Repository, started: dict[str, int], case: str
+) -> None:
+    task = sample.backend.wait(started[case])
+    assert task["status"] == "completed", task["error"]
+    answer = sample.created(task["id"])
+    assert sample.rev(f"{answer['branch']}^{{tree}}") == task["execution_metadata"]["tree_hash"]
+    assert sample.rev(f"{answer['branch']}^") == origin.head
+    assert answer["files_updated"] == len(task["changed_files"])
+    assert sample.pulls[0].head_sha == answer["commit"]
+    # The fake looks at the branches of all that are open, each time.
+    sample.pulls[0].state = "closed"
+
+
+@pytest.mark.cloud_only("elsewhere they are tried one by one")
+def test_all_changes_together_are_one_pull_request(
+    hub: Hub, origin: Repository, tmp_path: Path
+) -> None:
+    # The one that changes branches comes before the others are under way.
+    cases = {"a merge": MORE["a merge"], **CASES}.values()
+    folders = {f"{number:03}": change for number, change in enumerate(cases)}
+    hosted = hub.host(repeated(origin, [*folders], tmp_path / "many"))
+    changes = "".join(f"(cd {name}\n{change}\n)\n" for name, change in folders.items())
+    task_id = hosted.task(changes + TELL_TREE)
+    branch = hosted.created(task_id)["branch"]
+    changed = git(hosted.bare, "diff-tree", "--name-only", "main", branch).split()
+    assert changed == [*folders]
+    assert hosted.backend.output(task_id).split()[-1] == hosted.rev(f"{branch}^{{tree}}")
+
+
+def repeated(origin: Repository, names: list[str], folder: Path) -> Repository:
+    """Return a repository with a copy of another one's files in each of some folders."""
+    made = Repository(folder)
+    git(folder, "fetch", "--quiet", str(origin.folder), "main")
+    tree = git(folder, "rev-parse", "FETCH_HEAD^{tree}")
+    entries = "".join(f"040000 tree {tree}\t{name}\n" for name in names)
+    top = git(folder, "mktree", stdin=entries.encode())
+    git(folder, "update-ref", "refs/heads/main", git(folder, "commit-tree", top, "-m", "Start"))
+    return made

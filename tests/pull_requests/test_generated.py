@@ -1,0 +1,100 @@
+"""Generated changes: whatever they are, the pull request of the task holds what they left."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.pipeline.capture.test_generated import (
+    Tree,
+    contents,
+    entries,
+    paths,
+    targets,
+    trees,
+    unpacking,
+    without_conflicts,
+)
+from tests.support.backends import Repository, git
+from tests.support.pull_requests import Hub
+
+pytestmark = pytest.mark.local_only("all odd changes together go through the other place")
+
+Change = tuple[Any, ...]
+"""What is done, to which of the files, and with what."""
+
+which = st.integers(0, 9)
+changes: st.SearchStrategy[Change] = st.one_of(
+    st.tuples(st.just("add"), which, st.tuples(paths, entries)),
+    st.tuples(st.just("move"), which, paths),
+    st.tuples(st.just("edit"), which, contents),
+    st.tuples(st.just("change mode"), which, st.none()),
+    st.tuples(st.just("link"), which, targets),
+    st.tuples(st.just("delete"), which, st.none()),
+)
+steps = st.lists(changes, min_size=1, max_size=3)
+change_sets = st.lists(st.tuples(trees, steps, steps), min_size=4, max_size=6)
+
+
+def changed(tree: Tree, changes_made: list[Change]) -> Tree:
+    """Return what some changes make of a tree."""
+    result = dict(tree)
+    for what, number, value in changes_made:
+        if what == "add":
+            result[value[0]] = value[1]
+        elif result:
+            path = [*result][number % len(result)]
+            kind, data = result.pop(path)
+            if what == "move":
+                result[value] = kind, data
+            elif what == "link":
+                result[path] = "link", value
+            elif what == "change mode":
+                result[path] = {"file": "program", "program": "file"}.get(kind, kind), data
+            elif what == "edit":
+                more = value.replace(b"\0", b"0") if kind == "link" else value
+                result[path] = kind, data + (more or b"x")
+    return without_conflicts(result)
+
+
+def together(made: list[Tree]) -> Tree:
+    """Return one tree with a folder for each."""
+    return {
+        b"%d/%s" % (number, path): entry
+        for number, tree in enumerate(made)
+        for path, entry in tree.items()
+    }
+
+
+@settings(
+    max_examples=8,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
+@given(generated=change_sets)
+def test_any_changes_become_a_pull_request_that_holds_them(
+    hub: Hub, generated: list[tuple[Tree, list[Change], list[Change]]]
+) -> None:
+    before = [tree for tree, _, _ in generated]
+    between = [changed(tree, first) for tree, first, _ in generated]
+    after = [changed(tree, last) for tree, (_, _, last) in zip(between, generated, strict=True)]
+    with tempfile.TemporaryDirectory() as temporary:
+        origin = Repository(Path(temporary) / "origin")
+        origin.commit(unpacking(together(before)))
+        wanted = Repository(Path(temporary) / "wanted")
+        wanted.commit(unpacking(together(after)))
+        hosted = hub.host(origin)
+        commit = "git add --all; git commit -qm Between\n"
+        task_id = hosted.task(unpacking(together(between)) + commit + unpacking(together(after)))
+        branch = hosted.created(task_id)["branch"]
+        assert hosted.rev(f"{branch}^{{tree}}") == git(wanted.folder, "rev-parse", "HEAD^{tree}")
+        assert hosted.rev(f"{branch}^") == origin.head
+        git(hosted.bare, "fsck", "--strict", "--no-dangling")

@@ -1,0 +1,150 @@
+"""When the cloud gives no sandbox: tasks wait, say why, and do not wait for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.e2b.control import E2BServerProcess
+from tests.support.backends import Backend, Repository, wait_for
+from tests.support.e2b_tasks import cloud_backend, ended, failure_of, wait_until_none_alive
+from utils.dispatcher import admission as start_gate
+from utils.dispatcher import task_run
+from utils.sandboxes.e2b.provider import CREATE_TRIES
+
+LIMIT = 5
+TASKS = 30
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The breaker's pauses, shorter by far; their order is the same."""
+    monkeypatch.setattr(start_gate, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(start_gate, "LONGEST_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(start_gate, "SHORTEST_WAIT_SECONDS", 0.05)
+
+
+@contextmanager
+def waiting_tasks(
+    cloud: E2BServerProcess, folder: Path, repository: Repository, count: int
+) -> Iterator[tuple[Backend, list[int]]]:
+    with cloud_backend(cloud, folder, max_concurrent_tasks=count, max_tasks_per_user=99) as backend:
+        yield backend, [backend.start(f"Task {number}", repository) for number in range(count)]
+
+
+def creates(cloud: E2BServerProcess) -> int:
+    return len(cloud.requests("create"))
+
+
+def test_tasks_above_the_quota_wait_and_say_why(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    failing_cloud.configure(max_concurrent=LIMIT)
+    reasons: set[str | None] = set()
+    with waiting_tasks(failing_cloud, tmp_path, small, TASKS) as (backend, tasks):
+
+        def all_ended() -> bool:
+            rows = [backend.status(task) for task in tasks]
+            reasons.update(row.get("waiting_reason") for row in rows)
+            assert {row["status"] for row in rows} <= {"pending", "running", "completed"}
+            return all(row["status"] == "completed" for row in rows)
+
+        wait_for(all_ended)
+        rows = [ended(backend, task) for task in tasks]
+    assert {row["attempt"] for row in rows} == {1}
+    assert f"waiting: E2B limit of {LIMIT} sandboxes" in reasons
+    assert reasons <= {None, f"waiting: E2B limit of {LIMIT} sandboxes"}
+    counts = wait_until_none_alive(failing_cloud)
+    assert (counts["created"], counts["peak"]) == (TASKS, LIMIT)
+    # The first crowd asks once each before anybody knows; afterwards one asks now and then.
+    assert creates(failing_cloud) <= TASKS + (TASKS - LIMIT) + TASKS // 2
+
+
+def test_a_breaker_opens_says_so_and_closes_after_one_probe(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(task_run, "MAX_REFUSALS", 1000)
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 8) as (backend, tasks):
+        wait_for(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
+        health = backend.get("/health/ready")["sandboxes"]
+        assert "status.e2b.dev" in health["reason"]
+        # Until the last of the first crowd has given up; from then on there are only probes.
+        wait_for(lambda: backend.get("/health/ready")["queued"] == len(tasks))
+        assert health["reason"] in {backend.status(task).get("waiting_reason") for task in tasks}
+        asked = creates(failing_cloud)
+
+        def asked_again() -> bool:
+            assert backend.get("/health/ready")["running"] <= 1
+            return creates(failing_cloud) >= asked + 6
+
+        wait_for(asked_again)
+        failing_cloud.remove_faults()
+        assert {ended(backend, task)["status"] for task in tasks} == {"completed"}
+        assert backend.get("/health/ready")["sandboxes"] == {"available": True, "reason": None}
+        assert {ended(backend, task)["attempt"] for task in tasks} == {1}
+    assert wait_until_none_alive(failing_cloud)["created"] == 8
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "e2b_unavailable"), (429, "e2b_rate_limited")])
+def test_nobody_waits_for_ever_for_a_cloud_that_is_away(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+) -> None:
+    monkeypatch.setattr(task_run, "MAX_REFUSALS", 3)
+    failing_cloud.add_fault("status", route="create", status=status)
+    with waiting_tasks(failing_cloud, tmp_path, small, 3) as (backend, tasks):
+        found = {failure_of(ended(backend, task)) for task in tasks}
+    assert found == {("failed", code, "cloning")}
+
+
+def test_a_task_that_has_not_waited_yet_does_not_fail_for_those_that_have(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(task_run, "MAX_REFUSALS", 4)
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 1) as (backend, tasks):
+        assert failure_of(ended(backend, tasks[0])) == ("failed", "e2b_unavailable", "cloning")
+        asked = creates(failing_cloud)
+        task = backend.start("A new one", small)
+        wait_for(lambda: creates(failing_cloud) > asked + CREATE_TRIES)
+        failing_cloud.remove_faults()
+        assert ended(backend, task)["status"] == "completed"
+
+
+def test_a_bad_key_fails_at_once_and_is_not_tried_again(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    failing_cloud.configure(api_keys=["e2b_another"])
+    with waiting_tasks(failing_cloud, tmp_path, small, 5) as (backend, tasks):
+        found = [ended(backend, task) for task in tasks]
+    assert {failure_of(task) for task in found} == {("failed", "e2b_auth_failed", "cloning")}
+    assert creates(failing_cloud) == 5
+
+
+def test_a_task_that_waits_for_the_cloud_can_be_cancelled(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 6) as (backend, tasks):
+        wait_for(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
+        answers = [backend.post(f"/tasks/{task}/cancel") for task in tasks]
+        assert {answer["http_status"] for answer in answers} == {200}, answers
+        assert {backend.status(task)["status"] for task in tasks} == {"cancelled"}
+        failing_cloud.remove_faults()
+        last = backend.start("The last one", small)
+        assert ended(backend, last)["status"] == "completed"
+    assert wait_until_none_alive(failing_cloud)["created"] == 1

@@ -1,0 +1,101 @@
+"""What the cloud is asked for a task: few requests, and each says what it must."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.e2b.control import E2BServerProcess
+from tests.support.backends import USER, Backend, Repository, Row
+from tests.support.e2b_tasks import cloud_backend, wait_until_none_alive
+from utils.sandboxes.e2b import provider as sandbox_e2b_provider
+
+MOST_REQUESTS = 8
+QUIET = "script:\nwrite a.txt a"
+
+
+def asked(cloud: E2BServerProcess) -> list[Row]:
+    """Return the requests for tasks; the sweep's are not."""
+    wait_until_none_alive(cloud)
+    return [request for request in cloud.requests() if request["route"] != "list"]
+
+
+def created(cloud: E2BServerProcess) -> Row:
+    """Return what the last sandbox was asked for with."""
+    body: Row = json.loads(cloud.requests("create")[-1]["body"])
+    return body
+
+
+def test_a_task_without_output_takes_few_requests(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    with cloud_backend(failing_cloud, tmp_path) as backend:
+        backend.complete(QUIET, small)
+        routes = [request["route"] for request in asked(failing_cloud)]
+    start = "process.Start"
+    assert routes == ["create", "files.write", start, start, start, "files.read", "kill"]
+    assert len(routes) <= MOST_REQUESTS
+
+
+def test_a_sandbox_knows_whose_it_is_and_when_it_ends(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    limits = {"sandbox_timeout_seconds": 200, "command_timeout_seconds": 10}
+    with cloud_backend(failing_cloud, tmp_path, deployment="blue", **limits) as backend:
+        task = backend.complete(QUIET, small)
+    marks = {"app": "async-code", "deployment": "blue", "task_id": str(task["id"])}
+    assert created(failing_cloud)["metadata"] == {**marks, "user_id": USER}
+    # Clone and agent, and then the capture with its passes.
+    assert created(failing_cloud)["timeout"] == 240
+    (request,) = failing_cloud.requests("create")
+    assert request["headers"]["idempotency-key"]
+    assert task["container_id"] == request_sandbox(failing_cloud)
+
+
+def request_sandbox(cloud: E2BServerProcess) -> str:
+    """Return the id of the only sandbox there was."""
+    (sandbox,) = {request["sandbox"] for request in cloud.requests("files.write")}
+    return str(sandbox)
+
+
+def test_a_project_has_a_template_of_its_own(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    failing_cloud.configure(templates=["async-code", "with-java"])
+    with cloud_backend(failing_cloud, tmp_path) as backend:
+        plain = project(backend, "plain", {})
+        java = project(backend, "java", {"template_id": "with-java"})
+        backend.complete(QUIET, small, project_id=plain)
+        assert created(failing_cloud)["templateID"] == "async-code"
+        backend.complete(QUIET, small, project_id=java)
+        assert created(failing_cloud)["templateID"] == "with-java"
+
+
+def project(backend: Backend, name: str, settings: Row) -> int:
+    """Add a project; return its number."""
+    url = f"https://github.com/octo/{name}"
+    answer = backend.post("/projects", name=name, repo_url=url, settings=settings)
+    assert answer["http_status"] == 200, answer
+    return int(answer["project"]["id"])
+
+
+@pytest.mark.parametrize("refusal", [None, 503, 403])
+def test_a_sandbox_lives_as_long_as_its_task(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: int | None,
+) -> None:
+    if refusal:
+        failing_cloud.add_fault("status", route="set_timeout", status=refusal, times=1)
+    # As with a plan that allows no sandbox for longer at once.
+    monkeypatch.setattr(sandbox_e2b_provider, "LONGEST_LEASE_SECONDS", 4)
+    with cloud_backend(failing_cloud, tmp_path) as backend:
+        backend.complete("script:\nsleep 6\nwrite a.txt a", small)
+    assert created(failing_cloud)["timeout"] == 4
+    extended = failing_cloud.requests("set_timeout")
+    assert len(extended) > bool(refusal)
+    assert {json.loads(request["body"])["timeout"] for request in extended} == {4}

@@ -1,0 +1,70 @@
+"""Versions are compared with the tested ones."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.source_files import ROOT
+from tests.support.template_tools import TOOLS
+from utils.config.settings import Settings
+from utils.sandboxes.e2b.tested_versions import (
+    E2B_SDK,
+    ENVD,
+    PROGRAMS,
+    Difference,
+    compare_envd,
+    compare_programs,
+    version_warnings,
+    versions_command,
+)
+
+LINES = "".join(
+    f"{program.name}: {TOOLS.get(program.name, f'{program.kind} {program.name} 9.1')}\n"
+    for program in PROGRAMS
+)
+
+
+def test_what_the_sandbox_prints_is_compared_with_what_was_tested() -> None:
+    assert compare_programs(LINES) == []
+    assert compare_programs(LINES.replace("GNU tail", "BusyBox")) == [
+        Difference("problem", "tail is not the one of GNU: BusyBox 9.1")
+    ]
+    assert compare_programs(LINES.replace("git:  git 9.1", "git: missing")) == [
+        Difference("problem", "git is missing in the template")
+    ]
+    assert [item.level for item in compare_programs("")] == ["problem"] * len(PROGRAMS)
+    assert compare_envd(ENVD) == []
+    assert [item.level for item in compare_envd("0.1.0")] == ["warning"]
+
+
+def test_a_program_that_is_not_installed_is_printed_as_missing(tmp_path: Path) -> None:
+    shell = subprocess.run(
+        ["/bin/bash", "-c", versions_command()],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shell.stdout.splitlines() == [f"{program.name}: missing" for program in PROGRAMS]
+
+
+def test_the_installed_sdk_is_the_tested_one() -> None:
+    with_cloud = Settings.model_validate({"e2b_api_key": "e2b_of_the_test"})
+    assert version_warnings(with_cloud) == []
+    assert f"e2b=={E2B_SDK}\n" in (ROOT / "requirements.txt").read_text()
+
+
+def test_another_sdk_is_warned_of_where_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "e2b-1.0.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: e2b\nVersion: 1.0.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (warning,) = version_warnings(Settings.model_validate({"e2b_api_key": "e2b_of_the_test"}))
+    assert "e2b is installed as 1.0.0" in warning
+    assert E2B_SDK in warning
+    assert version_warnings(Settings.model_validate({"sandbox": "local"})) == []

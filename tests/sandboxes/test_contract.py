@@ -1,0 +1,298 @@
+"""What every kind of sandbox promises to the pipeline, whatever it runs on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from tests.support.places import SANDBOX_VARIABLE, Place, processes_with
+from tests.support.waiting import cut_off, until
+from utils.config.settings import Settings
+from utils.errors import SandboxError
+from utils.models.tasks import CommandResult
+from utils.pipeline.pipeline import SCRIPTS
+from utils.processes import MARKER_VARIABLE
+from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.sandbox import LocalSandboxProvider
+from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
+
+pytestmark = pytest.mark.anyio
+
+LONG_SECONDS = 60
+# Ends as soon as the one that is left is in a session of its own.
+LEFT = '& until [ "$(cut -d" " -f6 /proc/$!/stat)" = $! ]; do sleep 0.01; done'
+STRAY = f"setsid sleep 60 >/dev/null 2>&1 {LEFT}"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def new_provider(place: Place, folder: Path) -> SandboxProvider:
+    """Return the provider of a place as a process of its own would make it."""
+    if place.cloud is None:
+        environment = {"PATH": os.environ["PATH"]}
+        return LocalSandboxProvider(folder / "sandboxes", environment, MirrorStore(None, 0))
+    from utils.sandboxes.e2b.provider import E2BSandboxProvider
+
+    values = {**place.settings, "data_dir": folder, "sweep_grace_seconds": 0}
+    return E2BSandboxProvider(Settings.model_validate(values))
+
+
+@pytest.fixture
+def provider(place: Place, tmp_path: Path) -> SandboxProvider:
+    return new_provider(place, tmp_path)
+
+
+@pytest.fixture
+async def sandbox(provider: SandboxProvider) -> AsyncIterator[Sandbox]:
+    """An open sandbox with our scripts in it."""
+    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
+    work = sandbox.paths.work
+    await sandbox.write_files({f"{work}/{name}": text for name, text in SCRIPTS.items()})
+    yield sandbox
+    await sandbox.close()
+
+
+def living(sandbox: Sandbox) -> list[psutil.Process]:
+    """Return the processes whose environment names this sandbox."""
+    if not sandbox.survives:
+        return processes_with(MARKER_VARIABLE, lambda marker: marker.endswith(f"/{sandbox.id}"))
+    return processes_with(SANDBOX_VARIABLE, sandbox.id.__eq__)
+
+
+async def shell(sandbox: Sandbox, script: str, seconds: float = LONG_SECONDS) -> CommandResult:
+    """Run a command of ours."""
+    return await sandbox.run(["sh", "-c", script], timeout_seconds=seconds)
+
+
+class Agent:
+    """Runs a shell script as the agent and collects what it prints."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.printed = {"stdout": b"", "stderr": b""}
+        self._sandbox = sandbox
+
+    async def run(
+        self, script: str, seconds: float = LONG_SECONDS, stdin_path: str | None = None
+    ) -> CommandResult:
+        home = self._sandbox.paths.home
+        command = AgentCommand(["sh", "-c", script], home, stdin_path, {"GIVEN": "a value"})
+        return await self._sandbox.run_agent(command, timeout_seconds=seconds, on_output=self._take)
+
+    def _take(self, stream: str, piece: bytes) -> None:
+        self.printed[stream] += piece
+
+
+async def test_a_command_tells_how_it_ended_and_what_it_printed(sandbox: Sandbox) -> None:
+    result = await shell(sandbox, "printf out; printf err >&2; exit 7")
+    assert result == CommandResult(7, b"out", b"err")
+    assert not result.ok
+
+
+async def test_arguments_variables_and_input_arrive_as_they_are(sandbox: Sandbox) -> None:
+    odd = "a 'b' \"c\" $(touch x) `y` \\ \n * \U0001f98a -n ;"
+    result = await sandbox.run(
+        ["sh", "-c", 'printf "%s|" "$@" "$VALUE"; cat', "name", odd, "", odd],
+        timeout_seconds=LONG_SECONDS,
+        environment={"VALUE": odd},
+        stdin=f"{odd}\n",
+    )
+    assert result.stdout.decode() == f"{odd}||{odd}|{odd}|{odd}\n"
+
+
+async def test_without_input_a_command_reads_nothing(sandbox: Sandbox) -> None:
+    assert (await shell(sandbox, "cat; printf end")).stdout == b"end"
+
+
+async def test_a_command_that_a_signal_ends_tells_it_as_shells_do(sandbox: Sandbox) -> None:
+    assert (await shell(sandbox, "kill -9 $$")).exit_code == 137
+
+
+async def test_what_a_command_leaves_running_ends_with_the_sandbox(sandbox: Sandbox) -> None:
+    await shell(sandbox, STRAY)
+    assert len(living(sandbox)) == 1
+    await sandbox.close()
+    assert living(sandbox) == []
+
+
+async def test_all_output_arrives_even_when_the_command_ends_at_once(sandbox: Sandbox) -> None:
+    for _ in range(20):
+        result = await shell(sandbox, "head -c 60000 /dev/zero | tr '\\0' x")
+        assert len(result.stdout) == 60_000
+
+
+async def test_output_of_many_megabytes_is_read_and_cut(sandbox: Sandbox) -> None:
+    result = await shell(sandbox, "yes | head -c 20000000; echo end >&2")
+    assert result.ok
+    assert 1_000_000 <= len(result.stdout) < 2_000_000
+    assert result.stderr == b"end\n"
+
+
+async def test_a_command_that_takes_too_long_is_ended_with_its_children(sandbox: Sandbox) -> None:
+    script = "printf early; sleep 60 & sleep 60"
+    result = await cut_off(lambda seconds: shell(sandbox, script, seconds), lambda it: it.stdout)
+    assert (result.timed_out, result.stdout, result.ok) == (True, b"early", False)
+    await shell(sandbox, ":")
+    assert living(sandbox) == []
+
+
+async def test_a_cancelled_command_is_dead_when_the_next_one_runs(sandbox: Sandbox) -> None:
+    with anyio.move_on_after(0.5) as scope:
+        await shell(sandbox, "sleep 60 & sleep 60")
+    assert scope.cancelled_caught
+    await shell(sandbox, ":")
+    assert living(sandbox) == []
+
+
+async def test_a_cancel_at_any_moment_of_the_start_leaves_nothing(sandbox: Sandbox) -> None:
+    for step in range(20):
+        with anyio.move_on_after(step * 0.0006):
+            await sandbox.run(["sleep", "60"], timeout_seconds=LONG_SECONDS)
+    await sandbox.close()
+    assert living(sandbox) == []
+
+
+async def test_a_command_may_ignore_its_input(sandbox: Sandbox) -> None:
+    stdin = "x" * 100_000
+    assert (await sandbox.run(["true"], timeout_seconds=LONG_SECONDS, stdin=stdin)).ok
+
+
+async def test_files_are_written_with_their_parents_and_read_back(sandbox: Sandbox) -> None:
+    home = sandbox.paths.home
+    contents = {
+        f"{home}/new/folder/bytes": bytes(range(256)) * 1000,
+        f"{home}/new/od d 'né'": b"",
+        f"{home}/plain": b"text\r\n",
+    }
+    await sandbox.write_files(contents)
+    assert await sandbox.read_files(list(contents), max_bytes=256_000) == contents
+
+
+async def test_files_that_are_missing_or_too_large_are_told_apart(sandbox: Sandbox) -> None:
+    small, large, missing = (f"{sandbox.paths.home}/{name}" for name in ("a", "b", "c"))
+    await sandbox.write_files({small: b"x" * 10, large: b"x" * 11})
+    found = await sandbox.read_files([missing, small, large], max_bytes=10)
+    assert found == {small: b"x" * 10, large: None}
+
+
+async def test_an_agent_gets_its_folder_its_input_and_its_variables(sandbox: Sandbox) -> None:
+    prompt = f"{sandbox.paths.work}/prompt"
+    await sandbox.write_files({prompt: "né\n".encode()})
+    agent = Agent(sandbox)
+    result = await agent.run('pwd -P; cat; echo "$GIVEN"; exit 3', stdin_path=prompt)
+    folder, *rest = agent.printed["stdout"].decode().split("\n")
+    assert rest == ["né", "a value", ""]
+    assert (
+        await shell(sandbox, f'cd "{sandbox.paths.home}"; pwd -P')
+    ).stdout == f"{folder}\n".encode()
+    assert (result.exit_code, result.timed_out) == (3, False)
+
+
+async def test_an_agent_prints_bytes_and_lines_without_end(sandbox: Sandbox) -> None:
+    agent = Agent(sandbox)
+    await agent.run("printf 'one\\r\\n\\303'; sleep 0.3; printf '\\251'; echo oops >&2; printf end")
+    assert agent.printed == {"stdout": "one\r\néend".encode(), "stderr": b"oops\n"}
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [("exit 0", 0), ("exit 201", 201), ("kill -9 $$", 137), ("kill -9 0", 137), ("kill 0", 143)],
+)
+async def test_an_agent_tells_how_it_ended(sandbox: Sandbox, end: str, exit_code: int) -> None:
+    assert (await Agent(sandbox).run(end)).exit_code == exit_code
+
+
+async def test_an_agent_leaves_nothing_running_in_its_group(sandbox: Sandbox) -> None:
+    agent = Agent(sandbox)
+    assert (await agent.run("sleep 60 & sleep 60 >/dev/null 2>&1 & echo done")).exit_code == 0
+    assert agent.printed["stdout"] == b"done\n"
+    await until(lambda: living(sandbox) == [])
+
+
+async def test_an_agent_ends_although_what_left_its_group_holds_its_output(
+    sandbox: Sandbox,
+) -> None:
+    assert (await Agent(sandbox).run(f"setsid sleep 60 {LEFT}")).exit_code == 0
+    assert len(living(sandbox)) == 1
+
+
+async def test_an_agent_that_takes_too_long_is_dead_when_the_next_command_runs(
+    sandbox: Sandbox,
+) -> None:
+    agent, script = Agent(sandbox), "echo early; trap '' TERM; sleep 60 & sleep 60"
+    result = await cut_off(lambda s: agent.run(script, s), lambda _: agent.printed["stdout"])
+    assert (result.timed_out, agent.printed["stdout"]) == (True, b"early\n")
+    await shell(sandbox, ":")
+    await until(lambda: living(sandbox) == [])
+
+
+async def test_a_cancelled_agent_is_dead_when_the_next_command_runs(sandbox: Sandbox) -> None:
+    agent = Agent(sandbox)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(agent.run, "echo begun; sleep 60 & sleep 60")
+        await until(lambda: agent.printed["stdout"] == b"begun\n")
+        tasks.cancel_scope.cancel()
+    await shell(sandbox, ":")
+    await until(lambda: living(sandbox) == [])
+
+
+async def test_what_left_the_group_of_an_agent_that_is_ended_ends_in_the_cloud(
+    sandbox: Sandbox,
+) -> None:
+    await shell(sandbox, STRAY)
+    result = await Agent(sandbox).run(f"{STRAY}; {STRAY}; sleep 60", seconds=2)
+    assert result.timed_out
+    await shell(sandbox, ":")
+    # What our own command left stays; what a local agent left ends with the sandbox.
+    left = 1 if sandbox.survives else 3
+    await until(lambda: len(living(sandbox)) == left)
+
+
+async def test_a_handler_that_fails_ends_the_agent_and_is_called_no_more(sandbox: Sandbox) -> None:
+    taken = []
+
+    def take(_stream: str, piece: bytes) -> None:
+        taken.append(piece)
+        raise LookupError("a mistake of ours")
+
+    home = sandbox.paths.home
+    command = AgentCommand(["sh", "-c", "echo one; sleep 0.5; echo two; sleep 60"], home)
+    with pytest.RaisesGroup(LookupError, allow_unwrapped=True, flatten_subgroups=True):
+        await sandbox.run_agent(command, timeout_seconds=LONG_SECONDS, on_output=take)
+    assert [piece[:4] for piece in taken] == [b"one\n"]
+    await shell(sandbox, ":")
+    await until(lambda: living(sandbox) == [])
+
+
+async def test_a_repeatable_command_is_not_held_by_what_an_interrupted_one_left(
+    sandbox: Sandbox,
+) -> None:
+    command = ["sh", "-c", "sleep 60 & sleep 60"]
+    with anyio.move_on_after(0.5):
+        await sandbox.run(command, timeout_seconds=LONG_SECONDS, repeatable=True)
+    result = await sandbox.run(["true"], timeout_seconds=30, repeatable=True)
+    assert result.ok
+
+
+async def test_a_closed_sandbox_is_gone_and_says_so(sandbox: Sandbox) -> None:
+    await sandbox.close()
+    await sandbox.close()
+    with pytest.raises(SandboxError):
+        await shell(sandbox, ":")
+
+
+async def test_a_sweep_ends_what_an_earlier_process_left(
+    place: Place, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    await shell(sandbox, STRAY)
+    await new_provider(place, tmp_path).sweep(())
+    assert living(sandbox) == []
+    with pytest.raises(SandboxError):
+        await shell(sandbox, ":")

@@ -1,0 +1,103 @@
+"""What local sandboxes do beyond the contract: a command's whole group ends with the command."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from utils.processes import MARKER_VARIABLE
+from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
+from utils.sandboxes.protocol import SandboxRequest
+
+pytestmark = pytest.mark.anyio
+
+LONG_SECONDS = 60
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> LocalSandboxProvider:
+    return LocalSandboxProvider(
+        tmp_path / "sandboxes", {"PATH": os.environ["PATH"]}, MirrorStore(None, 0)
+    )
+
+
+@pytest.fixture
+async def sandbox(provider: LocalSandboxProvider) -> AsyncIterator[LocalSandbox]:
+    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
+    yield sandbox
+    await sandbox.close()
+
+
+def living(sandbox: LocalSandbox) -> list[psutil.Process]:
+    """Return the processes whose environment names this sandbox."""
+    return [process for process in psutil.process_iter() if _is_of(process, sandbox)]
+
+
+def _is_of(process: psutil.Process, sandbox: LocalSandbox) -> bool:
+    try:
+        return process.environ().get(MARKER_VARIABLE, "").endswith(sandbox.id)
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.parametrize("leave", ["sleep 60 &", "setsid sleep 60 &"])
+async def test_a_command_ends_although_a_child_holds_its_output(
+    sandbox: LocalSandbox, leave: str
+) -> None:
+    started = time.monotonic()
+    result = await sandbox.run(["sh", "-c", f"{leave} printf done"], timeout_seconds=LONG_SECONDS)
+    assert (result.exit_code, result.stdout, result.timed_out) == (0, b"done", False)
+    assert time.monotonic() - started < LONG_SECONDS / 2
+
+
+async def test_what_a_command_leaves_in_its_group_ends_with_it(sandbox: LocalSandbox) -> None:
+    await sandbox.run(["sh", "-c", "sleep 60 & sleep 60 &"], timeout_seconds=LONG_SECONDS)
+    assert living(sandbox) == []
+
+
+async def test_a_sweep_removes_what_an_earlier_process_left(
+    provider: LocalSandboxProvider, sandbox: LocalSandbox
+) -> None:
+    await sandbox.run(
+        ["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & sleep 0.3"], timeout_seconds=60
+    )
+    folder = Path(sandbox.paths.home).parent
+    (folder / "locked").mkdir()
+    (folder / "locked" / "file").touch()
+    (folder / "locked").chmod(0)
+    await provider.sweep(())
+    assert living(sandbox) == []
+    assert not folder.exists()
+
+
+async def test_a_folder_that_the_agent_locked_is_removed(sandbox: LocalSandbox) -> None:
+    command = "mkdir -p a/b && touch a/b/c && chmod 0 a/b a"
+    await sandbox.run(["sh", "-c", command], timeout_seconds=LONG_SECONDS)
+    await sandbox.close()
+    await sandbox.close()
+    assert not Path(sandbox.paths.home).parent.exists()
+
+
+async def test_what_is_no_plain_file_is_not_read(sandbox: LocalSandbox) -> None:
+    work = Path(sandbox.paths.work)
+    os.mkfifo(work / "pipe")
+    (work / "endless").symlink_to("/dev/zero")
+    (work / "large").write_bytes(b"12345")
+    (work / "small").write_bytes(b"1234")
+    names = ("pipe", "endless", "large", "small", "missing")
+    read = await sandbox.read_files([str(work / name) for name in names], max_bytes=4)
+    assert {Path(path).name: content for path, content in read.items()} == {
+        "large": None,
+        "small": b"1234",
+    }

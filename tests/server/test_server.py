@@ -1,0 +1,136 @@
+"""The server as a process: it starts, says where it listens, explains itself and stops."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.source_files import ROOT
+
+
+@contextmanager
+def started(folder: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **variables}
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "main.py"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def port_of(process: subprocess.Popen[str]) -> int:
+    assert process.stdout
+    line = process.stdout.readline()
+    match = re.match(r"Listening on http://127\.0\.0\.1:(\d+) \(.*sandbox: local.*sqlite", line)
+    assert match, line
+    return int(match[1])
+
+
+def ping(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/api/ping")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_free_port_is_chosen_and_a_signal_ends_everything(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    with started(tmp_path, PORT="0") as process:
+        assert ping(port_of(process)) == 200
+        os.killpg(process.pid, stop)
+        assert process.wait(timeout=60) == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+
+
+def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) -> None:
+    with (
+        started(tmp_path, PORT="0") as process,
+        socket.create_connection(("127.0.0.1", port_of(process))),
+    ):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_what_is_on_its_way_when_the_signal_comes_is_answered(tmp_path: Path) -> None:
+    # More than once, as a machine may stand still for longer than the server waits.
+    assert any(answered_while_stopping(tmp_path) for _ in range(3))
+
+
+def answered_while_stopping(folder: Path) -> bool:
+    with (
+        started(folder, PORT="0") as process,
+        socket.create_connection(("127.0.0.1", port_of(process))) as connection,
+    ):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        try:
+            connection.sendall(b"GET /api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return connection.recv(12) == b"HTTP/1.1 200"
+        except ConnectionError:
+            return False
+
+
+@pytest.mark.parametrize(
+    ("variables", "texts"),
+    [
+        ({"PORT": "many"}, ["PORT:", "Port to listen on."]),
+        ({"JWT_SECRET": "short"}, ["JWT_SECRET:", "32 characters", "openssl rand -hex 32"]),
+        ({"ENVIRONMENT": "production"}, ["SANDBOX=local"]),
+        ({"LOG_LEVEL": "loud", "PORT": "-1"}, ["LOG_LEVEL:", "PORT:"]),
+    ],
+)
+def test_wrong_settings_are_explained(
+    tmp_path: Path, variables: dict[str, str], texts: list[str]
+) -> None:
+    with started(tmp_path, **variables) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert "short" not in errors.replace("shorter", "")
+    for text in texts:
+        assert text in errors
+
+
+def test_a_data_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with started(tmp_path, DATA_DIR="file/data", PORT="0") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "The server cannot start: DATA_DIR" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_document_is_printed_without_starting_anything(tmp_path: Path) -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "main.py", "openapi"], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert printed.stdout == (ROOT / "openapi.json").read_bytes()
+    assert list(tmp_path.iterdir()) == []

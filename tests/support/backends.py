@@ -1,0 +1,223 @@
+"""A backend with a real database, repositories made for tests, and an agent that runs a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from main import create_app, stop_app
+from tests.support.places import Found, LocalPlace, Place
+from utils.agents.scripted import ScriptedReader
+from utils.agents.spec import Agent, AgentRequest
+from utils.config.settings import Settings
+from utils.sandboxes.protocol import SandboxPaths
+
+USER = "00000000-0000-4000-8000-00000000000a"
+ENDED = ("completed", "failed", "cancelled")
+WAIT_SECONDS = 60
+
+# Nothing of the person who runs the tests shapes what git does in them.
+GIT_ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "LC_ALL": "C",
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_AUTHOR_NAME": "Tester",
+    "GIT_AUTHOR_EMAIL": "tester@example.org",
+    "GIT_COMMITTER_NAME": "Tester",
+    "GIT_COMMITTER_EMAIL": "tester@example.org",
+}
+
+Row = dict[str, Any]
+
+
+def run(
+    arguments: list[str], folder: Path, stdin: bytes = b"", environment: Mapping[str, str] = {}
+) -> bytes:
+    """Run a command that must succeed; return what it prints."""
+    result = subprocess.run(
+        arguments,
+        cwd=folder,
+        input=stdin,
+        env={**GIT_ENVIRONMENT, **environment},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, (arguments, result.stderr.decode(errors="replace"))
+    return result.stdout
+
+
+def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
+    """Run git in a folder; return what it prints, without the last newline."""
+    return run(["git", *arguments], folder, stdin).decode(errors="replace").rstrip("\n")
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """Wait until a condition holds; return what it returned."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "the condition never held"
+        time.sleep(0.01)
+    return value
+
+
+class Repository:
+    """A repository on disk that tasks clone from."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        git(folder, "init", "--quiet", "--initial-branch=main", *options)
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.folder}"
+
+    @property
+    def head(self) -> str:
+        return git(self.folder, "rev-parse", "HEAD")
+
+    def run(self, script: str) -> None:
+        """Run a shell script in the working tree."""
+        run(["sh", "-c", script], self.folder)
+
+    def commit(self, script: str, message: str = "Change") -> str:
+        """Run a script, commit everything it did, return the commit."""
+        self.run(script)
+        git(self.folder, "add", "--all")
+        git(self.folder, "commit", "--quiet", "--allow-empty", "--message", message)
+        return self.head
+
+    def clone(self, folder: Path) -> Path:
+        """Return a fresh clone."""
+        git(self.folder, "clone", "--quiet", "--", ".", str(folder))
+        return folder
+
+
+class Backend:
+    """The application with a client, the folder of its data, and where its tasks run."""
+
+    def __init__(self, app: Flask, folder: Path, place: Place) -> None:
+        self.app = app
+        self.folder = folder
+        self.place = place
+
+    def post(self, path: str, **body: Any) -> Row:
+        """Post; return the answer whatever its status."""
+        response = self.app.test_client().post(
+            path,
+            data=json.dumps(body, ensure_ascii=False).encode(),
+            content_type="application/json",
+            headers={"X-User-ID": USER},
+        )
+        return {**response.get_json(), "http_status": response.status_code}
+
+    def get(self, path: str) -> Row:
+        """Get what must be there."""
+        response = self.app.test_client().get(path, headers={"X-User-ID": USER})
+        assert response.status_code == 200, response.get_data()
+        answer: Row = response.get_json()
+        return answer
+
+    def start(self, prompt: str, repository: Repository | str, **body: Any) -> int:
+        """Start a task; return its id."""
+        url = repository if isinstance(repository, str) else repository.url
+        answer = self.post("/start-task", prompt=prompt, repo_url=url, **body)
+        assert answer["http_status"] == 200, answer
+        return int(answer["task_id"])
+
+    def status(self, task_id: int) -> Row:
+        """Return what a page polls for."""
+        row: Row = self.get(f"/task-status/{task_id}")["task"]
+        return row
+
+    def wait(self, task_id: int) -> Row:
+        """Wait for the end of a task and of its sandbox; return the task's row."""
+        wait_for(lambda: self.status(task_id)["status"] in ENDED)
+        wait_for(lambda: all(one.task_id != task_id for one in self.sandboxes))
+        row: Row = self.get(f"/tasks/{task_id}")["task"]
+        return row
+
+    def perform(self, prompt: str, repository: Repository | str, **body: Any) -> Row:
+        """Run a task to its end; return its row."""
+        return self.wait(self.start(prompt, repository, **body))
+
+    def complete(self, prompt: str, repository: Repository | str, **body: Any) -> Row:
+        """Run a task that must complete."""
+        row = self.perform(prompt, repository, **body)
+        assert row["status"] == "completed", (row["error"], self.output(row["id"]))
+        return row
+
+    def patch(self, task_id: int) -> bytes:
+        """Return a task's patch as its URL answers with it."""
+        client = self.app.test_client()
+        response = client.get(f"/tasks/{task_id}/patch", headers={"X-User-ID": USER})
+        assert response.status_code == 200, response.get_data()
+        return response.get_data()
+
+    def events(self, task_id: int) -> list[Row]:
+        """Return everything that happened in a task."""
+        events: list[Row] = []
+        while page := self.get(f"/tasks/{task_id}/events?after={_last(events)}&limit=1000"):
+            if not page["events"]:
+                return events
+            events += page["events"]
+        return events
+
+    def output(self, task_id: int, stream: str = "stdout") -> str:
+        """Return what a task's agent printed."""
+        outputs = (event["data"] for event in self.events(task_id) if event["kind"] == "output")
+        return "".join(data["text"] for data in outputs if data["stream"] == stream)
+
+    @property
+    def sandboxes(self) -> list[Found]:
+        """The sandboxes that exist."""
+        return self.place.sandboxes(self.folder)
+
+
+Open = Callable[..., Backend]
+"""Opens a backend with the given settings; see the fixture `open_with`."""
+
+
+def _last(events: list[Row]) -> int:
+    return int(events[-1]["sequence"]) if events else 0
+
+
+@contextmanager
+def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> Iterator[Backend]:
+    """Open a backend with its data below a folder; its tasks run in local folders if not told."""
+    where: Place = place or LocalPlace()
+    values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **where.settings, **settings}
+    app = create_app(Settings.model_validate({**values, "data_dir": folder}))
+    try:
+        yield Backend(app, folder, where)
+    finally:
+        stop_app(app)
+
+
+def _shell_command(paths: SandboxPaths, _request: AgentRequest) -> list[str]:
+    return ["sh", f"{paths.work}/prompt"]
+
+
+SHELL_AGENT = Agent("shell", _shell_command, ScriptedReader, simulated=True)
+"""Runs the prompt as a shell script, so that tests can do all that a real agent may do."""
+
+
+@contextmanager
+def shell_agent() -> Iterator[None]:
+    """Have the shell do the work of every task."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utils.agents.registry.SCRIPTED", SHELL_AGENT)
+        yield

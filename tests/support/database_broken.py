@@ -1,0 +1,26 @@
+"""A database in which one kind of change fails."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from flask import Flask
+
+from tests.support.github_app import services_of
+from utils.database.sql.engine import SQLITE_FILE
+
+
+@contextmanager
+def broken(app: Flask, change: str) -> Iterator[None]:
+    """Have a change, such as `INSERT ON tasks`, fail in the block."""
+    file = services_of(app).settings.data_dir / SQLITE_FILE
+    with closing(sqlite3.connect(file, 60, isolation_level=None)) as connection:
+        connection.execute(
+            f"CREATE TRIGGER broken AFTER {change} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+        try:
+            yield
+        finally:
+            connection.execute("DROP TRIGGER broken")

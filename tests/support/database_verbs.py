@@ -1,0 +1,141 @@
+"""A call of each verb of a database, on rows that it has something to do with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from database import Database
+from tests.support.database_samples import (
+    COMPLETED,
+    LATER,
+    NOBODY,
+    PENDING,
+    RUNNING,
+    USER,
+    legacy_row,
+    new_task,
+    project_fields,
+    running_task,
+)
+from utils.models.tasks import AgentRun, Event, EventBatch
+from utils.models.users import RefreshToken
+
+Calls = dict[str, Callable[[], object]]
+
+BATCH = EventBatch((Event("output", {"text": "Line"}, LATER),), after=0)
+
+
+def every_verb(database: Database) -> Calls:
+    """Return a call of each verb but `close`; they may be called in this order."""
+    project_id = database.create_project(USER, project_fields()).id
+    return {
+        **user_verbs(database),
+        **token_verbs(database),
+        **reading_verbs(database, project_id),
+        **writing_verbs(database, project_id),
+        **server_verbs(database),
+        **pull_request_verbs(database),
+        **project_verbs(database, project_id),
+    }
+
+
+def user_verbs(database: Database) -> Calls:
+    database.create_test_user(NOBODY, "test@example.com", {}, LATER)
+    other_id = NOBODY.replace("c", "d")
+    seen = database.get_profile(USER)
+    return {
+        "ping": database.ping,
+        "ensure_user": partial(database.ensure_user, USER),
+        "get_user": partial(database.get_user, USER),
+        "create_test_user": partial(database.create_test_user, other_id, "t@e.com", {}, LATER),
+        "get_profile": partial(database.get_profile, USER),
+        "replace_profile": partial(database.replace_profile, USER, seen, {"full_name": "B"}),
+        "update_profile": partial(database.update_profile, USER, {"full_name": "A"}),
+        "list_profile_ids": database.list_profile_ids,
+        "list_test_users": database.list_test_users,
+        "delete_test_user": partial(database.delete_test_user, NOBODY),
+    }
+
+
+def token_verbs(database: Database) -> Calls:
+    database.add_refresh_token(RefreshToken("hash", "family", USER, LATER))
+    other = RefreshToken("other", "second", USER, LATER)
+    earlier = LATER.replace(year=2098)
+    return {
+        "add_refresh_token": partial(database.add_refresh_token, other),
+        "rotate_refresh_token": partial(
+            database.rotate_refresh_token, "hash", "next", LATER, earlier
+        ),
+        "revoke_refresh_family": partial(database.revoke_refresh_family, "next"),
+    }
+
+
+def reading_verbs(database: Database, project_id: int) -> Calls:
+    task_id = running_task(database, project_id=project_id).id
+    return {
+        "get_task": partial(database.get_task, USER, task_id),
+        "get_task_status": partial(database.get_task_status, USER, task_id),
+        "get_git_diff": partial(database.get_git_diff, USER, task_id),
+        "list_tasks": partial(database.list_tasks, USER, project_id=project_id),
+        "list_project_tasks": partial(database.list_project_tasks, USER, project_id),
+        "list_events": partial(database.list_events, USER, task_id),
+        "count_tasks": database.count_tasks,
+    }
+
+
+def writing_verbs(database: Database, project_id: int) -> Calls:
+    waiting_id = database.create_task(USER, new_task()).id
+    running_id, ending_id = running_task(database).id, running_task(database).id
+    new = new_task(project_id=project_id, encrypted_token=b"sealed")
+    run = AgentRun(running_id, "box", "c0ffee", LATER, {}, {})
+    stage = {"stage": "agent"}
+    message = {"role": "assistant", "content": "Done"}
+    result = (COMPLETED, {"git_diff": "diff"}, message, [{"filename": "a"}], BATCH)
+    return {
+        "create_task": partial(database.create_task, USER, new),
+        "import_tasks": partial(database.import_tasks, USER, [legacy_row(1), legacy_row(2)]),
+        "claim_task": partial(database.claim_task, waiting_id),
+        "start_run": partial(database.start_run, run, BATCH),
+        "get_run": partial(database.get_run, running_id),
+        "count_resume": partial(database.count_resume, running_id),
+        "save_progress": partial(
+            database.save_progress, running_id, BATCH, position={}, fields=stage
+        ),
+        "append_chat_message": partial(
+            database.append_chat_message, USER, running_id, "user", "Hello"
+        ),
+        "move_task": partial(database.move_task, running_id, {RUNNING}, PENDING),
+        "finish_task": partial(database.finish_task, ending_id, *result),
+        "list_run_sandboxes": database.list_run_sandboxes,
+    }
+
+
+def pull_request_verbs(database: Database) -> Calls:
+    task_id = running_task(database).id
+    return {
+        "set_pull_request": partial(database.set_pull_request, USER, task_id, {"pr_number": 1}),
+        "tasks_of_pull_request": partial(database.tasks_of_pull_request, "https://x.example/1"),
+        "tasks_of_branch": partial(database.tasks_of_branch, "async-code/task-1", 1),
+        "has_delivery": partial(database.has_delivery, "delivery"),
+        "take_delivery": partial(database.take_delivery, "delivery"),
+    }
+
+
+def server_verbs(database: Database) -> Calls:
+    task_id = running_task(database).id
+    return {
+        "beat": database.beat,
+        "adopt_tasks": partial(database.adopt_tasks, ["gone"], own=True),
+        "request_stop": partial(database.request_stop, USER, task_id),
+    }
+
+
+def project_verbs(database: Database, project_id: int) -> Calls:
+    return {
+        "create_project": partial(database.create_project, USER, project_fields("other")),
+        "list_projects": partial(database.list_projects, USER),
+        "get_project": partial(database.get_project, USER, project_id),
+        "update_project": partial(database.update_project, USER, project_id, {"name": "new"}),
+        "delete_project": partial(database.delete_project, USER, project_id),
+    }

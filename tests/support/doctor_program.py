@@ -1,0 +1,39 @@
+"""Runs `./run.sh doctor` as a person would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.source_files import ROOT
+
+
+class Doctor:
+    """Runs the command in a process of its own, in an empty folder."""
+
+    def __init__(self, folder: Path, host: str) -> None:
+        self.folder = folder
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "ALLOWED_GIT_HOSTS": host,
+        }
+
+    def ask(self, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Return the exit code and what was printed."""
+        result = subprocess.run(
+            [sys.executable, "-m", "utils.commands.doctor"],
+            env={**self._environment, **(environment or {})},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert "Traceback" not in result.stdout, result.stdout
+        return result.returncode, result.stdout

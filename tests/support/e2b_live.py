@@ -1,0 +1,156 @@
+"""A server of its own, a fake cloud of its own, and a `claude` that waits when it is told to.
+
+Beside what the stand-in understands (see `tests.fakes.agents.stand_in`), its prompts may say
+
+    started FILE     (adds a line to a file outside the sandbox, for every start of the agent)
+    await FILE       (until the file is there)
+    raw TEXT         (prints it as it is, without an end of line)
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.e2b.control import E2BServerProcess
+from tests.support.live_server import Client, Json, LiveServer, eventually
+from tests.support.repositories import make_repository
+from tests.support.source_files import ROOT
+
+HOLD_SECONDS = 600.0
+"""Longer than any test: a request that is held so long is never answered."""
+
+CLAUDE = f"""#!{sys.executable}
+import sys, time
+from pathlib import Path
+
+sys.path.insert(0, {str(ROOT)!r})
+
+from tests.fakes.agents import claude_program, stand_in
+
+
+def start(_run, name):
+    with open(name, "a") as file:
+        file.write("started\\n")
+
+
+def wait(_run, name):
+    while not Path(name).exists():
+        time.sleep(0.02)
+
+
+def raw(_run, text):
+    sys.stdout.write(text.replace("\\\\n", "\\n"))
+    sys.stdout.flush()
+
+
+stand_in.ACTIONS.update(started=start, raw=raw)
+stand_in.ACTIONS["await"] = wait
+claude_program.main()
+"""
+
+Events = list[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A server and its cloud; `folder` is where a test may leave files."""
+
+    server: LiveServer
+    cloud: E2BServerProcess
+    folder: Path
+    repository: str
+
+    def sandbox_of(self, task_id: int) -> Json:
+        """Wait for the sandbox of a task."""
+
+        def find() -> Json | None:
+            found = [one for one in self.cloud.sandboxes() if task_of(one) == task_id]
+            return found[-1] if found else None
+
+        return eventually(find)
+
+    def agent_file(self, task_id: int, name: str) -> Path:
+        """The path of a file that the agent's run leaves in its sandbox."""
+        return Path(self.sandbox_of(task_id)["home"], ".async-code", "agent", name)
+
+    def hold(self, route: str, skip: int = 0, seconds: float = HOLD_SECONDS) -> Callable[[], None]:
+        """Let the next request to a route wait, for ever unless told otherwise, after so many.
+
+        Returns what waits for that request; later ones are answered then.
+        """
+        before = self.cloud.stats()["fault_hits"]
+        number = self.cloud.add_fault("delay", route=route, skip=skip, times=1, seconds=seconds)
+
+        def wait() -> None:
+            eventually(lambda: self.cloud.stats()["fault_hits"] > before)
+            self.cloud.remove_faults(number)
+
+        return wait
+
+    def answered(self, task_id: int, route: str) -> int:
+        """Return how many requests about a task's sandbox were answered in full."""
+        sandbox_id = self.sandbox_of(task_id)["sandboxID"]
+        found = [one for one in self.cloud.requests(route) if one["sandbox"] == sandbox_id]
+        return sum(one["status"] == 200 for one in found)
+
+    def wait_until_none_alive(self) -> None:
+        """Wait until no sandbox is left."""
+        eventually(lambda: self.cloud.stats()["sandboxes"]["alive"] == 0)
+
+
+def task_of(sandbox: Json) -> int:
+    return int(sandbox["metadata"].get("task_id", 0))
+
+
+@contextmanager
+def live_cloud(folder: Path, **settings: object) -> Iterator[Live]:
+    """Run both; the server is not started yet."""
+    tools = folder / "tools"
+    tools.mkdir(parents=True)
+    (tools / "claude").write_text(CLAUDE)
+    (tools / "claude").chmod(0o755)
+    repository = make_repository(folder / "repository")
+    with E2BServerProcess() as cloud:
+        cloud.configure(tools=str(tools))
+        choices: dict[str, Any] = {
+            **cloud.environment,
+            "ANTHROPIC_API_KEY": "sk-a-key-for-the-stand-in",
+            "MAX_CONCURRENT_TASKS": 20,
+            "MAX_TASKS_PER_USER": 20,
+            "SWEEP_GRACE_SECONDS": 2,
+            **settings,
+        }
+        server = LiveServer(folder / "server", **choices)
+        try:
+            yield Live(server, cloud, folder, str(repository))
+        finally:
+            server.stop()
+
+
+def events_of(client: Client, task_id: int) -> Events:
+    """Return a task's events, without what differs from sandbox to sandbox."""
+    stored = client.get(f"/tasks/{task_id}/events?limit=1000").body["events"]
+    return [(event["kind"], _without_paths(event["data"])) for event in stored]
+
+
+def told(events: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return events so that those of two runs compare: output is joined for each stream."""
+    found: dict[str, Any] = {"stdout": "", "stderr": "", "events": []}
+    for kind, data in events:
+        if kind == "output":
+            found[data["stream"]] += data["text"]
+        elif data != {"stage": "cloning"}:
+            found["events"].append((kind, data))
+    return found
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    return re.sub(r"/\S*/home/user", "/home/user", value) if isinstance(value, str) else value

@@ -1,0 +1,92 @@
+"""Whether a task's patch and diff give exactly what the agent left behind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.support.backends import GIT_ENVIRONMENT, Backend, Repository, Row, git
+
+SAMPLE = r"""
+mkdir -p src docs/deep 'a folder' assets
+printf 'print("hello")\nprint("two")\nprint("three")\n' >src/app.py
+printf 'one\ntwo\nthree\nfour\nfive\nsix\nseven\n' >docs/notes.txt
+printf 'one\r\ntwo\r\nthree\r\n' >docs/dos.txt
+printf 'one\ntwo\r\nthree\rfour\n' >docs/mixed.txt
+printf 'caf\351\nna\357ve\n' >docs/latin.txt
+printf 'no newline' >docs/open_end.txt
+printf 'deep\n' >docs/deep/file.txt
+printf '\000\001\002binary\377' >assets/image.bin
+printf '#!/bin/sh\necho hello\n' >tool.sh && chmod +x tool.sh
+printf 'spaced\n' >'a folder/a file.txt'
+printf 'x\n' >-rf
+printf 'x\n' >"$(printf 'na\357ve.txt')"
+printf '*.log\nbuild/\n' >.gitignore
+: >empty.txt
+ln -s docs/notes.txt link
+ln -s ../../outside.txt escape
+"""
+
+
+def make_sample(folder: Path) -> Repository:
+    """Make a small repository with something of every kind in it."""
+    repository = Repository(folder)
+    repository.commit("printf 'First.\\n' >README.md", "Start")
+    repository.commit(SAMPLE, "Add one of each")
+    repository.commit("echo kept >tracked.log && git add -f tracked.log", "Track an ignored file")
+    return repository
+
+
+def tree_left_by(repository: Repository, script: str, folder: Path) -> str:
+    """Return the tree of the files that a script leaves, whatever it does to git itself.
+
+    The script works in one clone; its files replace those of another one.
+    """
+    worked, clean = repository.clone(folder / "worked"), repository.clone(folder / "clean")
+    subprocess.run(
+        ["sh", "-c", script],
+        cwd=worked,
+        env={**GIT_ENVIRONMENT, "HOME": str(folder)},
+        capture_output=True,
+        check=False,
+    )
+    subprocess.run(["chmod", "-R", "u+rwX", "."], cwd=worked, check=True)
+    (clean / ".git").rename(folder / "git")
+    shutil.rmtree(clean)
+    shutil.copytree(worked, clean, symlinks=True, ignore=_git_and_pipes)
+    (folder / "git").rename(clean / ".git")
+    git(clean, "add", "--all")
+    return git(clean, "write-tree")
+
+
+def _git_and_pipes(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name == ".git" or (Path(folder) / name).is_fifo()]
+
+
+def check_exact(
+    backend: Backend, task: Row, repository: Repository, expected: str, folder: Path
+) -> None:
+    """Check that the stored patch and the stored diff lead from the base to a tree."""
+    metadata = task["execution_metadata"]
+    assert metadata["tree_hash"] == expected
+    patched = repository.clone(folder / "patched")
+    git(patched, "checkout", "--quiet", "--detach", metadata["base_commit"])
+    patch = backend.patch(task["id"])
+    assert patch.decode() == task["git_patch"]
+    _apply(patched, ["git", "am", "--quiet"], patch)
+    assert git(patched, "rev-parse", "HEAD^{tree}") == expected
+    assert git(patched, "status", "--porcelain") == ""
+    other = repository.clone(folder / "diffed")
+    git(other, "checkout", "--quiet", "--detach", metadata["base_commit"])
+    _apply(other, ["git", "apply", "--index", "--whitespace=nowarn"], task["git_diff"].encode())
+    assert git(other, "write-tree") == expected
+
+
+def _apply(folder: Path, arguments: list[str], data: bytes) -> None:
+    result = subprocess.run(
+        arguments, cwd=folder, input=data, env=GIT_ENVIRONMENT, capture_output=True, check=False
+    )
+    assert result.returncode == 0, (
+        result.stderr.decode(errors="replace") + "\n" + data[:4000].decode(errors="replace")
+    )

@@ -1,0 +1,181 @@
+"""A real smart-HTTP git server on loopback: `git http-backend` behind a small CGI front."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.backends import GIT_ENVIRONMENT, Repository, git
+
+HANG_SECONDS = 60
+
+
+class GitServer:
+    """Serves the bare repositories of a folder as `http://127.0.0.1:PORT/team/NAME.git`.
+
+    A repository with an entry in `tokens` wants that token as the password. `hanging` ones are
+    not answered, `redirects` send a name to another server. `refusals` answer a push with a status
+    and a text, `old_protocol` ones speak the first version of git's protocol only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tokens: dict[str, str] = {}
+        self.hanging: set[str] = set()
+        self.redirects: dict[str, str] = {}
+        self.refusals: dict[str, tuple[int, str]] = {}
+        self.old_protocol: set[str] = set()
+        self.requests: list[tuple[str, str, str | None]] = []
+        self.sent_bytes = 0
+        self.sent_objects = 0
+        self.released = threading.Event()
+        self.port = 0
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port}/team/{name}.git"
+
+    def publish(self, repository: Repository, name: str, token: str | None = None) -> str:
+        """Serve a bare copy of a repository; return its URL."""
+        bare = self.bare(name)
+        bare.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(bare, ignore_errors=True)
+        git(repository.folder, "clone", "--quiet", "--mirror", ".", str(bare))
+        if token:
+            self.tokens[name] = token
+        return self.url(name)
+
+    def push(self, repository: Repository, name: str) -> None:
+        """Make a published repository the same as its origin again."""
+        git(repository.folder, "push", "--quiet", "--mirror", str(self.bare(name)))
+
+    def bare(self, name: str) -> Path:
+        return self.folder / "team" / f"{name}.git"
+
+    def bytes_of(self, action: Any) -> int:
+        """Return how much was sent while an action ran."""
+        before = self.sent_bytes
+        action()
+        return self.sent_bytes - before
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        self._answer(self._body())
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        """Keep quiet."""
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _answer(self, body: bytes) -> None:
+        served = self.server.served
+        name = self.path.split("/")[2].split(".git")[0]
+        sent = self.headers.get("Authorization")
+        served.requests.append((self.command, self.path, sent))
+        if name in served.hanging:
+            served.released.wait(HANG_SECONDS)
+        elif name in served.redirects:
+            self.send_response(302)
+            self.send_header("Location", served.redirects[name] + self.path)
+            self.end_headers()
+        elif name in served.tokens and _password(sent) != served.tokens[name]:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+        elif name in served.refusals and "git-receive-pack" in self.path:
+            status, text = served.refusals[name]
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.wfile.write(text.encode())
+        else:
+            self._run_git(name, body)
+
+    def _run_git(self, name: str, body: bytes) -> None:
+        parts = urlsplit(self.path)
+        protocol = self.headers.get("Git-Protocol") or ""
+        environment = {
+            **GIT_ENVIRONMENT,
+            "GIT_PROJECT_ROOT": str(self.server.served.folder),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": parts.path,
+            "QUERY_STRING": parts.query,
+            "CONTENT_TYPE": self.headers.get("Content-Type") or "",
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
+            "GIT_PROTOCOL": "" if name in self.server.served.old_protocol else protocol,
+            # Whoever came this far may push.
+            "REMOTE_USER": "tester",
+            "CONTENT_LENGTH": str(len(body)),
+        }
+        command = ["git", "http-backend"]
+        answer = subprocess.run(
+            command, input=body, env=environment, capture_output=True, check=False
+        ).stdout
+        head, _, content = answer.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self.send_response(int(headers.pop("Status", "200").split()[0]))
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.server.served.sent_bytes += len(content)
+        self.server.served.sent_objects += _objects_in(content)
+        self.wfile.write(content)
+
+
+def _objects_in(answer: bytes) -> int:
+    # The number stands in the head of a pack, which begins a packet on the first channel.
+    packs = re.finditer(rb"\x01?PACK\0\0\0\x02(.{4})", answer, re.DOTALL)
+    return sum(int.from_bytes(pack[1], "big") for pack in packs)
+
+
+def _password(header: str | None) -> str:
+    return base64.b64decode((header or "").removeprefix("Basic ")).decode().partition(":")[2]
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, served: GitServer) -> None:
+        self.served = served
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away while it is answered is nothing to speak of."""
+
+
+@contextmanager
+def serve_git(folder: Path) -> Iterator[GitServer]:
+    """Serve a folder until the block ends."""
+    served = GitServer(folder)
+    server = _Server(served)
+    served.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield served
+    finally:
+        served.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

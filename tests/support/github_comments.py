@@ -1,0 +1,56 @@
+"""Comments on GitHub, as they are delivered, and what follows from them."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from tests.fakes.github.service import FakeGitHub
+from tests.support.github_app import Deliverer
+from tests.support.github_names import LOGIN, NAME
+from utils.models.tasks import Task
+
+_ids = count(1)
+
+
+def comment(
+    body: str | None,
+    login: str = LOGIN,
+    *,
+    number: int = 1,
+    pull: bool = False,
+    app: dict[str, Any] | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return what GitHub says of a comment, with `app` of one that an App made in that name."""
+    issue: dict[str, Any] = {"number": number, "title": "It breaks"}
+    return {
+        "action": "created",
+        "issue": issue | ({"pull_request": {"url": "x"}} if pull else {}),
+        "comment": {
+            "id": next(_ids),
+            "body": body,
+            "user": {"login": login, "type": "User"},
+            "author_association": "OWNER",
+            "performed_via_github_app": app,
+        },
+        "repository": {"full_name": NAME},
+        **changes,
+    }
+
+
+def said(hook: Deliverer, payload: dict[str, Any], delivery: str | None = None) -> str:
+    """Deliver a comment; return what followed from it."""
+    return hook.message("issue_comment", payload, delivery or str(uuid4()))
+
+
+def answers(github: FakeGitHub, number: int = 1) -> list[str]:
+    """Return the comments on an issue."""
+    return [one.body for one in github.repositories[NAME].issues[number].comments]
+
+
+def started(hook: Deliverer, before: int) -> Task:
+    """Return the one task that was started since there were so many."""
+    assert len(hook.tasks) == before + 1
+    return hook.tasks[0]

@@ -1,0 +1,143 @@
+"""The part of a Supabase project that publishes its keys, and those keys."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import time_machine
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask.testing import FlaskClient
+from jwt.algorithms import get_default_algorithms
+from werkzeug.test import TestResponse
+
+from tests.support.loopback import LoopbackServer
+
+Json = dict[str, Any]
+
+PATH = "/auth/v1/.well-known/jwks.json"
+
+_GENERATORS: dict[str, Any] = {
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+class Key:
+    """A key pair with an id."""
+
+    def __init__(self, algorithm: str = "ES256") -> None:
+        self.algorithm = algorithm
+        self.id = str(uuid4())
+        self._private = _GENERATORS[algorithm]()
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public half, as a text that an attacker has too."""
+        public = self._private.public_key()
+        return bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+    @property
+    def published(self) -> Json:
+        """The public half as the project publishes it."""
+        described = get_default_algorithms()[self.algorithm].to_jwk(self._private.public_key())
+        return {**json.loads(described), "kid": self.id, "alg": self.algorithm, "use": "sig"}
+
+    def sign(self, claims: Json, key_id: str | None = None) -> str:
+        """Return a token; with another key's id it is a forgery."""
+        headers = {"kid": key_id or self.id}
+        return jwt.encode(claims, self._private, self.algorithm, headers)
+
+
+class KeyServer(LoopbackServer):
+    """Serves the keys in `keys`, and counts how often it is asked."""
+
+    def __init__(self, *keys: Key) -> None:
+        super().__init__(self._handler())
+        self.keys: tuple[Key, ...] = keys
+        self.others: list[Any] = []
+        self.body: bytes | None = None
+        self.status = 200
+        self._asked: list[str] = []
+        self.answering = Event()
+        self.answering.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.answering.set()
+        super().__exit__()
+
+    @property
+    def requests(self) -> int:
+        """How often somebody asked."""
+        return len(self._asked)
+
+    @property
+    def issuer(self) -> str:
+        """The name that the project gives itself in tokens."""
+        return f"{self.url}/auth/v1"
+
+    def claims(self, user_id: str, **changes: object) -> Json:
+        """Return the claims of a user's token, each time others."""
+        claims = {
+            "iss": self.issuer,
+            "sub": user_id,
+            "aud": "authenticated",
+            "role": "authenticated",
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 3600,
+            "email": "someone@example.com",
+            "session_id": str(uuid4()),
+            **changes,
+        }
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def _answer(self) -> tuple[int, bytes]:
+        described = [*self.others, *(key.published for key in self.keys)]
+        body = json.dumps({"keys": described}).encode() if self.body is None else self.body
+        return self.status, body
+
+    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the request
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server._asked.append(self.path)
+                server.answering.wait(30)
+                status, body = server._answer() if self.path == PATH else (404, b"")
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def call(client: FlaskClient, token: str) -> TestResponse:
+    """Send a request with a token."""
+    return client.get("/auth/verify", headers={"Authorization": f"Bearer {token}"})
+
+
+def outcome(client: FlaskClient, token: str) -> int | str:
+    """Return 200, or the code with which a token is not believed."""
+    answer = call(client, token)
+    assert (answer.status_code == 401) == ("WWW-Authenticate" in answer.headers)
+    return 200 if answer.status_code == 200 else str(answer.get_json()["code"])
+
+
+def later(seconds: float) -> Any:
+    """Travel in time; the clock stands still there, however slow the machine is."""
+    return time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds), tick=False)
+
+
+def new_token(project: KeyServer, key: Key | None = None) -> str:
+    """Return a token of a new user."""
+    return (key or project.keys[0]).sign(project.claims(str(uuid4())))

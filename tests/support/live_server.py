@@ -1,0 +1,257 @@
+"""The server as people run it: a process of its own, spoken to over HTTP, killed for real."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import psutil
+
+from tests.support.places import LocalPlace, Place
+from tests.support.source_files import ROOT
+
+WAIT_SECONDS = 60.0
+PAUSE_SECONDS = 0.02
+ENDED = ("completed", "failed", "cancelled")
+
+Json = dict[str, Any]
+Result = TypeVar("Result")
+
+
+def eventually(condition: Callable[[], Result | None], seconds: float = WAIT_SECONDS) -> Result:
+    """Ask until the answer is true, and return it; fail when it stays false."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still not so after {seconds} s: {condition}"
+        time.sleep(PAUSE_SECONDS)
+    return result
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a dead one may stay until its parent collects it."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Answer(NamedTuple):
+    """What the server answered; `body` is the text where it is not JSON."""
+
+    code: int
+    body: Any
+    headers: http.client.HTTPMessage
+
+
+class Client:
+    """One user on one kept-alive connection. For one thread at a time."""
+
+    def __init__(self, port: int, user_id: str | None = None) -> None:
+        self.user_id = user_id or str(uuid.uuid4())
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
+        self._headers: dict[str, str] = {}
+        answer = self.post("/auth/token", {"user_id": self.user_id})
+        self._headers["Authorization"] = f"Bearer {answer.body['access_token']}"
+
+    def get(self, path: str) -> Answer:
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, body: Json | None = None) -> Answer:
+        return self._ask("POST", path, json.dumps(body or {}).encode())
+
+    def put(self, path: str, body: Json) -> Answer:
+        return self._ask("PUT", path, json.dumps(body).encode())
+
+    def start(self, prompt: str, repo_url: str, **more: Any) -> int:
+        """Start a task and return its id."""
+        answer = self.post("/start-task", {"prompt": prompt, "repo_url": repo_url, **more})
+        assert answer.code == 200, answer
+        return int(answer.body["task_id"])
+
+    def status(self, task_id: int) -> Json:
+        """Return what pages poll."""
+        answer = self.get(f"/task-status/{task_id}")
+        assert answer.code == 200, answer
+        task: Json = answer.body["task"]
+        return task
+
+    def task(self, task_id: int) -> Json:
+        """Return the full row."""
+        task: Json = self.get(f"/tasks/{task_id}").body["task"]
+        return task
+
+    def wait_for(self, task_id: int, *wanted: str) -> Json:
+        """Wait until a task has one of these statuses or stages; any end without them."""
+
+        def there() -> Json | None:
+            task = self.status(task_id)
+            found = {task["status"], task.get("stage")} & set(wanted or ENDED)
+            assert found or task["status"] not in ENDED, task
+            return task if found else None
+
+        return eventually(there)
+
+    def wait_for_output(self, task_id: int, text: str) -> None:
+        """Wait until the agent of a task has printed something."""
+        eventually(lambda: text in str(self.get(f"/tasks/{task_id}/events").body))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> Answer:
+        headers = {**self._headers, "Content-Type": "application/json"}
+        self._connection.request(method, f"/api{path}", body, headers)
+        response = self._connection.getresponse()
+        text = response.read().decode()
+        is_json = response.headers.get_content_type() == "application/json"
+        return Answer(response.status, json.loads(text) if is_json else text, response.headers)
+
+
+class LiveServer:
+    """`python main.py` on a free port with a folder of its own. May be started again and again."""
+
+    def __init__(self, folder: Path, place: Place | None = None, **settings: object) -> None:
+        self.place: Place = place or LocalPlace()
+        self.data_dir = folder / "data"
+        self.temporary = folder / "tmp"
+        self.output = folder / "output"
+        self.port = 0
+        self._folder = folder
+        self._settings: dict[str, object] = {
+            "MAX_CONCURRENT_TASKS": 4,
+            **self.place.environment,
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[Client] = []
+        self.temporary.mkdir(parents=True)
+
+    @property
+    def arbiter(self) -> psutil.Process:
+        """gunicorn's first process."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that has the application."""
+        return next(child for child in self.arbiter.children())
+
+    def start(self, **settings: object) -> None:
+        """Start it and wait until it is ready."""
+        self.launch(**settings)
+        self.wait_until_ready()
+
+    def launch(self, **settings: object) -> None:
+        """Start it without waiting."""
+        self._settings |= settings
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._folder),
+            "TMPDIR": str(self.temporary),
+            "DATA_DIR": str(self.data_dir),
+            "PORT": "0",
+            **{name: str(value) for name, value in self._settings.items()},
+        }
+        with self.output.open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, str(ROOT / "main.py")],
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait for the line that names the port, then for the answer that it is ready."""
+
+        def announced() -> re.Match[str] | None:
+            assert self._process is not None
+            assert self._process.poll() is None, self.output.read_text()
+            return re.search(r"Listening on http://127\.0\.0\.1:(\d+)", self.output.read_text())
+
+        self.port = int(eventually(announced)[1])
+        client = self.client()
+        eventually(lambda: client.get("/health/ready").code == 200)
+
+    def client(self, user_id: str | None = None) -> Client:
+        """Sign a user in."""
+        client = Client(self.port, user_id)
+        self._clients.append(client)
+        return client
+
+    def kill(self) -> None:
+        """kill -9, arbiter and worker. What they started lives in sessions of its own."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._forget()
+
+    def kill_arbiter(self) -> None:
+        """kill -9 of the first process alone."""
+        assert self._process is not None
+        self._process.kill()
+        self._forget()
+
+    def terminate(self) -> int:
+        """Stop it as an operator does and return its exit code."""
+        assert self._process is not None
+        # The server keeps idle connections for some seconds more.
+        self._close_clients()
+        self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        assert self._process is not None
+        code = self._process.wait(WAIT_SECONDS)
+        self._forget()
+        return code
+
+    def stop(self) -> None:
+        """Make sure that neither the server nor anything it started is left."""
+        if self._process is not None:
+            self.kill()
+        self.place.clear(self.data_dir)
+
+    def sandbox_processes(self) -> list[psutil.Process]:
+        """Return the living processes of our sandboxes."""
+        return self.place.processes(self.data_dir)
+
+    def sandboxes(self) -> list[str]:
+        """Return the names of the sandboxes that exist."""
+        return [sandbox.name for sandbox in self.place.sandboxes(self.data_dir)]
+
+    def _forget(self) -> None:
+        assert self._process is not None
+        self._process.wait(WAIT_SECONDS)
+        self._process = None
+        self._close_clients()
+
+    def _close_clients(self) -> None:
+        while self._clients:
+            self._clients.pop().close()
+
+
+ServerFactory = Callable[..., LiveServer]
+
+
+def cut_naps(server: LiveServer, seconds: int) -> None:
+    """Have the tasks of a stopped server that sleep so long not sleep when they run again."""
+    with closing(sqlite3.connect(server.data_dir / "async-code.db", 60)) as connection:
+        changed = "UPDATE tasks SET chat_messages = replace(chat_messages, ?, 'sleep 0')"
+        connection.execute(changed, (f"sleep {seconds}",))
+        connection.commit()

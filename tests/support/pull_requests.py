@@ -1,0 +1,162 @@
+"""Tasks that become pull requests: a backend, the fake GitHub, and a git server behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.github.server import serve_github
+from tests.fakes.github.service import FakeGitHub
+from tests.fakes.github.state import Pull
+from tests.support.backends import Backend, Repository, Row, git, open_backend, shell_agent
+from tests.support.git_server import GitServer, serve_git
+from tests.support.github_names import LOGIN, TOKEN
+from tests.support.places import Place
+from tests.support.pushes import open_to_partial_clones
+from utils.api.endpoint import Services
+from utils.github.client import GitHub
+
+SIMULATED = {"allow_simulated": True}
+SCRIPT = "echo more >>one.txt; chmod +x one.txt"
+NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
+"""What is noted of a task before it has a pull request."""
+
+_names = count(1)
+
+
+def services_of(backend: Backend) -> Services:
+    """Return what a backend works with."""
+    services: Services = backend.app.extensions["services"]
+    return services
+
+
+class Hosted:
+    """One repository on GitHub, with the tasks that a backend does for it."""
+
+    def __init__(self, backend: Backend, github: FakeGitHub, server: GitServer, name: str) -> None:
+        self.backend = backend
+        self.github = github
+        self.server = server
+        self.name = f"team/{name}"
+        self.url = f"{github.url}/team/{name}.git"
+        self.bare = server.bare(name)
+
+    def task(self, script: str = SCRIPT, **body: Any) -> int:
+        """Have the shell do a script; return the task's id."""
+        row = self.backend.complete(script, self.url, github_token=TOKEN, **body)
+        return int(row["id"])
+
+    def create(self, task_id: int, **body: Any) -> Row:
+        """Ask for the pull request of a task; return the answer whatever its status."""
+        fields = {"github_token": TOKEN, **SIMULATED, **body}
+        return self.backend.post(f"/api/create-pr/{task_id}", **fields)
+
+    def created(self, task_id: int, **body: Any) -> Row:
+        """Ask for a pull request that must be made."""
+        answer = self.create(task_id, **body)
+        assert answer["http_status"] == 200, answer
+        return answer
+
+    def refusal(self, task_id: int, **body: Any) -> tuple[int, str]:
+        """Ask for a pull request that must be refused; return status and code."""
+        answer = self.create(task_id, **body)
+        assert set(answer) == {"error", "code", "http_status"}, answer
+        assert TOKEN not in answer["error"]
+        return int(answer["http_status"]), str(answer["code"])
+
+    def create_at_once(self, task_id: int, calls: int, **body: Any) -> list[Row]:
+        """Ask for the same pull request several times at the same moment."""
+        with ThreadPoolExecutor(calls) as threads:
+            return list(threads.map(lambda _: self.create(task_id, **body), range(calls)))
+
+    def row(self, task_id: int) -> Row:
+        """Return what is stored of a task."""
+        row: Row = self.backend.get(f"/tasks/{task_id}")["task"]
+        return row
+
+    @property
+    def services(self) -> Services:
+        """What the backend works with."""
+        return services_of(self.backend)
+
+    @property
+    def pulls(self) -> list[Pull]:
+        """The pull requests, newest first."""
+        return self.github.pulls(self.name)
+
+    def commit_by_hand(self, branch: str) -> str:
+        """Add a commit to a branch, as somebody else does; return it."""
+        made = git(self.bare, "commit-tree", f"{branch}^{{tree}}", "-p", branch, "-m", "By hand")
+        git(self.bare, "update-ref", f"refs/heads/{branch}", made)
+        return made
+
+    def delete(self, branch: str) -> None:
+        """Remove a branch."""
+        git(self.bare, "update-ref", "-d", f"refs/heads/{branch}")
+
+    def client(self) -> GitHub:
+        """Return what people do with the token on GitHub itself; use it in a `with` statement."""
+        return GitHub(self.github.api_url, TOKEN)
+
+    def rev(self, name: str) -> str:
+        """Return what a name stands for in the repository on GitHub."""
+        return git(self.bare, "rev-parse", name)
+
+
+def actions_token(hosted: Hosted) -> str:
+    """Return a token such as a run of GitHub Actions has for its repository."""
+    text = f"ghs_{hosted.name.partition('/')[2]}1234"
+    hosted.github.add_token(
+        text,
+        "github-actions[bot]",
+        scopes=None,
+        permissions={"contents": "write", "pull_requests": "write", "metadata": "read"},
+        repositories=frozenset({hosted.name}),
+        installation=15368,
+    )
+    return text
+
+
+class Hub:
+    """Where repositories are put on GitHub for a backend."""
+
+    def __init__(self, backend: Backend, github: FakeGitHub, server: GitServer) -> None:
+        self.backend = backend
+        self.github = github
+        self.server = server
+
+    @property
+    def services(self) -> Services:
+        """What the backend works with."""
+        return services_of(self.backend)
+
+    def host(self, origin: Repository, **facts: Any) -> Hosted:
+        """Put a copy of a repository on GitHub."""
+        name = f"demo{next(_names)}"
+        self.server.publish(origin, name, TOKEN)
+        hosted = Hosted(self.backend, self.github, self.server, name)
+        open_to_partial_clones(hosted.bare)
+        roles = {LOGIN: "write", "bob": "read", "carol": "admin"}
+        self.github.add_repository(hosted.name, hosted.bare, **{"roles": roles, **facts})
+        return hosted
+
+
+@contextmanager
+def open_hub(folder: Path, place: Place | None = None, /, **settings: Any) -> Iterator[Hub]:
+    """Open a backend whose GitHub is the fake one and whose agent is the shell.
+
+    Its tasks run in local folders if no place is told.
+    """
+    with (
+        serve_git(folder / "served") as server,
+        serve_github() as github,
+        shell_agent(),
+        open_backend(folder / "data", place, github_api_url=github.api_url, **settings) as backend,
+    ):
+        github.git_port = server.port
+        github.add_token(TOKEN, LOGIN)
+        yield Hub(backend, github, server)

@@ -1,0 +1,203 @@
+"""What answers at the URL of a local Supabase: the way to PostgREST, sign-in and public keys.
+
+A process of its own, told what to do by lines of JSON on its standard input, each answered with
+one on its standard output. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+import psycopg
+
+from tests.support.supabase.accounts import Accounts, Refused
+from tests.support.supabase.http import Message, MessageReader, UpstreamPool, reply
+from tests.support.supabase.keys import Json, SigningKey
+
+REST = b"/rest/v1"
+AUTH = b"/auth/v1"
+KEY_SET = b"/auth/v1/.well-known/jwks.json"
+HOP_HEADERS = (b"connection:", b"expect:", b"keep-alive:")
+
+
+class Gateway:
+    """Answers requests; how it does may be changed while it runs."""
+
+    def __init__(self, order: Json) -> None:
+        self._rest = UpstreamPool(Path(order["rest_socket"]))
+        self._api_keys = {key.encode() for key in order["api_keys"]}
+        self._database_url = order["database_url"]
+        self._accounts = Accounts(self._database_url, "")
+        self._published: Json = {}
+        self._delay_seconds = 0.0
+        self._counts: Counter[str] = Counter()
+        self.orders: dict[str, Callable[[Any], Any]] = {
+            "keys": self._set_keys,
+            "delay": self._set_delay,
+            "requests": lambda _: self._counts,
+            "reset_requests": lambda _: self._counts.clear(),
+        }
+
+    def set_address(self, port: int) -> None:
+        """Say where this gateway is reached."""
+        self._accounts = Accounts(self._database_url, f"http://127.0.0.1:{port}/auth/v1")
+
+    def _set_keys(self, keys: Json) -> None:
+        self._published = keys["published"]
+        self._accounts.key = SigningKey(**keys["signing"])
+        self._accounts.accepted = jwt.PyJWKSet.from_dict(keys["accepted"]).keys
+
+    def _set_delay(self, seconds: float) -> None:
+        self._delay_seconds = seconds
+
+    async def answer(self, request: Message) -> Message:
+        """Answer one request, half of the delay before and half after the work."""
+        method, target, _ = request.lines[0].split(b" ", 2)
+        path, _, query = target.partition(b"?")
+        self._counts[f"{method.decode()} {path.decode(errors='replace')}"] += 1
+        await asyncio.sleep(self._delay_seconds / 2)
+        if method == b"OPTIONS":
+            message = _preflight(request)
+        elif path == KEY_SET:
+            message = reply(200, self._published)
+        elif request.header(b"apikey") not in self._api_keys:
+            hint = "Send the project's anon or service_role key in the header apikey."
+            message = reply(401, {"message": "Invalid API key", "hint": hint})
+        elif path.startswith(REST + b"/"):
+            message = await self._forward(request, method, target[len(REST) :])
+        elif path.startswith(AUTH + b"/"):
+            route = f"{method.decode()} {path[len(AUTH) :].decode(errors='replace')}"
+            message = await self._sign_in(route, query.decode(errors="replace"), request)
+        else:
+            message = reply(404, {"message": "no Route matched with those values"})
+        await asyncio.sleep(self._delay_seconds / 2)
+        return message
+
+    async def _forward(self, request: Message, method: bytes, target: bytes) -> Message:
+        lines = [b"%b %b HTTP/1.1" % (method, target)]
+        lines += [line for line in request.lines[1:] if not line.lower().startswith(HOP_HEADERS)]
+        if not request.header(b"authorization"):
+            lines.append(b"Authorization: Bearer " + request.header(b"apikey"))
+        try:
+            return await self._rest.exchange(Message(lines, request.body))
+        except ConnectionResetError:
+            return reply(502, {"message": "An invalid response was received from PostgREST"})
+        except OSError:
+            return reply(503, {"message": "PostgREST is not available"})
+
+    async def _sign_in(self, route: str, query: str, request: Message) -> Message:
+        if route == "POST /token":
+            route += f" {parse_qs(query).get('grant_type', [''])[0]}"
+        works: dict[str, Callable[[Json], Json]] = {
+            "POST /signup": self._accounts.sign_up,
+            "POST /token password": self._accounts.sign_in,
+            "POST /token refresh_token": self._accounts.refresh,
+            "GET /user": lambda _: self._accounts.show(_bearer(request)),
+            "POST /logout": lambda _: {},
+            "GET /health": lambda _: {"name": "GoTrue"},
+        }
+        if route not in works:
+            return reply(404, {"message": "no Route matched with those values"})
+        try:
+            body = json.loads(request.body or b"{}")
+            if not isinstance(body, dict):
+                return reply(400, {"code": 400, "error_code": "bad_json", "msg": "no object"})
+            return reply(200, await asyncio.to_thread(works[route], body))
+        except Refused as error:
+            return reply(error.status, error.body)
+        except ValueError:
+            return reply(400, {"code": 400, "error_code": "bad_json", "msg": "not JSON"})
+        except psycopg.Error:
+            return reply(
+                500, {"code": 500, "error_code": "unexpected_failure", "msg": "no database"}
+            )
+
+
+def _bearer(request: Message) -> str:
+    return request.header(b"authorization").removeprefix(b"Bearer ").decode(errors="replace")
+
+
+def _preflight(request: Message) -> Message:
+    wanted = request.header(b"access-control-request-headers").decode("latin-1")
+    methods = "GET, HEAD, POST, PATCH, PUT, DELETE"
+    return reply(
+        200,
+        headers=(
+            f"Access-Control-Allow-Methods: {methods}",
+            f"Access-Control-Allow-Headers: {wanted or '*'}",
+        ),
+    )
+
+
+class ClientConnection(asyncio.Protocol):
+    """A client's kept-alive connection: its requests are answered one after the other."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._reader = MessageReader()
+        self._transport: asyncio.Transport | None = None
+        self._work: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport that asyncio made."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Start to answer when a whole request is there and none is being answered."""
+        self._reader.feed(data)
+        if self._work is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        request = self._reader.take()
+        if request is not None:
+            self._work = asyncio.create_task(self._serve(request))
+        elif self._reader.expects_continue and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _serve(self, request: Message) -> None:
+        answer = await self._gateway.answer(request)
+        self._work = None
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(answer.join())
+        if request.header(b"connection").lower() == b"close":
+            self._transport.close()
+        else:
+            self._begin()
+
+
+async def serve() -> None:
+    """Serve until standard input ends; its first line says what, the first answer says where."""
+    loop = asyncio.get_running_loop()
+    orders = asyncio.StreamReader(limit=1 << 20)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    first = json.loads(await orders.readline())
+    gateway = Gateway(first)
+    server = await loop.create_server(
+        lambda: ClientConnection(gateway), "127.0.0.1", first["port"], backlog=512
+    )
+    port = server.sockets[0].getsockname()[1]
+    gateway.set_address(port)
+    _say(port)
+    while line := await orders.readline():
+        order, value = json.loads(line)
+        _say(gateway.orders[order](value))
+
+
+def _say(answer: Any) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

@@ -1,0 +1,283 @@
+"""A Supabase on this machine without containers: PostgreSQL, PostgREST, sign-in and a gateway."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from tests.support.postgres_server import PostgresServer
+from tests.support.postgrest import Postgrest
+from tests.support.source_files import ROOT
+from tests.support.supabase.keys import ProjectKeys, user_claims
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
+
+PROJECT = Path(__file__).parents[2] / "data" / "supabase_project.sql"
+KEY_CHANGE_SECONDS = 60
+
+CLEAR = "TRUNCATE {tables} RESTART IDENTITY CASCADE"
+ADD_USER = "INSERT INTO auth.users (id, aud, role, email) VALUES (%s, %s, %s, %s)"
+
+
+class GatewayProcess:
+    """The gateway in a process of its own, which ends with this one."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._turn = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.supabase.gateway"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._write(order)
+
+    def tell(self, order: str, value: Any = None) -> Any:
+        """Give an order and return the answer."""
+        with self._turn:
+            self._write([order, value])
+            return self.read()
+
+    def read(self) -> Any:
+        """Return the next answer."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _write(self, line: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+
+
+class SupabaseStack:
+    """A Supabase project on loopback, with what is needed to look at it from all sides.
+
+    `database_url` is for whom migrations run as, `superuser_url` for tests that need more.
+    """
+
+    def __init__(self, server: PostgresServer, name: str, folder: Path, *, port: int = 0) -> None:
+        self.database_url = server.url(name, "project_owner")
+        self.superuser_url = server.url(name)
+        self._auth_admin_url = server.url(name, "supabase_auth_admin")
+        self._keys = ProjectKeys()
+        self._algorithm = "HS256"
+        self._folder = folder
+        self.jwt_secret = self._keys.secret
+        self.anon_key = self._keys.api_key("anon")
+        self.service_role_key = self._keys.api_key("service_role")
+        self._rest = Postgrest(folder, server.url(name, "authenticator"))
+        self._gateway = GatewayProcess(
+            {
+                "port": port,
+                "rest_socket": str(self._rest.socket),
+                "api_keys": [self.anon_key, self.service_role_key],
+                "database_url": self._auth_admin_url,
+            }
+        )
+
+    def start(self) -> None:
+        """Start everything and return when requests are answered."""
+        self._rest.set_keys(self._keys.accepted())
+        self._rest.start()
+        self.url = f"http://127.0.0.1:{self._gateway.read()}"
+        self._send_keys()
+        self._rest.wait_until_ready()
+
+    def stop(self) -> None:
+        """End every process of this stack."""
+        self._rest.stop()
+        self._gateway.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which a backend uses this project."""
+        return {
+            "SUPABASE_URL": self.url,
+            "SUPABASE_ANON_KEY": self.anon_key,
+            "SUPABASE_SERVICE_ROLE_KEY": self.service_role_key,
+            "SUPABASE_JWT_SECRET": self.jwt_secret,
+        }
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The processes that run for this stack alone."""
+        return [self._gateway.pid, *self._rest.process_ids]
+
+    def migrate(self) -> None:
+        """Bring the database up to date, and PostgREST's idea of it."""
+        settings = {"data_dir": self._folder, "database_url": self.database_url}
+        migrate(Settings.model_validate(settings))
+        self.reload()
+
+    def reload(self) -> None:
+        """Return when PostgREST knows the schema as it is now."""
+        self.stop_rest()
+        self.start_rest()
+
+    def stop_rest(self) -> None:
+        """Stop PostgREST: the gateway answers 503."""
+        self._rest.stop()
+
+    def start_rest(self) -> None:
+        """Start PostgREST again and return when it answers."""
+        self._rest.start()
+        self._rest.wait_until_ready()
+
+    def delay(self, seconds: float) -> None:
+        """Have every request take longer, half on the way there and half on the way back."""
+        self._gateway.tell("delay", seconds)
+
+    def requests(self) -> dict[str, int]:
+        """Return how often each method and path was asked for since the last reset."""
+        counts: dict[str, int] = self._gateway.tell("requests")
+        return counts
+
+    def reset_requests(self) -> None:
+        """Begin to count anew."""
+        self._gateway.tell("reset_requests")
+
+    def clear(self) -> None:
+        """Remove all users and what belongs to them; ids begin at 1 again.
+
+        PostgREST answers afterwards, even if PostgreSQL or it was away meanwhile.
+        """
+        with psycopg.connect(self.superuser_url, autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT to_regclass('public.webhook_deliveries') IS NOT NULL"
+            ).fetchone()
+            ours = (
+                ", public.users, public.servers, public.webhook_deliveries"
+                if row and row[0]
+                else ""
+            )
+            tables = f"auth.users{ours}"
+            connection.execute(CLEAR.format(tables=tables).encode())
+        # By itself it tries to connect again after 1, 2, 4, ... seconds.
+        if not self._rest.is_ready():
+            self.reload()
+
+    def dump(self) -> bytes:
+        """Return everything that is stored in our tables, as text."""
+        with psycopg.connect(self.superuser_url) as connection:
+            names = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchall()
+            rows = [
+                connection.execute(
+                    sql.SQL("SELECT one::text FROM {} AS one").format(
+                        sql.Identifier("public", name)
+                    )
+                ).fetchall()
+                for (name,) in names
+            ]
+        return "\n".join(text for table in rows for (text,) in table).encode()
+
+    def add_auth_user(self, user_id: str | None = None, email: str | None = None) -> str:
+        """Add a user without a password, as the sign-in service does; return the id."""
+        user_id = user_id or str(uuid4())
+        row = (user_id, "authenticated", "authenticated", email or f"{user_id}@example.com")
+        with psycopg.connect(self._auth_admin_url, autocommit=True) as connection:
+            connection.execute(ADD_USER, row)
+        return user_id
+
+    def token_for(self, user_id: str, *, algorithm: str = "HS256", **claims: Any) -> str:
+        """Return a user's access token; a claim given as None is left out."""
+        email = f"{user_id}@example.com"
+        merged = {**user_claims(f"{self.url}/auth/v1", user_id, email), **claims}
+        present = {name: value for name, value in merged.items() if value is not None}
+        return self._keys.signing(algorithm).sign(present)
+
+    def sign_with(self, algorithm: str) -> None:
+        """Let sign-in make its tokens with HS256 or ES256."""
+        self._algorithm = algorithm
+        self._send_keys()
+
+    def rotate_keys(self, *, keep_old: bool = False) -> None:
+        """Let a new ES256 key sign; the old ones are believed no more unless they are kept."""
+        old = self.token_for(str(uuid4()), algorithm="ES256")
+        self._keys.rotate(keep_old=keep_old)
+        self._send_keys()
+        self._rest.set_keys(self._keys.accepted())
+        self._wait_for_answer(200, self.token_for(str(uuid4()), algorithm="ES256"))
+        self._wait_for_answer(200 if keep_old else 401, old)
+
+    def as_user(self, token: str) -> httpx.Client:
+        """Return a client of the tables that sends the anon key and a user's token."""
+        headers = {"apikey": self.anon_key, "Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=f"{self.url}/rest/v1", headers=headers, timeout=30)
+
+    def as_anon(self) -> httpx.Client:
+        """Return a client of the tables that knows only what every page knows."""
+        return self.as_user(self.anon_key)
+
+    def as_service(self) -> httpx.Client:
+        """Return a client of the tables with the key that row-level security does not hold for."""
+        headers = {"apikey": self.service_role_key}
+        return httpx.Client(base_url=f"{self.url}/rest/v1", headers=headers, timeout=30)
+
+    def sign_up(self, email: str, password: str) -> dict[str, Any]:
+        """Make a user as a page does; return the session."""
+        answer = httpx.post(
+            f"{self.url}/auth/v1/signup",
+            headers={"apikey": self.anon_key},
+            json={"email": email, "password": password},
+            timeout=30,
+        ).raise_for_status()
+        session: dict[str, Any] = answer.json()
+        return session
+
+    def _send_keys(self) -> None:
+        keys = {
+            "published": self._keys.published(),
+            "accepted": self._keys.accepted(),
+            "signing": asdict(self._keys.signing(self._algorithm)),
+        }
+        self._gateway.tell("keys", keys)
+
+    def _wait_for_answer(self, status: int, token: str) -> None:
+        deadline = time.monotonic() + KEY_CHANGE_SECONDS
+        while self._rest.status("/", token) != status:
+            assert time.monotonic() < deadline, "PostgREST did not take over the keys"
+            time.sleep(0.01)
+
+
+NewStack = Callable[[str], SupabaseStack]
+"""Starts a fresh project in a database of the given name."""
+
+
+@contextmanager
+def open_supabase_stack(
+    server: PostgresServer, name: str, *, port: int = 0
+) -> Iterator[SupabaseStack]:
+    """Run a fresh project in a database of its own, without any migration."""
+    with psycopg.connect(server.create(name), autocommit=True) as connection:
+        connection.execute(PROJECT.read_bytes())
+    # The path of a socket may have 100 characters at most.
+    with tempfile.TemporaryDirectory(prefix="sb-", ignore_cleanup_errors=True) as folder:
+        stack = SupabaseStack(server, name, Path(folder), port=port)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()

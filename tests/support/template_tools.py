@@ -1,0 +1,24 @@
+"""Stand-ins for the programs of the template, which know only their versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, CODEX
+
+TOOLS = {
+    "claude": f"{CLAUDE_CODE} (Claude Code)",
+    "codex": f"codex-cli {CODEX}",
+    "node": "v22.22.2",
+    "rg": "ripgrep 13.0.0",
+    "bwrap": "bubblewrap 0.8.0",
+    "curl": "curl 7.88.1",
+}
+"""The line that each prints, as the real one does."""
+
+
+def install(folder: Path, name: str, line: str) -> None:
+    """Make a program that prints a line, whatever it is asked."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho '{line}'\n")
+    program.chmod(0o755)

@@ -1,0 +1,88 @@
+"""Comments that are delivered more than once, also because something failed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from tests.fakes.github.service import FakeGitHub
+from tests.support.database_broken import broken
+from tests.support.github_app import Deliverer
+from tests.support.github_comments import answers, comment, said, started
+from tests.support.github_names import NAME
+from utils.webhooks.delivery import SEEN
+
+
+def test_a_delivery_starts_one_task_however_often_it_comes(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    delivery = str(uuid4())
+    payload = comment("/async-code Fix it")
+    with ThreadPoolExecutor(3) as threads:
+        told = list(threads.map(lambda _: said(Deliverer(hook.app), payload, delivery), range(3)))
+    assert told.count(SEEN) == 2
+    assert said(hook, payload, delivery) == SEEN
+    started(hook, before)
+    assert len(answers(github)) == 1
+
+
+@pytest.mark.parametrize("body", ["/async-code Fix it", "/async-code"])
+def test_a_comment_that_two_webhooks_deliver_is_followed_once(
+    github: FakeGitHub, hook: Deliverer, body: str
+) -> None:
+    before = len(hook.tasks)
+    payload = comment(body)
+    with ThreadPoolExecutor(2) as threads:
+        told = list(threads.map(lambda _: said(Deliverer(hook.app), payload), range(2)))
+    assert told.count(SEEN) == 1
+    github.requests.clear()
+    assert said(hook, payload) == SEEN
+    assert github.requests == []
+    assert len(hook.tasks) == before + (body != "/async-code")
+    assert len(answers(github)) == 1
+
+
+@pytest.mark.parametrize("lost", ["INSERT ON tasks", "INSERT ON webhook_deliveries"])
+@pytest.mark.parametrize("body", ["/async-code Fix it", "/async-code"])
+def test_a_comment_that_the_database_failed_for_may_come_again(
+    github: FakeGitHub, hook: Deliverer, body: str, lost: str
+) -> None:
+    before = len(hook.tasks)
+    payload = comment(body)
+    starts = body != "/async-code"
+    with broken(hook.app, lost):
+        if starts or "deliveries" in lost:
+            assert hook.refusal("issue_comment", payload)[0] == 500
+            assert (len(hook.tasks), answers(github)) == (before, [])
+    said(hook, payload)
+    assert len(hook.tasks) == before + starts
+    assert len(answers(github)) == 1
+
+
+def test_a_delivery_that_failed_may_come_again(github: FakeGitHub, hook: Deliverer) -> None:
+    before = len(hook.tasks)
+    delivery = str(uuid4())
+    payload = comment("/async-code Fix it")
+    for path in ("/permission", f"GET /repos/{NAME}$"):
+        github.fail("unavailable", on=path)
+        refused = hook.refusal("issue_comment", payload, delivery)
+        assert refused == (503, "github_unavailable")
+        github.failing.clear()
+    assert len(hook.tasks) == before
+    said(hook, payload, delivery)
+    started(hook, before)
+
+
+def test_a_task_stays_started_when_the_answer_cannot_be_given(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    delivery = str(uuid4())
+    payload = comment("/async-code Fix it")
+    github.fail("unavailable", on="/comments")
+    said(hook, payload, delivery)
+    assert said(hook, payload, delivery) == SEEN
+    started(hook, before)

@@ -1,0 +1,239 @@
+"""Comments on GitHub that start tasks: whose, where, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeApp
+from tests.fakes.github.service import FakeGitHub
+from tests.support.backends import Repository, git, wait_for
+from tests.support.git_server import serve_git
+from tests.support.github_app import (
+    BOT_USER,
+    PAGE,
+    SERVER_TOKEN,
+    STARTS_TASKS,
+    Caller,
+    Deliverer,
+    services_of,
+)
+from tests.support.github_comments import answers, comment, said, started
+from tests.support.github_names import LOGIN, NAME, TOKEN
+from utils.github.client import GitHub
+from utils.github.comment_command import is_command
+from utils.models.tasks import TERMINAL_STATUSES
+
+IGNORED = "Nothing follows from this event."
+
+
+def test_a_comment_starts_a_task_and_is_answered_with_a_link(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    text = "/async-code Fix the `basket`.\r\n\r\n/async-code is only a word here\n"
+    told = said(hook, comment(text))
+    task = started(hook, before)
+    assert task.prompt == "Fix the `basket`.\r\n\r\n/async-code is only a word here"
+    assert (task.agent, task.target_branch, task.user_id) == ("claude", "main", BOT_USER)
+    assert task.repo_url == f"{github.url}/{NAME}"
+    (project,) = services_of(hook.app).database.list_projects(BOT_USER)
+    assert task.project_id == project.id
+    assert answers(github) == [told] == [f"[Task {task.id}]({PAGE}/tasks/{task.id}) is queued."]
+    assert len(github.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "agent", "prompt"),
+    [
+        ("/async-code agent=codex Fix it", "codex", "Fix it"),
+        ("/async-code agent=codex\nFix: it", "codex", "Fix: it"),
+        (" \n/async-code\n  Fix it", "claude", "Fix it"),
+        ("\r\n\t\r\n   /async-code Fix it", "claude", "Fix it"),
+        ("/async-code codex: fix it", "claude", "codex: fix it"),
+        ("/async-code $(touch x) `id` \u202e\0", "claude", "$(touch x) `id` \u202e"),
+    ],
+)
+def test_the_rest_of_a_comment_is_the_prompt(
+    hook: Deliverer, body: str, agent: str, prompt: str
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment(body))
+    task = started(hook, before)
+    assert (task.agent, task.prompt) == (agent, prompt)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        comment("/async-code Fix it", action="edited"),
+        comment("/async-code Fix it", action="deleted"),
+        comment("Please /async-code Fix it"),
+        comment("> /async-code Fix it"),
+        comment("    /async-code Fix it"),
+        comment("\n\n    /async-code Fix it"),
+        comment("\t/async-code Fix it"),
+        comment("  \t/async-code Fix it"),
+        comment("/async-code Fix it", app={"id": 7, "slug": "another"}),
+        comment("/async-codex Fix it"),
+        comment("/Async-code Fix it"),
+        comment(""),
+        comment(None),
+        comment(
+            "/async-code Fix it", comment={"id": 1, "body": "/async-code Fix it", "user": None}
+        ),
+        comment("/async-code Fix it", "helper[bot]"),
+        comment(
+            "x",
+            comment={"id": 1, "body": "/async-code x", "user": {"login": "b", "type": "Bot"}},
+        ),
+    ],
+)
+def test_other_comments_start_nothing(
+    github: FakeGitHub, hook: Deliverer, payload: dict[str, Any]
+) -> None:
+    before = len(hook.tasks)
+    assert said(hook, payload) == IGNORED
+    assert (len(hook.tasks), github.requests) == (before, [])
+
+
+@pytest.mark.parametrize("login", ["bob", "stranger", "triager", "a/../b", "-"])
+def test_who_may_not_push_starts_nothing_whatever_the_delivery_says(
+    github: FakeGitHub, hook: Deliverer, login: str
+) -> None:
+    github.repositories[NAME].roles |= {"triager": "triage"}
+    before = len(hook.tasks)
+    told = said(hook, comment("/async-code Fix it", login))
+    assert told == "Its author may not push to the repository."
+    assert (len(hook.tasks), answers(github)) == (before, [])
+
+
+@pytest.mark.parametrize("login", [LOGIN, "carol", "maintainer"])
+def test_who_may_push_may_start_tasks(github: FakeGitHub, hook: Deliverer, login: str) -> None:
+    github.repositories[NAME].roles |= {"maintainer": "maintain"}
+    before = len(hook.tasks)
+    said(hook, comment("/async-code Fix it", login))
+    started(hook, before)
+
+
+@pytest.mark.parametrize("body", ["/async-code", "/async-code   \n", "/async-code agent=codex"])
+def test_without_a_prompt_the_answer_says_what_to_write(
+    github: FakeGitHub, hook: Deliverer, body: str
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment(body))
+    [answer] = answers(github)
+    assert answer.startswith("No task was started. The prompt is missing. Write `/async-code <")
+    assert not is_command(answer)
+    assert len(hook.tasks) == before
+
+
+def test_an_unknown_agent_is_answered_with_those_there_are(
+    github: FakeGitHub, hook: Deliverer
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment("/async-code agent=@everybody Fix it"))
+    [answer] = answers(github)
+    assert "There is no such agent." in answer
+    assert answer.endswith("claude, codex, scripted.")
+    assert "everybody" not in answer
+    assert len(hook.tasks) == before
+
+
+def test_on_a_pull_request_the_task_works_on_its_branch(
+    github: FakeGitHub, hook: Deliverer, alice: GitHub
+) -> None:
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
+    before = len(hook.tasks)
+    told = said(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    assert started(hook, before).target_branch == "topic"
+    assert answers(github, pull.number) == [told]
+
+
+def test_the_branch_of_a_fork_is_not_worked_on(
+    github: FakeGitHub, hook: Deliverer, alice: GitHub
+) -> None:
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
+    github.pulls(NAME)[0].head_repository = "fork/demo"
+    before = len(hook.tasks)
+    said(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    [answer] = answers(github, pull.number)
+    assert answer.startswith("No task was started. The branch of this pull request is in a fork")
+    assert len(hook.tasks) == before
+
+
+def test_a_full_queue_is_answered(
+    make_app: MakeApp, github: FakeGitHub, hook: Deliverer, bare: Path
+) -> None:
+    app = make_app(github_api_url=github.api_url, max_queued_tasks=1, **STARTS_TASKS)
+    services_of(app).dispatcher.pause()
+    Caller(app, BOT_USER).project(github)
+    other = Deliverer(app)
+    assert said(other, comment("/async-code Fix it")).endswith(" is queued.")
+    told = said(other, comment("/async-code Fix it"))
+    assert told.startswith("No task was started. ")
+    assert answers(github)[-1] == told
+    [task] = other.tasks
+    services_of(app).dispatcher.cancel_task(BOT_USER, task.id)
+
+
+def test_comments_start_nothing_unless_it_is_allowed(
+    make_app: MakeApp, github: FakeGitHub, hook: Deliverer
+) -> None:
+    changes = STARTS_TASKS | {"webhook_tasks": False}
+    app = make_app(github_api_url=github.api_url, **changes)
+    told = said(Deliverer(app), comment("/async-code Fix it"))
+    assert told == "Comments start no tasks here: WEBHOOK_TASKS is not true."
+    assert (Deliverer(app).tasks, github.requests) == ([], [])
+
+
+def test_a_host_that_is_not_cloned_from_is_refused(
+    make_app: MakeApp, github: FakeGitHub, hook: Deliverer
+) -> None:
+    app = make_app(github_api_url=github.api_url, allow_local_repos=False, **STARTS_TASKS)
+    refused = Deliverer(app).refusal("issue_comment", comment("/async-code Fix it"))
+    assert refused == (400, "repository_not_allowed")
+    assert github.requests == []
+
+
+@pytest.fixture
+def private(github: FakeGitHub, origin: Repository, tmp_path: Path) -> Iterator[FakeGitHub]:
+    """GitHub whose one repository is private, and can be cloned with the server's token."""
+    with serve_git(tmp_path / "served") as served:
+        served.publish(origin, "demo", SERVER_TOKEN)
+        github.git_port = served.port
+        found = github.repositories[NAME]
+        found.bare, found.private = served.bare("demo"), True
+        yield github
+
+
+def test_a_private_repository_is_cloned_with_the_servers_token(
+    hook: Deliverer, private: FakeGitHub
+) -> None:
+    before = len(hook.tasks)
+    said(hook, comment("/async-code agent=scripted Say hello"))
+    task = started(hook, before)
+    wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+    ended = hook.tasks[0]
+    assert (ended.id, ended.status, ended.error) == (task.id, "completed", None)
+    assert ended.changed_files == ["AI_GENERATED.md"]
+    assert git(private.repositories[NAME].bare, "branch", "--list", "async-code/*") == ""
+
+
+def test_a_token_of_the_users_own_clones_before_the_servers(
+    hook: Deliverer, private: FakeGitHub, origin: Repository, tmp_path: Path
+) -> None:
+    caller = Caller(hook.app, BOT_USER)
+    with serve_git(tmp_path / "own") as served:
+        served.publish(origin, "demo", TOKEN)
+        private.git_port = served.port
+        caller.client.put("/users/me", json={"github_token": TOKEN}, headers=caller.headers)
+        before = len(hook.tasks)
+        said(hook, comment("/async-code agent=scripted Say hello"))
+        started(hook, before)
+        wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+        caller.client.put("/users/me", json={"github_token": None}, headers=caller.headers)
+    assert (hook.tasks[0].status, hook.tasks[0].error) == ("completed", None)

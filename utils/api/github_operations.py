@@ -1,0 +1,78 @@
+"""What is done on GitHub for a caller and noted with tasks as well."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+from database import Database
+from utils.api.endpoint import Services
+from utils.api.github_access import caller_github
+from utils.api.github_schemas import PullChange, PullMerge, TaskStatusReport
+from utils.errors import Conflict, NotFound
+from utils.git.repository_url import github_full_name
+from utils.github.app import Purpose
+from utils.github.errors import RepositoryMoved
+from utils.github.models import CommitState, GitHubPull, MergeMethod
+from utils.models.tasks import Json, Task
+
+
+def update_pull(
+    services: Services, user_id: str, full_name: str, number: int, change: PullChange
+) -> GitHubPull:
+    """Change what is given of a pull request, and return it."""
+    purpose = Purpose.CHANGE_PULLS if change.draft is None else Purpose.PUSH
+    with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
+        pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
+    if change.state:
+        note_state(services.database, pull.url, pull.outcome)
+    return pull
+
+
+def merge_pull(
+    services: Services, user_id: str, full_name: str, number: int, how: PullMerge
+) -> str | None:
+    """Merge a pull request; return the commit this made, None where it was merged before."""
+    with caller_github(services, user_id, full_name, Purpose.PUSH, own_pull=number) as github:
+        pull = github.pull(full_name, number)
+        made = None
+        if not pull.is_merged:
+            method = MergeMethod(how.method)
+            made = github.merge_pull(full_name, number, method=method, expected_head=how.sha)
+    note_state(services.database, pull.url, "merged")
+    return made
+
+
+def report_status(services: Services, user_id: str, task_id: int, report: TaskStatusReport) -> Json:
+    """Say on the commit that a task pushed last how it went, with a link to the task."""
+    task = services.database.get_task_status(user_id, task_id)
+    full_name = github_full_name(task.repo_url, services.settings.github_host)
+    if task.pr_commit is None:
+        raise Conflict("Nothing of this task was pushed yet: create its pull request first.",
+                       "not_pushed")  # fmt: skip
+    link = services.settings.link_to_task(task_id)
+    with caller_github(
+        services, user_id, full_name, Purpose.SET_STATUS, own_status=report.context
+    ) as github:
+        set_status = partial(
+            github.set_commit_status,
+            sha=task.pr_commit,
+            state=CommitState(report.state),
+            context=report.context,
+            description=report.description,
+            target_url=link,
+        )
+        try:
+            set_status(full_name)
+        except RepositoryMoved as moved:  # a task keeps the address that it started with
+            set_status(github.present_name(moved))
+    return {"commit": task.pr_commit, "link": link}
+
+
+def note_state(
+    database: Database, pr_url: str, state: str, tasks: list[Task] | None = None
+) -> None:
+    """Note where a pull request is, and if open, closed or merged, with every task it is of."""
+    for task in database.tasks_of_pull_request(pr_url) if tasks is None else tasks:
+        with suppress(NotFound):  # deleted meanwhile
+            database.set_pull_request(task.user_id, task.id, {"pr_state": state, "pr_url": pr_url})

@@ -1,0 +1,218 @@
+"""What happens around every request: ids, logs, metrics, errors, CORS and the /api prefix."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, Response, g, request
+from flask_cors import CORS
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter, IntegerConverter
+
+from utils.api.endpoint import TOKEN_HEADER, Services, declaration_of, json_answer
+from utils.api.requests import ID_DIGITS
+from utils.config.addresses import LOOPBACK_HOSTS
+from utils.config.settings import Settings
+from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask.typing import AfterRequestCallable
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 3
+"""When to try again what is away for the moment, if nothing better is known."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_HTTP_ERRORS = {
+    400: ("bad_request", "The request cannot be understood."),
+    404: ("not_found", "There is no such endpoint; GET / lists them."),
+    405: ("method_not_allowed", "This endpoint does not know the method; see the Allow header."),
+    413: (
+        "body_too_large",
+        "The body is larger than MAX_BODY_BYTES allows. "
+        "Text takes the least room as UTF-8, without \\u escapes.",
+    ),
+    415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
+}
+
+
+# What flask-cors reads of a request, beside its method.
+_CORS_INPUT = frozenset({"HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK"})
+
+
+class ApiPrefix:
+    """Serves `/api/x` as `/x`, so that every path exists under both names."""
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Move a leading `/api` from the path to the script's name."""
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/api/") or path == "/api":
+            environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + "/api"
+            environ["PATH_INFO"] = path[4:] or "/"
+        return self._wsgi_app(environ, start_response)
+
+
+class IdConverter(IntegerConverter):
+    """A row's id in a path. Other numbers are no ids, and find no route."""
+
+    regex = f"[1-9][0-9]{{0,{ID_DIGITS - 1}}}"
+
+
+class NameConverter(BaseConverter):
+    """The name of an owner or a repository on GitHub."""
+
+    regex = "[A-Za-z0-9._-]{1,100}"
+
+
+def install_hooks(app: Flask, services: Services) -> None:
+    """Put everything of this module around an application's requests."""
+    app.before_request(_begin)
+    if _lets_anybody_in(services.settings) and services.settings.listen_host in LOOPBACK_HOSTS:
+        app.before_request(_refuse_foreign_host)
+    app.after_request(_Finish(app, services))
+    app.register_error_handler(AppError, _answer_app_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(Exception, _answer_unexpected)
+    _allow_origins(app, services.settings)
+    app.wsgi_app = ApiPrefix(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _lets_anybody_in(settings: Settings) -> bool:
+    return settings.trusts_user_id or settings.test_users_enabled
+
+
+def _allow_origins(app: Flask, settings: Settings) -> None:
+    CORS(
+        app,
+        origins=list(settings.cors_origins),
+        allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER],
+        methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
+        supports_credentials=False,
+        max_age=600,
+    )
+    functions = app.after_request_funcs[None]
+    functions[-1] = _RememberedCors(functions[-1])
+
+
+class _RememberedCors:
+    """flask-cors, asked once only what it says to requests that give it nothing to go by."""
+
+    def __init__(self, evaluate: AfterRequestCallable[Response]) -> None:
+        self._evaluate = evaluate
+        self._remembered: list[tuple[str, str]] | None = None
+
+    def __call__(self, response: Response) -> Response | Awaitable[Response]:
+        environ = request.environ
+        if (
+            environ["REQUEST_METHOD"] == "OPTIONS"
+            or not environ.keys().isdisjoint(_CORS_INPUT)
+            or "Access-Control-Allow-Origin" in response.headers
+        ):
+            return self._evaluate(response)
+        if self._remembered is None:
+            blank = Response()
+            blank.headers.clear()
+            self._evaluate(blank)
+            self._remembered = list(blank.headers)
+        response.headers.extend(self._remembered)
+        return response
+
+
+def _begin() -> None:
+    g.started = time.perf_counter()
+    given = request.environ.get("HTTP_X_REQUEST_ID", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _refuse_foreign_host() -> None:
+    # A web page elsewhere can point its own name at 127.0.0.1 and then call a server that believes
+    # bare user ids or makes test users; the Host header still says that page's name.
+    host = request.environ.get("HTTP_HOST", "")
+    name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
+    if name.lower() not in LOOPBACK_HOSTS:
+        raise InvalidInput(
+            "Without real sign-in this server answers to localhost, 127.0.0.1 and [::1] only.",
+            "host_not_allowed",
+        )
+
+
+class _Finish:
+    """Marks, counts and logs an answer; polls are logged at DEBUG."""
+
+    def __init__(self, app: Flask, services: Services) -> None:
+        self._metrics = services.metrics
+        self._polled = {
+            name
+            for name, view in app.view_functions.items()
+            if (declared := declaration_of(view)) is not None and declared.polled
+        }
+
+    def __call__(self, response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        seconds = time.perf_counter() - g.started
+        # What matches no route may have any method, and each label is kept for good.
+        method, route = (
+            (request.method, request.url_rule.rule) if request.url_rule else ("any", "unmatched")
+        )
+        self._metrics.request_answered(method, route, response.status_code, seconds)
+        write = log.debug if request.endpoint in self._polled else log.info
+        write(
+            "request answered",
+            action="http.request",
+            method=request.method,
+            route=route,
+            status=response.status_code,
+            milliseconds=round(seconds * 1000, 1),
+        )
+        return response
+
+
+def _answer_app_error(error: AppError) -> Response:
+    if isinstance(error, Unavailable):
+        # While something is away every poll ends here, so a line must do.
+        log.warning("request refused", action="http.refused", code=error.code, reason=error.message)
+        log.debug("the error in full", action="http.refused", exc_info=error)
+    elif error.http_status >= 500:  # noqa: PLR2004
+        log.error("request failed", action="http.failed", code=error.code, exc_info=error)
+    response = json_answer({"error": error.message, "code": error.code}, error.http_status)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    code, text = _HTTP_ERRORS.get(status, (error.name.lower().replace(" ", "_"), f"{error.name}."))
+    response = json_answer({"error": text, "code": code}, status)
+    allowed = error.get_response().headers.get("Allow")
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    log.error("unexpected error", action="http.failed", exc_info=error)
+    return json_answer(
+        {
+            "error": f"Something went wrong on this server. Request id: {g.request_id}",
+            "code": "internal_error",
+        },
+        500,
+    )

@@ -1,0 +1,214 @@
+"""The OpenAPI document, made from what `@endpoint` declares.
+
+`python main.py openapi > openapi.json` brings the committed copy up to date; a test compares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Flask
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import TypedDict
+from werkzeug.routing import Rule
+
+from utils.api.endpoint import TOKEN_HEADER, Endpoint, declaration_of
+from utils.api.requests import MAX_ID
+from utils.api.responses import ErrorAnswer, Success
+from utils.models.tasks import Json
+
+_REFERENCE = "#/components/schemas/{model}"
+_ERRORS = {
+    400: "The request is not valid.",
+    401: "The caller is not known; the message names what to send.",
+    403: "The caller may not do this.",
+    404: "There is no such row for this caller.",
+    405: "The method is not known here.",
+    409: "The row is in a state that does not allow this.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    429: "The queue is full; try again after Retry-After seconds.",
+    500: "Something went wrong on this server.",
+    503: "The database, Supabase or GitHub is away; try again after Retry-After seconds.",
+}
+_PATH_TYPES = {
+    "id": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+    "uuid": {"type": "string", "format": "uuid"},
+    "name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"},
+}
+_TOKEN_PARAMETER: Json = {
+    "name": TOKEN_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Token for GitHub; the one that the caller has stored when not given.",
+}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out titles that only repeat the name of a field."""
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        return False
+
+
+class _Schemas:
+    """Collects named schemas while operations refer to them."""
+
+    def __init__(self) -> None:
+        self.components: Json = {}
+
+    def of(self, described: Any, mode: Any = "serialization") -> Json:
+        """Return the schema of a model, with what it refers to moved to the components."""
+        schema = TypeAdapter(described).json_schema(
+            ref_template=_REFERENCE, mode=mode, schema_generator=_Untitled
+        )
+        self.components |= schema.pop("$defs", {})
+        return schema
+
+    def named(self, described: Any, mode: Any = "serialization") -> Json:
+        """Return a reference to a model that becomes a component itself."""
+        self.components[described.__name__] = self.of(described, mode)
+        return {"$ref": _REFERENCE.format(model=described.__name__)}
+
+
+def build_openapi(app: Flask) -> Json:
+    """Return the document of all declared endpoints of an application."""
+    schemas = _Schemas()
+    paths: dict[str, Json] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = app.view_functions[rule.endpoint]
+        declared = declaration_of(view)
+        if declared is None:
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            operation = _operation(rule, declared, view.__doc__ or "", schemas)
+            paths.setdefault(path, {})[method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Coding agents over HTTP",
+            "version": "1",
+            "description": "Runs coding agents on a fresh clone in a sandbox and keeps what they "
+            "did. Every path is served under /api and without it.",
+        },
+        "servers": [{"url": "/api"}, {"url": "/"}],
+        "security": [{"bearer": []}, {"user_id": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "user_id": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-User-ID",
+                    "description": "Believed in trust mode only.",
+                },
+            },
+            "responses": {f"Error{status}": _error(status, schemas) for status in _ERRORS},
+            "schemas": dict(sorted(schemas.components.items())),
+        },
+    }
+
+
+def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> Json:
+    group, _, name = rule.endpoint.rpartition(".")
+    operation: Json = {
+        "operationId": name,
+        "tags": [group],
+        "summary": text.partition("\n")[0],
+        "parameters": [
+            *_path_parameters(rule),
+            *_query_parameters(declared.query, schemas),
+            *([_TOKEN_PARAMETER] if declared.github else []),
+        ],
+        "responses": _responses(rule, declared, name, schemas),
+    }
+    if declared.public:
+        operation["security"] = []
+    if declared.body is not None:
+        operation["requestBody"] = {
+            "required": declared.requires_body,
+            "content": {"application/json": {"schema": schemas.named(declared.body, "validation")}},
+        }
+    if declared.upload:
+        operation["requestBody"] = _UPLOAD
+    return operation
+
+
+_UPLOAD: Json = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "contentMediaType": "application/json"}},
+            }
+        },
+        "application/json": {"schema": {"type": ["object", "array"]}},
+    },
+}
+
+
+def _path_parameters(rule: Rule) -> Iterable[Json]:
+    for kind, name in re.findall(r"<(\w+):(\w+)>", rule.rule):
+        yield {"name": name, "in": "path", "required": True, "schema": _PATH_TYPES[kind]}
+
+
+def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Iterable[Json]:
+    if query is None:
+        return
+    for name, described in schemas.of(query, "validation")["properties"].items():
+        # A parameter that is left out has no value; there is no way to send null.
+        options = described.pop("anyOf", [{}])
+        schema = described | next(option for option in options if option != {"type": "null"})
+        if schema.get("default", 0) is None:
+            del schema["default"]
+        yield {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+def _responses(rule: Rule, declared: Endpoint, name: str, schemas: _Schemas) -> Json:
+    if declared.answer is None:
+        content: Json = {declared.media_type: {"schema": {"type": "string"}}}
+    else:
+        title = "".join(part.capitalize() for part in name.split("_")) + "Answer"
+        answer = TypedDict(title, {"status": Success, **declared.answer})  # type: ignore[misc]
+        content = {"application/json": {"schema": schemas.named(answer)}}
+    return {
+        str(declared.status): {"description": "It went well.", "content": content},
+        **{
+            str(status): {"$ref": f"#/components/responses/Error{status}"}
+            for status in sorted(_error_statuses(rule, declared))
+        },
+    }
+
+
+def _error(status: int, schemas: _Schemas) -> Json:
+    content = {"application/json": {"schema": schemas.named(ErrorAnswer)}}
+    return {"description": _ERRORS[status], "content": content}
+
+
+def _error_statuses(rule: Rule, declared: Endpoint) -> set[int]:
+    statuses = {400, 405, 500, 503, *declared.errors}
+    if not declared.public:
+        statuses.add(401)
+    if rule.arguments:
+        statuses.add(404)
+    if declared.body is not None:
+        statuses |= {413, 415}
+    if declared.upload:
+        statuses.add(413)
+    if declared.github:
+        statuses |= {403, 404, 409}
+    return statuses
+
+
+def format_openapi(document: Json) -> str:
+    """Return the text of openapi.json, without the last line end."""
+    return json.dumps(document, indent=2, ensure_ascii=False)

@@ -1,0 +1,211 @@
+"""What requests hold: pydantic models, strict, unknown fields forbidden."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from utils.auth.tokens import canonical_user_id
+from utils.models.tasks import Json
+
+ID_DIGITS = 18
+MAX_ID = 10**ID_DIGITS - 1
+MAX_TEXT_CHARACTERS = 200_000
+_MAX_INTEGER = 2**63 - 1
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+def without_nul(text: str) -> str:
+    """Return the text. Raises `ValueError` when it holds a NUL character."""
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+def not_blank(text: str) -> str:
+    """Return the text. Raises `ValueError` when it is blank."""
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _storable(value: Any) -> Any:
+    """Refuse what JSON columns of some database cannot hold."""
+    if isinstance(value, str):
+        without_nul(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must not hold a number that is too large")
+    elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        raise ValueError("must not hold an integer of more than 64 bits")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            without_nul(key)
+            _storable(item)
+    elif isinstance(value, list):
+        for item in value:
+            _storable(item)
+    return value
+
+
+def _user_id(text: str) -> str:
+    canonical = canonical_user_id(text)
+    if canonical is None:
+        raise ValueError("must be a UUID such as 123e4567-e89b-12d3-a456-426614174000")
+    return canonical
+
+
+def _email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("must be an e-mail address")
+    return without_nul(text)
+
+
+def _token(secret: SecretStr) -> SecretStr | None:
+    text = secret.get_secret_value().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be one word of printable ASCII characters")
+    return SecretStr(text) if text else None
+
+
+def _digits(text: object) -> int:
+    # int() would also take " 1", "1_0" and digits of other scripts.
+    if not isinstance(text, str) or not re.fullmatch(f"[0-9]{{1,{ID_DIGITS}}}", text):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+UserId = Annotated[str, AfterValidator(_user_id), Field(json_schema_extra={"format": "uuid"})]
+NotBlank = Annotated[
+    str, Field(min_length=1), AfterValidator(without_nul), AfterValidator(not_blank)
+]
+Text = Annotated[NotBlank, Field(max_length=MAX_TEXT_CHARACTERS)]
+Name = Annotated[NotBlank, Field(max_length=200)]
+Label = Annotated[NotBlank, Field(max_length=50)]
+Description = Annotated[str, Field(max_length=10_000), AfterValidator(without_nul)]
+RepositoryAddress = Annotated[
+    str,
+    Field(
+        max_length=2_000,
+        description="https://host/owner/name; SSH addresses are turned into https ones.",
+    ),
+]
+JsonObject = Annotated[Json, AfterValidator(_storable)]
+Token = Annotated[SecretStr, Field(max_length=4_096), AfterValidator(_token)]
+OpaqueToken = Annotated[str, Field(min_length=1, max_length=4_096)]
+RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
+Number = BeforeValidator(_digits)
+
+
+class Body(BaseModel):
+    """A JSON object with known fields only."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Query(BaseModel):
+    """Query parameters; unknown ones are ignored, as clients add some against caches."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class StartTask(Body):
+    """A task to run. Prompts are kept as they are, character by character."""
+
+    prompt: Text
+    repo_url: RepositoryAddress
+    github_token: Token | None = Field(None, description="Needed where the host asks for it.")
+    branch: str | None = Field(None, max_length=255, description="`main` when not given.")
+    model: str | None = Field(None, max_length=50, description="Agent; `claude` when not given.")
+    agent_model: str | None = Field(
+        None, max_length=100, description="Model of the agent; its first one when not given."
+    )
+    project_id: RowId | None = None
+
+
+class ChatMessage(Body):
+    """A message to add to a task's conversation."""
+
+    role: Literal["user", "assistant"]
+    content: Text
+
+
+class NewProject(Body):
+    """A project to add: a repository under a name."""
+
+    name: Name
+    repo_url: RepositoryAddress
+    description: Description | None = None
+    settings: JsonObject | None = None
+
+
+class ProjectChange(Body):
+    """Columns of a project to change. Columns that only the server writes are ignored."""
+
+    name: Name = Field(default_factory=str)
+    repo_url: RepositoryAddress = Field(default_factory=str)
+    description: Description | None = None
+    settings: JsonObject = Field(default_factory=dict)
+    is_active: bool = Field(default_factory=bool)
+    id: Any = None
+    user_id: Any = None
+    repo_owner: Any = None
+    repo_name: Any = None
+    created_at: Any = None
+    updated_at: Any = None
+    task_count: Any = None
+    completed_tasks: Any = None
+    active_tasks: Any = None
+
+    @property
+    def columns(self) -> Json:
+        """The columns to change."""
+        writable = {"name", "repo_url", "description", "settings", "is_active"}
+        return self.model_dump(include=writable, exclude_unset=True)
+
+
+class TokenRequest(Body):
+    """Who signs in. With a Supabase access token as Bearer, the body may be empty."""
+
+    user_id: UserId | None = Field(None, description="Believed in trust mode only.")
+    supabase_access_token: OpaqueToken | None = None
+
+
+class RefreshRequest(Body):
+    """A refresh token, as issued."""
+
+    refresh_token: OpaqueToken
+
+
+class NewTestUser(Body):
+    """A test user to add; everything may be left out."""
+
+    email: Annotated[str, Field(max_length=320), AfterValidator(_email)] | None = None
+    user_id: UserId = Field(default_factory=lambda: str(uuid4()))
+    metadata: JsonObject | None = None
+    expires_in_hours: Annotated[int, Field(ge=1, le=720)] = 24
+
+
+class TaskListQuery(Query):
+    """Which page of tasks."""
+
+    project_id: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = None
+    limit: Annotated[int, Field(ge=1, le=500), Number] = 100
+    cursor: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = None
+
+
+class ProjectTasksQuery(Query):
+    """Which page of a project's tasks."""
+
+    limit: Annotated[int, Field(ge=1, le=500), Number] = 100
+    cursor: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = None
+
+
+class EventsQuery(Query):
+    """Which events: those with a sequence above `after`."""
+
+    after: Annotated[int, Field(ge=0, le=MAX_ID), Number] = 0
+    limit: Annotated[int, Field(ge=1, le=1_000), Number] = 500

@@ -1,0 +1,175 @@
+"""Turns stored values into the rows that clients read (see `utils/api/responses.py`)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from utils.api.responses import (
+    ChatMessageRow,
+    EventRow,
+    FullTaskRow,
+    ProjectRow,
+    TaskRow,
+    TaskStatusRow,
+    TaskSummaryRow,
+    TestUserRow,
+)
+from utils.models.tasks import TERMINAL_STATUSES, Event, Task, TaskSummary
+from utils.models.users import Project, User
+
+_TITLE_CHARACTERS = 50
+_PREVIEW_CHARACTERS = 200
+
+
+def task_row(task: Task) -> TaskRow:
+    """Return a task without its diff and patch."""
+    return {
+        "id": task.id,
+        "user_id": task.user_id,
+        "project_id": task.project_id,
+        "status": task.status.value,
+        "agent": task.agent,
+        "model": task.agent,
+        "prompt": task.prompt,
+        "repo_url": task.repo_url,
+        "target_branch": task.target_branch,
+        "branch": task.target_branch,
+        "pr_branch": task.pr_branch,
+        "container_id": task.container_id,
+        "commit_hash": task.commit_hash,
+        "pr_number": task.pr_number,
+        "pr_url": task.pr_url,
+        "pr_state": task.pr_state,
+        "has_patch": task.has_patch,
+        "changed_files": task.changed_files,
+        "error": task.error,
+        "error_code": task.error_code,
+        "error_stage": task.error_stage,
+        "stage": task.stage,
+        "attempt": task.attempt,
+        "chat_messages": cast("list[ChatMessageRow]", task.chat_messages),
+        "execution_metadata": task.execution_metadata,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "started_at": task.started_at,
+        "completed_at": task.completed_at,
+    }
+
+
+def full_task_row(task: Task) -> FullTaskRow:
+    """Return a task with everything that is stored of it."""
+    return {**task_row(task), "git_diff": task.git_diff, "git_patch": task.git_patch}
+
+
+def task_status_row(
+    task: Task,
+    queue_position: int | None = None,
+    stage: str | None = None,
+    waiting_reason: str | None = None,
+) -> TaskStatusRow:
+    """Return what pages poll for.
+
+    They spread it over the row they have, so what is not known is left out, and the metadata is
+    there only when it is whole.
+    """
+    ended = task.status in TERMINAL_STATUSES
+    row = {
+        "id": task.id,
+        "status": task.status.value,
+        "prompt": task.prompt,
+        "repo_url": task.repo_url,
+        "branch": task.target_branch,
+        "model": task.agent,
+        "agent": task.agent,
+        "project_id": task.project_id,
+        "chat_messages": task.chat_messages,
+        "has_patch": task.has_patch,
+        "stage": None if ended else stage or task.stage,
+        "queue_position": queue_position,
+        "waiting_reason": waiting_reason,
+        "commit_hash": task.commit_hash,
+        "changed_files": task.changed_files,
+        "error": task.error,
+        "error_code": task.error_code,
+        "error_stage": task.error_stage,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "started_at": task.started_at,
+        "completed_at": task.completed_at,
+        "execution_metadata": task.execution_metadata if ended else None,
+    }
+    return cast("TaskStatusRow", {key: value for key, value in row.items() if value is not None})
+
+
+def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
+    """Return one line of a task list."""
+    return {
+        "id": task.id,
+        "status": task.status.value,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "completed_at": task.completed_at,
+        "prompt": _cut(task.prompt_preview, task.prompt_characters, _TITLE_CHARACTERS),
+        "has_patch": task.has_patch,
+        "project_id": task.project_id,
+        "repo_url": task.repo_url,
+        "branch": task.target_branch,
+        "agent": task.agent,
+        "model": task.agent,
+        "commit_hash": task.commit_hash,
+        "error": task.error,
+        "pr_number": task.pr_number,
+        "pr_url": task.pr_url,
+        "chat_messages": [
+            {
+                "role": "user",
+                "content": _cut(task.prompt_preview, task.prompt_characters, _PREVIEW_CHARACTERS),
+                "timestamp": task.created_at.isoformat(),
+            }
+        ],
+    }
+
+
+def event_row(event: Event) -> EventRow:
+    """Return an event."""
+    return {
+        "sequence": event.sequence,
+        "at": event.at,
+        "kind": event.kind,
+        "data": event.data,
+    }
+
+
+def project_row(project: Project) -> ProjectRow:
+    """Return a project."""
+    return {
+        "id": project.id,
+        "user_id": project.user_id,
+        "name": project.name,
+        "description": project.description,
+        "repo_url": project.repo_url,
+        "repo_owner": project.repo_owner,
+        "repo_name": project.repo_name,
+        "is_active": project.is_active,
+        "settings": project.settings,
+        "task_count": project.task_count,
+        "completed_tasks": project.completed_tasks,
+        "active_tasks": project.active_tasks,
+        "created_at": project.created_at,
+        "updated_at": project.updated_at,
+    }
+
+
+def test_user_row(user: User) -> TestUserRow:
+    """Return a test user."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "created_at": user.created_at,
+        "metadata": user.metadata,
+        "expires_at": user.expires_at,
+    }
+
+
+def _cut(preview: str, characters: int, limit: int) -> str:
+    return preview[:limit] + "..." if characters > limit else preview

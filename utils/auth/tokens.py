@@ -1,0 +1,202 @@
+"""Access and refresh tokens: made here, verified here.
+
+An access token is a JWT that is believed until it expires. A refresh token is random; the database
+keeps its SHA-256, and it is used once, or again at once when no answer came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+from pydantic import SecretStr
+
+from database import Database
+from utils.auth.supabase_tokens import LEEWAY_SECONDS, SupabaseTokens
+from utils.config.settings import Settings
+from utils.credentials.vault import signing_key
+from utils.errors import Unauthenticated
+from utils.models.tasks import Json
+from utils.models.users import RefreshToken, User
+
+_ALGORITHMS = ["HS256"]
+_OWN_CLAIMS = ["user_id", "sub", "type", "iat", "exp", "jti"]
+_REMEMBERED_TOKENS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """Whom a token speaks for. `from_supabase` users may not have a row here yet."""
+
+    user_id: str
+    email: str | None
+    expires_at: float
+    from_supabase: bool
+
+
+class Tokens:
+    """Issues this backend's tokens; verifies them and Supabase's."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._secret = signing_key(settings)
+        self._supabase = SupabaseTokens(settings)
+        self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._lock = Lock()
+
+    def issue(self, user: User) -> Json:
+        """Start a new sign-in: an access token and the first refresh token of a family."""
+        now = datetime.now(UTC)
+        _refuse_expired(user, now)
+        refresh_token = secrets.token_urlsafe(32)
+        self._database.add_refresh_token(
+            RefreshToken(_hash(refresh_token), str(uuid4()), user.id, self._refresh_end(now))
+        )
+        return self._pair(user, refresh_token, now)
+
+    def refresh(self, refresh_token: str) -> Json:
+        """Exchange a refresh token for a new pair. Raises `Unauthenticated`."""
+        now = datetime.now(UTC)
+        replacement = secrets.token_urlsafe(32)
+        user = self._database.rotate_refresh_token(
+            _hash(refresh_token), _hash(replacement), self._refresh_end(now), now
+        )
+        _refuse_expired(user, now)
+        return self._pair(user, replacement, now)
+
+    def revoke(self, refresh_token: str) -> None:
+        """End the sign-in that this refresh token belongs to."""
+        self._database.revoke_refresh_family(_hash(refresh_token))
+
+    def verify(self, token: str) -> VerifiedToken:
+        """Return whom an access token speaks for.
+
+        Raises `Unauthenticated` with code `token_expired` or `token_invalid`, and `Unavailable`
+        when it cannot be told because Supabase does not answer.
+        """
+        key = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+        with self._lock:
+            known = self._verified.get(key)
+        if known is None:
+            known = self._decode(token)
+            self._remember(key, known)
+        if known.expires_at <= time.time():
+            raise _expired()
+        return known
+
+    def verify_supabase(self, token: str) -> VerifiedToken:
+        """Return whom a Supabase access token speaks for. Raises as `verify` does."""
+        try:
+            return self._decode_supabase(token)
+        except jwt.ExpiredSignatureError as error:
+            raise _expired() from error
+        except jwt.PyJWTError as error:
+            raise _invalid() from error
+
+    def _remember(self, key: bytes, token: VerifiedToken) -> None:
+        with self._lock:
+            self._verified[key] = token
+            if len(self._verified) > _REMEMBERED_TOKENS:
+                self._verified.popitem(last=False)
+
+    def _decode(self, token: str) -> VerifiedToken:
+        try:
+            return self._decode_own(token)
+        except jwt.ExpiredSignatureError as error:
+            raise _expired() from error
+        except jwt.PyJWTError:
+            return self.verify_supabase(token)
+
+    def _decode_own(self, token: str) -> VerifiedToken:
+        claims = _decode(token, self._secret)
+        if claims["type"] != "access" or claims["sub"] != claims["user_id"]:
+            raise jwt.InvalidTokenError
+        return VerifiedToken(claims["user_id"], None, claims["exp"], from_supabase=False)
+
+    def _decode_supabase(self, token: str) -> VerifiedToken:
+        claims = self._supabase.decode(token)
+        user_id = canonical_user_id(claims["sub"])
+        if user_id is None:
+            raise jwt.InvalidTokenError
+        email = claims.get("email")
+        return VerifiedToken(
+            user_id,
+            email if isinstance(email, str) and email else None,
+            claims["exp"] + LEEWAY_SECONDS,
+            from_supabase=True,
+        )
+
+    def _refresh_end(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._settings.refresh_token_seconds)
+
+    def _pair(self, user: User, refresh_token: str, now: datetime) -> Json:
+        end = now + timedelta(seconds=self._settings.access_token_seconds)
+        if user.expires_at is not None:
+            end = min(end, user.expires_at)
+        issued, expires = int(now.timestamp()), int(end.timestamp())
+        claims = {
+            "user_id": user.id,
+            "sub": user.id,
+            "type": "access",
+            "iat": issued,
+            "exp": expires,
+            "jti": str(uuid4()),
+        }
+        return {
+            "access_token": jwt.encode(
+                claims, self._secret.get_secret_value(), algorithm=_ALGORITHMS[0]
+            ),
+            "refresh_token": refresh_token,
+            "token_type": "Bearer",
+            "expires_in": expires - issued,
+        }
+
+
+def canonical_user_id(text: object) -> str | None:
+    """Return a UUID in its usual lower-case form with dashes, None for anything else."""
+    if not isinstance(text, str) or len(text) != 36:  # noqa: PLR2004
+        return None
+    try:
+        canonical = str(UUID(text))
+    except ValueError:
+        return None
+    return canonical if canonical == text.lower() else None
+
+
+def _decode(token: str, secret: SecretStr) -> dict[str, Any]:
+    return jwt.decode(
+        token,
+        secret.get_secret_value(),
+        algorithms=_ALGORITHMS,
+        options={"require": _OWN_CLAIMS},
+    )
+
+
+def _hash(refresh_token: str) -> str:
+    return hashlib.sha256(refresh_token.encode()).hexdigest()
+
+
+def _refuse_expired(user: User, now: datetime) -> None:
+    if user.expires_at is not None and user.expires_at <= now:
+        raise Unauthenticated("This test user has expired; make a new one.", "user_expired")
+
+
+def _expired() -> Unauthenticated:
+    return Unauthenticated(
+        "The access token has expired; get a new one at /auth/refresh.", "token_expired"
+    )
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated(
+        "The access token is not valid; get one at /auth/token.", "token_invalid"
+    )

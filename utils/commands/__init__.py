@@ -1,0 +1,1 @@
+"""The commands of run.sh beside the server."""

@@ -1,0 +1,215 @@
+"""Builds the template of the sandboxes at E2B, from e2b.toml and e2b.Dockerfile.
+
+`./run.sh build-template [--name NAME] [--no-cache]` ends with the line to put into .env.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from textwrap import shorten
+
+from e2b import E2B, AsyncTemplate, LogEntry
+from e2b.exceptions import BuildException
+from e2b.template.types import BuildInfo, TemplateBuildStatus, TemplateBuildStatusResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from utils.config.explain import explain_settings
+from utils.config.settings import Settings
+from utils.errors import AppError, ConfigurationError, Unavailable
+from utils.models.tasks import Json
+from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, explain_e2b, leave
+
+ROOT = Path(__file__).resolve().parents[2]
+POLL_SECONDS = 0.25
+EXIT_INTERRUPTED = 130
+SHOWN_CHARACTERS = 100
+
+_SERVER_ERROR = re.compile(r"5\d\d:")
+_HIDDEN_LEVEL = "debug"
+_UNDER_WAY = (TemplateBuildStatus.BUILDING, TemplateBuildStatus.WAITING)
+
+Print = Callable[[str], None]
+
+
+class TemplateSpec(BaseModel):
+    """What e2b.toml says. The names are those that E2B's own tools know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template_name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*(:[\w.-]+)?$")
+    dockerfile: Path
+    cpu_count: int = Field(ge=1)
+    memory_mb: int = Field(ge=128, multiple_of=2)
+
+
+def read_spec(path: Path = ROOT / "e2b.toml") -> TemplateSpec:
+    """Return what e2b.toml says, with the Dockerfile's full path. Raises `ConfigurationError`."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}.") from error
+    spec = _checked(values, str(path))
+    return spec.model_copy(update={"dockerfile": path.parent / spec.dockerfile})
+
+
+def _checked(values: Json, origin: str) -> TemplateSpec:
+    try:
+        return TemplateSpec.model_validate(values)
+    except ValidationError as error:
+        problems = [f"{item['loc'][0]}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError(f"{origin}: {'; '.join(problems)}.") from error
+
+
+class Recipe:
+    """A Dockerfile as E2B builds it."""
+
+    def __init__(self, dockerfile: Path) -> None:
+        """Read the file. Raises `ConfigurationError` for what the conversion does not know."""
+        try:
+            text = dockerfile.read_text(encoding="utf-8")
+            template = AsyncTemplate(file_context_path=dockerfile.parent)
+            self.template = template.from_dockerfile(text)
+        except OSError as error:
+            raise ConfigurationError(f"{dockerfile} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{dockerfile}: {error}.") from error
+
+    @property
+    def steps(self) -> list[str]:
+        """What is done, in the order of E2B's step numbers, which begin at 1."""
+        steps = json.loads(AsyncTemplate.to_json(self.template))["steps"]
+        return [" ".join([step["type"], *step["args"]]) for step in steps]
+
+    def describe(self, step: str) -> str:
+        """Say what a step of E2B's numbering is; there are two with names instead of numbers."""
+        if step.isdecimal() and 0 < int(step) <= len(self.steps):
+            return f"step {step}, {shorten(self.steps[int(step) - 1], SHOWN_CHARACTERS)}"
+        return {"base": "its base image (FROM)", "finalize": "the final step"}.get(step, step)
+
+
+async def build(
+    settings: Settings, spec: TemplateSpec, say: Print, *, skip_cache: bool = False
+) -> str:
+    """Build the template, tell how it goes, and return its id.
+
+    Raises `ConfigurationError` when the template or the settings are at fault, and `Unavailable`
+    when E2B is.
+    """
+    recipe = Recipe(spec.dockerfile)
+    client = _client(settings)
+    try:
+        started = await client.build_in_background(
+            recipe.template,
+            spec.template_name,
+            cpu_count=spec.cpu_count,
+            memory_mb=spec.memory_mb,
+            skip_cache=skip_cache,
+            on_build_logs=lambda entry: _say_entry(entry, say),
+        )
+        last = await _follow(client, started, say)
+    except E2B_ERRORS as error:
+        raise _translated(error) from error
+    if last.status is TemplateBuildStatus.READY:
+        return started.template_id
+    message = last.reason.message if last.reason else "no reason was given"
+    place = recipe.describe(last.reason.step) if last.reason and last.reason.step else "a step"
+    raise ConfigurationError(
+        f"The build failed at {place}: {message}\n"
+        f"The lines above say more. Mend {spec.dockerfile.name} and build again; the steps before "
+        "it are kept."
+    )
+
+
+def _client(settings: Settings) -> type[AsyncTemplate]:
+    if settings.e2b_api_key is None:
+        raise ConfigurationError(
+            f"Building needs E2B_API_KEY, in the environment or in .env: {KEYS_PAGE}"
+        )
+    key = settings.e2b_api_key.get_secret_value()
+    return E2B(api_key=key, domain=settings.e2b_domain).AsyncTemplate
+
+
+async def _follow(
+    client: type[AsyncTemplate], started: BuildInfo, say: Print
+) -> TemplateBuildStatusResponse:
+    """Show the log until the build is over and its log has been read to the end."""
+    seen = 0
+    while True:
+        state: TemplateBuildStatusResponse = await client.get_build_status(
+            started, logs_offset=seen
+        )
+        seen += len(state.log_entries)
+        for entry in state.log_entries:
+            _say_entry(entry, say)
+        if state.status in _UNDER_WAY:
+            await asyncio.sleep(POLL_SECONDS)
+        elif not state.log_entries:
+            return state
+
+
+def _say_entry(entry: LogEntry, say: Print) -> None:
+    if entry.level != _HIDDEN_LEVEL:
+        loud = "" if entry.level == "info" else f"{entry.level}: "
+        say(f"{entry.timestamp:%H:%M:%S}  {loud}{entry.message}")
+
+
+def _translated(error: Exception) -> AppError:
+    if isinstance(error, BuildException) and not _SERVER_ERROR.match(str(error)):
+        return ConfigurationError(f"E2B did not accept the template: {error}")
+    what, advice = explain_e2b(error)
+    return Unavailable(f"{what}. {advice}.")
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./run.sh build-template",
+        description="Build the template of the sandboxes at E2B, as e2b.toml says.",
+    )
+    parser.add_argument("--name", help="build it under another name than that of e2b.toml")
+    parser.add_argument("--no-cache", action="store_true", help="do every step again")
+    return parser.parse_args(arguments)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _run(wanted: argparse.Namespace) -> int:
+    spec = read_spec()
+    if wanted.name:
+        spec = _checked(spec.model_dump() | {"template_name": wanted.name}, "--name")
+    template_id = asyncio.run(build(Settings(), spec, _print, skip_cache=wanted.no_cache))
+    _print(f"\nThe template {spec.template_name} is ready. Put this line into .env:\n")
+    _print(f"E2B_TEMPLATE_ID={template_id}\n")
+    _print("Then ./run.sh doctor starts a sandbox from it and looks at what is inside.")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build as the command line says; return the exit code."""
+    wanted = _arguments(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(wanted)
+    except ValidationError as error:
+        message = "\n".join(explain_settings(error))
+    except AppError as error:
+        message = error.message
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped looking; the build goes on at E2B.\n")
+        return EXIT_INTERRUPTED
+    sys.stderr.write(f"{message}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,169 @@
+"""The checks of `./run.sh doctor` that ask E2B: the key, the account's sandboxes, the template."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shlex
+from collections.abc import AsyncIterator, Callable
+
+from e2b import E2B, AsyncSandbox, SandboxInfo
+from e2b.exceptions import RateLimitException, SandboxException
+
+from utils.commands.doctor.findings import Finding, ok, problem, warning
+from utils.commands.doctor.local import hosts_to_try
+from utils.config.identity import FILE_NAME
+from utils.config.settings import E2B_TASK_PLACES, Settings
+from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
+from utils.sandboxes.e2b.tested_versions import (
+    PROGRAMS,
+    compare_envd,
+    compare_programs,
+    version_warnings,
+    versions_command,
+)
+
+REQUEST_SECONDS = 20
+STAGE_SECONDS = 60
+PROBE_SECONDS = 120
+"""The trial sandbox ends after this time if it cannot be ended."""
+
+REACH_SECONDS = 10
+PAGES_READ = 10
+
+METADATA = {"app": "async-code-doctor"}
+"""Not that of tasks' sandboxes, so that no running server takes it for one that was left behind."""
+
+Tell = Callable[[Finding], None]
+
+
+async def check_cloud(settings: Settings, tell: Tell) -> None:
+    """Tell what E2B says to the key, the template and the limits of the settings."""
+    if settings.e2b_api_key is None:
+        return
+    for text in version_warnings(settings):
+        tell(warning(text))
+    client = E2B(
+        api_key=settings.e2b_api_key.get_secret_value(),
+        domain=settings.e2b_domain,
+        request_timeout=REQUEST_SECONDS,
+        retries=1,
+    ).AsyncSandbox
+    try:
+        async with asyncio.timeout(STAGE_SECONDS):
+            alive = [info async for info in _all_sandboxes(client)]
+    except E2B_ERRORS as error:
+        tell(_failed(error))
+        return
+    tell(ok("E2B accepts the key"))
+    tell(_check_places(settings, alive))
+    await _check_template(client, settings, tell)
+
+
+async def _all_sandboxes(client: type[AsyncSandbox]) -> AsyncIterator[SandboxInfo]:
+    pages = client.list()
+    for _ in range(PAGES_READ):
+        for info in await pages.next_items():
+            yield info
+        if not pages.has_next:
+            return
+
+
+def _check_places(settings: Settings, alive: list[SandboxInfo]) -> Finding:
+    name = _deployment(settings)
+    ours = [info for info in alive if name and info.metadata.get("deployment") == name]
+    what = (
+        f"{len(alive)} sandboxes are alive in the account, {len(ours)} of them of this deployment; "
+        f"it runs up to {settings.task_places} tasks at once"
+    )
+    if settings.task_places <= E2B_TASK_PLACES:
+        return ok(what)
+    advice = (
+        f"E2B's smallest plan allows {E2B_TASK_PLACES} sandboxes. Is yours larger? If not, lower "
+        "MAX_CONCURRENT_TASKS."
+    )
+    return warning(what, advice)
+
+
+def _deployment(settings: Settings) -> str | None:
+    """Return the deployment's name, without making one as the server does."""
+    path = settings.data_dir / FILE_NAME
+    return settings.deployment or (path.read_text().strip() if path.exists() else None)
+
+
+async def _check_template(client: type[AsyncSandbox], settings: Settings, tell: Tell) -> None:
+    template = settings.e2b_template_id
+    try:
+        async with asyncio.timeout(STAGE_SECONDS):
+            sandbox = await client.create(template, timeout=PROBE_SECONDS, metadata=METADATA)
+    except E2B_ERRORS as error:
+        tell(_not_started(template, error))
+        return
+    tell(ok(f"the template {template} starts"))
+    try:
+        async with asyncio.timeout(STAGE_SECONDS):
+            await _look_inside(sandbox, settings, tell)
+    except E2B_ERRORS as error:
+        tell(_failed(error))
+    finally:
+        tell(await _end(sandbox))
+
+
+async def _look_inside(sandbox: AsyncSandbox, settings: Settings, tell: Tell) -> None:
+    info = await sandbox.get_info()
+    versions = await sandbox.commands.run(versions_command(), timeout=STAGE_SECONDS)
+    different = [*compare_envd(info.envd_version), *compare_programs(versions.stdout)]
+    for item in different:
+        tell(Finding(item.level, item.text, "Run ./run.sh build-template"))
+    if not different:
+        tell(ok(f"it has all {len(PROGRAMS)} programs, in tested versions"))
+    for host in hosts_to_try(settings):
+        tell(await _check_reach(sandbox, host))
+    tell(await _check_lifetime(sandbox, settings))
+
+
+async def _check_reach(sandbox: AsyncSandbox, host: str) -> Finding:
+    url = shlex.quote(f"https://{host}/")
+    command = f"curl --silent --output /dev/null --max-time {REACH_SECONDS} {url} && echo reached"
+    result = await sandbox.commands.run(f"{command} || true", timeout=2 * REACH_SECONDS)
+    if "reached" in result.stdout:
+        return ok(f"the sandbox reaches {host}")
+    return warning(f"the sandbox does not reach {host}", "Tasks clone from inside the sandbox.")
+
+
+async def _check_lifetime(sandbox: AsyncSandbox, settings: Settings) -> Finding:
+    seconds = math.ceil(settings.sandbox_timeout_seconds)
+    try:
+        await sandbox.set_timeout(seconds)
+    except SandboxException as error:
+        what = f"sandboxes may not live the {seconds} s that a task may take: {error}"
+        advice = "Longer tasks may lose theirs. Lower SANDBOX_TIMEOUT_SECONDS, or change the plan."
+        return warning(what, advice)
+    return ok(f"sandboxes may live the {seconds} s that a task may take")
+
+
+async def _end(sandbox: AsyncSandbox) -> Finding:
+    try:
+        async with asyncio.timeout(STAGE_SECONDS):
+            await sandbox.kill()
+    except E2B_ERRORS as error:
+        what, _ = explain_e2b(error)
+        return warning(f"the trial sandbox could not be ended: {what}", "It ends by itself.")
+    return ok("the trial sandbox has been ended")
+
+
+def _not_started(template: str, error: Exception) -> Finding:
+    if isinstance(error, RateLimitException):
+        what, advice = explain_e2b(error)
+        return warning(f"the template could not be tried: {what}", f"{advice}.")
+    if isinstance(error, SandboxException) and error.status_code == NOT_FOUND:
+        what = f"the account has no template {template}"
+        return problem(
+            what, "Run ./run.sh build-template and set E2B_TEMPLATE_ID to what it prints."
+        )
+    return _failed(error)
+
+
+def _failed(error: Exception) -> Finding:
+    what, advice = explain_e2b(error)
+    return problem(what, f"{advice}.")

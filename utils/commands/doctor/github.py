@@ -1,0 +1,203 @@
+"""The checks of `./run.sh doctor` about GitHub: its address, the server's token, the server's App.
+
+Nothing is asked unless a setting of GitHub's is there, and then each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import SplitResult, urlsplit
+
+from utils.commands.doctor.findings import Finding, ok, problem, warning
+from utils.config.github import GITHUB_API_URL
+from utils.config.settings import Settings
+from utils.errors import AppError, NotFound, RepositoryNotAllowed
+from utils.git.repository_url import parse_repository_url
+from utils.github.app import Purpose, lacking_permissions
+from utils.github.app_info import AppFacts, all_permissions, describe_app
+from utils.github.client import GitHub
+from utils.github.errors import NOT_GITHUB, RepositoryMoved
+from utils.github.models import GitHubUser
+
+TIMEOUT_SECONDS = 5
+SOON = timedelta(days=7)
+
+_REST = "/api/v3"
+_HTTPS_PORT = 443
+_PUSH = frozenset({"repo", "public_repo"})
+
+
+def check_github(settings: Settings) -> Iterator[Finding]:
+    """Can tasks of GitHub's repositories start, and who is this server there?"""
+    has_address = settings.github_api_url != GITHUB_API_URL
+    if not (has_address or settings.github_token or settings.github_app_id):
+        return
+    address = _check_address(settings.github_api_url)
+    if address is not None:
+        yield address
+        if address.level == "problem":
+            return
+    yield from _check_clones(settings)
+    if settings.github_token is not None:
+        yield from _check_token(settings, settings.github_token.get_secret_value())
+    if settings.github_app_id is not None:
+        yield from _check_app(settings)
+    elif settings.github_token is None:
+        yield _check_answer(settings)
+
+
+def _check_address(api_url: str) -> Finding | None:
+    """Return what is wrong with the address itself. Only that of GitHub's own hosts is certain."""
+    parts = urlsplit(api_url.lower())
+    host = parts.hostname or ""
+    if f".{host}".endswith(".github.com"):
+        right = GITHUB_API_URL
+    elif host.endswith(".ghe.com"):
+        right = f"https://api.{host.removeprefix('api.')}"
+    else:
+        return _check_unknown_address(parts)
+    # The settings take https only for these hosts.
+    given = parts._replace(netloc=host) if parts.port == _HTTPS_PORT else parts
+    if given.geturl() == right:
+        return None
+    return problem("GitHub: GITHUB_API_URL is not the address of its API", f"Set it to {right}")
+
+
+def _check_unknown_address(parts: SplitResult) -> Finding | None:
+    # A name for the API alone is what some proxies in front of GitHub have.
+    has_own_name = (parts.hostname or "").startswith("api.") and not parts.path
+    if has_own_name or parts.path.endswith(_REST):
+        return None
+    return warning(
+        "GitHub: GITHUB_API_URL may not be the address of its API",
+        f"That of GitHub Enterprise Server is {parts.scheme}://{parts.netloc}{_REST}; for a proxy "
+        "in front of GitHub it may be right.",
+    )
+
+
+def _check_clones(settings: Settings) -> Iterator[Finding]:
+    host = settings.github_host
+    try:
+        parse_repository_url(
+            settings.address_on_github("owner/name"),
+            allowed_hosts=settings.allowed_git_hosts,
+            allow_local=settings.local_repos_allowed,
+        )
+    except RepositoryNotAllowed as error:
+        hosts = ",".join((*settings.allowed_git_hosts, host))
+        is_known = host in settings.allowed_git_hosts or "*" in settings.allowed_git_hosts
+        advice = error.message if is_known else f"Set ALLOWED_GIT_HOSTS={hosts}"
+        yield problem(f"GitHub: no task can be started in a repository on {host}", advice)
+
+
+def _check_token(settings: Settings, token: str) -> Iterator[Finding]:
+    try:
+        user = _user(settings, token)
+    except AppError as error:
+        yield _no_user(settings, error)
+        return
+    yield _told_scopes(user)
+    ends_at = user.token_expires_at
+    if ends_at is not None and ends_at - datetime.now(UTC) < SOON:
+        yield warning(f"GitHub: GITHUB_TOKEN ends on {ends_at:%Y-%m-%d}", "Make a new one before.")
+
+
+def _no_user(settings: Settings, error: AppError) -> Finding:
+    if error.code == "github_token_refused":
+        return problem(
+            f"GitHub: {settings.github_host} does not accept GITHUB_TOKEN: it is wrong, has "
+            "ended or was revoked",
+            f"Make a new one at {settings.address_on_github('settings/tokens')}, or leave it "
+            "out: with this one not even public repositories can be cloned.",
+        )
+    if error.code == "github_token_scope":
+        return warning(
+            "GitHub: GITHUB_TOKEN is no user's: it is a token of an App, which lasts an hour",
+            "Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY in its place.",
+        )
+    return _failed(settings, error)
+
+
+def _user(settings: Settings, token: str | None) -> GitHubUser:
+    with GitHub(settings.github_api_url, token, timeout_seconds=TIMEOUT_SECONDS) as github:
+        return github.user()
+
+
+def _told_scopes(user: GitHubUser) -> Finding:
+    what = f"GitHub: GITHUB_TOKEN is {user.login}'s"
+    if user.scopes is None:
+        return ok(
+            what,
+            "It has no scopes, and GitHub does not tell what it may; it needs Contents and Pull "
+            "requests, read and write.",
+        )
+    lacking = _lacking_scopes(user.scopes)
+    return warning(f"{what}, and {lacking}", "Give it the scope repo.") if lacking else ok(what)
+
+
+def _lacking_scopes(scopes: tuple[str, ...]) -> str | None:
+    if _PUSH.isdisjoint(scopes):
+        return f"may not push: its scopes are {', '.join(scopes) or 'none'}"
+    return None if "repo" in scopes else "may push to public repositories only"
+
+
+def _check_app(settings: Settings) -> Iterator[Finding]:
+    try:
+        app = describe_app(settings, TIMEOUT_SECONDS)
+    except AppError as error:
+        if error.code == "github_app_refused" or isinstance(error, NotFound):
+            yield problem(
+                f"GitHub: {settings.github_host} does not know the App with this key",
+                "GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY must belong together, and the clock of "
+                "this machine must be right.",
+            )
+        else:
+            yield _failed(settings, error)
+        return
+    yield from _told_app(app)
+
+
+def _told_app(app: AppFacts) -> Iterator[Finding]:
+    what = f"GitHub: the App is {app.name}"
+    lacking = lacking_permissions(all_permissions(), app.permissions)
+    if app.installations == 0:
+        yield warning(f"{what}, and is not installed anywhere", "Install it in the repositories.")
+    elif not lacking:
+        yield ok(what)
+    if not lacking:
+        return
+    listed = ", ".join(f"{name}: {level}" for name, level in lacking.items())
+    cannot_push = not lacking.keys().isdisjoint(Purpose.PUSH.permissions)
+    tell = problem if cannot_push else warning
+    yield tell(
+        f"{what}, and lacks permissions: {listed}",
+        "Without them it makes no pull requests. Set them in the App's settings on GitHub "
+        "(Permissions & events), then accept the change in its installation."
+        if cannot_push
+        else "README says what each is for. Where that is wanted, set it in the App's settings on "
+        "GitHub (Permissions & events), then accept the change in its installation.",
+    )
+
+
+def _check_answer(settings: Settings) -> Finding:
+    try:
+        _user(settings, None)
+    except AppError as error:
+        if error.code != "github_token_needed":
+            return _failed(settings, error)
+    return ok(f"GitHub: the API of {settings.github_host} answers")
+
+
+def _failed(settings: Settings, error: AppError) -> Finding:
+    if error.message == NOT_GITHUB or isinstance(error, NotFound | RepositoryMoved):
+        return problem(
+            f"GitHub: what answers at {settings.github_api_url} is not its REST API",
+            "Check GITHUB_API_URL, and whether a proxy or a sign-in page is in between.",
+        )
+    if error.code == "github_unavailable":
+        return warning(
+            f"GitHub: {settings.github_api_url} does not answer",
+            "Check GITHUB_API_URL, the network, the firewall and HTTPS_PROXY.",
+        )
+    return warning(f"GitHub: {error.message}")

@@ -1,0 +1,93 @@
+"""`supabase.sql`: the migrations as one statement for the SQL editor of a Supabase project.
+
+`python -m utils.commands.supabase_sql` writes it; `--check` only compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+
+from utils.database.migrations import ADVISORY_LOCK, MIGRATIONS, RELOAD_SCHEMA
+
+FILE = MIGRATIONS.parent / "supabase.sql"
+QUOTE = "$supabase_sql$"
+
+# One DO statement is all or nothing, whichever client sends it.
+HEAD = f"""\
+-- Written by ./run.sh supabase-sql from the files in migrations/; do not change it here.
+-- Paste it into the SQL editor of a Supabase project, or run ./run.sh migrate: both do the same.
+-- The project may be new, may hold the tables of the first public version, or be at any revision:
+-- what is there is skipped, and if anything fails, nothing has changed.
+DO {QUOTE}
+BEGIN
+PERFORM pg_advisory_xact_lock({ADVISORY_LOCK});
+
+CREATE TABLE IF NOT EXISTS alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+"""
+
+STEP = """
+-- {title}
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '{revision}') THEN
+
+{statements}
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('{revision}');
+END IF;
+"""
+
+TAIL = f"""
+{RELOAD_SCHEMA};
+END
+{QUOTE};
+"""
+
+
+def supabase_sql() -> str:
+    """Return the whole chain as text."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    chain = ScriptDirectory.from_config(config).walk_revisions()
+    steps = [_step(script) for script in reversed(list(chain))]
+    return HEAD + "".join(steps) + TAIL
+
+
+def _step(script: Script) -> str:
+    buffer = StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql",
+        dialect_opts={"paramstyle": "named"},
+        opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True},
+    )
+    with Operations.context(context):
+        script.module.upgrade()
+    lines = (line.rstrip() for line in buffer.getvalue().strip().splitlines())
+    title = f"{script.revision}: {script.doc}"
+    return STEP.format(title=title, revision=script.revision, statements="\n".join(lines))
+
+
+def main(arguments: list[str]) -> None:
+    """Write the file, or with `--check` end with an error when it is out of date."""
+    text = supabase_sql()
+    if arguments == ["--check"]:
+        if not FILE.exists() or FILE.read_text(encoding="utf-8") != text:
+            raise SystemExit(f"{FILE.name} is out of date. Run ./run.sh supabase-sql")
+    elif arguments:
+        raise SystemExit("Usage: ./run.sh supabase-sql [--check]")
+    else:
+        Path(FILE).write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{FILE.name} is up to date.\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Every setting of the deployment; the one place that reads the environment."""

@@ -1,0 +1,175 @@
+"""The settings of GitHub: where its API is, and what this server may do there by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+from utils.config.addresses import safe_address, web_address
+from utils.git.branch_names import broken_branch_rule
+
+GITHUB_API_URL = "https://api.github.com"
+
+MIN_SECRET_CHARACTERS = 16
+"""Whoever guesses the webhook's secret may start tasks in anybody's name."""
+
+_LONGEST_TASK_ID = "9" * 18
+
+# What a branch of GitHub's own naming is made of; the number takes the place of the name in it.
+_BRANCH_PATTERN = re.compile(
+    r"(?![-./])(?!.*\.lock/)(?:[A-Za-z0-9_]|[-./](?=[A-Za-z0-9_{]))*\{task_id\}[A-Za-z0-9_-]*"
+)
+
+
+class GitHubSettings(BaseSettings):
+    """Where GitHub is, and the deployment's own ways to be somebody there."""
+
+    github_api_url: str = Field(
+        GITHUB_API_URL,
+        description="GitHub's REST API; `https://<host>/api/v3` for GitHub Enterprise, whose host "
+        "belongs into `ALLOWED_GIT_HOSTS` too.",
+    )
+    github_token: SecretStr | None = Field(
+        None,
+        description="Token for repositories whose user has none; everybody who may sign in acts "
+        "with it.",
+    )
+    github_app_id: str | None = Field(
+        None, description="Id of a GitHub App; its tokens are for one repository and one hour."
+    )
+    github_app_private_key: SecretStr | None = Field(
+        None, description="Private key of the GitHub App (PEM); line ends may be written as `\\n`."
+    )
+    github_webhook_secret: SecretStr | None = Field(
+        None,
+        description="Shows that a delivery is GitHub's, 16 characters at least; without it none is "
+        "taken.",
+    )
+    webhook_tasks: bool = Field(
+        default=False,
+        description="Let a comment `/async-code <prompt>` of somebody with write access start a "
+        "task.",
+    )
+    webhook_user_id: str | None = Field(
+        None, description="UUID of the user whose tasks those are; `WEBHOOK_TASKS` needs one."
+    )
+    pull_request_branch: str = Field(
+        "async-code/task-{task_id}", description="Name of the branch that a task is pushed to."
+    )
+    public_url: str | None = Field(
+        None,
+        description="Address of the web page; links to a task are `<PUBLIC_URL>/tasks/<id>`.",
+    )
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _api_reached_safely(cls, value: str) -> str:
+        return safe_address(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        return None if value is None else web_address(value)
+
+    @field_validator("github_app_id", "webhook_user_id")
+    @classmethod
+    def _no_blank_id(cls, value: str | None) -> str | None:
+        return (value or "").strip() or None
+
+    @field_validator("github_token", "github_webhook_secret")
+    @classmethod
+    def _not_blank(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value else ""
+        return SecretStr(text) if text else None
+
+    @field_validator("github_webhook_secret")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
+            raise ValueError(
+                f"must have {MIN_SECRET_CHARACTERS} characters at least; take what `openssl rand "
+                "-hex 32` prints, here and for the webhook on GitHub"
+            )
+        return value
+
+    @field_validator("github_app_private_key")
+    @classmethod
+    def _rsa_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        pem = value.get_secret_value().replace("\\n", "\n").strip() + "\n"
+        try:
+            key = load_pem_private_key(pem.encode(), password=None)
+        except (ValueError, TypeError):
+            key = None
+        if not isinstance(key, RSAPrivateKey):
+            # pydantic takes a ValueError for a wrong setting.
+            raise ValueError("must be the .pem file that GitHub gave for the App, all its lines")  # noqa: TRY004
+        return SecretStr(pem)
+
+    @field_validator("webhook_user_id")
+    @classmethod
+    def _user_id(cls, value: str | None) -> str | None:
+        try:
+            return value and str(UUID(value))
+        except ValueError:
+            raise ValueError("must be a UUID, as users have for their id") from None
+
+    @field_validator("pull_request_branch")
+    @classmethod
+    def _one_branch_per_task(cls, value: str) -> str:
+        if not _BRANCH_PATTERN.fullmatch(value):
+            raise ValueError("must be the name of a branch with {task_id} in its last part")
+        broken = broken_branch_rule(value.replace("{task_id}", _LONGEST_TASK_ID))
+        if broken:
+            raise ValueError(f"gives a task with a long number a branch whose name {broken}")
+        return value
+
+    @model_validator(mode="after")
+    def _app_is_complete(self) -> Self:
+        if (self.github_app_id is None) != (self.github_app_private_key is None):
+            raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _comments_have_what_they_need(self) -> Self:
+        needed = {
+            "GITHUB_WEBHOOK_SECRET": self.github_webhook_secret,
+            "WEBHOOK_USER_ID": self.webhook_user_id,
+            "GITHUB_APP_ID or GITHUB_TOKEN": self.github_app_id or self.github_token,
+        }
+        missing = [name for name, value in needed.items() if value is None]
+        if self.webhook_tasks and missing:
+            raise ValueError(
+                f"WEBHOOK_TASKS=true needs {', '.join(missing)}; set what is missing, or leave "
+                "WEBHOOK_TASKS out"
+            )
+        return self
+
+    @property
+    def github_host(self) -> str:
+        """Host of the repositories that are GitHub's, with its port unless it is the usual one."""
+        parts = urlsplit(self.github_api_url)
+        usual = {"https": 443, "http": 80}[parts.scheme]
+        authority = parts.netloc.lower().removesuffix(f":{usual}")
+        # GitHub's own hosts have a name for the API; Enterprise has a path on its one name.
+        return authority if parts.path else authority.removeprefix("api.")
+
+    def address_on_github(self, full_name: str) -> str:
+        """Return the address that a repository `owner/name` of GitHub's is cloned from."""
+        return f"{urlsplit(self.github_api_url).scheme}://{self.github_host}/{full_name}"
+
+    def branch_of_task(self, task_id: int) -> str:
+        """Return the name of the branch that a task's changes are pushed to."""
+        return self.pull_request_branch.replace("{task_id}", str(task_id))
+
+    def link_to_task(self, task_id: int) -> str | None:
+        """Return the address of a task on the web page, None when it is not known."""
+        return self.public_url and f"{self.public_url}/tasks/{task_id}"

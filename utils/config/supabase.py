@@ -1,0 +1,97 @@
+"""The settings of a Supabase project, which signs users in and may hold the rows."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import jwt
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+from utils.config.addresses import safe_address
+
+_WHERE_THE_KEY_IS = "take the service_role key or a secret key from Project Settings > API Keys"
+
+
+class SupabaseSettings(BaseSettings):
+    """Where Supabase is, and what shows that a token or a request is genuine."""
+
+    supabase_url: str | None = Field(
+        None,
+        description="Supabase project, like `https://<project>.supabase.co`; its users sign in "
+        "and secure mode is on.",
+    )
+    supabase_service_role_key: SecretStr | None = Field(
+        None,
+        description="Server key of the Supabase project; with SUPABASE_URL all rows live there.",
+    )
+    supabase_jwt_secret: SecretStr | None = Field(
+        None,
+        description="Verifies Supabase access tokens of projects that sign with a shared secret "
+        "(HS256).",
+    )
+    supabase_jwks_url: str | None = Field(
+        None,
+        description="Public keys that verify Supabase access tokens; "
+        "`<SUPABASE_URL>/auth/v1/.well-known/jwks.json` when not given.",
+    )
+    supabase_issuer: str | None = Field(
+        None,
+        description="Issuer that Supabase access tokens must name; `<SUPABASE_URL>/auth/v1` when "
+        "not given.",
+    )
+
+    @field_validator("supabase_url", "supabase_jwks_url")
+    @classmethod
+    def _reachable_safely(cls, value: str | None) -> str | None:
+        return None if value is None else safe_address(value)
+
+    @field_validator("supabase_service_role_key")
+    @classmethod
+    def _is_a_server_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or value.get_secret_value().startswith("sb_secret_"):
+            return value
+        role = _role_of(value.get_secret_value())
+        if role == "service_role":
+            return value
+        # Only names that Supabase gives its roles are said: the text may be any secret.
+        what = "the anon key, which is for browsers" if role == "anon" else "no server key"
+        raise ValueError(f"this is {what}; {_WHERE_THE_KEY_IS}")
+
+    @model_validator(mode="after")
+    def _key_has_a_project(self) -> Self:
+        if self.supabase_service_role_key is not None and self.supabase_url is None:
+            raise ValueError("SUPABASE_SERVICE_ROLE_KEY needs SUPABASE_URL beside it")
+        return self
+
+    @property
+    def uses_supabase(self) -> bool:
+        """Whether all rows live in Supabase; with its URL alone they do not."""
+        return self.supabase_url is not None and self.supabase_service_role_key is not None
+
+    @property
+    def verifies_supabase(self) -> bool:
+        """Whether Supabase's access tokens can be verified, so that users are real."""
+        return self.supabase_jwt_secret is not None or self.jwks_url is not None
+
+    @property
+    def jwks_url(self) -> str | None:
+        """Where the public keys of Supabase's access tokens are, None when nothing says so."""
+        return self.supabase_jwks_url or self._below_auth("/.well-known/jwks.json")
+
+    @property
+    def token_issuer(self) -> str | None:
+        """What Supabase's access tokens must name as their issuer, None when nothing says so."""
+        return self.supabase_issuer or self._below_auth("")
+
+    def _below_auth(self, path: str) -> str | None:
+        return None if self.supabase_url is None else f"{self.supabase_url}/auth/v1{path}"
+
+
+def _role_of(key: str) -> object:
+    if key.startswith("sb_publishable_"):
+        return "anon"
+    try:
+        return jwt.decode(key, options={"verify_signature": False}).get("role")
+    except jwt.PyJWTError:
+        return None

@@ -1,0 +1,1 @@
+"""Secrets at rest, and whose token speaks to GitHub."""

@@ -1,0 +1,120 @@
+"""Whose GitHub token speaks in a request: the caller's own first, the server's last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+
+from database import Database
+from utils.config.settings import Settings
+from utils.credentials.github_tokens import ChosenToken, TokenSource, choose_token
+from utils.credentials.profiles import given_token, token_for
+from utils.credentials.vault import Vault, is_sealed
+from utils.errors import AppError, Conflict, InvalidInput, TaskError
+from utils.github.app import GitHubApp, Purpose
+from utils.github.client import GitHub
+from utils.github.transport import TIMEOUT_SECONDS
+
+
+class UserTokens:
+    """Finds the token for a user's request to GitHub. Safe in all threads."""
+
+    def __init__(
+        self, settings: Settings, database: Database, vault: Vault, app: GitHubApp | None
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._vault = vault
+        self._app = app
+
+    def choose(
+        self,
+        user_id: str,
+        full_name: str,
+        repo_url: str,
+        purpose: Purpose,
+        given: SecretStr | None = None,
+    ) -> ChosenToken:
+        """Return the token for a repository on GitHub, for who may use the server's as well.
+
+        Raises `InvalidInput` (`github_token_needed`) when there is none, and what `own` and
+        `servers` raise.
+        """
+        chosen = self.own(user_id, repo_url, given)
+        if chosen.source is TokenSource.NONE:
+            chosen = self.servers(full_name, purpose)
+        if chosen.source is TokenSource.NONE:
+            raise InvalidInput(
+                "A token for GitHub is needed. Send github_token, or store one with PUT /users/me; "
+                "it needs the permissions Contents and Pull requests, read and write (classic: "
+                "scope repo).",
+                "github_token_needed",
+            )
+        return chosen
+
+    def own(self, user_id: str, repo_url: str, given: SecretStr | None) -> ChosenToken:
+        """Return the token of a request, else the one its user has stored, else none.
+
+        The stored one is for repositories on GitHub only. Raises `InvalidInput` for what can be no
+        token, `Conflict` (`stored_secret_unreadable`).
+        """
+        request = given_token(self._vault, user_id, given)
+        # One that is not needed need not be readable either.
+        stored = None if request else self._stored(user_id, repo_url)
+        return choose_token("", request=request, stored=stored)
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether the server may have a token of its own for some repository."""
+        return self._app is not None or self._settings.github_token is not None
+
+    def servers(self, full_name: str, purpose: Purpose) -> ChosenToken:
+        """Return the GitHub App's token for a repository, else the deployment's, else none.
+
+        The App's may do no more than its purpose needs. Raises what `GitHubApp.token` raises.
+        """
+        app = self._app
+        return choose_token(
+            full_name,
+            app_token=(lambda name: app.token(name, purpose)) if app else None,
+            deployment=self._settings.github_token,
+        )
+
+    @contextmanager
+    def speaking(
+        self, chosen: ChosenToken, full_name: str, timeout_seconds: int = TIMEOUT_SECONDS
+    ) -> Iterator[GitHub]:
+        """Speak to GitHub about a repository with a token, or as nobody.
+
+        When GitHub refuses one of the App's, the App asks for a new one next time.
+        """
+        api_url = self._settings.github_api_url
+        try:
+            with GitHub(api_url, chosen.token, timeout_seconds=timeout_seconds) as github:
+                yield github
+        except AppError as error:
+            from_app = self._app if chosen.source is TokenSource.APP else None
+            if from_app and error.code == "github_token_refused":
+                from_app.forget(full_name)
+            raise
+
+    def opened(self, user_id: str | None, given: SecretStr | None) -> str:
+        """Return the token of a request in the clear. Raises `InvalidInput`."""
+        if given is None:
+            raise InvalidInput(
+                "github_token: is needed, in the body or as the header X-GitHub-Token."
+            )
+        if user_id is None and is_sealed(given.get_secret_value()):
+            raise InvalidInput("github_token: is encrypted for a user, who has to be signed in.")
+        token = given_token(self._vault, user_id, given) if user_id else given
+        return (token or given).get_secret_value()
+
+    def _stored(self, user_id: str, repo_url: str) -> str | None:
+        stored = self._database.get_profile(user_id).github_token
+        host = self._settings.github_host
+        try:
+            return token_for(self._vault, user_id, stored, repo_url, host)
+        except TaskError as error:
+            raise Conflict(error.message, error.code) from None

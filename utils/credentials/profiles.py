@@ -1,0 +1,227 @@
+"""The secrets in a user's row: sealed on their way in, readable for that user's own runs.
+
+Front ends also write the row themselves, in the clear; what is not sealed counts as it is.
+`utils.agents.preferences` draws the shapes. Sealed, each variable's value is a text of its own,
+and the credentials are one text in place of the object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from database import Database
+from utils.agents.json_lines import child
+from utils.config.addresses import LOOPBACK_HOSTS
+from utils.credentials.vault import Vault, is_sealed
+from utils.errors import Conflict, InvalidInput, TaskError
+from utils.models.tasks import Json
+from utils.models.users import Profile
+
+GITHUB_TOKEN = "github_token"  # noqa: S105  the name of a purpose
+AGENT_ACCESS = "agent_access"
+"""What secrets are sealed for. A token for git is not opened for an agent, nor the reverse."""
+
+STORED: Final = "[stored]"
+"""Stands for a secret that is stored, in answers, and in requests for one that is to be kept."""
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "claudeCode": ("claudeCode",),
+    "codex": ("codex", "codexCLI"),
+}
+"""The parts of `preferences` that hold secrets, each under all its names; the first is written."""
+
+_SECTION_OF = {"claude": "claudeCode", "codex": "codex"}
+
+MAX_TOKEN_CHARACTERS = 4_096
+
+TRIES = 5
+"""Times that a change is tried while somebody else changes the same row."""
+
+
+def token_for(
+    vault: Vault, user_id: str, stored: str | None, repo_url: str, github_host: str
+) -> str | None:
+    """Return a user's stored token where the repository is GitHub's, else None.
+
+    It goes to no other host, and over https; to this machine itself also without. Raises
+    `TaskError` (`stored_secret_unreadable`).
+    """
+    url = urlsplit(repo_url)
+    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS)
+    if not stored or not safe or url.netloc != github_host:
+        return None
+    token = vault.unseal(user_id, GITHUB_TOKEN, stored)
+    return None if _fault(token) else _stripped(token).get_secret_value()
+
+
+def given_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretStr | None:
+    """Return the token of a request in the clear: clients send along what they read in the row.
+
+    Raises `InvalidInput` when it is sealed and not to be opened for this user, or holds no token.
+    """
+    if token is None:
+        return None
+    sent = token.get_secret_value()
+    with _refusing("github_token"):
+        opened = vault.unseal(user_id, GITHUB_TOKEN, sent)
+    if fault := _fault(opened):
+        raise InvalidInput(
+            f"github_token: what is stored {fault}; store it again."
+            if is_sealed(sent)
+            else f"github_token: what was sent {fault}; send a token as its host shows it."
+        )
+    return _stripped(opened)
+
+
+def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: str) -> Json:
+    """Return what of the preferences is an agent's, opened. Raises `TaskError`."""
+
+    def opened(stored: str) -> str:
+        return vault.unseal(user_id, AGENT_ACCESS, stored).get_secret_value()
+
+    def opened_login(stored: Any) -> Any:
+        if not is_sealed(stored):
+            return stored
+        try:
+            return json.loads(opened(stored))
+        except (ValueError, RecursionError):  # its user has put another sealed text there
+            return None
+
+    names = SECTIONS.get(_SECTION_OF.get(agent, ""), ())
+    own = {name: preferences[name] for name in names if name in preferences}
+    return with_secrets(own, opened, opened_login)
+
+
+def login_text(login: Any) -> str:
+    """Return a login as it is sealed; `null` for one so deep that no agent is given it either."""
+    try:
+        return json.dumps(login)
+    except RecursionError:
+        return "null"
+
+
+def _fault(token: SecretStr) -> str | None:
+    """Return why a text can be no token, None when it can be one."""
+    # Stored in the clear it may be anything, and a line end would begin another answer to git.
+    text = _stripped(token).get_secret_value()
+    if not text:
+        return "is empty"
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        return f"is longer than {MAX_TOKEN_CHARACTERS} characters, as no token is"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "holds a space or another character that no token has"
+    return None
+
+
+def _stripped(token: SecretStr) -> SecretStr:
+    return SecretStr(token.get_secret_value().strip())
+
+
+def with_secrets(
+    preferences: Json, change_text: Callable[[str], str], change_login: Callable[[Any], Any]
+) -> Json:
+    """Return preferences with each variable's text, and each login that is there, changed."""
+    changed = dict(preferences)
+    for name in (name for names in SECTIONS.values() for name in names):
+        section = dict(child(preferences, name))
+        variables = {
+            key: change_text(value) if isinstance(value, str) else value
+            for key, value in _variables(section).items()
+        }
+        section |= {"env": variables} if child(section, "env") else variables
+        if login := section.get("credentials"):
+            section["credentials"] = change_login(login)
+        if section:
+            changed[name] = section
+    return changed
+
+
+def stored_access(preferences: Json, name: str) -> tuple[Json, Any]:
+    """Return the variables and the login of a section as stored, under whatever name it is."""
+    found = [child(preferences, one) for one in SECTIONS[name]]
+    variables: Json = {}
+    for section in reversed(found):
+        variables |= _variables(section)
+    return variables, next((login for one in found if (login := one.get("credentials"))), None)
+
+
+def change_profile(
+    database: Database,
+    vault: Vault,
+    user_id: str,
+    columns: Mapping[str, Any],
+    sections: Mapping[str, Json],
+) -> Profile:
+    """Change columns, and of sections of the preferences `env` and `credentials` where given.
+
+    Secrets come in the clear, sealed for this user, or in preferences as `STORED`. Raises
+    `InvalidInput`, `NotFound`, and `Conflict` when others change the row all the time.
+    """
+    fields = dict(columns)
+    if token := fields.get(GITHUB_TOKEN):
+        with _refusing("github_token"):
+            fields[GITHUB_TOKEN] = vault.renew(user_id, GITHUB_TOKEN, token)
+    if not sections:
+        return database.update_profile(user_id, fields) if fields else database.get_profile(user_id)
+    for _ in range(TRIES):
+        seen = database.get_profile(user_id)
+        with _refusing("preferences"):
+            fields["preferences"] = _changed(vault, seen, sections)
+        if changed := database.replace_profile(user_id, seen, fields):
+            return changed
+    raise Conflict("Your profile is being changed from elsewhere; try again.")
+
+
+def _changed(vault: Vault, seen: Profile, sections: Mapping[str, Json]) -> Json:
+    changed = dict(seen.preferences)
+    for name, given in sections.items():
+        variables, login = stored_access(seen.preferences, name)
+        if "env" in given:
+            variables = {
+                key: _kept(variables, key) if value == STORED else _checked(vault, seen.id, value)
+                for key, value in given["env"].items()
+            }
+        if given.get("credentials", STORED) != STORED:
+            login = given["credentials"]
+            login = _checked(vault, seen.id, login) if isinstance(login, str) else login
+        # What stays under an older name would go on to count.
+        for older in SECTIONS[name]:
+            changed.pop(older, None)
+        changed[name] = {"env": variables, "credentials": login}
+
+    def sealed(text: str) -> str:
+        return text if is_sealed(text) else vault.seal(seen.id, AGENT_ACCESS, text)
+
+    def sealed_login(login: Any) -> str:
+        return sealed(login if is_sealed(login) else login_text(login))
+
+    return with_secrets(changed, sealed, sealed_login)
+
+
+def _kept(variables: Json, name: str) -> Any:
+    if name not in variables:
+        raise InvalidInput(f"preferences: {STORED} stands where no value is stored.")
+    return variables[name]
+
+
+def _checked(vault: Vault, user_id: str, given: str) -> str:
+    return vault.renew(user_id, AGENT_ACCESS, given) if is_sealed(given) else given
+
+
+def _variables(section: Json) -> Json:
+    flat = {key: value for key, value in section.items() if key not in {"env", "credentials"}}
+    return child(section, "env") or flat
+
+
+@contextmanager
+def _refusing(field: str) -> Iterator[None]:
+    try:
+        yield
+    except TaskError as error:
+        raise InvalidInput(f"{field}: {error.message}", error.code) from None

@@ -1,0 +1,158 @@
+"""Encryption of secrets at rest, and the keys that the server makes for itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+from utils.config.settings import MINIMUM_KEY_CHARACTERS, Settings
+from utils.errors import ConfigurationError, TaskError
+
+SEAL = "enc:v1:"
+"""What every sealed text begins with."""
+
+
+class Vault:
+    """Encrypts short texts (Fernet: AES-128-CBC and HMAC-SHA256).
+
+    The newest key encrypts, all of them decrypt. What is sealed is bound to its user and to its
+    purpose: copied elsewhere, which users can do with columns of theirs, it is not opened.
+    """
+
+    def __init__(self, newest: SecretStr, *previous: SecretStr) -> None:
+        self._newest = _fernet(newest)
+        self._all = MultiFernet([self._newest, *map(_fernet, previous)])
+
+    @classmethod
+    def open(cls, settings: Settings) -> Vault:
+        """Return the vault of this deployment."""
+        return cls(*encryption_keys(settings))
+
+    def encrypt(self, text: SecretStr) -> bytes:
+        """Return the ciphertext of a text."""
+        return self._newest.encrypt(text.get_secret_value().encode())
+
+    def decrypt(self, ciphertext: bytes) -> SecretStr:
+        """Return the text. Raises `TaskError` when another key encrypted it."""
+        try:
+            return SecretStr(self._all.decrypt(ciphertext).decode())
+        except InvalidToken:
+            raise TaskError(
+                "The stored token cannot be decrypted because SECRET_KEY has changed. "
+                "Start the task again with its github_token.",
+                "token_unreadable",
+            ) from None
+
+    def seal(self, user_id: str, purpose: str, text: str) -> str:
+        """Return a text as a column holds it, encrypted."""
+        bound = _binding(user_id, purpose) + text.encode(errors="surrogatepass")
+        return SEAL + self._newest.encrypt(bound).decode()
+
+    def unseal(self, user_id: str, purpose: str, stored: str) -> SecretStr:
+        """Return the text of a column's value; one that is not sealed is the text itself.
+
+        Raises `TaskError` when it was sealed with another key, for another user or purpose.
+        """
+        if not is_sealed(stored):
+            return SecretStr(stored)
+        binding = _binding(user_id, purpose)
+        bound = _decrypted(self._all, stored)
+        if bound is None or not bound.startswith(binding):
+            raise TaskError(
+                "A secret that you have stored cannot be read any more: SECRET_KEY has changed, "
+                "or it is another user's. Store it again, with PUT /users/me, or have the server "
+                "started with the former key as SECRET_KEY_PREVIOUS.",
+                "stored_secret_unreadable",
+            )
+        return SecretStr(bound.removeprefix(binding).decode(errors="surrogatepass"))
+
+    def renew(self, user_id: str, purpose: str, stored: str) -> str:
+        """Return a value sealed with the newest key: itself where it is. Raises as `unseal`."""
+        text = self.unseal(user_id, purpose, stored).get_secret_value()
+        if is_sealed(stored) and _decrypted(self._newest, stored) is not None:
+            return stored
+        return self.seal(user_id, purpose, text)
+
+
+def is_sealed(stored: object) -> bool:
+    """Whether a column's value is one that `Vault.seal` returned, by its look."""
+    return isinstance(stored, str) and stored.startswith(SEAL)
+
+
+def signing_key(settings: Settings) -> SecretStr:
+    """Return the key of access tokens: `JWT_SECRET`, else one made once in DATA_DIR."""
+    return settings.jwt_secret or load_or_make_key(settings.data_dir / "jwt_secret")
+
+
+def encryption_keys(settings: Settings) -> list[SecretStr]:
+    """Return the keys of secrets at rest, the newest first.
+
+    That is `SECRET_KEY`, else one made once in DATA_DIR. What a server encrypted with the file
+    before it was given `SECRET_KEY` stays readable. Raises `ConfigurationError`.
+    """
+    path = _key_file(settings)
+    keys = [settings.secret_key, settings.secret_key_previous]
+    if settings.secret_key is None:
+        keys.insert(0, load_or_make_key(path))
+    elif path.exists():
+        keys.append(load_or_make_key(path))
+    return [key for key in keys if key is not None]
+
+
+def has_key(settings: Settings) -> bool:
+    """Whether this deployment has a key for secrets at rest already."""
+    return settings.secret_key is not None or _key_file(settings).exists()
+
+
+def load_or_make_key(path: Path) -> SecretStr:
+    """Return the key in a file that only this user can read; made with 256 random bits if absent.
+
+    The file appears complete or not at all, so two servers that start at once agree on one key.
+    Raises `ConfigurationError` when the file holds no usable key.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    key = path.read_text().strip()
+    if len(key) < MINIMUM_KEY_CHARACTERS:
+        raise ConfigurationError(
+            f"The key in {path} is shorter than {MINIMUM_KEY_CHARACTERS} characters. Restore "
+            "the file, or remove it to have a new key made; what the old key protected is lost."
+        )
+    return SecretStr(key)
+
+
+def _key_file(settings: Settings) -> Path:
+    return settings.data_dir / "secret_key"
+
+
+def _fernet(key: SecretStr) -> Fernet:
+    digest = hashlib.sha256(key.get_secret_value().encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(digest))
+
+
+def _binding(user_id: str, purpose: str) -> bytes:
+    # Neither holds a line end, so no binding begins another one.
+    return f"{user_id}\n{purpose}\n".encode()
+
+
+def _decrypted(fernet: Fernet | MultiFernet, stored: str) -> bytes | None:
+    try:
+        return fernet.decrypt(stored.removeprefix(SEAL).encode())
+    except (InvalidToken, UnicodeEncodeError):
+        return None

@@ -1,0 +1,1 @@
+"""The gateway behind `database.py`: what both backends share."""

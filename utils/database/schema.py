@@ -1,0 +1,184 @@
+"""The tables as the SQL gateway sees them.
+
+The migrations make the tables; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+from utils.database.types import CleanText, Document, Number, Status, UserId, UtcDateTime
+
+metadata = MetaData()
+
+
+def _own_number() -> Column[int]:
+    return Column("id", Number, Identity(always=False), primary_key=True)
+
+
+def _user_key() -> Column[str]:
+    reference = ForeignKey("users.id", ondelete="CASCADE")
+    return Column("user_id", UserId, reference, nullable=False)
+
+
+def _task_key() -> Column[int]:
+    reference = ForeignKey("tasks.id", ondelete="CASCADE")
+    return Column("task_id", Number, reference, primary_key=True, autoincrement=False)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", UserId, primary_key=True),
+    Column("email", Text),
+    Column("full_name", Text),
+    Column("avatar_url", Text),
+    Column("github_username", Text),
+    Column("github_token", Text),
+    Column("preferences", Document),
+    Column("metadata", Document, nullable=False),
+    Column("is_test_user", Boolean, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    _own_number(),
+    _user_key(),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("repo_url", Text, nullable=False),
+    Column("repo_owner", Text, nullable=False),
+    Column("repo_name", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("settings", Document, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("user_id", "repo_url", name="projects_user_id_repo_url_key"),
+    sqlite_autoincrement=True,
+)
+
+# The wide columns come last: SQLite walks through a row to reach a column, so a list or a status
+# read never touches the pages that hold a patch. `has_patch` and `execution_summary` (the metadata
+# without `file_changes`) are computed by the database when the row is written.
+tasks = Table(
+    "tasks",
+    metadata,
+    _own_number(),
+    _user_key(),
+    Column("project_id", Number, ForeignKey("projects.id", ondelete="CASCADE")),
+    Column("status", Status, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("target_branch", Text, nullable=False),
+    Column("pr_branch", Text),
+    Column("pr_number", Integer),
+    Column("pr_url", Text),
+    Column("container_id", Text),
+    Column("commit_hash", Text),
+    Column("stage", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("error_code", Text),
+    Column("error_stage", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("completed_at", UtcDateTime),
+    Column("prompt_preview", CleanText, nullable=False),
+    Column("prompt_characters", Integer, nullable=False),
+    Column("has_patch", Boolean, FetchedValue(), nullable=False),
+    Column("error", CleanText),
+    Column("changed_files", Document),
+    Column("execution_summary", Document, FetchedValue()),
+    Column("chat_messages", Document, nullable=False),
+    Column("execution_metadata", Document),
+    Column("git_diff", Text),
+    Column("git_patch", Text),
+    Column("server", Text),
+    Column("stop_requested", Boolean, nullable=False, server_default=false()),
+    Column("pr_commit", Text),
+    Column("pr_state", Text),
+    Index("tasks_pr_branch", "pr_branch"),
+    Index("tasks_pr_url", "pr_url"),
+    Index("tasks_user_id_id", "user_id", "id"),
+    Index("tasks_user_id_created_at", "user_id", "created_at"),
+    Index("tasks_project_id_id", "project_id", "id"),
+    Index("tasks_status_agent", "status", "agent"),
+    sqlite_autoincrement=True,
+)
+
+task_events = Table(
+    "task_events",
+    metadata,
+    _task_key(),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("data", Document, nullable=False),
+)
+
+task_secrets = Table(
+    "task_secrets",
+    metadata,
+    _task_key(),
+    Column("ciphertext", LargeBinary, nullable=False),
+)
+
+task_runs = Table(
+    "task_runs",
+    metadata,
+    _task_key(),
+    Column("sandbox_id", Text, nullable=False),
+    Column("base_commit", Text, nullable=False),
+    Column("agent_started_at", UtcDateTime, nullable=False),
+    Column("stage_seconds", Document, nullable=False),
+    Column("position", Document, nullable=False),
+    Column("resumes", Integer, nullable=False),
+    Index("task_runs_sandbox_id", "sandbox_id"),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("beats", Number, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("family", Text, nullable=False),
+    _user_key(),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Index("refresh_tokens_family", "family"),
+    Index("refresh_tokens_user_id_expires_at", "user_id", "expires_at"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Index("webhook_deliveries_received_at", "received_at"),
+)

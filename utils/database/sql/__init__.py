@@ -1,0 +1,1 @@
+"""The gateway on SQLite and PostgreSQL."""

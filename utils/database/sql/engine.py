@@ -1,0 +1,216 @@
+"""Connections and transactions of the SQL gateway."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import exc as sql_errors
+from sqlalchemy.engine import URL
+
+from utils.config.settings import Settings
+from utils.database.sql.errors import translating
+from utils.database.types import dump_json, load_json
+from utils.errors import ConfigurationError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Verbs = TypeVar("Verbs", bound="SqlVerbs")
+
+SQLITE_LOCK_SECONDS = 10
+SQLITE_READERS = 64
+SQLITE_FILE = "async-code.db"
+POOL_WAIT_SECONDS = 10
+OLDEST_SQLITE = (3, 35)
+POSTGRESQL_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
+
+# A peer that vanished without a word is noticed within seconds instead of hours.
+POSTGRESQL_TIMEOUTS = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """How one database is reached.
+
+    Readers run outside transactions. Writers of SQLite take turns at `write_lock`, because waiting
+    for the file's own lock means polling it; PostgreSQL needs no such turn.
+    """
+
+    kind: str
+    readers: Engine
+    writers: Engine
+    write_lock: AbstractContextManager[Any]
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run reads, once more when the connection turned out to be a dead one."""
+        with translating():
+            return _retried(partial(self._read_once, work))
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run one transaction, once more when the connection died before the commit."""
+        with translating():
+            return _retried(partial(self._write_once, work))
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.readers.dispose()
+        self.writers.dispose()
+
+    def _read_once(self, work: Callable[[Connection], Result]) -> Result:
+        with self.readers.connect() as connection:
+            return work(connection)
+
+    def _write_once(self, work: Callable[[Connection], Result]) -> Result:
+        with self.write_lock, self.writers.connect() as connection:
+            result = work(connection)
+            # Translated here, a lost connection is not retried: the commit may have arrived.
+            with translating():
+                connection.commit()
+            return result
+
+
+class SqlVerbs:
+    """What the groups of verbs have in common."""
+
+    def __init__(self, engines: Engines, server: str) -> None:
+        self.engines = engines
+        self.kind = engines.kind
+        self.server = server
+
+
+def reading(
+    verb: Callable[Concatenate[Verbs, Connection, Arguments], Result],
+) -> Callable[Concatenate[Verbs, Arguments], Result]:
+    """Give a verb that only reads its connection."""
+
+    @wraps(verb)
+    def run(self: Verbs, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return self.engines.read(lambda connection: verb(self, connection, *args, **kwargs))
+
+    return run
+
+
+def writing(
+    verb: Callable[Concatenate[Verbs, Connection, Arguments], Result],
+) -> Callable[Concatenate[Verbs, Arguments], Result]:
+    """Give a verb its transaction: committed when it returns, rolled back when it raises."""
+
+    @wraps(verb)
+    def run(self: Verbs, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return self.engines.write(lambda connection: verb(self, connection, *args, **kwargs))
+
+    return run
+
+
+def open_engines(settings: Settings) -> Engines:
+    """Return the engines for PostgreSQL where `DATABASE_URL` is set, for SQLite otherwise."""
+    if settings.database_url is not None:
+        return open_postgresql(settings.database_url.get_secret_value(), settings.request_threads)
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"DATA_DIR cannot be made: {error.strerror}.") from error
+    return open_sqlite(settings.data_dir / SQLITE_FILE)
+
+
+def open_sqlite(path: Path) -> Engines:
+    """Return the engines for a database file."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ConfigurationError(
+            f"This Python carries SQLite {sqlite3.sqlite_version}; 3.35 or newer is needed. "
+            "Use a newer Python or set DATABASE_URL."
+        )
+    url = URL.create("sqlite", database=str(path))
+    readers = _engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=SQLITE_READERS,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+    )
+    writers = _engine(url, pool_size=1, max_overflow=0)
+    event.listen(readers, "connect", _prepare_sqlite_reader)
+    event.listen(writers, "connect", prepare_sqlite)
+    event.listen(writers, "begin", _begin_sqlite_write)
+    return Engines("sqlite", readers, writers, threading.Lock())
+
+
+def prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Set up a connection: readers never wait for the writer, and keys to other tables hold."""
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {SQLITE_LOCK_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _prepare_sqlite_reader(connection: sqlite3.Connection, record: object) -> None:
+    prepare_sqlite(connection, record)
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _begin_sqlite_write(connection: Connection) -> None:
+    # A transaction that reads first and asks to write later can be refused; this one waits.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def open_postgresql(database_url: str, pool_size: int) -> Engines:
+    """Return the engines for a server. Raises `ConfigurationError` for a URL of another kind."""
+    url = postgresql_url(database_url)
+    timeouts = {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
+    engine = _engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_use_lifo=True,
+        connect_args=timeouts,
+    )
+    readers = engine.execution_options(isolation_level="AUTOCOMMIT")
+    return Engines("postgresql", readers, engine, nullcontext())
+
+
+def postgresql_url(database_url: str) -> URL:
+    """Return the URL with the driver that is installed. The message never repeats the password."""
+    try:
+        url = make_url(database_url)
+    except (sql_errors.ArgumentError, ValueError):
+        raise ConfigurationError("DATABASE_URL is not a URL.") from None
+    if url.drivername not in POSTGRESQL_SCHEMES:
+        raise ConfigurationError("DATABASE_URL must begin with postgresql:// or postgres://.")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _engine(url: URL, **options: Any) -> Engine:
+    # Parameters are hidden because an error's text would tell what users have stored.
+    return create_engine(
+        url,
+        json_serializer=dump_json,
+        json_deserializer=load_json,
+        hide_parameters=True,
+        **options,
+    )
+
+
+def _retried(once: Callable[[], Result]) -> Result:
+    # Asking every connection whether it lives would double the cost of each read. A dead one says
+    # so by itself; then the whole pool is new, and one more try is enough.
+    try:
+        return once()
+    except sql_errors.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return once()

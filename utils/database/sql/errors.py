@@ -1,0 +1,100 @@
+"""The one place where an error of SQLAlchemy or a driver becomes one of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import exc
+
+from utils.database.types import NO_PLACE
+from utils.errors import (
+    AppError,
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFound,
+    Unauthenticated,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One line of the table. Without `answer` the error is a mistake of this program and stays.
+
+    `codes` are SQLSTATEs and SQLite's extended result codes; `table` must be named by the error.
+    """
+
+    error: type[Exception]
+    answer: type[AppError] | None = None
+    message: str = ""
+    codes: frozenset[object] = frozenset()
+    table: str = ""
+
+
+UNIQUE = frozenset(
+    {"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+)
+FOREIGN_KEY = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
+NOT_ALLOWED = frozenset({"23514"})
+IMPOSSIBLE_NUMBER = frozenset({"22003"})
+
+NO_ROW = "There is no such row."
+NO_USER = "This user does not exist any more; sign in again."
+NO_ANSWER = "The database did not answer; try again."
+
+# Read from the top; the first line that fits counts.
+TRANSLATIONS = (
+    Translation(UnicodeEncodeError, InvalidInput, "The text holds characters that are no Unicode."),
+    Translation(OverflowError, NotFound, NO_ROW),
+    Translation(exc.TimeoutError, DatabaseUnavailable, "The database is too busy; try again."),
+    Translation(exc.IntegrityError, Unauthenticated, NO_USER, FOREIGN_KEY),
+    Translation(
+        exc.IntegrityError,
+        Conflict,
+        "You have a project for this repository already.",
+        UNIQUE,
+        "projects",
+    ),
+    Translation(exc.IntegrityError, Conflict, "This row exists already.", UNIQUE),
+    Translation(exc.IntegrityError, InvalidInput, NO_PLACE, NOT_ALLOWED),
+    Translation(exc.IntegrityError),
+    Translation(exc.DataError, NotFound, NO_ROW, IMPOSSIBLE_NUMBER),
+    Translation(exc.DataError, InvalidInput, "A value does not fit where it is to be stored."),
+    Translation(exc.ProgrammingError),
+    Translation(exc.NotSupportedError),
+    Translation(exc.OperationalError, DatabaseUnavailable, NO_ANSWER),
+    Translation(exc.InterfaceError, DatabaseUnavailable, NO_ANSWER),
+    Translation(exc.InternalError, DatabaseUnavailable, NO_ANSWER),
+    Translation(exc.DatabaseError, DatabaseUnavailable, NO_ANSWER),
+    Translation(exc.DBAPIError),
+)
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Raise our error in place of the database's."""
+    try:
+        yield
+    except (exc.SQLAlchemyError, OverflowError, UnicodeEncodeError) as error:
+        answer = translate(error)
+        if answer is None:
+            raise
+        raise answer from error
+
+
+def translate(error: Exception) -> AppError | None:
+    """Return our error for one of the database's, None for a mistake of this program."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, AppError):
+        return cause
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorcode", None)
+    # Further lines may quote the values of the row.
+    text = str(cause).partition("\n")[0]
+    for line in TRANSLATIONS:
+        fits = isinstance(error, line.error) and (not line.codes or code in line.codes)
+        if fits and line.table in text:
+            return line.answer(line.message) if line.answer else None
+    return None

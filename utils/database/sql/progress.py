@@ -1,0 +1,259 @@
+"""Verbs that move tasks on and append to them, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from utils.database.rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
+from utils.database.schema import task_events, task_runs, task_secrets, tasks
+from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.tasks import NO_TASK, require_task
+from utils.database.types import Document, Number, json_appended, json_with_file_changes
+from utils.errors import Conflict, NotFound
+from utils.models.tasks import (
+    NO_EVENTS,
+    TERMINAL_STATUSES,
+    Event,
+    EventBatch,
+    Json,
+    Task,
+    TaskStatus,
+)
+
+MAX_CHAT_MESSAGES = 1_000
+MAX_CHAT_CHARACTERS = 2_000_000
+
+# Locks a row without standing in the way of rows that refer to it. SQLite has the whole file.
+_locked_task = select(tasks.c.id).with_for_update(key_share=True)
+_last_sequence = select(func.coalesce(func.max(task_events.c.sequence), 0)).where(
+    task_events.c.task_id == bindparam("task_id")
+)
+_events = (
+    select(*EVENT_COLUMNS)
+    .where(
+        task_events.c.task_id == bindparam("task_id"),
+        task_events.c.sequence > bindparam("after", type_=Number),
+    )
+    .order_by(task_events.c.sequence)
+    .limit(bindparam("limit"))
+)
+_this_run = task_runs.c.task_id == bindparam("run_task_id")
+_forget_run = delete(task_runs).where(_this_run)
+_move_position = (
+    update(task_runs).where(_this_run).values(position=bindparam("position"), resumes=0)
+)
+
+
+class ProgressVerbs(SqlVerbs):
+    """Compare-and-set of the status, and everything that is appended."""
+
+    @writing
+    def move_task(
+        self,
+        connection: Connection,
+        /,
+        task_id: int,
+        from_statuses: Collection[TaskStatus],
+        to: TaskStatus,
+        **fields: Any,
+    ) -> Task | None:
+        """See `Database`."""
+        return move(connection, self.server, task_id, from_statuses, to, fields)
+
+    @writing
+    def finish_task(
+        self,
+        connection: Connection,
+        task_id: int,
+        to: TaskStatus,
+        fields: Mapping[str, Any],
+        chat_message: Json | None,
+        file_changes: Sequence[Json] = (),
+        batch: EventBatch = NO_EVENTS,
+    ) -> Task | None:
+        """See `Database`."""
+        if not lock_task(connection, tasks.c.id == task_id):
+            return None
+        values = dict(fields)
+        if file_changes:
+            values["execution_metadata"] = _with_file_changes(fields, list(file_changes))
+        if chat_message is not None:
+            stamped = {**chat_message, "timestamp": now().isoformat()}
+            values["chat_messages"] = _appended(stamped)
+        task = move(connection, self.server, task_id, {TaskStatus.RUNNING}, to, values)
+        if task:
+            insert_events(connection, task_id, batch)
+        return task
+
+    @writing
+    def save_progress(
+        self,
+        connection: Connection,
+        task_id: int,
+        batch: EventBatch,
+        *,
+        position: Json | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """See `Database`."""
+        this_one = runs_here(self.server, task_id)
+        if fields:
+            values = {**fields, "updated_at": now()}
+            changed = connection.execute(update(tasks).where(this_one).values(values)).rowcount
+            is_running = changed == 1
+        else:
+            is_running = lock_task(connection, this_one)
+        if is_running:
+            insert_events(connection, task_id, batch)
+            if position is not None:
+                moved = {"run_task_id": task_id, "position": position}
+                connection.execute(_move_position, moved)
+        return is_running
+
+    @writing
+    def append_chat_message(
+        self, connection: Connection, user_id: str, task_id: int, role: str, content: str
+    ) -> Task:
+        """See `Database`."""
+        own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
+        if not lock_task(connection, own):
+            raise NotFound(NO_TASK)
+        # The moment is taken under the lock: the order of the stamps is the order of the messages.
+        moment = now()
+        values = {
+            "chat_messages": _appended(chat_message(role, content, moment)),
+            "updated_at": moment,
+        }
+        statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
+        task = task_from(connection.execute(statement).one())
+        _refuse_too_long(task.chat_messages)
+        return task
+
+    @reading
+    def list_events(
+        self,
+        connection: Connection,
+        user_id: str,
+        task_id: int,
+        *,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[Event]:
+        """See `Database`."""
+        require_task(connection, user_id, task_id)
+        wanted = {"task_id": task_id, "after": after, "limit": limit}
+        return [Event(**row._mapping) for row in connection.execute(_events, wanted)]
+
+
+def runs_here(server: str, task_id: int) -> ColumnElement[bool]:
+    """Return the condition that a task runs on a server."""
+    return (
+        (tasks.c.id == task_id)
+        & (tasks.c.status == TaskStatus.RUNNING)
+        & (tasks.c.server == server)
+    )
+
+
+def last_sequence(connection: Connection, task_id: int) -> int:
+    """Return the number of a task's newest event, 0 without any."""
+    last: int = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
+    return last
+
+
+def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> None:
+    """Append events of a task whose row is locked."""
+    if not batch.events:
+        return
+    last = last_sequence(connection, task_id)
+    fresh = batch.events if batch.after is None else batch.events[max(last - batch.after, 0) :]
+    rows = [
+        {
+            "task_id": task_id,
+            "sequence": sequence,
+            "at": event.at,
+            "kind": event.kind,
+            "data": event.data,
+        }
+        for sequence, event in enumerate(fresh, start=last + 1)
+    ]
+    if rows:
+        connection.execute(insert(task_events), rows)
+
+
+def _refuse_too_long(messages: Sequence[Json]) -> None:
+    # Every answer about a task holds its whole conversation.
+    characters = sum(len(message["content"]) for message in messages)
+    if len(messages) > MAX_CHAT_MESSAGES or characters > MAX_CHAT_CHARACTERS:
+        raise conversation_full()
+
+
+def conversation_full() -> Conflict:
+    """Return the refusal of one more message."""
+    return Conflict(
+        f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
+        f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
+        "conversation_full",
+    )
+
+
+def lock_task(connection: Connection, this_one: ColumnElement[bool]) -> bool:
+    """Lock a task's row for the rest of the transaction; False when there is none."""
+    return connection.execute(_locked_task.where(this_one)).first() is not None
+
+
+def move(
+    connection: Connection,
+    server: str,
+    task_id: int,
+    from_statuses: Collection[TaskStatus],
+    to: TaskStatus,
+    fields: Mapping[str, Any],
+) -> Task | None:
+    """Move a task, see `Database.move_task`; None when it may not be moved so by this server."""
+    expected = (tasks.c.id == task_id) & tasks.c.status.in_(list(from_statuses))
+    movable = or_(tasks.c.server == server, tasks.c.status != TaskStatus.RUNNING)
+    values = {**fields, **_values_of_move(to, now())}
+    statement = update(tasks).where(expected, movable).values(values)
+    row = connection.execute(statement.returning(*STATUS_COLUMNS)).first()
+    if row is None:
+        return None
+    if to is not TaskStatus.RUNNING:
+        connection.execute(_forget_run, {"run_task_id": task_id})
+    if to in TERMINAL_STATUSES:
+        connection.execute(delete(task_secrets).where(task_secrets.c.task_id == task_id))
+    return task_from(row)
+
+
+def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:
+    values: dict[str, Any] = {"status": to, "updated_at": moment}
+    if to is TaskStatus.RUNNING:
+        values |= {"attempt": tasks.c.attempt + 1, "started_at": moment, "stop_requested": False}
+    elif to in TERMINAL_STATUSES:
+        values |= {"completed_at": moment, "stage": None}
+    return values
+
+
+def _appended(message: Json) -> ColumnElement[Any]:
+    return json_appended(tasks.c.chat_messages, bindparam(None, message, type_=Document))
+
+
+def _with_file_changes(fields: Mapping[str, Any], changes: list[Json]) -> Any:
+    if "execution_metadata" in fields:
+        return {**(fields["execution_metadata"] or {}), "file_changes": changes}
+    return json_with_file_changes(
+        tasks.c.execution_metadata, bindparam(None, changes, type_=Document)
+    )

@@ -1,0 +1,97 @@
+"""Verbs for what survives a restart beside the task itself, in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from utils.database.rows import STATUS_COLUMNS, json_object
+from utils.database.schema import projects, task_runs, task_secrets, tasks, users
+from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.progress import insert_events, last_sequence, lock_task, move, runs_here
+from utils.models.tasks import AgentRun, ClaimedTask, EventBatch, Stage, Task, TaskStatus
+
+_run = select(*(task_runs.c[name] for name in AgentRun.__dataclass_fields__)).where(
+    task_runs.c.task_id == bindparam("task_id")
+)
+
+_here = (
+    select(tasks.c.status)
+    .where(tasks.c.id == bindparam("task_id"), tasks.c.server == bindparam("server"))
+    .with_for_update(key_share=True)
+)
+_job = (
+    select(
+        *STATUS_COLUMNS,
+        task_secrets.c.ciphertext,
+        users.c.github_token.label("user_token"),
+        users.c.preferences,
+        projects.c.settings.label("project_settings"),
+    )
+    .select_from(tasks)
+    .join(users)
+    .outerjoin(task_secrets)
+    .outerjoin(projects, projects.c.id == tasks.c.project_id)
+    .where(tasks.c.id == bindparam("task_id"))
+)
+
+
+class RunVerbs(SqlVerbs):
+    """Tasks that are claimed, and runs whose agent may have been started."""
+
+    @writing
+    def claim_task(
+        self, connection: Connection, task_id: int, *, again: bool = False
+    ) -> ClaimedTask | None:
+        """See `Database`."""
+        here = connection.execute(_here, {"task_id": task_id, "server": self.server}).first()
+        if here is None:
+            return None
+        if here.status is TaskStatus.PENDING:
+            stage = {"stage": Stage.CLONING}
+            pending = {TaskStatus.PENDING}
+            move(connection, self.server, task_id, pending, TaskStatus.RUNNING, stage)
+        elif not (again and here.status is TaskStatus.RUNNING):
+            return None
+        return _claimed(connection, task_id)
+
+    @writing
+    def start_run(self, connection: Connection, run: AgentRun, batch: EventBatch) -> bool:
+        """See `Database`."""
+        if not lock_task(connection, runs_here(self.server, run.task_id)):
+            return False
+        connection.execute(delete(task_runs).where(task_runs.c.task_id == run.task_id))
+        connection.execute(insert(task_runs), asdict(run))
+        insert_events(connection, run.task_id, batch)
+        return True
+
+    @reading
+    def get_run(self, connection: Connection, task_id: int) -> AgentRun | None:
+        """See `Database`."""
+        row = connection.execute(_run, {"task_id": task_id}).first()
+        return AgentRun(**row._mapping) if row else None
+
+    @writing
+    def count_resume(self, connection: Connection, task_id: int) -> None:
+        """See `Database`."""
+        one_more = {"resumes": task_runs.c.resumes + 1}
+        connection.execute(update(task_runs).where(task_runs.c.task_id == task_id).values(one_more))
+
+    @reading
+    def list_run_sandboxes(self, connection: Connection) -> list[str]:
+        """See `Database`."""
+        return list(connection.execute(select(task_runs.c.sandbox_id)).scalars())
+
+
+def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
+    row = connection.execute(_job, {"task_id": task_id}).one()
+    columns = dict(row._mapping)
+    return ClaimedTask(
+        ciphertext=columns.pop("ciphertext"),
+        user_token=columns.pop("user_token"),
+        last_sequence=last_sequence(connection, task_id),
+        preferences=json_object(columns.pop("preferences")),
+        project_settings=json_object(columns.pop("project_settings")),
+        task=Task(**columns),
+    )

@@ -1,0 +1,66 @@
+"""Verbs by which the servers of one database share its tasks, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+
+from utils.database.rows import now
+from utils.database.schema import servers, tasks
+from utils.database.sql.engine import SqlVerbs, writing
+from utils.models.tasks import ACTIVE_STATUSES, Beat, QueuedTask, TaskStatus
+
+_queued = tuple(tasks.c[name] for name in QueuedTask.__dataclass_fields__)
+_beating = select(servers.c.id)
+
+
+class ServerVerbs(SqlVerbs):
+    """Who is there, and whose tasks nobody looks after."""
+
+    @writing
+    def beat(self, connection: Connection) -> Beat:
+        """See `Database`."""
+        this_one = servers.c.id == self.server
+        again = {"beats": servers.c.beats + 1, "seen_at": now()}
+        if connection.execute(update(servers).where(this_one).values(again)).rowcount == 0:
+            first = {"id": self.server, "beats": 1, "seen_at": now()}
+            connection.execute(insert(servers), first)
+        others = connection.execute(select(servers.c.id, servers.c.beats).where(~this_one))
+        stops = select(tasks.c.id).where(
+            tasks.c.status == TaskStatus.RUNNING,
+            tasks.c.server == self.server,
+            tasks.c.stop_requested,
+        )
+        return Beat(
+            {row.id: row.beats for row in others}, list(connection.execute(stops).scalars())
+        )
+
+    @writing
+    def adopt_tasks(
+        self, connection: Connection, silent: Collection[str] = (), *, own: bool = False
+    ) -> list[QueuedTask]:
+        """See `Database`."""
+        gone = [*silent, self.server] if own else list(silent)
+        connection.execute(delete(servers).where(servers.c.id.in_(list(silent))))
+        nobodys = or_(
+            tasks.c.server.is_(None),
+            tasks.c.server.in_(gone),
+            tasks.c.server.not_in(_beating) & (tasks.c.server != self.server),
+        )
+        active = tasks.c.status.in_(ACTIVE_STATUSES)
+        adopt = update(tasks).where(active, nobodys).values(server=self.server)
+        rows = connection.execute(adopt.returning(*_queued))
+        adopted = [QueuedTask(**row._mapping) for row in rows]
+        return sorted(adopted, key=lambda task: task.id)
+
+    @writing
+    def request_stop(self, connection: Connection, user_id: str, task_id: int) -> bool:
+        """See `Database`."""
+        running = (
+            (tasks.c.id == task_id)
+            & (tasks.c.user_id == user_id)
+            & (tasks.c.status == TaskStatus.RUNNING)
+        )
+        statement = update(tasks).where(running).values(stop_requested=True)
+        return connection.execute(statement).rowcount == 1

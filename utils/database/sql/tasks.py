@@ -1,0 +1,205 @@
+"""Verbs that add and read tasks, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select
+
+from utils.database.rows import (
+    POLLED_COLUMNS,
+    STATUS_COLUMNS,
+    SUMMARY_COLUMNS,
+    TASK_COLUMNS,
+    chat_message,
+    now,
+    prompt_columns,
+    task_from,
+)
+from utils.database.schema import task_secrets, tasks, users
+from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.projects import hold_project, require_project
+from utils.database.sql.webhook_deliveries import remember_delivery
+from utils.errors import NotFound, Unauthenticated
+from utils.models.tasks import (
+    NewTask,
+    Task,
+    TaskPage,
+    TaskStatus,
+    TaskSummary,
+)
+
+NO_TASK = "There is no such task."
+
+_own = (tasks.c.id == bindparam("task_id"), tasks.c.user_id == bindparam("user_id"))
+_full_task = select(*TASK_COLUMNS).where(*_own)
+_task_status = select(*POLLED_COLUMNS).where(*_own)
+_git_diff = select(func.coalesce(tasks.c.git_diff, "")).where(*_own)
+_task_id = select(tasks.c.id).where(*_own)
+_insert_secret = insert(task_secrets)
+_insert_task = insert(tasks).returning(*STATUS_COLUMNS)
+
+NOT_IMPORTED = frozenset(
+    {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested"}
+)
+IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
+
+
+class TaskVerbs(SqlVerbs):
+    """Adding and reading tasks."""
+
+    @writing
+    def create_task(self, connection: Connection, user_id: str, new: NewTask) -> Task:
+        """See `Database`."""
+        if new.project_id is not None:
+            hold_project(connection, user_id, new.project_id)
+        values = {**_new_task_values(user_id, new), "server": self.server}
+        row = connection.execute(_insert_task, values).one()
+        if new.encrypted_token is not None:
+            secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
+            connection.execute(_insert_secret, secret)
+        if new.delivery is not None:
+            remember_delivery(connection, new.delivery)
+        return task_from(row)
+
+    @reading
+    def get_task(self, connection: Connection, user_id: str, task_id: int) -> Task:
+        """See `Database`."""
+        return task_from(_one(connection, _full_task, user_id, task_id))
+
+    @reading
+    def get_task_status(self, connection: Connection, user_id: str, task_id: int) -> Task:
+        """See `Database`."""
+        return task_from(_one(connection, _task_status, user_id, task_id))
+
+    @reading
+    def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:
+        """See `Database`."""
+        return str(_one(connection, _git_diff, user_id, task_id)[0])
+
+    @reading
+    def list_tasks(
+        self,
+        connection: Connection,
+        user_id: str,
+        *,
+        project_id: int | None = None,
+        limit: int = 100,
+        cursor: int | None = None,
+    ) -> TaskPage:
+        """See `Database`."""
+        whose = [tasks.c.user_id == user_id]
+        if project_id is not None:
+            whose.append(tasks.c.project_id == project_id)
+        total = connection.execute(select(func.count()).select_from(tasks).where(*whose))
+        # One row more than asked for tells whether there is a next page.
+        page = _page(select(*SUMMARY_COLUMNS).where(*whose), limit + 1, cursor)
+        rows = connection.execute(page).all()
+        found = tuple(TaskSummary(**row._mapping) for row in rows[:limit])
+        next_cursor = found[-1].id if len(rows) > limit else None
+        return TaskPage(found, total.scalar_one(), next_cursor)
+
+    @reading
+    def list_project_tasks(
+        self,
+        connection: Connection,
+        user_id: str,
+        project_id: int,
+        *,
+        limit: int = 100,
+        cursor: int | None = None,
+    ) -> list[Task]:
+        """See `Database`."""
+        require_project(connection, user_id, project_id)
+        theirs = select(*STATUS_COLUMNS).where(tasks.c.project_id == project_id)
+        return [task_from(row) for row in connection.execute(_page(theirs, limit, cursor))]
+
+    @writing
+    def import_tasks(
+        self, connection: Connection, user_id: str, rows: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """See `Database`."""
+        # Holding the user's row makes two imports of one user wait for each other.
+        user = select(users.c.id).where(users.c.id == user_id).with_for_update()
+        if connection.execute(user).first() is None:
+            raise Unauthenticated("This user does not exist any more; sign in again.")
+        for project_id in {row["project_id"] for row in rows if row.get("project_id")}:
+            hold_project(connection, user_id, project_id)
+        fresh = [imported_values(user_id, row) for row in _fresh(connection, user_id, rows)]
+        if fresh:
+            connection.execute(insert(tasks), fresh)
+        return len(fresh)
+
+    @reading
+    def count_tasks(self, connection: Connection) -> dict[tuple[str, str], int]:
+        """See `Database`."""
+        groups = (tasks.c.status, tasks.c.agent)
+        rows = connection.execute(select(*groups, func.count()).group_by(*groups))
+        return {(status.value, agent): count for status, agent, count in rows}
+
+
+def require_task(connection: Connection, user_id: str, task_id: int) -> None:
+    """Raise `NotFound` unless the task is the user's."""
+    _one(connection, _task_id, user_id, task_id)
+
+
+def _one(connection: Connection, statement: Select[Any], user_id: str, task_id: int) -> Any:
+    row = connection.execute(statement, {"user_id": user_id, "task_id": task_id}).first()
+    if row is None:
+        raise NotFound(NO_TASK)
+    return row
+
+
+def _page(statement: Select[Any], limit: int, cursor: int | None) -> Select[Any]:
+    if cursor is not None:
+        statement = statement.where(tasks.c.id < cursor)
+    return statement.order_by(tasks.c.id.desc()).limit(limit)
+
+
+def _new_task_values(user_id: str, new: NewTask) -> dict[str, Any]:
+    moment = now()
+    return {
+        "user_id": user_id,
+        "project_id": new.project_id,
+        "status": TaskStatus.PENDING,
+        "agent": new.agent,
+        "repo_url": new.repo_url,
+        "target_branch": new.branch,
+        "attempt": 0,
+        "chat_messages": [chat_message("user", new.prompt, moment)],
+        "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
+        "created_at": moment,
+        "updated_at": moment,
+        **prompt_columns(new.prompt),
+    }
+
+
+def _fresh(
+    connection: Connection, user_id: str, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    legacy_id: ColumnElement[str] = tasks.c.execution_summary["legacy_id"].as_string()
+    stored = select(legacy_id).where(tasks.c.user_id == user_id, legacy_id.is_not(None))
+    # Numbers and texts are one kind here: JSON of another age may have written either.
+    seen = {str(value) for value in connection.execute(stored).scalars()}
+    for row in rows:
+        number = str(row["execution_metadata"]["legacy_id"])
+        if number not in seen:
+            seen.add(number)
+            yield row
+
+
+def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a task of another backend."""
+    moment = now()
+    messages = row.get("chat_messages") or []
+    prompt = str(messages[0]["content"]) if messages else ""
+    given = {name: row.get(name) for name in IMPORTED_COLUMNS}
+    return given | {
+        "user_id": user_id,
+        "chat_messages": messages,
+        "attempt": row.get("attempt") or 0,
+        "created_at": row.get("created_at") or moment,
+        "updated_at": row.get("updated_at") or row.get("created_at") or moment,
+        **prompt_columns(prompt),
+    }

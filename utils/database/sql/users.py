@@ -1,0 +1,220 @@
+"""Verbs on users and their refresh tokens, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+
+from utils.database.rows import PROFILE_COLUMNS, USER_COLUMNS, json_object, now
+from utils.database.schema import refresh_tokens, users
+from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.types import UtcDateTime
+from utils.errors import Conflict, NotFound, Unauthenticated
+from utils.models.tasks import Json
+from utils.models.users import UNANSWERED_TIME, Profile, RefreshToken, User
+
+NO_USER = "There is no such user."
+
+
+class UserVerbs(SqlVerbs):
+    """Users, test users and refresh tokens."""
+
+    def ensure_user(self, user_id: str, email: str | None = None) -> User:
+        """See `Database`."""
+        # Nearly always the user is there, and reads wait for nobody.
+        with suppress(NotFound):
+            return self.get_user(user_id)
+        with suppress(Conflict):
+            return self._add_user(_user_values(user_id, email))
+        return self.get_user(user_id)
+
+    @reading
+    def get_user(self, connection: Connection, user_id: str) -> User:
+        """See `Database`."""
+        row = connection.execute(select(*USER_COLUMNS).where(users.c.id == user_id)).first()
+        if row is None:
+            raise NotFound(NO_USER)
+        return User(**row._mapping)
+
+    @reading
+    def get_profile(self, connection: Connection, user_id: str) -> Profile:
+        """See `Database`."""
+        row = connection.execute(select(*PROFILE_COLUMNS).where(users.c.id == user_id)).first()
+        return _profile(row)
+
+    @writing
+    def update_profile(
+        self, connection: Connection, user_id: str, fields: Mapping[str, Any]
+    ) -> Profile:
+        """See `Database`."""
+        values = {**fields, "updated_at": now()}
+        statement = update(users).where(users.c.id == user_id).values(values)
+        return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
+
+    @writing
+    def replace_profile(
+        self, connection: Connection, user_id: str, seen: Profile, fields: Mapping[str, Any]
+    ) -> Profile | None:
+        """See `Database`."""
+        this_one = users.c.id == user_id
+        locked = select(users.c.updated_at).where(this_one).with_for_update(key_share=True)
+        held = connection.execute(locked).first()
+        if held is None:
+            raise NotFound(NO_USER)
+        if held.updated_at != seen.updated_at:
+            return None
+        statement = update(users).where(this_one).values({**fields, "updated_at": now()})
+        return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
+
+    @reading
+    def list_profile_ids(
+        self, connection: Connection, after: str | None = None, *, limit: int = 500
+    ) -> list[str]:
+        """See `Database`."""
+        secret = users.c.github_token.is_not(None) | users.c.preferences.is_not(None)
+        page = select(users.c.id).where(secret).order_by(users.c.id).limit(limit)
+        if after is not None:
+            page = page.where(users.c.id > after)
+        return list(connection.scalars(page))
+
+    def create_test_user(
+        self, user_id: str, email: str, metadata: Json, expires_at: datetime
+    ) -> User:
+        """See `Database`."""
+        marks = {"is_test_user": True, "metadata": metadata, "expires_at": expires_at}
+        return self._add_user(_user_values(user_id, email) | marks)
+
+    @reading
+    def list_test_users(self, connection: Connection) -> list[User]:
+        """See `Database`."""
+        statement = select(*USER_COLUMNS).where(users.c.is_test_user)
+        newest_first = statement.order_by(users.c.created_at.desc(), users.c.id)
+        return [User(**row._mapping) for row in connection.execute(newest_first)]
+
+    @writing
+    def delete_test_user(self, connection: Connection, user_id: str) -> bool:
+        """See `Database`."""
+        this_one = users.c.is_test_user & (users.c.id == user_id)
+        return connection.execute(delete(users).where(this_one)).rowcount == 1
+
+    @writing
+    def add_refresh_token(self, connection: Connection, token: RefreshToken) -> None:
+        """See `Database`."""
+        own = users.c.id == token.user_id
+        if connection.execute(_locked_user.where(own)).first() is None:
+            raise Unauthenticated("This user does not exist any more; sign in again.")
+        # Clients sign in at every page load, so each sign-in clears away what ran out.
+        old = refresh_tokens.c.user_id == token.user_id, refresh_tokens.c.expires_at <= now()
+        connection.execute(delete(refresh_tokens).where(*old))
+        connection.execute(insert(refresh_tokens), _token_values(token))
+
+    def rotate_refresh_token(
+        self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
+    ) -> User:
+        """See `Database`."""
+        # The refusal comes after the transaction: it must not undo the revocation.
+        user = self._rotate(token_hash, replacement_hash, expires_at, now)
+        if user is None:
+            raise Unauthenticated("This refresh token is not valid any more; sign in again.")
+        return user
+
+    @writing
+    def revoke_refresh_family(self, connection: Connection, token_hash: str) -> None:
+        """See `Database`."""
+        row = _locked_token(connection, token_hash)
+        if row is not None:
+            _revoke_family(connection, row.family, now())
+
+    @writing
+    def _add_user(self, connection: Connection, values: Mapping[str, Any]) -> User:
+        statement = insert(users).returning(*USER_COLUMNS)
+        return User(**connection.execute(statement, values).one()._mapping)
+
+    @writing
+    def _rotate(
+        self,
+        connection: Connection,
+        token_hash: str,
+        replacement_hash: str,
+        expires_at: datetime,
+        now: datetime,
+    ) -> User | None:
+        row = _locked_token(connection, token_hash)
+        if row is None:
+            return None
+        if row.used_at is not None and not _is_unanswered(row, now):
+            _revoke_family(connection, row.family, now)
+            return None
+        if row.revoked_at is not None or row.expires_at <= now:
+            return None
+        _use(connection, row, now)
+        token = RefreshToken(replacement_hash, row.family, row.user_id, expires_at)
+        connection.execute(insert(refresh_tokens), _token_values(token))
+        owner = connection.execute(select(*USER_COLUMNS).where(users.c.id == row.user_id)).one()
+        return User(**owner._mapping)
+
+
+def _profile(row: Row[Any] | None) -> Profile:
+    if row is None:
+        raise NotFound(NO_USER)
+    columns = dict(row._mapping)
+    return Profile(**columns | {"preferences": json_object(columns["preferences"])})
+
+
+def _user_values(user_id: str, email: str | None) -> dict[str, Any]:
+    moment = now()
+    return {
+        "id": user_id,
+        "email": email,
+        "metadata": {},
+        "is_test_user": False,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+
+
+# Whoever changes a user's tokens holds the user's row first. A rotation and a revocation of one
+# family can then not pass each other and leave a live token behind.
+_locked_user = select(users.c.id).with_for_update(key_share=True, of=users)
+
+
+def _locked_token(connection: Connection, token_hash: str) -> Row[Any] | None:
+    this_one = refresh_tokens.c.token_hash == token_hash
+    owner = _locked_user.join(refresh_tokens, refresh_tokens.c.user_id == users.c.id)
+    connection.execute(owner.where(this_one))
+    return connection.execute(select(refresh_tokens).where(this_one)).first()
+
+
+def _is_unanswered(row: Row[Any], moment: datetime) -> bool:
+    # Of a family's tokens that are not revoked, one is the last one used, and one replaces it.
+    recent: bool = row.used_at > moment - UNANSWERED_TIME
+    return recent and row.revoked_at is None
+
+
+def _use(connection: Connection, row: Row[Any], moment: datetime) -> None:
+    used_at = func.coalesce(refresh_tokens.c.used_at, literal(moment, UtcDateTime()))
+    live = refresh_tokens.c.family == row.family, refresh_tokens.c.revoked_at.is_(None)
+    this_one = refresh_tokens.c.token_hash == row.token_hash
+    # The token before this one, and a replacement that never arrived: whoever comes with either is
+    # not the owner alone.
+    spent = update(refresh_tokens).where(*live, ~this_one)
+    connection.execute(spent.values(used_at=used_at, revoked_at=moment))
+    connection.execute(update(refresh_tokens).where(this_one).values(used_at=used_at))
+
+
+def _revoke_family(connection: Connection, family: str, moment: datetime) -> None:
+    live = refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None)
+    connection.execute(update(refresh_tokens).where(*live).values(revoked_at=moment))
+
+
+def _token_values(token: RefreshToken) -> dict[str, Any]:
+    return {
+        "token_hash": token.token_hash,
+        "family": token.family,
+        "user_id": token.user_id,
+        "expires_at": token.expires_at,
+    }

@@ -1,0 +1,1 @@
+"""The gateway on Supabase, through its REST interface."""

@@ -1,0 +1,201 @@
+"""The one place where what a Supabase project answers, or does not, becomes one of our errors.
+
+No message of PostgREST's goes any further: it may quote the values of a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+from postgrest import APIError
+
+from utils.database.types import NO_PLACE
+from utils.errors import (
+    AppError,
+    ConfigurationError,
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFound,
+    Unauthenticated,
+)
+
+NO_ROW = "There is no such row."
+NO_ANSWER = "The database did not answer; try again."
+NO_WRITES = "The database takes no changes now; Supabase does so when its disk is full."
+KEY_REFUSED = (
+    "Supabase does not accept SUPABASE_SERVICE_ROLE_KEY: take the service_role key or a secret "
+    "key of this project from Project Settings > API Keys."
+)
+NOT_MIGRATED = (
+    "The Supabase project lacks tables or functions of this version: run ./run.sh migrate with "
+    "DATABASE_URL, or paste supabase.sql into its SQL editor."
+)
+NO_PROJECT_HERE = "What answers at SUPABASE_URL is no Supabase project: check the address."
+
+_CODE = re.compile(r"[A-Z0-9]{5}|PGRST[A-Z0-9]{3}")
+_CONSTRAINT = re.compile(r'constraint "(\w+)"')
+
+
+class Refused(Exception):
+    """An answer that is not what was asked for.
+
+    `status` is HTTP's, `code` a SQLSTATE or one of PostgREST's, empty when something before
+    PostgREST answered. `constraint` names the rule that a row would have broken.
+    """
+
+    def __init__(self, status: int, code: str = "", constraint: str = "") -> None:
+        super().__init__(f"status {status}, code {code or 'none'}")
+        self.status = status
+        self.code = code
+        self.constraint = constraint
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One line of the table: what fits every given condition becomes `answer`.
+
+    Without `answer` it is a mistake of this program. `at_start` is raised instead while the server
+    starts. A code fits when it begins like one of `codes`.
+    """
+
+    answer: type[AppError] | None
+    message: str = ""
+    statuses: frozenset[int] = frozenset()
+    codes: tuple[str, ...] = ()
+    constraint: str = ""
+    at_start: type[AppError] | None = None
+
+
+# Read from the top; the first line that fits counts.
+TRANSLATIONS = (
+    Translation(
+        Conflict,
+        "You have a project for this repository already.",
+        codes=("23505",),
+        constraint="projects",
+    ),
+    Translation(Conflict, "This row exists already.", codes=("23505",)),
+    Translation(
+        Unauthenticated, "This user does not exist any more; sign in again.", codes=("23503",)
+    ),
+    Translation(InvalidInput, NO_PLACE, codes=("23514",)),
+    Translation(NotFound, NO_ROW, codes=("22003",)),
+    Translation(InvalidInput, "A value does not fit where it is to be stored.", codes=("22",)),
+    Translation(
+        InvalidInput, "This is more than Supabase takes at once.", statuses=frozenset({413})
+    ),
+    Translation(
+        DatabaseUnavailable,
+        NOT_MIGRATED,
+        codes=("PGRST202", "PGRST205", "42P01", "42883"),
+        at_start=ConfigurationError,
+    ),
+    Translation(
+        DatabaseUnavailable,
+        KEY_REFUSED,
+        codes=("PGRST300", "PGRST301", "PGRST302", "PGRST303", "42501"),
+        at_start=ConfigurationError,
+    ),
+    Translation(
+        DatabaseUnavailable,
+        KEY_REFUSED,
+        statuses=frozenset({401, 403}),
+        at_start=ConfigurationError,
+    ),
+    Translation(DatabaseUnavailable, NO_WRITES, codes=("25006",)),
+    Translation(
+        DatabaseUnavailable, NO_ANSWER, codes=("08", "40", "53", "55P03", "57", "58", "XX")
+    ),
+    Translation(DatabaseUnavailable, NO_ANSWER, statuses=frozenset({408, 425, 429})),
+    Translation(None, statuses=frozenset(range(400, 500)), codes=("PGRST", *"0123456789FHP")),
+    Translation(
+        DatabaseUnavailable,
+        NO_PROJECT_HERE,
+        statuses=frozenset(range(200, 500)),
+        at_start=ConfigurationError,
+    ),
+    Translation(DatabaseUnavailable, NO_ANSWER),
+)
+
+# The transaction was undone, whatever it was to do.
+UNDONE = frozenset({"40001", "40P01"})
+PASSING = frozenset({502, 503, 504})
+
+
+@contextmanager
+def translating(*, at_start: bool = False) -> Iterator[None]:
+    """Raise our error in place of the client's."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
+        raise translate(error) from error
+    except (Refused, APIError, UnicodeEncodeError) as error:
+        # These know the row.
+        raise translate(error, at_start=at_start) from None
+
+
+def translate(error: Exception, *, at_start: bool = False) -> Exception:
+    """Return our error for one of the client's; a `RuntimeError` for a mistake of this program."""
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidInput("The text holds characters that are no Unicode.")
+    if not isinstance(error, Refused):
+        return DatabaseUnavailable(NO_ANSWER)
+    line = next(line for line in TRANSLATIONS if _fits(line, error))
+    answer = line.at_start if at_start and line.at_start else line.answer
+    if answer is None:
+        return RuntimeError(f"Supabase refused what this program asked for: {error}")
+    return answer(line.message)
+
+
+def _fits(line: Translation, error: Refused) -> bool:
+    return (
+        (not line.statuses or error.status in line.statuses)
+        and (not line.codes or error.code.startswith(line.codes))
+        and error.constraint.startswith(line.constraint)
+    )
+
+
+def passes(error: Exception, *, repeatable: bool) -> bool:
+    """Whether the same request may be sent again at once.
+
+    What never arrived, and what was undone, may be sent again always; what may have been done only
+    when doing it twice is the same. A timeout has taken long enough.
+    """
+    if isinstance(error, httpx.ConnectError):
+        return True
+    if isinstance(error, Refused):
+        return error.code in UNDONE or (repeatable and error.status in PASSING)
+    return repeatable and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+
+
+def refuse(response: httpx.Response) -> None:
+    """Raise `Refused` unless the answer is a good one; called by the client for every answer."""
+    if response.is_success and _may_be_json(response):
+        return
+    response.read()
+    raise _refusal(response)
+
+
+def _may_be_json(response: httpx.Response) -> bool:
+    kind: str = response.headers.get("content-type", "application/json")
+    return kind.startswith("application/json")
+
+
+def _refusal(response: httpx.Response) -> Refused:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    told = body if isinstance(body, dict) else {}
+    code = _CODE.fullmatch(str(told.get("code")))
+    constraint = _CONSTRAINT.search(str(told.get("message")))
+    return Refused(
+        response.status_code,
+        code.group() if code else "",
+        constraint.group(1) if constraint else "",
+    )

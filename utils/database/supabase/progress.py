@@ -1,0 +1,125 @@
+"""Verbs that move tasks on and append to them, through Supabase."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from utils.database.schema import tasks
+from utils.database.sql.progress import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES, conversation_full
+from utils.database.sql.tasks import NO_TASK
+from utils.database.supabase.rows import SupabaseVerbs, read_task, reader, sent, sent_events
+from utils.database.types import storable, user_key
+from utils.errors import NotFound
+from utils.models.tasks import NO_EVENTS, Event, EventBatch, Json, Task, TaskStatus
+
+_read_event = reader(Event)
+
+
+class ProgressVerbs(SupabaseVerbs):
+    """Compare-and-set of the status, and everything that is appended."""
+
+    def move_task(
+        self,
+        /,
+        task_id: int,
+        from_statuses: Collection[TaskStatus],
+        to: TaskStatus,
+        **fields: Any,
+    ) -> Task | None:
+        """See `Database`."""
+        return self._move(task_id, from_statuses, to, fields)
+
+    def finish_task(
+        self,
+        task_id: int,
+        to: TaskStatus,
+        fields: Mapping[str, Any],
+        chat_message: Json | None,
+        file_changes: Sequence[Json] = (),
+        batch: EventBatch = NO_EVENTS,
+    ) -> Task | None:
+        """See `Database`."""
+        columns, changes = dict(fields), storable(list(file_changes)) or None
+        if changes and "execution_metadata" in columns:
+            metadata = columns["execution_metadata"] or {}
+            columns["execution_metadata"] = {**metadata, "file_changes": changes}
+            changes = None
+        more = {"message": storable(chat_message), "file_changes": changes, **sent_events(batch)}
+        return self._move(task_id, (TaskStatus.RUNNING,), to, columns, more)
+
+    def save_progress(
+        self,
+        task_id: int,
+        batch: EventBatch,
+        *,
+        position: Json | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """See `Database`."""
+        arguments = {
+            "this_task": task_id,
+            "this_server": self.server,
+            "changes": sent(tasks, fields or {}),
+            "run_position": storable(position),
+            **sent_events(batch),
+        }
+        saved: bool = self.supabase.call(
+            "backend_save_progress", arguments, repeatable=may_be_sent_again(batch)
+        )
+        return saved
+
+    def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "this_task": task_id,
+            "message": storable({"role": role, "content": content}),
+            "most_messages": MAX_CHAT_MESSAGES,
+            "most_characters": MAX_CHAT_CHARACTERS,
+        }
+        answer = self.supabase.call("backend_append_chat_message", arguments, repeatable=False)
+        if answer["outcome"] == "no_task":
+            raise NotFound(NO_TASK)
+        if answer["outcome"] == "full":
+            raise conversation_full()
+        return read_task(answer["task"])
+
+    def list_events(
+        self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500
+    ) -> list[Event]:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "this_task": task_id,
+            "above": after,
+            "page_size": limit,
+        }
+        rows = self.supabase.call("backend_list_events", arguments, repeatable=True)
+        if rows is None:
+            raise NotFound(NO_TASK)
+        return [_read_event(row) for row in rows]
+
+    def _move(
+        self,
+        task_id: int,
+        from_statuses: Collection[TaskStatus],
+        to: TaskStatus,
+        fields: Mapping[str, Any],
+        more: Json | None = None,
+    ) -> Task | None:
+        arguments = {
+            "this_task": task_id,
+            "this_server": self.server,
+            "from_statuses": sorted(from_statuses),
+            "new_status": to,
+            "changes": sent(tasks, fields),
+            **(more or {}),
+        }
+        row = self.supabase.call("backend_move_task", arguments, repeatable=False)
+        return None if row is None else read_task(row)
+
+
+def may_be_sent_again(batch: EventBatch) -> bool:
+    """Whether storing a batch twice is the same as storing it once."""
+    return not batch.events or batch.after is not None

@@ -1,0 +1,71 @@
+"""Verbs on projects, through Supabase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from utils.database.rows import now
+from utils.database.schema import projects
+from utils.database.sql.projects import NO_PROJECT
+from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
+from utils.database.types import user_key
+from utils.errors import NotFound
+from utils.models.tasks import Json
+from utils.models.users import Project
+
+_COLUMNS = column_names(projects, Project)
+_read_project = reader(Project)
+
+
+class ProjectVerbs(SupabaseVerbs):
+    """Projects and their counters."""
+
+    def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
+        """See `Database`."""
+        moment = now()
+        row = {"settings": {}, "is_active": True, "created_at": moment, "updated_at": moment}
+        values = row | dict(fields) | {"user_id": user_id}
+        request = self.supabase.table("projects").insert(sent(projects, values)).select(_COLUMNS)
+        return _read_project(self.supabase.rows(request, repeatable=False)[0])
+
+    def list_projects(self, user_id: str) -> list[Project]:
+        """See `Database`."""
+        rows = self._counted(user_id, None)
+        return [_read_project(row) for row in rows]
+
+    def get_project(self, user_id: str, project_id: int) -> Project:
+        """See `Database`."""
+        return _only(self._counted(user_id, project_id))
+
+    def update_project(self, user_id: str, project_id: int, fields: Mapping[str, Any]) -> Project:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "this_project": project_id,
+            "changes": sent(projects, fields),
+        }
+        return _only(self.supabase.call("backend_update_project", arguments, repeatable=True))
+
+    def delete_project(self, user_id: str, project_id: int) -> None:
+        """See `Database`."""
+        request = (
+            self.supabase.table("projects")
+            .delete()
+            .eq("id", project_id)
+            .eq("user_id", user_key(user_id))
+            .select("id")
+        )
+        if not self.supabase.rows(request, repeatable=False):
+            raise NotFound(NO_PROJECT)
+
+    def _counted(self, user_id: str, project_id: int | None) -> list[Json]:
+        arguments = {"this_user": user_key(user_id), "this_project": project_id}
+        rows: list[Json] = self.supabase.call("backend_list_projects", arguments, repeatable=True)
+        return rows
+
+
+def _only(rows: list[Json]) -> Project:
+    if not rows:
+        raise NotFound(NO_PROJECT)
+    return _read_project(rows[0])

@@ -1,0 +1,140 @@
+"""Verbs that add and read tasks, through Supabase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from utils.database.rows import now, prompt_columns
+from utils.database.schema import tasks
+from utils.database.sql.projects import NO_PROJECT
+from utils.database.sql.tasks import NO_TASK, imported_values
+from utils.database.sql.webhook_deliveries import REMEMBERED_DELIVERIES
+from utils.database.supabase.rows import (
+    SupabaseVerbs,
+    column_names,
+    read_task,
+    reader,
+    sent,
+    sent_bytes,
+)
+from utils.database.types import storable, user_key
+from utils.errors import NotFound, Unauthenticated
+from utils.models.tasks import Json, NewTask, Task, TaskPage, TaskSummary
+
+_TASK_COLUMNS = column_names(tasks, Task)
+_read_summary = reader(TaskSummary)
+
+
+class TaskVerbs(SupabaseVerbs):
+    """Adding and reading tasks."""
+
+    def create_task(self, user_id: str, new: NewTask) -> Task:
+        """See `Database`."""
+        columns = {
+            "project_id": new.project_id,
+            "agent": new.agent,
+            "repo_url": new.repo_url,
+            "target_branch": new.branch,
+            "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
+            **prompt_columns(new.prompt),
+        }
+        arguments = {
+            "this_user": user_key(user_id),
+            "this_server": self.server,
+            "task": sent(tasks, columns),
+            "message": {"role": "user", "content": storable(new.prompt)},
+            "ciphertext": sent_bytes(new.encrypted_token),
+        }
+        function = "backend_create_task"
+        if new.delivery is not None:
+            function = "backend_create_task_once"
+            horizon = (now() - REMEMBERED_DELIVERIES).isoformat()
+            arguments |= {"delivery": new.delivery, "horizon": horizon}
+        row = self.supabase.call(function, arguments, repeatable=False)
+        if row is None:
+            raise NotFound(NO_PROJECT)
+        return read_task(row)
+
+    def get_task(self, user_id: str, task_id: int) -> Task:
+        """See `Database`."""
+        return read_task(self._columns_of_task(user_id, task_id, _TASK_COLUMNS))
+
+    def get_task_status(self, user_id: str, task_id: int) -> Task:
+        """See `Database`."""
+        arguments = {"this_user": user_key(user_id), "this_task": task_id}
+        row = self.supabase.call("backend_get_task_status", arguments, repeatable=True)
+        if row is None:
+            raise NotFound(NO_TASK)
+        return read_task(row)
+
+    def get_git_diff(self, user_id: str, task_id: int) -> str:
+        """See `Database`."""
+        return str(self._columns_of_task(user_id, task_id, "git_diff")["git_diff"] or "")
+
+    def list_tasks(
+        self,
+        user_id: str,
+        *,
+        project_id: int | None = None,
+        limit: int = 100,
+        cursor: int | None = None,
+    ) -> TaskPage:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "this_project": project_id,
+            "below": cursor,
+            # One row more than asked for tells whether there is a next page.
+            "page_size": limit + 1,
+        }
+        page = self.supabase.call("backend_list_tasks", arguments, repeatable=True)
+        found = tuple(_read_summary(row) for row in page["tasks"][:limit])
+        next_cursor = found[-1].id if len(page["tasks"]) > limit else None
+        return TaskPage(found, page["total"], next_cursor)
+
+    def list_project_tasks(
+        self, user_id: str, project_id: int, *, limit: int = 100, cursor: int | None = None
+    ) -> list[Task]:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "this_project": project_id,
+            "below": cursor,
+            "page_size": limit,
+        }
+        rows = self.supabase.call("backend_list_project_tasks", arguments, repeatable=True)
+        if rows is None:
+            raise NotFound(NO_PROJECT)
+        return [read_task(row) for row in rows]
+
+    def import_tasks(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "projects": sorted({row["project_id"] for row in rows if row.get("project_id")}),
+            "tasks": [sent(tasks, imported_values(user_id, row)) for row in rows],
+        }
+        answer = self.supabase.call("backend_import_tasks", arguments, repeatable=True)
+        if answer["outcome"] == "no_user":
+            raise Unauthenticated("This user does not exist any more; sign in again.")
+        if answer["outcome"] == "no_project":
+            raise NotFound(NO_PROJECT)
+        return int(answer["count"])
+
+    def count_tasks(self) -> dict[tuple[str, str], int]:
+        """See `Database`."""
+        counts = self.supabase.call("backend_count_tasks", {}, repeatable=True)
+        return {(status, agent): count for status, agent, count in counts}
+
+    def _columns_of_task(self, user_id: str, task_id: int, columns: str) -> Json:
+        request = (
+            self.supabase.table("tasks")
+            .select(columns)
+            .eq("id", task_id)
+            .eq("user_id", user_key(user_id))
+        )
+        rows = self.supabase.rows(request, repeatable=True)
+        if not rows:
+            raise NotFound(NO_TASK)
+        return rows[0]

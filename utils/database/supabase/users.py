@@ -1,0 +1,151 @@
+"""Verbs on users and their refresh tokens, through Supabase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from utils.database.rows import json_object, now
+from utils.database.schema import refresh_tokens, users
+from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
+from utils.database.types import in_utc, user_key
+from utils.errors import NotFound, Unauthenticated
+from utils.models.tasks import Json
+from utils.models.users import UNANSWERED_TIME, Profile, RefreshToken, User
+
+NO_USER = "There is no such user."
+
+_USER_COLUMNS = column_names(users, User)
+_PROFILE_COLUMNS = column_names(users, Profile)
+_read_user = reader(User)
+_read_profile = reader(Profile)
+
+
+class UserVerbs(SupabaseVerbs):
+    """Users, test users and refresh tokens."""
+
+    def ensure_user(self, user_id: str, email: str | None = None) -> User:
+        """See `Database`."""
+        arguments = {"this_user": user_key(user_id), "this_email": email}
+        return _read_user(self.supabase.call("backend_ensure_user", arguments, repeatable=True))
+
+    def get_user(self, user_id: str) -> User:
+        """See `Database`."""
+        return _read_user(self._columns_of_user(user_id, _USER_COLUMNS))
+
+    def get_profile(self, user_id: str) -> Profile:
+        """See `Database`."""
+        return _profile(self._columns_of_user(user_id, _PROFILE_COLUMNS))
+
+    def update_profile(self, user_id: str, fields: Mapping[str, Any]) -> Profile:
+        """See `Database`."""
+        request = (
+            self.supabase.table("users")
+            .update(sent(users, {**fields, "updated_at": now()}))
+            .eq("id", user_key(user_id))
+            .select(_PROFILE_COLUMNS)
+        )
+        return _profile(_only(self.supabase.rows(request, repeatable=True)))
+
+    def replace_profile(
+        self, user_id: str, seen: Profile, fields: Mapping[str, Any]
+    ) -> Profile | None:
+        """See `Database`."""
+        arguments = {
+            "this_user": user_key(user_id),
+            "seen": in_utc(seen.updated_at).isoformat(),
+            "changes": sent(users, {**fields, "updated_at": now()}),
+        }
+        row = self.supabase.call("backend_replace_profile", arguments, repeatable=False)
+        if row is None:
+            raise NotFound(NO_USER)
+        return _profile(row) if row else None
+
+    def list_profile_ids(self, after: str | None = None, *, limit: int = 500) -> list[str]:
+        """See `Database`."""
+        request = (
+            self.supabase.table("users")
+            .select("id")
+            .or_("github_token.not.is.null,preferences.not.is.null")
+            .order("id")
+            .limit(limit)
+        )
+        if after is not None:
+            request = request.gt("id", user_key(after))
+        return [row["id"] for row in self.supabase.rows(request, repeatable=True)]
+
+    def create_test_user(
+        self, user_id: str, email: str, metadata: Json, expires_at: datetime
+    ) -> User:
+        """See `Database`."""
+        moment = now()
+        row = {
+            "id": user_id,
+            "email": email,
+            "metadata": metadata,
+            "is_test_user": True,
+            "expires_at": expires_at,
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        request = self.supabase.table("users").insert(sent(users, row)).select(_USER_COLUMNS)
+        return _read_user(_only(self.supabase.rows(request, repeatable=False)))
+
+    def list_test_users(self) -> list[User]:
+        """See `Database`."""
+        rows = self.supabase.call("backend_list_test_users", {}, repeatable=True)
+        return [_read_user(row) for row in rows]
+
+    def delete_test_user(self, user_id: str) -> bool:
+        """See `Database`."""
+        request = (
+            self.supabase.table("users")
+            .delete()
+            .eq("id", user_key(user_id))
+            .is_("is_test_user", value=True)
+            .select("id")
+        )
+        return bool(self.supabase.rows(request, repeatable=False))
+
+    def add_refresh_token(self, token: RefreshToken) -> None:
+        """See `Database`."""
+        arguments = {"token": sent(refresh_tokens, asdict(token))}
+        if not self.supabase.call("backend_add_refresh_token", arguments, repeatable=False):
+            raise Unauthenticated("This user does not exist any more; sign in again.")
+
+    def rotate_refresh_token(
+        self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
+    ) -> User:
+        """See `Database`."""
+        arguments = {
+            "this_token": token_hash,
+            "replacement": replacement_hash,
+            "replacement_expires_at": in_utc(expires_at).isoformat(),
+            "moment": in_utc(now).isoformat(),
+            "unanswered_since": in_utc(now - UNANSWERED_TIME).isoformat(),
+        }
+        row = self.supabase.call("backend_rotate_refresh_token", arguments, repeatable=False)
+        if row is None:
+            raise Unauthenticated("This refresh token is not valid any more; sign in again.")
+        return _read_user(row)
+
+    def revoke_refresh_family(self, token_hash: str) -> None:
+        """See `Database`."""
+        arguments = {"this_token": token_hash}
+        self.supabase.call("backend_revoke_refresh_family", arguments, repeatable=True)
+
+    def _columns_of_user(self, user_id: str, columns: str) -> Json:
+        request = self.supabase.table("users").select(columns).eq("id", user_key(user_id))
+        return _only(self.supabase.rows(request, repeatable=True))
+
+
+def _only(rows: list[Json]) -> Json:
+    if not rows:
+        raise NotFound(NO_USER)
+    return rows[0]
+
+
+def _profile(row: Json) -> Profile:
+    return _read_profile(row | {"preferences": json_object(row["preferences"])})

@@ -1,0 +1,1 @@
+"""Which task runs when, on the one event loop."""

@@ -1,0 +1,91 @@
+"""Puts together what a run needs to know of its task, its user and the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from utils.agents.registry import Agents
+from utils.agents.spec import AgentAccess
+from utils.config.settings import Settings
+from utils.credentials.profiles import readable_preferences, token_for
+from utils.credentials.vault import Vault
+from utils.dispatcher.task_attempt import Assignment
+from utils.errors import TaskError
+from utils.git import commands as git
+from utils.models.tasks import ClaimedTask, Job, Json, Task
+from utils.sandboxes.protocol import EgressHeader, SandboxRequest
+
+CAPTURE_PASSES = 4
+"""Times that reading the changes may take the limit of one command, with room for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that is ours to do, and what is to be done or why it cannot be.
+
+    `token` is the task's own, else the one that its user has stored, if that is for the host.
+    """
+
+    task: Task
+    token: str | None = field(repr=False)
+    prepared: Assignment | TaskError
+
+
+def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
+    """Return everything that is needed to do a task."""
+    text = None
+    try:
+        text = _token(claimed, vault, settings)
+        return Claim(claimed.task, text, _assignment(claimed, text, vault, settings, agents))
+    except TaskError as error:
+        return Claim(claimed.task, text, error)
+
+
+def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None:
+    if claimed.ciphertext:
+        return vault.decrypt(claimed.ciphertext).get_secret_value()
+    task, stored = claimed.task, claimed.user_token
+    return token_for(vault, task.user_id, stored, task.repo_url, settings.github_host)
+
+
+def _assignment(
+    claimed: ClaimedTask, token: str | None, vault: Vault, settings: Settings, agents: Agents
+) -> Assignment:
+    task = claimed.task
+    agent = agents.choose(task.agent)
+    stored = {} if agent.simulated else claimed.preferences
+    preferences = readable_preferences(vault, task.user_id, stored, task.agent)
+    access = agents.access(agent, preferences)
+    job = Job(
+        task_id=task.id,
+        prompt=task.prompt,
+        repo_url=task.repo_url,
+        branch=task.target_branch,
+        agent=task.agent,
+        agent_model=task.agent_model or agents.default_model(task.agent),
+        git_token=None if settings.uses_egress else token,
+    )
+    request = SandboxRequest(
+        task_id=task.id,
+        user_id=task.user_id,
+        attempt=task.attempt,
+        lifetime_seconds=settings.sandbox_timeout_seconds
+        + CAPTURE_PASSES * settings.command_timeout_seconds,
+        template_id=_template_id(claimed.project_settings) if settings.uses_e2b else None,
+        egress=_egress(task, token, access) if settings.uses_egress else (),
+    )
+    return Assignment(job, agent, access, request)
+
+
+def _template_id(project_settings: Json) -> str | None:
+    chosen = project_settings.get("template_id")
+    return chosen if isinstance(chosen, str) and chosen else None
+
+
+def _egress(task: Task, token: str | None, access: AgentAccess) -> tuple[EgressHeader, ...]:
+    host = urlsplit(task.repo_url).hostname
+    if not token or not host:
+        return access.egress
+    value = git.authorization_header(task.repo_url, token)
+    return (*access.egress, EgressHeader(host, "Authorization", value))

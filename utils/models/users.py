@@ -1,0 +1,72 @@
+"""Frozen values about users and what belongs to them beside tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from utils.models.tasks import Json
+
+UNANSWERED_TIME = timedelta(seconds=30)
+"""For so long may a refresh token be used again whose replacement may not have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A row of `users`. `expires_at` is set for test users only."""
+
+    id: str
+    email: str | None
+    created_at: datetime
+    is_test_user: bool = False
+    expires_at: datetime | None = None
+    metadata: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a user has stored about themselves.
+
+    `github_token` and the credentials in `preferences` are as stored: encrypted when they came
+    through this backend, see `utils.credentials.vault`.
+    """
+
+    id: str
+    email: str | None
+    full_name: str | None
+    avatar_url: str | None
+    github_username: str | None
+    github_token: str | None = field(repr=False)
+    preferences: Json = field(repr=False)
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A row of `projects` with its task counters."""
+
+    id: int
+    user_id: str
+    name: str
+    description: str | None
+    repo_url: str
+    repo_owner: str
+    repo_name: str
+    is_active: bool
+    settings: Json
+    created_at: datetime
+    updated_at: datetime
+    task_count: int = 0
+    completed_tasks: int = 0
+    active_tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A stored refresh token: only its SHA-256 is kept. A family is one sign-in's chain."""
+
+    token_hash: str
+    family: str
+    user_id: str
+    expires_at: datetime

@@ -1,0 +1,1 @@
+"""Clone, run the agent, capture the changes. Knows no database."""

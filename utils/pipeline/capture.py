@@ -1,0 +1,261 @@
+"""Reads what an agent changed out of a sandbox, exact to the byte.
+
+The stored texts must be valid UTF-8 and the patch must survive `git am`, which drops carriage
+returns at line ends. Where a changed file would break either, git is asked again to write just
+that file as a binary hunk; where an agent's own commits cannot travel as mail, they become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
+
+import structlog
+from anyio import to_thread
+
+from utils.errors import CaptureError
+from utils.git import commands as git
+from utils.models.tasks import Changes, FileChange
+from utils.pipeline.capture_bundle import LISTING_BYTES, TOO_LONG, LeftOut, Raw, parse_bundle
+from utils.sandboxes.protocol import Sandbox
+
+NOT_EXISTING = "FILE_NOT_EXISTS"
+DELETED = "FILE_DELETED"
+BINARY = "FILE_BINARY"
+TOO_LARGE = "FILE_TOO_LARGE"
+SUBMODULE = "SUBMODULE"
+
+OTHER_BYTES = 200_000
+"""More than what a bundle holds beside the changes, the contents, the patch and the diff."""
+
+OBJECT_LINE_BYTES = 100
+"""More than what comes with the content of one file in a bundle."""
+
+INLINE_BYTES = 200_000
+"""Up to here a bundle is read faster than a thread is found for it."""
+
+NAME_CHARACTERS = 200
+"""More of a name is not shown."""
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureLimits:
+    """Sizes in bytes, counts, and the time for one pass."""
+
+    patch_bytes: int
+    files: int
+    file_bytes: int
+    timeout_seconds: float
+
+
+async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> Changes:
+    """Commit and read everything that differs from the base commit.
+
+    Expects the capture script, the commit message and the copy of `.git/config` in the sandbox's
+    work folder. Raises `CaptureError` when git cannot read the repository any more, or when the
+    result is not what the script writes.
+    """
+    capture = _Capture(sandbox, base_commit, limits)
+    raw = await capture.run("history")
+    if not _fits_storage_and_mail(raw):
+        special = await _off_the_loop(raw.size, _special_changes, raw)
+        await capture.mark_binary(*special)
+        raw = await capture.run("binary")
+        # What is left comes from commits in between, or from their messages.
+        if not _fits_storage_and_mail(raw):
+            raw = await capture.run("squash")
+    return await _off_the_loop(raw.size, _changes, base_commit, raw, limits)
+
+
+class _Capture:
+    """Runs the capture script and reads its files."""
+
+    def __init__(self, sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> None:
+        self._sandbox = sandbox
+        self._base_commit = base_commit
+        self._limits = limits
+        self._environment = git.environment()
+
+    async def mark_binary(
+        self, in_diff: list[git.ChangedPath], in_patch: list[git.ChangedPath]
+    ) -> None:
+        """Have the following runs treat files as binary."""
+        work = self._sandbox.paths.work
+        links = any(change.is_link for change in in_patch)
+        await self._sandbox.write_files(
+            {
+                f"{work}/attributes.diff": git.binary_attributes(in_diff, links=links),
+                f"{work}/attributes.patch": git.binary_attributes(in_patch, links=links),
+            }
+        )
+        if links:
+            self._environment = git.environment(configuration=git.BINARY_LINKS)
+
+    async def run(self, mode: str) -> Raw:
+        """Run the script once in a mode, `history`, `binary` or `squash`."""
+        work = self._sandbox.paths.work
+        result = await self._sandbox.run(
+            [
+                "sh",
+                f"{work}/capture.sh",
+                self._sandbox.paths.repository,
+                self._base_commit,
+                work,
+                str(self._limits.files),
+                str(self._limits.file_bytes),
+                str(self._limits.patch_bytes),
+                mode,
+            ],
+            timeout_seconds=self._limits.timeout_seconds,
+            environment=self._environment,
+            repeatable=True,
+        )
+        if result.timed_out:
+            raise CaptureError(
+                "Reading the changes took longer than COMMAND_TIMEOUT_SECONDS. Raise it, or have "
+                "the agent keep large generated files out of the repository (.gitignore).",
+                "capture_timeout",
+            )
+        if not result.ok:
+            lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise CaptureError(
+                "git could not read the changes; the agent may have damaged the repository: "
+                + (lines[-1] if lines else f"exit code {result.exit_code}")
+            )
+        return await self._read()
+
+    async def _read(self) -> Raw:
+        path = f"{self._sandbox.paths.work}/result/bundle"
+        try:
+            bundles = await self._sandbox.read_files([path], max_bytes=_bundle_bytes(self._limits))
+            bundle = bundles[path]
+            if bundle is None:
+                raise CaptureError(TOO_LONG)
+            sizes = self._limits.patch_bytes, self._limits.file_bytes
+            return await _off_the_loop(len(bundle), parse_bundle, bundle, *sizes)
+        except (KeyError, OSError, ValueError) as error:
+            # The script and its results lie in a folder that belongs to the agent.
+            log.warning("result not readable", action="result_not_readable", exc_info=error)
+            raise CaptureError(
+                "The changes could not be read: the agent has damaged the folder of the result. "
+                "Start the task again, and have the agent leave alone what is outside the "
+                "repository."
+            ) from error
+
+
+def _bundle_bytes(limits: CaptureLimits) -> int:
+    # The script bounds everything but the list of changes. The mail takes up to four times the
+    # patch, contents and what was dropped of them up to twice.
+    lines = 2 * limits.files * OBJECT_LINE_BYTES
+    return LISTING_BYTES + 7 * limits.patch_bytes + lines + OTHER_BYTES
+
+
+async def _off_the_loop(
+    size: int, function: Callable[[*Arguments], Result], *arguments: *Arguments
+) -> Result:
+    if size <= INLINE_BYTES:
+        return function(*arguments)
+    return await to_thread.run_sync(function, *arguments)
+
+
+def _is_text(data: bytes | None) -> bool:
+    try:
+        return data is None or (data.decode() is not None and b"\0" not in data)
+    except UnicodeDecodeError:
+        return False
+
+
+def _fits_storage_and_mail(raw: Raw) -> bool:
+    if raw.patch is None and raw.diff is not None and not raw.is_one_commit:
+        return False
+    return _is_text(raw.diff) and _is_text(raw.patch) and b"\r\n" not in (raw.patch or b"")
+
+
+def _special_changes(raw: Raw) -> tuple[list[git.ChangedPath], list[git.ChangedPath]]:
+    """Return the files to write as binary in the diff and in the patch."""
+    all_text = _is_text(raw.diff) and _is_text(raw.patch)
+    not_utf8 = [] if all_text else [c for c in raw.changes if not _sides_pass(raw, c, _is_text)]
+    breaks_mail = [c for c in raw.changes if not _sides_pass(raw, c, _passes_mail)]
+    return not_utf8, [*not_utf8, *breaks_mail]
+
+
+def _passes_mail(data: bytes) -> bool:
+    # git ends an unfinished last line for the patch, which makes CRLF of a last CR.
+    return b"\r\n" not in data and not data.endswith(b"\r")
+
+
+def _sides_pass(raw: Raw, change: git.ChangedPath, test: Callable[[bytes], bool]) -> bool:
+    # A side that was too large to be read cannot be judged and counts as failing.
+    return all(side is not None and test(side) for side in raw.sides(change))
+
+
+def _changes(base_commit: str, raw: Raw, limits: CaptureLimits) -> Changes:
+    listed = raw.changes[: limits.files]
+    return Changes(
+        base_commit=base_commit,
+        commit_hash=raw.commit,
+        tree_hash=raw.tree,
+        diff=_stored(raw.diff),
+        patch=_stored(raw.patch),
+        changed_files=tuple(git.path_text(change.path) for change in raw.changes),
+        file_changes=tuple(_file_change(raw, change) for change in listed),
+        additions=sum(change.additions or 0 for change in raw.changes),
+        deletions=sum(change.deletions or 0 for change in raw.changes),
+        notes=tuple(_notes(raw, limits)),
+    )
+
+
+def _stored(data: bytes | None) -> str | None:
+    return data.decode() if data and _is_text(data) else None
+
+
+def _file_change(raw: Raw, change: git.ChangedPath) -> FileChange:
+    return FileChange(
+        git.path_text(change.path),
+        _side(raw, change.old_mode, change.old_object, NOT_EXISTING),
+        _side(raw, change.new_mode, change.new_object, DELETED),
+    )
+
+
+def _side(raw: Raw, mode: str, name: str, absent: str) -> str:
+    if git.NO_OBJECT.match(name):
+        return absent
+    if mode == git.SUBMODULE_MODE:
+        return f"{SUBMODULE} {name}"
+    content = raw.contents.get(name)
+    if content is None:
+        return TOO_LARGE
+    return content.decode() if _is_text(content) else f"{BINARY} ({len(content)} bytes)"
+
+
+def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:
+    if raw.left_out:
+        yield _left_out_note(raw.left_out)
+    elif not raw.changes:
+        yield "The agent changed nothing."
+    for name, text in (("diff", raw.diff), ("patch", raw.patch)):
+        if text is None:
+            yield (
+                f"The {name} is larger than MAX_PATCH_BYTES ({limits.patch_bytes}) and was not "
+                "stored; the list of changed files and the counts are complete."
+            )
+        elif not _is_text(text):
+            yield f"The {name} was not stored because it cannot be written as text."
+    if len(raw.changes) > limits.files:
+        yield f"Contents are stored for the first {limits.files} of {len(raw.changes)} files."
+
+
+def _left_out_note(left_out: LeftOut) -> str:
+    names = ", ".join(name[:NAME_CHARACTERS] for name in left_out.names)
+    more = left_out.count - len(left_out.names)
+    return (
+        f"Left out: {names}{f' and {more} more' if more else ''}. Either git or its hosts refuse "
+        "the name, or the content cannot be read. Everything else is kept. Have the agent rename "
+        "it or make it readable, and start the task again."
+    )

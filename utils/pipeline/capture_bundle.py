@@ -1,0 +1,107 @@
+"""Reads the one file in which the capture script hands over everything.
+
+The file lies in a folder that belongs to the agent, so it may hold anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from utils.errors import CaptureError
+from utils.git import commands as git
+
+LISTING_BYTES = 64_000_000
+"""Largest list of changed files that is read: several hundred thousand files."""
+
+TOO_LONG = "The list of changed files is too long to be stored."
+
+_COMMIT_AND_TREE = re.compile(r"[0-9a-f]{40,64} [0-9a-f]{40,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files and folders that could not be added: how many, and the first names in git's quotes."""
+
+    count: int
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What a bundle holds; a patch, a diff or a content that was too large is missing."""
+
+    size: int
+    commit: str
+    tree: str
+    changes: list[git.ChangedPath]
+    contents: dict[str, bytes]
+    diff: bytes | None
+    patch: bytes | None
+    is_one_commit: bool
+    """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
+    left_out: LeftOut | None
+
+    def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
+        """Yield the contents before and after, None where they were not read."""
+        for mode, name in (
+            (change.old_mode, change.old_object),
+            (change.new_mode, change.new_object),
+        ):
+            if mode != git.SUBMODULE_MODE and not git.NO_OBJECT.match(name):
+                yield self.contents.get(name)
+
+
+def parse_bundle(bundle: bytes, patch_bytes: int, file_bytes: int) -> Raw:
+    """Read a bundle, without what is above a limit.
+
+    Raises `CaptureError` when the list of changes is too long, and `ValueError` for what the
+    script never writes.
+    """
+    first, *lines = bundle[bundle.rindex(b"\n\n") + 2 :].decode().splitlines()
+    if not _COMMIT_AND_TREE.fullmatch(first):
+        raise ValueError("no names of a commit and a tree")
+    commit, tree = first.split(" ")
+    sections = dict(_sections(bundle, lines))
+    patch, diff = sections.get("patch"), sections.get("diff")
+    changes = sections.get("changes", b"")
+    if "mail" in sections:
+        message, listed, diff = git.split_mail(sections["mail"])
+        patch = message + diff
+        changes = changes or listed
+    if len(changes) > LISTING_BYTES:
+        raise CaptureError(TOO_LONG)
+    if b"\0" in changes:
+        raise ValueError("a list of changes that no database takes")
+    objects = git.parse_objects(sections.get("contents", b""))
+    return Raw(
+        size=len(bundle),
+        commit=commit,
+        tree=tree,
+        changes=git.parse_changes(changes),
+        contents={name: data for name, data in objects.items() if len(data) <= file_bytes},
+        diff=_at_most(patch_bytes, diff),
+        patch=_at_most(patch_bytes, patch),
+        is_one_commit="mail" in sections,
+        left_out=_left_out(sections.get("left_out")),
+    )
+
+
+def _sections(bundle: bytes, lines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    position = 0
+    for line in lines:
+        size, name = line.split(" ")
+        yield name, bundle[position : position + int(size)]
+        position += int(size)
+
+
+def _left_out(section: bytes | None) -> LeftOut | None:
+    if section is None:
+        return None
+    count, *names = section.removesuffix(b"\n").split(b"\n")
+    return LeftOut(int(count), [git.path_text(name) for name in names])
+
+
+def _at_most(size: int, data: bytes | None) -> bytes | None:
+    return data if data is not None and len(data) <= size else None

@@ -1,0 +1,279 @@
+"""Runs one task in a sandbox: clone, agent, capture. Writes no database row.
+
+Knows the `Sandbox` protocol and nothing concrete. What went wrong is part of the value it returns,
+so that whatever the agent had done until then is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from utils.agents.spec import Agent, AgentAccess, AgentRequest
+from utils.errors import CloneError, SandboxLost, TaskError, TaskStopped
+from utils.git import commands as git
+from utils.models.tasks import Changes, CommandResult, Job, Json, Outcome, Stage, StageTiming
+from utils.pipeline.agent_output import OutputReporter
+from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
+from utils.pipeline.capture import CaptureLimits, capture_changes
+from utils.pipeline.stop_request import StopRequest
+from utils.sandboxes.protocol import AgentCommand, Mirror, Sandbox
+
+SCRIPTS = {
+    path.name: path.read_bytes() for path in (Path(__file__).parent / "scripts").glob("*.sh")
+}
+MIRROR_OUTDATED = "mirror outdated"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLimits:
+    """Times in seconds, sizes in bytes."""
+
+    total_seconds: float
+    clone_seconds: float
+    agent: AgentLimits
+    clone_depth: int
+    clone_environment: Mapping[str, str]
+    capture: CaptureLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Where an earlier process was: the agent was started, so long ago."""
+
+    base_commit: str
+    agent_age_seconds: float
+    timings: Sequence[StageTiming]
+    position: Json
+
+
+class Observer(Protocol):
+    """Who is told what happens. `report` is `utils.output.AgentReport`."""
+
+    def enter(self, stage: Stage) -> None:
+        """A stage begins."""
+
+    def report(self, kind: str, data: Json, position: Json | None = None) -> None:
+        """The agent did something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One task and what is needed to do it. `redact` takes secrets out of a text.
+
+    `before_agent` is called with base commit and timings when the clone is there; the agent starts
+    when it returns.
+    """
+
+    job: Job
+    agent: Agent
+    access: AgentAccess
+    limits: PipelineLimits
+    observer: Observer
+    redact: Callable[[str], str]
+    before_agent: Callable[[str, Sequence[StageTiming]], Awaitable[None]]
+
+
+async def run_pipeline(
+    sandbox: Sandbox, work: Work, request: StopRequest, resumption: Resumption | None = None
+) -> Outcome:
+    """Run a job to its end. Never raises `TaskError`: a failure is in the outcome."""
+    if sandbox.survives:
+        request.hurry_capture()
+    run = _Run(sandbox, work, resumption)
+    failure = await run.work(request)
+    if not request.abandoned:
+        run.close_output()
+    changes = None
+    if run.base_commit and not request.abandoned and run.has_sandbox:
+        try:
+            with request.capture_scope():
+                changes = await run.capture(run.base_commit)
+        except TaskError as error:
+            failure = failure or error
+    if request.reason:
+        # A stop that comes while the changes are read still counts: the caller was told so.
+        request.reason.stage = request.reason.stage or Stage.CAPTURING
+    return run.outcome(changes, failure or request.reason)
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, sandbox: Sandbox, work: Work, resumption: Resumption | None) -> None:
+        self.base_commit = resumption.base_commit if resumption else ""
+        self.has_sandbox = True
+        self._sandbox = sandbox
+        self._work = work
+        self._job = work.job
+        self._limits = work.limits
+        self._resumption = resumption
+        self._age_seconds = resumption.agent_age_seconds if resumption else 0.0
+        self._reader = work.agent.reader()
+        self._exit_code: int | None = None
+        self._output: OutputReporter | None = None
+        self._timings = list(resumption.timings) if resumption else []
+
+    async def work(self, request: StopRequest) -> TaskError | None:
+        """Clone and run the agent; return what stopped them early, if anything did."""
+        spent = self._age_seconds + sum(timing.seconds for timing in self._timings)
+        # More than an old agent's least, so that its own limit is what it is told.
+        least = 2 * MINIMUM_SECONDS if self._resumption else 0.0
+        try:
+            with request.work_scope(max(self._limits.total_seconds - spent, least)):
+                if not self._resumption:
+                    self.base_commit = await self._clone()
+                    await self._work.before_agent(self.base_commit, self._timings)
+                return await self._run_agent()
+        except TaskError as error:
+            error.stage = error.stage or self._stage_now
+            self.has_sandbox = not isinstance(error, SandboxLost)
+            return error
+        reason = request.reason or TaskStopped(
+            "The task reached SANDBOX_TIMEOUT_SECONDS. Raise it, or ask for less in one task.",
+            "sandbox_timeout",
+        )
+        reason.stage = self._stage_now
+        return reason
+
+    @property
+    def _stage_now(self) -> Stage:
+        return Stage.AGENT if self.base_commit else Stage.CLONING
+
+    def close_output(self) -> None:
+        """Report the line that an agent, ended in the middle of it, has begun."""
+        if self._output:
+            self._output.close()
+
+    async def capture(self, base_commit: str) -> Changes:
+        """Read the changes, whatever state the agent left them in."""
+        with self._stage(Stage.CAPTURING):
+            try:
+                return await capture_changes(self._sandbox, base_commit, self._limits.capture)
+            except TaskError as error:
+                error.stage = Stage.CAPTURING
+                raise
+
+    def outcome(self, changes: Changes | None, failure: TaskError | None) -> Outcome:
+        """Return everything there is to store."""
+        return Outcome(
+            changes=changes,
+            summary=self._reader.summary,
+            agent_exit_code=self._exit_code,
+            timings=tuple(self._timings),
+            failure=failure,
+            agent_details=self._reader.details,
+        )
+
+    async def _clone(self) -> str:
+        with self._stage(Stage.CLONING):
+            await self._sandbox.write_files(self._files())
+            async with self._sandbox.mirror(self._job.repo_url, self._job.branch) as mirror:
+                result = await self._run_clone(mirror)
+                *remarks, base_commit = result.stdout.decode().split("\n")[:-1]
+                await mirror.settle(
+                    repository=self._sandbox.paths.repository,
+                    base_commit=base_commit,
+                    outdated=MIRROR_OUTDATED in remarks,
+                )
+            await self._sandbox.withdraw_egress(self._work.access.egress)
+            return base_commit
+
+    async def _run_clone(self, mirror: Mirror) -> CommandResult:
+        url = self._job.repo_url
+        result = await self._sandbox.run(
+            self._clone_arguments(mirror),
+            timeout_seconds=self._limits.clone_seconds,
+            environment={
+                **self._limits.clone_environment,
+                **git.environment(urlsplit(url).scheme),
+            },
+            stdin=git.credential_answer(url, self._job.git_token),
+        )
+        if result.timed_out:
+            raise CloneError(
+                "The clone took longer than CLONE_TIMEOUT_SECONDS. Raise it, or set CLONE_DEPTH=1 "
+                "to leave out the history.",
+                "clone_timeout",
+            )
+        if not result.ok:
+            raise git.clone_error(result, self._job.branch)
+        return result
+
+    def _clone_arguments(self, mirror: Mirror) -> list[str]:
+        url, paths, depth = self._job.repo_url, self._sandbox.paths, self._limits.clone_depth
+        return [
+            "sh",
+            f"{paths.work}/clone.sh",
+            _clone_source(url, depth),
+            self._job.branch,
+            paths.repository,
+            f"{paths.work}/git_config",
+            str(depth),
+            mirror.path,
+            git.credential_url(url),
+        ]
+
+    async def _run_agent(self) -> TaskError | None:
+        work, paths = self._work, self._sandbox.paths
+        command = AgentCommand(
+            work.agent.command(paths, AgentRequest(self._job.agent, self._job.agent_model)),
+            paths.repository,
+            f"{paths.work}/prompt" if work.agent.prompt_on_stdin else None,
+            work.access.environment,
+        )
+        self._output = OutputReporter(
+            self._reader,
+            work.observer.report,
+            self._limits.agent.output_bytes,
+            work.redact,
+            self._resumption.position if self._resumption else None,
+        )
+        with self._stage(Stage.AGENT, self._age_seconds):
+            end = await follow_agent(
+                self._sandbox,
+                command,
+                self._reader,
+                self._output,
+                self._limits.agent,
+                self._age_seconds,
+            )
+        self._exit_code = end.exit_code
+        if end.failure:
+            end.failure.stage = Stage.AGENT
+        return end.failure
+
+    def _files(self) -> dict[str, bytes]:
+        job, paths = self._job, self._sandbox.paths
+        ours = {
+            "prompt": job.prompt.encode(),
+            "commit_message": git.commit_message(job.agent, job.prompt, job.task_id),
+            **SCRIPTS,
+            **self._work.agent.files,
+        }
+        home = {**self._work.agent.home_files(paths), **self._work.access.login_files}
+        return {
+            f"{paths.home}/.gitconfig": git.agent_configuration(),
+            **{f"{paths.home}/{name}": content for name, content in home.items()},
+            **{f"{paths.work}/{name}": content for name, content in ours.items()},
+        }
+
+    @contextmanager
+    def _stage(self, stage: Stage, age_seconds: float = 0.0) -> Iterator[None]:
+        self._work.observer.enter(stage)
+        started = time.monotonic() - age_seconds
+        try:
+            yield
+        finally:
+            self._timings.append(StageTiming(stage, round(time.monotonic() - started, 4)))
+
+
+def _clone_source(url: str, clone_depth: int) -> str:
+    # As a plain path git copies a local repository's files, several times faster than as file://.
+    # With a depth it must not: git would ignore the depth and hard-link the files.
+    return url if clone_depth else url.removeprefix("file://")

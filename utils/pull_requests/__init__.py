@@ -1,0 +1,1 @@
+"""From a task's result to its pull request."""

@@ -1,0 +1,69 @@
+"""Labels and reviewers of a pull request: what lacks is asked for, and what is refused is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from utils.errors import AppError, InvalidInput
+from utils.github.client import GitHub
+from utils.github.models import GitHubPull
+from utils.pull_requests.concurrency import Budget
+
+_Add = Callable[[str, int, Collection[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What one pull request is to have beside its text."""
+
+    github: GitHub
+    budget: Budget
+    full_name: str
+    pull: GitHubPull
+
+    def refused(self, labels: Collection[str], reviewers: Collection[str]) -> Iterator[AppError]:
+        """Add what the pull request lacks, and yield what GitHub says where it does not take it."""
+        there = {label.lower() for label in self.pull.labels}
+        added = tuple(sorted({label for label in labels if label.lower() not in there}))
+        if refusal := self._refusal(self.github.add_labels, added):
+            yield refusal
+        asked = {login.lower() for login in self.pull.reviewers}
+        asked |= {_team(slug) for slug in self.pull.teams}
+        lacking = {name for name in reviewers if _reviewer(name) not in asked}
+        yield from self._refused_reviewers(tuple(sorted(lacking)))
+
+    def _refused_reviewers(self, names: tuple[str, ...]) -> Iterator[AppError]:
+        # GitHub asks nobody when one of several is wrong, and does not tell which one.
+        together = self._refusal(self.github.request_reviews, names)
+        if together is None:
+            return
+        if not isinstance(together, InvalidInput):
+            yield together
+            return
+        for name in names:
+            alone = len(names) == 1
+            refusal = together if alone else self._refusal(self.github.request_reviews, (name,))
+            if isinstance(refusal, InvalidInput):
+                yield InvalidInput(f"{name}: {refusal.message}", refusal.code)
+            elif refusal is not None:
+                yield refusal
+                return
+
+    def _refusal(self, add: _Add, names: tuple[str, ...]) -> AppError | None:
+        if names:
+            try:
+                self.budget.check("The pull request is open; labels or reviewers lack.")
+                add(self.full_name, self.pull.number, names)
+            except AppError as error:
+                return error
+        return None
+
+
+def _reviewer(name: str) -> str:
+    # GitHub takes teams of the repository's owner only, and tells them without the owner.
+    return _team(name.rpartition("/")[2]) if "/" in name else name.lower()
+
+
+def _team(slug: str) -> str:
+    return f"/{slug.lower()}"

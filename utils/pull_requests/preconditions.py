@@ -1,0 +1,91 @@
+"""What has to be so before a task's result can become a pull request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utils.errors import Conflict
+from utils.github.models import GitHubCommit
+from utils.models.tasks import TERMINAL_STATUSES, Task
+from utils.push.workflows import is_workflow, workflow_changes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a task left, complete."""
+
+    base_commit: str
+    tree_hash: str
+    patch: str
+
+    def is_in(self, commit: GitHubCommit) -> bool:
+        """Whether a commit brings this result and nothing else, whoever made it."""
+        return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a caller has to name, because it is seldom meant."""
+
+    simulated: bool = False
+    workflow_changes: bool = False
+
+
+def require_result(task: Task, allowed: Allowed) -> Result:
+    """Return what a task left. Raises `Conflict` with the reason why there is no pull request."""
+    if task.status not in TERMINAL_STATUSES:
+        raise Conflict(
+            "The task has not ended yet. Wait for its end, or cancel it: what it has changed until "
+            "then is kept.",
+            "task_not_ended",
+        )
+    result = _result(task)
+    if is_simulated(task) and not allowed.simulated:
+        raise Conflict(
+            "No coding agent made this result: it is simulated. Send allow_simulated: true for a "
+            "pull request from it all the same.",
+            "result_simulated",
+        )
+    if changes_workflows(task) and not allowed.workflow_changes:
+        raise workflow_changes()
+    return result
+
+
+def is_simulated(task: Task) -> bool:
+    """Whether no coding agent worked on a task."""
+    return bool((task.execution_metadata or {}).get("simulated"))
+
+
+def notes_of(task: Task) -> list[str]:
+    """Return what the capture noted of a result, such as what it left out."""
+    notes = (task.execution_metadata or {}).get("notes")
+    # Rows of older backends may hold anything there.
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
+def changes_workflows(task: Task) -> bool:
+    """Whether a result says that it changes workflows; of a renamed file it has both names.
+
+    A patch that was stored by hand may do what the list does not say, so a push looks at its tree.
+    """
+    return any(map(is_workflow, task.changed_files or ()))
+
+
+def _result(task: Task) -> Result:
+    metadata = task.execution_metadata or {}
+    # The patch of commits that take each other back is not empty. Old rows have no list.
+    if task.changed_files == [] or not (task.changed_files or task.git_patch):
+        raise Conflict("The task changed nothing.", "no_changes")
+    if not task.git_patch:
+        raise Conflict(
+            "The changes were too large to be stored (MAX_PATCH_BYTES), so nothing can be "
+            "pushed. Ask for less in one task.",
+            "patch_too_large",
+        )
+    base, tree = metadata.get("base_commit"), metadata.get("tree_hash")
+    if not (isinstance(base, str) and isinstance(tree, str)):
+        raise Conflict(
+            "It is not known which commit this task started from: it was imported. Start it again.",
+            "base_commit_unknown",
+        )
+    return Result(base, tree, task.git_patch)

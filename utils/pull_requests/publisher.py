@@ -1,0 +1,263 @@
+"""Makes or updates the pull request of one task: look, push, open, note.
+
+Each step finds out what an earlier call has done already, so that a call that was cut short, or
+that came twice, is gone on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from database import Database
+from utils.credentials.github_tokens import ChosenToken
+from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
+from utils.git import commands as git
+from utils.github.client import GitHub
+from utils.github.errors import RepositoryMoved
+from utils.github.models import GitHubPull, GitHubRepository
+from utils.models.tasks import Task
+from utils.pull_requests import errors as pull_request_refusals
+from utils.pull_requests.concurrency import Budget
+from utils.pull_requests.labels_and_reviewers import Wishes
+from utils.pull_requests.preconditions import Result
+from utils.pull_requests.selection import Choice
+from utils.push.commit import CommitText, Identity
+from utils.push.push import PushLimits, PushRequest, push_branch
+from utils.redaction import Redactor
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A pull request to be. `given_title` and `given_body` are None where nobody asked for them.
+
+    `base` is None for the branch that the task started from.
+    """
+
+    branch: str
+    title: str
+    body: str
+    given_title: str | None
+    given_body: str | None
+    base: str | None
+    draft: bool
+    labels: tuple[str, ...]
+    reviewers: tuple[str, ...]
+    follows_move: bool
+    changes_workflows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The pull request of a task, and what of the wishes beside it was refused."""
+
+    pull: GitHubPull
+    branch: str
+    commit: str
+    is_new: bool
+    warnings: tuple[AppError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run works with, for one token. `address` is where a repository is cloned from."""
+
+    github: GitHub
+    token: ChosenToken = field(repr=False)
+    database: Database
+    redactor: Redactor
+    work_folder: Path
+    environment: Mapping[str, str] = field(repr=False)
+    budget: Budget
+    address: Callable[[str], str]
+
+
+class PullRequestRun:
+    """One call's work on the pull request of one task."""
+
+    def __init__(
+        self, means: Means, task: Task, result: Result, wanted: Wanted, full_name: str
+    ) -> None:
+        self._means = means
+        self._github = means.github
+        self._task = task
+        self._result = result
+        self._wanted = wanted
+        self._choice = Choice(task, result, wanted.base)
+        self._asked_for = full_name
+        self._name = full_name
+
+    def run(self) -> Made:
+        """Have the pull request be there as it is wanted. Raises errors with a code and remedy."""
+        repository = self._repository()
+        there = self._step("Nothing is pushed yet.", self._pulls)
+        found = self._choice.opened(there)
+        if found is None or self._wanted.base not in {None, found.base}:
+            self._step("Nothing is pushed yet.", lambda: self._refuse_merged(there, found))
+            self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
+        commit = self._pushed_before(found) or self._push(found)
+        step = self._create if found is None else lambda: (self._update(found), False)
+        pull, is_new = self._step("The branch is pushed.", step)
+        self._note_pull(pull)
+        wishes = Wishes(self._github, self._means.budget, self._name, pull)
+        warnings = tuple(wishes.refused(self._wanted.labels, self._wanted.reviewers))
+        return Made(pull, self._wanted.branch, commit, is_new, warnings)
+
+    def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
+        self._means.budget.check(done)
+        return step()
+
+    def _repository(self) -> GitHubRepository:
+        found = self._github.repository(self._name)
+        if found.moved_from is not None and not self._wanted.follows_move:
+            raise Conflict(
+                f"The repository has moved to {found.full_name}. If that is right, send "
+                "allow_moved: true, and change the address of the project.",
+                "repository_moved",
+            )
+        if found.is_archived:
+            raise Conflict(
+                "The repository is archived and takes no changes. Unarchive it and try again.",
+                "repository_archived",
+            )
+        if found.can_push is False:
+            raise Forbidden(
+                "The token may not push to this repository. Ask for write access to it, or send "
+                "the token of somebody who has it.",
+                "repository_no_permission",
+            )
+        self._name = found.full_name
+        return found
+
+    def _pulls(self) -> tuple[GitHubPull, ...]:
+        """Return the pull requests of the branch, and note how it went with the task's."""
+        there = self._github.find_pulls(self._name, self._wanted.branch)
+        noted = self._choice.noted(there)
+        if noted and noted.outcome != self._task.pr_state:
+            self._note_pull(noted)
+        return there
+
+    def _refuse_merged(self, there: tuple[GitHubPull, ...], found: GitHubPull | None) -> None:
+        """Raise when the result is merged, also with what people have pushed on top of it.
+
+        After a squash its own commit is not in the base, and the branch may be gone.
+        """
+        pull = self._choice.merged(
+            there, lambda pull: self._github.pull_commits(self._name, pull.number)
+        )
+        if pull is not None:
+            if found is None:
+                self._note_pull(pull)
+            raise pull_request_refusals.merged(pull)
+
+    def _check_base(self, repository: GitHubRepository) -> None:
+        try:
+            exists = self._github.branch_sha(self._name, self._choice.base) is not None
+        except RepositoryMoved:  # the repository's name is right, so it is the branch's
+            exists = False
+        if not exists:
+            raise Conflict(
+                "The base branch does not exist: it was deleted or renamed. Send base, the branch "
+                f"that the changes are for; the default one is {repository.default_branch}.",
+                "base_branch_missing",
+            )
+
+    def _pushed_before(self, found: GitHubPull | None) -> str | None:
+        """Return the commit of an open pull request that is at what we pushed: it stays."""
+        ours = self._task.pr_commit
+        return ours if found is not None and found.head_sha == ours else None
+
+    def _push(self, found: GitHubPull | None) -> str:
+        means, task = self._means, self._task
+        means.budget.check("Nothing is pushed yet.")
+        request = PushRequest(
+            repo_url=self._url(),
+            base_branch=task.target_branch,
+            base_commit=self._result.base_commit,
+            tree_hash=self._result.tree_hash,
+            patch=self._result.patch,
+            branch=self._wanted.branch,
+            text=self._commit_text(),
+            token=means.token.token,
+            expected_remote=task.pr_commit,
+            allow_workflow_changes=self._wanted.changes_workflows,
+        )
+        limits = PushLimits(means.work_folder, means.budget.left, means.environment)
+        try:
+            commit = push_branch(request, limits, means.redactor).commit
+        except BranchChanged as error:
+            commit = error.remote_commit
+            if not self._step("Nothing is pushed yet.", lambda: self._is_result(commit)):
+                if found is None:
+                    raise
+                raise pull_request_refusals.moved_on(found, self._name, commit) from None
+        self._note(pr_branch=self._wanted.branch, pr_commit=commit)
+        return commit
+
+    def _is_result(self, name: str) -> bool:
+        """Whether a commit is the result all the same, say with another title.
+
+        Another process pushed it just now, or one that ended before it could note it.
+        """
+        try:
+            commit = self._github.commit(self._name, name)
+        except NotFound:
+            return False
+        return self._result.is_in(commit)
+
+    def _url(self) -> str:
+        has_moved = self._name.lower() != self._asked_for.lower()
+        return self._means.address(self._name) if has_moved else self._task.repo_url
+
+    def _commit_text(self) -> CommitText:
+        task = self._task
+        program = (task.execution_metadata or {}).get("agent_program") or task.agent
+        return CommitText(
+            message=f"{self._wanted.title}\n\nTask: {task.id}",
+            author=Identity(str(program), git.AUTHOR_EMAIL),
+            committer=Identity(git.AUTHOR_NAME, git.AUTHOR_EMAIL),
+            at=task.completed_at or task.created_at,
+        )
+
+    def _create(self) -> tuple[GitHubPull, bool]:
+        """Return the pull request, and whether it is new."""
+        wanted = self._wanted
+        try:
+            made = self._github.create_pull(
+                self._name,
+                head=wanted.branch,
+                base=self._choice.base,
+                title=wanted.title,
+                body=wanted.body,
+                draft=wanted.draft,
+            )
+        except Conflict as error:
+            # Another process has opened it since it was looked for.
+            if error.code != pull_request_refusals.EXISTS:
+                raise
+            there = self._choice.opened(self._pulls())
+            if there is None:
+                raise
+            return self._update(there), False
+        return made, True
+
+    def _update(self, found: GitHubPull) -> GitHubPull:
+        """Change what the caller gave, and nothing that people may have changed since."""
+        wanted = self._wanted
+        given = {"title": wanted.given_title, "body": wanted.given_body, "base": wanted.base}
+        changes: dict[str, Any] = {
+            name: value
+            for name, value in given.items()
+            if value is not None and value != getattr(found, name)
+        }
+        return self._github.update_pull(self._name, found.number, **changes) if changes else found
+
+    def _note_pull(self, pull: GitHubPull) -> None:
+        self._note(pr_number=pull.number, pr_url=pull.url, pr_state=pull.outcome)
+
+    def _note(self, **fields: Any) -> None:
+        self._means.database.set_pull_request(self._task.user_id, self._task.id, fields)

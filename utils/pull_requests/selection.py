@@ -1,0 +1,68 @@
+"""Which of the pull requests of a branch is the task's, and which one has brought its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from utils.github.models import GitHubCommit, GitHubPull
+from utils.models.tasks import Task
+from utils.pull_requests import errors as pull_request_refusals
+from utils.pull_requests.preconditions import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Chooses for one call. `given_base` is None for the branch that the task started from."""
+
+    task: Task
+    result: Result
+    given_base: str | None
+
+    @property
+    def base(self) -> str:
+        """The branch that the changes are for."""
+        return self.given_base or self.task.target_branch
+
+    def noted(self, there: Iterable[GitHubPull]) -> GitHubPull | None:
+        """Return the one that is noted with the task."""
+        return next((pull for pull in there if pull.number == self.task.pr_number), None)
+
+    def opened(self, there: Iterable[GitHubPull]) -> GitHubPull | None:
+        """Return the open one that is noted, else the open one for the wanted base.
+
+        Others of the branch are people's own, for bases of their own, and stay as they are.
+        """
+        are_open = [pull for pull in there if pull.state == "open"]
+        noted = self.noted(are_open)
+        for_base = next((pull for pull in are_open if pull.base == self.base), None)
+        if noted and for_base and noted != for_base and self.given_base is not None:
+            raise pull_request_refusals.base_taken(noted, for_base)
+        return noted or for_base
+
+    def merged(
+        self,
+        there: Iterable[GitHubPull],
+        commits: Callable[[GitHubPull], Iterable[GitHubCommit]],
+    ) -> GitHubPull | None:
+        """Return the one that has brought the result into the wanted base.
+
+        The name of the branch does not tell: tasks of an earlier database had the same numbers. So
+        where neither the number nor the commit is a known one, the newest is asked for its commits.
+        """
+        merged = [pull for pull in there if pull.is_merged and self._is_for_base(pull)]
+        if known := next((pull for pull in merged if self._is_known(pull)), None):
+            return known
+        newest = next(iter(merged), None)
+        return newest if newest and any(map(self.result.is_in, commits(newest))) else None
+
+    def _is_for_base(self, pull: GitHubPull) -> bool:
+        # People may have changed the base of the one that is noted.
+        is_noted = pull.number == self.task.pr_number and self.given_base is None
+        return is_noted or pull.base == self.base
+
+    def _is_known(self, pull: GitHubPull) -> bool:
+        pushed = self.task.pr_commit
+        return pushed is not None and (
+            pull.number == self.task.pr_number or pull.head_sha == pushed
+        )

@@ -1,0 +1,260 @@
+"""Pull requests from the results of tasks; what a view calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from pydantic import SecretStr
+
+from database import Database
+from utils.config.settings import Settings
+from utils.credentials.github_resolver import UserTokens
+from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed, Unavailable
+from utils.git.repository_url import github_full_name, validate_branch
+from utils.github.app import Purpose
+from utils.github.client import GitHub
+from utils.github.refusal import AWAY_SECONDS
+from utils.github.token_access import TokenAccess, check_access
+from utils.models.tasks import Task, TaskStatus
+from utils.pull_requests.concurrency import Budget, Places, TaskLocks
+from utils.pull_requests.conventional_commits import require_conventional
+from utils.pull_requests.preconditions import (
+    Allowed,
+    changes_workflows,
+    is_simulated,
+    notes_of,
+    require_result,
+)
+from utils.pull_requests.publisher import Made, Means, PullRequestRun, Wanted
+from utils.pull_requests.text import (
+    PullRequestFacts,
+    cut_body,
+    cut_title,
+    default_body,
+    default_title,
+)
+from utils.redaction import Redactor
+
+log = structlog.get_logger(__name__)
+
+TOTAL_SECONDS = 25.0
+"""What one request may take while GitHub is not stuck. Pages wait 30 s for an answer."""
+
+TOKEN_SECONDS = 15.0
+"""What looking at a token may take. Pages wait 30 s, and a step that asks again takes longer."""
+
+STEP_SECONDS = 5
+"""How long GitHub may be silent in an answer; no step begins with less than this left."""
+
+_PLACES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller asks for. What is None is chosen here."""
+
+    title: str | None = None
+    body: str | None = None
+    github_token: SecretStr | None = field(default=None, repr=False)
+    draft: bool = False
+    base: str | None = None
+    labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    allow_simulated: bool = False
+    allow_workflow_changes: bool = False
+    allow_moved: bool = False
+
+
+class PullRequests:
+    """Makes pull requests, a few at once and for each task one after the other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        tokens: UserTokens,
+        redactor: Redactor,
+        environment: Mapping[str, str],
+    ) -> None:
+        """`environment` holds what git needs: PATH, proxies, certificates."""
+        self._settings = settings
+        self._database = database
+        self._tokens = tokens
+        self._redactor = redactor
+        self._environment = environment
+        self.places = Places(max(1, min(_PLACES, settings.request_threads // 2)))
+        """Of what waits for GitHub, here and wherever else a request asks it."""
+        self._locks = TaskLocks()
+
+    def create(self, user_id: str, task_id: int, wish: Wish) -> tuple[Task, Made]:
+        """Have a task's result be an open pull request; return the task and the pull request.
+
+        Calling again updates it. Raises `NotFound`, and otherwise errors whose code says what has
+        to change; then nothing was pushed, or another call goes on with what was.
+        """
+        budget = Budget(TOTAL_SECONDS, STEP_SECONDS)
+        self._database.get_task_status(user_id, task_id)  # strangers take nobody's turn
+        with self.places.taken(), self._locks.held(task_id, budget):
+            task = self._database.get_task(user_id, task_id)
+            allowed = Allowed(wish.allow_simulated, wish.allow_workflow_changes)
+            result = require_result(task, allowed)
+            full_name = self._full_name(task.repo_url)
+            wanted = self._wanted(task, wish)
+            with self._github(task, full_name, wish.github_token, budget) as means:
+                made = PullRequestRun(means, task, result, wanted, full_name).run()
+                log.info(
+                    "pull request open",
+                    action="pull_request_open",
+                    task_id=task_id,
+                    number=made.pull.number,
+                    is_new=made.is_new,
+                    token_source=str(means.token.source),
+                )
+                return task, made
+
+    def check_token(
+        self, user_id: str | None, token: SecretStr | None, repo_url: str | None
+    ) -> TokenAccess:
+        """Return what a token may do, with requests that only read.
+
+        A blank address is none. Raises what they raise, and `Unavailable` (`github_unavailable`)
+        when they are too slow.
+        """
+        budget = Budget(TOKEN_SECONDS, STEP_SECONDS)
+        host = self._settings.github_host
+        address = (repo_url or "").strip()
+        full_name = github_full_name(address, host) if address else None
+        text = self._tokens.opened(user_id, token)
+        known = self._redactor.child()
+        api_url = self._settings.github_api_url
+        with (
+            self.places.taken(),
+            known.hold(text),
+            _redacting(known),
+            GitHub(api_url, text, timeout_seconds=STEP_SECONDS) as github,
+        ):
+            return check_access(github, full_name, lambda: _refuse_slow(budget))
+
+    @contextmanager
+    def _github(
+        self, task: Task, full_name: str, given: SecretStr | None, budget: Budget
+    ) -> Iterator[Means]:
+        purpose = Purpose.PUSH_WORKFLOWS if changes_workflows(task) else Purpose.PUSH
+        chosen = self._tokens.choose(task.user_id, full_name, task.repo_url, purpose, given)
+        budget.check("Nothing is pushed yet.")
+        known = self._redactor.child()
+        with (
+            known.hold(chosen.token),
+            _redacting(known),
+            self._tokens.speaking(chosen, full_name, STEP_SECONDS) as github,
+        ):
+            yield Means(
+                github=github,
+                token=chosen,
+                database=self._database,
+                redactor=self._redactor,
+                work_folder=pushes_folder(self._settings),
+                environment=self._environment,
+                budget=budget,
+                address=self._settings.address_on_github,
+            )
+
+    def _full_name(self, repo_url: str) -> str:
+        try:
+            return github_full_name(repo_url, self._settings.github_host)
+        except RepositoryNotAllowed as error:
+            raise RepositoryNotAllowed(
+                f"{error.message} Elsewhere, apply the patch: GET /tasks/{{id}}/patch is ready for "
+                "git am.",
+                error.code,
+            ) from None
+
+    def _wanted(self, task: Task, wish: Wish) -> Wanted:
+        branch = self._branch(task)
+        if wish.base is not None and validate_branch(wish.base) == branch:
+            raise InvalidInput("base: must not be the branch that the changes are pushed to.")
+        conventional = self._wants_conventional(task)
+        facts = self._facts(task)
+        title = cut_title(wish.title or "") or None
+        if title and conventional:
+            require_conventional(title)
+        body = None if wish.body is None else cut_body(wish.body)
+        return Wanted(
+            branch=branch,
+            title=title or default_title(facts, conventional=conventional),
+            body=cut_body(_partial_notice(task) + default_body(facts)) if body is None else body,
+            given_title=title,
+            given_body=body,
+            base=wish.base,
+            draft=wish.draft,
+            labels=wish.labels,
+            reviewers=wish.reviewers,
+            follows_move=wish.allow_moved,
+            changes_workflows=wish.allow_workflow_changes,
+        )
+
+    def _branch(self, task: Task) -> str:
+        # The setting may have changed since; the pull request is of the branch that it had then.
+        pushed = task.pr_branch if task.pr_commit else None
+        return pushed or self._settings.branch_of_task(task.id)
+
+    def _wants_conventional(self, task: Task) -> bool:
+        if task.project_id is None:
+            return False
+        try:
+            project = self._database.get_project(task.user_id, task.project_id)
+        except NotFound:
+            return False
+        return project.settings.get("conventional_commits") is True
+
+    def _facts(self, task: Task) -> PullRequestFacts:
+        return PullRequestFacts(
+            task_id=task.id,
+            prompt=task.prompt,
+            agent=task.agent,
+            changed_files=task.changed_files or (),
+            notes=notes_of(task),
+            simulated=is_simulated(task),
+            link=self._settings.link_to_task(task.id),
+        )
+
+
+def pushes_folder(settings: Settings) -> Path:
+    """Return where pushes work; what a killed server left there is removed at the start."""
+    return settings.data_dir / "pushes"
+
+
+@contextmanager
+def _redacting(known: Redactor) -> Iterator[None]:
+    # Some messages quote a host, and are logged when the token is not held any more.
+    try:
+        yield
+    except AppError as error:
+        error.message = known.redact(error.message)
+        error.args = (error.message,)
+        raise
+
+
+def _refuse_slow(budget: Budget) -> None:
+    if budget.left <= 0:
+        raise Unavailable(
+            "GitHub takes too long to tell about the token; try again later.",
+            "github_unavailable",
+            retry_after_seconds=AWAY_SECONDS,
+        )
+
+
+def _partial_notice(task: Task) -> str:
+    if task.status is TaskStatus.COMPLETED:
+        return ""
+    ended = {
+        TaskStatus.CANCELLED: "was cancelled",
+        TaskStatus.FAILED: f"failed (`{task.error_code or 'unknown'}`)",
+    }[task.status]
+    return (
+        f"**This is a partial result:** the task {ended}, and this is what was done until then.\n\n"
+    )

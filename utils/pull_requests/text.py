@@ -1,0 +1,161 @@
+"""The title and the body that a pull request gets when nobody gives others.
+
+The body shows the prompt, which anybody may have written: in a fence that it cannot close, where
+GitHub neither notifies those whose names are in it nor closes the issues that it mentions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.pull_requests.conventional_commits import conventional_title
+
+MAX_TITLE_CHARACTERS = 256
+MAX_BODY_CHARACTERS = 65_536
+
+_TITLE_CHARACTERS = 72
+_PROMPT_CHARACTERS = 20_000
+_FILES = 100
+_PATH_CHARACTERS = 200
+_CUT = "\n\nThe rest is left out: GitHub takes no more."
+_ELLIPSIS = "..."
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_MENTION = re.compile(r"@(?=\w)")
+# `closes #1`, `Fixes: owner/name#1`, `resolved GH-1`, and the same with an address.
+_REFERENCE = re.compile(r"#(?=\d)|\bGH-(?=\d)|https?://(?=\S*/(?:issues|pull)/\d)", re.IGNORECASE)
+_SEPARATOR = "\u200b"
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequestFacts:
+    """What the text is made of.
+
+    `notes` are those of the capture, such as what was left out; `link` leads to the task, where it
+    is known.
+    """
+
+    task_id: int
+    prompt: str
+    agent: str
+    changed_files: Sequence[str]
+    notes: Sequence[str] = ()
+    simulated: bool = False
+    link: str | None = None
+
+
+def default_title(facts: PullRequestFacts, *, conventional: bool = False) -> str:
+    """Return the first line of the prompt, cut between words, as one line that refers to nobody.
+
+    With `conventional` it follows Conventional Commits.
+    """
+    lines = (" ".join(_visible(line).split()) for line in facts.prompt.splitlines())
+    line = next((line.lstrip("#*->` ") for line in lines if line.strip("#*->` ")), "")
+    title = line or f"Changes of task {facts.task_id}"
+    title = _shortened(conventional_title(title) if conventional else title, _TITLE_CHARACTERS)
+    # The scope of a conventional title may be a package's name, as @angular/core.
+    kind, colon, description = title.partition(": ") if conventional else ("", "", title)
+    return f"{kind}{colon}{_harmless(description)}"
+
+
+def default_body(facts: PullRequestFacts) -> str:
+    """Return the body: who made this, from which prompt, and which files it changes."""
+    task = f"[task {facts.task_id}]({facts.link})" if facts.link else f"task {facts.task_id}"
+    simulated = (
+        "**This is a simulated result:** no coding agent worked on it.\n\n"
+        if facts.simulated
+        else ""
+    )
+    prompt = _cut(_visible(facts.prompt), _PROMPT_CHARACTERS)
+    # They name files, and so may hold anything.
+    notes = _visible("\n".join(facts.notes))
+    noted = f"### Notes\n\n{fenced(notes)}\n\n" if notes else ""
+    return cut_body(
+        f"{simulated}Made by the agent {_code(facts.agent)} in {task}.\n\n"
+        f"### Prompt\n\n{fenced(prompt)}\n\n{noted}{_file_list(facts.changed_files)}"
+    )
+
+
+def cut_title(title: str) -> str:
+    """Return a title as GitHub takes it: one line of at most 256 characters."""
+    return _shortened(" ".join(_visible(title).split()), MAX_TITLE_CHARACTERS)
+
+
+def cut_body(body: str) -> str:
+    """Return a body as GitHub takes it; one that is too long ends at a line and says so.
+
+    GitHub counts a character beyond the first 65,536 of Unicode twice or four times, so bytes are
+    counted as well.
+    """
+    if len(body.encode(errors="replace")) <= MAX_BODY_CHARACTERS:
+        return body
+    room = MAX_BODY_CHARACTERS - len(_CUT) - _closing_room(body)
+    kept = body.encode(errors="replace")[:room].decode(errors="ignore")
+    line_end = kept.rfind("\n")
+    kept = kept[:line_end] if line_end > room // 2 else kept
+    return kept + _open_fence(kept) + _CUT
+
+
+def fenced(text: str) -> str:
+    """Return text as a block of code that nothing in it can end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(longest + 1, 3)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _closing_room(body: str) -> int:
+    fences = re.findall(r"^ {0,3}(?:`{3,}|~{3,})", body, re.MULTILINE)
+    return max(map(len, fences), default=0) + 1
+
+
+def _open_fence(text: str) -> str:
+    # A fence is closed by a line of at least as many marks, and nothing else.
+    fence = ""
+    for match in re.finditer(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", text, re.MULTILINE):
+        marks, rest = match.groups()
+        if not fence:
+            fence = marks
+        elif marks.startswith(fence) and not rest.strip():
+            fence = ""
+    return f"\n{fence}" if fence else ""
+
+
+def _file_list(paths: Sequence[str]) -> str:
+    if not paths:
+        return "### Changed files\n\nNone."
+    shown = [_cut(_visible(path).replace("\n", " "), _PATH_CHARACTERS) for path in paths[:_FILES]]
+    lines = [f"- {_code(path)}" for path in shown]
+    if len(paths) > _FILES:
+        lines.append(f"- and {len(paths) - _FILES} more")
+    return f"### Changed files ({len(paths)})\n\n" + "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    marks = "`" * (longest + 1)
+    room = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{marks}{room}{text}{room}{marks}"
+
+
+def _harmless(title: str) -> str:
+    """Return a title whose mentions and references are not ones, and which reads the same."""
+    apart = _MENTION.sub(f"@{_SEPARATOR}", title)
+    return _REFERENCE.sub(lambda found: f"{found[0]}{_SEPARATOR}", apart)
+
+
+def _visible(text: str) -> str:
+    plain = _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    "))
+    return plain.encode(errors="replace").decode()
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - len(_ELLIPSIS)] + _ELLIPSIS
+
+
+def _shortened(line: str, characters: int) -> str:
+    if len(line) <= characters:
+        return line
+    kept = line[: characters - len(_ELLIPSIS)]
+    word_end = kept.rfind(" ")
+    return (kept[:word_end] if word_end > characters // 2 else kept).rstrip(" ,;:.") + _ELLIPSIS

@@ -1,0 +1,1 @@
+"""Pushing the result of a task as one exact commit."""

@@ -1,0 +1,73 @@
+"""Writes a commit as git stores it, so that its name is known before anything is fetched."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from utils.git import commands as git
+
+SHA1_DIGITS = 40
+
+# What git itself takes off both ends of a name, and what would end a name early.
+_CRUD = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
+_FORBIDDEN = str.maketrans(dict.fromkeys("<>\0", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person or a program, as a commit names it."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitText:
+    """What a commit says beside its tree. `at` is with a zone; the same one gives the same commit.
+
+    `message` is the title, an empty line and the body.
+    """
+
+    message: str
+    author: Identity
+    committer: Identity
+    at: datetime
+
+
+def object_format(commit: str) -> str:
+    """Return git's name of the hash that a commit's name was made with."""
+    return "sha1" if len(commit) == SHA1_DIGITS else "sha256"
+
+
+def commit_object(tree: str, parent: str, text: CommitText) -> bytes:
+    """Return the content of a commit object, in UTF-8."""
+    when = f"{int(text.at.timestamp())} +0000"
+    lines = [
+        f"tree {tree}",
+        f"parent {parent}",
+        f"author {_identity(text.author)} {when}",
+        f"committer {_identity(text.committer)} {when}",
+        "",
+        _message(text.message),
+    ]
+    return "\n".join(lines).encode("utf-8", "replace")
+
+
+def object_name(content: bytes, algorithm: str) -> str:
+    """Return the name that git gives a commit object."""
+    return hashlib.new(algorithm, b"commit %d\0%b" % (len(content), content)).hexdigest()
+
+
+def _identity(identity: Identity) -> str:
+    return f"{_name(identity.name) or git.AUTHOR_NAME} <{_name(identity.email)}>"
+
+
+def _name(text: str) -> str:
+    return " ".join(text.translate(_FORBIDDEN).split()).strip(_CRUD)
+
+
+def _message(text: str) -> str:
+    lines = [line.rstrip() for line in text.replace("\0", "").splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"

@@ -1,0 +1,95 @@
+"""Fetches no more of a repository than a patch needs to be applied to its base commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from utils.models.tasks import CommandResult
+from utils.push import errors
+from utils.push.patch import PatchPlan
+from utils.push.repository import REMOTE, PushRepository
+
+FIRST_DEPTH = 64
+DEPTH_STEP = 1024
+
+_QUIETLY = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+_BASE_REFERENCE = "refs/heads/base"
+_TIP_REFERENCE = "refs/remotes/tip"
+
+# A server that knows protocol 2 gives any object by its name; this is what it says to one it lacks.
+_NO_SUCH_OBJECT = re.compile(r"not our ref ([0-9a-f]{40,64})")
+_NOT_BY_NAME = re.compile(r"unadvertised object|want [0-9a-f]{40,64} not valid")
+_NO_FILTER = re.compile(r"filtering not recognized by server")
+_NO_BRANCH = re.compile(r"couldn't find remote ref|no such remote ref")
+
+Heads = dict[str, str]
+"""Commits by the full name of their reference."""
+
+
+def read_heads(repository: PushRepository, branches: Iterable[str]) -> Heads:
+    """Ask the remote where branches are; those it does not have are left out."""
+    references = [f"refs/heads/{branch}" for branch in branches]
+    result = repository.run_remote("ls-remote", REMOTE, *references)
+    if not result.ok:
+        raise repository.failure(result)
+    lines = (line.split("\t") for line in result.stdout.decode("utf-8", "replace").splitlines())
+    found = {reference: commit for commit, reference in lines}
+    return {reference: found[reference] for reference in references if reference in found}
+
+
+def fetch_base(repository: PushRepository, base: str, base_branch: str, plan: PatchPlan) -> bool:
+    """Fetch a commit without its history, and of its files only those that a patch names.
+
+    Returns False when all files came, because the server allows no less. Raises `base_commit_gone`
+    and the like.
+    """
+    wanted = [f"{base}:{_BASE_REFERENCE}", *plan.objects]
+    result = _fetch_names(repository, ["--depth=1", "--filter=blob:none"], wanted)
+    text = errors.output_text(result)
+    if result.ok:
+        return not _NO_FILTER.search(text)
+    if _NOT_BY_NAME.search(text):
+        _fetch_history(repository, base, base_branch)
+        return False
+    missing = _NO_SUCH_OBJECT.search(text)
+    if missing is None:
+        raise repository.failure(result)
+    raise errors.base_gone() if missing[1] == base else errors.does_not_apply(result)
+
+
+def fetch_blobs(repository: PushRepository, names: Collection[str]) -> None:
+    """Fetch blobs, all at once."""
+    if not names:
+        return
+    result = _fetch_names(repository, ["--filter=blob:none"], names)
+    if not result.ok:
+        raise repository.failure(result)
+
+
+def _fetch_names(
+    repository: PushRepository, options: Iterable[str], names: Iterable[str]
+) -> CommandResult:
+    # Through stdin, as a patch may name more objects than a command line holds.
+    lines = "".join(f"{name}\n" for name in names).encode()
+    # They are not here, so there is nothing to negotiate.
+    fetch = ("-c", "fetch.negotiationAlgorithm=noop", "fetch", *_QUIETLY)
+    return repository.run_remote(*fetch, *options, "--stdin", REMOTE, stdin=lines)
+
+
+def _fetch_history(repository: PushRepository, base: str, base_branch: str) -> None:
+    """Fetch the base branch deeper and deeper, with all files, until the base commit is there."""
+    # Of what came without its files, the server would think that all of it is here.
+    repository.empty()
+    for depth in (f"--depth={FIRST_DEPTH}", f"--deepen={DEPTH_STEP}", "--unshallow"):
+        source = f"+refs/heads/{base_branch}:{_TIP_REFERENCE}"
+        result = repository.run_remote("fetch", *_QUIETLY, "--no-filter", depth, REMOTE, source)
+        if not result.ok and _NO_BRANCH.search(errors.output_text(result)):
+            raise errors.base_gone()
+        if not result.ok:
+            raise repository.failure(result)
+        if repository.run("cat-file", "-e", f"{base}^{{commit}}").ok:
+            return
+        if not (repository.folder / "shallow").exists():
+            break
+    raise errors.base_gone()

@@ -1,0 +1,1 @@
+"""Where tasks run: the protocol, local folders, E2B's cloud."""

@@ -1,0 +1,1 @@
+"""Sandboxes in E2B's cloud."""

@@ -1,0 +1,66 @@
+"""What somebody at a terminal can do about an error of E2B's API.
+
+For commands, which say it and end; what an error means to a task is in
+`utils.sandboxes.e2b.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import httpx
+from e2b.exceptions import (
+    AuthenticationException,
+    BuildException,
+    RateLimitException,
+    SandboxException,
+    ServiceBusyException,
+    TemplateException,
+)
+
+from utils.sandboxes.e2b.errors import FOREIGN
+
+KEYS_PAGE = "https://e2b.dev/dashboard?tab=keys"
+STATUS_PAGE = "https://status.e2b.dev"
+NOT_FOUND = 404
+
+E2B_ERRORS: tuple[type[Exception], ...] = (*FOREIGN, BuildException)
+"""All that a call to the API raises; the SDK's exceptions have no common root."""
+
+
+def explain_e2b(error: Exception) -> tuple[str, str]:
+    """Return what went wrong and what to do about it. Neither repeats the key."""
+    what, advice = f"E2B answered: {_text(error)}", f"Look at {STATUS_PAGE} and try again"
+    match error:
+        case AuthenticationException():
+            what, advice = "E2B does not accept the key", f"Set E2B_API_KEY to one of {KEYS_PAGE}"
+        case RateLimitException():
+            what = f"E2B refuses: {_text(error)}"
+            advice = "Wait until sandboxes have ended, or raise the limit of the plan"
+        case ServiceBusyException():
+            what, advice = "E2B has no capacity at the moment", "Try again in a minute"
+        case httpx.HTTPError() | TimeoutError() | ConnectionError():
+            what = f"E2B cannot be reached ({type(error).__name__})"
+            advice = f"Check the network, HTTPS_PROXY and E2B_DOMAIN; then {STATUS_PAGE}"
+        case TemplateException():
+            what, advice = "The template is too old for this SDK", "Run ./run.sh build-template"
+        case SandboxException(status_code=403):
+            what, advice = "E2B has blocked the account", "Ask E2B's support"
+    return what, advice
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once.
+
+    After connections that were refused, the SDK's network threads now and then abort an
+    interpreter that ends in the usual way, and the exit code is lost.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _text(error: Exception) -> str:
+    return str(error).partition("\n")[0]

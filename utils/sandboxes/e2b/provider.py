@@ -1,0 +1,177 @@
+"""Opens, finds and sweeps E2B's sandboxes for one deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Collection
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+import anyio
+import stamina
+import structlog
+from e2b import E2B, AsyncSandbox, SandboxQuery
+from e2b.client import E2BClientParams
+
+from utils.config.identity import deployment_name
+from utils.config.settings import Settings
+from utils.errors import SandboxError, SandboxUnavailable
+from utils.sandboxes.e2b.commands import REQUEST_SECONDS
+from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.sandbox import E2BSandbox, egress_rules, end_sandbox
+from utils.sandboxes.e2b.tested_versions import compare_envd
+from utils.sandboxes.protocol import SandboxRequest
+
+APP = "async-code"
+CREATE_TRIES = 3
+CREATE_SECONDS = 60.0
+CLOSE_WAIT_SECONDS = 20.0
+
+LONGEST_LEASE_SECONDS = 3600
+"""What the smallest plan allows (docs/e2b.md section 3); a longer life means prolonging it."""
+
+log = structlog.get_logger(__name__)
+
+
+class E2BSandboxProvider:
+    """Sandboxes of this deployment, told from others by their metadata."""
+
+    kind = "e2b"
+    survives = True
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.e2b_api_key
+        # Retries are ours: the SDK would ask four times before it tells that a quota is reached.
+        options = E2BClientParams(api_key=key.get_secret_value() if key else "", retries=0)
+        if settings.e2b_domain:
+            options["domain"] = settings.e2b_domain
+        client = E2B(**options)
+        self._sandboxes: type[AsyncSandbox] = client.AsyncSandbox
+        self._template_id = settings.e2b_template_id
+        self._marks = {"app": APP, "deployment": deployment_name(settings)}
+        # A clone may take its time before its sandbox is known to the database.
+        self._grace_seconds = settings.sweep_grace_seconds
+        self._process = uuid4().hex
+        self._openings = 0
+        self._open: set[str] = set()
+        self._versions_seen: set[str] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def open(self, request: SandboxRequest) -> E2BSandbox:
+        """See `SandboxProvider`. When the caller is cancelled, what still comes is ended."""
+        self._openings += 1
+        # The same for every try of one opening, so that an answer that is lost on its way does not
+        # leave a second sandbox behind; another one for the next, since the first may be ended.
+        name = f"{self._process}/{request.task_id}/{request.attempt}/{self._openings}"
+        key = str(uuid5(NAMESPACE_URL, name))
+        async for attempt in _retries(CREATE_TRIES):
+            with attempt:
+                return self._opened(await self._create_or_end(request, key), request)
+        raise AssertionError("the last try returns or raises")
+
+    async def _create_or_end(self, request: SandboxRequest, key: str) -> AsyncSandbox:
+        creation = asyncio.ensure_future(self._create(request, key))
+        try:
+            return await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            self._end_later(creation)
+            raise
+
+    async def _create(self, request: SandboxRequest, key: str) -> AsyncSandbox:
+        marks = {"task_id": str(request.task_id), "user_id": request.user_id}
+        with translating():
+            return await self._sandboxes.create(
+                request.template_id or self._template_id,
+                timeout=_lease_seconds(request),
+                metadata={**self._marks, **marks},
+                network={"rules": egress_rules(request.egress)} if request.egress else None,
+                idempotency_key=key,
+                request_timeout=CREATE_SECONDS,
+            )
+
+    def _end_later(self, creation: asyncio.Task[AsyncSandbox]) -> None:
+        async def end() -> None:
+            try:
+                sandbox = await creation
+                await E2BSandbox(sandbox, 0, (), self._open.discard).close()
+            except SandboxError as error:
+                log.info("nothing to end", action="opening_given_up", reason=error.message)
+
+        ending = asyncio.ensure_future(end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def attach(self, sandbox_id: str, request: SandboxRequest) -> E2BSandbox:
+        """See `SandboxProvider`."""
+        with translating():
+            sandbox = await self._sandboxes.connect(
+                sandbox_id, timeout=_lease_seconds(request), request_timeout=REQUEST_SECONDS
+            )
+        return self._opened(sandbox, request)
+
+    async def end(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`."""
+        with anyio.CancelScope(shield=True):
+            await end_sandbox(partial(self._sandboxes.kill, sandbox_id))
+
+    def leave(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`."""
+        self._open.discard(sandbox_id)
+
+    def _opened(self, sandbox: AsyncSandbox, request: SandboxRequest) -> E2BSandbox:
+        lease = _lease_seconds(request)
+        opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)
+        self._open.add(opened.id)
+        self._warn_of_template(sandbox)
+        return opened
+
+    def _warn_of_template(self, sandbox: AsyncSandbox) -> None:
+        # The version of its daemon came with the answer; the programs in it are for the doctor.
+        version = str(sandbox._envd_version)
+        if version not in self._versions_seen:
+            self._versions_seen.add(version)
+            for difference in compare_envd(version):
+                log.warning(difference.text, action="untested_version")
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """See `SandboxProvider`. One that cannot be ended does not keep the others alive."""
+        listed = []
+        with translating():
+            pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
+            # All pages first: where a page begins may depend on what is still there.
+            while pages.has_next:
+                listed += await pages.next_items()
+        for found in listed:
+            age = datetime.now(UTC) - found.started_at
+            is_known = found.sandbox_id in known or found.sandbox_id in self._open
+            if not is_known and age.total_seconds() >= self._grace_seconds:
+                await self._end_unknown(found.sandbox_id)
+
+    async def _end_unknown(self, sandbox_id: str) -> None:
+        try:
+            with translating():
+                await self._sandboxes.kill(sandbox_id, request_timeout=REQUEST_SECONDS)
+        except SandboxError as error:
+            # The others are ended all the same, and this one is found again.
+            log.warning("sandbox not ended", action="sweep_failed", reason=error.message)
+        else:
+            log.warning("unknown sandbox ended", action="sandbox_swept")
+
+    async def close(self) -> None:
+        """See `SandboxProvider`."""
+        if self._endings:
+            await asyncio.wait(self._endings, timeout=CLOSE_WAIT_SECONDS)
+
+
+def _lease_seconds(request: SandboxRequest) -> int:
+    """Return for how long a sandbox is asked for at once; `keep_alive` prolongs it."""
+    return min(math.ceil(request.lifetime_seconds), LONGEST_LEASE_SECONDS)
+
+
+def _retries(tries: int) -> Any:
+    return stamina.retry_context(
+        on=SandboxUnavailable, attempts=tries, timeout=CREATE_SECONDS, wait_initial=0.2, wait_max=4
+    )

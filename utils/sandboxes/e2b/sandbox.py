@@ -1,0 +1,287 @@
+"""Runs tasks in E2B's cloud sandboxes, one microVM for each.
+
+The facts about the SDK that shape this module are in docs/e2b.md sections 3 to 5: `commands.run`
+takes shell text, ends the command after 60 s unless told otherwise, and output without a listener
+is discarded. So the text is always one of ours, what varies travels in variables, and the agent
+writes to files that are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+import anyio
+import stamina
+import structlog
+from e2b import AsyncSandbox
+from e2b.exceptions import (
+    FileNotFoundException,
+    SandboxNotRunningException,
+    SandboxUnreachableException,
+    TimeoutException,
+)
+
+from utils.errors import SandboxError, SandboxUnavailable
+from utils.models.tasks import CommandResult
+from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
+from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.output_cursor import Followed
+from utils.sandboxes.e2b.shell import (
+    PATHS,
+    agent_mark,
+    command_text,
+    command_variables,
+    ending_of_agent,
+)
+from utils.sandboxes.protocol import AgentCommand, EgressHeader, Mirror, OutputHandler
+
+TRIES = 4
+LONGEST_PAUSE_SECONDS = 2.0
+CLOSE_TRIES = 6
+CAPTURED_OUTPUT_CHARACTERS = 1_000_000
+
+CLOCK_SECONDS = 0.1
+"""What two clocks may disagree by on when a command's time is over."""
+
+SILENCE_SECONDS = 120.0
+"""After so long without output the agent is followed anew: a dead connection is silent too."""
+
+UNREACHABLE_SECONDS = 120.0
+"""How long a sandbox may be out of reach before it counts as lost."""
+
+log = structlog.get_logger(__name__)
+
+
+class E2BSandbox:
+    """One microVM."""
+
+    survives = True
+
+    def __init__(
+        self,
+        sandbox: AsyncSandbox,
+        lease_seconds: int,
+        egress: tuple[EgressHeader, ...],
+        closed: Callable[[str], None],
+    ) -> None:
+        self.id = sandbox.sandbox_id
+        self.paths = PATHS
+        self._sandbox = sandbox
+        self._commands = Commands(sandbox)
+        self._lease_seconds = lease_seconds
+        self._egress = egress
+        self._closed = closed
+        self._agent_may_run = False
+
+    async def write_files(self, files: Mapping[str, bytes]) -> None:
+        """See `Sandbox`."""
+        entries = [{"path": path, "data": data} for path, data in files.items()]
+        async for attempt in _retries(TRIES):
+            with attempt, translating():
+                await self._sandbox.files.write_files(
+                    entries,  # type: ignore[arg-type]
+                    request_timeout=REQUEST_SECONDS,
+                )
+
+    async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
+        """See `Sandbox`."""
+        contents: dict[str, bytes | None] = {}
+        for path in paths:
+            async for attempt in _retries(None):
+                with attempt, translating():
+                    try:
+                        contents[path] = await self._read_file(path, max_bytes)
+                    except FileNotFoundException:
+                        contents.pop(path, None)
+        return contents
+
+    async def _read_file(self, path: str, max_bytes: int) -> bytes | None:
+        content = bytearray()
+        reader = await self._sandbox.files.read(path, format="stream")
+        async with reader:
+            async for chunk in reader:
+                content += chunk
+                if len(content) > max_bytes:
+                    return None
+        return bytes(content)
+
+    async def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout_seconds: float,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        repeatable: bool = False,
+    ) -> CommandResult:
+        """See `Sandbox`."""
+        text = command_text(len(arguments), has_input=bool(stdin), alone=repeatable)
+        if self._agent_may_run:
+            text = ending_of_agent(self.id) + text
+        text = await self._commands.ending_of_interrupted() + text
+        variables = {**(environment or {}), **command_variables(arguments, stdin)}
+        async for attempt in _retries(None if repeatable else 1):
+            with attempt, translating():
+                return await self._run_once(text, variables, timeout_seconds)
+        raise AssertionError("the last try returns or raises")
+
+    async def _run_once(
+        self, text: str, variables: dict[str, str], timeout_seconds: float
+    ) -> CommandResult:
+        output = {"stdout": "", "stderr": ""}
+
+        def collect(stream: str, piece: str) -> None:
+            if len(output[stream]) < CAPTURED_OUTPUT_CHARACTERS:
+                output[stream] += piece
+
+        timed_out = False
+        over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
+        try:
+            exit_code = await self._commands.run(text, variables, timeout_seconds, collect)
+        except (SandboxNotRunningException, SandboxUnreachableException):
+            raise
+        except TimeoutException:
+            # What a gateway gave up is raised as the same.
+            if anyio.current_time() < over_at:
+                raise
+            exit_code, timed_out = -1, True
+        stdout, stderr = (output[name].encode() for name in ("stdout", "stderr"))
+        return CommandResult(exit_code, stdout, stderr, timed_out)
+
+    async def run_agent(
+        self,
+        command: AgentCommand,
+        *,
+        timeout_seconds: float,
+        on_output: OutputHandler,
+    ) -> CommandResult:
+        """See `Sandbox`."""
+        self._agent_may_run = True
+        work = self.paths.work
+        followed = Followed(on_output)
+        stdin_path = command.stdin_path or "/dev/null"
+        script = ["sh", f"{work}/agent.sh", work, command.directory, stdin_path]
+        with anyio.move_on_after(timeout_seconds):
+            while True:
+                call = [*script, *followed.next_lines(), *command.arguments]
+                exit_code = await self._follow(call, command.environment, followed)
+                if exit_code is not None:
+                    followed.finish()
+                    self._agent_may_run = False
+                    return CommandResult(exit_code, b"", b"")
+        return CommandResult(-1, b"", b"", timed_out=True)
+
+    async def _follow(
+        self, call: Sequence[str], environment: Mapping[str, str], followed: Followed
+    ) -> int | None:
+        """Show output until the agent ends and return its exit code, None if it has to go on.
+
+        What the handler of the output raises is raised here: the SDK would take it for a broken
+        connection.
+        """
+        failure: Exception | None = None
+        exit_code: int | None = None
+        variables = {**environment, **agent_mark(self.id), **command_variables(call, "")}
+        text = command_text(len(call), has_input=False, alone=False)
+        with anyio.CancelScope() as scope:
+
+            def take(stream: str, piece: str) -> None:
+                nonlocal failure
+                scope.deadline = anyio.current_time() + SILENCE_SECONDS
+                try:
+                    if failure is None:
+                        followed.take(stream, piece)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+                    failure = error
+                    scope.cancel()
+
+            scope.deadline = anyio.current_time() + SILENCE_SECONDS
+            try:
+                with translating():
+                    exit_code = await self._commands.run(text, variables, 0, take, followed.reached)
+            except SandboxUnavailable as error:
+                await followed.pause(error, UNREACHABLE_SECONDS)
+        if failure is not None:
+            raise failure
+        return exit_code
+
+    def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:  # noqa: ARG002
+        """See `Sandbox`. Every sandbox is a machine of its own; nothing is shared."""
+        return nullcontext(_NoMirror())
+
+    async def withdraw_egress(self, keep: Collection[EgressHeader]) -> None:
+        """See `Sandbox`."""
+        if set(self._egress) == set(keep):
+            return
+        async for attempt in _retries(TRIES):
+            with attempt, translating():
+                await self._sandbox.update_network({"rules": egress_rules(keep)})
+        self._egress = tuple(keep)
+
+    async def keep_alive(self) -> None:
+        """See `Sandbox`."""
+        pause_seconds = self._lease_seconds / 2
+        while True:
+            await anyio.sleep(pause_seconds)
+            pause_seconds = self._lease_seconds / 2
+            try:
+                async for attempt in _retries(None):
+                    with attempt, translating():
+                        await self._sandbox.set_timeout(
+                            self._lease_seconds, request_timeout=REQUEST_SECONDS
+                        )
+            except SandboxError as error:
+                # Half of the lease is left: enough for several more tries.
+                pause_seconds = self._lease_seconds / 10
+                log.warning("lease not extended", action="lease_failed", reason=error.message)
+
+    async def close(self) -> None:
+        """See `Sandbox`. What cannot be ended is found by the next sweep."""
+        try:
+            await end_sandbox(self._sandbox.kill)
+        finally:
+            await self._commands.settle()
+            self._closed(self.id)
+
+
+class _NoMirror:
+    path = ""
+
+    async def settle(self, *, repository: str, base_commit: str, outdated: bool) -> None:
+        """Keep nothing."""
+
+
+def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
+    """Return E2B's network rules that add the headers to requests (docs/e2b.md section 7)."""
+    rules: dict[str, Any] = {}
+    for header in headers:
+        rules.setdefault(header.host, []).append(
+            {"transform": {"headers": {header.name: header.value}}}
+        )
+    return rules
+
+
+async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
+    """Ask several times for the end of a sandbox; what cannot be ended is found by the sweep."""
+    try:
+        async for attempt in _retries(CLOSE_TRIES):
+            with attempt, translating():
+                await kill(request_timeout=REQUEST_SECONDS)
+    except SandboxError as error:
+        log.warning("sandbox not ended", action="close_failed", reason=error.message)
+
+
+def _retries(tries: int | None) -> Any:
+    """Return a loop of tries; without a number it goes on for as long as a sandbox may be away.
+
+    What is tried so long is reading the result: by then the agent is paid for.
+    """
+    return stamina.retry_context(
+        on=SandboxUnavailable,
+        attempts=tries,
+        timeout=None if tries else UNREACHABLE_SECONDS,
+        wait_initial=0.1,
+        wait_max=LONGEST_PAUSE_SECONDS,
+    )

@@ -1,0 +1,57 @@
+"""The shell text that E2B's sandboxes run: always ours, with what varies in variables.
+
+`commands.run` takes shell text (docs/e2b.md section 5), and what a user typed must never be part of
+it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from utils.sandboxes.protocol import SandboxPaths
+
+HOME = "/home/user"
+PATHS = SandboxPaths(HOME, f"{HOME}/repository", f"{HOME}/.async-code")
+
+_VARIABLE = "ASYNC_CODE_"
+_MARKER = f"{_VARIABLE}AGENT"
+_END_GROUP = (
+    f'read -r group <"{PATHS.work}/agent/group" 2>/dev/null && kill -9 -- "-$group" 2>/dev/null; '
+)
+# Several times, since a process may fork while it is looked for.
+_END_MARKED = (
+    "for round in 1 2 3 4 5; do "
+    "marked=$(grep -szlxF -- {entry} /proc/[0-9]*/environ | tr -dc '0-9\\n'); "
+    '[ -n "$marked" ] || break; kill -9 $marked 2>/dev/null; done; '
+)
+_ALONE = f'exec 8>>"{PATHS.work}/alone"; flock 8; '
+
+
+def agent_mark(sandbox_id: str) -> dict[str, str]:
+    """Return the variable that an agent's processes inherit, and no command of ours has."""
+    return {_MARKER: sandbox_id}
+
+
+def ending_of_agent(sandbox_id: str) -> str:
+    """Return the text that ends the agent: its group, and what left that with its variables."""
+    return _END_GROUP + _END_MARKED.format(entry=shlex.quote(f"{_MARKER}={sandbox_id}"))
+
+
+def command_variables(arguments: Sequence[str], stdin: str) -> dict[str, str]:
+    """Return the variables that carry the arguments and the standard input of a command."""
+    variables = {f"{_VARIABLE}{number}": text for number, text in enumerate(arguments, start=1)}
+    return {**variables, f"{_VARIABLE}INPUT": stdin} if stdin else variables
+
+
+def command_text(count: int, *, has_input: bool, alone: bool) -> str:
+    """Return the text that runs the command of so many arguments, in a session of its own.
+
+    With `alone`, whoever comes second waits until the first has ended, its children included.
+    """
+    names = [f"{_VARIABLE}{number}" for number in range(1, count + 1)]
+    quoted = " ".join(f'"${name}"' for name in names)
+    text = f'set -- {quoted}; unset {" ".join(names)}; exec setsid -w "$@"'
+    if has_input:
+        text = f'exec < <(printf %s "${_VARIABLE}INPUT"); unset {_VARIABLE}INPUT; {text}'
+    return f"{_ALONE}{text}" if alone else text

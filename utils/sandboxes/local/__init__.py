@@ -1,0 +1,1 @@
+"""Sandboxes as folders and process groups of this machine."""

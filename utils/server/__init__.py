@@ -1,0 +1,1 @@
+"""Serving the application with gunicorn."""

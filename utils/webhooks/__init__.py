@@ -1,0 +1,1 @@
+"""GitHub's deliveries and what follows from them."""

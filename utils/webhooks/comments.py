@@ -1,0 +1,173 @@
+"""Starts a task for a comment `/async-code <prompt>` by somebody who may push, and answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from pydantic import SecretStr
+
+from utils.agents.registry import AGENT_NAMES
+from utils.api.endpoint import Services
+from utils.api.github_access import find_project
+from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull
+from utils.git.repository_url import parse_repository_url, validate_branch
+from utils.github.app import Purpose
+from utils.github.client import WRITERS, GitHub
+from utils.github.comment_command import COMMAND, Command, read_command
+from utils.models.tasks import NewTask
+from utils.webhooks.delivery import SEEN, TIMEOUT_SECONDS, CommentEvent, Delivery, read_event
+
+NO_PROJECT = (
+    "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
+)
+
+# GitHub sends no delivery again by itself, so it is worth waiting for a place.
+_PLACE_SECONDS = 3.0
+
+_DEFAULT_AGENT = "claude"
+_USAGE = f"Write `{COMMAND} <what to do>`, or `{COMMAND} agent=<name> <what to do>` with one of: "
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Who is to work, and where."""
+
+    agent: str
+    branch: str
+    is_private: bool
+
+
+def follow_comment(services: Services, delivery: Delivery) -> str | None:
+    """Start a task if the comment asks for one and its author may push; return what was done.
+
+    None when it asks for nothing. Comments of programs, ours too, never do, nor those that another
+    App makes in the name of a user. Raises what GitHub's API and the database end with; the
+    delivery may be sent again then.
+    """
+    event = read_event(CommentEvent, delivery)
+    author = event.comment.user
+    command = read_command(event.comment.body or "")
+    if event.action != "created" or command is None or author is None or author.is_bot:
+        return None
+    if event.comment.performed_via_github_app is not None:
+        return None
+    if not services.settings.webhook_tasks:
+        return "Comments start no tasks here: WEBHOOK_TASKS is not true."
+    with services.pull_requests.places.taken(wait_seconds=_PLACE_SECONDS):
+        return _follow(services, event, command, author.login)
+
+
+def _follow(services: Services, event: CommentEvent, command: Command, login: str) -> str:
+    full_name = event.repository.full_name
+    repo_url = _clonable(services, full_name)
+    # Anybody may push to a repository of their own, and install an App that is public there.
+    project = find_project(services, _user_id(services), full_name, is_active=True)
+    if project is None:
+        log.warning(
+            "comment in a repository without a project",
+            action="webhook.no_project",
+            repository=full_name,
+        )
+        return NO_PROJECT
+    if services.database.has_delivery(_name(event)):
+        return SEEN
+    purpose = Purpose.CHANGE_PULLS if event.issue.pull_request else Purpose.CHANGE_ISSUES
+    chosen = services.user_tokens.servers(full_name, purpose)
+    if chosen.token is None:
+        return "The GitHub App is not installed in this repository."
+    with services.user_tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
+        if not _may_push(github, full_name, login):
+            return "Its author may not push to the repository."
+        try:
+            work = _work(github, event, command)
+            token = _token(services, full_name, repo_url) if work.is_private else None
+            new = NewTask(
+                command.prompt, repo_url, work.branch, work.agent, project.id, delivery=_name(event)
+            )
+            text = _start(services, new, token)
+        except (InvalidInput, QueueFull) as error:
+            text = _refuse(services, event, error)
+        if text is None:
+            return SEEN
+        _answer(github, full_name, event.issue.number, text)
+    return text
+
+
+def _clonable(services: Services, full_name: str) -> str:
+    settings = services.settings
+    return parse_repository_url(
+        settings.address_on_github(full_name),
+        allowed_hosts=settings.allowed_git_hosts,
+        allow_local=settings.local_repos_allowed,
+    ).url
+
+
+def _may_push(github: GitHub, full_name: str, login: str) -> bool:
+    # What the delivery says of the author's association with the repository is no permission.
+    try:
+        return github.permission(full_name, login) in WRITERS
+    except (InvalidInput, NotFound):
+        return False
+
+
+def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
+    """Return what a comment asks for. Raises `InvalidInput` where that cannot be done."""
+    agent = _DEFAULT_AGENT if command.agent is None else command.agent
+    if agent not in AGENT_NAMES:
+        raise InvalidInput(f"There is no such agent. {_USAGE}{', '.join(AGENT_NAMES)}.")
+    if not command.prompt:
+        raise InvalidInput(f"The prompt is missing. {_USAGE}{', '.join(AGENT_NAMES)}.")
+    found = github.repository(event.repository.full_name)
+    branch = found.default_branch
+    if event.issue.pull_request:
+        pull = github.pull(found.full_name, event.issue.number)
+        if (pull.head_repository or "").lower() != found.full_name.lower():
+            raise InvalidInput("The branch of this pull request is in a fork; forks do not work.")
+        branch = pull.head
+    return _Work(agent, validate_branch(branch), found.is_private)
+
+
+def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
+    """Return what to clone a private repository with, None for the user's own token."""
+    tokens = services.user_tokens
+    # Their own is taken when the task starts. One of the App's may end while it waits.
+    if tokens.own(_user_id(services), repo_url, None).token:
+        return None
+    token = tokens.servers(full_name, Purpose.CLONE).token
+    return None if token is None else SecretStr(token)
+
+
+def _start(services: Services, new: NewTask, token: SecretStr | None) -> str | None:
+    """Start a task; None when there is one for this comment."""
+    try:
+        task = services.dispatcher.start_task(_user_id(services), new, token)
+    except Conflict:
+        return None
+    log.info("comment started a task", action="webhook.task_started", task_id=task.id)
+    link = services.settings.link_to_task(task.id)
+    return f"[Task {task.id}]({link}) is queued." if link else f"Task {task.id} is queued."
+
+
+def _refuse(services: Services, event: CommentEvent, error: AppError) -> str | None:
+    is_new = services.database.take_delivery(_name(event))
+    return f"No task was started. {error.message}" if is_new else None
+
+
+def _user_id(services: Services) -> str:
+    return str(services.settings.webhook_user_id)
+
+
+def _name(event: CommentEvent) -> str:
+    # An App's webhook and a repository's own both deliver a comment, each with an id of its own.
+    return f"comment-{event.comment.id}"
+
+
+def _answer(github: GitHub, full_name: str, number: int, text: str) -> None:
+    try:
+        github.comment(full_name, number, text)
+    except AppError as error:
+        # What was done stays done; to fail would have the delivery sent again in vain.
+        log.warning("comment not answered", action="webhook.not_answered", code=error.code)

@@ -1,0 +1,180 @@
+"""Reads what GitHub delivers, and makes sure that it is GitHub who does."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeVar
+
+from flask import request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import from_json
+
+from utils.api.endpoint import NotJson
+from utils.errors import Forbidden, InvalidInput, TooLarge
+
+MAX_BYTES = 25 * 1024 * 1024
+"""GitHub sends no larger body."""
+
+MAX_READ_BYTES = 4_000_000
+"""Largest body that is kept; a pull request and a comment of full length are far below."""
+
+SEEN = "It was seen before."
+"""What is answered to a delivery from which all has followed already."""
+
+TIMEOUT_SECONDS = 4
+"""For each request to GitHub, which waits ten for an answer. What takes longer is done as well."""
+
+READ_EVENTS = frozenset({"ping", "pull_request", "issue_comment"})
+
+_CHUNK_BYTES = 65_536
+_SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
+_DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Something that happened on GitHub. `content` is empty unless it is one of `READ_EVENTS`."""
+
+    id: str
+    event: str
+    content: bytes = field(repr=False)
+
+
+class _Part(BaseModel):
+    """A part of what GitHub sends; what is not read here may be anything."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Account(_Part):
+    """A user, or a program that acts as one."""
+
+    login: str
+    type: str = "User"
+
+    @property
+    def is_bot(self) -> bool:
+        """Whether a program acts."""
+        return self.type != "User" or self.login.endswith("[bot]")
+
+
+class Repository(_Part):
+    """Where it happened."""
+
+    full_name: str
+
+
+class Head(_Part):
+    """The branch that a pull request is from."""
+
+    ref: str
+
+
+class Pull(_Part):
+    """A pull request."""
+
+    html_url: str
+    number: int
+    head: Head
+    state: Literal["open", "closed"]
+    merged: bool = False
+    updated_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+class PullRequestEvent(_Part):
+    """Something happened to a pull request."""
+
+    action: str
+    pull_request: Pull
+    repository: Repository
+
+
+class Issue(_Part):
+    """What was commented on; `pull_request` is there when it is one."""
+
+    number: int
+    pull_request: object = None
+
+
+class Comment(_Part):
+    """A comment. Its user is gone when the account was deleted.
+
+    `performed_via_github_app` is the App that wrote it in the name of this user, if one did.
+    """
+
+    id: int
+    body: str | None
+    user: Account | None
+    performed_via_github_app: object = None
+
+
+class CommentEvent(_Part):
+    """Somebody commented on an issue or a pull request."""
+
+    action: str
+    issue: Issue
+    comment: Comment
+    repository: Repository
+
+
+Event = TypeVar("Event", bound=_Part)
+
+
+def read_delivery(secret: SecretStr | None) -> Delivery:
+    """Return the delivery of the current request.
+
+    Raises `Forbidden` unless it is signed with the secret, `TooLarge`, `NotJson`, `InvalidInput`.
+    """
+    if secret is None:
+        raise Forbidden(
+            "This server takes no deliveries: set GITHUB_WEBHOOK_SECRET to the secret of the "
+            "webhook on GitHub.",
+            "webhook_secret_missing",
+        )
+    event = request.headers.get("X-GitHub-Event", "")
+    content = _signed_content(secret, keep=event in READ_EVENTS)
+    if request.mimetype != "application/json":
+        raise NotJson("Set the content type of the webhook on GitHub to application/json.")
+    delivery_id = request.headers.get("X-GitHub-Delivery", "")
+    if not event or not _DELIVERY_ID.fullmatch(delivery_id):
+        raise InvalidInput("The delivery names no event in X-GitHub-Event, or no id of its own.")
+    return Delivery(delivery_id, event, content)
+
+
+def read_event(kind: type[Event], delivery: Delivery) -> Event:
+    """Return what a delivery says. Raises `InvalidInput` when GitHub would not say it so."""
+    try:
+        return kind.model_validate(from_json(delivery.content, allow_inf_nan=False))
+    except ValidationError:
+        raise InvalidInput("The delivery is not what GitHub sends for this event.") from None
+    except ValueError:
+        raise InvalidInput("The delivery is not valid JSON in UTF-8.", "invalid_json") from None
+
+
+def _signed_content(secret: SecretStr, *, keep: bool) -> bytes:
+    given = request.headers.get("X-Hub-Signature-256", "")
+    if not _SIGNATURE.fullmatch(given):
+        raise _unsigned()
+    request.max_content_length = MAX_BYTES
+    digest = hmac.new(secret.get_secret_value().encode(), digestmod=hashlib.sha256)
+    kept = bytearray()
+    while chunk := request.stream.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        if keep:
+            kept += chunk
+        if len(kept) > MAX_READ_BYTES:
+            raise TooLarge(f"A delivery of this event may have {MAX_READ_BYTES:,} bytes.")
+    if not hmac.compare_digest(f"sha256={digest.hexdigest()}", given):
+        raise _unsigned()
+    return bytes(kept)
+
+
+def _unsigned() -> Forbidden:
+    return Forbidden(
+        "X-Hub-Signature-256 does not fit: the secret of the webhook on GitHub must be "
+        "GITHUB_WEBHOOK_SECRET.",
+        "signature_invalid",
+    )
