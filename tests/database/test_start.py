@@ -81,7 +81,7 @@ def test_a_reading_verb_cannot_write_in_sqlite(sqlite_database: SqlDatabase) -> 
 def test_opening_a_current_sqlite_does_not_import_alembic(sqlite_file: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from database import open_database; from utils.settings import Settings\n"
+        "from database import open_database; from utils.config.settings import Settings\n"
         f"open_database(Settings(data_dir=Path({str(sqlite_file.parent)!r}))).close()\n"
         "sys.exit('alembic' in sys.modules)"
     )

@@ -177,16 +177,16 @@ class Dispatcher:
         return sort_unfinished(self._database, adopted, max_attempts, survives=survives)
 
     def knows(self, task_id: int) -> bool:
-        """See `utils.neighbours.Host`."""
+        """See `utils.dispatcher.heartbeats.Host`."""
         return task_id in self._runs or task_id in self._queue
 
     def stop_soon(self, task_id: int) -> None:
-        """See `utils.neighbours.Host`."""
+        """See `utils.dispatcher.heartbeats.Host`."""
         if run := self._runs.get(task_id):
             run.stop_for_user()
 
     async def take_on(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
-        """See `utils.neighbours.Host`."""
+        """See `utils.dispatcher.heartbeats.Host`."""
         self._go_on_with(await to_thread.run_sync(self._sorted, tasks), taken_over=taken_over)
 
     def _go_on_with(self, unfinished: Unfinished, *, taken_over: bool = False) -> None:

@@ -82,7 +82,7 @@ class EventLog:
             self.report("status", {"stage": self.stage})
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """Take one event; see `utils.models.Event`. `position` is that of the agent's output."""
+        """Take one event; see `utils.models.tasks.Event`. `position` is that of the agent's output."""
         self.position = {**self.position, **(position or {})}
         clean: Json = self._redactor.redact_values(data)
         self._waiting.append(_Entry(Event(kind, clean, datetime.now(UTC)), self.position))

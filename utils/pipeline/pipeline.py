@@ -53,7 +53,7 @@ class Resumption:
 
 
 class Observer(Protocol):
-    """Who is told what happens. `report` is `utils.output.AgentReport`."""
+    """Who is told what happens. `report` is `utils.pipeline.agent_output.AgentReport`."""
 
     def enter(self, stage: Stage) -> None:
         """A stage begins."""

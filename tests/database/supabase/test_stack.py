@@ -202,7 +202,7 @@ def test_every_request_after_a_head_is_answered(stack: SupabaseStack) -> None:
 
 def test_what_was_started_ends_with_a_starter_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; from tests.guarded import GuardedProgram;"
+        "from pathlib import Path; from tests.support.child_processes import GuardedProgram;"
         f"print(GuardedProgram(['sleep', '600'], Path({str(tmp_path / 'log')!r})).pid, flush=True);"
         "input()"
     )

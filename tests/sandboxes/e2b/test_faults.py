@@ -197,10 +197,10 @@ def test_an_agent_works_on_while_its_sandbox_cannot_be_reached(
 REFUSED = """
 import sys
 from pathlib import Path
-from tests.backends import Repository, wait_for
-from tests.e2b_tasks import cloud_backend
-from tests.fakes.e2b_control import E2BServerProcess
-from tests.test_e2b_faults import SLOW_PROMPT, assert_told_once, told
+from tests.support.backends import Repository, wait_for
+from tests.support.e2b_tasks import cloud_backend
+from tests.fakes.e2b.control import E2BServerProcess
+from tests.sandboxes.e2b.test_faults import SLOW_PROMPT, assert_told_once, told
 from utils.sandboxes.e2b.advice import leave
 
 folder = Path(sys.argv[1])

@@ -1,0 +1,1 @@
+"""Agent programs: what each is given, how it is started, and what its output means."""
