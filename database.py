@@ -18,10 +18,10 @@ from utils.config.settings import Settings
 from utils.models.tasks import (
     NO_EVENTS,
     AgentRun,
-    Beat,
     ClaimedTask,
     Event,
     EventBatch,
+    Heartbeat,
     Json,
     NewTask,
     QueuedTask,
@@ -255,7 +255,7 @@ class Database(Protocol):
     ) -> list[Event]:
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
-    def beat(self) -> Beat:
+    def beat(self) -> Heartbeat:
         """Show the other servers that this one works, and look at them."""
 
     def adopt_tasks(self, silent: Collection[str] = (), *, own: bool = False) -> list[QueuedTask]:

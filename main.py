@@ -28,7 +28,7 @@ from utils.api.openapi import build_openapi, format_openapi
 from utils.auth.tokens import Tokens
 from utils.config.explain import explain_settings
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
-from utils.credentials.github_resolver import UserTokens
+from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault, encryption_keys, signing_key
 from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.dispatcher import Dispatcher
@@ -40,7 +40,7 @@ from utils.sandboxes.e2b.tested_versions import version_warnings
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.local.sandbox import LocalSandboxProvider
 from utils.sandboxes.protocol import SandboxProvider
-from utils.server.data_lock import hold_data_folder
+from utils.server.data_lock import lock_data_folder
 from utils.server.gunicorn_server import EXIT_CONFIGURATION, print_line, serve
 from utils.telemetry import Metrics, configure_logging
 
@@ -59,7 +59,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     lifetime = ExitStack()
     try:
         wait_seconds = settings.shutdown_grace_seconds + LOCK_WAIT_SECONDS
-        lifetime.enter_context(hold_data_folder(settings.data_dir, wait_seconds))
+        lifetime.enter_context(lock_data_folder(settings.data_dir, wait_seconds))
         if database is None:
             database = open_database(settings)
             lifetime.callback(database.close)
@@ -91,7 +91,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     tokens = Tokens(settings, database)
     callers = auth.Callers(settings, database, tokens)
     github_app = GitHubApp(settings) if settings.github_app_id else None
-    user_tokens = UserTokens(settings, database, vault, github_app)
+    user_tokens = GitHubTokenResolver(settings, database, vault, github_app)
     return Services(
         settings=settings,
         database=database,
@@ -110,7 +110,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
 
 
 def _build_pull_requests(
-    settings: Settings, database: Database, tokens: UserTokens, redactor: Redactor
+    settings: Settings, database: Database, tokens: GitHubTokenResolver, redactor: Redactor
 ) -> PullRequests:
     remove_leftovers(pushes_folder(settings))
     environment = inherited_environment() | proxies_with_password()

@@ -12,11 +12,11 @@ from utils.api.pull_request_schemas import (
     MADE,
     CreatePullRequest,
     ValidateToken,
-    checked_row,
-    made_row,
+    pull_request_row,
+    token_access_row,
 )
 from utils.models.tasks import Json
-from utils.pull_requests.service import Wish
+from utils.pull_requests.service import PullRequestOptions
 
 blueprint = Blueprint("pull_requests", __name__)
 
@@ -30,9 +30,9 @@ def create_pull_request(
     fields = {name: getattr(body, name) for name in CreatePullRequest.model_fields}
     fields |= {name: tuple(fields[name]) for name in ("labels", "reviewers")}
     fields["github_token"] = token_of_request(body.github_token)
-    wish = Wish(**fields)
+    wish = PullRequestOptions(**fields)
     task, made = services.pull_requests.create(user_id, task_id, wish)
-    return made_row(made, len(task.changed_files or ()))
+    return pull_request_row(made, len(task.changed_files or ()))
 
 
 @blueprint.post("/validate-token")
@@ -42,4 +42,4 @@ def validate_token(services: Services, body: ValidateToken) -> Json:
     user_id = caller_or_nobody(services)
     token = token_of_request(body.github_token)
     access = services.pull_requests.check_token(user_id, token, body.repo_url)
-    return checked_row(access)
+    return token_access_row(access)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.dispatcher import admission as start_gate
-from utils.dispatcher.admission import FAILURES_TO_OPEN, QUOTA_MEMORY_SECONDS, StartGate
+from utils.dispatcher.admission import FAILURES_TO_OPEN, QUOTA_MEMORY_SECONDS, AdmissionController
 from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
 
 AWAY = SandboxUnavailable("E2B is away.")
@@ -30,16 +30,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gate(clock: Clock) -> StartGate:
-    return StartGate(clock)
+def gate(clock: Clock) -> AdmissionController:
+    return AdmissionController(clock)
 
 
-def is_free(gate: StartGate) -> bool:
+def is_free(gate: AdmissionController) -> bool:
     in_the_way = gate.reason is not None or gate.is_tripped
     return not in_the_way and gate.may_start() and gate.wait_seconds() is None
 
 
-def start_all(gate: StartGate, tasks: range) -> list[int]:
+def start_all(gate: AdmissionController, tasks: range) -> list[int]:
     """Start tasks as long as the gate lets them; return which."""
     started = []
     for task in tasks:
@@ -50,22 +50,22 @@ def start_all(gate: StartGate, tasks: range) -> list[int]:
     return started
 
 
-def refuse(gate: StartGate, tasks: range, error: SandboxError) -> None:
+def refuse(gate: AdmissionController, tasks: range, error: SandboxError) -> None:
     for task in tasks:
         gate.refused(task, error)
         gate.closed(task)
 
 
-def trip(gate: StartGate) -> None:
+def trip(gate: AdmissionController) -> None:
     refuse(gate, range(start_all(gate, range(FAILURES_TO_OPEN))[-1] + 1), AWAY)
 
 
-def test_nothing_is_in_the_way_at_first(gate: StartGate) -> None:
+def test_nothing_is_in_the_way_at_first(gate: AdmissionController) -> None:
     assert start_all(gate, range(1000)) == [*range(1000)]
     assert is_free(gate)
 
 
-def test_fewer_failures_in_a_row_do_not_open_the_breaker(gate: StartGate) -> None:
+def test_fewer_failures_in_a_row_do_not_open_the_breaker(gate: AdmissionController) -> None:
     for task in range(20):
         gate.starting(task)
         if task % FAILURES_TO_OPEN:
@@ -76,7 +76,9 @@ def test_fewer_failures_in_a_row_do_not_open_the_breaker(gate: StartGate) -> Non
     assert is_free(gate)
 
 
-def test_an_open_breaker_lets_one_probe_through_at_a_time(gate: StartGate, clock: Clock) -> None:
+def test_an_open_breaker_lets_one_probe_through_at_a_time(
+    gate: AdmissionController, clock: Clock
+) -> None:
     trip(gate)
     assert gate.reason == "waiting: E2B is away."
     assert start_all(gate, range(10, 20)) == []
@@ -91,7 +93,9 @@ def test_an_open_breaker_lets_one_probe_through_at_a_time(gate: StartGate, clock
     assert start_all(gate, range(30, 40)) == [*range(30, 40)]
 
 
-def test_a_crowd_that_asked_before_counts_as_one_failure(gate: StartGate, clock: Clock) -> None:
+def test_a_crowd_that_asked_before_counts_as_one_failure(
+    gate: AdmissionController, clock: Clock
+) -> None:
     crowd = range(start_all(gate, range(300))[-1] + 1)
     refuse(gate, crowd, AWAY)
     assert gate.failures == FAILURES_TO_OPEN
@@ -99,7 +103,9 @@ def test_a_crowd_that_asked_before_counts_as_one_failure(gate: StartGate, clock:
     assert gate.may_start()
 
 
-def test_a_late_refusal_lets_no_second_probe_through(gate: StartGate, clock: Clock) -> None:
+def test_a_late_refusal_lets_no_second_probe_through(
+    gate: AdmissionController, clock: Clock
+) -> None:
     start_all(gate, range(100, 110))
     refuse(gate, range(100, 109), AWAY)
     clock.now += LONG
@@ -110,7 +116,9 @@ def test_a_late_refusal_lets_no_second_probe_through(gate: StartGate, clock: Clo
     assert not gate.may_start()
 
 
-def test_a_probe_that_leaves_without_a_word_makes_way(gate: StartGate, clock: Clock) -> None:
+def test_a_probe_that_leaves_without_a_word_makes_way(
+    gate: AdmissionController, clock: Clock
+) -> None:
     trip(gate)
     clock.now += LONG
     gate.starting(50)
@@ -120,7 +128,7 @@ def test_a_probe_that_leaves_without_a_word_makes_way(gate: StartGate, clock: Cl
 
 
 def test_a_cloud_that_answers_closes_a_breaker_that_nobody_probes(
-    gate: StartGate, clock: Clock
+    gate: AdmissionController, clock: Clock
 ) -> None:
     trip(gate)
     gate.reachable()
@@ -130,7 +138,9 @@ def test_a_cloud_that_answers_closes_a_breaker_that_nobody_probes(
     assert is_free(gate)
 
 
-def test_a_probe_decides_although_the_cloud_answers(gate: StartGate, clock: Clock) -> None:
+def test_a_probe_decides_although_the_cloud_answers(
+    gate: AdmissionController, clock: Clock
+) -> None:
     trip(gate)
     clock.now += LONG
     gate.starting(50)
@@ -143,7 +153,7 @@ def test_a_probe_decides_although_the_cloud_answers(gate: StartGate, clock: Cloc
 
 @pytest.mark.parametrize("passed_seconds", [0.0, 5.0])
 def test_whoever_is_denied_hears_when_to_ask_again(clock: Clock, passed_seconds: float) -> None:
-    gate = StartGate(clock, paced=True)
+    gate = AdmissionController(clock, paced=True)
     crowd = start_all(gate, range(100))
     assert len(crowd) < 100
     clock.now += passed_seconds
@@ -153,7 +163,7 @@ def test_whoever_is_denied_hears_when_to_ask_again(clock: Clock, passed_seconds:
     assert gate.wait_seconds() is None
 
 
-def test_pauses_grow_to_a_minute(gate: StartGate, clock: Clock) -> None:
+def test_pauses_grow_to_a_minute(gate: AdmissionController, clock: Clock) -> None:
     trip(gate)
     pauses = []
     for probe in range(10):
@@ -166,7 +176,7 @@ def test_pauses_grow_to_a_minute(gate: StartGate, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("opened_first", [True, False])
-def test_a_quota_is_learned_from_a_crowd(gate: StartGate, opened_first: bool) -> None:
+def test_a_quota_is_learned_from_a_crowd(gate: AdmissionController, opened_first: bool) -> None:
     start_all(gate, range(30))
     for first in (opened_first, not opened_first):
         if first:
@@ -181,7 +191,9 @@ def test_a_quota_is_learned_from_a_crowd(gate: StartGate, opened_first: bool) ->
     assert start_all(gate, range(30, 60)) == [30]
 
 
-def test_one_more_is_tried_now_and_then_and_then_the_next(gate: StartGate, clock: Clock) -> None:
+def test_one_more_is_tried_now_and_then_and_then_the_next(
+    gate: AdmissionController, clock: Clock
+) -> None:
     start_all(gate, range(30))
     for task in range(5):
         gate.opened(task)
@@ -196,7 +208,7 @@ def test_one_more_is_tried_now_and_then_and_then_the_next(gate: StartGate, clock
     assert start_all(gate, range(32, 60)) == [32]
 
 
-def test_a_quota_without_refusals_is_forgotten(gate: StartGate, clock: Clock) -> None:
+def test_a_quota_without_refusals_is_forgotten(gate: AdmissionController, clock: Clock) -> None:
     gate.starting(1)
     refuse(gate, range(1, 2), QUOTA)
     clock.now += QUOTA_MEMORY_SECONDS + 1
@@ -204,7 +216,7 @@ def test_a_quota_without_refusals_is_forgotten(gate: StartGate, clock: Clock) ->
     assert start_all(gate, range(50)) == [*range(50)]
 
 
-def test_a_quota_means_that_the_cloud_answers(gate: StartGate, clock: Clock) -> None:
+def test_a_quota_means_that_the_cloud_answers(gate: AdmissionController, clock: Clock) -> None:
     trip(gate)
     clock.now += LONG
     gate.starting(9)
@@ -219,7 +231,7 @@ WORDS = st.sampled_from(["start", "open", "away", "quota", "close", "wait"])
 @given(st.lists(st.tuples(WORDS, st.integers(0, 8)), max_size=80))
 def test_whatever_happens_somebody_may_start_in_the_end(steps: list[tuple[str, int]]) -> None:
     clock = Clock()
-    gate = StartGate(clock)
+    gate = AdmissionController(clock)
     inside: set[int] = set()
     for word, task in steps:
         match word:

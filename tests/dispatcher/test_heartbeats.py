@@ -7,10 +7,10 @@ import copy
 import pytest
 
 from utils.database.sql.database import SqlDatabase
-from utils.dispatcher.heartbeats import BEATS_WITHIN_SILENCE, Neighbours
+from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT, HeartbeatMonitor
 
 SILENCE_SECONDS = 60.0
-PAUSE_SECONDS = SILENCE_SECONDS / BEATS_WITHIN_SILENCE
+PAUSE_SECONDS = SILENCE_SECONDS / HEARTBEATS_PER_TIMEOUT
 
 
 class Clock:
@@ -40,48 +40,52 @@ def other(sqlite_database: SqlDatabase) -> SqlDatabase:
 
 
 @pytest.fixture
-def watching(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> Neighbours:
+def watching(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> HeartbeatMonitor:
     """A server that has seen the other one."""
-    neighbours = Neighbours(sqlite_database, SILENCE_SECONDS)
+    neighbours = HeartbeatMonitor(sqlite_database, SILENCE_SECONDS)
     assert neighbours.look() == ([], [])
     return neighbours
 
 
-def looks_until_silent(neighbours: Neighbours, clock: Clock) -> int:
+def looks_until_silent(neighbours: HeartbeatMonitor, clock: Clock) -> int:
     """Return how often a server looks, one look after the other, until one is silent."""
-    for looks in range(1, 3 * BEATS_WITHIN_SILENCE):
+    for looks in range(1, 3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
         if neighbours.look()[0]:
             return looks
     pytest.fail("nobody is silent")
 
 
-def test_a_server_that_is_watched_in_vain_is_silent(watching: Neighbours, clock: Clock) -> None:
-    assert looks_until_silent(watching, clock) == BEATS_WITHIN_SILENCE + 1
+def test_a_server_that_is_watched_in_vain_is_silent(
+    watching: HeartbeatMonitor, clock: Clock
+) -> None:
+    assert looks_until_silent(watching, clock) == HEARTBEATS_PER_TIMEOUT + 1
 
 
 def test_a_server_that_gives_signs_of_life_is_not_silent(
-    watching: Neighbours, clock: Clock, other: SqlDatabase
+    watching: HeartbeatMonitor, clock: Clock, other: SqlDatabase
 ) -> None:
-    for _ in range(3 * BEATS_WITHIN_SILENCE):
+    for _ in range(3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
         other.beat()
         assert watching.look() == ([], [])
 
 
 def test_time_in_which_a_server_was_held_up_itself_does_not_count(
-    watching: Neighbours, clock: Clock
+    watching: HeartbeatMonitor, clock: Clock
 ) -> None:
     clock.now += PAUSE_SECONDS
     assert watching.look() == ([], [])
     clock.now += 10 * SILENCE_SECONDS
     assert watching.look() == ([], [])
     # Two looks have counted, of which the second was late.
-    assert looks_until_silent(watching, clock) == BEATS_WITHIN_SILENCE + 1 - 2
+    assert looks_until_silent(watching, clock) == HEARTBEATS_PER_TIMEOUT + 1 - 2
 
 
-def test_a_server_that_is_always_late_finds_out_as_well(watching: Neighbours, clock: Clock) -> None:
-    for _ in range(BEATS_WITHIN_SILENCE):
+def test_a_server_that_is_always_late_finds_out_as_well(
+    watching: HeartbeatMonitor, clock: Clock
+) -> None:
+    for _ in range(HEARTBEATS_PER_TIMEOUT):
         clock.now += SILENCE_SECONDS
         assert watching.look() == ([], [])
     clock.now += SILENCE_SECONDS

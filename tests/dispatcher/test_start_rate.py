@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.dispatcher.admission import StartGate
+from utils.dispatcher.admission import AdmissionController
 from utils.dispatcher.start_rate import STARTS_AT_ONCE, STARTS_PER_SECOND
 from utils.errors import SandboxQuotaExceeded
 
@@ -19,7 +19,7 @@ class Clock:
         return self.now
 
 
-def start_all(gate: StartGate) -> int:
+def start_all(gate: AdmissionController) -> int:
     """Start as many tasks as the gate lets through now."""
     started = 0
     while started < MANY and gate.may_start():
@@ -29,12 +29,12 @@ def start_all(gate: StartGate) -> int:
 
 
 def test_a_gate_without_a_pace_lets_everyone_start_at_once() -> None:
-    assert start_all(StartGate(Clock())) == MANY
+    assert start_all(AdmissionController(Clock())) == MANY
 
 
 def test_a_paced_gate_lets_some_start_at_once_and_the_others_one_by_one() -> None:
     clock = Clock()
-    gate = StartGate(clock, paced=True)
+    gate = AdmissionController(clock, paced=True)
     assert abs(start_all(gate) - STARTS_AT_ONCE) <= 1
     for _ in range(5):
         seconds = gate.wait_seconds()
@@ -46,7 +46,7 @@ def test_a_paced_gate_lets_some_start_at_once_and_the_others_one_by_one() -> Non
 
 def test_a_paced_gate_that_rested_lets_no_more_start_at_once_than_a_new_one() -> None:
     clock = Clock()
-    gate = StartGate(clock, paced=True)
+    gate = AdmissionController(clock, paced=True)
     first = start_all(gate)
     clock.now += 3600
     assert gate.may_start()
@@ -55,7 +55,7 @@ def test_a_paced_gate_that_rested_lets_no_more_start_at_once_than_a_new_one() ->
 
 def test_a_quota_keeps_a_paced_gate_shut_for_longer_than_its_pace() -> None:
     clock = Clock()
-    gate = StartGate(clock, paced=True)
+    gate = AdmissionController(clock, paced=True)
     gate.starting(1)
     gate.refused(1, SandboxQuotaExceeded("E2B limit of 1 sandboxes"))
     clock.now += 1

@@ -17,7 +17,7 @@ from tests.support.places import Place
 from tests.support.postgres_server import PostgresServer
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
-from utils.dispatcher.heartbeats import BEATS_WITHIN_SILENCE
+from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT
 
 local_only = pytest.mark.local_only("what two servers share is the database")
 
@@ -238,7 +238,7 @@ def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
 def was_long_away(server: LiveServer) -> bool:
     """Whether a server has missed its database for longer than a silent one may live."""
     failed = server.output.read_text().count("no sign of life given")
-    return failed > 2 * BEATS_WITHIN_SILENCE
+    return failed > 2 * HEARTBEATS_PER_TIMEOUT
 
 
 @local_only

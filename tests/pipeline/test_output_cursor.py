@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import SandboxLost, SandboxUnavailable
-from utils.sandboxes.e2b.output_cursor import Followed
+from utils.sandboxes.e2b.output_cursor import OutputCursor
 
 STREAMS = ("stdout", "stderr")
 
@@ -65,7 +65,7 @@ def test_everything_comes_once_however_often_the_connection_breaks(
     def receive(stream: str, data: bytes) -> None:
         received[stream] += data
 
-    followed = Followed(receive)
+    followed = OutputCursor(receive)
     for number, cuts in enumerate([*connections, []]):
         lines = dict(zip(STREAMS, map(int, followed.next_lines()), strict=True))
         for stream, data in printed_by.items():
@@ -80,7 +80,7 @@ def test_everything_comes_once_however_often_the_connection_breaks(
 
 def test_a_character_that_a_broken_connection_cut_in_two_stays_whole() -> None:
     received: list[bytes] = []
-    followed = Followed(lambda _, data: received.append(data))
+    followed = OutputCursor(lambda _, data: received.append(data))
     followed.next_lines()
     for text in decoded("ab☃c\n".encode(), [4], to_its_end=False):
         followed.take("stdout", text)
@@ -92,7 +92,7 @@ def test_a_character_that_a_broken_connection_cut_in_two_stays_whole() -> None:
 
 def test_a_sandbox_that_stays_out_of_reach_is_lost() -> None:
     async def pause_again_and_again() -> None:
-        followed = Followed(lambda _stream, _data: None)
+        followed = OutputCursor(lambda _stream, _data: None)
         for _ in range(100):
             await followed.pause(SandboxUnavailable("away"), longest_seconds=0.2)
 

@@ -13,11 +13,11 @@ from tests.support.backends import USER, WAIT_SECONDS, git
 from tests.support.github_names import LOGIN, TOKEN
 from tests.support.pull_requests import NOTHING, Hosted
 from utils.config.settings import inherited_environment
-from utils.credentials.github_resolver import UserTokens
+from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.github.models import MergeMethod
 from utils.models.tasks import Task
-from utils.pull_requests.publisher import Made
-from utils.pull_requests.service import PullRequests, Wish
+from utils.pull_requests.publisher import PullRequestResult
+from utils.pull_requests.service import PullRequestOptions, PullRequests
 from utils.redaction import Redactor
 
 on_github = pytest.mark.local_only("what decides is on GitHub, not where the task ran")
@@ -56,15 +56,17 @@ def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
     assert [answer["created"] for answer in answers].count(True) == 1
 
 
-def create_on_servers(hosted: Hosted, task_id: int, *wishes: dict[str, Any]) -> list[Made]:
+def create_on_servers(
+    hosted: Hosted, task_id: int, *wishes: dict[str, Any]
+) -> list[PullRequestResult]:
     """Ask as many servers on one database at once: what waits in one process does not in two."""
     one = hosted.services
-    tokens = UserTokens(one.settings, one.database, one.vault, None)
+    tokens = GitHubTokenResolver(one.settings, one.database, one.vault, None)
 
-    def create(wish: dict[str, Any]) -> Made:
+    def create(wish: dict[str, Any]) -> PullRequestResult:
         environment = inherited_environment()
         server = PullRequests(one.settings, one.database, tokens, Redactor(), environment)
-        asked = Wish(github_token=SecretStr(TOKEN), allow_simulated=True, **wish)
+        asked = PullRequestOptions(github_token=SecretStr(TOKEN), allow_simulated=True, **wish)
         return server.create(USER, task_id, asked)[1]
 
     with ThreadPoolExecutor(len(wishes)) as threads:

@@ -27,7 +27,7 @@ from tests.support.source_files import ROOT
 from utils.errors import PushRefused, Unavailable
 from utils.push import resource_limits as branch_push_memory
 from utils.push.push import PushLimits, PushRequest
-from utils.push.resource_limits import Bounds
+from utils.push.resource_limits import ResourceLimits
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "darwin", reason="this system has no limit of address space"
@@ -98,7 +98,7 @@ def bomb(repository: Repository, blocks: int, changes: int) -> str:
 def refused(request: PushRequest, folder: Path, memory_bytes: int) -> tuple[str, int]:
     """Push in a process of its own; return the code and the largest process in bytes."""
     environment = {"PATH": os.environ["PATH"]}
-    limits = PushLimits(folder / "pushes", AMPLE_SECONDS, environment, Bounds(memory_bytes))
+    limits = PushLimits(folder / "pushes", AMPLE_SECONDS, environment, ResourceLimits(memory_bytes))
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
@@ -158,7 +158,7 @@ def test_a_large_file_that_packs_well_is_pushed(tmp_path: Path) -> None:
     assert result["git_patch"].count("literal 12000000") == 2
     bare = bare_copy(repository, tmp_path / "bare")
     request = local_request(bare, result)
-    push(tmp_path, request, bounds=Bounds(80 * MIB))
+    push(tmp_path, request, bounds=ResourceLimits(80 * MIB))
     assert git(bare, "rev-parse", f"{request.branch}^{{tree}}") == request.tree_hash
 
 
@@ -204,7 +204,7 @@ def test_a_small_patch_of_much_work_ends_at_the_limit(
 ) -> None:
     request = forged(push_origin, push_bare, mails(push_origin, 60, 2**10, extra))
     with pytest.raises(PushRefused) as raised:
-        push(tmp_path, request, bounds=Bounds(processor_seconds=1))
+        push(tmp_path, request, bounds=ResourceLimits(processor_seconds=1))
     assert raised.value.code == "file_too_large"
     assert "too large or too many: git needs more processor time" in raised.value.message
 

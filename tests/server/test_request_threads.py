@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.support.waiting import until
-from utils.server.request_threads import PATIENCE_SECONDS, QUICK_THREADS, RequestThreads
+from utils.server.request_threads import PATIENCE_SECONDS, QUICK_THREADS, AdaptiveThreadPool
 
 MOST = 5
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def threads() -> Iterator[RequestThreads]:
-    threads = RequestThreads(MOST)
+def threads() -> Iterator[AdaptiveThreadPool]:
+    threads = AdaptiveThreadPool(MOST)
     yield threads
     threads.shutdown(wait=False)
 
@@ -45,7 +45,7 @@ class _Held:
         return self.ended == count
 
 
-async def test_quick_work_is_done_in_order_by_few_threads(threads: RequestThreads) -> None:
+async def test_quick_work_is_done_in_order_by_few_threads(threads: AdaptiveThreadPool) -> None:
     order: list[int] = []
     workers: set[threading.Thread] = set()
 
@@ -61,7 +61,7 @@ async def test_quick_work_is_done_in_order_by_few_threads(threads: RequestThread
 
 
 async def test_work_that_is_held_up_gets_more_threads_until_all_are_busy(
-    threads: RequestThreads,
+    threads: AdaptiveThreadPool,
 ) -> None:
     held = _Held()
     for _ in range(MOST + 3):
@@ -73,7 +73,7 @@ async def test_work_that_is_held_up_gets_more_threads_until_all_are_busy(
     assert held.most == MOST
 
 
-async def test_quick_work_passes_work_that_is_held_up(threads: RequestThreads) -> None:
+async def test_quick_work_passes_work_that_is_held_up(threads: AdaptiveThreadPool) -> None:
     held, passed = _Held(), threading.Event()
     for _ in range(QUICK_THREADS):
         threads.submit(held)
@@ -85,7 +85,7 @@ async def test_quick_work_passes_work_that_is_held_up(threads: RequestThreads) -
 
 
 async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_is_held_up(
-    threads: RequestThreads,
+    threads: AdaptiveThreadPool,
 ) -> None:
     held, done = _Held(), threading.Event()
     threads.wait_until_begun()
@@ -105,7 +105,7 @@ async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_i
 
 
 async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> None:
-    threads = RequestThreads(1)
+    threads = AdaptiveThreadPool(1)
     held = _Held()
     for _ in range(3):
         threads.submit(held)
@@ -116,7 +116,7 @@ async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> 
     await until(lambda: not any(worker.is_alive() for worker in held.workers))
 
 
-def _relieved(threads: RequestThreads) -> bool:
+def _relieved(threads: AdaptiveThreadPool) -> bool:
     threads.relieve()
     return True
 

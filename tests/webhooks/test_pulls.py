@@ -35,7 +35,7 @@ def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
     return make_app(github_api_url=github_server.api_url, **secrets)
 
 
-class Made:
+class PullRequestResult:
     """A task with a pull request in the repository, and what GitHub delivers about it."""
 
     def __init__(self, app: Flask, github: FakeGitHub) -> None:
@@ -66,16 +66,16 @@ class Made:
 
 
 @pytest.fixture
-def made(app: Flask, github: FakeGitHub) -> Made:
+def made(app: Flask, github: FakeGitHub) -> PullRequestResult:
     """A task with a pull request."""
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
-    return Made(app, github)
+    return PullRequestResult(app, github)
 
 
 @pytest.mark.parametrize("private", [False, True])
 def test_a_pull_request_is_found_after_its_repository_was_renamed(
-    made: Made, github: FakeGitHub, private: bool
+    made: PullRequestResult, github: FakeGitHub, private: bool
 ) -> None:
     github.repositories[NAME].private = private
     github.move(NAME, NEW)
@@ -90,7 +90,7 @@ def test_a_pull_request_is_found_after_its_repository_was_renamed(
 
 
 def test_who_may_not_see_the_repository_cannot_tell_that_it_was_renamed(
-    made: Made, github: FakeGitHub
+    made: PullRequestResult, github: FakeGitHub
 ) -> None:
     github.repositories[NAME].private = True
     del github.repositories[NAME].roles["server"]
@@ -101,7 +101,7 @@ def test_who_may_not_see_the_repository_cannot_tell_that_it_was_renamed(
 
 @pytest.mark.parametrize("private", [False, True])
 def test_a_copy_of_a_pull_request_in_another_repository_is_not_it(
-    made: Made, github: FakeGitHub, bare: Path, private: bool
+    made: PullRequestResult, github: FakeGitHub, bare: Path, private: bool
 ) -> None:
     github.repositories[NAME].private = private
     github.add_repository(BAIT, bare, roles={"stranger": "admin", "server": "write"})
@@ -112,7 +112,7 @@ def test_a_copy_of_a_pull_request_in_another_repository_is_not_it(
 
 
 def test_a_pull_request_of_another_number_or_branch_is_not_it(
-    made: Made, github: FakeGitHub
+    made: PullRequestResult, github: FakeGitHub
 ) -> None:
     github.move(NAME, NEW)
     for other in ({"number": made.number + 1}, {"branch": f"{made.branch}0"}):
@@ -120,7 +120,9 @@ def test_a_pull_request_of_another_number_or_branch_is_not_it(
     assert (made.state, github.requests) == ("open", [])
 
 
-def test_a_task_of_another_host_has_no_pull_request_here(made: Made, github: FakeGitHub) -> None:
+def test_a_task_of_another_host_has_no_pull_request_here(
+    made: PullRequestResult, github: FakeGitHub
+) -> None:
     database = services_of(made.hook.app).database
     elsewhere = NewTask("Hello", f"https://git.example/{NAME}", "main", "scripted")
     task = database.create_task(made.caller.user, elsewhere)
@@ -131,7 +133,7 @@ def test_a_task_of_another_host_has_no_pull_request_here(made: Made, github: Fak
 
 
 def test_a_new_repository_under_the_old_name_has_other_pull_requests(
-    made: Made, github: FakeGitHub, bare: Path
+    made: PullRequestResult, github: FakeGitHub, bare: Path
 ) -> None:
     github.move(NAME, NEW)
     github.add_repository(NAME, bare, roles={"server": "write"})
@@ -140,7 +142,7 @@ def test_a_new_repository_under_the_old_name_has_other_pull_requests(
 
 
 def test_while_github_does_not_say_what_was_renamed_the_delivery_may_come_again(
-    made: Made, github: FakeGitHub
+    made: PullRequestResult, github: FakeGitHub
 ) -> None:
     github.move(NAME, NEW)
     github.fail("unavailable")
@@ -154,7 +156,9 @@ def test_while_github_does_not_say_what_was_renamed_the_delivery_may_come_again(
 
 
 @pytest.mark.parametrize("lost", ["UPDATE OF pr_state ON tasks", "INSERT ON webhook_deliveries"])
-def test_a_delivery_whose_state_could_not_be_noted_may_come_again(made: Made, lost: str) -> None:
+def test_a_delivery_whose_state_could_not_be_noted_may_come_again(
+    made: PullRequestResult, lost: str
+) -> None:
     delivery = str(uuid4())
     payload = made.payload("closed", NAME)
     with broken(made.hook.app, lost):
@@ -169,7 +173,12 @@ def test_a_delivery_whose_state_could_not_be_noted_may_come_again(made: Made, lo
     [("closed", "open", False), ("reopened", "closed", False), ("closed", "merged", True)],
 )
 def test_a_late_delivery_has_what_is_so_now_noted(
-    made: Made, github: FakeGitHub, alice: GitHub, action: str, now: str, is_merged: bool
+    made: PullRequestResult,
+    github: FakeGitHub,
+    alice: GitHub,
+    action: str,
+    now: str,
+    is_merged: bool,
 ) -> None:
     github.repositories[NAME].private = True
     number = alice.create_pull(NAME, head="topic", base="main", title="Two", body="").number
@@ -186,7 +195,7 @@ def test_a_late_delivery_has_what_is_so_now_noted(
 
 @pytest.mark.parametrize(("minutes", "state"), [(-5, "open"), (5, "closed")])
 def test_the_newer_of_a_delivery_and_what_github_tells_is_noted(
-    made: Made, github: FakeGitHub, alice: GitHub, minutes: int, state: str
+    made: PullRequestResult, github: FakeGitHub, alice: GitHub, minutes: int, state: str
 ) -> None:
     number = alice.create_pull(NAME, head="topic", base="main", title="Two", body="").number
     url = f"{github.url}/{NAME}/pull/{number}"
@@ -203,7 +212,7 @@ def test_the_newer_of_a_delivery_and_what_github_tells_is_noted(
 
 @pytest.mark.parametrize("failure", ["unavailable", "html", "secondary_limit"])
 def test_while_github_does_not_tell_the_delivery_is_believed(
-    made: Made, github: FakeGitHub, failure: str
+    made: PullRequestResult, github: FakeGitHub, failure: str
 ) -> None:
     github.fail(failure)
     made.told("closed", NAME)

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from database import Database
 from utils.auth.tokens import Tokens
 from utils.config.settings import Settings
-from utils.credentials.github_resolver import UserTokens
+from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault
 from utils.dispatcher.dispatcher import Dispatcher
 from utils.errors import AppError, InvalidInput
@@ -58,7 +58,7 @@ class Services:
     tokens: Tokens
     vault: Vault
     pull_requests: PullRequests
-    user_tokens: UserTokens
+    user_tokens: GitHubTokenResolver
     identify: Callable[[], str]
     forget_users: Callable[[], None]
     stop: Callable[[], None]

@@ -19,7 +19,7 @@ from utils.github.errors import RepositoryMoved
 from utils.models.tasks import TaskSummary
 from utils.models.users import Project
 
-LOOKED_THROUGH = 500
+MAX_TASKS_SEARCHED = 500
 """So many of a caller's newest tasks may make a repository theirs."""
 
 
@@ -39,7 +39,7 @@ def caller_github(
     App's for no more than the purpose, stands in where the caller has a project or a task in the
     repository, and with `own_pull` only where the pull request with this number is that of a task
     of theirs. With `own_status` it is for the status of this name, of a task of theirs. Otherwise
-    nobody asks, who sees what is public. Raises what `UserTokens` raises, `Forbidden`
+    nobody asks, who sees what is public. Raises what `GitHubTokenResolver` raises, `Forbidden`
     (`status_not_own`) where the server would speak in another's name, `Unavailable`
     (`github_busy`) while too many requests wait for GitHub. A `RepositoryMoved` that leaves the
     block says what the repository is called now.
@@ -87,7 +87,7 @@ def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int |
     if not services.user_tokens.has_servers:
         return False
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
-        user_id, limit=LOOKED_THROUGH
+        user_id, limit=MAX_TASKS_SEARCHED
     ).tasks
     if own_pull is not None:
         # The address of a task stays; once its repository has moved, another may be there.

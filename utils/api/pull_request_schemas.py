@@ -12,7 +12,7 @@ from utils.api.responses import Time
 from utils.github.models import GitHubRepository
 from utils.github.token_access import TokenAccess
 from utils.models.tasks import Json
-from utils.pull_requests.publisher import Made
+from utils.pull_requests.publisher import PullRequestResult
 
 _Title = Annotated[str, Field(max_length=1_000), AfterValidator(without_nul)]
 _Reviewer = Annotated[
@@ -81,7 +81,7 @@ class CheckedRepository(TypedDict):
     permissions: Permissions
 
 
-def made_row(made: Made, files: int) -> Json:
+def pull_request_row(made: PullRequestResult, files: int) -> Json:
     """Return what create-pr answers."""
     return {
         "pr_url": made.pull.url,
@@ -118,7 +118,7 @@ CHECKED = {
 }
 
 
-def checked_row(access: TokenAccess) -> Json:
+def token_access_row(access: TokenAccess) -> Json:
     """Return what validate-token answers."""
     return {
         "user": access.user and access.user.login,

@@ -18,7 +18,7 @@ from utils.github.client import GitHub
 from utils.github.transport import TIMEOUT_SECONDS
 
 
-class UserTokens:
+class GitHubTokenResolver:
     """Finds the token for a user's request to GitHub. Safe in all threads."""
 
     def __init__(

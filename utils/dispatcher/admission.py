@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
-from utils.dispatcher.start_rate import StartPace
+from utils.dispatcher.start_rate import StartRateLimiter
 from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
 
 FAILURES_TO_OPEN = 3
@@ -19,7 +19,7 @@ QUOTA_MEMORY_SECONDS = 60.0
 """After so long without a refusal a quota is forgotten."""
 
 
-class StartGate:
+class AdmissionController:
     """A circuit breaker that also knows quotas.
 
     After several failures in a row no task starts for a while, then one does as a probe: when it
@@ -36,7 +36,7 @@ class StartGate:
     def __init__(self, clock: Callable[[], float] = monotonic, *, paced: bool = False) -> None:
         self.failures = 0
         self._clock = clock
-        self._pace = StartPace(clock) if paced else None
+        self._pace = StartRateLimiter(clock) if paced else None
         self._asking: set[int] = set()
         self._holding: set[int] = set()
         self._probe: int | None = None

@@ -19,15 +19,15 @@ from utils.agents.registry import Agents
 from utils.agents.spec import AgentStatus
 from utils.config.settings import Settings
 from utils.credentials.vault import Vault
-from utils.dispatcher.admission import StartGate
+from utils.dispatcher.admission import AdmissionController
 from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.cancellation import CANCEL_SECONDS, Canceller
 from utils.dispatcher.fair_queue import FairQueue
-from utils.dispatcher.heartbeats import Neighbours
+from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.limits import pipeline_limits
-from utils.dispatcher.recovery import Unfinished, sort_unfinished, sweep_regularly
-from utils.dispatcher.result_outbox import KeptResults
-from utils.dispatcher.run_context import RunParts
+from utils.dispatcher.recovery import UnfinishedTasks, classify_unfinished, run_sweeper
+from utils.dispatcher.result_outbox import ResultOutbox
+from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_run import TaskRun
 from utils.errors import DatabaseUnavailable
 from utils.models.tasks import NewTask, QueuedTask, Task
@@ -65,11 +65,11 @@ class Dispatcher:
         self._bridge = bridge
         self._vault = vault
         self._provider = provider
-        self.gate = StartGate(paced=settings.uses_e2b)
-        self._neighbours = Neighbours(database, settings.server_silence_seconds)
-        kept, limits = KeptResults(settings.data_dir), pipeline_limits(settings)
+        self.gate = AdmissionController(paced=settings.uses_e2b)
+        self._neighbours = HeartbeatMonitor(database, settings.server_silence_seconds)
+        kept, limits = ResultOutbox(settings.data_dir), pipeline_limits(settings)
         shared = (settings, database, provider, agents, vault, redactor, metrics, limits)
-        self._parts = RunParts(*shared, self.gate, kept, self._neighbours)
+        self._parts = RunContext(*shared, self.gate, kept, self._neighbours)
         self._queue = FairQueue(settings.max_queued_tasks)
         self._canceller = Canceller(
             database,
@@ -172,9 +172,9 @@ class Dispatcher:
         if self._supervisor:
             self._supervisor.result()
 
-    def _sorted(self, adopted: Sequence[QueuedTask]) -> Unfinished:
+    def _sorted(self, adopted: Sequence[QueuedTask]) -> UnfinishedTasks:
         survives, max_attempts = self._provider.survives, self._settings.max_attempts
-        return sort_unfinished(self._database, adopted, max_attempts, survives=survives)
+        return classify_unfinished(self._database, adopted, max_attempts, survives=survives)
 
     def knows(self, task_id: int) -> bool:
         """See `utils.dispatcher.heartbeats.Host`."""
@@ -185,11 +185,11 @@ class Dispatcher:
         if run := self._runs.get(task_id):
             run.stop_for_user()
 
-    async def take_on(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
+    async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
         """See `utils.dispatcher.heartbeats.Host`."""
         self._go_on_with(await to_thread.run_sync(self._sorted, tasks), taken_over=taken_over)
 
-    def _go_on_with(self, unfinished: Unfinished, *, taken_over: bool = False) -> None:
+    def _go_on_with(self, unfinished: UnfinishedTasks, *, taken_over: bool = False) -> None:
         for task in unfinished.waiting:
             if not self.knows(task.id):
                 self._queue.add(task.user_id, task.id)
@@ -202,7 +202,7 @@ class Dispatcher:
                 self._start(TaskRun(self._parts, task.user_id, task.id, run))
         self._fill()
 
-    async def _supervise(self, unfinished: Unfinished, ready: Future[None]) -> None:
+    async def _supervise(self, unfinished: UnfinishedTasks, ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
         self._stopping = anyio.Event()
         try:
@@ -214,7 +214,7 @@ class Dispatcher:
                 if self._provider.survives:
                     grace_seconds = self._settings.sweep_grace_seconds
                     sweeping = (self._provider, self._database, grace_seconds, self.gate.reachable)
-                    tasks.start_soon(sweep_regularly, *sweeping)
+                    tasks.start_soon(run_sweeper, *sweeping)
                 ready.set_result(None)
                 await self._stopping.wait()
                 tasks.cancel_scope.cancel()

@@ -82,7 +82,10 @@ class EventLog:
             self.report("status", {"stage": self.stage})
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """Take one event; see `utils.models.tasks.Event`. `position` is that of the agent's output."""
+        """Take one event of the agent's output, which ends at `position`.
+
+        See `utils.models.tasks.Event`.
+        """
         self.position = {**self.position, **(position or {})}
         clean: Json = self._redactor.redact_values(data)
         self._waiting.append(_Entry(Event(kind, clean, datetime.now(UTC)), self.position))

@@ -18,15 +18,15 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import AppError
-from utils.models.tasks import Beat, QueuedTask
+from utils.models.tasks import Heartbeat, QueuedTask
 
-BEATS_WITHIN_SILENCE = 6
+HEARTBEATS_PER_TIMEOUT = 6
 """Signs of life that a server gives within the time after which it would count as ended."""
 
 log = structlog.get_logger(__name__)
 
 
-class Host(Protocol):
+class TaskHost(Protocol):
     """The server that has neighbours. Its verbs are called on the event loop."""
 
     def knows(self, task_id: int) -> bool:
@@ -35,11 +35,11 @@ class Host(Protocol):
     def stop_soon(self, task_id: int) -> None:
         """Have a task that runs here stopped for its user, without waiting for it."""
 
-    async def take_on(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
+    async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
         """Go on with tasks that are this server's now; `taken_over` from one that has ended."""
 
 
-class Neighbours:
+class HeartbeatMonitor:
     """Gives this server's signs of life and notes those of the others."""
 
     def __init__(self, database: Database, silence_seconds: float) -> None:
@@ -56,7 +56,7 @@ class Neighbours:
         self._in_doubt = True
 
     @property
-    def others_were_there(self) -> bool:
+    def has_peers(self) -> bool:
         """Whether another server could be seen when this one last could see any."""
         return self._others > 0
 
@@ -75,7 +75,7 @@ class Neighbours:
         if gap > self._silence_seconds / 2:
             # What held this server up, a slow database or machine, may have held up the others, so
             # that time does not count.
-            held_up = gap - self._silence_seconds / BEATS_WITHIN_SILENCE
+            held_up = gap - self._silence_seconds / HEARTBEATS_PER_TIMEOUT
             self._last_seen = {
                 name: (beats, since + held_up) for name, (beats, since) in self._last_seen.items()
             }
@@ -88,14 +88,14 @@ class Neighbours:
         ]
         return silent, beat.stops
 
-    async def watch(self, host: Host) -> None:
+    async def watch(self, host: TaskHost) -> None:
         """Look again and again until cancelled.
 
         Nothing else is waited for: signs of life that come late look like the end of this server.
         """
         async with anyio.create_task_group() as background:
             while True:
-                await anyio.sleep(self._silence_seconds / BEATS_WITHIN_SILENCE)
+                await anyio.sleep(self._silence_seconds / HEARTBEATS_PER_TIMEOUT)
                 try:
                     silent, stops = await to_thread.run_sync(self.look)
                 except AppError as error:
@@ -111,16 +111,16 @@ class Neighbours:
                     self._is_taking_over = True
                     background.start_soon(self._take_over, silent, host)
 
-    async def _take_over(self, silent: Sequence[str], host: Host) -> None:
+    async def _take_over(self, silent: Sequence[str], host: TaskHost) -> None:
         in_doubt, self._in_doubt = self._in_doubt, False
         try:
             if in_doubt:
                 own = await to_thread.run_sync(partial(self._database.adopt_tasks, own=True))
-                await host.take_on([task for task in own if not host.knows(task.id)])
+                await host.resume_tasks([task for task in own if not host.knows(task.id)])
             if silent:
                 log.warning("server ended", action="server_ended", servers=silent)
                 adopted = await to_thread.run_sync(self._database.adopt_tasks, silent)
-                await host.take_on(adopted, taken_over=True)
+                await host.resume_tasks(adopted, taken_over=True)
         except AppError as error:
             # What was adopted and not taken on is found among this server's own next time.
             self._in_doubt = True
@@ -131,7 +131,7 @@ class Neighbours:
         finally:
             self._is_taking_over = False
 
-    def _note(self, beat: Beat, now: float) -> None:
+    def _note(self, beat: Heartbeat, now: float) -> None:
         self._others = len(beat.others)
         self._last_seen = {
             name: (beats, now)

@@ -25,23 +25,23 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class UnfinishedTasks:
     """Tasks to queue, oldest first, and those whose agent works on in its sandbox."""
 
     waiting: list[QueuedTask] = field(default_factory=list)
     left: list[tuple[QueuedTask, AgentRun]] = field(default_factory=list)
 
 
-def sort_unfinished(
+def classify_unfinished(
     database: Database, tasks: Sequence[QueuedTask], max_attempts: int, *, survives: bool
-) -> Unfinished:
+) -> UnfinishedTasks:
     """Decide how tasks go on that were adopted.
 
     Where sandboxes do not survive, and where no agent was started, a task that ran is put back;
     one that was started `max_attempts` times has failed, and so has one that was gone on with
     `MAX_RESUMES` times without getting any further. Its sandbox is then one that nobody knows.
     """
-    unfinished = Unfinished()
+    unfinished = UnfinishedTasks()
     for task in tasks:
         running = task.status is TaskStatus.RUNNING
         run = database.get_run(task.id) if running and survives else None
@@ -80,7 +80,7 @@ def _interrupt(database: Database, task: QueuedTask, message: str) -> None:
     mark_failed(database, task.id, message, task.stage, code="interrupted")
 
 
-async def sweep_regularly(
+async def run_sweeper(
     provider: SandboxProvider,
     database: Database,
     grace_seconds: float,

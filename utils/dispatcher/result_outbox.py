@@ -77,7 +77,7 @@ class FinishedTask:
         )
 
 
-class KeptResults:
+class ResultOutbox:
     """One file for each result, below a folder that only this server uses."""
 
     def __init__(self, data_folder: Path) -> None:
@@ -129,7 +129,7 @@ class KeptResults:
         return self._folder / f"{task_id}.json"
 
 
-def store_somehow(database: Database, result: FinishedTask) -> bool:
+def store_or_shrink(database: Database, result: FinishedTask) -> bool:
     """Store a result, or as much of it as a database takes that is there and yet refuses it.
 
     Blocking. False when the task does not run on this server (any more). Raises
@@ -147,9 +147,9 @@ def store_somehow(database: Database, result: FinishedTask) -> bool:
 
 
 def _stored(database: Database, result: FinishedTask, path: Path) -> bool | None:
-    """See `store_somehow`; None when the database refuses it. Raises when it is away."""
+    """See `store_or_shrink`; None when the database refuses it. Raises when it is away."""
     try:
-        stored = store_somehow(database, result)
+        stored = store_or_shrink(database, result)
     except DatabaseUnavailable:
         database.ping()
         log.warning("kept result refused", action="kept_result_broken", path=str(path))

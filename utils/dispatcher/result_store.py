@@ -9,8 +9,8 @@ import structlog
 from anyio import to_thread
 
 from utils.dispatcher.event_log import EventLog
-from utils.dispatcher.result_outbox import FinishedTask, store_somehow
-from utils.dispatcher.run_context import RunParts
+from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
+from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_result import final_status, result_fields, summary_message
 from utils.errors import DatabaseUnavailable
 from utils.models.tasks import Outcome, Task
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 class ResultStore:
     """What one run came to. `waiting` is a result that the database could not take yet."""
 
-    def __init__(self, parts: RunParts, events: EventLog, redactor: Redactor) -> None:
+    def __init__(self, parts: RunContext, events: EventLog, redactor: Redactor) -> None:
         self.waiting: FinishedTask | None = None
         self._parts = parts
         self._events = events
@@ -42,7 +42,7 @@ class ResultStore:
             self.waiting = result
             await to_thread.run_sync(self._parts.kept.keep, result)
             # Alone, this server will store it, and a sandbox may cost money until it is ended.
-            is_ours = not self._parts.neighbours.others_were_there
+            is_ours = not self._parts.neighbours.has_peers
         if is_ours:
             self._measure(result, task, outcome)
         return is_ours
@@ -50,7 +50,7 @@ class ResultStore:
     def store_waiting(self) -> None:
         """Store the result that waits, blocking. Raises `DatabaseUnavailable`."""
         if self.waiting:
-            self._is_stored = store_somehow(self._parts.database, self.waiting)
+            self._is_stored = store_or_shrink(self._parts.database, self.waiting)
 
     async def clear_up(self) -> None:
         """Remove what was kept while the result waited: the file, and a sandbox that was left."""
@@ -58,7 +58,7 @@ class ResultStore:
             return
         await to_thread.run_sync(self._parts.kept.forget, self.waiting.task_id)
         log.info("kept result stored" if self._is_stored else "late result dropped", action="kept")
-        if self._is_stored and self._parts.neighbours.others_were_there:
+        if self._is_stored and self._parts.neighbours.has_peers:
             with anyio.CancelScope(shield=True):
                 await self._parts.provider.end(self.waiting.container_id)
 

@@ -8,9 +8,9 @@ from database import Database
 from utils.agents.registry import Agents
 from utils.config.settings import Settings
 from utils.credentials.vault import Vault
-from utils.dispatcher.admission import StartGate
-from utils.dispatcher.heartbeats import Neighbours
-from utils.dispatcher.result_outbox import KeptResults
+from utils.dispatcher.admission import AdmissionController
+from utils.dispatcher.heartbeats import HeartbeatMonitor
+from utils.dispatcher.result_outbox import ResultOutbox
 from utils.pipeline.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandboxes.protocol import SandboxProvider
@@ -18,7 +18,7 @@ from utils.telemetry import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class RunParts:
+class RunContext:
     """Shared by all runs of this process."""
 
     settings: Settings
@@ -29,6 +29,6 @@ class RunParts:
     redactor: Redactor
     metrics: Metrics
     limits: PipelineLimits
-    gate: StartGate
-    kept: KeptResults
-    neighbours: Neighbours
+    gate: AdmissionController
+    kept: ResultOutbox
+    neighbours: HeartbeatMonitor

@@ -8,7 +8,7 @@ STARTS_AT_ONCE = 20
 STARTS_PER_SECOND = 20.0
 
 
-class StartPace:
+class StartRateLimiter:
     """Lets the first few start together, the others one after the other.
 
     Hundreds that start together get in each other's way at every step, and end together again:

@@ -15,7 +15,7 @@ from anyio import to_thread
 from utils.dispatcher.assignment import Claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.dispatcher.result_store import ResultStore
-from utils.dispatcher.run_context import RunParts
+from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
 from utils.dispatcher.task_result import CANCELLED, SHUTDOWN, mark_failed, put_back
 from utils.errors import (
@@ -50,7 +50,7 @@ class TaskRun:
 
     def __init__(
         self,
-        parts: RunParts,
+        parts: RunContext,
         user_id: str,
         task_id: int,
         run: AgentRun | None = None,
@@ -134,7 +134,7 @@ class TaskRun:
                 if self._results.waiting:
                     await self._ask_database(self._results.store_waiting)
                     await self._results.clear_up()
-            elif not self._parts.neighbours.others_were_there:
+            elif not self._parts.neighbours.has_peers:
                 # Nobody else can have taken the task over: it has ended, or is gone.
                 await self._end_left()
         except DatabaseUnavailable as error:

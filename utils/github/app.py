@@ -124,7 +124,7 @@ class AppIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedToken:
     token: str
     ends_at: float
 
@@ -135,7 +135,7 @@ class GitHubApp:
     def __init__(self, settings: GitHubSettings) -> None:
         """Raise `ConfigurationError` when there is no App in the settings."""
         self._identity = AppIdentity.of(settings)
-        self._kept: dict[_Name, _Kept] = {}
+        self._kept: dict[_Name, _CachedToken] = {}
         self._locks = tuple(Lock() for _ in range(_LOCKS))
 
     def token(self, full_name: str, purpose: Purpose) -> str | None:
@@ -170,7 +170,7 @@ class GitHubApp:
         for purpose in Purpose:
             self._kept.pop((full_name.lower(), purpose), None)
 
-    def _remember(self, name: _Name, kept: _Kept | None) -> None:
+    def _remember(self, name: _Name, kept: _CachedToken | None) -> None:
         if kept is not None:
             self._kept[name] = kept
         now = time.time()
@@ -178,22 +178,22 @@ class GitHubApp:
             if entry.ends_at < now:
                 self._kept.pop(other, None)
 
-    def _fetch(self, full_name: str, purpose: Purpose) -> _Kept | None:
+    def _fetch(self, full_name: str, purpose: Purpose) -> _CachedToken | None:
         try:
             with self._identity.speaking(_TIMEOUT_SECONDS) as client:
-                return _Questions(client.requester).token(full_name, purpose.permissions)
+                return _TokenRequests(client.requester).token(full_name, purpose.permissions)
         except NotFound:
             return None
 
 
-class _Questions:
+class _TokenRequests:
     """The requests for one token: two, and a third one where the repository has moved."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
         self._ends_at = time.monotonic() + _TOTAL_SECONDS
 
-    def token(self, full_name: str, wanted: Mapping[str, str]) -> _Kept:
+    def token(self, full_name: str, wanted: Mapping[str, str]) -> _CachedToken:
         chosen: Json = {"repositories": [full_name.rpartition("/")[2]]}
         try:
             installation = self._ask("GET", f"/repos/{quote(full_name)}/installation", {"id"})
@@ -214,7 +214,7 @@ class _Questions:
                 raise
             raise _lacks(wanted, installation.get("permissions")) from None
         ends_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
-        return _Kept(str(answer["token"]), ends_at)
+        return _CachedToken(str(answer["token"]), ends_at)
 
     def _ask(self, method: str, path: str, needed: set[str], body: Json | None = None) -> Json:
         if time.monotonic() + _TIMEOUT_SECONDS > self._ends_at:

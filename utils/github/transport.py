@@ -33,7 +33,7 @@ _POLICY: dict[str, Any] = {
 _REPOSITORY_ID = re.compile(r"/repositories/([0-9]{1,18})(?:/|$)")
 
 
-class FewRetries(Retry):
+class GitHubRetry(Retry):
     """Asks once more where nothing was done or doing it twice is the same, and waits for no limit.
 
     PyGithub's own would sleep until a rate limit ends. A request that is sent elsewhere raises
@@ -104,7 +104,7 @@ def connect_app(
 def _options() -> dict[str, Any]:
     # PyGithub waits between requests by default; a request here makes a handful, for a person.
     return {
-        "retry": FewRetries(),
+        "retry": GitHubRetry(),
         "per_page": _PAGE_ITEMS,
         "user_agent": "async-code",
         "seconds_between_requests": None,

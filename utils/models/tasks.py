@@ -159,7 +159,7 @@ class ClaimedTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """What a server sees when it shows that it works.
 
     `others` counts how often each other server has done so; `stops` are the tasks that run here

@@ -15,7 +15,7 @@ FOR_ONE_TASK = 3
 """Requests for one task that are worked on or wait; more would keep those for others out."""
 
 
-class Places:
+class ConcurrencyLimiter:
     """A few places, so that slow requests to GitHub leave threads for all others."""
 
     def __init__(self, places: int) -> None:
@@ -32,7 +32,7 @@ class Places:
             self._free.release()
 
 
-class TaskLocks:
+class KeyedLocks:
     """One lock for each task that is worked on."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class TaskLocks:
         self._users: Counter[int] = Counter()
 
     @contextmanager
-    def held(self, task_id: int, budget: Budget) -> Iterator[None]:
+    def held(self, task_id: int, budget: Deadline) -> Iterator[None]:
         """Be the only one for a task. Raises `Unavailable` when too many wait, or too long."""
         with self._guard:
             if self._users[task_id] >= FOR_ONE_TASK:
@@ -62,7 +62,7 @@ class TaskLocks:
                     del self._users[task_id], self._locks[task_id]
 
 
-class Budget:
+class Deadline:
     """The time that a request has, in seconds."""
 
     def __init__(self, seconds: float, step_seconds: float) -> None:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from utils.errors import AppError, InvalidInput
 from utils.github.client import GitHub
 from utils.github.models import GitHubPull
-from utils.pull_requests.concurrency import Budget
+from utils.pull_requests.concurrency import Deadline
 
 _Add = Callable[[str, int, Collection[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class LabelsAndReviewers:
     """What one pull request is to have beside its text."""
 
     github: GitHub
-    budget: Budget
+    budget: Deadline
     full_name: str
     pull: GitHubPull
 

@@ -24,14 +24,14 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class PullRequestConsents:
     """What a caller has to name, because it is seldom meant."""
 
     simulated: bool = False
     workflow_changes: bool = False
 
 
-def require_result(task: Task, allowed: Allowed) -> Result:
+def require_result(task: Task, allowed: PullRequestConsents) -> Result:
     """Return what a task left. Raises `Conflict` with the reason why there is no pull request."""
     if task.status not in TERMINAL_STATUSES:
         raise Conflict(

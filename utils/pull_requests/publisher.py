@@ -20,10 +20,10 @@ from utils.github.errors import RepositoryMoved
 from utils.github.models import GitHubPull, GitHubRepository
 from utils.models.tasks import Task
 from utils.pull_requests import errors as pull_request_refusals
-from utils.pull_requests.concurrency import Budget
-from utils.pull_requests.labels_and_reviewers import Wishes
+from utils.pull_requests.concurrency import Deadline
+from utils.pull_requests.labels_and_reviewers import LabelsAndReviewers
 from utils.pull_requests.preconditions import Result
-from utils.pull_requests.selection import Choice
+from utils.pull_requests.selection import PullRequestSelector
 from utils.push.commit import CommitText, Identity
 from utils.push.push import PushLimits, PushRequest, push_branch
 from utils.redaction import Redactor
@@ -32,7 +32,7 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PullRequestPlan:
     """A pull request to be. `given_title` and `given_body` are None where nobody asked for them.
 
     `base` is None for the branch that the task started from.
@@ -52,7 +52,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class PullRequestResult:
     """The pull request of a task, and what of the wishes beside it was refused."""
 
     pull: GitHubPull
@@ -63,7 +63,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class PublishContext:
     """What a run works with, for one token. `address` is where a repository is cloned from."""
 
     github: GitHub
@@ -72,26 +72,31 @@ class Means:
     redactor: Redactor
     work_folder: Path
     environment: Mapping[str, str] = field(repr=False)
-    budget: Budget
+    budget: Deadline
     address: Callable[[str], str]
 
 
-class PullRequestRun:
+class PullRequestPublisher:
     """One call's work on the pull request of one task."""
 
     def __init__(
-        self, means: Means, task: Task, result: Result, wanted: Wanted, full_name: str
+        self,
+        means: PublishContext,
+        task: Task,
+        result: Result,
+        wanted: PullRequestPlan,
+        full_name: str,
     ) -> None:
         self._means = means
         self._github = means.github
         self._task = task
         self._result = result
         self._wanted = wanted
-        self._choice = Choice(task, result, wanted.base)
+        self._choice = PullRequestSelector(task, result, wanted.base)
         self._asked_for = full_name
         self._name = full_name
 
-    def run(self) -> Made:
+    def run(self) -> PullRequestResult:
         """Have the pull request be there as it is wanted. Raises errors with a code and remedy."""
         repository = self._repository()
         there = self._step("Nothing is pushed yet.", self._pulls)
@@ -103,9 +108,9 @@ class PullRequestRun:
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
         self._note_pull(pull)
-        wishes = Wishes(self._github, self._means.budget, self._name, pull)
+        wishes = LabelsAndReviewers(self._github, self._means.budget, self._name, pull)
         warnings = tuple(wishes.refused(self._wanted.labels, self._wanted.reviewers))
-        return Made(pull, self._wanted.branch, commit, is_new, warnings)
+        return PullRequestResult(pull, self._wanted.branch, commit, is_new, warnings)
 
     def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
         self._means.budget.check(done)

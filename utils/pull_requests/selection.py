@@ -12,7 +12,7 @@ from utils.pull_requests.preconditions import Result
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PullRequestSelector:
     """Chooses for one call. `given_base` is None for the branch that the task started from."""
 
     task: Task

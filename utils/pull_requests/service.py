@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.config.settings import Settings
-from utils.credentials.github_resolver import UserTokens
+from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed, Unavailable
 from utils.git.repository_url import github_full_name, validate_branch
 from utils.github.app import Purpose
@@ -20,16 +20,21 @@ from utils.github.client import GitHub
 from utils.github.refusal import AWAY_SECONDS
 from utils.github.token_access import TokenAccess, check_access
 from utils.models.tasks import Task, TaskStatus
-from utils.pull_requests.concurrency import Budget, Places, TaskLocks
+from utils.pull_requests.concurrency import ConcurrencyLimiter, Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
 from utils.pull_requests.preconditions import (
-    Allowed,
+    PullRequestConsents,
     changes_workflows,
     is_simulated,
     notes_of,
     require_result,
 )
-from utils.pull_requests.publisher import Made, Means, PullRequestRun, Wanted
+from utils.pull_requests.publisher import (
+    PublishContext,
+    PullRequestPlan,
+    PullRequestPublisher,
+    PullRequestResult,
+)
 from utils.pull_requests.text import (
     PullRequestFacts,
     cut_body,
@@ -54,7 +59,7 @@ _PLACES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PullRequestOptions:
     """What a caller asks for. What is None is chosen here."""
 
     title: str | None = None
@@ -76,7 +81,7 @@ class PullRequests:
         self,
         settings: Settings,
         database: Database,
-        tokens: UserTokens,
+        tokens: GitHubTokenResolver,
         redactor: Redactor,
         environment: Mapping[str, str],
     ) -> None:
@@ -86,26 +91,28 @@ class PullRequests:
         self._tokens = tokens
         self._redactor = redactor
         self._environment = environment
-        self.places = Places(max(1, min(_PLACES, settings.request_threads // 2)))
+        self.places = ConcurrencyLimiter(max(1, min(_PLACES, settings.request_threads // 2)))
         """Of what waits for GitHub, here and wherever else a request asks it."""
-        self._locks = TaskLocks()
+        self._locks = KeyedLocks()
 
-    def create(self, user_id: str, task_id: int, wish: Wish) -> tuple[Task, Made]:
+    def create(
+        self, user_id: str, task_id: int, wish: PullRequestOptions
+    ) -> tuple[Task, PullRequestResult]:
         """Have a task's result be an open pull request; return the task and the pull request.
 
         Calling again updates it. Raises `NotFound`, and otherwise errors whose code says what has
         to change; then nothing was pushed, or another call goes on with what was.
         """
-        budget = Budget(TOTAL_SECONDS, STEP_SECONDS)
+        budget = Deadline(TOTAL_SECONDS, STEP_SECONDS)
         self._database.get_task_status(user_id, task_id)  # strangers take nobody's turn
         with self.places.taken(), self._locks.held(task_id, budget):
             task = self._database.get_task(user_id, task_id)
-            allowed = Allowed(wish.allow_simulated, wish.allow_workflow_changes)
+            allowed = PullRequestConsents(wish.allow_simulated, wish.allow_workflow_changes)
             result = require_result(task, allowed)
             full_name = self._full_name(task.repo_url)
             wanted = self._wanted(task, wish)
             with self._github(task, full_name, wish.github_token, budget) as means:
-                made = PullRequestRun(means, task, result, wanted, full_name).run()
+                made = PullRequestPublisher(means, task, result, wanted, full_name).run()
                 log.info(
                     "pull request open",
                     action="pull_request_open",
@@ -124,7 +131,7 @@ class PullRequests:
         A blank address is none. Raises what they raise, and `Unavailable` (`github_unavailable`)
         when they are too slow.
         """
-        budget = Budget(TOKEN_SECONDS, STEP_SECONDS)
+        budget = Deadline(TOKEN_SECONDS, STEP_SECONDS)
         host = self._settings.github_host
         address = (repo_url or "").strip()
         full_name = github_full_name(address, host) if address else None
@@ -141,8 +148,8 @@ class PullRequests:
 
     @contextmanager
     def _github(
-        self, task: Task, full_name: str, given: SecretStr | None, budget: Budget
-    ) -> Iterator[Means]:
+        self, task: Task, full_name: str, given: SecretStr | None, budget: Deadline
+    ) -> Iterator[PublishContext]:
         purpose = Purpose.PUSH_WORKFLOWS if changes_workflows(task) else Purpose.PUSH
         chosen = self._tokens.choose(task.user_id, full_name, task.repo_url, purpose, given)
         budget.check("Nothing is pushed yet.")
@@ -152,7 +159,7 @@ class PullRequests:
             _redacting(known),
             self._tokens.speaking(chosen, full_name, STEP_SECONDS) as github,
         ):
-            yield Means(
+            yield PublishContext(
                 github=github,
                 token=chosen,
                 database=self._database,
@@ -173,7 +180,7 @@ class PullRequests:
                 error.code,
             ) from None
 
-    def _wanted(self, task: Task, wish: Wish) -> Wanted:
+    def _wanted(self, task: Task, wish: PullRequestOptions) -> PullRequestPlan:
         branch = self._branch(task)
         if wish.base is not None and validate_branch(wish.base) == branch:
             raise InvalidInput("base: must not be the branch that the changes are pushed to.")
@@ -183,7 +190,7 @@ class PullRequests:
         if title and conventional:
             require_conventional(title)
         body = None if wish.body is None else cut_body(wish.body)
-        return Wanted(
+        return PullRequestPlan(
             branch=branch,
             title=title or default_title(facts, conventional=conventional),
             body=cut_body(_partial_notice(task) + default_body(facts)) if body is None else body,
@@ -239,7 +246,7 @@ def _redacting(known: Redactor) -> Iterator[None]:
         raise
 
 
-def _refuse_slow(budget: Budget) -> None:
+def _refuse_slow(budget: Deadline) -> None:
     if budget.left <= 0:
         raise Unavailable(
             "GitHub takes too long to tell about the token; try again later.",

@@ -25,7 +25,7 @@ from utils.push.commit import CommitText, commit_object, object_format, object_n
 from utils.push.fetch import Heads, fetch_base, fetch_blobs, read_heads
 from utils.push.patch import plan_patch
 from utils.push.repository import MAX_TOKEN_CHARACTERS, REMOTE, PushRepository, Remote
-from utils.push.resource_limits import Bounds
+from utils.push.resource_limits import ResourceLimits
 from utils.push.workflows import FOLDER, is_workflow, workflow_changes
 from utils.redaction import Redactor
 
@@ -64,7 +64,7 @@ class PushLimits:
     work_folder: Path
     timeout_seconds: float
     environment: Mapping[str, str] = field(repr=False)
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: ResourceLimits = field(default_factory=ResourceLimits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,14 +67,14 @@ class PushRepository:
         remote: Remote,
         object_format: str,
         deadline: float,
-        bounds: memory.Bounds,
+        bounds: memory.ResourceLimits,
         redact: Callable[[str], str],
     ) -> None:
         self.folder = folder
         self._object_format = object_format
         self._remote = remote
         self._deadline = deadline
-        self._allowance = memory.Allowance(bounds, folder.with_name("times"))
+        self._allowance = memory.ResourceBudget(bounds, folder.with_name("times"))
         self._redact = redact
         self._environment = self._variables()
         self.empty()

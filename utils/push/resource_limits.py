@@ -77,20 +77,20 @@ _places = BoundedSemaphore(PROCESSES_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ResourceLimits:
     """What git may take: address space of each process, and seconds of the processor in sum."""
 
     memory_bytes: int = MAX_MEMORY_BYTES
     processor_seconds: int = MAX_PROCESSOR_SECONDS
 
 
-class Allowance:
+class ResourceBudget:
     """What the processes of one push may still take, one after the other.
 
     `times` is a file of its own, for what the last one took.
     """
 
-    def __init__(self, bounds: Bounds, times: Path) -> None:
+    def __init__(self, bounds: ResourceLimits, times: Path) -> None:
         self._memory_bytes = bounds.memory_bytes
         self._seconds_left = float(bounds.processor_seconds)
         self._times = times

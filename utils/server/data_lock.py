@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def hold_data_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
+def lock_data_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
     """Keep every other server out of a data folder, made if absent, for the length of the block.
 
     Waits for a server that is about to stop. Raises `ConfigurationError`.

@@ -28,7 +28,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-
 
 from utils.config.settings import Settings
 from utils.errors import AppError
-from utils.server.request_threads import RequestThreads
+from utils.server.request_threads import AdaptiveThreadPool
 
 EXIT_CONFIGURATION = 2
 KEEP_ALIVE_SECONDS = 75
@@ -133,9 +133,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
 class _Worker(ThreadWorker):  # type: ignore[misc]
     _pending_until: float | None = None
 
-    def get_thread_pool(self) -> RequestThreads:
+    def get_thread_pool(self) -> AdaptiveThreadPool:
         """Return the threads that requests are answered in."""
-        return RequestThreads(self.cfg.threads)
+        return AdaptiveThreadPool(self.cfg.threads)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """See to it that requests do not wait for threads that are held up."""
@@ -169,8 +169,8 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: TConn) -> Any:
         """Answer a request; a client that stops in the middle of one has gone."""
-        if not isinstance(conn.sock, _Impatient):
-            conn.sock = _Impatient(fileno=conn.sock.detach())
+        if not isinstance(conn.sock, _ReadTimeoutSocket):
+            conn.sock = _ReadTimeoutSocket(fileno=conn.sock.detach())
             conn.sock.wait_at_most(READ_SECONDS)
         return super().handle(conn)
 
@@ -195,7 +195,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         super().murder_pending()
 
 
-class _Impatient(socket.socket):
+class _ReadTimeoutSocket(socket.socket):
     """A connection whose silence, while something is read from it, means that it has ended.
 
     gunicorn sets the timeout of its sockets itself, to none for reading a request. This is a limit

@@ -24,7 +24,7 @@ take, until all threads are busy.
 Work = Callable[[], object]
 
 
-class RequestThreads:
+class AdaptiveThreadPool:
     """Runs what is handed in, first come first served. Work must not raise."""
 
     def __init__(self, most: int) -> None:
@@ -111,7 +111,7 @@ class RequestThreads:
 
 
 class _Thread:
-    def __init__(self, threads: RequestThreads) -> None:
+    def __init__(self, threads: AdaptiveThreadPool) -> None:
         self.turn = threading.Semaphore(0)
         self._threads = threads
         threading.Thread(target=self._run, name="request").start()

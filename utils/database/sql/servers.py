@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from utils.database.rows import now
 from utils.database.schema import servers, tasks
 from utils.database.sql.engine import SqlVerbs, writing
-from utils.models.tasks import ACTIVE_STATUSES, Beat, QueuedTask, TaskStatus
+from utils.models.tasks import ACTIVE_STATUSES, Heartbeat, QueuedTask, TaskStatus
 
 _queued = tuple(tasks.c[name] for name in QueuedTask.__dataclass_fields__)
 _beating = select(servers.c.id)
@@ -19,7 +19,7 @@ class ServerVerbs(SqlVerbs):
     """Who is there, and whose tasks nobody looks after."""
 
     @writing
-    def beat(self, connection: Connection) -> Beat:
+    def beat(self, connection: Connection) -> Heartbeat:
         """See `Database`."""
         this_one = servers.c.id == self.server
         again = {"beats": servers.c.beats + 1, "seen_at": now()}
@@ -32,7 +32,7 @@ class ServerVerbs(SqlVerbs):
             tasks.c.server == self.server,
             tasks.c.stop_requested,
         )
-        return Beat(
+        return Heartbeat(
             {row.id: row.beats for row in others}, list(connection.execute(stops).scalars())
         )
 

@@ -16,7 +16,7 @@ from utils.database.supabase.rows import (
     sent_events,
 )
 from utils.database.types import user_key
-from utils.models.tasks import AgentRun, Beat, ClaimedTask, EventBatch, QueuedTask, TaskStatus
+from utils.models.tasks import AgentRun, ClaimedTask, EventBatch, Heartbeat, QueuedTask, TaskStatus
 
 _RUN_COLUMNS = column_names(task_runs, AgentRun)
 _read_run = reader(AgentRun)
@@ -59,10 +59,10 @@ class ServerVerbs(SupabaseVerbs):
         ids: list[str] = self.supabase.call("backend_list_run_sandboxes", {}, repeatable=True)
         return ids
 
-    def beat(self) -> Beat:
+    def beat(self) -> Heartbeat:
         """See `Database`."""
         seen = self.supabase.call("backend_beat", {"this_server": self.server}, repeatable=True)
-        return Beat(**seen)
+        return Heartbeat(**seen)
 
     def adopt_tasks(self, silent: Collection[str] = (), *, own: bool = False) -> list[QueuedTask]:
         """See `Database`."""

@@ -16,7 +16,7 @@ REPLACEMENT = "\ufffd"
 """What the SDK hands on for bytes that are not UTF-8."""
 
 
-class Followed:
+class OutputCursor:
     """Hands output on exactly once, however often it is shown again from the start of a line.
 
     Lines and characters are counted, not bytes: the SDK decodes what it gets, and bytes that are

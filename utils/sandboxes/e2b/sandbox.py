@@ -27,7 +27,7 @@ from utils.errors import SandboxError, SandboxUnavailable
 from utils.models.tasks import CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
-from utils.sandboxes.e2b.output_cursor import Followed
+from utils.sandboxes.e2b.output_cursor import OutputCursor
 from utils.sandboxes.e2b.shell import (
     PATHS,
     agent_mark,
@@ -160,7 +160,7 @@ class E2BSandbox:
         """See `Sandbox`."""
         self._agent_may_run = True
         work = self.paths.work
-        followed = Followed(on_output)
+        followed = OutputCursor(on_output)
         stdin_path = command.stdin_path or "/dev/null"
         script = ["sh", f"{work}/agent.sh", work, command.directory, stdin_path]
         with anyio.move_on_after(timeout_seconds):
@@ -174,7 +174,7 @@ class E2BSandbox:
         return CommandResult(-1, b"", b"", timed_out=True)
 
     async def _follow(
-        self, call: Sequence[str], environment: Mapping[str, str], followed: Followed
+        self, call: Sequence[str], environment: Mapping[str, str], followed: OutputCursor
     ) -> int | None:
         """Show output until the agent ends and return its exit code, None if it has to go on.
 
