@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.config.settings import Settings
+from utils.models.runs import AgentRun
 from utils.models.tasks import (
     NO_EVENTS,
-    AgentRun,
     ClaimedTask,
     Event,
     EventBatch,

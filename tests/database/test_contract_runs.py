@@ -28,7 +28,8 @@ from tests.support.database_samples import (
     running_task,
 )
 from utils.errors import NotFound
-from utils.models.tasks import NO_EVENTS, AgentRun, ClaimedTask, EventBatch, TaskStatus
+from utils.models.runs import AgentRun
+from utils.models.tasks import NO_EVENTS, ClaimedTask, EventBatch, TaskStatus
 
 
 def run_of(task_id: int, sandbox_id: str = "sandbox-1") -> AgentRun:

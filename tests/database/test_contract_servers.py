@@ -20,7 +20,8 @@ from tests.support.database_samples import (
     new_task,
     running_task,
 )
-from utils.models.tasks import NO_EVENTS, AgentRun, QueuedTask, TaskStatus
+from utils.models.runs import AgentRun
+from utils.models.tasks import NO_EVENTS, QueuedTask, TaskStatus
 
 
 @pytest.fixture

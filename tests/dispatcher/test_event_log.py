@@ -14,7 +14,8 @@ from tests.support.database_samples import COMPLETED, LATER, USER, running_task
 from utils.database.sql.database import SqlDatabase
 from utils.dispatcher.event_log import EventLog
 from utils.errors import DatabaseUnavailable
-from utils.models.tasks import AgentRun, Stage, Task
+from utils.models.runs import AgentRun
+from utils.models.tasks import Stage, Task
 from utils.redaction import Redactor
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from utils.agents.claude import ClaudeReader
-from utils.models.tasks import CommandResult, Json
+from utils.models.runs import CommandResult
+from utils.models.tasks import Json
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import AgentEnd, AgentLimits, follow_agent
 from utils.sandboxes.protocol import AgentCommand, OutputHandler, Sandbox

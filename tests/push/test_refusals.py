@@ -11,7 +11,7 @@ import pytest
 from tests.support.backends import Row, git
 from tests.support.pushes import TOKEN, Target, push, request_of
 from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 from utils.push.errors import failure
 from utils.redaction import Redactor
 

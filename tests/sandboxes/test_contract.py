@@ -14,7 +14,7 @@ from tests.support.places import SANDBOX_VARIABLE, Place, processes_with
 from tests.support.waiting import cut_off, until
 from utils.config.settings import Settings
 from utils.errors import SandboxError
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 from utils.pipeline.pipeline import SCRIPTS
 from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.local.mirrors import MirrorStore

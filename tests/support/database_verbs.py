@@ -18,7 +18,8 @@ from tests.support.database_samples import (
     project_fields,
     running_task,
 )
-from utils.models.tasks import AgentRun, Event, EventBatch
+from utils.models.runs import AgentRun
+from utils.models.tasks import Event, EventBatch
 from utils.models.users import RefreshToken
 
 Calls = dict[str, Callable[[], object]]

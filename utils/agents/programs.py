@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.errors import AgentError
-from utils.models.tasks import KILLED
+from utils.models.runs import KILLED
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 _SIGNALS = range(129, 193)

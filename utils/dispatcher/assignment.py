@@ -6,18 +6,28 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from utils.agents.registry import Agents
-from utils.agents.spec import AgentAccess
+from utils.agents.spec import Agent, AgentAccess
 from utils.config.settings import Settings
 from utils.credentials.profiles import readable_preferences, token_for
 from utils.credentials.vault import Vault
-from utils.dispatcher.task_attempt import Assignment
 from utils.errors import TaskError
 from utils.git import commands as git
-from utils.models.tasks import ClaimedTask, Job, Json, Task
+from utils.models.runs import Job
+from utils.models.tasks import ClaimedTask, Json, Task
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
 
 CAPTURE_PASSES = 4
 """Times that reading the changes may take the limit of one command, with room for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A job with its agent, the agent's credentials and the sandbox to request."""
+
+    job: Job
+    agent: Agent
+    access: AgentAccess
+    request: SandboxRequest
 
 
 @dataclass(frozen=True, slots=True)

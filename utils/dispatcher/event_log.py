@@ -12,7 +12,8 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import DatabaseUnavailable
-from utils.models.tasks import AgentRun, Event, EventBatch, Json, Stage
+from utils.models.runs import AgentRun
+from utils.models.tasks import Event, EventBatch, Json, Stage
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25

@@ -12,7 +12,8 @@ from anyio import to_thread
 from database import Database
 from utils.dispatcher.task_result import mark_failed
 from utils.errors import AppError
-from utils.models.tasks import AgentRun, QueuedTask, TaskStatus
+from utils.models.runs import AgentRun
+from utils.models.tasks import QueuedTask, TaskStatus
 from utils.sandboxes.protocol import SandboxProvider
 
 SWEEP_SECONDS = 60.0

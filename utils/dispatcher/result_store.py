@@ -13,7 +13,8 @@ from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_result import final_status, result_fields, summary_message
 from utils.errors import DatabaseUnavailable
-from utils.models.tasks import Outcome, Task
+from utils.models.runs import Outcome
+from utils.models.tasks import Task
 from utils.redaction import Redactor
 
 log = structlog.get_logger(__name__)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import anyio
 import stamina
 import structlog
 
-from utils.agents.spec import Agent, AgentAccess
+from utils.dispatcher.assignment import Assignment
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.errors import DatabaseUnavailable, SandboxUnavailable, TaskError, TaskStopped
-from utils.models.tasks import AgentRun, Job, Outcome, Stage, StageTiming
+from utils.models.runs import AgentRun, Outcome, StageTiming
+from utils.models.tasks import Stage
 from utils.pipeline.pipeline import PipelineLimits, Resumption, Work, run_pipeline
 from utils.pipeline.stop_request import StopRequest
 from utils.redaction import Redactor
-from utils.sandboxes.protocol import Sandbox, SandboxProvider, SandboxRequest
+from utils.sandboxes.protocol import Sandbox, SandboxProvider
 
 ATTACH_WAIT_SECONDS = 5.0
 """Longest pause between two tries to reach the sandbox of an earlier process."""
@@ -30,16 +29,6 @@ MISTAKE = (
 )
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What is to be done, and with whose keys."""
-
-    job: Job
-    agent: Agent
-    access: AgentAccess
-    request: SandboxRequest
 
 
 class TaskAttempt:
@@ -130,7 +119,7 @@ class TaskAttempt:
                 background.cancel_scope.cancel()
         except Exception:
             log.exception("pipeline broke", action="pipeline_broke")
-            return nothing(TaskError(MISTAKE, "internal_error", stage=self._events.stage))
+            return Outcome.failed(TaskError(MISTAKE, "internal_error", stage=self._events.stage))
         return outcome
 
     def _work(self, sandbox: Sandbox) -> Work:
@@ -180,13 +169,3 @@ def _resumption(run: AgentRun | None) -> Resumption | None:
         timings=[StageTiming(Stage(name), secs) for name, secs in run.stage_seconds.items()],
         position=run.position,
     )
-
-
-def nothing(error: TaskError) -> Outcome:
-    """Return the outcome of a task that came to nothing."""
-    return Outcome(None, None, None, (), error)
-
-
-def completed(outcome: Outcome) -> Outcome:
-    """Return an outcome without its failure."""
-    return dataclasses.replace(outcome, failure=None)

@@ -10,7 +10,8 @@ from database import Database
 from utils.agents.registry import Agents
 from utils.agents.spec import Agent
 from utils.errors import AppError, Conflict, TaskStopped
-from utils.models.tasks import TERMINAL_STATUSES, Json, Outcome, Stage, Task, TaskStatus
+from utils.models.runs import Outcome
+from utils.models.tasks import TERMINAL_STATUSES, Json, Stage, Task, TaskStatus
 from utils.redaction import Redactor
 
 CANCELLED = "cancelled"

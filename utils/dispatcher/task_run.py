@@ -12,11 +12,11 @@ import stamina
 import structlog
 from anyio import to_thread
 
-from utils.dispatcher.assignment import Claim, prepare
+from utils.dispatcher.assignment import Assignment, Claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.dispatcher.result_store import ResultStore
 from utils.dispatcher.run_context import RunContext
-from utils.dispatcher.task_attempt import MISTAKE, Assignment, TaskAttempt, completed, nothing
+from utils.dispatcher.task_attempt import MISTAKE, TaskAttempt
 from utils.dispatcher.task_result import CANCELLED, SHUTDOWN, mark_failed, put_back
 from utils.errors import (
     DatabaseUnavailable,
@@ -27,7 +27,8 @@ from utils.errors import (
     TaskError,
     TaskStopped,
 )
-from utils.models.tasks import AgentRun, Outcome, Stage, Task
+from utils.models.runs import AgentRun, Outcome
+from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
 
 LOST_SANDBOX_TRIES = 3
@@ -174,7 +175,7 @@ class TaskRun:
         if isinstance(prepared, TaskError):
             if not (self.request.abandoned and self._run):
                 await self._end_left()
-                await self._store(task, nothing(prepared), "")
+                await self._store(task, Outcome.failed(prepared), "")
             return
         # Only for this task: what a user calls a secret may be an ordinary word to all others.
         with self._redactor.hold(*prepared.access.secrets):
@@ -225,7 +226,7 @@ class TaskRun:
         elif self._may_try_again(error):
             return True
         else:
-            await self._store(task, nothing(error), sandbox_id)
+            await self._store(task, Outcome.failed(error), sandbox_id)
         return False
 
     def _may_try_again(self, failure: TaskError | None) -> bool:
@@ -241,7 +242,7 @@ class TaskRun:
         self.refusals += isinstance(error, SandboxUnavailable)
         stopped = None if self.request.abandoned else self.request.reason
         if stopped or self.refusals > MAX_REFUSALS:
-            await self._store(task, nothing(stopped or error), "")
+            await self._store(task, Outcome.failed(stopped or error), "")
         else:
             await self._ask_database(put_back, self._parts.database, task)
             self.must_wait = not self.request.abandoned
@@ -253,7 +254,7 @@ class TaskRun:
             return True
         if self.request.abandoned and outcome.failure is self.request.reason:
             # The agent had ended by itself and its changes are read: nothing is missing.
-            outcome = completed(outcome)
+            outcome = outcome.without_failure()
         if failure := outcome.failure:
             self._events.report("error", {"code": failure.code, "message": failure.message})
         return await self._results.store(task, outcome, container_id)

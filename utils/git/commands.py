@@ -11,7 +11,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from utils.errors import CloneError
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 
 AUTHOR_NAME = "async-code"
 AUTHOR_EMAIL = "agent@async-code.invalid"

@@ -1,4 +1,4 @@
-"""Frozen values that travel between the layers. No behaviour beyond what a value needs."""
+"""Frozen values of tasks and their events."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from utils.errors import TaskError
-
 Json = dict[str, Any]
 
 PROMPT_PREVIEW_CHARACTERS = 200
 
 
 class TaskStatus(StrEnum):
-    """Where a task is. A queued task stays `pending`; there is no other value."""
+    """The state of a task. A queued task is `pending`."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -29,7 +27,7 @@ ACTIVE_STATUSES = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING})
 
 
 class Stage(StrEnum):
-    """What a task is doing, in this order."""
+    """The stages of a task, in order."""
 
     QUEUED = "queued"
     CLONING = "cloning"
@@ -39,7 +37,10 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """What a client, or a webhook's `delivery`, asked for; `encrypted_token` is Fernet's."""
+    """A task to create, for a client or for a webhook's `delivery`.
+
+    `encrypted_token` is the task's own git token as a Fernet ciphertext.
+    """
 
     prompt: str
     repo_url: str
@@ -55,8 +56,8 @@ class NewTask:
 class Task:
     """A row of `tasks`.
 
-    `git_diff` and `git_patch` are None both when there are none and when the read left them out
-    (only `get_task` loads them); `has_patch` is right in every case. `changed_files` are paths.
+    Only `get_task` loads `git_diff` and `git_patch`; other reads leave them None. `has_patch` is
+    always set correctly. `changed_files` are paths.
     """
 
     id: int
@@ -91,18 +92,18 @@ class Task:
 
     @property
     def agent_model(self) -> str | None:
-        """The model that the task asked its agent for, while it has not ended."""
+        """The requested model of the agent; only set while the task is active."""
         return (self.execution_metadata or {}).get("agent_model")
 
     @property
     def prompt(self) -> str:
-        """The prompt, as it was posted."""
+        """The prompt as the client sent it."""
         return str(self.chat_messages[0]["content"]) if self.chat_messages else ""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """One line of a task list. `prompt_preview` holds at most 200 characters of the prompt."""
+    """One entry of a task list. `prompt_preview` holds at most 200 characters of the prompt."""
 
     id: int
     project_id: int | None
@@ -124,7 +125,10 @@ class TaskSummary:
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """Some summaries, newest first; `next_cursor` is the id to continue below, None at the end."""
+    """One page of summaries, newest first.
+
+    The next page holds ids below `next_cursor`, which is None on the last page.
+    """
 
     tasks: tuple[TaskSummary, ...]
     total: int
@@ -133,7 +137,7 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True)
 class QueuedTask:
-    """What recovery needs to know of an unfinished task."""
+    """An unfinished task, with the columns that recovery reads."""
 
     id: int
     user_id: str
@@ -144,10 +148,11 @@ class QueuedTask:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTask:
-    """Everything the database knows that is needed to do a task.
+    """A claimed task with all stored data that a run needs.
 
-    `ciphertext` is the task's own token, `user_token` the one its user has stored, as `Profile`
-    has it; `last_sequence` the number of the newest event, 0 without any.
+    `ciphertext` is the task's own encrypted token. `user_token` is the encrypted token from the
+    user's profile, in the format of `Profile`. `last_sequence` is the number of the newest event,
+    0 without events.
     """
 
     task: Task
@@ -160,10 +165,10 @@ class ClaimedTask:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a server sees when it shows that it works.
+    """The answer to this server's heartbeat.
 
-    `others` counts how often each other server has done so; `stops` are the tasks that run here
-    and that somebody asked another server to stop.
+    `others` maps the name of each other server to the number of its heartbeats. `stops` are the
+    tasks of this server that a user cancelled through another server.
     """
 
     others: dict[str, int]
@@ -172,7 +177,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a task. `sequence` is given by the database, from 1 upwards.
+    """An event of a task. The database numbers the events of a task in `sequence`, from 1.
 
     `kind` is one of status, message, tool, output, usage, error, result; `data` depends on it:
     status {stage} or {text}, message {text}, tool {name, ...}, output {text, stream},
@@ -187,11 +192,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events to append, numbered by the database.
+    """Events to append; the database numbers them.
 
-    `after` is the number of the last stored event that their only writer knows of. What is stored
-    beyond it is then the beginning of this batch and is skipped, so a batch whose answer was lost
-    may be sent again, also with more at its end. Without it all are appended.
+    `after` is the number of the last event that the only writer of the task knows to be stored.
+    Stored events with higher numbers are then the beginning of this batch and are skipped. This
+    makes it safe to send a batch again, even with more events at its end, when the answer was
+    lost. With None every event is appended.
     """
 
     events: tuple[Event, ...] = ()
@@ -199,102 +205,3 @@ class EventBatch:
 
 
 NO_EVENTS = EventBatch()
-
-
-@dataclass(frozen=True, slots=True)
-class AgentRun:
-    """What another process needs to go on with a run whose agent was started.
-
-    `stage_seconds` are the stages before the agent; `position` says which events of the agent's
-    output are stored, see `utils.pipeline.agent_output`; `resumes` how often another process has
-    gone on with it since `position` last moved.
-    """
-
-    task_id: int
-    sandbox_id: str
-    base_commit: str
-    agent_started_at: datetime
-    stage_seconds: dict[str, float]
-    position: Json
-    resumes: int = 0
-
-
-KILLED = 137
-"""The exit code of a command that SIGKILL ended; see `CommandResult`."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """How a command ended. `exit_code` is 128 + N when signal N ended it, as shells have it."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-    timed_out: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether the command ended by itself with exit code 0."""
-        return self.exit_code == 0 and not self.timed_out
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the pipeline needs to run one task; `git_token` never leaves the clone."""
-
-    task_id: int
-    prompt: str
-    repo_url: str
-    branch: str
-    agent: str
-    agent_model: str | None = None
-    git_token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """One changed file with its contents, or a marker in place of either side."""
-
-    filename: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a task changed, captured against `base_commit`.
-
-    `patch` is mail-formatted (`git am`), `diff` is `git diff --binary`; both are None when there
-    are no changes or when they are larger than the limit, which `notes` then says.
-    """
-
-    base_commit: str
-    commit_hash: str
-    tree_hash: str
-    diff: str | None
-    patch: str | None
-    changed_files: tuple[str, ...]
-    file_changes: tuple[FileChange, ...]
-    additions: int
-    deletions: int
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StageTiming:
-    """Seconds spent in one stage."""
-
-    stage: Stage
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the pipeline returns. `failure` and `changes` may both be set: a partial result."""
-
-    changes: Changes | None
-    summary: str | None
-    agent_exit_code: int | None
-    timings: tuple[StageTiming, ...]
-    failure: TaskError | None = None
-    agent_details: Json = field(default_factory=dict)

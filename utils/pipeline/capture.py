@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from utils.errors import CaptureError
 from utils.git import commands as git
-from utils.models.tasks import Changes, FileChange
+from utils.models.runs import Changes, FileChange
 from utils.pipeline.capture_bundle import LISTING_BYTES, TOO_LONG, LeftOut, Raw, parse_bundle
 from utils.sandboxes.protocol import Sandbox
 

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from utils.agents.spec import Agent, AgentAccess, AgentRequest
 from utils.errors import CloneError, SandboxLost, TaskError, TaskStopped
 from utils.git import commands as git
-from utils.models.tasks import Changes, CommandResult, Job, Json, Outcome, Stage, StageTiming
+from utils.models.runs import Changes, CommandResult, Job, Outcome, StageTiming
+from utils.models.tasks import Json, Stage
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
 from utils.pipeline.capture import CaptureLimits, capture_changes

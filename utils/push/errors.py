@@ -18,7 +18,7 @@ from utils.errors import (
 )
 from utils.git.commands import NO_ACCESS_WORDS
 from utils.github.refusal import busy
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 from utils.push.refusal_rules import FAILURES, PERMISSION_HINT, REJECTED, RULES
 
 log = structlog.get_logger(__name__)

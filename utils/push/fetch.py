@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 from utils.push import errors
 from utils.push.patch import PatchPlan
 from utils.push.repository import REMOTE, PushRepository

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from utils.errors import AppError
 from utils.git import commands as git
-from utils.models.tasks import KILLED, CommandResult
+from utils.models.runs import KILLED, CommandResult
 from utils.processes import exit_code
 from utils.push import resource_limits as memory
 from utils.push.errors import failure, no_turn, unpacks_too_large, worked_too_long

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
 
-from utils.models.tasks import KILLED, CommandResult
+from utils.models.runs import KILLED, CommandResult
 from utils.processes import SIGNALLED
 
 MAX_MEMORY_BYTES = 768 * 2**20

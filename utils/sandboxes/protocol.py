@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 
 OutputHandler = Callable[[str, bytes], None]
 """Called with `stdout` or `stderr` and a piece of output, in order within each stream."""

@@ -14,7 +14,7 @@ import pytest
 from tests.support.backends import Repository, git
 from utils.errors import CaptureError
 from utils.git import commands as our_git
-from utils.models.tasks import Changes
+from utils.models.runs import Changes
 from utils.pipeline import capture, capture_bundle
 from utils.pipeline.capture import TOO_LARGE, CaptureLimits, capture_changes
 from utils.pipeline.pipeline import SCRIPTS

@@ -22,13 +22,7 @@ from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.sql.projects import hold_project, require_project
 from utils.database.sql.webhook_deliveries import remember_delivery
 from utils.errors import NotFound, Unauthenticated
-from utils.models.tasks import (
-    NewTask,
-    Task,
-    TaskPage,
-    TaskStatus,
-    TaskSummary,
-)
+from utils.models.tasks import NewTask, Task, TaskPage, TaskStatus, TaskSummary
 
 NO_TASK = "There is no such task."
 

@@ -16,7 +16,8 @@ from utils.database.supabase.rows import (
     sent_events,
 )
 from utils.database.types import user_key
-from utils.models.tasks import AgentRun, ClaimedTask, EventBatch, Heartbeat, QueuedTask, TaskStatus
+from utils.models.runs import AgentRun
+from utils.models.tasks import ClaimedTask, EventBatch, Heartbeat, QueuedTask, TaskStatus
 
 _RUN_COLUMNS = column_names(task_runs, AgentRun)
 _read_run = reader(AgentRun)

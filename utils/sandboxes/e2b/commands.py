@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
-from utils.models.tasks import KILLED
+from utils.models.runs import KILLED
 
 REQUEST_SECONDS = 30.0
 """Limit for one request and for the start of a command; not for how long the command runs."""

@@ -24,7 +24,7 @@ from e2b.exceptions import (
 )
 
 from utils.errors import SandboxError, SandboxUnavailable
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
 from utils.sandboxes.e2b.output_cursor import OutputCursor

@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 
 from utils.errors import SandboxError, SandboxLost
-from utils.models.tasks import CommandResult
+from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE, end_group, end_marked, exit_code
 from utils.sandboxes.local.files import (
     make_folders,

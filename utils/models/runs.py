@@ -1,0 +1,117 @@
+"""Frozen values of one run of a task: job, commands, agent, changes and outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from utils.errors import TaskError
+from utils.models.tasks import Json, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRun:
+    """A started agent, with all data that another process needs to resume the run.
+
+    `stage_seconds` holds the stages before the agent. `position` marks the stored part of the
+    agent's output, see `utils.pipeline.agent_output`. `resumes` counts how often a process has
+    resumed the run since `position` last changed.
+    """
+
+    task_id: int
+    sandbox_id: str
+    base_commit: str
+    agent_started_at: datetime
+    stage_seconds: dict[str, float]
+    position: Json
+    resumes: int = 0
+
+
+KILLED = 137
+"""Exit code of a command that was ended by SIGKILL; see `CommandResult`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """The result of a command. `exit_code` is 128 + N when signal N ended it, as in a shell."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """True when the command ended by itself with exit code 0."""
+        return self.exit_code == 0 and not self.timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The input of the pipeline for one task. `git_token` is used for the clone only."""
+
+    task_id: int
+    prompt: str
+    repo_url: str
+    branch: str
+    agent: str
+    agent_model: str | None = None
+    git_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One changed file with its contents before and after; a marker replaces missing contents."""
+
+    filename: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The changes of a task, captured against `base_commit`.
+
+    `patch` is in mailbox format (for `git am`), `diff` is the output of `git diff --binary`. Each
+    is None when nothing has changed or when it exceeds the size limit; `notes` then says so.
+    """
+
+    base_commit: str
+    commit_hash: str
+    tree_hash: str
+    diff: str | None
+    patch: str | None
+    changed_files: tuple[str, ...]
+    file_changes: tuple[FileChange, ...]
+    additions: int
+    deletions: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """The time spent in one stage."""
+
+    stage: Stage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a pipeline run. A partial result has both `failure` and `changes`."""
+
+    changes: Changes | None
+    summary: str | None
+    agent_exit_code: int | None
+    timings: tuple[StageTiming, ...]
+    failure: TaskError | None = None
+    agent_details: Json = field(default_factory=dict)
+
+    @classmethod
+    def failed(cls, failure: TaskError) -> Outcome:
+        """Return an outcome that holds nothing but a failure."""
+        return cls(None, None, None, (), failure)
+
+    def without_failure(self) -> Outcome:
+        """Return a copy without the failure."""
+        return replace(self, failure=None)
