@@ -79,7 +79,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
     for warning in version_warnings(settings):
-        log.warning(warning, action="untested_version")
+        log.warning(warning, action="versions.untested")
     bridge = AsyncBridge()
     bridge.start()
     lifetime.callback(bridge.stop)

@@ -1,6 +1,6 @@
 """Logs and metrics.
 
-A log line is an event with an `action` key (`task_ended`, `http.request`); request and task ids
+A log line is an event with an `action` key (`task.ended`, `http.request`); request and task ids
 are bound by `structlog.contextvars`. Every value passes through the redactor on its way out.
 """
 

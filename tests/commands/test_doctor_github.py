@@ -265,6 +265,6 @@ def test_the_command_tells_it_without_a_secret(
     assert code == 1
     assert f"problem  GitHub: {github.host} does not accept GITHUB_TOKEN" in output
     assert "ok       GitHub: the App is Our App\n" in output
-    assert "github_failed" not in output, "the log of requests is not for this page"
+    assert "github.request_failed" not in output, "the log of requests is not for this page"
     assert TOKEN not in output
     assert own["GITHUB_APP_PRIVATE_KEY"].splitlines()[1] not in output

@@ -58,7 +58,7 @@ def test_log_lines_of_a_task_carry_no_request(
     def ended() -> list[str]:
         nonlocal seen
         seen += capsys.readouterr().err
-        return [line for line in seen.splitlines() if '"task_ended"' in line]
+        return [line for line in seen.splitlines() if '"task.ended"' in line]
 
     (line,) = wait_for(ended)
     assert '"task_id"' in line

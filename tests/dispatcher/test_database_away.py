@@ -115,7 +115,7 @@ def test_a_kept_result_that_cannot_be_read_keeps_no_server_from_starting(
     (folder / "7.json").write_text("{")
     (folder / "8.json").write_text('{"task_id": 8}')
     server.start()
-    assert server.output.read_text().count("kept result unreadable") == 2
+    assert server.output.read_text().count("waiting result unreadable") == 2
     client = server.client()
     assert client.wait_for(client.start("Quick", small_repository))["status"] == "completed"
 

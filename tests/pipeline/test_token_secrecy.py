@@ -143,7 +143,7 @@ def test_no_token_is_in_the_log(
     finished.backend.perform("echo x >x", url, github_token=WRONG)
     finished.backend.post("/start-task", prompt="x", repo_url=url, github_token=[WRONG])
     captured = capfd.readouterr()
-    assert "task_ended" in captured.err
+    assert "task.ended" in captured.err
     assert hidden_in((captured.out + captured.err).encode())
 
 

@@ -103,7 +103,7 @@ class SigningKeys:
             keys = fetch_keys(self._url)
         except Unavailable as error:
             log.warning(
-                "signing keys not fetched", action="signing_keys.failed", reason=error.message
+                "signing keys not fetched", action="signing_keys.fetch_failed", reason=error.message
             )
             self._finish(fetch, None)
         else:

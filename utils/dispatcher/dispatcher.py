@@ -220,7 +220,7 @@ class Dispatcher:
                 tasks.cancel_scope.cancel()
         except Exception as error:
             # A defect of ours. What ran was cancelled; the next start goes on with it.
-            log.exception("dispatcher broke", action="dispatcher_broke")
+            log.exception("dispatcher crashed", action="dispatcher.crashed")
             if not ready.done():
                 ready.set_exception(error)
         await self._provider.close()

@@ -111,7 +111,7 @@ class EventLog:
                     return
             except DatabaseUnavailable as error:
                 self._changed.set()
-                log.warning("events wait", action="events_wait", reason=error.message)
+                log.warning("events not stored yet", action="events.delayed", reason=error.message)
 
     async def store_run(self, run: AgentRun) -> bool:
         """Store a run together with what waits; False when the task does not run any more."""

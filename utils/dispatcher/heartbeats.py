@@ -99,11 +99,13 @@ class HeartbeatMonitor:
                 try:
                     silent, stops = await to_thread.run_sync(self.look)
                 except AppError as error:
-                    log.warning("no sign of life given", action="beat_failed", reason=error.message)
+                    log.warning(
+                        "heartbeat not written", action="heartbeat.failed", reason=error.message
+                    )
                     continue
                 except Exception:
                     # Whatever it is, it must not end the tasks that run beside this.
-                    log.exception("watch broke", action="watch_broke")
+                    log.exception("heartbeat monitor crashed", action="heartbeat.monitor_crashed")
                     continue
                 for task_id in stops:
                     host.stop_soon(task_id)
@@ -118,16 +120,16 @@ class HeartbeatMonitor:
                 own = await to_thread.run_sync(partial(self._database.adopt_tasks, own=True))
                 await host.resume_tasks([task for task in own if not host.knows(task.id)])
             if silent:
-                log.warning("server ended", action="server_ended", servers=silent)
+                log.warning("server lost", action="heartbeat.server_lost", servers=silent)
                 adopted = await to_thread.run_sync(self._database.adopt_tasks, silent)
                 await host.resume_tasks(adopted, taken_over=True)
         except AppError as error:
             # What was adopted and not taken on is found among this server's own next time.
             self._in_doubt = True
-            log.warning("tasks wait", action="take_over_failed", reason=error.message)
+            log.warning("tasks not taken over yet", action="takeover.failed", reason=error.message)
         except Exception:
             self._in_doubt = True
-            log.exception("taking over broke", action="take_over_broke")
+            log.exception("takeover crashed", action="takeover.crashed")
         finally:
             self._is_taking_over = False
 

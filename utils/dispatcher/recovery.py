@@ -97,8 +97,8 @@ async def run_sweeper(
             await provider.sweep(known)
             reachable()
         except AppError as error:
-            log.warning("sweep failed", action="sweep_failed", reason=error.message)
+            log.warning("sweep failed", action="sweep.failed", reason=error.message)
         except Exception:
             # Whatever it is, it must not end the tasks that run beside this.
-            log.exception("sweep broke", action="sweep_broke")
+            log.exception("sweep crashed", action="sweep.crashed")
         await anyio.sleep(min(SWEEP_SECONDS, grace_seconds + 1))

@@ -97,7 +97,7 @@ class ResultOutbox:
             draft.replace(path)
         except OSError as error:
             # It is stored all the same unless this server ends before the database is back.
-            log.warning("result not kept on disk", action="keep_failed", reason=error.strerror)
+            log.warning("result not written", action="outbox.write_failed", reason=error.strerror)
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
 
@@ -115,7 +115,7 @@ class ResultOutbox:
         for path in sorted(self._folder.glob("*.json")):
             result = _read(path)
             if result is None:
-                log.error("kept result unreadable", action="kept_result_broken", path=str(path))
+                log.error("waiting result unreadable", action="outbox.unreadable", path=str(path))
                 continue
             stored = _stored(database, result, path)
             if stored is None:
@@ -142,7 +142,7 @@ def store_or_shrink(database: Database, result: FinishedTask) -> bool:
             except DatabaseUnavailable:
                 time.sleep(PAUSE_SECONDS)
                 database.ping()
-        log.warning("result refused", action="result_refused", task_id=result.task_id)
+        log.warning("result refused", action="result.refused", task_id=result.task_id)
     raise DatabaseUnavailable("The database answers and does not store this result.")
 
 
@@ -152,14 +152,14 @@ def _stored(database: Database, result: FinishedTask, path: Path) -> bool | None
         stored = store_or_shrink(database, result)
     except DatabaseUnavailable:
         database.ping()
-        log.warning("kept result refused", action="kept_result_broken", path=str(path))
+        log.warning("waiting result refused", action="outbox.refused", path=str(path))
         return None
     except Exception:
-        log.exception("kept result refused", action="kept_result_broken", path=str(path))
+        log.exception("waiting result refused", action="outbox.refused", path=str(path))
         return None
     log.info(
-        "kept result stored" if stored else "kept result came too late",
-        action="kept_result",
+        "waiting result stored" if stored else "late result dropped",
+        action="outbox.delivered",
         task_id=result.task_id,
     )
     return stored

@@ -39,7 +39,7 @@ class ResultStore:
         try:
             is_ours = await to_thread.run_sync(self._finish, result)
         except DatabaseUnavailable as error:
-            log.warning("result waits", action="result_waits", reason=error.message)
+            log.warning("result not stored yet", action="result.delayed", reason=error.message)
             self.waiting = result
             await to_thread.run_sync(self._parts.kept.keep, result)
             # Alone, this server will store it, and a sandbox may cost money until it is ended.
@@ -58,7 +58,10 @@ class ResultStore:
         if self.waiting is None:
             return
         await to_thread.run_sync(self._parts.kept.forget, self.waiting.task_id)
-        log.info("kept result stored" if self._is_stored else "late result dropped", action="kept")
+        log.info(
+            "waiting result stored" if self._is_stored else "late result dropped",
+            action="result.settled",
+        )
         if self._is_stored and self._parts.neighbours.has_peers:
             with anyio.CancelScope(shield=True):
                 await self._parts.provider.end(self.waiting.container_id)
@@ -79,7 +82,7 @@ class ResultStore:
         self._events.stored(result.batch)
         log.info(
             "task ended" if stored else "late result dropped",
-            action="task_ended",
+            action="task.ended",
             status=str(result.status),
             code=result.error_code,
         )

@@ -118,7 +118,7 @@ class TaskAttempt:
                 )
                 background.cancel_scope.cancel()
         except Exception:
-            log.exception("pipeline broke", action="pipeline_broke")
+            log.exception("pipeline crashed", action="pipeline.crashed")
             return Outcome.failed(TaskError(MISTAKE, "internal_error", stage=self._events.stage))
         return outcome
 

@@ -54,7 +54,7 @@ def put_back(database: Database, task: Task) -> None:
         started_at=None,
     )
     if waiting:
-        log.info("task put back", action="task_put_back")
+        log.info("task requeued", action="task.requeued")
 
 
 def mark_failed(

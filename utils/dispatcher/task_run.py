@@ -88,7 +88,7 @@ class TaskRun:
 
     def _lost(self) -> None:
         # Another server took it over while this one could not be seen to work.
-        log.warning("task runs elsewhere", action="task_lost")
+        log.warning("task runs elsewhere", action="task.lost")
         self.abandon()
 
     async def cancel(self, seconds: float) -> bool:
@@ -123,7 +123,7 @@ class TaskRun:
         except DatabaseUnavailable:
             raise
         except Exception:
-            log.exception("task run broke", action="task_run_broke")
+            log.exception("task crashed", action="task.crashed")
             await self._fail()
 
     async def _claim_and_run(self) -> None:
@@ -139,14 +139,16 @@ class TaskRun:
                 # Nobody else can have taken the task over: it has ended, or is gone.
                 await self._end_left()
         except DatabaseUnavailable as error:
-            log.warning("task left to the next start", action="task_left", reason=error.message)
+            log.warning(
+                "task left to the next start", action="task.left_running", reason=error.message
+            )
 
     async def _fail(self) -> None:
         try:
             mark = partial(mark_failed, code="internal_error")
             await self._ask_database(mark, self._parts.database, self.task_id, MISTAKE, self.stage)
         except Exception:
-            log.exception("task left running", action="task_left")
+            log.exception("task left running", action="task.left_running")
 
     async def _ask_database(self, ask: Callable[..., Result], *arguments: Any) -> Result:
         # For as long as it takes: nobody else would ever start this task or store its result.

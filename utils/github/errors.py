@@ -84,7 +84,7 @@ def translating(what: str = "repository") -> Iterator[None]:
         answered = error if isinstance(error, github.GithubException) else None
         log.info(
             "request to GitHub failed",
-            action="github_failed",
+            action="github.request_failed",
             code=ours.code,
             kind=type(error).__name__,
             github_status=answered and answered.status,

@@ -141,7 +141,9 @@ class _Capture:
             return await _off_the_loop(len(bundle), parse_bundle, bundle, *sizes)
         except (KeyError, OSError, ValueError) as error:
             # The script and its results lie in a folder that belongs to the agent.
-            log.warning("result not readable", action="result_not_readable", exc_info=error)
+            log.warning(
+                "result of the sandbox unreadable", action="capture.unreadable", exc_info=error
+            )
             raise CaptureError(
                 "The changes could not be read: the agent has damaged the folder of the result. "
                 "Start the task again, and have the agent leave alone what is outside the "

@@ -114,8 +114,8 @@ class PullRequests:
             with self._github(task, full_name, wish.github_token, budget) as means:
                 made = PullRequestPublisher(means, task, result, wanted, full_name).run()
                 log.info(
-                    "pull request open",
-                    action="pull_request_open",
+                    "pull request published",
+                    action="pull_request.published",
                     task_id=task_id,
                     number=made.pull.number,
                     is_new=made.is_new,

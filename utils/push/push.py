@@ -98,7 +98,7 @@ def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) ->
         pushed = _Push(request, repository).run()
         log.info(
             "branch pushed",
-            action="branch_pushed",
+            action="push.finished",
             commit=pushed.commit,
             was_there=pushed.was_there,
             objects_fetched=pushed.objects_fetched,

@@ -48,7 +48,7 @@ def _lock(file: IO[str], folder: Path, wait_seconds: float) -> None:
                 "DATA_DIR to another folder."
             )
         if not announced:
-            log.warning("another server has the data folder", action="data_folder_wait")
+            log.warning("another server has the data folder", action="data_folder.locked")
             announced = True
         time.sleep(_PAUSE_SECONDS)
 

@@ -154,5 +154,7 @@ def translating() -> Iterator[None]:
     except Exception as error:
         ours = translate(error)
         detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
-        log.info("request to E2B failed", action="e2b_failed", code=ours.code, detail=detail)
+        log.info(
+            "request to E2B failed", action="e2b.request_failed", code=ours.code, detail=detail
+        )
         raise ours from error

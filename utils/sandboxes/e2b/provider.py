@@ -98,7 +98,11 @@ class E2BSandboxProvider:
                 sandbox = await creation
                 await E2BSandbox(sandbox, 0, (), self._open.discard).close()
             except SandboxError as error:
-                log.info("nothing to end", action="opening_given_up", reason=error.message)
+                log.info(
+                    "cancelled sandbox was not created",
+                    action="sandbox.open_cancelled",
+                    reason=error.message,
+                )
 
         ending = asyncio.ensure_future(end())
         self._endings.add(ending)
@@ -134,7 +138,7 @@ class E2BSandboxProvider:
         if version not in self._versions_seen:
             self._versions_seen.add(version)
             for difference in compare_envd(version):
-                log.warning(difference.text, action="untested_version")
+                log.warning(difference.text, action="versions.untested")
 
     async def sweep(self, known: Collection[str]) -> None:
         """See `SandboxProvider`. One that cannot be ended does not keep the others alive."""
@@ -156,9 +160,9 @@ class E2BSandboxProvider:
                 await self._sandboxes.kill(sandbox_id, request_timeout=REQUEST_SECONDS)
         except SandboxError as error:
             # The others are ended all the same, and this one is found again.
-            log.warning("sandbox not ended", action="sweep_failed", reason=error.message)
+            log.warning("sandbox not ended", action="sweep.failed", reason=error.message)
         else:
-            log.warning("unknown sandbox ended", action="sandbox_swept")
+            log.warning("unknown sandbox ended", action="sweep.sandbox_ended")
 
     async def close(self) -> None:
         """See `SandboxProvider`."""

@@ -235,7 +235,9 @@ class E2BSandbox:
             except SandboxError as error:
                 # Half of the lease is left: enough for several more tries.
                 pause_seconds = self._lease_seconds / 10
-                log.warning("lease not extended", action="lease_failed", reason=error.message)
+                log.warning(
+                    "lease not extended", action="sandbox.lease_failed", reason=error.message
+                )
 
     async def close(self) -> None:
         """See `Sandbox`. What cannot be ended is found by the next sweep."""
@@ -270,7 +272,7 @@ async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
             with attempt, translating():
                 await kill(request_timeout=REQUEST_SECONDS)
     except SandboxError as error:
-        log.warning("sandbox not ended", action="close_failed", reason=error.message)
+        log.warning("sandbox not ended", action="sandbox.close_failed", reason=error.message)
 
 
 def _retries(tries: int | None) -> Any:
