@@ -100,16 +100,20 @@ def caller_or_nobody(services: Services) -> str | None:
 @blueprint.post("/token")
 @endpoint(_PAIR, body=TokenRequest, public=True, errors=(401,))
 def token(services: Services, body: TokenRequest) -> Json:
-    """Sign in: exchange a Supabase access token, or in trust mode a user id, for a token pair."""
+    """Sign in: exchange a Supabase access token for an access token and a refresh token.
+
+    In trust mode a bare user id is enough.
+    """
     return services.tokens.issue(_signing_in(services, body))
 
 
 @blueprint.post("/refresh")
 @endpoint(_PAIR, body=RefreshRequest, public=True, errors=(401,))
 def refresh(services: Services, body: RefreshRequest) -> Json:
-    """Exchange a refresh token for a new pair. It works once.
+    """Exchange a refresh token for a new pair.
 
-    When no answer comes it works again for half a minute. Any other second use ends the sign-in.
+    Tokens are single-use; if the response is lost you can retry within 30 seconds. Any other
+    reuse revokes all tokens of the sign-in.
     """
     return services.tokens.refresh(body.refresh_token)
 
@@ -117,7 +121,7 @@ def refresh(services: Services, body: RefreshRequest) -> Json:
 @blueprint.post("/logout")
 @endpoint({}, body=RefreshRequest, public=True)
 def logout(services: Services, body: RefreshRequest) -> Json:
-    """Revoke a refresh token and all that came from the same sign-in."""
+    """Sign out: revoke a refresh token and all other refresh tokens of the same sign-in."""
     services.tokens.revoke(body.refresh_token)
     return {}
 
@@ -125,7 +129,7 @@ def logout(services: Services, body: RefreshRequest) -> Json:
 @blueprint.get("/verify")
 @endpoint({"valid": bool, "user_id": str})
 def verify(services: Services, user_id: str) -> Json:
-    """Tell whom the caller's token speaks for."""
+    """Check the access token and return the id of its user."""
     try:
         services.database.get_user(user_id)
     except NotFound as error:

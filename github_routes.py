@@ -1,4 +1,4 @@
-"""GitHub: pull requests, issues and commit statuses, first of all with the caller's own token."""
+"""GitHub endpoints: repositories, pull requests, issues and commit statuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _ISSUE = f"{_REPOSITORY}/issues/<id:number>"
 @blueprint.get(_REPOSITORY)
 @endpoint({"repository": GitHubRepository}, github=True)
 def get_repository(services: Services, user_id: str, owner: str, repository: str) -> Json:
-    """Return a repository of GitHub's, also after a move, and what the token's user may do."""
+    """Return a repository and the permissions of the token's user.
+
+    A repository that was renamed or transferred is found under its old name too.
+    """
     full_name = f"{owner}/{repository}"
     with caller_github(services, user_id, full_name, Purpose.LOOK) as github:
         return {"repository": github.repository(full_name)}
@@ -61,7 +64,10 @@ def get_pull(services: Services, user_id: str, owner: str, repository: str, numb
 def change_pull(
     services: Services, user_id: str, owner: str, repository: str, number: int, body: PullChange
 ) -> Json:
-    """Change a pull request, or whether it is a draft; what is not sent stays."""
+    """Change a pull request's title, body, base branch, state or draft status.
+
+    Fields you omit stay as they are.
+    """
     return {"pull_request": update_pull(services, user_id, f"{owner}/{repository}", number, body)}
 
 
@@ -70,7 +76,10 @@ def change_pull(
 def merge(
     services: Services, user_id: str, owner: str, repository: str, number: int, body: PullMerge
 ) -> Json:
-    """Merge a pull request; `sha` is the commit this made, null where it was merged before."""
+    """Merge a pull request.
+
+    `sha` is the new commit, or null if the pull request was merged already.
+    """
     made = merge_pull(services, user_id, f"{owner}/{repository}", number, body)
     return {"merged": True, "sha": made}
 
@@ -90,7 +99,7 @@ def create_issue(
 @blueprint.get(_ISSUE)
 @endpoint({"issue": GitHubIssue}, github=True)
 def get_issue(services: Services, user_id: str, owner: str, repository: str, number: int) -> Json:
-    """Return an issue; a pull request is one too."""
+    """Return an issue. GitHub counts pull requests as issues, so their numbers work too."""
     full_name = f"{owner}/{repository}"
     with caller_github(services, user_id, full_name, Purpose.READ_ISSUES) as github:
         return {"issue": github.issue(full_name, number)}
@@ -110,5 +119,5 @@ def add_comment(
 @blueprint.post("/tasks/<id:task_id>/status")
 @endpoint({"commit": str, "link": str | None}, body=TaskStatusReport, github=True)
 def set_task_status(services: Services, user_id: str, task_id: int, body: TaskStatusReport) -> Json:
-    """Set a commit status on what a task pushed last, with a link to the task."""
+    """Set a commit status on the commit that a task pushed last, with a link to the task."""
     return report_status(services, user_id, task_id, body)

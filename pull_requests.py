@@ -1,4 +1,4 @@
-"""Pull requests from the results of tasks, and what a token for them may do."""
+"""Pull request endpoints: create one from a task's result, check a GitHub token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ blueprint = Blueprint("pull_requests", __name__)
 def create_pull_request(
     services: Services, user_id: str, task_id: int, body: CreatePullRequest
 ) -> Json:
-    """Push a task's result and open a pull request; called again, it updates the open one."""
+    """Push a task's result and open a pull request.
+
+    If the task has an open pull request already, the call updates its branch, and its title,
+    body and base if you send them.
+    """
     fields = {name: getattr(body, name) for name in CreatePullRequest.model_fields}
     fields |= {name: tuple(fields[name]) for name in ("labels", "reviewers")}
     fields["github_token"] = token_of_request(body.github_token)
@@ -38,7 +42,10 @@ def create_pull_request(
 @blueprint.post("/validate-token")
 @endpoint(CHECKED, body=ValidateToken, public=True, needs_body=True, github=True, errors=(401,))
 def validate_token(services: Services, body: ValidateToken) -> Json:
-    """Tell whose a GitHub token is and what it may do in a repository; nothing is changed there."""
+    """Check a GitHub token: its user, and its permissions in a repository.
+
+    The check changes nothing on GitHub.
+    """
     user_id = caller_or_nobody(services)
     token = token_of_request(body.github_token)
     access = services.pull_requests.check_token(user_id, token, body.repo_url)

@@ -1,4 +1,4 @@
-"""What GitHub tells: pull requests that end, and comments that ask for a task."""
+"""The webhook endpoint: GitHub reports closed pull requests and comments that start tasks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 @blueprint.post("/github")
 @endpoint({"message": str}, public=True, errors=(403, 404, 409, 413, 415))
 def receive_delivery(services: Services) -> Json:
-    """Take a delivery of GitHub's, signed with `GITHUB_WEBHOOK_SECRET`."""
+    """Receive a webhook delivery from GitHub.
+
+    GitHub signs each delivery with `GITHUB_WEBHOOK_SECRET`; others are refused.
+    """
     delivery = read_delivery(services.settings.github_webhook_secret)
     return {"message": follow(services, delivery)}

@@ -57,7 +57,7 @@ def test_a_token_is_told_with_its_repository(known: Hosted) -> None:
             "create_branches": True,
         },
     }
-    assert "may push" in answer["message"]
+    assert "can push" in answer["message"]
     assert {request.method for request in known.github.requests} == {"GET"}
 
 
@@ -88,12 +88,12 @@ def test_a_fine_grained_token_is_not_said_to_be_enough(known: Hosted) -> None:
     assert "fine-grained" in answer["message"]
 
 
-def test_what_a_token_of_github_actions_may_is_not_known(known: Hosted) -> None:
+def test_the_permissions_of_a_github_actions_token_are_reported_as_unknown(known: Hosted) -> None:
     token = actions_token(known)
     answer = validate(known, token, repo_url=known.url)
     assert (answer["http_status"], answer["user"], answer["scopes"]) == (200, None, None)
     assert "GitHub App" in answer["message"]
-    assert "does not tell" in answer["message"]
+    assert "does not report" in answer["message"]
     rights = answer["repo"]["permissions"]
     assert (rights["read"], rights["write"], rights["admin"]) == (True, True, False)
     assert validate(known, token)["message"].startswith("The token is valid.")
@@ -130,7 +130,7 @@ def test_a_moved_repository_is_told_with_its_new_name(hub: Hub, small_origin: Re
     assert (answer["http_status"], answer["repo"]["name"]) == (200, f"{hosted.name}-new")
     assert f"has moved to {hosted.name}-new" in answer["message"]
     assert "allow_moved" in answer["message"]
-    assert "may push" in answer["message"]
+    assert "can push" in answer["message"]
 
 
 @pytest.mark.parametrize("body", [{}, {"github_token": ""}])

@@ -1,4 +1,4 @@
-"""What requests about GitHub hold; answers hold the values of `utils.github.models`."""
+"""Request schemas of the GitHub endpoints; responses use the values of `utils.github.models`."""
 
 from __future__ import annotations
 
@@ -14,40 +14,50 @@ from utils.pull_requests.text import MAX_BODY_CHARACTERS, MAX_TITLE_CHARACTERS
 
 def _no_command(text: str) -> str:
     if is_command(text):
-        raise ValueError(f"must not begin with {COMMAND}; tasks are started with /start-task")
+        raise ValueError(f"must not begin with {COMMAND}; use /start-task to start a task")
     return text
 
 
 OWN_STATUS = "async-code"
-"""The name of commit statuses that are the server's, and what those of several begin with."""
+"""The context of the server's own commit statuses, and the prefix of further ones."""
 
 Title = Annotated[NotBlank, Field(max_length=MAX_TITLE_CHARACTERS)]
 LongText = Annotated[str, Field(max_length=MAX_BODY_CHARACTERS)]
 
 
 class PullsQuery(Query):
-    """Which pull requests, newest first."""
+    """Selects pull requests, newest first."""
 
-    state: Literal["open", "closed", "all"] = "open"
-    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), Number] = 100
+    state: Literal["open", "closed", "all"] = Field(
+        "open", description="State of the pull requests to list."
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), Number] = Field(
+        100, description="Maximum number of pull requests to return."
+    )
 
 
 class PullChange(Body):
-    """What to change of a pull request."""
+    """Fields of a pull request to change. Fields you omit stay as they are."""
 
     title: Title | None = None
     body: LongText | None = None
-    base: Name | None = Field(None, description="The branch that it is to be merged into.")
-    state: Literal["open", "closed"] | None = None
-    draft: bool | None = Field(None, description="False makes a draft ready for review.")
+    base: Name | None = Field(None, description="Branch to merge into.")
+    state: Literal["open", "closed"] | None = Field(
+        None, description="Close or reopen the pull request."
+    )
+    draft: bool | None = Field(
+        None, description="True makes it a draft; false marks it as ready for review."
+    )
 
 
 class PullMerge(Body):
-    """How to merge a pull request."""
+    """Options of a merge."""
 
-    method: Literal["merge", "squash", "rebase"] = "merge"
+    method: Literal["merge", "squash", "rebase"] = Field("merge", description="Merge method.")
     sha: str | None = Field(
-        None, pattern="^[0-9a-f]{40}$", description="Merge only while its branch is at this commit."
+        None,
+        pattern="^[0-9a-f]{40}$",
+        description="Merge only if this commit is the latest one of the pull request's branch.",
     )
 
 
@@ -66,8 +76,10 @@ class NewComment(Body):
 
 
 class TaskStatusReport(Body):
-    """What to say on the commit that a task pushed."""
+    """A commit status for the commit that a task pushed."""
 
     state: Literal["pending", "success", "failure"]
     description: Annotated[str, Field(max_length=STATUS_DESCRIPTION_CHARACTERS)] = ""
-    context: Name = Field(OWN_STATUS, description="Tells it apart from what others say there.")
+    context: Name = Field(
+        OWN_STATUS, description="Name of the status; distinguishes it from other statuses."
+    )

@@ -1,6 +1,7 @@
-"""The OpenAPI document, made from what `@endpoint` declares.
+"""Builds the OpenAPI document from the declarations of `@endpoint`.
 
-`python main.py openapi > openapi.json` brings the committed copy up to date; a test compares.
+The first line of a view's docstring becomes the summary, the rest the description.
+`python main.py openapi > openapi.json` updates the committed copy; a test compares them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from inspect import cleandoc
 from typing import Any
 
 from flask import Flask
@@ -24,16 +26,16 @@ from utils.models.tasks import Json
 _REFERENCE = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The request is not valid.",
-    401: "The caller is not known; the message names what to send.",
-    403: "The caller may not do this.",
-    404: "There is no such row for this caller.",
-    405: "The method is not known here.",
-    409: "The row is in a state that does not allow this.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    429: "The queue is full; try again after Retry-After seconds.",
-    500: "Something went wrong on this server.",
-    503: "The database, Supabase or GitHub is away; try again after Retry-After seconds.",
+    401: "You are not signed in, or your token is not valid. The message says what to send.",
+    403: "You are not allowed to do this.",
+    404: "It does not exist, or it belongs to another user.",
+    405: "The endpoint does not support this method.",
+    409: "The current state does not allow this. The code says why.",
+    413: "The body is larger than the server allows.",
+    415: "Send the body as JSON, with Content-Type: application/json.",
+    429: "The queue is full. Try again after Retry-After seconds.",
+    500: "Internal error. Report the request id to whoever runs the server.",
+    503: "The database, Supabase or GitHub is unavailable. Try again after Retry-After seconds.",
 }
 _PATH_TYPES = {
     "id": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
@@ -45,25 +47,25 @@ _TOKEN_PARAMETER: Json = {
     "in": "header",
     "required": False,
     "schema": {"type": "string"},
-    "description": "Token for GitHub; the one that the caller has stored when not given.",
+    "description": "Your GitHub token. If omitted, the server uses the token in your profile.",
 }
 
 
 class _Untitled(GenerateJsonSchema):
-    """Leaves out titles that only repeat the name of a field."""
+    """Omits titles, which only repeat the names of fields."""
 
     def field_title_should_be_set(self, _schema: Any) -> bool:
         return False
 
 
 class _Schemas:
-    """Collects named schemas while operations refer to them."""
+    """Collects the named schemas that operations refer to."""
 
     def __init__(self) -> None:
         self.components: Json = {}
 
     def of(self, described: Any, mode: Any = "serialization") -> Json:
-        """Return the schema of a model, with what it refers to moved to the components."""
+        """Return the schema of a model; move the schemas it refers to into the components."""
         schema = TypeAdapter(described).json_schema(
             ref_template=_REFERENCE, mode=mode, schema_generator=_Untitled
         )
@@ -71,13 +73,13 @@ class _Schemas:
         return schema
 
     def named(self, described: Any, mode: Any = "serialization") -> Json:
-        """Return a reference to a model that becomes a component itself."""
+        """Add a model to the components and return a reference to it."""
         self.components[described.__name__] = self.of(described, mode)
         return {"$ref": _REFERENCE.format(model=described.__name__)}
 
 
 def build_openapi(app: Flask) -> Json:
-    """Return the document of all declared endpoints of an application."""
+    """Return the OpenAPI document of all declared endpoints of an application."""
     schemas = _Schemas()
     paths: dict[str, Json] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
@@ -87,15 +89,16 @@ def build_openapi(app: Flask) -> Json:
             continue
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            operation = _operation(rule, declared, view.__doc__ or "", schemas)
+            operation = _operation(rule, declared, cleandoc(view.__doc__ or ""), schemas)
             paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Coding agents over HTTP",
             "version": "1",
-            "description": "Runs coding agents on a fresh clone in a sandbox and keeps what they "
-            "did. Every path is served under /api and without it.",
+            "description": "Runs coding agents on a fresh clone of your repository in a sandbox "
+            "and stores the diff, the patch, the commit and the log. Every path exists with and "
+            "without the prefix /api.",
         },
         "servers": [{"url": "/api"}, {"url": "/"}],
         "security": [{"bearer": []}, {"user_id": []}],
@@ -107,7 +110,7 @@ def build_openapi(app: Flask) -> Json:
                     "type": "apiKey",
                     "in": "header",
                     "name": "X-User-ID",
-                    "description": "Believed in trust mode only.",
+                    "description": "Your user id. Accepted in trust mode only.",
                 },
             },
             "responses": {f"Error{status}": _error(status, schemas) for status in _ERRORS},
@@ -118,10 +121,12 @@ def build_openapi(app: Flask) -> Json:
 
 def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> Json:
     group, _, name = rule.endpoint.rpartition(".")
+    summary, _, details = text.partition("\n")
     operation: Json = {
         "operationId": name,
         "tags": [group],
-        "summary": text.partition("\n")[0],
+        "summary": summary,
+        **({"description": " ".join(details.split())} if details else {}),
         "parameters": [
             *_path_parameters(rule),
             *_query_parameters(declared.query, schemas),
@@ -165,7 +170,7 @@ def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Itera
     if query is None:
         return
     for name, described in schemas.of(query, "validation")["properties"].items():
-        # A parameter that is left out has no value; there is no way to send null.
+        # A query parameter cannot be null: clients omit it instead.
         options = described.pop("anyOf", [{}])
         schema = described | next(option for option in options if option != {"type": "null"})
         if schema.get("default", 0) is None:
@@ -181,7 +186,7 @@ def _responses(rule: Rule, declared: Endpoint, name: str, schemas: _Schemas) -> 
         answer = TypedDict(title, {"status": Success, **declared.answer})  # type: ignore[misc]
         content = {"application/json": {"schema": schemas.named(answer)}}
     return {
-        str(declared.status): {"description": "It went well.", "content": content},
+        str(declared.status): {"description": "Success.", "content": content},
         **{
             str(status): {"$ref": f"#/components/responses/Error{status}"}
             for status in sorted(_error_statuses(rule, declared))
@@ -210,5 +215,5 @@ def _error_statuses(rule: Rule, declared: Endpoint) -> set[int]:
 
 
 def format_openapi(document: Json) -> str:
-    """Return the text of openapi.json, without the last line end."""
+    """Return the text of openapi.json, without the final newline."""
     return json.dumps(document, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What requests for pull requests hold, and what they are answered with."""
+"""Request and response schemas for pull requests."""
 
 from __future__ import annotations
 
@@ -21,48 +21,72 @@ _Reviewer = Annotated[
 
 
 class CreatePullRequest(Body):
-    """How the pull request is to be; everything may be left out."""
+    """Options of the pull request. Every field is optional."""
 
     title: _Title | None = Field(
-        None, description="Made from the prompt when blank; cut at 256 characters."
+        None,
+        description="Title; made from the prompt if empty or omitted. Longer titles are cut at "
+        "256 characters.",
     )
     body: Annotated[str, AfterValidator(without_nul)] | None = Field(
-        None, description="Markdown; cut where GitHub takes no more."
+        None,
+        description="Description in Markdown; made from the task if empty or omitted. It is cut "
+        "at GitHub's limit.",
     )
     github_token: Token | None = Field(
-        None, description="The header's, the caller's stored one, or the server's, when not given."
+        None,
+        description="GitHub token. If omitted, the server uses the X-GitHub-Token header, then "
+        "your stored token, then its own.",
     )
-    draft: bool = Field(default=False, description="For a new pull request only.")
+    draft: bool = Field(
+        default=False,
+        description="Open the pull request as a draft. Ignored if it exists already.",
+    )
     base: str | None = Field(
-        None, max_length=255, description="The branch the task started from when not given."
+        None,
+        max_length=255,
+        description="Branch to merge into; by default the branch that the task started from.",
     )
-    labels: list[Label] = Field(default_factory=list, max_length=100)
+    labels: list[Label] = Field(
+        default_factory=list, max_length=100, description="Labels to add to the pull request."
+    )
     reviewers: list[_Reviewer] = Field(
-        default_factory=list, max_length=15, description="Users, and teams as organization/team."
+        default_factory=list,
+        max_length=15,
+        description="Reviewers to request: user names, or teams as organization/team.",
     )
-    allow_simulated: bool = False
-    allow_workflow_changes: bool = False
-    allow_moved: bool = Field(default=False, description="Follow a repository to its new name.")
+    allow_simulated: bool = Field(
+        default=False,
+        description="Allow a pull request from a simulated result, which no AI has written.",
+    )
+    allow_workflow_changes: bool = Field(
+        default=False, description="Allow changes below .github/workflows."
+    )
+    allow_moved: bool = Field(
+        default=False, description="Follow a repository that was renamed or transferred."
+    )
 
 
 class ValidateToken(Body):
-    """A token to look at, and the repository that it is for."""
+    """A GitHub token to check, and optionally a repository to check it against."""
 
     github_token: Token | None = Field(
-        None, description="The header's when not given; never the stored one."
+        None,
+        description="Token to check; by default the one in the X-GitHub-Token header. Your "
+        "stored token is never used here.",
     )
     repo_url: RepositoryAddress | None = None
 
 
 class Warned(TypedDict):
-    """A wish that GitHub did not take, although the pull request is there."""
+    """An option that GitHub rejected, such as a label. The pull request itself was created."""
 
     code: str
     error: str
 
 
 class Permissions(TypedDict):
-    """What a token may do in a repository, as far as GitHub tells."""
+    """Permissions of a token in a repository, as far as GitHub reports them."""
 
     read: bool
     write: bool
@@ -72,7 +96,7 @@ class Permissions(TypedDict):
 
 
 class CheckedRepository(TypedDict):
-    """A repository as a token sees it."""
+    """A repository and the token's permissions in it."""
 
     name: str
     private: bool
@@ -82,7 +106,7 @@ class CheckedRepository(TypedDict):
 
 
 def pull_request_row(made: PullRequestResult, files: int) -> Json:
-    """Return what create-pr answers."""
+    """Return the response body of create-pr."""
     return {
         "pr_url": made.pull.url,
         "pr_number": made.pull.number,
@@ -119,7 +143,7 @@ CHECKED = {
 
 
 def token_access_row(access: TokenAccess) -> Json:
-    """Return what validate-token answers."""
+    """Return the response body of validate-token."""
     return {
         "user": access.user and access.user.login,
         "repo": _repository_row(access),
@@ -151,7 +175,7 @@ def _repository_row(access: TokenAccess) -> CheckedRepository | None:
 def _message(access: TokenAccess) -> str:
     found = access.repository
     if found is None:
-        return "The token is valid. Send repo_url too, to see what it may do in a repository."
+        return "The token is valid. Send repo_url as well to check its permissions in a repository."
     return _moved(found) + _rights(access, found)
 
 
@@ -159,27 +183,27 @@ def _moved(found: GitHubRepository) -> str:
     if found.moved_from is None:
         return ""
     return (
-        f"The repository has moved to {found.full_name}: change the address of the project, or "
-        "send allow_moved: true with create-pr. "
+        f"The repository has moved to {found.full_name}. Update the project's repo_url, or send "
+        "allow_moved: true to create-pr. "
     )
 
 
 def _rights(access: TokenAccess, found: GitHubRepository) -> str:
     if found.is_archived:
-        return "The token is valid, and the repository is archived: nothing can be pushed to it."
+        return "The token is valid, but the repository is archived and accepts no pushes."
     if not access.writes or not access.reads_branches:
         return (
-            "The token is valid, but cannot push to this repository. It needs write access: the "
-            "permissions Contents and Pull requests (classic: scope repo)."
+            "The token is valid but cannot push to this repository. Give it write access: the "
+            "permissions Contents and Pull requests (classic token: scope repo)."
         )
     if access.user is None:
         return (
-            "The token is valid and a GitHub App's, as in GitHub Actions. GitHub does not tell "
-            "what it may: it needs Contents and Pull requests, read and write."
+            "The token is valid and belongs to a GitHub App, as in GitHub Actions. GitHub does not "
+            "report its permissions. It needs read and write access to Contents and Pull requests."
         )
     if not access.is_certain:
         return (
-            "The token is valid and its user may push. GitHub does not tell what a fine-grained "
-            "token may: it needs Contents and Pull requests, read and write."
+            "The token is valid and its user may push. GitHub does not report the permissions of "
+            "fine-grained tokens. It needs read and write access to Contents and Pull requests."
         )
-    return "The token is valid and may push to this repository."
+    return "The token is valid and can push to this repository."

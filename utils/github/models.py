@@ -55,11 +55,11 @@ class GitHubUser:
 
 @dataclass(frozen=True, slots=True)
 class GitHubRepository:
-    """A repository as the token sees it.
+    """A repository and the permissions of the token's user.
 
-    `full_name` is `owner/name` at present, `moved_from` the name that was asked for when it is
-    another one. `can_push` and `can_admin` are the user's, whatever the token may, and None for an
-    App's token, such as GitHub Actions have: to that GitHub says no, whatever it may.
+    `full_name` is the current `owner/name`; `moved_from` is the requested name if it differs.
+    `can_push` and `can_admin` are the user's permissions; the token itself may have fewer. They
+    are null for tokens of a GitHub App, for which GitHub does not report them.
     """
 
     full_name: str
@@ -88,10 +88,10 @@ class GitHubCommit:
 
 @dataclass(frozen=True, slots=True)
 class GitHubPull:
-    """A pull request. `head_repository` is None when the fork it came from is gone.
+    """A pull request.
 
-    `reviewers` and `teams` are those who are asked and have not answered yet; teams by their slugs.
-    `is_merged` is right for one that was asked for by its number, and in lists.
+    `head_repository` is null if its fork was deleted. `reviewers` and `teams` have been requested
+    and have not reviewed yet; `teams` holds slugs.
     """
 
     number: int
@@ -121,7 +121,7 @@ class GitHubPull:
 
 @dataclass(frozen=True, slots=True)
 class GitHubIssue:
-    """An issue, or a pull request seen as one."""
+    """An issue, or a pull request read as an issue."""
 
     number: int
     url: str
