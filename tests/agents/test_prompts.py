@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository, git, run
 from tests.support.exactness import check_exact
-from utils.git import commands as our_git
+from utils.git.environment import SUBJECT_CHARACTERS
 
 PROMPTS = {
     "quotes": "Say \"it's\" and 'that'",
@@ -53,7 +53,7 @@ def test_a_prompt_is_kept_byte_for_byte(
     assert written == b"## claude was asked\n\n" + prompt.encode() + b"\n"
     message = git(tmp_path / "patched", "log", "-1", "--format=%B")
     assert message.startswith("claude:")
-    assert len(message.splitlines()[0]) <= our_git.SUBJECT_CHARACTERS
+    assert len(message.splitlines()[0]) <= SUBJECT_CHARACTERS
     assert message.endswith(f"Task: {task['id']}")
 
 

@@ -14,14 +14,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from utils.git import commands as our_git
+from utils.git.environment import git_environment
 
 HANG_SECONDS = 60
 
 
 def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
     """Run git without anybody's configuration; return what it prints, stripped."""
-    environment = {**our_git.environment("file"), "PATH": os.environ["PATH"]}
+    environment = {**git_environment("file"), "PATH": os.environ["PATH"]}
     command = ["git", "-C", str(folder), *arguments]
     result = subprocess.run(command, env=environment, input=stdin, capture_output=True, check=False)
     assert result.returncode == 0, (command, result.stdout, result.stderr)

@@ -11,7 +11,7 @@ from utils.config.settings import Settings
 from utils.credentials.profiles import readable_preferences, token_for
 from utils.credentials.vault import Vault
 from utils.errors import TaskError
-from utils.git import commands as git
+from utils.git.credentials import authorization_header
 from utils.models.runs import Job
 from utils.models.tasks import ClaimedTask, Json, Task
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
@@ -97,5 +97,5 @@ def _egress(task: Task, token: str | None, access: AgentAccess) -> tuple[EgressH
     host = urlsplit(task.repo_url).hostname
     if not token or not host:
         return access.egress
-    value = git.authorization_header(task.repo_url, token)
+    value = authorization_header(task.repo_url, token)
     return (*access.egress, EgressHeader(host, "Authorization", value))

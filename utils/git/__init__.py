@@ -1,1 +1,1 @@
-"""Building git commands and reading what git prints; repository URLs and branch names."""
+"""Git commands: environment, credentials, output, failures, repository URLs and branch names."""

@@ -15,7 +15,15 @@ import structlog
 from anyio import to_thread
 
 from utils.errors import CaptureError
-from utils.git import commands as git
+from utils.git.environment import git_environment
+from utils.git.output import (
+    BINARY_LINKS,
+    NO_OBJECT,
+    SUBMODULE_MODE,
+    ChangedPath,
+    binary_attributes,
+    decode_path,
+)
 from utils.models.runs import Changes, FileChange
 from utils.pipeline.capture_bundle import LISTING_BYTES, TOO_LONG, LeftOut, Raw, parse_bundle
 from utils.sandboxes.protocol import Sandbox
@@ -80,22 +88,20 @@ class _Capture:
         self._sandbox = sandbox
         self._base_commit = base_commit
         self._limits = limits
-        self._environment = git.environment()
+        self._environment = git_environment()
 
-    async def mark_binary(
-        self, in_diff: list[git.ChangedPath], in_patch: list[git.ChangedPath]
-    ) -> None:
+    async def mark_binary(self, in_diff: list[ChangedPath], in_patch: list[ChangedPath]) -> None:
         """Have the following runs treat files as binary."""
         work = self._sandbox.paths.work
         links = any(change.is_link for change in in_patch)
         await self._sandbox.write_files(
             {
-                f"{work}/attributes.diff": git.binary_attributes(in_diff, links=links),
-                f"{work}/attributes.patch": git.binary_attributes(in_patch, links=links),
+                f"{work}/attributes.diff": binary_attributes(in_diff, links=links),
+                f"{work}/attributes.patch": binary_attributes(in_patch, links=links),
             }
         )
         if links:
-            self._environment = git.environment(configuration=git.BINARY_LINKS)
+            self._environment = git_environment(configuration=BINARY_LINKS)
 
     async def run(self, mode: str) -> Raw:
         """Run the script once in a mode, `history`, `binary` or `squash`."""
@@ -179,7 +185,7 @@ def _fits_storage_and_mail(raw: Raw) -> bool:
     return _is_text(raw.diff) and _is_text(raw.patch) and b"\r\n" not in (raw.patch or b"")
 
 
-def _special_changes(raw: Raw) -> tuple[list[git.ChangedPath], list[git.ChangedPath]]:
+def _special_changes(raw: Raw) -> tuple[list[ChangedPath], list[ChangedPath]]:
     """Return the files to write as binary in the diff and in the patch."""
     all_text = _is_text(raw.diff) and _is_text(raw.patch)
     not_utf8 = [] if all_text else [c for c in raw.changes if not _sides_pass(raw, c, _is_text)]
@@ -192,7 +198,7 @@ def _passes_mail(data: bytes) -> bool:
     return b"\r\n" not in data and not data.endswith(b"\r")
 
 
-def _sides_pass(raw: Raw, change: git.ChangedPath, test: Callable[[bytes], bool]) -> bool:
+def _sides_pass(raw: Raw, change: ChangedPath, test: Callable[[bytes], bool]) -> bool:
     # A side that was too large to be read cannot be judged and counts as failing.
     return all(side is not None and test(side) for side in raw.sides(change))
 
@@ -205,7 +211,7 @@ def _changes(base_commit: str, raw: Raw, limits: CaptureLimits) -> Changes:
         tree_hash=raw.tree,
         diff=_stored(raw.diff),
         patch=_stored(raw.patch),
-        changed_files=tuple(git.path_text(change.path) for change in raw.changes),
+        changed_files=tuple(decode_path(change.path) for change in raw.changes),
         file_changes=tuple(_file_change(raw, change) for change in listed),
         additions=sum(change.additions or 0 for change in raw.changes),
         deletions=sum(change.deletions or 0 for change in raw.changes),
@@ -217,18 +223,18 @@ def _stored(data: bytes | None) -> str | None:
     return data.decode() if data and _is_text(data) else None
 
 
-def _file_change(raw: Raw, change: git.ChangedPath) -> FileChange:
+def _file_change(raw: Raw, change: ChangedPath) -> FileChange:
     return FileChange(
-        git.path_text(change.path),
+        decode_path(change.path),
         _side(raw, change.old_mode, change.old_object, NOT_EXISTING),
         _side(raw, change.new_mode, change.new_object, DELETED),
     )
 
 
 def _side(raw: Raw, mode: str, name: str, absent: str) -> str:
-    if git.NO_OBJECT.match(name):
+    if NO_OBJECT.match(name):
         return absent
-    if mode == git.SUBMODULE_MODE:
+    if mode == SUBMODULE_MODE:
         return f"{SUBMODULE} {name}"
     content = raw.contents.get(name)
     if content is None:

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from utils.errors import CaptureError
-from utils.git import commands as git
+from utils.git.output import (
+    NO_OBJECT,
+    SUBMODULE_MODE,
+    ChangedPath,
+    decode_path,
+    parse_changes,
+    parse_objects,
+    split_patch_mail,
+)
 
 LISTING_BYTES = 64_000_000
 """Largest list of changed files that is read: several hundred thousand files."""
@@ -35,7 +43,7 @@ class Raw:
     size: int
     commit: str
     tree: str
-    changes: list[git.ChangedPath]
+    changes: list[ChangedPath]
     contents: dict[str, bytes]
     diff: bytes | None
     patch: bytes | None
@@ -43,13 +51,13 @@ class Raw:
     """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
     left_out: LeftOut | None
 
-    def sides(self, change: git.ChangedPath) -> Iterator[bytes | None]:
+    def sides(self, change: ChangedPath) -> Iterator[bytes | None]:
         """Yield the contents before and after, None where they were not read."""
         for mode, name in (
             (change.old_mode, change.old_object),
             (change.new_mode, change.new_object),
         ):
-            if mode != git.SUBMODULE_MODE and not git.NO_OBJECT.match(name):
+            if mode != SUBMODULE_MODE and not NO_OBJECT.match(name):
                 yield self.contents.get(name)
 
 
@@ -67,19 +75,19 @@ def parse_bundle(bundle: bytes, patch_bytes: int, file_bytes: int) -> Raw:
     patch, diff = sections.get("patch"), sections.get("diff")
     changes = sections.get("changes", b"")
     if "mail" in sections:
-        message, listed, diff = git.split_mail(sections["mail"])
+        message, listed, diff = split_patch_mail(sections["mail"])
         patch = message + diff
         changes = changes or listed
     if len(changes) > LISTING_BYTES:
         raise CaptureError(TOO_LONG)
     if b"\0" in changes:
         raise ValueError("a list of changes that no database takes")
-    objects = git.parse_objects(sections.get("contents", b""))
+    objects = parse_objects(sections.get("contents", b""))
     return Raw(
         size=len(bundle),
         commit=commit,
         tree=tree,
-        changes=git.parse_changes(changes),
+        changes=parse_changes(changes),
         contents={name: data for name, data in objects.items() if len(data) <= file_bytes},
         diff=_at_most(patch_bytes, diff),
         patch=_at_most(patch_bytes, patch),
@@ -100,7 +108,7 @@ def _left_out(section: bytes | None) -> LeftOut | None:
     if section is None:
         return None
     count, *names = section.removesuffix(b"\n").split(b"\n")
-    return LeftOut(int(count), [git.path_text(name) for name in names])
+    return LeftOut(int(count), [decode_path(name) for name in names])
 
 
 def _at_most(size: int, data: bytes | None) -> bytes | None:

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from utils.agents.spec import Agent, AgentAccess, AgentRequest
 from utils.errors import CloneError, SandboxLost, TaskError, TaskStopped
-from utils.git import commands as git
+from utils.git.credentials import credential_helper_output, credential_url
+from utils.git.environment import agent_configuration, commit_message, git_environment
+from utils.git.failures import clone_error
 from utils.models.runs import Changes, CommandResult, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Stage
 from utils.pipeline.agent_output import OutputReporter
@@ -192,9 +194,9 @@ class _Run:
             timeout_seconds=self._limits.clone_seconds,
             environment={
                 **self._limits.clone_environment,
-                **git.environment(urlsplit(url).scheme),
+                **git_environment(urlsplit(url).scheme),
             },
-            stdin=git.credential_answer(url, self._job.git_token),
+            stdin=credential_helper_output(url, self._job.git_token),
         )
         if result.timed_out:
             raise CloneError(
@@ -203,7 +205,7 @@ class _Run:
                 "clone_timeout",
             )
         if not result.ok:
-            raise git.clone_error(result, self._job.branch)
+            raise clone_error(result, self._job.branch)
         return result
 
     def _clone_arguments(self, mirror: Mirror) -> list[str]:
@@ -217,7 +219,7 @@ class _Run:
             f"{paths.work}/git_config",
             str(depth),
             mirror.path,
-            git.credential_url(url),
+            credential_url(url),
         ]
 
     async def _run_agent(self) -> TaskError | None:
@@ -253,13 +255,13 @@ class _Run:
         job, paths = self._job, self._sandbox.paths
         ours = {
             "prompt": job.prompt.encode(),
-            "commit_message": git.commit_message(job.agent, job.prompt, job.task_id),
+            "commit_message": commit_message(job.agent, job.prompt, job.task_id),
             **SCRIPTS,
             **self._work.agent.files,
         }
         home = {**self._work.agent.home_files(paths), **self._work.access.login_files}
         return {
-            f"{paths.home}/.gitconfig": git.agent_configuration(),
+            f"{paths.home}/.gitconfig": agent_configuration(),
             **{f"{paths.home}/{name}": content for name, content in home.items()},
             **{f"{paths.work}/{name}": content for name, content in ours.items()},
         }

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from database import Database
 from utils.credentials.github_tokens import ChosenToken
 from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
-from utils.git import commands as git
+from utils.git.environment import AUTHOR_EMAIL, AUTHOR_NAME
 from utils.github.client import GitHub
 from utils.github.errors import RepositoryMoved
 from utils.github.models import GitHubPull, GitHubRepository
@@ -223,8 +223,8 @@ class PullRequestPublisher:
         program = (task.execution_metadata or {}).get("agent_program") or task.agent
         return CommitText(
             message=f"{self._wanted.title}\n\nTask: {task.id}",
-            author=Identity(str(program), git.AUTHOR_EMAIL),
-            committer=Identity(git.AUTHOR_NAME, git.AUTHOR_EMAIL),
+            author=Identity(str(program), AUTHOR_EMAIL),
+            committer=Identity(AUTHOR_NAME, AUTHOR_EMAIL),
             at=task.completed_at or task.created_at,
         )
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from utils.git import commands as git
+from utils.git.environment import AUTHOR_NAME
 
 SHA1_DIGITS = 40
 
@@ -61,7 +61,7 @@ def object_name(content: bytes, algorithm: str) -> str:
 
 
 def _identity(identity: Identity) -> str:
-    return f"{_name(identity.name) or git.AUTHOR_NAME} <{_name(identity.email)}>"
+    return f"{_name(identity.name) or AUTHOR_NAME} <{_name(identity.email)}>"
 
 
 def _name(text: str) -> str:

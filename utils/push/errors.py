@@ -16,7 +16,7 @@ from utils.errors import (
     PushRefused,
     Unavailable,
 )
-from utils.git.commands import NO_ACCESS_WORDS
+from utils.git.failures import NO_ACCESS_WORDS
 from utils.github.refusal import busy
 from utils.models.runs import CommandResult
 from utils.push.refusal_rules import FAILURES, PERMISSION_HINT, REJECTED, RULES

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from utils.git import commands as git
+from utils.git.output import LINK_MODE, NO_OBJECT, SUBMODULE_MODE, unquote_path
 
 # No line of a diff begins with a word and a space but git's own headers: lines of files have a
 # sign before them, base85 knows no space. The capture keeps messages that would pass for either
@@ -23,8 +23,8 @@ _HEADER = re.compile(
 # git cannot tell where the first name ends when a folder's name ends with a blank, and a binary
 # file has no other line with its name.
 _AMBIGUOUS = re.compile(rb"^diff --git (?P<names>a/.* /.*)$", re.MULTILINE)
-_SUBMODULE = git.SUBMODULE_MODE.encode()
-_LINK = git.LINK_MODE.encode()
+_SUBMODULE = SUBMODULE_MODE.encode()
+_LINK = LINK_MODE.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class _File:
     def path(self) -> bytes:
         """The path before the change. Without a rename both names are the same, and as long."""
         if self.source is not None:
-            return git.unquoted(self.source)
-        return git.unquoted(self.names[: len(self.names) // 2])[len(b"a/") :]
+            return unquote_path(self.source)
+        return unquote_path(self.names[: len(self.names) // 2])[len(b"a/") :]
 
     @property
     def new_path(self) -> bytes:
         """The path after the change."""
-        return self.path if self.target is None else git.unquoted(self.target)
+        return self.path if self.target is None else unquote_path(self.target)
 
 
 def plan_patch(patch: bytes) -> PatchPlan:
@@ -71,7 +71,7 @@ def plan_patch(patch: bytes) -> PatchPlan:
     paths: set[bytes] = set()
     for _, changed in parts:
         files = [file for file in changed if _SUBMODULE not in file.modes]
-        old = {file.old: None for file in files if not git.NO_OBJECT.match(file.old)}
+        old = {file.old: None for file in files if not NO_OBJECT.match(file.old)}
         wanted |= {name: None for name in old if name and name not in made}
         paths.update(file.path for file in files if not file.old)
         # Only afterwards: two files may swap their contents.

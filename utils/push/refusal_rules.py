@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
-from utils.git.commands import NO_PERMISSION_WORDS
+from utils.git.failures import NO_PERMISSION_WORDS
 from utils.github.refusal import LIMITED_SECONDS
 
 PERMISSION_HINT = (

@@ -19,7 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from utils.errors import AppError
-from utils.git import commands as git
+from utils.git.credentials import credential_helper_output, credential_url
+from utils.git.environment import git_environment
 from utils.models.runs import KILLED, CommandResult
 from utils.processes import exit_code
 from utils.push import resource_limits as memory
@@ -158,7 +159,7 @@ class PushRepository:
 
     def _variables(self) -> dict[str, str]:
         url = self._remote.url
-        credential_url = git.credential_url(url)
+        bound_to = credential_url(url)
         configuration = {
             f"remote.{REMOTE}.url": url,
             f"remote.{REMOTE}.promisor": "true",
@@ -166,7 +167,7 @@ class PushRepository:
             "http.followRedirects": "false",
             # Empties the list of helpers, so that ours is the only one.
             "credential.helper": "",
-            f"credential.{credential_url}.helper": _HELPER,
+            f"credential.{bound_to}.helper": _HELPER,
             # Each fetch stays one pack, which is quick to write and to count.
             "fetch.unpackLimit": "1",
             "submodule.recurse": "false",
@@ -174,12 +175,12 @@ class PushRepository:
         }
         return {
             **self._remote.environment,
-            **git.environment(urlsplit(url).scheme or None, configuration=configuration),
+            **git_environment(urlsplit(url).scheme or None, configuration=configuration),
             **memory.ENVIRONMENT,
             # Nobody's .netrc and configuration.
             "HOME": str(self.folder),
             "GIT_DIR": str(self.folder),
-            "CREDENTIAL_URL": credential_url,
+            "CREDENTIAL_URL": bound_to,
         }
 
 
@@ -189,7 +190,7 @@ def _credential_pipe(remote: Remote) -> Iterator[int]:
     reading, writing = os.pipe()
     try:
         try:
-            answer = git.credential_answer(remote.url, remote.token).encode()
+            answer = credential_helper_output(remote.url, remote.token).encode()
             os.write(writing, answer * _ANSWERS)
         finally:
             os.close(writing)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.backends import Repository, git
 from utils.errors import CaptureError
-from utils.git import commands as our_git
+from utils.git.environment import agent_configuration
 from utils.models.runs import Changes
 from utils.pipeline import capture, capture_bundle
 from utils.pipeline.capture import TOO_LARGE, CaptureLimits, capture_changes
@@ -72,7 +72,7 @@ async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
                 f"{sandbox.paths.work}/capture.sh": SCRIPTS["capture.sh"],
                 f"{sandbox.paths.work}/commit_message": b"Message\n",
                 f"{sandbox.paths.work}/git_config": (clone / ".git" / "config").read_bytes(),
-                f"{sandbox.paths.home}/.gitconfig": our_git.agent_configuration(),
+                f"{sandbox.paths.home}/.gitconfig": agent_configuration(),
             }
         )
         command = ["sh", "-c", f"cd {clone} && {{ {script}; }}"]
