@@ -1,7 +1,9 @@
-"""Where the project's own Python files are."""
+"""Finds, names and parses the project's own Python files."""
 
 from __future__ import annotations
 
+import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +17,12 @@ def python_files() -> list[Path]:
 
 
 def module_name(path: Path) -> str:
-    """Return the dotted name a file is imported by."""
+    """Return the dotted name that a file is imported by."""
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def syntax_tree(path: Path) -> ast.Module:
+    """Return the parsed content of a file whose path is relative to the project's root."""
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
