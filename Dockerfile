@@ -20,7 +20,7 @@ RUN apt-get update \
 WORKDIR /app
 
 # The packages in a layer of their own, which changes in the code leave alone.
-COPY run.sh requirements*.txt ./
+COPY run.sh requirements.lock ./
 RUN ./run.sh setup
 
 COPY . .

@@ -30,6 +30,7 @@ Usage: ./run.sh [command]
   build-template  build the template of the cloud sandboxes; needs E2B_API_KEY
   supabase-local  run a Supabase project on this machine until Ctrl-C
   test-agents     test with the real claude and codex programs; arguments go to pytest
+  lock            pin the packages that setup and tests install; --upgrade raises versions
 
 Settings are read from the environment and from .env; .env.example lists them.
 TEXT
@@ -113,17 +114,19 @@ make_venv() {
 
 install_packages() {
     if has_uv; then
-        quietly uv pip install --quiet --python "$VENV_PYTHON" -r "$1"
+        quietly uv pip install --quiet --python "$VENV_PYTHON" --require-hashes -r "$1"
     else
-        quietly "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check -r "$1"
+        # A lock file names every package, so pip has nothing to resolve.
+        quietly "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check \
+            --require-hashes --no-deps -r "$1"
     fi
 }
 
-# Makes the installed packages those of the given requirements file. What was installed is written
-# down last, so an interrupted run leaves no trace that looks like a finished one.
+# Installs the packages of a lock file. The stamp is written last, so an interrupted run leaves no
+# trace that looks like a finished one.
 ensure_packages() {
-    local requirements=$1 note=$2 stamp=$VENV/.installed-$1 wanted
-    wanted="$(cat requirements*.txt | cksum) $("$VENV_PYTHON" --version 2>/dev/null || true)"
+    local lock=$1 note=$2 stamp=$VENV/.installed-$1 wanted
+    wanted="$(cksum <"$lock") $("$VENV_PYTHON" --version 2>/dev/null || true)"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return
     fi
@@ -131,8 +134,33 @@ ensure_packages() {
     say "Setting up: installing packages ($note)"
     has_usable_venv || make_venv
     rm -f "$stamp"
-    install_packages "$requirements"
-    printf '%s %s\n' "$(cat requirements*.txt | cksum)" "$("$VENV_PYTHON" --version)" >"$stamp"
+    install_packages "$lock"
+    printf '%s %s\n' "$(cksum <"$lock")" "$("$VENV_PYTHON" --version)" >"$stamp"
+}
+
+# Writes one lock file: for every Python from 3.11 on and every platform, with all hashes. Versions
+# that are locked already stay while they fit.
+compile_lock() {
+    local uv=$1 name=$2
+    shift 2
+    "$uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+        --custom-compile-command "./run.sh lock" -o "$name.lock" "$name.txt" "$@"
+}
+
+lock_packages() {
+    local uv=uv folder=
+    if ! has_uv; then
+        say "Installing uv into a temporary folder"
+        folder=$(mktemp -d)
+        # shellcheck disable=SC2064
+        trap "rm -rf '$folder'" EXIT
+        quietly "$(find_python)" -m venv "$folder"
+        quietly "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+        uv=$folder/bin/uv
+    fi
+    compile_lock "$uv" requirements "$@"
+    # Tests run with the versions that the server is given.
+    compile_lock "$uv" requirements-dev --constraint requirements.lock "$@"
 }
 
 # Runs one check of `test`, prints how it went, and goes on either way.
@@ -175,10 +203,10 @@ main() {
     fi
     case $command in
         serve | demo | doctor | migrate | setup | build-template | supabase-sql | rotate-keys)
-            ensure_packages requirements.txt "first run only, about 30 s"
+            ensure_packages requirements.lock "first run only, about 30 s"
             ;;
         test | bench | test-agents | supabase-local)
-            ensure_packages requirements-dev.txt "first run only, about a minute"
+            ensure_packages requirements-dev.lock "first run only, about a minute"
             ;;
     esac
     case $command in
@@ -193,6 +221,7 @@ main() {
         build-template) exec "$VENV_PYTHON" -m utils.commands.build_template "$@" ;;
         supabase-local) exec "$VENV_PYTHON" -m tests.support.supabase.local "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
+        lock) lock_packages "$@" ;;
         setup) ;;
         help | -h | --help) usage ;;
         *)
