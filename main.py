@@ -36,10 +36,7 @@ from utils.github.app import GitHubApp
 from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
-from utils.sandboxes.e2b.tested_versions import version_warnings
-from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.sandbox import LocalSandboxProvider
-from utils.sandboxes.protocol import SandboxProvider
+from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.server.data_lock import lock_data_folder
 from utils.server.gunicorn_server import EXIT_CONFIGURATION, print_line, serve
 from utils.telemetry import Metrics, configure_logging
@@ -78,15 +75,14 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     keys = (signing_key(settings), *encryption_keys(settings))
     redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
-    for warning in version_warnings(settings):
+    for warning in choose_sandbox(settings).version_warnings():
         log.warning(warning, action="versions.untested")
     bridge = AsyncBridge()
     bridge.start()
     lifetime.callback(bridge.stop)
     metrics = Metrics()
     vault = Vault.open(settings)
-    mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
-    provider = _choose_provider(settings, mirrors)
+    provider = open_provider(settings)
     agents = Agents(settings)
     tokens = Tokens(settings, database)
     callers = auth.Callers(settings, database, tokens)
@@ -115,16 +111,6 @@ def _build_pull_requests(
     remove_leftovers(pushes_folder(settings))
     environment = inherited_environment() | proxies_with_password()
     return PullRequests(settings, database, tokens, redactor, environment)
-
-
-def _choose_provider(settings: Settings, mirrors: MirrorStore) -> SandboxProvider:
-    if settings.uses_e2b:
-        # The SDK takes most of a second to import, which a newcomer should not wait for.
-        from utils.sandboxes.e2b.provider import E2BSandboxProvider
-
-        return E2BSandboxProvider(settings)
-    sandboxes = settings.data_dir / "sandboxes"
-    return LocalSandboxProvider(sandboxes, inherited_environment(), mirrors)
 
 
 def build_flask(services: Services) -> Flask:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from utils.errors import SandboxError
 from utils.models.runs import CommandResult
 from utils.pipeline.pipeline import SCRIPTS
 from utils.processes import MARKER_VARIABLE
-from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.sandbox import LocalSandboxProvider
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
+from utils.sandboxes.registry import SANDBOXES, open_provider
 
 pytestmark = pytest.mark.anyio
 
@@ -35,18 +33,14 @@ def anyio_backend() -> str:
 
 
 def new_provider(place: Place, folder: Path) -> SandboxProvider:
-    """Return the provider of a place as a process of its own would make it."""
-    if place.cloud is None:
-        environment = {"PATH": os.environ["PATH"]}
-        return LocalSandboxProvider(folder / "sandboxes", environment, MirrorStore(None, 0))
-    from utils.sandboxes.e2b.provider import E2BSandboxProvider
-
-    values = {**place.settings, "data_dir": folder, "sweep_grace_seconds": 0}
-    return E2BSandboxProvider(Settings.model_validate(values))
+    """Open the provider of a place as a process of its own would."""
+    values = {"data_dir": folder, "mirror_max_bytes": 0, "sweep_grace_seconds": 0}
+    return open_provider(Settings.model_validate({**place.settings, **values}))
 
 
 @pytest.fixture
 def provider(place: Place, tmp_path: Path) -> SandboxProvider:
+    """Provide the provider of the place."""
     return new_provider(place, tmp_path)
 
 
@@ -88,6 +82,13 @@ class Agent:
 
     def _take(self, stream: str, piece: bytes) -> None:
         self.printed[stream] += piece
+
+
+async def test_a_sandbox_survives_as_its_kind_says(
+    provider: SandboxProvider, sandbox: Sandbox
+) -> None:
+    assert provider.kind in SANDBOXES
+    assert sandbox.survives is provider.kind.survives
 
 
 async def test_a_command_tells_how_it_ended_and_what_it_printed(sandbox: Sandbox) -> None:

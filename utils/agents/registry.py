@@ -11,6 +11,7 @@ from utils.agents.spec import AccessSources, Agent, AgentAccess, AgentStatus
 from utils.config.settings import Settings
 from utils.errors import AgentError, InvalidInput
 from utils.models.tasks import Json
+from utils.sandboxes.registry import choose_sandbox, uses_egress
 
 AGENT_NAMES = ("claude", "codex", "scripted")
 """What a task's `model` may be."""
@@ -22,10 +23,17 @@ class Agents:
     """Which program works for which name in this deployment."""
 
     def __init__(self, settings: Settings) -> None:
-        in_e2b = settings.uses_e2b and not settings.e2b_smoke_test
-        self._real = in_e2b or settings.simulate_with_real_agent
+        is_isolated = not choose_sandbox(settings).sees_this_machine
+        self._real = settings.simulate_with_real_agent or (
+            is_isolated and not settings.e2b_smoke_test
+        )
         self._settings = settings
         self._models = {"claude": settings.claude_models, "codex": settings.codex_models}
+
+    @property
+    def are_simulated(self) -> bool:
+        """True when the scripted agent does the work of every other one."""
+        return not self._real
 
     def choose(self, name: str) -> Agent:
         """Return the program that does the work of a requested agent. Raises `KeyError`."""
@@ -60,7 +68,7 @@ class Agents:
                 anthropic_api_key=anthropic.get_secret_value() if anthropic else None,
                 openai_api_key=openai.get_secret_value() if openai else None,
                 preferences=preferences,
-                egress=settings.uses_egress,
+                egress=uses_egress(settings),
             )
         )
 

@@ -225,20 +225,16 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
         return [text for text in (*texts, password, *proxies) if text]
 
     @property
+    def sandbox_kind(self) -> str:
+        """Name of the kind of sandbox that tasks run in; `utils.sandboxes.registry` has them."""
+        if self.sandbox == "auto":
+            return "local" if self.e2b_api_key is None else "e2b"
+        return self.sandbox
+
+    @property
     def uses_e2b(self) -> bool:
-        """Whether tasks run in E2B's cloud sandboxes."""
-        return self.sandbox != "local" and self.e2b_api_key is not None
-
-    @property
-    def uses_egress(self) -> bool:
-        """Whether keys and tokens stay out of the sandboxes."""
-        return self.uses_e2b and self.secrets_mode == "egress"
-
-    @property
-    def task_places(self) -> int:
-        """How many tasks run at once."""
-        default = E2B_TASK_PLACES if self.uses_e2b else os.cpu_count() or 1
-        return self.max_concurrent_tasks or default
+        """True when tasks run in E2B's cloud sandboxes."""
+        return self.sandbox_kind == "e2b"
 
     @property
     def request_threads(self) -> int:

@@ -15,6 +15,7 @@ from utils.git.credentials import authorization_header
 from utils.models.runs import Job
 from utils.models.tasks import ClaimedTask, Json, Task
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
+from utils.sandboxes.registry import uses_egress
 
 CAPTURE_PASSES = 4
 """Times that reading the changes may take the limit of one command, with room for the rest."""
@@ -74,7 +75,7 @@ def _assignment(
         branch=task.target_branch,
         agent=task.agent,
         agent_model=task.agent_model or agents.default_model(task.agent),
-        git_token=None if settings.uses_egress else token,
+        git_token=None if uses_egress(settings) else token,
     )
     request = SandboxRequest(
         task_id=task.id,
@@ -82,8 +83,8 @@ def _assignment(
         attempt=task.attempt,
         lifetime_seconds=settings.sandbox_timeout_seconds
         + CAPTURE_PASSES * settings.command_timeout_seconds,
-        template_id=_template_id(claimed.project_settings) if settings.uses_e2b else None,
-        egress=_egress(task, token, access) if settings.uses_egress else (),
+        template_id=_template_id(claimed.project_settings),
+        egress=_egress(task, token, access) if uses_egress(settings) else (),
     )
     return Assignment(job, agent, access, request)
 

@@ -59,15 +59,16 @@ class Dispatcher:
         agents: Agents,
     ) -> None:
         self.agents = agents
-        self.sandbox_kind = provider.kind
+        self.sandbox_kind = provider.kind.name
+        self._places = settings.max_concurrent_tasks or provider.kind.default_concurrency
         self._settings = settings
         self._database = database
         self._bridge = bridge
         self._vault = vault
         self._provider = provider
-        self.gate = AdmissionController(paced=settings.uses_e2b)
+        self.gate = AdmissionController(paced=provider.kind.is_paced)
         self._neighbours = HeartbeatMonitor(database, settings.server_silence_seconds)
-        kept, limits = ResultOutbox(settings.data_dir), pipeline_limits(settings)
+        kept, limits = ResultOutbox(settings.data_dir), pipeline_limits(settings, provider.kind)
         shared = (settings, database, provider, agents, vault, redactor, metrics, limits)
         self._parts = RunContext(*shared, self.gate, kept, self._neighbours)
         self._queue = FairQueue(settings.max_queued_tasks)
@@ -107,7 +108,7 @@ class Dispatcher:
 
     def recover(self) -> None:
         """Clear up after an earlier process, queue what it left, and start to work."""
-        if not self._provider.survives:
+        if not self._provider.kind.survives:
             self._bridge.run(self._provider.sweep, ())
         self._neighbours.look()
         for sandbox_id in self._parts.kept.deliver(self._database):
@@ -137,7 +138,7 @@ class Dispatcher:
         finally:
             self._queue.give_back(user_id)
         # With all places taken, the run that ends next fills its own: the task is in the queue.
-        if len(self._runs) < self._settings.task_places:
+        if len(self._runs) < self._places:
             self._bridge.call_soon(self._fill)
         return task
 
@@ -173,7 +174,7 @@ class Dispatcher:
             self._supervisor.result()
 
     def _sorted(self, adopted: Sequence[QueuedTask]) -> UnfinishedTasks:
-        survives, max_attempts = self._provider.survives, self._settings.max_attempts
+        survives, max_attempts = self._provider.kind.survives, self._settings.max_attempts
         return classify_unfinished(self._database, adopted, max_attempts, survives=survives)
 
     def knows(self, task_id: int) -> bool:
@@ -211,7 +212,7 @@ class Dispatcher:
                 self._go_on_with(unfinished)
                 if self._database.kind != "sqlite":
                     tasks.start_soon(self._neighbours.watch, self)
-                if self._provider.survives:
+                if self._provider.kind.survives:
                     grace_seconds = self._settings.sweep_grace_seconds
                     sweeping = (self._provider, self._database, grace_seconds, self.gate.reachable)
                     tasks.start_soon(run_sweeper, *sweeping)
@@ -227,7 +228,7 @@ class Dispatcher:
 
     def _fill(self) -> None:
         # On the loop's thread only: a task leaves the queue and enters `_runs` in one step.
-        places = 0 if self._paused else self._settings.task_places
+        places = 0 if self._paused else self._places
         while self._tasks and len(self._runs) < places and self.gate.may_start():
             entry = self._queue.take(self._may_run)
             if entry is None:

@@ -6,9 +6,10 @@ from utils.config.settings import Settings, proxies_with_password
 from utils.pipeline.agent_run import AgentLimits
 from utils.pipeline.capture import CaptureLimits
 from utils.pipeline.pipeline import PipelineLimits
+from utils.sandboxes.protocol import SandboxKind
 
 
-def pipeline_limits(settings: Settings) -> PipelineLimits:
+def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:
     """Return the settings that bound one run."""
     return PipelineLimits(
         total_seconds=settings.sandbox_timeout_seconds,
@@ -19,8 +20,8 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
             settings.max_output_bytes,
         ),
         clone_depth=settings.clone_depth,
-        # This machine's proxies are not the cloud's, and their passwords stay here.
-        clone_environment={} if settings.uses_e2b else proxies_with_password(),
+        # Other networks have other proxies, and this machine's passwords stay here.
+        clone_environment=proxies_with_password() if sandbox.sees_this_machine else {},
         capture=CaptureLimits(
             patch_bytes=settings.max_patch_bytes,
             files=settings.max_file_changes,

@@ -1,4 +1,4 @@
-"""Where a task runs: the protocol every kind of sandbox fulfils."""
+"""Defines the protocol that every kind of sandbox implements, and what a kind can do."""
 
 from __future__ import annotations
 
@@ -126,10 +126,9 @@ class Sandbox(Protocol):
 
 
 class SandboxProvider(Protocol):
-    """Opens sandboxes of one kind. `survives` is that of its sandboxes."""
+    """Opens sandboxes of one kind."""
 
-    kind: str
-    survives: bool
+    kind: SandboxKind
 
     async def open(self, request: SandboxRequest) -> Sandbox:
         """Make a sandbox. Raises `SandboxError`; see there which of them may pass."""
@@ -154,3 +153,40 @@ class SandboxProvider(Protocol):
 
     async def close(self) -> None:
         """Wait for what is still being ended."""
+
+
+def no_warnings() -> Sequence[str]:
+    """Return no warnings: this kind of sandbox depends on no installed library."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxKind:
+    """Describes one kind of sandbox: its name and what it can do.
+
+    The package of a kind has one value of it, in a file that imports no SDK.
+    """
+
+    name: str
+    """The value of the setting SANDBOX, and the mode in /health/ready."""
+
+    place: str
+    """Completes the sentence "tasks run in ..."."""
+
+    default_concurrency: int
+    """Tasks that run at once when MAX_CONCURRENT_TASKS is not set."""
+
+    is_paced: bool
+    """True when the provider limits how fast sandboxes are opened."""
+
+    sees_this_machine: bool
+    """True when commands in a sandbox use the network, files and programs of this machine."""
+
+    has_egress: bool
+    """True when the network of a sandbox can add headers to requests (SECRETS_MODE=egress)."""
+
+    survives: bool
+    """True when a sandbox lives on without this process, and `attach` finds it again."""
+
+    version_warnings: Callable[[], Sequence[str]] = no_warnings
+    """Return a sentence for each installed library in another version than the tested one."""

@@ -20,6 +20,7 @@ from utils.sandboxes.e2b.tested_versions import (
     version_warnings,
     versions_command,
 )
+from utils.sandboxes.registry import choose_sandbox
 
 LINES = "".join(
     f"{program.name}: {TOOLS.get(program.name, f'{program.kind} {program.name} 9.1')}\n"
@@ -52,8 +53,7 @@ def test_a_program_that_is_not_installed_is_printed_as_missing(tmp_path: Path) -
 
 
 def test_the_installed_sdk_is_the_tested_one() -> None:
-    with_cloud = Settings.model_validate({"e2b_api_key": "e2b_of_the_test"})
-    assert version_warnings(with_cloud) == []
+    assert version_warnings() == []
     assert f"e2b=={E2B_SDK}\n" in (ROOT / "requirements.txt").read_text()
 
 
@@ -64,7 +64,9 @@ def test_another_sdk_is_warned_of_where_it_is_used(
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: e2b\nVersion: 1.0.0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    (warning,) = version_warnings(Settings.model_validate({"e2b_api_key": "e2b_of_the_test"}))
+    with_cloud = Settings.model_validate({"e2b_api_key": "e2b_of_the_test"})
+    (warning,) = choose_sandbox(with_cloud).version_warnings()
     assert "e2b is installed as 1.0.0" in warning
     assert E2B_SDK in warning
-    assert version_warnings(Settings.model_validate({"sandbox": "local"})) == []
+    local = Settings.model_validate({"sandbox": "local", "e2b_api_key": "e2b_of_the_test"})
+    assert choose_sandbox(local).version_warnings() == ()

@@ -36,10 +36,13 @@ from utils.commands.doctor.webhook import check_webhook
 from utils.config.explain import explain_settings
 from utils.config.settings import Settings
 from utils.sandboxes.e2b.advice import leave
+from utils.sandboxes.e2b.kind import E2B_SANDBOX
 
 HIDDEN = "[hidden]"
 
 Tell = Callable[[Finding], None]
+
+_SANDBOX_CHECKS = {E2B_SANDBOX.name: check_cloud}
 
 
 def examine(settings: Settings, tell: Tell) -> None:
@@ -59,8 +62,8 @@ def examine(settings: Settings, tell: Tell) -> None:
     )
     for finding in chain.from_iterable(groups):
         tell(finding)
-    if settings.uses_e2b:
-        asyncio.run(check_cloud(settings, tell))
+    if check_sandbox := _SANDBOX_CHECKS.get(settings.sandbox_kind):
+        asyncio.run(check_sandbox(settings, tell))
 
 
 class Report:

@@ -15,11 +15,11 @@ from utils.commands.doctor.local import hosts_to_try
 from utils.config.identity import FILE_NAME
 from utils.config.settings import E2B_TASK_PLACES, Settings
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
+from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.tested_versions import (
     PROGRAMS,
     compare_envd,
     compare_programs,
-    version_warnings,
     versions_command,
 )
 
@@ -41,7 +41,7 @@ async def check_cloud(settings: Settings, tell: Tell) -> None:
     """Tell what E2B says to the key, the template and the limits of the settings."""
     if settings.e2b_api_key is None:
         return
-    for text in version_warnings(settings):
+    for text in E2B_SANDBOX.version_warnings():
         tell(warning(text))
     client = E2B(
         api_key=settings.e2b_api_key.get_secret_value(),
@@ -72,11 +72,12 @@ async def _all_sandboxes(client: type[AsyncSandbox]) -> AsyncIterator[SandboxInf
 def _check_places(settings: Settings, alive: list[SandboxInfo]) -> Finding:
     name = _deployment(settings)
     ours = [info for info in alive if name and info.metadata.get("deployment") == name]
+    places = settings.max_concurrent_tasks or E2B_SANDBOX.default_concurrency
     what = (
         f"{len(alive)} sandboxes are alive in the account, {len(ours)} of them of this deployment; "
-        f"it runs up to {settings.task_places} tasks at once"
+        f"it runs up to {places} tasks at once"
     )
-    if settings.task_places <= E2B_TASK_PLACES:
+    if places <= E2B_TASK_PLACES:
         return ok(what)
     advice = (
         f"E2B's smallest plan allows {E2B_TASK_PLACES} sandboxes. Is yours larger? If not, lower "

@@ -17,6 +17,7 @@ from utils.config.settings import Settings, inherited_environment, proxies_with_
 from utils.database.migrations import head_revision, stored_revision
 from utils.database.sql.engine import SQLITE_FILE, open_engines
 from utils.errors import AppError, ConfigurationError
+from utils.sandboxes.registry import choose_sandbox
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 30)
@@ -126,12 +127,12 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
 
 def check_mode(settings: Settings) -> Finding:
     """Where do tasks run, and who does the work?"""
-    if settings.uses_e2b:
-        worker = "a script, without any AI" if settings.e2b_smoke_test else "the real agents"
-        return ok(f"tasks run in E2B's cloud sandboxes, with {worker}")
-    if settings.simulate_with_real_agent:
-        return ok("tasks run in folders of this machine, with the real agents")
-    what = "local mode, simulated: tasks run in folders of this machine, without any AI"
+    sandbox = choose_sandbox(settings)
+    if not Agents(settings).are_simulated:
+        return ok(f"tasks run in {sandbox.place}, with the real agents")
+    if not sandbox.sees_this_machine:
+        return ok(f"tasks run in {sandbox.place}, with a script, without any AI")
+    what = f"{sandbox.name} mode, simulated: tasks run in {sandbox.place}, without any AI"
     if settings.e2b_api_key is not None:
         return ok(what, "E2B_API_KEY is set, and SANDBOX=local overrules it.")
     return ok(
@@ -148,7 +149,7 @@ def check_agents(settings: Settings) -> Iterator[Finding]:
             continue
         if not status.usable:
             yield warning(f"agent {status.name}: {status.reason}")
-        elif not settings.uses_e2b and shutil.which(status.name) is None:
+        elif choose_sandbox(settings).sees_this_machine and shutil.which(status.name) is None:
             advice = "Install it, or leave out SIMULATE_WITH_REAL_AGENT."
             yield problem(f"agent {status.name}: the program is not on PATH", advice)
         else:

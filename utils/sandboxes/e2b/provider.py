@@ -21,6 +21,7 @@ from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS
 from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.sandbox import E2BSandbox, egress_rules, end_sandbox
 from utils.sandboxes.e2b.tested_versions import compare_envd
 from utils.sandboxes.protocol import SandboxRequest
@@ -39,8 +40,7 @@ log = structlog.get_logger(__name__)
 class E2BSandboxProvider:
     """Sandboxes of this deployment, told from others by their metadata."""
 
-    kind = "e2b"
-    survives = True
+    kind = E2B_SANDBOX
 
     def __init__(self, settings: Settings) -> None:
         key = settings.e2b_api_key

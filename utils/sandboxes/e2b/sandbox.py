@@ -27,6 +27,7 @@ from utils.errors import SandboxError, SandboxUnavailable
 from utils.models.runs import CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.output_cursor import OutputCursor
 from utils.sandboxes.e2b.shell import (
     PATHS,
@@ -57,7 +58,7 @@ log = structlog.get_logger(__name__)
 class E2BSandbox:
     """One microVM."""
 
-    survives = True
+    survives = E2B_SANDBOX.survives
 
     def __init__(
         self,

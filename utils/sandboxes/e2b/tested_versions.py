@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
-
-from utils.config.settings import Settings
 
 E2B_SDK = "2.63.0"
 ENVD = "0.6.13"
@@ -59,10 +57,8 @@ class Difference:
     text: str
 
 
-def version_warnings(settings: Settings) -> list[str]:
-    """Say what is installed here in another version than the tested one. Asks no network."""
-    if not settings.uses_e2b:
-        return []
+def version_warnings() -> Sequence[str]:
+    """Return a warning when the installed SDK is not the tested version. Sends no request."""
     try:
         installed = version("e2b")
     except PackageNotFoundError:

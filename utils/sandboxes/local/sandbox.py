@@ -22,6 +22,7 @@ from utils.sandboxes.local.files import (
     remove_sandbox,
     write_files,
 )
+from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.protocol import (
     AgentCommand,
@@ -44,7 +45,7 @@ TASK_NICENESS = 5
 class LocalSandbox:
     """A folder with a home, a repository and our files; every command is a process group."""
 
-    survives = False
+    survives = LOCAL_SANDBOX.survives
 
     def __init__(
         self, root: Path, marker: str, environment: Mapping[str, str], mirrors: MirrorStore
@@ -235,8 +236,7 @@ class _Output:
 class LocalSandboxProvider:
     """Opens sandboxes as folders below `DATA_DIR/sandboxes`."""
 
-    kind = "local"
-    survives = False
+    kind = LOCAL_SANDBOX
 
     def __init__(self, root: Path, environment: Mapping[str, str], mirrors: MirrorStore) -> None:
         self._root = root.absolute()

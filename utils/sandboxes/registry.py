@@ -1,0 +1,53 @@
+"""The registry of sandboxes: every kind that tasks can run in, and how its provider is opened.
+
+Providers are imported when they are opened: an SDK may take most of a second to import, which
+users of another sandbox should not wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from utils.config.settings import Settings, inherited_environment
+from utils.sandboxes.e2b.kind import E2B_SANDBOX
+from utils.sandboxes.local.kind import LOCAL_SANDBOX
+from utils.sandboxes.protocol import SandboxKind, SandboxProvider
+
+
+def _open_local(settings: Settings) -> SandboxProvider:
+    from utils.sandboxes.local.mirrors import MirrorStore
+    from utils.sandboxes.local.sandbox import LocalSandboxProvider
+
+    mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
+    return LocalSandboxProvider(settings.data_dir / "sandboxes", inherited_environment(), mirrors)
+
+
+def _open_e2b(settings: Settings) -> SandboxProvider:
+    from utils.sandboxes.e2b.provider import E2BSandboxProvider
+
+    return E2BSandboxProvider(settings)
+
+
+SANDBOXES: Mapping[SandboxKind, Callable[[Settings], SandboxProvider]] = {
+    LOCAL_SANDBOX: _open_local,
+    E2B_SANDBOX: _open_e2b,
+}
+"""The function that opens the provider of each kind."""
+
+
+def choose_sandbox(settings: Settings) -> SandboxKind:
+    """Return the kind of sandbox that the tasks of this deployment run in."""
+    return next(kind for kind in SANDBOXES if kind.name == settings.sandbox_kind)
+
+
+def open_provider(settings: Settings) -> SandboxProvider:
+    """Open the provider of that kind."""
+    return SANDBOXES[choose_sandbox(settings)](settings)
+
+
+def uses_egress(settings: Settings) -> bool:
+    """Return True when the sandboxes' network adds keys and tokens, so that no sandbox holds any.
+
+    False for a kind whose network cannot do it, whatever SECRETS_MODE says.
+    """
+    return settings.secrets_mode == "egress" and choose_sandbox(settings).has_egress
