@@ -1,7 +1,7 @@
-"""Who is calling, and the sign-in endpoints under /auth.
+"""Authenticates callers; serves the sign-in endpoints under /auth.
 
-A Bearer token (ours or Supabase's) speaks for its user. In trust mode a bare user id is believed
-as well; it is meant for development on one machine.
+A Bearer token, the server's own or Supabase's, authenticates its user. In trust mode a bare user
+id is accepted too; trust mode is meant for development on one machine.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
 _PAIR = get_type_hints(TokenPair)
 _REMEMBERED_USERS = 10_000
-_SEND_BEARER = "Send Authorization: Bearer with an access token"
+_SEND_BEARER = "Send an access token as Authorization: Bearer <token>"
 
 
 class Callers:
-    """Establishes the caller of a request; makes a user's row on first sight."""
+    """Identifies the caller of a request; creates the user's row on the first request."""
 
     def __init__(self, settings: Settings, database: Database, tokens: Tokens) -> None:
         self._trusting = settings.trusts_user_id
@@ -48,17 +48,20 @@ class Callers:
             return verified.user_id
         if "HTTP_X_USER_ID" in request.environ:
             return self._trusted_user(request.environ["HTTP_X_USER_ID"])
-        raise Unauthenticated(f"{_SEND_BEARER}; get one at /auth/token.", "token_missing")
+        raise Unauthenticated(
+            f"You are not signed in. {_SEND_BEARER}. POST /auth/token returns one.",
+            "token_missing",
+        )
 
     def forget_users(self) -> None:
-        """Look every user up again next time: rows may be gone."""
+        """Clear the cache of known users, because rows may have been deleted."""
         with self._lock:
             self._seen.clear()
 
     def _trusted_user(self, header: str) -> str:
         if not self._trusting:
             raise Unauthenticated(
-                f"X-User-ID alone is not believed by this server. {_SEND_BEARER}.",
+                f"This server does not accept X-User-ID without a token. {_SEND_BEARER}.",
                 "token_missing",
             )
         user_id = canonical_user_id(header)
@@ -78,23 +81,28 @@ class Callers:
 
 
 def bearer_token() -> str | None:
-    """Return the request's Bearer token, None without an Authorization header."""
+    """Return the request's Bearer token, None without an Authorization header.
+
+    Raises `Unauthenticated` for a header of another kind.
+    """
     header = request.environ.get("HTTP_AUTHORIZATION")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated(f"{_SEND_BEARER}; this header is another one.", "token_invalid")
+        raise Unauthenticated(
+            f"The Authorization header holds no Bearer token. {_SEND_BEARER}.", "token_invalid"
+        )
     return str(token.strip())
 
 
-def caller_or_nobody(services: Services) -> str | None:
-    """Return the request's caller; in trust mode there may be none. Raises `Unauthenticated`.
+def optional_caller(services: Services) -> str | None:
+    """Return the user id of the caller, or None for an anonymous caller in trust mode.
 
-    For the few endpoints that older pages call without saying who they are.
+    For the few endpoints that older pages call anonymously. Raises `Unauthenticated`.
     """
-    named = {"HTTP_AUTHORIZATION", "HTTP_X_USER_ID"} & request.environ.keys()
-    return services.identify() if named or not services.settings.trusts_user_id else None
+    is_named = {"HTTP_AUTHORIZATION", "HTTP_X_USER_ID"} & request.environ.keys()
+    return services.identify() if is_named or not services.settings.trusts_user_id else None
 
 
 @blueprint.post("/token")
@@ -134,7 +142,7 @@ def verify(services: Services, user_id: str) -> Json:
         services.database.get_user(user_id)
     except NotFound as error:
         raise Unauthenticated(
-            "This user does not exist any more; sign in again.", "user_unknown"
+            "This user no longer exists. Sign in again.", "user_unknown"
         ) from error
     return {"valid": True, "user_id": user_id}
 
@@ -146,8 +154,8 @@ def _signing_in(services: Services, body: TokenRequest) -> User:
         return services.database.ensure_user(verified.user_id, verified.email)
     if not services.settings.trusts_user_id:
         raise Unauthenticated(
-            "Send a Supabase access token, as Bearer or as supabase_access_token; "
-            "a user id alone is not believed by this server.",
+            "This server does not accept a user id without a token. Send a Supabase access token, "
+            "as Bearer or as supabase_access_token.",
             "token_missing",
         )
     if body.user_id is None:

@@ -1,4 +1,4 @@
-"""Whether the server lives and is ready, and what it counts."""
+"""Health and metrics endpoints, and the list of all endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NotRequired
 from flask import Blueprint, Response, current_app
 from typing_extensions import TypedDict
 
-from utils.api.endpoint import Services, declaration_of, endpoint, json_answer, success
+from utils.api.endpoint import Services, declaration_of, endpoint, json_response, success
 from utils.errors import DatabaseUnavailable, Unavailable
 from utils.models.tasks import Json
 from utils.telemetry import METRICS_CONTENT_TYPE
@@ -18,21 +18,21 @@ blueprint = Blueprint("health", __name__)
 
 
 class DatabaseHealth(TypedDict):
-    """Which database, and whether it answers."""
+    """The kind of database, and its availability."""
 
     kind: str
     available: bool
 
 
 class SandboxHealth(TypedDict):
-    """Whether sandboxes can be had, and why tasks wait although there is a place for them."""
+    """Availability of sandboxes. `reason` says why queued tasks are held back, if they are."""
 
     available: bool
     reason: str | None
 
 
 class AgentHealth(TypedDict):
-    """Whether tasks may ask for an agent, and what then does the work."""
+    """An agent and its availability. With `simulated` a script does the agent's work."""
 
     name: str
     usable: bool
@@ -41,7 +41,7 @@ class AgentHealth(TypedDict):
 
 
 class EndpointRow(TypedDict):
-    """One endpoint."""
+    """An endpoint of this server."""
 
     method: str
     path: str
@@ -62,7 +62,7 @@ _READY = {
 @blueprint.get("/")
 @endpoint({**_PING, "documentation": str, "endpoints": list[EndpointRow]}, public=True)
 def index(_services: Services) -> Json:
-    """List the endpoints; every path is served under /api as well."""
+    """List the endpoints. Every path exists with and without the prefix /api."""
     return {
         "message": "Coding agents over HTTP.",
         "timestamp": datetime.now(UTC),
@@ -74,26 +74,32 @@ def index(_services: Services) -> Json:
 @blueprint.get("/ping")
 @endpoint(_PING, public=True, polled=True)
 def ping(_services: Services) -> Json:
-    """Answer at once."""
+    """Check that the server responds."""
     return {"message": "pong", "timestamp": datetime.now(UTC)}
 
 
 @blueprint.get("/health/live")
 @endpoint({}, public=True, polled=True)
 def live(_services: Services) -> Json:
-    """Tell that the process answers requests."""
+    """Check that the server process is alive.
+
+    It checks nothing else; use /health/ready to check the database and the dispatcher.
+    """
     return {}
 
 
 @blueprint.get("/health/ready")
 @endpoint(_READY, public=True, polled=True)
 def ready(services: Services) -> Response:
-    """Tell whether tasks can be taken, and with what they would run; 503 when they cannot."""
-    away = _database_failure(services)
-    failure = away or _dispatcher_failure(services)
+    """Check that the server can run tasks, and list its sandboxes and agents.
+
+    Returns 503 if the database is unavailable or the dispatcher has stopped.
+    """
+    database_failure = _database_failure(services)
+    failure = database_failure or _dispatcher_failure(services)
     state = {
         "mode": services.dispatcher.sandbox_kind,
-        "database": {"kind": services.database.kind, "available": away is None},
+        "database": {"kind": services.database.kind, "available": database_failure is None},
         "sandboxes": {
             "available": not services.dispatcher.gate.is_tripped,
             "reason": services.dispatcher.gate.reason,
@@ -104,13 +110,13 @@ def ready(services: Services) -> Response:
     }
     if failure is None:
         return success(state)
-    return json_answer({"error": failure.message, "code": failure.code, **state}, 503)
+    return json_response({"error": failure.message, "code": failure.code, **state}, 503)
 
 
 @blueprint.get("/metrics")
 @endpoint(public=True, polled=True, media_type="text/plain")
 def metrics(services: Services) -> Response:
-    """Return counters and timings in Prometheus' text format."""
+    """Return metrics in the Prometheus text format."""
     text = services.metrics.render(_stored_tasks(services))
     return Response(text, content_type=METRICS_CONTENT_TYPE)
 
@@ -118,7 +124,7 @@ def metrics(services: Services) -> Response:
 def _stored_tasks(services: Services) -> dict[tuple[str, str], int]:
     try:
         return services.database.count_tasks()
-    except DatabaseUnavailable:  # the other metrics tell more than ever then
+    except DatabaseUnavailable:  # the other metrics matter most during an outage
         return {}
 
 
@@ -133,7 +139,9 @@ def _database_failure(services: Services) -> DatabaseUnavailable | None:
 def _dispatcher_failure(services: Services) -> Unavailable | None:
     if services.dispatcher.is_working:
         return None
-    return Unavailable("The server runs no tasks any more. Restart it; its log says why.")
+    return Unavailable(
+        "The dispatcher has stopped, so the server runs no tasks. Read its log and restart it."
+    )
 
 
 def _endpoints() -> list[dict[str, Any]]:

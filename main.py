@@ -1,4 +1,4 @@
-"""Wires the backend together; `python main.py` serves it."""
+"""Builds the application from its parts; `python main.py` runs the server."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from utils.telemetry import Metrics, configure_logging
 
 log = structlog.get_logger(__name__)
 
-# Beside its tasks' grace time: what an earlier server needs to end and make room for this one.
+# Time that an earlier server needs to stop, in addition to the grace time of its tasks.
 LOCK_WAIT_SECONDS = 5
 
 
 def create_app(settings: Settings, database: Database | None = None) -> Flask:
-    """Build the application and start to work on the tasks that wait.
+    """Build the application and start the tasks that are queued.
 
-    End it with `stop_app`; a database that is passed in stays open. Raises `ConfigurationError`
-    and `DatabaseUnavailable`.
+    `stop_app` stops it; a database that is passed in stays open. Raises `ConfigurationError` and
+    `DatabaseUnavailable`.
     """
     lifetime = ExitStack()
     try:
@@ -114,7 +114,7 @@ def _build_pull_requests(
 
 
 def build_flask(services: Services) -> Flask:
-    """Return the Flask application around services that exist already."""
+    """Return a Flask application that uses the given services."""
     app = declare_routes()
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.extensions["services"] = services
@@ -123,7 +123,7 @@ def build_flask(services: Services) -> Flask:
 
 
 def declare_routes() -> Flask:
-    """Return an application that has every route and cannot answer yet."""
+    """Return a Flask application with all routes and without services."""
     app = Flask("async-code", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -138,19 +138,19 @@ def declare_routes() -> Flask:
 
 
 def pause_app(app: Flask) -> None:
-    """Start no more tasks; the ones that wait stay for the next start."""
+    """Start no more tasks; queued ones wait for the next start of the server."""
     services: Services = app.extensions["services"]
     services.dispatcher.pause()
 
 
 def stop_app(app: Flask) -> None:
-    """Give running tasks their grace time, then let go of everything."""
+    """Wait for running tasks during their grace time, then release all resources."""
     services: Services = app.extensions["services"]
     services.stop()
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Serve until a signal comes; with the argument `openapi`, print the document instead."""
+    """Serve until a signal arrives; with the argument `openapi`, print the OpenAPI document."""
     if list(arguments) == ["openapi"]:
         print_line(format_openapi(build_openapi(declare_routes())))
         return

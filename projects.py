@@ -1,4 +1,4 @@
-"""Projects: repositories under a name."""
+"""Project endpoints. A project gives a repository a name and groups its tasks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 @blueprint.get("")
 @endpoint({"projects": list[ProjectRow]})
 def list_projects(services: Services, user_id: str) -> Json:
-    """List the caller's projects with their task counters, newest first."""
+    """List your projects with their task counts, newest first."""
     return {"projects": [project_row(row) for row in services.database.list_projects(user_id)]}
 
 
 @blueprint.post("")
 @endpoint({"project": ProjectRow}, body=NewProject, errors=(409,))
 def create_project(services: Services, user_id: str, body: NewProject) -> Json:
-    """Add a project. A repository can be one project of a user only."""
+    """Create a project. You can have one project for each repository."""
     fields = {
         "name": body.name,
         "description": body.description,
@@ -37,14 +37,17 @@ def create_project(services: Services, user_id: str, body: NewProject) -> Json:
 @blueprint.get("/<id:project_id>")
 @endpoint({"project": ProjectRow})
 def get_project(services: Services, user_id: str, project_id: int) -> Json:
-    """Return one project with its task counters."""
+    """Return a project with its task counts."""
     return {"project": project_row(services.database.get_project(user_id, project_id))}
 
 
 @blueprint.put("/<id:project_id>")
 @endpoint({"project": ProjectRow}, body=ProjectChange, errors=(409,))
 def update_project(services: Services, user_id: str, project_id: int, body: ProjectChange) -> Json:
-    """Change the columns that are sent; columns that only the server writes are ignored."""
+    """Change a project. Fields you omit stay as they are.
+
+    Fields that only the server sets are ignored, so you can send back a whole project.
+    """
     fields = body.columns
     if "repo_url" in fields:
         fields |= _repository_columns(services, fields["repo_url"])
@@ -55,10 +58,10 @@ def update_project(services: Services, user_id: str, project_id: int, body: Proj
 @blueprint.delete("/<id:project_id>")
 @endpoint({"message": str})
 def delete_project(services: Services, user_id: str, project_id: int) -> Json:
-    """Delete a project with its tasks; tasks that wait or run are cancelled first."""
+    """Delete a project and its tasks. Queued and running tasks are cancelled first."""
     services.dispatcher.cancel_active_tasks(user_id, project_id)
     services.database.delete_project(user_id, project_id)
-    return {"message": "The project and its tasks are deleted."}
+    return {"message": "The project and its tasks were deleted."}
 
 
 @blueprint.get("/<id:project_id>/tasks")
@@ -66,7 +69,10 @@ def delete_project(services: Services, user_id: str, project_id: int) -> Json:
 def list_project_tasks(
     services: Services, user_id: str, project_id: int, query: ProjectTasksQuery
 ) -> Json:
-    """List a project's tasks in full, without diffs, newest first."""
+    """List the tasks of a project, newest first, without diffs and patches.
+
+    To read the next page, send `next_cursor` as `cursor`.
+    """
     tasks = services.database.list_project_tasks(
         user_id, project_id, limit=query.limit, cursor=query.cursor
     )

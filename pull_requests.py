@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from auth import caller_or_nobody
+from auth import optional_caller
 from utils.api.endpoint import Services, endpoint
 from utils.api.github_access import token_of_request
 from utils.api.pull_request_schemas import (
@@ -46,7 +46,7 @@ def validate_token(services: Services, body: ValidateToken) -> Json:
 
     The check changes nothing on GitHub.
     """
-    user_id = caller_or_nobody(services)
+    user_id = optional_caller(services)
     token = token_of_request(body.github_token)
     access = services.pull_requests.check_token(user_id, token, body.repo_url)
     return token_access_row(access)

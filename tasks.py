@@ -1,4 +1,4 @@
-"""Tasks: start, watch, talk, cancel, and what came of them."""
+"""Task endpoints: start, watch and cancel tasks, read their results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ PATCH_TYPE = "text/plain; charset=utf-8"
 @blueprint.post("/start-task")
 @endpoint({"message": str, "task_id": int}, body=StartTask, errors=(404, 429))
 def start_task(services: Services, user_id: str, body: StartTask) -> Json:
-    """Queue a task: an agent works on a fresh clone of the repository as the prompt asks."""
+    """Queue a task: an agent follows the prompt in a fresh clone of the repository.
+
+    Returns the task's id at once; poll /task-status/{task_id} for its progress. Returns 429 if
+    the queue is full.
+    """
     new = NewTask(
         prompt=body.prompt,
         repo_url=_repository_url(services, body.repo_url),
@@ -48,7 +52,10 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     query=TaskListQuery,
 )
 def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
-    """List the caller's tasks by id, newest first; `cursor` continues at `next_cursor`."""
+    """List your tasks by id, newest first.
+
+    To read the next page, send `next_cursor` as `cursor`.
+    """
     page = services.database.list_tasks(
         user_id, project_id=query.project_id, limit=query.limit, cursor=query.cursor
     )
@@ -62,14 +69,18 @@ def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
 @blueprint.get("/tasks/<id:task_id>")
 @endpoint({"task": FullTaskRow})
 def get_task(services: Services, user_id: str, task_id: int) -> Json:
-    """Return everything that is stored of a task, with its diff and its patch."""
+    """Return a task with all its fields, including the diff and the patch."""
     return {"task": full_task_row(services.database.get_task(user_id, task_id))}
 
 
 @blueprint.get("/task-status/<id:task_id>")
 @endpoint({"task": TaskStatusRow}, polled=True)
 def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
-    """Return how far a task is. Cheap, made to be polled; no key is ever null."""
+    """Return the progress of a task.
+
+    The call is cheap: you can poll it every two seconds. Fields without a value are omitted,
+    never null.
+    """
     task = services.database.get_task_status(user_id, task_id)
     waits = task.status is TaskStatus.PENDING
     position = services.dispatcher.queue_position(task_id) if waits else None
@@ -81,7 +92,7 @@ def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
 @blueprint.post("/tasks/<id:task_id>/chat")
 @endpoint({"task": FullTaskRow}, body=ChatMessage, errors=(409,))
 def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatMessage) -> Json:
-    """Add a message to a task's conversation. It does not reach the agent."""
+    """Add a message to the conversation of a task. The agent does not receive it."""
     services.database.append_chat_message(user_id, task_id, body.role, body.content)
     return {"task": full_task_row(services.database.get_task(user_id, task_id))}
 
@@ -89,21 +100,25 @@ def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatM
 @blueprint.post("/tasks/<id:task_id>/cancel")
 @endpoint({"task": TaskStatusRow}, errors=(409,))
 def cancel_task(services: Services, user_id: str, task_id: int) -> Json:
-    """Stop a task that waits or runs. What it has done so far is kept."""
+    """Cancel a task. Returns once all of its processes have exited.
+
+    Partial results are kept. If the processes need too long, the response still says `running`
+    and the task ends later.
+    """
     return {"task": task_status_row(services.dispatcher.cancel_task(user_id, task_id))}
 
 
 @blueprint.get("/git-diff/<id:task_id>")
 @endpoint({"git_diff": str})
 def get_git_diff(services: Services, user_id: str, task_id: int) -> Json:
-    """Return a task's diff, empty when there is none."""
+    """Return the diff of a task, or an empty string if there is none."""
     return {"git_diff": services.database.get_git_diff(user_id, task_id)}
 
 
 @blueprint.get("/tasks/<id:task_id>/patch")
 @endpoint(media_type="text/plain")
 def get_patch(services: Services, user_id: str, task_id: int) -> Response:
-    """Return a task's patch as a mail, ready for `git am`."""
+    """Return the patch of a task in mailbox format, ready for `git am`."""
     task = services.database.get_task(user_id, task_id)
     if task.git_patch is None:
         raise NotFound("This task has no patch.", "no_patch")
@@ -116,7 +131,10 @@ def get_patch(services: Services, user_id: str, task_id: int) -> Response:
 @blueprint.get("/tasks/<id:task_id>/events")
 @endpoint({"events": list[EventRow], "next_after": int}, query=EventsQuery, polled=True)
 def list_events(services: Services, user_id: str, task_id: int, query: EventsQuery) -> Json:
-    """Return what happened in a task after an event; ask again with `next_after` to follow it."""
+    """List the events of a task, oldest first.
+
+    To follow a task, send `next_after` as `after` in the next request.
+    """
     events = services.database.list_events(user_id, task_id, after=query.after, limit=query.limit)
     next_after = events[-1].sequence if events else query.after
     return {"events": [event_row(event) for event in events], "next_after": next_after}
@@ -125,10 +143,13 @@ def list_events(services: Services, user_id: str, task_id: int, query: EventsQue
 @blueprint.post("/migrate-legacy-tasks")
 @endpoint({"migrated": int, "message": str}, upload=True)
 def migrate_legacy_tasks(services: Services, user_id: str) -> Json:
-    """Import the old backend's tasks; ones imported before are skipped."""
+    """Import the tasks of the old backend. Tasks that you imported before are skipped.
+
+    Upload the export as the form field `file` or as a JSON body.
+    """
     rows = read_legacy_tasks(read_upload(services.settings.max_import_bytes))
     migrated = services.database.import_tasks(user_id, rows)
-    return {"migrated": migrated, "message": f"{migrated} of {len(rows)} tasks were new."}
+    return {"migrated": migrated, "message": f"Imported {migrated} of {len(rows)} tasks."}
 
 
 def _repository_url(services: Services, text: str) -> str:

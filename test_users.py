@@ -1,4 +1,4 @@
-"""Sign-in for development and tests without an identity provider. Never served in production."""
+"""Test user endpoints: sign in for development and tests. They are disabled in production."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SIGNED_IN = {"user": TestUserRow, "tokens": TokenPair}
 
 @blueprint.before_request
 def refuse_when_disabled() -> None:
-    """Keep every endpoint of this file shut where test users are off."""
+    """Refuse all requests to this file's endpoints if test users are disabled."""
     services: Services = current_app.extensions["services"]
     if not services.settings.test_users_enabled:
         raise Forbidden(
-            "Test users are off on this server. ENABLE_TEST_USERS=true turns them on in "
-            "development.",
+            "Test users are disabled on this server. In development, set ENABLE_TEST_USERS=true "
+            "and restart it.",
             "test_users_disabled",
         )
 
@@ -36,7 +36,7 @@ def refuse_when_disabled() -> None:
 @blueprint.post("")
 @endpoint(_SIGNED_IN, body=NewTestUser, needs_body=True, status=201, public=True, errors=(403, 409))
 def create_test_user(services: Services, body: NewTestUser) -> Json:
-    """Add a test user and sign it in. It expires after 24 hours unless asked otherwise."""
+    """Create a test user and sign it in. It expires after 24 hours by default."""
     user = services.database.create_test_user(
         body.user_id,
         body.email or f"{body.user_id}@test-users.invalid",
@@ -56,15 +56,15 @@ def list_test_users(services: Services) -> Json:
 @blueprint.delete("/<uuid:test_user_id>")
 @endpoint({"message": str}, public=True, errors=(403,))
 def delete_test_user(services: Services, test_user_id: UUID) -> Json:
-    """Delete a test user and all rows of it; tasks that wait or run are cancelled first."""
+    """Delete a test user and all its data. Queued and running tasks are cancelled first."""
     _delete(services, [_test_user(services, test_user_id)])
-    return {"message": "The test user is deleted."}
+    return {"message": "The test user was deleted."}
 
 
 @blueprint.post("/<uuid:test_user_id>/token")
 @endpoint(_SIGNED_IN, public=True, errors=(401, 403))
 def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
-    """Sign a test user in again. Other users cannot be signed in here."""
+    """Sign a test user in again. Returns 404 for other users."""
     user = _test_user(services, test_user_id)
     return {"user": test_user_row(user), "tokens": services.tokens.issue(user)}
 
@@ -72,7 +72,7 @@ def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
 @blueprint.post("/cleanup")
 @endpoint({"deleted": int}, public=True, errors=(403,))
 def delete_expired_test_users(services: Services) -> Json:
-    """Delete the test users whose time is over, and their tasks as when one is deleted."""
+    """Delete all expired test users and their data. Their tasks are cancelled first."""
     now = datetime.now(UTC)
     users = services.database.list_test_users()
     expired = [user for user in users if user.expires_at and user.expires_at <= now]
@@ -82,9 +82,9 @@ def delete_expired_test_users(services: Services) -> Json:
 @blueprint.get("/health")
 @endpoint({"message": str, "count": int}, public=True, errors=(403,))
 def test_users_health(services: Services) -> Json:
-    """Tell that test users can be made here, and how many there are."""
+    """Check that test users are enabled, and return their number."""
     return {
-        "message": "Test users are on.",
+        "message": "Test users are enabled.",
         "count": len(services.database.list_test_users()),
     }
 
@@ -101,5 +101,5 @@ def _delete(services: Services, users: Iterable[User]) -> int:
 def _test_user(services: Services, user_id: UUID) -> User:
     user = services.database.get_user(str(user_id))
     if not user.is_test_user:
-        raise NotFound("There is no such test user.")
+        raise NotFound("This test user does not exist.")
     return user

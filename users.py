@@ -1,4 +1,4 @@
-"""The caller's own profile, and the secrets they keep here for their tasks."""
+"""Profile endpoints: the caller's profile, and the secrets stored for the caller's tasks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
 @blueprint.get("/me")
 @endpoint({"user": ProfileRow}, errors=(404,))
 def get_profile(services: Services, user_id: str) -> Json:
-    """Return the caller's profile; of secrets it says that they are stored, not what they are."""
+    """Return your profile. Secrets are shown as [stored], never in plain text."""
     return {"user": profile_row(services.database.get_profile(user_id))}
 
 
 @blueprint.put("/me")
 @endpoint({"user": ProfileRow}, body=ProfileChange, errors=(404, 409))
 def update_profile(services: Services, user_id: str, body: ProfileChange) -> Json:
-    """Change what is sent. Secrets are encrypted before they are stored; null removes one."""
+    """Change your profile. Fields you omit stay as they are; null removes a value.
+
+    Secrets are encrypted before they are stored.
+    """
     profile = change_profile(
         services.database, services.vault, user_id, body.columns, body.sections
     )

@@ -130,7 +130,7 @@ def test_an_import_of_too_many_tasks_is_refused_with_a_way_out(
 
 def test_of_two_tasks_with_one_id_the_first_is_taken(client: FlaskClient, headers: Headers) -> None:
     answer = upload(client, headers, [OLD, {**OLD, "id": "7", "prompt": "Again"}])
-    assert answer["message"] == "1 of 1 tasks were new."
+    assert answer["message"] == "Imported 1 of 1 tasks."
     assert [task["prompt"] for task in stored(client, headers)] == ["Add tests"]
 
 

@@ -17,7 +17,7 @@ class Answer(NamedTuple):
     kind: str = "application/json"
 
 
-def json_answer(status: int, value: Any) -> Answer:
+def json_response(status: int, value: Any) -> Answer:
     return Answer(status, json.dumps(value).encode())
 
 

@@ -1,1 +1,1 @@
-"""What endpoints share: validation, answers, OpenAPI, middleware."""
+"""Shared parts of the endpoints: validation, responses, OpenAPI, middleware."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document and a page to browse it, with no outside network."""
+"""Serves the OpenAPI document and a page to browse it, without access to other hosts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request, send_from_directory
 
-from utils.api.endpoint import json_answer
+from utils.api.endpoint import json_response
 from utils.api.openapi import build_openapi
 from utils.errors import NotFound
 from utils.models.tasks import Json
@@ -20,7 +20,7 @@ _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>API</title>
+<title>Coding agents over HTTP: API reference</title>
 <link rel="stylesheet" href="docs/swagger-ui.css">
 <link rel="icon" href="docs/favicon-32x32.png">
 </head>
@@ -43,14 +43,14 @@ _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Return the OpenAPI document."""
-    return json_answer(_document())
+    return json_response(_document())
 
 
 @blueprint.get("/docs")
 def docs() -> Response:
-    """Return a page to browse the endpoints and try them."""
+    """Return a page to browse and try the endpoints."""
     if request.path.endswith("/"):
-        # The page's own addresses are relative, to work under every prefix; so is this one.
+        # All links of the page are relative, so that they work under every prefix.
         return Response(status=308, headers={"Location": "../docs"})
     headers = {"Content-Security-Policy": _POLICY}
     return Response(_PAGE, content_type="text/html; charset=utf-8", headers=headers)
@@ -58,29 +58,29 @@ def docs() -> Response:
 
 @blueprint.get("/docs/start.js")
 def start() -> Response:
-    """Return the script that fills the page."""
+    """Return the script that renders the page."""
     return Response(_START, content_type="text/javascript; charset=utf-8")
 
 
 @blueprint.get("/docs/openapi.json")
 def openapi_for_page() -> Response:
-    """Return the document as OpenAPI 3.0: the packaged page does not read 3.1."""
-    return json_answer({**_as_openapi_30(_document()), "openapi": "3.0.3"})
+    """Return the document as OpenAPI 3.0, because the packaged page cannot read 3.1."""
+    return json_response({**_as_openapi_30(_document()), "openapi": "3.0.3"})
 
 
 @blueprint.get("/docs/<name>")
 def asset(name: str) -> Response:
-    """Return a file of the page's package."""
+    """Return a file of the package that the page comes from."""
     if name not in _ASSETS:
-        raise NotFound("There is no such file.")
+        raise NotFound("This file does not exist.")
     return send_from_directory(_assets_folder(), name, max_age=86_400)
 
 
 def _document() -> Json:
-    known = current_app.extensions.get("openapi")
-    if known is None:
-        known = current_app.extensions["openapi"] = build_openapi(current_app)
-    return dict(known)
+    cached = current_app.extensions.get("openapi")
+    if cached is None:
+        cached = current_app.extensions["openapi"] = build_openapi(current_app)
+    return dict(cached)
 
 
 @cache

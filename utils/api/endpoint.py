@@ -1,8 +1,8 @@
-"""What every endpoint shares: its caller, its validated input, its answer.
+"""Declares endpoints: authenticates the caller, validates the input, builds the response.
 
-A view is declared with `@endpoint(...)`, which says what it takes and what it answers with; the
-same declaration validates requests and is read by `utils/api/openapi.py`. Rejected input is never
-repeated in an answer, because it may hold tokens.
+A view is declared with `@endpoint(...)`, which names the models of its input and its response.
+The declaration validates requests, and `utils/api/openapi.py` documents it. Error messages never
+repeat rejected input, because it may contain tokens.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from utils.pull_requests.service import PullRequests
 from utils.telemetry import Metrics
 
 TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
-"""Where a request carries the caller's token for GitHub."""
+"""Request header for the caller's GitHub token."""
 
-# pydantic's own words for these never hold any of the input.
-_HARMLESS_RULES = frozenset(
+# Errors whose message from pydantic never contains any of the input.
+_SAFE_ERROR_TYPES = frozenset(
     {
         "bool_type",
         "dict_type",
@@ -49,7 +49,7 @@ _HARMLESS_RULES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What views work with; built in main.py, one per application."""
+    """Holds the services that views use. main.py builds one for each application."""
 
     settings: Settings
     database: Database
@@ -66,16 +66,16 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The declaration of a view, for validation and for the OpenAPI document.
+    """The declaration of a view, used for validation and for the OpenAPI document.
 
-    `answer` names the fields next to `status`; None is for views that do not answer with JSON.
-    `errors` are the statuses that neither the path, nor the input, nor signing in explains.
-    With `github` the caller's token for GitHub may come along, and GitHub may refuse what is asked.
-    `needs_body` refuses a request without a body, which browsers let any page send, although each
-    field may be left out.
+    `response` names the fields beside `status`; it is None for views that do not return JSON.
+    `errors` are status codes beyond those of the path, the input and authentication.
+    With `github` the request may carry a GitHub token, and GitHub may refuse the operation.
+    `needs_body` refuses requests without a body even if all fields are optional: browsers let
+    any page send such requests across origins.
     """
 
-    answer: Mapping[str, Any] | None
+    response: Mapping[str, Any] | None
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     status: int = 200
@@ -89,28 +89,28 @@ class Endpoint:
 
     @property
     def requires_body(self) -> bool:
-        """Whether a request without a body is refused."""
+        """True when requests without a body are refused."""
         fields = self.body.model_fields.values() if self.body else ()
         return self.needs_body or any(field.is_required() for field in fields)
 
 
 class NotJson(AppError):
-    """The body is not sent as JSON."""
+    """The request body is not declared as JSON."""
 
     http_status = 415
     default_code = "unsupported_media_type"
 
 
 def endpoint(
-    answer: Mapping[str, Any] | None = None, **declaration: Any
+    response: Mapping[str, Any] | None = None, **declaration: Any
 ) -> Callable[[Callable[..., Json | Response]], Callable[..., Response]]:
     """Declare a view; the keywords are the fields of `Endpoint`.
 
-    The view is called with the services, then by keyword: `user_id` unless it is public, `query`
-    and `body` when declared, and the variables of its path. A dictionary it returns becomes a
-    JSON object with `"status": "success"`.
+    The view receives the services, and by keyword: `user_id` unless it is public, `query` and
+    `body` if declared, and the variables of its path. If it returns a dictionary, the response is
+    a JSON object with `"status": "success"`.
     """
-    declared = Endpoint(answer, **declaration)
+    declared = Endpoint(response, **declaration)
 
     def decorate(view: Callable[..., Json | Response]) -> Callable[..., Response]:
         @wraps(view)
@@ -132,36 +132,38 @@ def endpoint(
 
 
 def declaration_of(view: Callable[..., Any] | None) -> Endpoint | None:
-    """Return what `@endpoint` declared for a view, None for a view without it."""
+    """Return the declaration of a view, None for a view without `@endpoint`."""
     return getattr(view, "declared", None)
 
 
 def success(fields: Json, status: int = 200) -> Response:
-    """Answer with a JSON object that says it went well."""
-    return json_answer({"status": "success", **fields}, status)
+    """Return a JSON response with `"status": "success"`."""
+    return json_response({"status": "success", **fields}, status)
 
 
-def json_answer(fields: Json, status: int = 200) -> Response:
-    """Answer with a JSON object; times become ISO 8601 with a zone."""
+def json_response(fields: Json, status: int = 200) -> Response:
+    """Return a JSON response; times become ISO 8601 with a time zone."""
     body = to_json(fields, inf_nan_mode="null")
     return Response(body, status, content_type="application/json")
 
 
 def _read_json_body(declared: Endpoint) -> Json:
-    # A JSON object sent as application/json, or nothing where nothing is required.
+    # The body is a JSON object sent as application/json; it may be empty if no field is required.
     raw = request.get_data(cache=False)
     if not raw and not request.mimetype and not declared.needs_body:
         if declared.requires_body:
-            raise InvalidInput("The request needs a JSON object as its body.", "invalid_json")
+            raise InvalidInput("Send a JSON object as the request body.", "invalid_json")
         return {}
     if request.mimetype != "application/json":
         raise NotJson("Send the body as JSON, with Content-Type: application/json.")
     try:
         payload = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidInput("The body is not valid JSON in UTF-8.", "invalid_json") from error
+        raise InvalidInput(
+            "The body is not valid JSON. Send a JSON object in UTF-8.", "invalid_json"
+        ) from error
     if not isinstance(payload, dict):
-        raise InvalidInput("The body is valid JSON but not an object.")
+        raise InvalidInput("The body must be a JSON object.")
     return payload
 
 
@@ -176,12 +178,12 @@ def _validated(model: type[BaseModel], values: Json) -> BaseModel:
 def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
     name = details["loc"][0] if details["loc"] else None
     if details["type"] == "extra_forbidden" or name not in model.model_fields:
-        known = ", ".join(sorted(model.model_fields))
-        return f"There is a field that is not known here. Known fields: {known}."
+        allowed = ", ".join(sorted(model.model_fields))
+        return f"The request has an unknown field. Allowed fields: {allowed}."
     if details["type"] == "missing":
         return f"{name}: is required."
     if details["type"] == "value_error":
         return f"{name}: {details['ctx']['error']}."
-    if details["type"] in _HARMLESS_RULES:
+    if details["type"] in _SAFE_ERROR_TYPES:
         return f"{name}: {details['msg']}."
     return f"{name}: is not valid."

@@ -1,8 +1,7 @@
 """Reads the task export of the backend that this one replaces.
 
 The export is an object of tasks by id, an array of tasks, or either under the key `tasks`. Keys
-may be missing; what is there is carried over, cleaned of credentials in addresses and of
-characters that databases do not take.
+may be missing. Credentials in addresses are removed, and so are characters that databases reject.
 """
 
 from __future__ import annotations
@@ -21,32 +20,35 @@ from utils.database.types import storable
 from utils.errors import InvalidInput
 from utils.models.tasks import TERMINAL_STATUSES, Json, TaskStatus
 
-# All rows of an import are in memory and in one transaction.
+# An import holds all rows in memory and writes them in one transaction.
 MAX_TASKS = 5_000
 
 _USERINFO = re.compile(r"(?<=//)[^/@]*@")
 _SHAPES = (
-    "Upload the old backend's task export as JSON: an object of tasks by id, an array of tasks, "
-    "or either under the key tasks."
+    "Upload the task export of the old backend as JSON: an object of tasks by id, an array of "
+    "tasks, or either of them under the key tasks."
 )
 _TEXTS = ("commit_hash", "git_diff", "git_patch", "container_id")
 
 
 def read_upload(limit: int) -> bytes:
-    """Return the upload of the current request: the form field `file`, or else the whole body."""
+    """Return the upload of the current request: the form field `file`, or the whole body.
+
+    Raises `InvalidInput` for a form without that field.
+    """
     request.max_content_length = limit
     if request.mimetype == "multipart/form-data":
         file = request.files.get("file")
         if file is None:
-            raise InvalidInput(f"The form has no file under the name file. {_SHAPES}")
+            raise InvalidInput(f"The form has no field named file. {_SHAPES}")
         return bytes(file.read())
     return request.get_data(cache=False)
 
 
 def read_legacy_tasks(content: bytes) -> list[Json]:
-    """Return rows for `Database.import_tasks`, one for each old id: the first.
+    """Return rows for `Database.import_tasks`; of tasks with the same id only the first.
 
-    Raises `InvalidInput` for anything else, and for too many tasks.
+    Raises `InvalidInput` for other content, and `too_many_tasks` above `MAX_TASKS`.
     """
     now = datetime.now(UTC)
     tasks: dict[str, Json] = {}
@@ -55,8 +57,8 @@ def read_legacy_tasks(content: bytes) -> list[Json]:
             tasks.setdefault(legacy_id, task)
         if len(tasks) > MAX_TASKS:
             raise InvalidInput(
-                f"The upload has {len(tasks):,} tasks, and one import takes {MAX_TASKS:,}. Split "
-                "the file and upload its parts.",
+                f"The upload has {len(tasks):,} tasks; one import takes at most {MAX_TASKS:,}. "
+                "Split the file and upload its parts.",
                 "too_many_tasks",
             )
         return [_row(legacy_id, storable(task), now) for legacy_id, task in tasks.items()]
@@ -75,7 +77,7 @@ def _entries(payload: Any) -> Iterator[tuple[str, Json]]:
         raise InvalidInput(_SHAPES)
     for key, task in pairs:
         if not isinstance(task, dict):
-            raise InvalidInput(f"One of the tasks is not an object. {_SHAPES}")
+            raise InvalidInput(f"A task in the upload is not an object. {_SHAPES}")
         yield _legacy_id(key, task), task
 
 
@@ -83,7 +85,7 @@ def _legacy_id(key: str | None, task: Json) -> str:
     given = task.get("id", key)
     if isinstance(given, str | int) and str(given):
         return str(storable(str(given)))[:200]
-    # Without an id the content itself says whether it was imported before.
+    # A task without an id is recognized by its content if it is imported again.
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
 
@@ -107,7 +109,7 @@ def _row(legacy_id: str, task: Json, now: datetime) -> Json:
     }
     if status != task.get("status"):
         row |= {
-            "error": row["error"] or "The old backend stopped before this task had ended.",
+            "error": row["error"] or "The old backend stopped before this task ended.",
             "error_code": "interrupted",
         }
     return row

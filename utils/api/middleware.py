@@ -1,4 +1,4 @@
-"""What happens around every request: ids, logs, metrics, errors, CORS and the /api prefix."""
+"""Handles request ids, logs, metrics, errors, CORS and the /api prefix of every request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, IntegerConverter
 
-from utils.api.endpoint import TOKEN_HEADER, Services, declaration_of, json_answer
+from utils.api.endpoint import TOKEN_HEADER, Services, declaration_of, json_response
 from utils.api.requests import ID_DIGITS
 from utils.config.addresses import LOOPBACK_HOSTS
 from utils.config.settings import Settings
@@ -28,34 +28,37 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 RETRY_AFTER_SECONDS = 3
-"""When to try again what is away for the moment, if nothing better is known."""
+"""Default Retry-After of responses with status 503."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _HTTP_ERRORS = {
-    400: ("bad_request", "The request cannot be understood."),
-    404: ("not_found", "There is no such endpoint; GET / lists them."),
-    405: ("method_not_allowed", "This endpoint does not know the method; see the Allow header."),
+    400: ("bad_request", "The request is malformed."),
+    404: ("not_found", "This endpoint does not exist. GET / lists all endpoints."),
+    405: (
+        "method_not_allowed",
+        "This endpoint does not support the method. The Allow header lists the supported ones.",
+    ),
     413: (
         "body_too_large",
-        "The body is larger than MAX_BODY_BYTES allows. "
-        "Text takes the least room as UTF-8, without \\u escapes.",
+        "The body is larger than MAX_BODY_BYTES allows. Send less, and send text as UTF-8 instead "
+        "of \\u escapes, which take more bytes.",
     ),
     415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
 }
 
 
-# What flask-cors reads of a request, beside its method.
+# The headers, beside the method, that flask-cors reads.
 _CORS_INPUT = frozenset({"HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK"})
 
 
 class ApiPrefix:
-    """Serves `/api/x` as `/x`, so that every path exists under both names."""
+    """Serves `/api/x` as `/x`, so that every path exists with and without the prefix."""
 
     def __init__(self, wsgi_app: WSGIApplication) -> None:
         self._wsgi_app = wsgi_app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Move a leading `/api` from the path to the script's name."""
+        """Move a leading `/api` from PATH_INFO to SCRIPT_NAME."""
         path = environ.get("PATH_INFO", "")
         if path.startswith("/api/") or path == "/api":
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + "/api"
@@ -64,23 +67,23 @@ class ApiPrefix:
 
 
 class IdConverter(IntegerConverter):
-    """A row's id in a path. Other numbers are no ids, and find no route."""
+    """Matches the id of a row in a path; other numbers match no route."""
 
     regex = f"[1-9][0-9]{{0,{ID_DIGITS - 1}}}"
 
 
 class NameConverter(BaseConverter):
-    """The name of an owner or a repository on GitHub."""
+    """Matches the name of an owner or a repository on GitHub."""
 
     regex = "[A-Za-z0-9._-]{1,100}"
 
 
 def install_hooks(app: Flask, services: Services) -> None:
-    """Put everything of this module around an application's requests."""
-    app.before_request(_begin)
-    if _lets_anybody_in(services.settings) and services.settings.listen_host in LOOPBACK_HOSTS:
+    """Install the middleware of this module in an application."""
+    app.before_request(_start_request)
+    if _is_open_to_all(services.settings) and services.settings.listen_host in LOOPBACK_HOSTS:
         app.before_request(_refuse_foreign_host)
-    app.after_request(_Finish(app, services))
+    app.after_request(_RequestLog(app, services))
     app.register_error_handler(AppError, _answer_app_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
@@ -88,7 +91,7 @@ def install_hooks(app: Flask, services: Services) -> None:
     app.wsgi_app = ApiPrefix(app.wsgi_app)  # type: ignore[method-assign]
 
 
-def _lets_anybody_in(settings: Settings) -> bool:
+def _is_open_to_all(settings: Settings) -> bool:
     return settings.trusts_user_id or settings.test_users_enabled
 
 
@@ -102,15 +105,15 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
         max_age=600,
     )
     functions = app.after_request_funcs[None]
-    functions[-1] = _RememberedCors(functions[-1])
+    functions[-1] = _CachedCors(functions[-1])
 
 
-class _RememberedCors:
-    """flask-cors, asked once only what it says to requests that give it nothing to go by."""
+class _CachedCors:
+    """Caches the headers that flask-cors adds to responses to requests without an Origin."""
 
     def __init__(self, evaluate: AfterRequestCallable[Response]) -> None:
         self._evaluate = evaluate
-        self._remembered: list[tuple[str, str]] | None = None
+        self._cached_headers: list[tuple[str, str]] | None = None
 
     def __call__(self, response: Response) -> Response | Awaitable[Response]:
         environ = request.environ
@@ -120,16 +123,16 @@ class _RememberedCors:
             or "Access-Control-Allow-Origin" in response.headers
         ):
             return self._evaluate(response)
-        if self._remembered is None:
+        if self._cached_headers is None:
             blank = Response()
             blank.headers.clear()
             self._evaluate(blank)
-            self._remembered = list(blank.headers)
-        response.headers.extend(self._remembered)
+            self._cached_headers = list(blank.headers)
+        response.headers.extend(self._cached_headers)
         return response
 
 
-def _begin() -> None:
+def _start_request() -> None:
     g.started = time.perf_counter()
     given = request.environ.get("HTTP_X_REQUEST_ID", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -138,19 +141,20 @@ def _begin() -> None:
 
 
 def _refuse_foreign_host() -> None:
-    # A web page elsewhere can point its own name at 127.0.0.1 and then call a server that believes
-    # bare user ids or makes test users; the Host header still says that page's name.
+    # DNS rebinding: a foreign web page can point its own name at 127.0.0.1 and call a server that
+    # trusts bare user ids or creates test users. The Host header still has the page's name.
     host = request.environ.get("HTTP_HOST", "")
     name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
     if name.lower() not in LOOPBACK_HOSTS:
         raise InvalidInput(
-            "Without real sign-in this server answers to localhost, 127.0.0.1 and [::1] only.",
+            "This server runs without real sign-in, so it accepts requests only for localhost, "
+            "127.0.0.1 and [::1]. Use one of these in the URL.",
             "host_not_allowed",
         )
 
 
-class _Finish:
-    """Marks, counts and logs an answer; polls are logged at DEBUG."""
+class _RequestLog:
+    """Adds the request id to a response, counts it and logs it; polls are logged at DEBUG."""
 
     def __init__(self, app: Flask, services: Services) -> None:
         self._metrics = services.metrics
@@ -165,7 +169,7 @@ class _Finish:
         if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         seconds = time.perf_counter() - g.started
-        # What matches no route may have any method, and each label is kept for good.
+        # Metrics keep every label forever, and an unmatched request may have any method and path.
         method, route = (
             (request.method, request.url_rule.rule) if request.url_rule else ("any", "unmatched")
         )
@@ -184,12 +188,12 @@ class _Finish:
 
 def _answer_app_error(error: AppError) -> Response:
     if isinstance(error, Unavailable):
-        # While something is away every poll ends here, so a line must do.
+        # During an outage every poll ends here, so one line has to be enough.
         log.warning("request refused", action="http.refused", code=error.code, reason=error.message)
         log.debug("the error in full", action="http.refused", exc_info=error)
     elif error.http_status >= 500:  # noqa: PLR2004
         log.error("request failed", action="http.failed", code=error.code, exc_info=error)
-    response = json_answer({"error": error.message, "code": error.code}, error.http_status)
+    response = json_response({"error": error.message, "code": error.code}, error.http_status)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unauthenticated):
@@ -200,7 +204,7 @@ def _answer_app_error(error: AppError) -> Response:
 def _answer_http_error(error: HTTPException) -> Response:
     status = error.code or 500
     code, text = _HTTP_ERRORS.get(status, (error.name.lower().replace(" ", "_"), f"{error.name}."))
-    response = json_answer({"error": text, "code": code}, status)
+    response = json_response({"error": text, "code": code}, status)
     allowed = error.get_response().headers.get("Allow")
     if allowed:
         response.headers["Allow"] = allowed
@@ -209,9 +213,10 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 def _answer_unexpected(error: Exception) -> Response:
     log.error("unexpected error", action="http.failed", exc_info=error)
-    return json_answer(
+    return json_response(
         {
-            "error": f"Something went wrong on this server. Request id: {g.request_id}",
+            "error": "Internal error. Report this request id to whoever runs the server: "
+            f"{g.request_id}",
             "code": "internal_error",
         },
         500,

@@ -179,11 +179,11 @@ def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Itera
 
 
 def _responses(rule: Rule, declared: Endpoint, name: str, schemas: _Schemas) -> Json:
-    if declared.answer is None:
+    if declared.response is None:
         content: Json = {declared.media_type: {"schema": {"type": "string"}}}
     else:
         title = "".join(part.capitalize() for part in name.split("_")) + "Answer"
-        answer = TypedDict(title, {"status": Success, **declared.answer})  # type: ignore[misc]
+        answer = TypedDict(title, {"status": Success, **declared.response})  # type: ignore[misc]
         content = {"application/json": {"schema": schemas.named(answer)}}
     return {
         str(declared.status): {"description": "Success.", "content": content},

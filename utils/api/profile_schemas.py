@@ -1,4 +1,4 @@
-"""What requests and answers hold of a user's profile; secrets come in and never go out."""
+"""Request and response schemas of user profiles; responses never contain secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils.credentials.vault import SEAL
 from utils.models.tasks import Json
 from utils.models.users import Profile
 
-# A character is up to four bytes, and three bytes are four characters once they are encrypted.
+# A character takes up to four bytes, and encryption turns three bytes into four characters.
 _SEALED_CHARACTERS = 6 * MAX_VALUE_CHARACTERS
 
 StoredMark = Literal["[stored]"]
@@ -32,9 +32,9 @@ _STORED_OR_SEALED = rf"^(\[stored\]|{SEAL}.+)$"
 
 def _variables(variables: dict[str, str]) -> dict[str, str]:
     if not all(map(is_variable_name, variables)):
-        raise ValueError("one of the variables has a name that agents are not given")
+        raise ValueError("a variable has a name that is not allowed")
     if any("\0" in value for value in variables.values()):
-        raise ValueError("must not hold a NUL character")
+        raise ValueError("must not contain a NUL character")
     plain = [value for value in variables.values() if not value.startswith(SEAL)]
     if any(len(value) > MAX_VALUE_CHARACTERS for value in plain):
         raise ValueError(f"a variable has more than {MAX_VALUE_CHARACTERS} characters")
@@ -53,28 +53,29 @@ Variables = Annotated[
     dict[str, Annotated[str, Field(max_length=_SEALED_CHARACTERS)]],
     Field(
         max_length=MAX_VARIABLES,
-        description=f"Environment of the agent; the value {STORED} keeps what is stored.",
+        description="Environment variables of the agent. They replace the stored ones; send the "
+        f"value {STORED} to keep a stored value.",
     ),
     AfterValidator(_variables),
 ]
 Login = Annotated[JsonObject, AfterValidator(_login)]
-KeptLogin = Annotated[
+StoredLogin = Annotated[
     str,
     Field(pattern=_STORED_OR_SEALED, max_length=2 * MAX_LOGIN_FILE_BYTES),
 ]
 
 
 class AgentPreferencesChange(Body):
-    """What a user's runs of an agent are given; what is left out stays as it is."""
+    """Settings of one agent for your tasks. Fields you omit stay as they are."""
 
     env: Variables = Field(default_factory=dict)
-    credentials: Login | KeptLogin | None = Field(
-        None, description="The agent's own login file; null removes it."
+    credentials: Login | StoredLogin | None = Field(
+        None, description="The agent's own login file. Null removes the stored one."
     )
 
 
 class PreferencesChange(Body):
-    """The agents whose preferences change."""
+    """Preferences to change, by agent. Agents you omit stay as they are."""
 
     claude_code: AgentPreferencesChange = Field(
         default_factory=AgentPreferencesChange, alias="claudeCode"
@@ -83,19 +84,21 @@ class PreferencesChange(Body):
 
 
 class ProfileChange(Body):
-    """What to change of the caller's profile."""
+    """Fields of your profile to change. Fields you omit stay as they are."""
 
     full_name: Annotated[Description, Field(max_length=200)] | None = None
     avatar_url: Annotated[Description, Field(max_length=2_000, pattern="^https?://")] | None = None
     github_username: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,100}$")] | None = None
     github_token: Token | None = Field(
-        None, description="For tasks on GitHub that are started without one; null removes it."
+        None,
+        description="GitHub token for tasks that are started without one. Null removes the "
+        "stored one.",
     )
     preferences: PreferencesChange = Field(default_factory=PreferencesChange)
 
     @property
     def columns(self) -> Json:
-        """The columns to change, the token in the clear; without the preferences."""
+        """The columns to change, without the preferences. The token is in plain text."""
         columns = self.model_dump(exclude={"preferences"}, exclude_unset=True)
         token = columns.get(GITHUB_TOKEN)
         if isinstance(token, SecretStr):
@@ -104,27 +107,27 @@ class ProfileChange(Body):
 
     @property
     def sections(self) -> dict[str, Json]:
-        """The sections of the preferences to change, with what is given of each."""
+        """The sections of the preferences to change, each with the fields that were sent."""
         given: dict[str, Json] = self.preferences.model_dump(by_alias=True, exclude_unset=True)
         return given
 
 
 class AgentPreferencesRow(TypedDict):
-    """Which variables and whether a login is stored; never what they are."""
+    """Stored settings of one agent. Values are shown as [stored], never in plain text."""
 
     env: dict[str, StoredMark]
     credentials: StoredMark | None
 
 
 class PreferencesRow(TypedDict):
-    """What is stored for each agent."""
+    """Stored preferences, by agent."""
 
     claudeCode: AgentPreferencesRow
     codex: AgentPreferencesRow
 
 
 class ProfileRow(TypedDict):
-    """A user's profile."""
+    """A user's profile, without secrets."""
 
     id: str
     email: str | None

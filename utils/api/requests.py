@@ -1,4 +1,4 @@
-"""What requests hold: pydantic models, strict, unknown fields forbidden."""
+"""Request schemas: strict pydantic models that forbid unknown fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 def without_nul(text: str) -> str:
     """Return the text. Raises `ValueError` when it holds a NUL character."""
     if "\0" in text:
-        raise ValueError("must not hold a NUL character")
+        raise ValueError("must not contain a NUL character")
     return text
 
 
@@ -33,21 +33,21 @@ def not_blank(text: str) -> str:
     return text
 
 
-def _storable(value: Any) -> Any:
-    """Refuse what JSON columns of some database cannot hold."""
+def _check_storable(value: Any) -> Any:
+    """Return the value. Raises `ValueError` if the JSON column of some database cannot hold it."""
     if isinstance(value, str):
         without_nul(value)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must not hold a number that is too large")
+        raise ValueError("must not contain a number that is too large")
     elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
-        raise ValueError("must not hold an integer of more than 64 bits")
+        raise ValueError("must not contain an integer of more than 64 bits")
     elif isinstance(value, dict):
         for key, item in value.items():
             without_nul(key)
-            _storable(item)
+            _check_storable(item)
     elif isinstance(value, list):
         for item in value:
-            _storable(item)
+            _check_storable(item)
     return value
 
 
@@ -67,12 +67,12 @@ def _email(text: str) -> str:
 def _token(secret: SecretStr) -> SecretStr | None:
     text = secret.get_secret_value().strip()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be one word of printable ASCII characters")
+        raise ValueError("must consist of printable ASCII characters without spaces")
     return SecretStr(text) if text else None
 
 
 def _digits(text: object) -> int:
-    # int() would also take " 1", "1_0" and digits of other scripts.
+    # int() would also accept " 1", "1_0" and digits of other scripts.
     if not isinstance(text, str) or not re.fullmatch(f"[0-9]{{1,{ID_DIGITS}}}", text):
         raise ValueError("must be a whole number")
     return int(text)
@@ -90,51 +90,68 @@ RepositoryAddress = Annotated[
     str,
     Field(
         max_length=2_000,
-        description="https://host/owner/name; SSH addresses are turned into https ones.",
+        description="Address of the repository, such as https://github.com/owner/name. SSH "
+        "addresses are converted to https.",
     ),
 ]
-JsonObject = Annotated[Json, AfterValidator(_storable)]
+JsonObject = Annotated[Json, AfterValidator(_check_storable)]
 Token = Annotated[SecretStr, Field(max_length=4_096), AfterValidator(_token)]
 OpaqueToken = Annotated[str, Field(min_length=1, max_length=4_096)]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 Number = BeforeValidator(_digits)
+Limit = Annotated[
+    int, Field(ge=1, le=500, description="Maximum number of tasks to return."), Number
+]
+Cursor = Annotated[
+    int | None,
+    Field(ge=1, le=MAX_ID, description="Where the page starts: `next_cursor` of the page before."),
+    Number,
+]
 
 
 class Body(BaseModel):
-    """A JSON object with known fields only."""
+    """Base of request bodies: a JSON object without unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Query(BaseModel):
-    """Query parameters; unknown ones are ignored, as clients add some against caches."""
+    """Base of query parameters. Unknown ones are ignored: clients add some to bypass caches."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 class StartTask(Body):
-    """A task to run. Prompts are kept as they are, character by character."""
+    """A task to start."""
 
-    prompt: Text
+    prompt: Text = Field(description="Instructions for the agent. They are stored unchanged.")
     repo_url: RepositoryAddress
-    github_token: Token | None = Field(None, description="Needed where the host asks for it.")
-    branch: str | None = Field(None, max_length=255, description="`main` when not given.")
-    model: str | None = Field(None, max_length=50, description="Agent; `claude` when not given.")
-    agent_model: str | None = Field(
-        None, max_length=100, description="Model of the agent; its first one when not given."
+    github_token: Token | None = Field(
+        None, description="Token for the repository. Not needed if anyone can read it."
     )
-    project_id: RowId | None = None
+    branch: str | None = Field(
+        None, max_length=255, description="Branch to start from; `main` by default."
+    )
+    model: str | None = Field(
+        None, max_length=50, description="Agent to run: claude, codex or scripted. Default: claude."
+    )
+    agent_model: str | None = Field(
+        None,
+        max_length=100,
+        description="Model that the agent uses; by default the first one that the server allows.",
+    )
+    project_id: RowId | None = Field(None, description="Project that the task belongs to.")
 
 
 class ChatMessage(Body):
-    """A message to add to a task's conversation."""
+    """A message to add to the conversation of a task."""
 
     role: Literal["user", "assistant"]
     content: Text
 
 
 class NewProject(Body):
-    """A project to add: a repository under a name."""
+    """A project to create. A project gives a repository a name and groups its tasks."""
 
     name: Name
     repo_url: RepositoryAddress
@@ -143,7 +160,7 @@ class NewProject(Body):
 
 
 class ProjectChange(Body):
-    """Columns of a project to change. Columns that only the server writes are ignored."""
+    """Fields of a project to change. Fields that only the server sets are ignored."""
 
     name: Name = Field(default_factory=str)
     repo_url: RepositoryAddress = Field(default_factory=str)
@@ -168,44 +185,54 @@ class ProjectChange(Body):
 
 
 class TokenRequest(Body):
-    """Who signs in. With a Supabase access token as Bearer, the body may be empty."""
+    """Credentials to sign in with. The body may be empty if the Bearer token is Supabase's."""
 
-    user_id: UserId | None = Field(None, description="Believed in trust mode only.")
-    supabase_access_token: OpaqueToken | None = None
+    user_id: UserId | None = Field(None, description="Your user id. Accepted in trust mode only.")
+    supabase_access_token: OpaqueToken | None = Field(
+        None, description="Access token from Supabase. You can send it as Bearer token instead."
+    )
 
 
 class RefreshRequest(Body):
-    """A refresh token, as issued."""
+    """A refresh token from an earlier sign-in or refresh."""
 
     refresh_token: OpaqueToken
 
 
 class NewTestUser(Body):
-    """A test user to add; everything may be left out."""
+    """A test user to create. Every field is optional."""
 
     email: Annotated[str, Field(max_length=320), AfterValidator(_email)] | None = None
     user_id: UserId = Field(default_factory=lambda: str(uuid4()))
     metadata: JsonObject | None = None
-    expires_in_hours: Annotated[int, Field(ge=1, le=720)] = 24
+    expires_in_hours: Annotated[int, Field(ge=1, le=720)] = Field(
+        24, description="Hours until the user expires."
+    )
 
 
 class TaskListQuery(Query):
-    """Which page of tasks."""
+    """Selects a page of tasks."""
 
-    project_id: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = None
-    limit: Annotated[int, Field(ge=1, le=500), Number] = 100
-    cursor: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = None
+    project_id: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = Field(
+        None, description="List the tasks of this project only."
+    )
+    limit: Limit = 100
+    cursor: Cursor = None
 
 
 class ProjectTasksQuery(Query):
-    """Which page of a project's tasks."""
+    """Selects a page of a project's tasks."""
 
-    limit: Annotated[int, Field(ge=1, le=500), Number] = 100
-    cursor: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = None
+    limit: Limit = 100
+    cursor: Cursor = None
 
 
 class EventsQuery(Query):
-    """Which events: those with a sequence above `after`."""
+    """Selects the events with a sequence number above `after`."""
 
-    after: Annotated[int, Field(ge=0, le=MAX_ID), Number] = 0
-    limit: Annotated[int, Field(ge=1, le=1_000), Number] = 500
+    after: Annotated[int, Field(ge=0, le=MAX_ID), Number] = Field(
+        0, description="Sequence number of the last event you have; `next_after` of the response."
+    )
+    limit: Annotated[int, Field(ge=1, le=1_000), Number] = Field(
+        500, description="Maximum number of events to return."
+    )

@@ -1,7 +1,6 @@
-"""What answers hold, as typed dictionaries: checked by mypy, read by `utils/api/openapi.py`.
+"""Response schemas as typed dictionaries: mypy checks them, `utils/api/openapi.py` reads them.
 
-They cost nothing when a request is answered. `Time` is a datetime; it leaves as ISO 8601 with a
-zone.
+They cost no time at run time. `Time` is a datetime and is sent as ISO 8601 with a time zone.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ Time = Annotated[datetime, Field(json_schema_extra={"format": "date-time"})]
 
 
 class ErrorAnswer(TypedDict):
-    """What went wrong: `error` for people, `code` for programs."""
+    """An error: `error` is a message for people, `code` a stable name for programs."""
 
     error: str
     code: str
 
 
 class ChatMessageRow(TypedDict):
-    """One message of a task's conversation; the first one is the prompt."""
+    """A message in the conversation of a task. The first message is the prompt."""
 
     role: str
     content: str
@@ -35,7 +34,7 @@ class ChatMessageRow(TypedDict):
 
 
 class TaskRow(TypedDict):
-    """A task as it is stored. `branch` and `model` repeat `target_branch` and `agent`."""
+    """A task as stored. `branch` and `model` repeat `target_branch` and `agent`."""
 
     id: int
     user_id: str
@@ -69,14 +68,14 @@ class TaskRow(TypedDict):
 
 
 class FullTaskRow(TaskRow):
-    """A task with its diff and its patch."""
+    """A task as stored, with its diff and its patch."""
 
     git_diff: str | None
     git_patch: str | None
 
 
 class TaskStatusRow(TypedDict):
-    """What changes while a task is worked on; a key without a value is left out, never null."""
+    """The progress of a task. Fields without a value are omitted, never null."""
 
     id: int
     status: Status
@@ -104,7 +103,7 @@ class TaskStatusRow(TypedDict):
 
 
 class TaskSummaryRow(TypedDict):
-    """One line of a task list: the prompt is cut to 50 characters, the message to 200."""
+    """A task in a list. `prompt` is cut at 50 characters, the first chat message at 200."""
 
     id: int
     status: Status
@@ -126,7 +125,7 @@ class TaskSummaryRow(TypedDict):
 
 
 class EventRow(TypedDict):
-    """Something that happened in a task; `data` depends on `kind`."""
+    """An event of a task. The content of `data` depends on `kind`."""
 
     sequence: int
     at: Time
@@ -135,7 +134,7 @@ class EventRow(TypedDict):
 
 
 class ProjectRow(TypedDict):
-    """A project with its task counters."""
+    """A project with its task counts."""
 
     id: int
     user_id: str
@@ -154,7 +153,7 @@ class ProjectRow(TypedDict):
 
 
 class TestUserRow(TypedDict):
-    """A user for development."""
+    """A test user, for development only."""
 
     id: str
     email: str | None
@@ -164,7 +163,7 @@ class TestUserRow(TypedDict):
 
 
 class TokenPair(TypedDict):
-    """An access token, and the refresh token that gets the next pair; seconds until it expires."""
+    """An access token with its lifetime in seconds, and the refresh token for the next pair."""
 
     access_token: str
     refresh_token: str

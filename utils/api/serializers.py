@@ -1,4 +1,4 @@
-"""Turns stored values into the rows that clients read (see `utils/api/responses.py`)."""
+"""Converts stored values into the rows of responses (see `utils/api/responses.py`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PREVIEW_CHARACTERS = 200
 
 
 def task_row(task: Task) -> TaskRow:
-    """Return a task without its diff and patch."""
+    """Return the row of a task, without its diff and patch."""
     return {
         "id": task.id,
         "user_id": task.user_id,
@@ -57,7 +57,7 @@ def task_row(task: Task) -> TaskRow:
 
 
 def full_task_row(task: Task) -> FullTaskRow:
-    """Return a task with everything that is stored of it."""
+    """Return the row of a task, with its diff and patch."""
     return {**task_row(task), "git_diff": task.git_diff, "git_patch": task.git_patch}
 
 
@@ -67,10 +67,10 @@ def task_status_row(
     stage: str | None = None,
     waiting_reason: str | None = None,
 ) -> TaskStatusRow:
-    """Return what pages poll for.
+    """Return the row that pages poll.
 
-    They spread it over the row they have, so what is not known is left out, and the metadata is
-    there only when it is whole.
+    Pages merge it into the row they have. So fields without a value are omitted, and the metadata
+    is included only once it is complete.
     """
     ended = task.status in TERMINAL_STATUSES
     row = {
@@ -102,7 +102,7 @@ def task_status_row(
 
 
 def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
-    """Return one line of a task list."""
+    """Return the row of a task in a list."""
     return {
         "id": task.id,
         "status": task.status.value,
@@ -131,7 +131,7 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
 
 
 def event_row(event: Event) -> EventRow:
-    """Return an event."""
+    """Return the row of an event."""
     return {
         "sequence": event.sequence,
         "at": event.at,
@@ -141,7 +141,7 @@ def event_row(event: Event) -> EventRow:
 
 
 def project_row(project: Project) -> ProjectRow:
-    """Return a project."""
+    """Return the row of a project."""
     return {
         "id": project.id,
         "user_id": project.user_id,
@@ -161,7 +161,7 @@ def project_row(project: Project) -> ProjectRow:
 
 
 def test_user_row(user: User) -> TestUserRow:
-    """Return a test user."""
+    """Return the row of a test user."""
     return {
         "id": user.id,
         "email": user.email,

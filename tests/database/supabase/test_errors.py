@@ -13,7 +13,7 @@ import httpx
 import postgrest.exceptions
 import pytest
 
-from tests.support.canned_server import Answer, AnsweringServer, json_answer
+from tests.support.canned_server import Answer, AnsweringServer, json_response
 from tests.support.database_samples import LATER, USER, new_task, project_fields
 from utils.database.supabase.client import Supabase
 from utils.database.supabase.database import SupabaseDatabase
@@ -33,7 +33,7 @@ from utils.models.tasks import Event, EventBatch
 KEY = "sb_secret_of_the_project"
 HTML = b"<html><body>Bad gateway at secret-host</body></html>"
 USER_ROW = {"id": USER, "email": None, "created_at": LATER.isoformat()}
-FOUND = json_answer(200, [USER_ROW])
+FOUND = json_response(200, [USER_ROW])
 CLOSED = None
 EVENTS = (Event("output", {}, LATER),)
 
@@ -42,7 +42,7 @@ Verb = Callable[[SupabaseDatabase], object]
 
 def told(status: int, code: str, message: str = "private text") -> Answer:
     """Return an error as PostgREST tells it; the details quote the row."""
-    return json_answer(
+    return json_response(
         status, {"code": code, "message": message, "details": "(private row)", "hint": None}
     )
 
@@ -69,10 +69,10 @@ UNAVAILABLE = {
     "a page that says it is well": Answer(200, HTML, "text/html; charset=utf-8"),
     "a page called JSON": Answer(200, HTML),
     "half an answer": Answer(200, b'[{"id": '),
-    "a refusal by the way to PostgREST": json_answer(401, {"message": "Invalid API key"}),
+    "a refusal by the way to PostgREST": json_response(401, {"message": "Invalid API key"}),
     "an expired key": told(401, "PGRST301"),
     "no rights": told(403, "42501"),
-    "too many requests": json_answer(429, {"message": "Too many"}),
+    "too many requests": json_response(429, {"message": "Too many"}),
     "a full disk": told(405, "25006"),
     "a lock that is held": told(400, "55P03"),
     "a slow statement": told(500, "57014"),
@@ -83,7 +83,7 @@ UNAVAILABLE = {
     "a table that is missing": told(404, "42P01"),
     "another site": Answer(404, HTML, "text/html"),
     "a way elsewhere": Answer(308, b"", "text/plain"),
-    "another kind of JSON": json_answer(500, ["odd"]),
+    "another kind of JSON": json_response(500, ["odd"]),
 }
 
 
@@ -131,7 +131,7 @@ def test_a_mistake_of_this_program_stays_one_and_hides_the_row(answer: Answer) -
     [
         (told(404, "PGRST202"), "migrate"),
         (told(401, "PGRST301"), "SUPABASE_SERVICE_ROLE_KEY"),
-        (json_answer(401, {"message": "Invalid API key"}), "SUPABASE_SERVICE_ROLE_KEY"),
+        (json_response(401, {"message": "Invalid API key"}), "SUPABASE_SERVICE_ROLE_KEY"),
         (Answer(200, HTML, "text/html"), "SUPABASE_URL"),
         (Answer(404, HTML, "text/html"), "SUPABASE_URL"),
     ],
@@ -210,13 +210,13 @@ AGAIN: dict[str, tuple[Verb, Any]] = {
 
 @pytest.mark.parametrize(("verb", "value"), AGAIN.values(), ids=AGAIN.keys())
 def test_what_may_be_done_twice_is_tried_again(verb: Verb, value: object) -> None:
-    with answering(CLOSED, json_answer(200, value)) as (database, server):
+    with answering(CLOSED, json_response(200, value)) as (database, server):
         verb(database)
     assert server.requests == 2
 
 
 def test_what_was_undone_is_tried_again_by_every_verb() -> None:
-    with answering(told(500, "40P01"), json_answer(200, None)) as (database, server):
+    with answering(told(500, "40P01"), json_response(200, None)) as (database, server):
         with pytest.raises(NotFound):
             create_task(database)
         assert server.requests == 2
