@@ -1,6 +1,6 @@
 # What is in the sandboxes that tasks run in. `./run.sh build-template` builds it at E2B, by the
 # SDK's Dockerfile conversion: one stage, and no CMD, because nothing has to run before a task.
-# The versions are those of utils/sandboxes/e2b/tested_versions.py; a test compares them.
+# The versions are those in the agents' files (utils/agents/); a test compares them.
 FROM node:22-bookworm-slim
 
 ARG CLAUDE_CODE_VERSION=2.1.329

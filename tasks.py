@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from utils.agents.registry import AGENT_NAMES
+from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services, endpoint
 from utils.api.legacy_import import read_legacy_tasks, read_upload
 from utils.api.requests import ChatMessage, EventsQuery, StartTask, TaskListQuery
@@ -161,7 +161,7 @@ def _repository_url(services: Services, text: str) -> str:
 
 
 def _agent_name(model: str | None) -> str:
-    name = "claude" if model is None else model
+    name = DEFAULT_AGENT if model is None else model
     if name not in AGENT_NAMES:
         raise InvalidInput(f"model: must be one of {', '.join(AGENT_NAMES)}.", "unknown_model")
     return name

@@ -15,7 +15,7 @@ from utils.agents.access import DUMMY_KEY
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
 from utils.agents.preferences import MAX_VARIABLES
-from utils.agents.spec import Agent
+from utils.agents.spec import AgentSpec
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import EgressHeader
@@ -90,7 +90,7 @@ def test_a_users_own_access_replaces_the_servers_key(name: str) -> None:
 
 
 @pytest.mark.parametrize("agent", [CLAUDE, CODEX], ids=lambda agent: agent.name)
-def test_credentials_become_the_login_file_in_place_of_the_servers_key(agent: Agent) -> None:
+def test_credentials_become_the_login_file_in_place_of_the_servers_key(agent: AgentSpec) -> None:
     section = {"claude": "claudeCode", "codex": "codex"}[agent.name]
     name = {"claude": ".claude/.credentials.json", "codex": ".codex/auth.json"}[agent.name]
     given = access(agent, {section: {"env": {}, "credentials": LOGIN}})
@@ -198,7 +198,7 @@ def test_secrets_are_known_as_they_may_be_printed() -> None:
     ],
 )
 def test_with_egress_the_sandbox_holds_a_dummy(
-    agent: Agent, header: EgressHeader, name: str
+    agent: AgentSpec, header: EgressHeader, name: str
 ) -> None:
     given = access(agent, egress=True)
     assert given.egress == (header,)
@@ -239,7 +239,7 @@ def test_with_egress_a_login_file_stays_a_file() -> None:
     "preferences", [None, {}, {"claudeCode": {"env": {"X": "1"}}, "codex": {"env": None}}]
 )
 def test_without_any_key_the_message_says_where_to_set_one(
-    agent: Agent, names: tuple[str, ...], preferences: object
+    agent: AgentSpec, names: tuple[str, ...], preferences: object
 ) -> None:
     with pytest.raises(AgentError) as caught:
         access(agent, preferences, server=False)

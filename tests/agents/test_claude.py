@@ -15,10 +15,9 @@ from tests.support.agent_programs import (
     read_lines,
     run_program,
 )
-from utils.agents.claude import CLAUDE, ClaudeReader
+from utils.agents.claude import CLAUDE, CLAUDE_CODE, ClaudeReader
 from utils.errors import AgentError
 from utils.models.tasks import Json
-from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE
 from utils.sandboxes.protocol import SandboxPaths
 
 ACCESS = {"ANTHROPIC_API_KEY": "sk-ant-good", "IS_SANDBOX": "1", "CLAUDE_CODE_MAX_RETRIES": "2"}
@@ -78,7 +77,7 @@ def test_a_run_is_summed_up(folder: Path) -> None:
     assert reader.details == {
         "agent_session_id": SESSION,
         "model": "claude-sonnet-4-5",
-        "agent_version": CLAUDE_CODE,
+        "agent_version": CLAUDE_CODE.version,
         "usage": USAGE,
         "cost_usd": 0.0123,
         "num_turns": 2,

@@ -25,7 +25,7 @@ from tests.support.agent_programs import (
 )
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
-from utils.agents.spec import Agent
+from utils.agents.spec import AgentSpec
 from utils.models.tasks import Json
 from utils.pipeline.agent_output import OutputReporter
 
@@ -54,21 +54,21 @@ generated = settings(derandomize=True, deadline=None, database=None)
 both_agents = pytest.mark.parametrize("agent", [CLAUDE, CODEX], ids=lambda agent: agent.name)
 
 
-def run(agent: Agent, folder: Path, prompt: str) -> Run:
+def run(agent: AgentSpec, folder: Path, prompt: str) -> Run:
     return run_program(agent, folder, prompt, ACCESS[agent.name])
 
 
 @both_agents
 @pytest.mark.parametrize("piece_bytes", [1, 7, 100, 4096])
 def test_how_the_output_is_split_does_not_matter(
-    tmp_path: Path, agent: Agent, piece_bytes: int
+    tmp_path: Path, agent: AgentSpec, piece_bytes: int
 ) -> None:
     ended = run(agent, tmp_path, "say é🦊\nwrite a.txt b\nlong 50000\nunknown\nlines 3")
     assert ended.events(piece_bytes) == ended.events()
 
 
 @both_agents
-def test_the_order_of_keys_does_not_matter(tmp_path: Path, agent: Agent) -> None:
+def test_the_order_of_keys_does_not_matter(tmp_path: Path, agent: AgentSpec) -> None:
     ended = run(agent, tmp_path, "say a\nretry 1\nlong 20")
     entries = [json.loads(line) for line in ended.stdout.splitlines()]
     readers = agent.reader(), agent.reader()
@@ -78,7 +78,7 @@ def test_the_order_of_keys_does_not_matter(tmp_path: Path, agent: Agent) -> None
 
 
 @both_agents
-def test_unknown_lines_are_kept_as_they_are(tmp_path: Path, agent: Agent) -> None:
+def test_unknown_lines_are_kept_as_they_are(tmp_path: Path, agent: AgentSpec) -> None:
     ended = run(agent, tmp_path, "unknown")
     kept = b"".join(UNKNOWN_LINES).decode(errors="replace")
     assert ("output", {"stream": "stdout", "text": kept}) in ended.events()
@@ -86,7 +86,7 @@ def test_unknown_lines_are_kept_as_they_are(tmp_path: Path, agent: Agent) -> Non
 
 
 @both_agents
-def test_json_on_standard_error_is_only_text(tmp_path: Path, agent: Agent) -> None:
+def test_json_on_standard_error_is_only_text(tmp_path: Path, agent: AgentSpec) -> None:
     lines, reader = run(agent, tmp_path, "say a").stdout, agent.reader()
     kept = ("output", {"stream": "stderr", "text": lines.decode()})
     assert read_output(reader, b"", lines) == [kept]
@@ -96,7 +96,7 @@ def test_json_on_standard_error_is_only_text(tmp_path: Path, agent: Agent) -> No
 @both_agents
 @generated
 @given(values=st.lists(garbage(WORDS), max_size=6))
-def test_garbage_never_raises(agent: Agent, values: list[object]) -> None:
+def test_garbage_never_raises(agent: AgentSpec, values: list[object]) -> None:
     reader = agent.reader()
     assert_wellformed(read_lines(reader, *values))
     reader.judge(1, "")
@@ -107,7 +107,7 @@ def test_garbage_never_raises(agent: Agent, values: list[object]) -> None:
 @generated
 @given(data=st.data(), value=garbage(WORDS))
 def test_known_lines_with_wrong_types_never_raise(
-    agent: Agent, data: st.DataObject, value: object
+    agent: AgentSpec, data: st.DataObject, value: object
 ) -> None:
     fields = dict.fromkeys(WORDS.split(), value)
     parts = [value, {}, fields | {"type": "tool_use"}, fields | {"type": "tool_result"}]
@@ -122,7 +122,7 @@ def test_known_lines_with_wrong_types_never_raise(
 
 @both_agents
 @pytest.mark.parametrize("opening", ["[", '{"type":', '{"a":['])
-def test_deep_nesting_never_raises(agent: Agent, opening: str) -> None:
+def test_deep_nesting_never_raises(agent: AgentSpec, opening: str) -> None:
     line = opening * 50_000
     kept = ("output", {"stream": "stdout", "text": line})
     assert list(agent.reader().read_line("stdout", line)) == [kept]
@@ -147,7 +147,7 @@ LIVELY: Mapping[str, Json] = {
 
 
 @both_agents
-def test_new_tries_are_no_sign_of_life(agent: Agent) -> None:
+def test_new_tries_are_no_sign_of_life(agent: AgentSpec) -> None:
     async def feed() -> None:
         output = OutputReporter(agent.reader(), lambda *_: None, 10**6, lambda text: text)
         first = output.last_output_at
@@ -163,7 +163,9 @@ def test_new_tries_are_no_sign_of_life(agent: Agent) -> None:
 
 
 @both_agents
-def test_a_program_that_stays_after_its_result_has_finished(tmp_path: Path, agent: Agent) -> None:
+def test_a_program_that_stays_after_its_result_has_finished(
+    tmp_path: Path, agent: AgentSpec
+) -> None:
     reader = agent.reader()
     with running_program(agent, tmp_path, "hang", ACCESS[agent.name]) as process:
         assert process.stdout is not None
@@ -175,7 +177,7 @@ def test_a_program_that_stays_after_its_result_has_finished(tmp_path: Path, agen
 
 
 @both_agents
-def test_a_silent_program_has_not_finished(tmp_path: Path, agent: Agent) -> None:
+def test_a_silent_program_has_not_finished(tmp_path: Path, agent: AgentSpec) -> None:
     reader, said = agent.reader(), False
     with running_program(agent, tmp_path, "say a\nsilent", ACCESS[agent.name]) as process:
         assert process.stdout is not None
@@ -186,7 +188,7 @@ def test_a_silent_program_has_not_finished(tmp_path: Path, agent: Agent) -> None
 
 
 @both_agents
-def test_the_stand_ins_commit_by_themselves_as_agents_do(tmp_path: Path, agent: Agent) -> None:
+def test_the_stand_ins_commit_by_themselves_as_agents_do(tmp_path: Path, agent: AgentSpec) -> None:
     identity = "[user]\n\tname = Tester\n\temail = tester@example.com\n"
     (tmp_path / ".gitconfig").write_text(identity)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)

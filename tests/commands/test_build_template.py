@@ -14,10 +14,10 @@ from e2b import AsyncSandbox, AsyncTemplate, SandboxException
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.source_files import ROOT
+from utils.agents.registry import PROGRAMS
 from utils.commands.build_template import Recipe, read_spec
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError
-from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, CODEX
 
 TOML = 'template_name = "x"\ndockerfile = "Dockerfile"\ncpu_count = 2\nmemory_mb = 1024\n'
 
@@ -58,15 +58,13 @@ def test_the_sdk_converts_every_line_of_the_dockerfile(capsys: pytest.CaptureFix
 
 def test_the_template_has_the_tested_agents_and_starts_them_once() -> None:
     steps = Recipe(read_spec().dockerfile).steps
-    assert f"ENV CLAUDE_CODE_VERSION {CLAUDE_CODE}" in steps
-    assert f"ENV CODEX_VERSION {CODEX}" in steps
     (install,) = [step for step in steps if "npm install" in step]
-    assert "@anthropic-ai/claude-code@$CLAUDE_CODE_VERSION" in install
-    assert "@openai/codex@$CODEX_VERSION" in install
     (check,) = [step for step in steps if "--version" in step]
     assert steps.index(check) > steps.index(install)
-    assert "claude --version" in check
-    assert "codex --version" in check
+    for program in PROGRAMS:
+        assert f"ENV {program.build_argument} {program.version}" in steps
+        assert f"{program.package}@${program.build_argument}" in install
+        assert f"{program.command} --version" in check
 
 
 def test_tasks_use_the_name_of_the_template_unless_told_otherwise() -> None:

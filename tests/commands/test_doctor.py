@@ -12,9 +12,10 @@ from e2b import E2B
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.doctor_program import Doctor
-from tests.support.template_tools import TOOLS, install
+from tests.support.template_tools import VERSION_LINES, install
+from utils.agents.claude import CLAUDE_CODE
+from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS
 from utils.config.identity import FILE_NAME
-from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, PROGRAMS
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "OPENAI_API_KEY": "sk-of-the-test"}
 
@@ -37,7 +38,7 @@ def template(cloud: E2BControl, tmp_path: Path) -> Path:
     """The programs of the template `async-code`, which the fake cloud has."""
     folder = tmp_path / "tools"
     folder.mkdir()
-    for name, line in TOOLS.items():
+    for name, line in VERSION_LINES.items():
         install(folder, name, line)
     cloud.configure(templates=["async-code"], tools=str(folder))
     return folder
@@ -60,7 +61,7 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
     for line in (
         "E2B accepts the key",
         "the template async-code starts",
-        f"it has all {len(PROGRAMS)} programs, in tested versions",
+        f"it has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions",
         "agent claude: its key is set",
         "agent codex: its key is set",
         "sandboxes may live the 600 s",
@@ -126,7 +127,7 @@ def test_another_version_is_a_warning_and_a_missing_program_a_problem(
     install(template, "claude", "9.9.9 (Claude Code)")
     code, output = doctor.ask(cloud.environment | KEYS)
     assert code == 0
-    assert f"warning  claude is 9.9.9; {CLAUDE_CODE} was tested\n" in output
+    assert f"warning  claude is 9.9.9; {CLAUDE_CODE.version} was tested\n" in output
     install(template, "node", "v18.0.0")
     code, output = doctor.ask(cloud.environment | KEYS)
     assert code == 1

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from tests.support.backends import (
 )
 from tests.support.database_samples import STRANGER
 from tests.support.git_server import GitServer
-from utils.agents.access import claude_access
-from utils.agents.spec import Agent
+from utils.agents.claude import CLAUDE_CODE
+from utils.agents.registry import AGENT_NAMES
 from utils.commands.rotate_keys import main as rotate_keys
 from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, token_for
 from utils.credentials.vault import Vault
@@ -187,10 +188,11 @@ def test_a_task_says_when_the_stored_token_cannot_be_read(
 
 @contextmanager
 def agent_with_access() -> Iterator[None]:
-    """Have the shell do the work, with what Claude Code would be given."""
-    agent = Agent("shell", SHELL_AGENT.command, SHELL_AGENT.reader, access=claude_access)
+    """Have the shell do the work of every agent, with the access of Claude Code."""
+    shell = replace(SHELL_AGENT, program=CLAUDE_CODE, simulated=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("utils.agents.registry._REAL", {"claude": agent, "codex": agent})
+        agents = tuple(replace(shell, name=name) for name in AGENT_NAMES)
+        patch.setattr("utils.agents.registry.AGENTS", agents)
         yield
 
 

@@ -13,12 +13,10 @@ import tempfile
 from pathlib import Path
 
 from tests.support.source_files import ROOT
-from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, CODEX
+from utils.agents.registry import PROGRAMS
 
 INSTALL_SECONDS = 900
 START_SECONDS = 60
-
-VERSIONS = {"claude": CLAUDE_CODE, "codex": CODEX}
 
 
 class NotInstalled(Exception):
@@ -28,7 +26,7 @@ class NotInstalled(Exception):
 def install() -> Path:
     """Return the folder of the programs; install them when they are not there yet."""
     cache = Path(os.environ.get("REAL_AGENTS_FOLDER") or ROOT / ".cache" / "real-agents")
-    folder = cache / f"claude-{CLAUDE_CODE}-codex-{CODEX}"
+    folder = cache / "-".join(f"{one.command}-{one.version}" for one in PROGRAMS)
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         # Only a finished installation gets the name that is looked for.
@@ -45,16 +43,17 @@ def _install_into(folder: Path) -> None:
     if npm is None:
         raise NotInstalled("npm is needed to install the agent programs; it comes with node")
     folder.mkdir()
-    packages = [f"@anthropic-ai/claude-code@{CLAUDE_CODE}", f"@openai/codex@{CODEX}"]
+    packages = [f"{one.package}@{one.version}" for one in PROGRAMS]
     options = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts"]
     _run([npm, "install", "--prefix", str(folder), *options, *packages], INSTALL_SECONDS)
-    # Newer versions of npm leave install scripts out; this one puts the binary in its place.
-    script = folder / "node_modules/@anthropic-ai/claude-code/install.cjs"
-    _run(["node", str(script)], INSTALL_SECONDS)
-    for name, version in VERSIONS.items():
-        found = _run([str(_programs(folder) / name), "--version"], START_SECONDS)
-        if version not in found:
-            raise NotInstalled(f"{name} {version} was installed, but is {found.strip()}")
+    # Newer versions of npm leave install scripts out; they put the binary in its place.
+    for script in (folder / "node_modules" / one.package / "install.cjs" for one in PROGRAMS):
+        if script.exists():
+            _run(["node", str(script)], INSTALL_SECONDS)
+    for one in PROGRAMS:
+        found = _run([str(_programs(folder) / one.command), "--version"], START_SECONDS)
+        if one.version not in found:
+            raise NotInstalled(f"{one.command} {one.version} is needed, found {found.strip()}")
 
 
 def _programs(folder: Path) -> Path:

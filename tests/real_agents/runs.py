@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from utils.agents.spec import AccessSources, Agent, AgentRequest, StreamReader
+from utils.agents.access import grant_access
+from utils.agents.spec import AccessSources, AgentRequest, AgentSpec, StreamReader
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
@@ -51,7 +52,7 @@ class Perform(Protocol):
     """See the fixture `run`."""
 
     def __call__(
-        self, agent: Agent, prompt: str, *more: str, model: str | None = None
+        self, agent: AgentSpec, prompt: str, *more: str, model: str | None = None
     ) -> RealRun: ...
 
 
@@ -75,7 +76,7 @@ def make_launchers(folder: Path, programs: Path, url: str) -> Path:
 
 
 def perform(
-    agent: Agent,
+    agent: AgentSpec,
     prompt: str,
     *more: str,
     launchers: Path,
@@ -84,7 +85,9 @@ def perform(
     model: str | None = None,
 ) -> RealRun:
     """Run a program with the product's command line and environment, and `more` arguments."""
-    access = agent.access(AccessSources(KEY, KEY, {}, egress=False))
+    assert agent.program is not None
+    sources = AccessSources({agent.program.key_setting: KEY}, {}, egress=False)
+    access = grant_access(agent.program, sources)
     paths = SandboxPaths(str(home), str(folder), str(home / "work"))
     for name, content in agent.home_files(paths).items():
         path = home / name
@@ -110,7 +113,7 @@ def perform(
     return _read(agent, result.returncode, result.stdout.decode(), result.stderr.decode())
 
 
-def _read(agent: Agent, exit_code: int, stdout: str, stderr: str) -> RealRun:
+def _read(agent: AgentSpec, exit_code: int, stdout: str, stderr: str) -> RealRun:
     reader = agent.reader()
     streams = (("stdout", stdout), ("stderr", stderr))
     events = [

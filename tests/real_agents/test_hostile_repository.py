@@ -13,7 +13,7 @@ from tests.real_agents.runs import KEY, Perform
 from tests.support.backends import Repository
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
-from utils.agents.spec import Agent
+from utils.agents.spec import AgentSpec
 
 PROMPT = "do write hello.txt Hello\ndo shell env"
 
@@ -34,7 +34,7 @@ def marks(tmp_path: Path, repository: Repository, evil: Model) -> Path:
     return folder
 
 
-def told(model: Model, agent: Agent) -> str:
+def told(model: Model, agent: AgentSpec) -> str:
     """Return all that reached the model before it said anything."""
     return model.requests[0].user_text if agent is CLAUDE else str(model.requests[0].body)
 
@@ -45,7 +45,7 @@ def told(model: Model, agent: Agent) -> str:
     ids=["claude", "codex"],
 )
 def test_a_hostile_repository_is_heard_and_not_obeyed(
-    agent: Agent,
+    agent: AgentSpec,
     memory: set[str],
     run: Perform,
     marks: Path,

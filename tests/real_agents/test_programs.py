@@ -11,11 +11,11 @@ from tests.fakes.models import openai as model_openai
 from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY, Perform
 from tests.support.backends import Repository, git
-from utils.agents.access import CLAUDE_RETRIES
-from utils.agents.claude import CLAUDE
+from utils.agents.claude import CLAUDE, CLAUDE_CODE
 from utils.agents.codex import CODEX
-from utils.agents.spec import Agent
+from utils.agents.spec import AgentSpec
 
+CLAUDE_RETRIES = int(CLAUDE_CODE.environment["CLAUDE_CODE_MAX_RETRIES"])
 AGENTS = [pytest.param(CLAUDE, id="claude"), pytest.param(CODEX, id="codex")]
 PROMPT = "do write hello.txt Hello\ndo shell echo more >>README.md\ndo say I wrote it."
 QUOTES = (
@@ -29,7 +29,7 @@ def changes(repository: Repository) -> list[str]:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_program_edits_the_repository_and_says_so(
-    agent: Agent, run: Perform, repository: Repository, model: Model
+    agent: AgentSpec, run: Perform, repository: Repository, model: Model
 ) -> None:
     done = run(agent, PROMPT)
     assert (done.exit_code, done.error) == (0, None), done.stderr
@@ -42,7 +42,7 @@ def test_a_program_edits_the_repository_and_says_so(
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_every_line_of_a_good_run_is_understood(agent: Agent, run: Perform) -> None:
+def test_every_line_of_a_good_run_is_understood(agent: AgentSpec, run: Perform) -> None:
     done = run(agent, PROMPT)
     assert [data for data in done.of_kind("output") if data["stream"] == "stdout"] == []
     assert done.of_kind("error") == []
@@ -94,7 +94,7 @@ def test_codex_tells_session_and_tokens(run: Perform, model: Model) -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_long_prompt_full_of_quotes_arrives_as_it_is(
-    agent: Agent, run: Perform, repository: Repository, model: Model, tmp_path: Path
+    agent: AgentSpec, run: Perform, repository: Repository, model: Model, tmp_path: Path
 ) -> None:
     prompt = f"--help\n{QUOTES}\n" * 1000 + "do write a.txt A"
     assert len(prompt) > 80_000
@@ -108,7 +108,7 @@ def test_a_long_prompt_full_of_quotes_arrives_as_it_is(
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_command_that_fails_does_not_end_the_run(agent: Agent, run: Perform) -> None:
+def test_a_command_that_fails_does_not_end_the_run(agent: AgentSpec, run: Perform) -> None:
     done = run(agent, "do shell echo broken >&2; exit 3\ndo write a.txt A")
     assert (done.exit_code, done.error) == (0, None), done.stderr
     failed = [data for data in done.of_kind("tool") if data.get("failed")]
@@ -120,7 +120,7 @@ def test_a_command_that_fails_does_not_end_the_run(agent: Agent, run: Perform) -
     ("agent", "requests"), [(CLAUDE, 1 + CLAUDE_RETRIES), (CODEX, 6)], ids=["claude", "codex"]
 )
 def test_a_refused_key_is_told_after_few_tries(
-    agent: Agent, requests: int, run: Perform, repository: Repository, model: Model
+    agent: AgentSpec, requests: int, run: Perform, repository: Repository, model: Model
 ) -> None:
     model.key = "another"
     done = run(agent, PROMPT)
@@ -134,7 +134,7 @@ def test_a_refused_key_is_told_after_few_tries(
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("status", [429, 500, 529])
 def test_an_overloaded_provider_is_told(
-    agent: Agent, status: int, run: Perform, model: Model
+    agent: AgentSpec, status: int, run: Perform, model: Model
 ) -> None:
     model.refuse(status)
     done = run(agent, PROMPT)
@@ -146,7 +146,7 @@ def test_an_overloaded_provider_is_told(
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_an_overload_that_passes_does_no_harm(
-    agent: Agent, run: Perform, repository: Repository, model: Model
+    agent: AgentSpec, run: Perform, repository: Repository, model: Model
 ) -> None:
     model.refuse(529, times=1)
     done = run(agent, PROMPT)
@@ -156,7 +156,7 @@ def test_an_overload_that_passes_does_no_harm(
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_an_unknown_model_is_told(agent: Agent, run: Perform, model: Model) -> None:
+def test_an_unknown_model_is_told(agent: AgentSpec, run: Perform, model: Model) -> None:
     model.refuse(404)
     done = run(agent, PROMPT)
     assert done.exit_code == 1

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from utils.agents.spec import AccessSources, Agent, AgentAccess
+from utils.agents.access import grant_access
+from utils.agents.spec import AccessSources, AgentAccess, AgentSpec
 from utils.models.tasks import Json
 
 ANTHROPIC, OPENAI = "sk-ant-server", "sk-server"
+SERVER_KEYS = {"anthropic_api_key": ANTHROPIC, "openai_api_key": OPENAI}
 
 
 def access(
-    agent: Agent, preferences: object = None, *, server: bool = True, egress: bool = False
+    agent: AgentSpec, preferences: object = None, *, server: bool = True, egress: bool = False
 ) -> AgentAccess:
     """Return what a run is given; `server` is whether the server has keys."""
     sources = AccessSources(
-        anthropic_api_key=ANTHROPIC if server else None,
-        openai_api_key=OPENAI if server else None,
+        server_keys=SERVER_KEYS if server else {},
         preferences=preferences,  # type: ignore[arg-type]  # what a user stored is anything
         egress=egress,
     )
-    return agent.access(sources)
+    return grant_access(agent.program, sources)
 
 
 def claude_env(**variables: object) -> Json:

@@ -17,7 +17,7 @@ import anyio
 from hypothesis import strategies as st
 
 from tests.support.source_files import ROOT
-from utils.agents.spec import Agent, AgentRequest, StreamReader
+from utils.agents.spec import AgentRequest, AgentSpec, StreamReader
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.pipeline.agent_output import OutputReporter
@@ -33,7 +33,7 @@ Events = list[tuple[str, Json]]
 class Run:
     """One run of a program that has ended."""
 
-    agent: Agent
+    agent: AgentSpec
     exit_code: int
     stdout: bytes
     stderr: bytes
@@ -118,14 +118,14 @@ def environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": path, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **extra}
 
 
-def arguments(agent: Agent, model: str | None = None) -> list[str]:
+def arguments(agent: AgentSpec, model: str | None = None) -> list[str]:
     """Return the command of an agent."""
     paths = SandboxPaths(home="/home/user", repository="/repository", work="/work")
     return agent.command(paths, AgentRequest(agent.name, model))
 
 
 def run_program(
-    agent: Agent,
+    agent: AgentSpec,
     folder: Path,
     prompt: str,
     extra: Mapping[str, str],
@@ -147,7 +147,7 @@ def run_program(
 
 @contextmanager
 def running_program(
-    agent: Agent, folder: Path, prompt: str, extra: Mapping[str, str]
+    agent: AgentSpec, folder: Path, prompt: str, extra: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program that does not end by itself; it is killed with the block."""
     (folder / "prompt").write_text(prompt)

@@ -17,7 +17,7 @@ from flask import Flask
 from main import create_app, stop_app
 from tests.support.places import Found, LocalPlace, Place
 from utils.agents.scripted import ScriptedReader
-from utils.agents.spec import Agent, AgentRequest
+from utils.agents.spec import AgentRequest, AgentSpec
 from utils.config.settings import Settings
 from utils.sandboxes.protocol import SandboxPaths
 
@@ -211,7 +211,7 @@ def _shell_command(paths: SandboxPaths, _request: AgentRequest) -> list[str]:
     return ["sh", f"{paths.work}/prompt"]
 
 
-SHELL_AGENT = Agent("shell", _shell_command, ScriptedReader, simulated=True)
+SHELL_AGENT = AgentSpec("shell", _shell_command, ScriptedReader, simulated=True)
 """Runs the prompt as a shell script, so that tests can do all that a real agent may do."""
 
 

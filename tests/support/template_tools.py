@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.sandboxes.e2b.tested_versions import CLAUDE_CODE, CODEX
+from utils.agents.claude import CLAUDE_CODE
+from utils.agents.codex import CODEX_CLI
 
-TOOLS = {
-    "claude": f"{CLAUDE_CODE} (Claude Code)",
-    "codex": f"codex-cli {CODEX}",
+VERSION_LINES = {
+    "claude": f"{CLAUDE_CODE.version} (Claude Code)",
+    "codex": f"codex-cli {CODEX_CLI.version}",
     "node": "v22.22.2",
     "rg": "ripgrep 13.0.0",
     "bwrap": "bubblewrap 0.8.0",

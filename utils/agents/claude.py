@@ -6,7 +6,13 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from utils.agents.access import claude_access
+from utils.agents.failures import (
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    ending_of,
+    failed,
+    not_installed,
+)
 from utils.agents.json_lines import (
     Events,
     JsonLineReader,
@@ -17,19 +23,51 @@ from utils.agents.json_lines import (
     readable,
     text,
 )
-from utils.agents.programs import (
-    CLAUDE_CODE,
-    NOT_EXECUTABLE,
-    NOT_FOUND,
-    ending_of,
-    failed,
-    model_arguments,
-    not_installed,
-)
-from utils.agents.spec import WAITING, Agent, AgentRequest
+from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
+
+CLAUDE_CODE = Program(
+    title="Claude Code",
+    command="claude",
+    provider="Anthropic",
+    package="@anthropic-ai/claude-code",
+    version="2.1.329",
+    build_argument="CLAUDE_CODE_VERSION",
+    key_setting="anthropic_api_key",
+    models_setting="claude_models",
+    keys=(
+        KeyVariable("ANTHROPIC_AUTH_TOKEN", "Authorization", "Bearer "),
+        KeyVariable("ANTHROPIC_API_KEY", "x-api-key"),
+        KeyVariable("CLAUDE_CODE_OAUTH_TOKEN", "Authorization", "Bearer "),
+    ),
+    server_key="ANTHROPIC_API_KEY",
+    key_defaults={},
+    other_access=("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+    host="api.anthropic.com",
+    endpoint_variable="ANTHROPIC_BASE_URL",
+    own_prefixes=("ANTHROPIC", "CLAUDE"),
+    harmless=frozenset(
+        {
+            "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
+            "CLAUDE_CODE_EFFORT_LEVEL",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+            "CLAUDE_CODE_MAX_RETRIES",
+        }
+    ),
+    environment={
+        "DISABLE_AUTOUPDATER": "1",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        # Without it the program refuses to skip its questions when it runs as root.
+        "IS_SANDBOX": "1",
+        # A refused key is retried like an overload, with pauses that double from half a second.
+        # Four retries give up after about eight seconds; the default of ten takes minutes.
+        "CLAUDE_CODE_MAX_RETRIES": "4",
+    },
+    sections=("claudeCode",),
+    login_file=".claude/.credentials.json",
+)
 
 CHANGING_TOOLS = frozenset({"Bash", "Edit", "MultiEdit", "NotebookEdit", "Write"})
 """The tools without which nothing gets done. Denied questions or searches stop no one."""
@@ -248,7 +286,7 @@ def _usage(usage: Json) -> Json:
 
 def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
     return [
-        "claude",
+        CLAUDE_CODE.command,
         "-p",
         "--output-format",
         "stream-json",
@@ -258,7 +296,7 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
         # The repository's own settings, hooks and servers would run with the key, unasked.
         "--setting-sources",
         "user",
-        *model_arguments("--model", request.model),
+        *request.model_arguments("--model"),
     ]
 
 
@@ -274,11 +312,11 @@ def _home_files(paths: SandboxPaths) -> Mapping[str, bytes]:
     return {_RULE: "\n".join([*imports, "", _MORE_MEMORY, ""]).encode()}
 
 
-CLAUDE = Agent(
+CLAUDE = AgentSpec(
     name="claude",
     command=_command,
     reader=ClaudeReader,
-    access=claude_access,
+    program=CLAUDE_CODE,
     home_files=_home_files,
     prompt_on_stdin=True,
 )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-from utils.agents.access import codex_access
+from utils.agents.failures import (
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    ending_of,
+    failed,
+    not_installed,
+)
 from utils.agents.json_lines import (
     Events,
     JsonLineReader,
@@ -15,19 +21,38 @@ from utils.agents.json_lines import (
     readable,
     text,
 )
-from utils.agents.programs import (
-    CODEX_CLI,
-    NOT_EXECUTABLE,
-    NOT_FOUND,
-    ending_of,
-    failed,
-    model_arguments,
-    not_installed,
-)
-from utils.agents.spec import WAITING, Agent, AgentRequest
+from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
+
+CODEX_CLI = Program(
+    title="Codex",
+    command="codex",
+    provider="OpenAI",
+    package="@openai/codex",
+    version="0.169.0",
+    build_argument="CODEX_VERSION",
+    key_setting="openai_api_key",
+    models_setting="codex_models",
+    keys=(
+        KeyVariable("CODEX_API_KEY", "Authorization", "Bearer "),
+        KeyVariable("OPENAI_API_KEY", "Authorization", "Bearer "),
+    ),
+    # `codex exec` sends no key at all with only OPENAI_API_KEY.
+    server_key="CODEX_API_KEY",
+    key_defaults={"CODEX_API_KEY": "OPENAI_API_KEY"},
+    other_access=(),
+    host="api.openai.com",
+    # Not every version heeds it; the key is safe with those that do.
+    endpoint_variable="OPENAI_BASE_URL",
+    own_prefixes=("OPENAI", "CODEX"),
+    harmless=frozenset(),
+    environment={},
+    # Older clients wrote `codexCLI`.
+    sections=("codex", "codexCLI"),
+    login_file=".codex/auth.json",
+)
 
 _RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
 
@@ -171,20 +196,20 @@ def _todo(item: Json) -> str:
 
 def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
     return [
-        "codex",
+        CODEX_CLI.command,
         "exec",
         "--json",
         "--dangerously-bypass-approvals-and-sandbox",
         "--skip-git-repo-check",
-        *model_arguments("-m", request.model),
+        *request.model_arguments("-m"),
         "-",
     ]
 
 
-CODEX = Agent(
+CODEX = AgentSpec(
     name="codex",
     command=_command,
     reader=CodexReader,
-    access=codex_access,
+    program=CODEX_CLI,
     prompt_on_stdin=True,
 )

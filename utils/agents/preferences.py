@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from utils.agents.json_lines import child
@@ -50,7 +50,7 @@ class UserAccess:
     login_file: bytes = field(default=b"", repr=False)
 
 
-def read_preferences(preferences: object, sections: tuple[str, ...]) -> UserAccess:
+def read_preferences(preferences: object, sections: Sequence[str]) -> UserAccess:
     """Return what the preferences hold for an agent; where sections differ the first one wins."""
     found = [child(preferences, name) for name in sections]
     environment: dict[str, str] = {}

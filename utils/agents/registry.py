@@ -1,45 +1,79 @@
-"""The registry of agents: which names a task may ask for, and which program then does the work."""
+"""The registry of agents: the names a task may ask for, and the program that then does the work."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
+from utils.agents.access import grant_access
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
 from utils.agents.scripted import SCRIPTED
-from utils.agents.spec import AccessSources, Agent, AgentAccess, AgentStatus
+from utils.agents.spec import AccessSources, AgentAccess, AgentSpec, AgentStatus, Program
 from utils.config.settings import Settings
 from utils.errors import AgentError, InvalidInput
 from utils.models.tasks import Json
 from utils.sandboxes.registry import choose_sandbox, uses_egress
 
-AGENT_NAMES = ("claude", "codex", "scripted")
-"""What a task's `model` may be."""
+AGENTS: tuple[AgentSpec, ...] = (
+    CLAUDE,
+    CODEX,
+    SCRIPTED,
+)
 
-_REAL: Mapping[str, Agent] = {"claude": CLAUDE, "codex": CODEX}
+AGENT_NAMES = tuple(agent.name for agent in AGENTS)
+"""The values of a task's `model`."""
+
+DEFAULT_AGENT = AGENTS[0].name
+"""The agent of a task that names none."""
+
+PROGRAMS: tuple[Program, ...] = tuple(agent.program for agent in AGENTS if agent.program)
+"""The programs that call a model."""
+
+SECTIONS: Mapping[str, Sequence[str]] = {one.sections[0]: one.sections for one in PROGRAMS}
+"""The sections of `users.preferences`, each with all names it ever had; the first is in use."""
+
+
+def find_agent(name: str) -> AgentSpec:
+    """Return the record of an agent. Raises `KeyError`."""
+    for agent in AGENTS:
+        if agent.name == name:
+            return agent
+    raise KeyError(name)
+
+
+def sections_of(name: str) -> Sequence[str]:
+    """Return the sections of `users.preferences` for an agent; none for an unknown agent."""
+    programs = (agent.program for agent in AGENTS if agent.name == name)
+    return tuple(chain.from_iterable(one.sections for one in programs if one))
 
 
 class Agents:
-    """Which program works for which name in this deployment."""
+    """Chooses the program, the model and the access of a task's agent in this deployment."""
 
     def __init__(self, settings: Settings) -> None:
         is_isolated = not choose_sandbox(settings).sees_this_machine
         self._real = settings.simulate_with_real_agent or (
             is_isolated and not settings.e2b_smoke_test
         )
-        self._settings = settings
-        self._models = {"claude": settings.claude_models, "codex": settings.codex_models}
+        self._egress = uses_egress(settings)
+        self._models: dict[str, tuple[str, ...]] = {}
+        self._server_keys: dict[str, str] = {}
+        for name, program in ((one.name, one.program) for one in AGENTS):
+            if program is not None:
+                self._models[name] = getattr(settings, program.models_setting)
+                if key := getattr(settings, program.key_setting):
+                    self._server_keys[program.key_setting] = key.get_secret_value()
 
     @property
     def are_simulated(self) -> bool:
         """True when the scripted agent does the work of every other one."""
         return not self._real
 
-    def choose(self, name: str) -> Agent:
-        """Return the program that does the work of a requested agent. Raises `KeyError`."""
-        if name not in AGENT_NAMES:
-            raise KeyError(name)
-        return _REAL.get(name, SCRIPTED) if self._real else SCRIPTED
+    def choose(self, name: str) -> AgentSpec:
+        """Return the agent that does the work of the requested one. Raises `KeyError`."""
+        agent = find_agent(name)
+        return agent if self._real and not agent.simulated else SCRIPTED
 
     def check_model(self, name: str, model: str | None) -> str | None:
         """Return the model if tasks may ask the agent for it. Raises `InvalidInput`."""
@@ -56,24 +90,16 @@ class Agents:
         return model
 
     def default_model(self, name: str) -> str | None:
-        """Return the model that an agent uses when a task names none."""
+        """Return the model of a task that names none; None for an agent without models."""
         return next(iter(self._models.get(name, ())), None)
 
-    def access(self, agent: Agent, preferences: Json) -> AgentAccess:
-        """Return what a user's run is given. Raises `AgentError` (`agent_not_configured`)."""
-        settings = self._settings
-        anthropic, openai = settings.anthropic_api_key, settings.openai_api_key
-        return agent.access(
-            AccessSources(
-                anthropic_api_key=anthropic.get_secret_value() if anthropic else None,
-                openai_api_key=openai.get_secret_value() if openai else None,
-                preferences=preferences,
-                egress=uses_egress(settings),
-            )
-        )
+    def access(self, agent: AgentSpec, preferences: Json) -> AgentAccess:
+        """Return the access of a user's run. Raises `AgentError` (`agent_not_configured`)."""
+        sources = AccessSources(self._server_keys, preferences, egress=self._egress)
+        return grant_access(agent.program, sources)
 
     def statuses(self) -> list[AgentStatus]:
-        """Tell for each name what a task that asks for it gets."""
+        """Return for each name whether a task may ask for it, and why not."""
         return [self._status(name) for name in AGENT_NAMES]
 
     def _status(self, name: str) -> AgentStatus:

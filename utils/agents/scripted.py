@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.agents.spec import Agent, AgentRequest
+from utils.agents.spec import AgentRequest, AgentSpec
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
@@ -43,7 +43,7 @@ def _command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
     return ["sh", f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt", request.name]
 
 
-SCRIPTED = Agent(
+SCRIPTED = AgentSpec(
     name="scripted",
     command=_command,
     reader=ScriptedReader,

@@ -1,8 +1,9 @@
-"""What the backend knows of an agent program: data, and a reader for what it prints."""
+"""Defines the record of an agent: its program, its command, and the reader of its output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +12,10 @@ from utils.models.tasks import Json
 from utils.sandboxes.protocol import EgressHeader, SandboxPaths
 
 WAITING: Json = {"waiting": True}
-"""Marks a `status` that is no sign of life: the agent tries again what has just failed."""
+"""Marks a `status` event as no sign of life: the agent repeats a request that has just failed."""
+
+# Never a leading dash, which would make it an option. Brackets and colons occur in real names.
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,99}")
 
 
 class StreamReader(Protocol):
@@ -21,31 +25,94 @@ class StreamReader(Protocol):
     """
 
     summary: str | None
-    """What the agent says it did, once it has said it."""
+    """The agent's own account of its work; None until it has given one."""
 
     finished: bool
-    """Whether the agent has said that it is done; its process may take a moment longer."""
+    """True once the agent has reported its end; its process may take a moment longer."""
 
     details: Json
-    """What is stored with the task: `agent_session_id`, `usage`, `cost_usd`, ... when known."""
+    """Stored with the task: `agent_session_id`, `usage`, `cost_usd`, ... as far as known."""
 
     def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
         """Return kind and data of each event that a line of `stdout` or `stderr` stands for."""
 
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
-        """Tell whether the agent failed. The exit code is None when it was ended after its result.
+        """Return the error of a failed run, None for a successful one.
 
-        Raises nothing; the error's message says what to do.
+        The exit code is None when the agent was ended after its result. Raises nothing; the
+        error's message says what to do.
         """
 
 
 @dataclass(frozen=True, slots=True)
+class KeyVariable:
+    """An environment variable that holds a key, and the header the program sends the key in."""
+
+    name: str
+    header: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Describes the command line program of an agent and how it reaches its model."""
+
+    title: str
+    """The name that people know it by."""
+    command: str
+    provider: str
+    """The company behind the model, as error messages name it."""
+
+    package: str
+    """Its npm package."""
+    version: str
+    """The version that this release was tested with."""
+    build_argument: str
+    """The argument of e2b.Dockerfile that holds the version."""
+
+    key_setting: str
+    """The field of `Settings` with the server's key."""
+    models_setting: str
+    """The field of `Settings` with the models that tasks may ask for."""
+
+    keys: Sequence[KeyVariable]
+    """All variables that may hold a key, the one that the program prefers first."""
+    server_key: str
+    """The one of them for the server's key."""
+    key_defaults: Mapping[str, str]
+    """By variable, the other one whose key it takes when it has none of its own."""
+    other_access: Sequence[str]
+    """Variables that turn on access without any of the keys."""
+    host: str
+    """The host that requests with the key go to."""
+    endpoint_variable: str
+    """The variable that sends requests to another address."""
+
+    own_prefixes: Sequence[str]
+    """Beginnings of the names of the program's own variables: they may divert a key."""
+    harmless: frozenset[str]
+    """Those of its own variables that cannot."""
+    environment: Mapping[str, str]
+    """Variables of every run; a user's own ones win."""
+
+    sections: Sequence[str]
+    """Its sections of `users.preferences`: the one in use, then older names of it."""
+    login_file: str
+    """The file with a user's sign-in, relative to the home folder."""
+
+    @property
+    def preferred_key(self) -> str:
+        """The path in a user's preferences that holds their own key."""
+        return f"preferences.{self.sections[0]}.env.{self.key_setting.upper()}"
+
+
+@dataclass(frozen=True, slots=True)
 class AgentAccess:
-    """What one user's run of an agent is given to reach its model.
+    """The keys, variables and files that one run of an agent gets to reach its model.
 
     `environment` is for the agent's process alone. `login_files` go below the sandbox's home, by
-    relative path. `egress` is what the network adds to requests instead (`SECRETS_MODE=egress`).
-    `secrets` are all values among these that must not leave the backend as text.
+    relative path. `egress` holds the headers that the network adds instead of the agent
+    (`SECRETS_MODE=egress`). `secrets` are all values that must not leave the backend as text.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -56,25 +123,36 @@ class AgentAccess:
 
 @dataclass(frozen=True, slots=True)
 class AccessSources:
-    """Where access comes from: the server's own keys, and `users.preferences` of the user."""
+    """The sources of access: the server's keys, and `users.preferences` of the user.
 
-    anthropic_api_key: str | None = field(repr=False)
-    openai_api_key: str | None = field(repr=False)
+    `server_keys` is by name of the setting, without the settings that are not set.
+    """
+
+    server_keys: Mapping[str, str] = field(repr=False)
     preferences: Json = field(repr=False)
     egress: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """What a task asked for: an agent's name, and a model of that agent or None."""
+    """The agent and the model that a task asks for; the model may be None."""
 
     name: str
     model: str | None = None
 
+    def model_arguments(self, option: str) -> Sequence[str]:
+        """Return the arguments that choose the model. Raises `AgentError` for an unsafe name.
 
-def no_access(_sources: AccessSources) -> AgentAccess:
-    """Return the access of an agent that calls no model."""
-    return AgentAccess()
+        The server's list of models was checked before; this is the second line of defence.
+        """
+        if self.model is None:
+            return ()
+        if not _MODEL.fullmatch(self.model):
+            raise AgentError(
+                "agent_model cannot be the name of a model. Names consist of letters, digits and "
+                ". _ : / @ [ ] - and do not start with a dash."
+            )
+        return option, self.model
 
 
 def no_files(_paths: SandboxPaths) -> Mapping[str, bytes]:
@@ -83,19 +161,19 @@ def no_files(_paths: SandboxPaths) -> Mapping[str, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
-    """One agent program.
+class AgentSpec:
+    """Describes one agent: everything the backend knows of it.
 
-    `command` gives the arguments, without anything that a user typed except a checked model name;
-    the prompt waits in `work/prompt`, and comes on standard input with `prompt_on_stdin`.
-    `access` raises `AgentError` (`agent_not_configured`) when a key is missing. `files` are
-    uploaded to `work`, by name; `home_files` go below the sandbox's home, by relative path.
+    `name` is the `model` of a task. `command` returns the arguments, without anything that a user
+    typed except a checked model name; the prompt is in `work/prompt`, and on standard input with
+    `prompt_on_stdin`. `files` are uploaded to `work`, by name; `home_files` go below the sandbox's
+    home, by relative path. An agent without a `program` calls no model and needs no key.
     """
 
     name: str
     command: Callable[[SandboxPaths, AgentRequest], list[str]]
     reader: Callable[[], StreamReader]
-    access: Callable[[AccessSources], AgentAccess] = no_access
+    program: Program | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     home_files: Callable[[SandboxPaths], Mapping[str, bytes]] = no_files
     prompt_on_stdin: bool = False
@@ -104,7 +182,7 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """Whether tasks may ask for an agent, and what then does the work."""
+    """Whether tasks may ask for an agent, and whether a script works in its place."""
 
     name: str
     usable: bool

@@ -15,7 +15,7 @@ from typing import Any
 
 from flask import request
 
-from utils.agents.registry import AGENT_NAMES
+from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.database.types import storable
 from utils.errors import InvalidInput
 from utils.models.tasks import TERMINAL_STATUSES, Json, TaskStatus
@@ -121,7 +121,7 @@ def _status(value: Any) -> TaskStatus:
 
 
 def _agent(value: Any) -> str:
-    return value if value in AGENT_NAMES else "claude"
+    return value if value in AGENT_NAMES else DEFAULT_AGENT
 
 
 def _moment(value: Any) -> datetime | None:

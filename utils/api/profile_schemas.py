@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, GetPydanticSchema, SecretStr, create_model
 from typing_extensions import TypedDict
 
 from utils.agents.preferences import (
@@ -15,9 +15,10 @@ from utils.agents.preferences import (
     MAX_VARIABLES,
     is_variable_name,
 )
+from utils.agents.registry import SECTIONS
 from utils.api.requests import Body, Description, JsonObject, Token
 from utils.api.responses import Time
-from utils.credentials.profiles import GITHUB_TOKEN, SECTIONS, STORED, stored_access
+from utils.credentials.profiles import GITHUB_TOKEN, STORED, stored_access
 from utils.credentials.vault import SEAL
 from utils.models.tasks import Json
 from utils.models.users import Profile
@@ -74,13 +75,19 @@ class AgentPreferencesChange(Body):
     )
 
 
-class PreferencesChange(Body):
-    """Preferences to change, by agent. Agents you omit stay as they are."""
-
-    claude_code: AgentPreferencesChange = Field(
-        default_factory=AgentPreferencesChange, alias="claudeCode"
-    )
-    codex: AgentPreferencesChange = Field(default_factory=AgentPreferencesChange)
+_changes: dict[str, Any] = {
+    section: (AgentPreferencesChange, Field(default_factory=AgentPreferencesChange))
+    for section in SECTIONS
+}
+_PreferencesChange = create_model(
+    "PreferencesChange",
+    __base__=Body,
+    __doc__="Preferences to change, by agent. Agents you omit stay as they are.",
+    **_changes,
+)
+PreferencesChange = Annotated[
+    Body, GetPydanticSchema(lambda _type, handler: handler(_PreferencesChange))
+]
 
 
 class ProfileChange(Body):
@@ -94,7 +101,7 @@ class ProfileChange(Body):
         description="GitHub token for tasks that are started without one. Null removes the "
         "stored one.",
     )
-    preferences: PreferencesChange = Field(default_factory=PreferencesChange)
+    preferences: PreferencesChange = Field(default_factory=_PreferencesChange)
 
     @property
     def columns(self) -> Json:
@@ -108,7 +115,7 @@ class ProfileChange(Body):
     @property
     def sections(self) -> dict[str, Json]:
         """The sections of the preferences to change, each with the fields that were sent."""
-        given: dict[str, Json] = self.preferences.model_dump(by_alias=True, exclude_unset=True)
+        given: dict[str, Json] = self.preferences.model_dump(exclude_unset=True)
         return given
 
 
@@ -119,11 +126,12 @@ class AgentPreferencesRow(TypedDict):
     credentials: StoredMark | None
 
 
-class PreferencesRow(TypedDict):
-    """Stored preferences, by agent."""
-
-    claudeCode: AgentPreferencesRow
-    codex: AgentPreferencesRow
+_rows: dict[str, Any] = dict.fromkeys(SECTIONS, (AgentPreferencesRow, ...))
+_PreferencesRow = create_model("PreferencesRow", __doc__="Stored preferences, by agent.", **_rows)
+PreferencesRow = Annotated[
+    dict[str, AgentPreferencesRow],
+    GetPydanticSchema(lambda _type, handler: handler(_PreferencesRow)),
+]
 
 
 class ProfileRow(TypedDict):
@@ -142,7 +150,6 @@ class ProfileRow(TypedDict):
 
 def profile_row(profile: Profile) -> ProfileRow:
     """Return a profile without its secrets."""
-    shown: Any = {name: _shown(profile.preferences, name) for name in SECTIONS}
     return {
         "id": profile.id,
         "email": profile.email,
@@ -150,7 +157,7 @@ def profile_row(profile: Profile) -> ProfileRow:
         "avatar_url": profile.avatar_url,
         "github_username": profile.github_username,
         "has_github_token": bool(profile.github_token),
-        "preferences": shown,
+        "preferences": {name: _shown(profile.preferences, name) for name in SECTIONS},
         "created_at": profile.created_at,
         "updated_at": profile.updated_at,
     }

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.auth.tokens import canonical_user_id
 from utils.models.tasks import Json
 
@@ -133,7 +134,10 @@ class StartTask(Body):
         None, max_length=255, description="Branch to start from; `main` by default."
     )
     model: str | None = Field(
-        None, max_length=50, description="Agent to run: claude, codex or scripted. Default: claude."
+        None,
+        max_length=50,
+        description=f"Agent to run: {', '.join(AGENT_NAMES[:-1])} or {AGENT_NAMES[-1]}. "
+        f"Default: {DEFAULT_AGENT}.",
     )
     agent_model: str | None = Field(
         None,

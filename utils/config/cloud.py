@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from utils.config.addresses import host_name
 
-NameList = Annotated[tuple[str, ...], NoDecode]
+
+def _split_names(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+def _require_name(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("needs at least one name")
+    return names
+
+
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
+"""Names, separated by commas in the environment."""
+
+ModelList = Annotated[NameList, AfterValidator(_require_name)]
+"""The models of an agent, of which it needs one."""
 
 
 class CloudSettings(BaseSettings):
@@ -48,11 +65,11 @@ class CloudSettings(BaseSettings):
     openai_api_key: SecretStr | None = Field(
         None, description="Key for the agent `codex`; only its process gets it."
     )
-    claude_models: NameList = Field(
+    claude_models: ModelList = Field(
         ("sonnet", "opus", "haiku"),
         description="Models that tasks may ask `claude` for; the first is the default.",
     )
-    codex_models: NameList = Field(
+    codex_models: ModelList = Field(
         ("gpt-6.1-sol",),
         description="Models that tasks may ask `codex` for; the first is the default.",
     )
@@ -64,7 +81,7 @@ class CloudSettings(BaseSettings):
     )
     simulate_with_real_agent: bool = Field(
         default=False,
-        description="Run the real `claude` and `codex` in local folders, for developers.",
+        description="Run the real agent programs in local folders, for developers.",
     )
     e2b_smoke_test: bool = Field(
         default=False,

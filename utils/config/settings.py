@@ -171,15 +171,6 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
         2000 * Megabyte, ge=0, description="Size of all mirrors together; 0 turns mirrors off."
     )
 
-    @field_validator(
-        "cors_origins", "allowed_git_hosts", "claude_models", "codex_models", mode="before"
-    )
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
-
     @field_validator("allowed_git_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -196,8 +187,6 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
     def _complete(self) -> Self:
         if self.sandbox == "e2b" and self.e2b_api_key is None:
             raise ValueError("SANDBOX=e2b needs E2B_API_KEY: https://e2b.dev/dashboard")
-        if not self.claude_models or not self.codex_models:
-            raise ValueError("CLAUDE_MODELS and CODEX_MODELS need at least one name each")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.agents.json_lines import child
+from utils.agents.registry import SECTIONS, sections_of
 from utils.config.addresses import LOOPBACK_HOSTS
 from utils.credentials.vault import Vault, is_sealed
 from utils.errors import Conflict, InvalidInput, TaskError
@@ -29,14 +30,6 @@ AGENT_ACCESS = "agent_access"
 
 STORED: Final = "[stored]"
 """Stands for a secret that is stored, in answers, and in requests for one that is to be kept."""
-
-SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "claudeCode": ("claudeCode",),
-    "codex": ("codex", "codexCLI"),
-}
-"""The parts of `preferences` that hold secrets, each under all its names; the first is written."""
-
-_SECTION_OF = {"claude": "claudeCode", "codex": "codex"}
 
 MAX_TOKEN_CHARACTERS = 4_096
 
@@ -93,8 +86,7 @@ def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: s
         except (ValueError, RecursionError):  # its user has put another sealed text there
             return None
 
-    names = SECTIONS.get(_SECTION_OF.get(agent, ""), ())
-    own = {name: preferences[name] for name in names if name in preferences}
+    own = {name: preferences[name] for name in sections_of(agent) if name in preferences}
     return with_secrets(own, opened, opened_login)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from utils.agents.registry import Agents
-from utils.agents.spec import Agent, AgentAccess
+from utils.agents.spec import AgentAccess, AgentSpec
 from utils.config.settings import Settings
 from utils.credentials.profiles import readable_preferences, token_for
 from utils.credentials.vault import Vault
@@ -26,7 +26,7 @@ class Assignment:
     """A job with its agent, the agent's credentials and the sandbox to request."""
 
     job: Job
-    agent: Agent
+    agent: AgentSpec
     access: AgentAccess
     request: SandboxRequest
 

@@ -8,7 +8,7 @@ import structlog
 
 from database import Database
 from utils.agents.registry import Agents
-from utils.agents.spec import Agent
+from utils.agents.spec import AgentSpec
 from utils.errors import AppError, Conflict, TaskStopped
 from utils.models.runs import Outcome
 from utils.models.tasks import TERMINAL_STATUSES, Json, Stage, Task, TaskStatus
@@ -98,7 +98,7 @@ def result_fields(
     return fields
 
 
-def _metadata(task: Task, outcome: Outcome, agent: Agent) -> Json:
+def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
     waited = (task.started_at or task.created_at) - task.created_at
     metadata: Json = {
         **outcome.agent_details,

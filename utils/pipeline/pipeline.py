@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from utils.agents.spec import Agent, AgentAccess, AgentRequest
+from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
 from utils.errors import CloneError, SandboxLost, TaskError, TaskStopped
 from utils.git.credentials import credential_helper_output, credential_url
 from utils.git.environment import agent_configuration, commit_message, git_environment
@@ -74,7 +74,7 @@ class Work:
     """
 
     job: Job
-    agent: Agent
+    agent: AgentSpec
     access: AgentAccess
     limits: PipelineLimits
     observer: Observer

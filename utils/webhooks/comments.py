@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 from pydantic import SecretStr
 
-from utils.agents.registry import AGENT_NAMES
+from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services
 from utils.api.github_access import find_project
 from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull
@@ -25,7 +25,6 @@ NO_PROJECT = (
 # GitHub sends no delivery again by itself, so it is worth waiting for a place.
 _PLACE_SECONDS = 3.0
 
-_DEFAULT_AGENT = "claude"
 _USAGE = f"Write `{COMMAND} <what to do>`, or `{COMMAND} agent=<name> <what to do>` with one of: "
 
 log = structlog.get_logger(__name__)
@@ -115,7 +114,7 @@ def _may_push(github: GitHub, full_name: str, login: str) -> bool:
 
 def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
     """Return what a comment asks for. Raises `InvalidInput` where that cannot be done."""
-    agent = _DEFAULT_AGENT if command.agent is None else command.agent
+    agent = DEFAULT_AGENT if command.agent is None else command.agent
     if agent not in AGENT_NAMES:
         raise InvalidInput(f"There is no such agent. {_USAGE}{', '.join(AGENT_NAMES)}.")
     if not command.prompt:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.source_files import ROOT
-from tests.support.template_tools import TOOLS
+from tests.support.template_tools import VERSION_LINES
+from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS as PROGRAMS
 from utils.config.settings import Settings
 from utils.sandboxes.e2b.tested_versions import (
     E2B_SDK,
     ENVD,
-    PROGRAMS,
     Difference,
     compare_envd,
     compare_programs,
@@ -23,27 +23,27 @@ from utils.sandboxes.e2b.tested_versions import (
 from utils.sandboxes.registry import choose_sandbox
 
 LINES = "".join(
-    f"{program.name}: {TOOLS.get(program.name, f'{program.kind} {program.name} 9.1')}\n"
+    f"{program.name}: {VERSION_LINES.get(program.name, f'{program.kind} {program.name} 9.1')}\n"
     for program in PROGRAMS
 )
 
 
 def test_what_the_sandbox_prints_is_compared_with_what_was_tested() -> None:
-    assert compare_programs(LINES) == []
-    assert compare_programs(LINES.replace("GNU tail", "BusyBox")) == [
+    assert compare_programs(PROGRAMS, LINES) == []
+    assert compare_programs(PROGRAMS, LINES.replace("GNU tail", "BusyBox")) == [
         Difference("problem", "tail is not the one of GNU: BusyBox 9.1")
     ]
-    assert compare_programs(LINES.replace("git:  git 9.1", "git: missing")) == [
+    assert compare_programs(PROGRAMS, LINES.replace("git:  git 9.1", "git: missing")) == [
         Difference("problem", "git is missing in the template")
     ]
-    assert [item.level for item in compare_programs("")] == ["problem"] * len(PROGRAMS)
+    assert [item.level for item in compare_programs(PROGRAMS, "")] == ["problem"] * len(PROGRAMS)
     assert compare_envd(ENVD) == []
     assert [item.level for item in compare_envd("0.1.0")] == ["warning"]
 
 
 def test_a_program_that_is_not_installed_is_printed_as_missing(tmp_path: Path) -> None:
     shell = subprocess.run(
-        ["/bin/bash", "-c", versions_command()],
+        ["/bin/bash", "-c", versions_command(PROGRAMS)],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from e2b import E2B, AsyncSandbox, SandboxInfo
 from e2b.exceptions import RateLimitException, SandboxException
 
+from utils.agents.registry import PROGRAMS
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.local import hosts_to_try
 from utils.config.identity import FILE_NAME
@@ -17,7 +18,8 @@ from utils.config.settings import E2B_TASK_PLACES, Settings
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.tested_versions import (
-    PROGRAMS,
+    TOOLS,
+    TemplateProgram,
     compare_envd,
     compare_programs,
     versions_command,
@@ -33,6 +35,12 @@ PAGES_READ = 10
 
 METADATA = {"app": "async-code-doctor"}
 """Not that of tasks' sandboxes, so that no running server takes it for one that was left behind."""
+
+TEMPLATE_PROGRAMS = (
+    *(TemplateProgram(program.command, tested=program.version) for program in PROGRAMS),
+    *TOOLS,
+)
+"""The programs that the template must have: those of the agents, and those that scripts use."""
 
 Tell = Callable[[Finding], None]
 
@@ -112,12 +120,17 @@ async def _check_template(client: type[AsyncSandbox], settings: Settings, tell: 
 
 async def _look_inside(sandbox: AsyncSandbox, settings: Settings, tell: Tell) -> None:
     info = await sandbox.get_info()
-    versions = await sandbox.commands.run(versions_command(), timeout=STAGE_SECONDS)
-    different = [*compare_envd(info.envd_version), *compare_programs(versions.stdout)]
+    versions = await sandbox.commands.run(
+        versions_command(TEMPLATE_PROGRAMS), timeout=STAGE_SECONDS
+    )
+    different = [
+        *compare_envd(info.envd_version),
+        *compare_programs(TEMPLATE_PROGRAMS, versions.stdout),
+    ]
     for item in different:
         tell(Finding(item.level, item.text, "Run ./run.sh build-template"))
     if not different:
-        tell(ok(f"it has all {len(PROGRAMS)} programs, in tested versions"))
+        tell(ok(f"it has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions"))
     for host in hosts_to_try(settings):
         tell(await _check_reach(sandbox, host))
     tell(await _check_lifetime(sandbox, settings))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 
-from utils.agents.registry import Agents
+from utils.agents.registry import PROGRAMS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
 from utils.database.migrations import head_revision, stored_revision
@@ -26,8 +26,6 @@ COMMAND_SECONDS = 10
 CONNECT_SECONDS = 5
 HTTPS_PORT = 443
 HOSTS_TRIED = 5
-
-_REAL_AGENTS = ("claude", "codex")
 
 
 def check_python() -> Finding:
@@ -137,19 +135,25 @@ def check_mode(settings: Settings) -> Finding:
         return ok(what, "E2B_API_KEY is set, and SANDBOX=local overrules it.")
     return ok(
         what,
-        "For the real thing set E2B_API_KEY, and ANTHROPIC_API_KEY or OPENAI_API_KEY, in .env; "
+        f"For the real thing set E2B_API_KEY, and {_key_settings()}, in .env; "
         "then run\n./run.sh build-template",
     )
 
 
+def _key_settings() -> str:
+    return " or ".join(program.key_setting.upper() for program in PROGRAMS)
+
+
 def check_agents(settings: Settings) -> Iterator[Finding]:
     """Is there a key for each real agent, and in local folders the program?"""
+    is_local = choose_sandbox(settings).sees_this_machine
     for status in Agents(settings).statuses():
-        if status.simulated or status.name not in _REAL_AGENTS:
+        program = find_agent(status.name).program
+        if status.simulated or program is None:
             continue
         if not status.usable:
             yield warning(f"agent {status.name}: {status.reason}")
-        elif choose_sandbox(settings).sees_this_machine and shutil.which(status.name) is None:
+        elif is_local and shutil.which(program.command) is None:
             advice = "Install it, or leave out SIMULATE_WITH_REAL_AGENT."
             yield problem(f"agent {status.name}: the program is not on PATH", advice)
         else:

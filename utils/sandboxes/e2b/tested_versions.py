@@ -1,4 +1,4 @@
-"""What this release was tested with, and how an installation is compared with it."""
+"""Compares the versions of an installation with those that this release was tested with."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Literal
 
 E2B_SDK = "2.63.0"
 ENVD = "0.6.13"
-CLAUDE_CODE = "2.1.329"
-CODEX = "0.169.0"
 
 _MISSING = "missing"
 _NUMBER = re.compile(r"\d+(?:\.\d+)+")
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """A program that a sandbox has to have. Nothing is said of versions that do not matter.
+class TemplateProgram:
+    """A program that every sandbox needs.
 
-    `tested` is the only version tried, `oldest` the first that will do, and `kind` a word that its
-    version line has to have.
+    `tested` is the tested version, `oldest` the oldest one that works; None when any version will
+    do. `kind` is a word that its version line must contain.
     """
 
     name: str
@@ -31,27 +29,26 @@ class Program:
     kind: str = ""
 
 
-# node is what codex starts with; bwrap is what claude keeps its key away from commands with.
-PROGRAMS = (
-    Program("claude", tested=CLAUDE_CODE),
-    Program("codex", tested=CODEX),
-    Program("git", oldest="2.30"),
-    Program("node", oldest="22"),
-    Program("rg"),
-    Program("bash"),
-    Program("bwrap"),
-    Program("curl"),
-    Program("ps"),
-    Program("flock"),
-    Program("setsid"),
-    Program("tail", kind="GNU"),
-    Program("truncate", kind="GNU"),
+# The agents' own programs are not here: their registry has them. They are installed with node, and
+# bwrap confines the commands they run.
+TOOLS = (
+    TemplateProgram("git", oldest="2.30"),
+    TemplateProgram("node", oldest="22"),
+    TemplateProgram("rg"),
+    TemplateProgram("bash"),
+    TemplateProgram("bwrap"),
+    TemplateProgram("curl"),
+    TemplateProgram("ps"),
+    TemplateProgram("flock"),
+    TemplateProgram("setsid"),
+    TemplateProgram("tail", kind="GNU"),
+    TemplateProgram("truncate", kind="GNU"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as tested; a `problem` keeps tasks from working."""
+    """A difference from the tested versions; with a `problem` tasks cannot work."""
 
     level: Literal["warning", "problem"]
     text: str
@@ -71,9 +68,9 @@ def version_warnings() -> Sequence[str]:
     ]
 
 
-def versions_command() -> str:
-    """Return the shell command that prints `name: version line` for each program of a sandbox."""
-    names = " ".join(program.name for program in PROGRAMS)
+def versions_command(programs: Sequence[TemplateProgram]) -> str:
+    """Return the shell command that prints `name: version line` for each program."""
+    names = " ".join(program.name for program in programs)
     return (
         f"for name in {names}; do "
         'if command -v "$name" >/dev/null; then '
@@ -83,7 +80,7 @@ def versions_command() -> str:
 
 
 def found_versions(output: str) -> dict[str, str]:
-    """Return the version lines that `versions_command` printed, by program."""
+    """Return the version lines in the output of `versions_command`, by program."""
     return {
         name: line.strip()
         for name, separator, line in (text.partition(": ") for text in output.splitlines())
@@ -91,21 +88,21 @@ def found_versions(output: str) -> dict[str, str]:
     }
 
 
-def compare_programs(output: str) -> list[Difference]:
-    """Compare what `versions_command` printed in a sandbox with what was tested."""
+def compare_programs(programs: Sequence[TemplateProgram], output: str) -> list[Difference]:
+    """Return the differences between the output of `versions_command` and the tested versions."""
     found = found_versions(output)
-    return [item for program in PROGRAMS for item in _compare(program, found.get(program.name))]
+    return [item for program in programs for item in _compare(program, found.get(program.name))]
 
 
 def compare_envd(found: str) -> list[Difference]:
-    """Compare the version of E2B's daemon in a sandbox with the tested one."""
+    """Return the difference between E2B's daemon in a sandbox and the tested version, if any."""
     if _numbers(found)[:2] == _numbers(ENVD)[:2]:
         return []
     text = f"E2B's daemon in the sandbox is {found}; {ENVD} was tested. Build the template again"
     return [Difference("warning", text)]
 
 
-def _compare(program: Program, line: str | None) -> Iterator[Difference]:
+def _compare(program: TemplateProgram, line: str | None) -> Iterator[Difference]:
     name = program.name
     if line is None or line == _MISSING:
         yield Difference("problem", f"{name} is missing in the template")

@@ -1,11 +1,11 @@
-"""The agent programs in words: what errors call them, and why a run failed."""
+"""Makes the errors of agent runs, with messages that say what to do."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from utils.agents.spec import Program
 from utils.errors import AgentError
 from utils.models.runs import KILLED
 
@@ -17,65 +17,12 @@ QUOTED_CHARACTERS = 500
 
 NAMED_VARIABLES = 5
 
-# Never a leading dash, which would make it an option. Brackets and colons occur in real names.
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,99}")
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """How people know an agent program, and where its access is set."""
-
-    command: str
-    title: str
-    provider: str
-    key_setting: str
-    models_setting: str
-    preference: str
-
-    @property
-    def preferred_key(self) -> str:
-        """The path in a user's preferences that holds their own key."""
-        return f"preferences.{self.preference}.env.{self.key_setting}"
-
-
-CLAUDE_CODE = Program(
-    command="claude",
-    title="Claude Code",
-    provider="Anthropic",
-    key_setting="ANTHROPIC_API_KEY",
-    models_setting="CLAUDE_MODELS",
-    preference="claudeCode",
-)
-CODEX_CLI = Program(
-    command="codex",
-    title="Codex",
-    provider="OpenAI",
-    key_setting="OPENAI_API_KEY",
-    models_setting="CODEX_MODELS",
-    preference="codex",
-)
-
-
-def model_arguments(option: str, model: str | None) -> Sequence[str]:
-    """Return the arguments that choose a model. Raises `AgentError` for what cannot be a name.
-
-    The server's list of models was checked before; this guard is for the day when it was not.
-    """
-    if model is None:
-        return ()
-    if not _MODEL.fullmatch(model):
-        raise AgentError(
-            "agent_model cannot be the name of a model. Names consist of letters, digits and "
-            ". _ : / @ [ ] - and do not start with a dash."
-        )
-    return option, model
-
 
 def not_configured(program: Program) -> AgentError:
-    """Return the error for a run that nobody has given a key."""
+    """Return the error for a run without any key."""
     return AgentError(
-        f"{program.title} has no key. Set {program.key_setting} on the server, or your own in "
-        f"{program.preferred_key}.",
+        f"{program.title} has no key. Set {program.key_setting.upper()} on the server, or your own "
+        f"in {program.preferred_key}.",
         "agent_not_configured",
     )
 
@@ -84,7 +31,7 @@ def key_withheld(program: Program, names: Sequence[str]) -> AgentError:
     """Return the error for a user whose variables could lead the server's key elsewhere."""
     return AgentError(
         f"The server's key for {program.title} is not given to a run with the variables "
-        f"{', '.join(names[:NAMED_VARIABLES])} of preferences.{program.preference}: they could "
+        f"{', '.join(names[:NAMED_VARIABLES])} of preferences.{program.sections[0]}: they could "
         f"lead it elsewhere. Remove them, or set your own key in {program.preferred_key}.",
         "agent_not_configured",
     )
@@ -99,17 +46,17 @@ def not_installed(program: Program) -> AgentError:
 
 
 def failed(program: Program, reason: str, ending: str, http_status: int = 0) -> AgentError:
-    """Return the error for a run that its program calls failed.
+    """Return the error for a run that its program reports as failed.
 
-    `reason` is what the program said, `ending` how it ended, `http_status` what the provider
-    answered, 0 when unknown.
+    `reason` is the program's own message, `ending` completes the sentence "The program ...", and
+    `http_status` is the status of the provider's answer, 0 when unknown.
     """
     short = reason.strip()
     quote = f" ({short})" if 0 < len(short) <= QUOTED_CHARACTERS else ""
     if http_status in {401, 403} or _AUTHENTICATION.search(reason):
         return AgentError(
             f"{program.provider} did not accept the key of {program.title}. Check "
-            f"{program.key_setting} on the server, or {program.preferred_key} and the "
+            f"{program.key_setting.upper()} on the server, or {program.preferred_key} and the "
             f"credentials beside it.{quote}",
             "agent_auth_failed",
         )
@@ -120,7 +67,7 @@ def failed(program: Program, reason: str, ending: str, http_status: int = 0) -> 
 
 
 def ending_of(exit_code: int | None) -> str:
-    """Tell how a process ended that did not do its work."""
+    """Return the words for the end of a process that did not do its work."""
     if exit_code == KILLED:
         return "was killed; most often the sandbox had no memory left"
     if exit_code is not None and exit_code in _SIGNALS:
@@ -129,14 +76,14 @@ def ending_of(exit_code: int | None) -> str:
 
 
 def _fill(advice: str, program: Program) -> str:
-    return advice.format(provider=program.provider, models=program.models_setting)
+    return advice.format(provider=program.provider, models=program.models_setting.upper())
 
 
 def _either(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-# Both programs hand on what the provider or their own sign-in says; there is no code for it.
+# The programs pass on the message of the provider or of their own sign-in; it has no code.
 _AUTHENTICATION = _either(
     r"\b(?:API Error|status|status code):? 40[13]\b",
     r"\b401 Unauthorized|\b403 Forbidden",
