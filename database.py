@@ -255,10 +255,12 @@ class Database(Protocol):
     ) -> list[Event]:
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
-    def beat(self) -> Heartbeat:
+    def record_heartbeat(self) -> Heartbeat:
         """Show the other servers that this one works, and look at them."""
 
-    def adopt_tasks(self, silent: Collection[str] = (), *, own: bool = False) -> list[QueuedTask]:
+    def claim_unfinished_tasks(
+        self, silent: Collection[str] = (), *, own: bool = False
+    ) -> list[QueuedTask]:
         """Make unfinished tasks this server's that nobody looks after; return them, oldest first.
 
         These are the tasks of the `silent` servers, which are forgotten, of servers that have

@@ -101,8 +101,8 @@ def ready(services: Services) -> Response:
         "mode": services.dispatcher.sandbox_kind,
         "database": {"kind": services.database.kind, "available": database_failure is None},
         "sandboxes": {
-            "available": not services.dispatcher.gate.is_tripped,
-            "reason": services.dispatcher.gate.reason,
+            "available": not services.dispatcher.admission.is_tripped,
+            "reason": services.dispatcher.admission.reason,
         },
         "agents": [asdict(agent) for agent in services.dispatcher.agent_statuses()],
         "queued": services.dispatcher.queued,

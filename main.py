@@ -30,8 +30,12 @@ from utils.config.explain import explain_settings
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
 from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault, encryption_keys, signing_key
+from utils.dispatcher.admission import AdmissionController
 from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.dispatcher import Dispatcher
+from utils.dispatcher.heartbeats import HeartbeatMonitor
+from utils.dispatcher.result_outbox import ResultOutbox
+from utils.dispatcher.run_context import RunContext, pipeline_limits
 from utils.github.app import GitHubApp
 from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
@@ -77,31 +81,46 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     configure_logging(settings, redactor.redact)
     for warning in choose_sandbox(settings).version_warnings():
         log.warning(warning, action="versions.untested")
-    bridge = AsyncBridge()
-    bridge.start()
-    lifetime.callback(bridge.stop)
-    metrics = Metrics()
-    vault = Vault.open(settings)
-    provider = open_provider(settings)
-    agents = Agents(settings)
+    context = _build_run_context(settings, database, redactor, lifetime)
     tokens = Tokens(settings, database)
     callers = auth.Callers(settings, database, tokens)
     github_app = GitHubApp(settings) if settings.github_app_id else None
-    user_tokens = GitHubTokenResolver(settings, database, vault, github_app)
+    user_tokens = GitHubTokenResolver(settings, database, context.vault, github_app)
     return Services(
         settings=settings,
         database=database,
-        dispatcher=Dispatcher(
-            settings, database, bridge, vault, redactor, metrics, provider, agents
-        ),
-        metrics=metrics,
+        dispatcher=Dispatcher(context),
+        metrics=context.metrics,
         tokens=tokens,
-        vault=vault,
+        vault=context.vault,
         user_tokens=user_tokens,
         pull_requests=_build_pull_requests(settings, database, user_tokens, redactor),
         identify=callers.identify,
         forget_users=callers.forget_users,
         stop=lifetime.close,
+    )
+
+
+def _build_run_context(
+    settings: Settings, database: Database, redactor: Redactor, lifetime: ExitStack
+) -> RunContext:
+    bridge = AsyncBridge()
+    bridge.start()
+    lifetime.callback(bridge.stop)
+    provider = open_provider(settings)
+    return RunContext(
+        settings=settings,
+        database=database,
+        bridge=bridge,
+        provider=provider,
+        agents=Agents(settings),
+        vault=Vault.open(settings),
+        redactor=redactor,
+        metrics=Metrics(),
+        limits=pipeline_limits(settings, provider.kind),
+        admission=AdmissionController(paced=provider.kind.is_paced),
+        outbox=ResultOutbox(settings.data_dir),
+        heartbeats=HeartbeatMonitor(database, settings.server_silence_seconds),
     )
 
 

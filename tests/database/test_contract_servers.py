@@ -37,11 +37,11 @@ def ids(adopted: list[QueuedTask]) -> list[int]:
 
 
 def test_each_server_sees_the_others_beat(database: Database, other: Database) -> None:
-    assert database.beat().others == {}
-    assert other.beat().others == {database.server: 1}
-    database.beat()
-    assert other.beat().others == {database.server: 2}
-    assert database.beat().others == {"other": 2}
+    assert database.record_heartbeat().others == {}
+    assert other.record_heartbeat().others == {database.server: 1}
+    database.record_heartbeat()
+    assert other.record_heartbeat().others == {database.server: 2}
+    assert database.record_heartbeat().others == {"other": 2}
 
 
 def test_a_server_gets_back_what_an_earlier_process_of_it_left(database: Database) -> None:
@@ -49,9 +49,9 @@ def test_a_server_gets_back_what_an_earlier_process_of_it_left(database: Databas
     running = running_task(database)
     ended = running_task(database)
     database.move_task(ended.id, {RUNNING}, CANCELLED)
-    database.beat()
-    assert database.adopt_tasks() == []
-    assert database.adopt_tasks(own=True) == [
+    database.record_heartbeat()
+    assert database.claim_unfinished_tasks() == []
+    assert database.claim_unfinished_tasks(own=True) == [
         QueuedTask(waiting.id, STRANGER, PENDING, 0, None),
         QueuedTask(running.id, USER, RUNNING, 1, running.stage),
     ]
@@ -61,22 +61,22 @@ def test_the_tasks_of_a_server_that_beats_are_left_to_it(
     database: Database, other: Database
 ) -> None:
     task = running_task(database)
-    database.beat()
-    other.beat()
-    assert other.adopt_tasks(own=True) == []
-    assert ids(database.adopt_tasks(own=True)) == [task.id]
+    database.record_heartbeat()
+    other.record_heartbeat()
+    assert other.claim_unfinished_tasks(own=True) == []
+    assert ids(database.claim_unfinished_tasks(own=True)) == [task.id]
 
 
 def test_the_tasks_of_a_silent_server_change_hands_once(
     database: Database, other: Database
 ) -> None:
     tasks = [database.create_task(USER, new_task()).id, running_task(database).id]
-    database.beat()
-    other.beat()
-    assert ids(other.adopt_tasks([database.server])) == tasks
-    assert other.adopt_tasks([database.server]) == []
-    assert other.beat().others == {}
-    assert database.adopt_tasks(own=True) == []
+    database.record_heartbeat()
+    other.record_heartbeat()
+    assert ids(other.claim_unfinished_tasks([database.server])) == tasks
+    assert other.claim_unfinished_tasks([database.server]) == []
+    assert other.record_heartbeat().others == {}
+    assert database.claim_unfinished_tasks(own=True) == []
     assert database.claim_task(tasks[0]) is None
     assert other.claim_task(tasks[0]) is not None
 
@@ -86,12 +86,15 @@ def test_of_two_that_adopt_at_once_each_task_goes_to_one(
 ) -> None:
     dead = copy.copy(database)
     dead.server = "dead"
-    dead.beat()
-    database.beat()
-    other.beat()
+    dead.record_heartbeat()
+    database.record_heartbeat()
+    other.record_heartbeat()
     tasks = [dead.create_task(USER, new_task()).id for _ in range(20)]
     taken = all_at_once(
-        [lambda: database.adopt_tasks(["dead"]), lambda: other.adopt_tasks(["dead"])]
+        [
+            lambda: database.claim_unfinished_tasks(["dead"]),
+            lambda: other.claim_unfinished_tasks(["dead"]),
+        ]
     )
     assert sorted(ids(taken[0]) + ids(taken[1])) == tasks
 
@@ -100,8 +103,8 @@ def test_a_task_of_a_server_that_never_showed_itself_is_adopted(
     database: Database, other: Database
 ) -> None:
     task = database.create_task(USER, new_task())
-    other.beat()
-    assert ids(other.adopt_tasks()) == [task.id]
+    other.record_heartbeat()
+    assert ids(other.claim_unfinished_tasks()) == [task.id]
 
 
 def test_what_a_server_writes_about_a_task_that_was_taken_over_is_dropped(
@@ -109,8 +112,8 @@ def test_what_a_server_writes_about_a_task_that_was_taken_over_is_dropped(
 ) -> None:
     task = running_task(database)
     assert append(database, task.id, event(1))
-    other.beat()
-    other.adopt_tasks([database.server])
+    other.record_heartbeat()
+    other.claim_unfinished_tasks([database.server])
     before = other.get_task(USER, task.id)
     run = AgentRun(task.id, "box", "c0ffee", before.created_at, {}, {})
     assert not append(database, task.id, event(2))
@@ -134,11 +137,11 @@ def test_any_server_may_cancel_a_task_that_waits(database: Database, other: Data
 def test_a_stop_reaches_the_server_that_runs_the_task(database: Database, other: Database) -> None:
     task, own = running_task(database), running_task(other)
     assert other.request_stop(USER, task.id)
-    assert database.beat().stops == [task.id]
-    assert other.beat().stops == []
+    assert database.record_heartbeat().stops == [task.id]
+    assert other.record_heartbeat().stops == []
     database.move_task(task.id, {RUNNING}, PENDING)
     assert database.claim_task(task.id) is not None
-    assert database.beat().stops == []
+    assert database.record_heartbeat().stops == []
     assert not other.request_stop(STRANGER, own.id)
     assert not other.request_stop(USER, 12345)
 
@@ -148,4 +151,4 @@ def test_only_a_task_that_runs_can_be_asked_to_stop(database: Database, status: 
     task = running_task(database)
     database.move_task(task.id, {RUNNING}, status)
     assert not database.request_stop(USER, task.id)
-    assert database.beat().stops == []
+    assert database.record_heartbeat().stops == []

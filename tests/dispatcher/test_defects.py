@@ -49,7 +49,7 @@ def test_a_server_whose_dispatcher_has_ended_is_not_ready(
         wait_for(lambda: "begun" in backend.output(task_id))
         # Of this dispatcher alone: others in this process may have tasks.
         dispatcher: Dispatcher = backend.app.extensions["services"].dispatcher
-        monkeypatch.setattr(dispatcher._queue, "take", broken)
+        monkeypatch.setattr(dispatcher._queue, "pop", broken)
         go.touch()
         client = backend.app.test_client()
         wait_for(lambda: client.get("/health/ready").status_code == 503)

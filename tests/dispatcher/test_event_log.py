@@ -59,9 +59,9 @@ def texts(database: SqlDatabase, task: Task) -> list[str]:
 async def write(log: EventLog, is_tried: Callable[[], bool]) -> None:
     """Have what waits written until that was tried; then the agent ends."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(log.follow, "sandbox")
+        tasks.start_soon(log.run_writer, "sandbox")
         await to_thread.run_sync(wait_for, is_tried)
-        log.enter(Stage.CAPTURING)
+        log.begin_stage(Stage.CAPTURING)
 
 
 async def test_a_run_and_what_is_appended_to_it(
@@ -79,7 +79,7 @@ async def test_a_run_and_what_is_appended_to_it(
     lose_answers(monkeypatch, database, "save_progress")
     await write(log, lambda: len(texts(database, task)) >= 3)
     say(log, 4)
-    assert database.finish_task(task.id, COMPLETED, {}, None, (), log.batch())
+    assert database.finish_task(task.id, COMPLETED, {}, None, (), log.pending_batch())
     assert texts(database, task) == ["line 1", "line 2", "line 3", "capturing", "line 4"]
 
 

@@ -35,7 +35,7 @@ def other(sqlite_database: SqlDatabase) -> SqlDatabase:
     """Another server on the same database, which has given a sign of life."""
     server = copy.copy(sqlite_database)
     server.server = "other"
-    server.beat()
+    server.record_heartbeat()
     return server
 
 
@@ -43,7 +43,7 @@ def other(sqlite_database: SqlDatabase) -> SqlDatabase:
 def watching(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> HeartbeatMonitor:
     """A server that has seen the other one."""
     neighbours = HeartbeatMonitor(sqlite_database, SILENCE_SECONDS)
-    assert neighbours.look() == ([], [])
+    assert neighbours.exchange() == ([], [])
     return neighbours
 
 
@@ -51,7 +51,7 @@ def looks_until_silent(neighbours: HeartbeatMonitor, clock: Clock) -> int:
     """Return how often a server looks, one look after the other, until one is silent."""
     for looks in range(1, 3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
-        if neighbours.look()[0]:
+        if neighbours.exchange()[0]:
             return looks
     pytest.fail("nobody is silent")
 
@@ -67,17 +67,17 @@ def test_a_server_that_gives_signs_of_life_is_not_silent(
 ) -> None:
     for _ in range(3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
-        other.beat()
-        assert watching.look() == ([], [])
+        other.record_heartbeat()
+        assert watching.exchange() == ([], [])
 
 
 def test_time_in_which_a_server_was_held_up_itself_does_not_count(
     watching: HeartbeatMonitor, clock: Clock
 ) -> None:
     clock.now += PAUSE_SECONDS
-    assert watching.look() == ([], [])
+    assert watching.exchange() == ([], [])
     clock.now += 10 * SILENCE_SECONDS
-    assert watching.look() == ([], [])
+    assert watching.exchange() == ([], [])
     # Two looks have counted, of which the second was late.
     assert looks_until_silent(watching, clock) == HEARTBEATS_PER_TIMEOUT + 1 - 2
 
@@ -87,6 +87,6 @@ def test_a_server_that_is_always_late_finds_out_as_well(
 ) -> None:
     for _ in range(HEARTBEATS_PER_TIMEOUT):
         clock.now += SILENCE_SECONDS
-        assert watching.look() == ([], [])
+        assert watching.exchange() == ([], [])
     clock.now += SILENCE_SECONDS
-    assert watching.look() == (["other"], [])
+    assert watching.exchange() == (["other"], [])

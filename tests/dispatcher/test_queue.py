@@ -42,7 +42,7 @@ def carry_out(steps: list[tuple[str, object]]) -> Iterator[FairQueue]:
                 queue.add(str(what), next(ids))
             elif verb == "take":
                 assert isinstance(what, set)
-                queue.take(what.__contains__)
+                queue.pop(what.__contains__)
             else:
                 assert isinstance(what, int)
                 queue.remove(what)
@@ -56,7 +56,7 @@ def test_the_position_is_the_number_of_turns_until_a_task_starts(
     queues = carry_out(steps)
     queue = next(queues)
     positions = {task_id: queue.position(task_id) for task_id in range(1, 41)}
-    order = [taken[1] for _ in range(len(queue)) if (taken := queue.take(everybody))]
+    order = [taken[1] for _ in range(len(queue)) if (taken := queue.pop(everybody))]
     waiting = {task_id: place for task_id, place in positions.items() if place is not None}
     assert waiting == {task_id: place for place, task_id in enumerate(order, start=1)}
 
@@ -66,7 +66,7 @@ def test_each_user_is_served_in_order_and_nobody_twice_before_the_others(
     steps: list[tuple[str, object]],
 ) -> None:
     queue = next(carry_out(steps))
-    taken = [entry for _ in range(len(queue)) if (entry := queue.take(everybody))]
+    taken = [entry for _ in range(len(queue)) if (entry := queue.pop(everybody))]
     left = len(queue)
     assert left == 0
     for user in "abc":
@@ -83,9 +83,9 @@ def test_only_users_who_may_run_are_served(
     steps: list[tuple[str, object]], allowed: set[str]
 ) -> None:
     queue = next(carry_out(steps))
-    served = {taken[0] for _ in range(50) if (taken := queue.take(allowed.__contains__))}
+    served = {taken[0] for _ in range(50) if (taken := queue.pop(allowed.__contains__))}
     assert served <= allowed
-    assert queue.take(allowed.__contains__) is None
+    assert queue.pop(allowed.__contains__) is None
 
 
 def test_reservations_count_until_they_are_given_back() -> None:
@@ -94,7 +94,7 @@ def test_reservations_count_until_they_are_given_back() -> None:
     queue.add("a", 1)
     with pytest.raises(QueueFull):
         queue.reserve("a")
-    queue.give_back("a")
+    queue.release("a")
     queue.reserve("a")
 
 
@@ -103,7 +103,7 @@ def test_a_user_of_whom_nothing_waits_gets_a_place_in_a_full_queue() -> None:
     for user in ("a", "b"):
         queue.reserve(user)
         queue.add(user, ord(user))
-        queue.give_back(user)
+        queue.release(user)
     for user in ("a", "b", "c"):
         with pytest.raises(QueueFull):
             queue.reserve(user)
@@ -218,9 +218,9 @@ def test_a_task_that_is_added_or_put_back_twice_is_taken_once() -> None:
     queue = FairQueue(10)
     queue.add("user", 1)
     queue.add("user", 1)
-    queue.put_back("user", 1)
-    assert queue.take(lambda _: True) == ("user", 1)
-    queue.put_back("user", 1)
+    queue.requeue("user", 1)
+    assert queue.pop(lambda _: True) == ("user", 1)
+    queue.requeue("user", 1)
     queue.add("user", 1)
-    assert queue.take(lambda _: True) == ("user", 1)
-    assert queue.take(lambda _: True) is None
+    assert queue.pop(lambda _: True) == ("user", 1)
+    assert queue.pop(lambda _: True) is None

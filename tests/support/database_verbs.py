@@ -126,8 +126,8 @@ def pull_request_verbs(database: Database) -> Calls:
 def server_verbs(database: Database) -> Calls:
     task_id = running_task(database).id
     return {
-        "beat": database.beat,
-        "adopt_tasks": partial(database.adopt_tasks, ["gone"], own=True),
+        "record_heartbeat": database.record_heartbeat,
+        "claim_unfinished_tasks": partial(database.claim_unfinished_tasks, ["gone"], own=True),
         "request_stop": partial(database.request_stop, USER, task_id),
     }
 

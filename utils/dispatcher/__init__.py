@@ -1,1 +1,1 @@
-"""Which task runs when, on the one event loop."""
+"""Queues, runs, cancels and recovers tasks on one event loop."""

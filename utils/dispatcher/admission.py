@@ -1,4 +1,4 @@
-"""Decides whether more tasks may start, from how opening sandboxes went lately."""
+"""Decides whether another task may start: a circuit breaker, a learned quota and a rate limit."""
 
 from __future__ import annotations
 
@@ -6,138 +6,143 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
-from utils.dispatcher.start_rate import StartRateLimiter
 from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
 
-FAILURES_TO_OPEN = 3
+FAILURES_TO_TRIP = 3
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 QUOTA_PAUSE_SECONDS = 5.0
 SHORTEST_WAIT_SECONDS = 0.2
 
-QUOTA_MEMORY_SECONDS = 60.0
-"""After so long without a refusal a quota is forgotten."""
+QUOTA_EXPIRY_SECONDS = 60.0
+"""A learned quota is dropped when no request was refused for this long."""
+
+BURST_STARTS = 20
+STARTS_PER_SECOND = 20.0
 
 
 class AdmissionController:
-    """A circuit breaker that also knows quotas.
+    """Admits tasks according to the results of earlier sandbox requests.
 
-    After several failures in a row no task starts for a while, then one does as a probe: when it
-    gets its sandbox all may start again, otherwise the pause doubles. When the cloud says that its
-    quota is reached, no more sandboxes are asked for than this server had; after a pause one more
-    is tried as a probe, and while that succeeds the next one at once. With `paced`, many start at
-    a pace.
+    Circuit breaker: after several failures in a row no task starts during a pause. Then one task
+    starts as a probe. If it gets a sandbox, the breaker closes; otherwise the pause doubles.
 
-    Tasks are told apart by their ids: many may have asked before the first was refused, and what
-    comes of those says nothing about the probe. Used on the event loop's thread; `reason` and
-    `is_tripped` may be read by others.
+    Quota: when the provider refuses a sandbox because its quota is reached, this server opens no
+    more sandboxes than it had at that moment. After a pause one task starts as a probe. If it gets
+    a sandbox, the quota grows by one and the next probe may follow at once.
+
+    Rate limit: with `paced`, starts are limited to `STARTS_PER_SECOND` after a first burst.
+
+    Tasks are identified by their ids, because several may have asked before the first refusal;
+    their results must not be taken for the result of the probe. All methods run in the thread of
+    the event loop; other threads may read `reason` and `is_tripped`.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic, *, paced: bool = False) -> None:
         self.failures = 0
         self._clock = clock
-        self._pace = StartRateLimiter(clock) if paced else None
-        self._asking: set[int] = set()
+        self._rate_limiter = StartRateLimiter(clock) if paced else None
+        self._opening: set[int] = set()
         self._holding: set[int] = set()
         self._probe: int | None = None
-        self._pause_ends = 0.0
-        self._places = 0
-        self._quota_forgotten = -1.0
-        self._refusal = ""
-        self._has_denied = False
+        self._pause_ends_at = 0.0
+        self._quota = 0
+        self._quota_expires_at = -1.0
+        self._refusal_message = ""
+        self._was_denied = False
 
     @property
     def is_tripped(self) -> bool:
-        """Whether the breaker is open: sandboxes cannot be had at all."""
-        return self.failures >= FAILURES_TO_OPEN
+        """True while the breaker is open: the provider cannot open sandboxes."""
+        return self.failures >= FAILURES_TO_TRIP
 
     @property
     def reason(self) -> str | None:
-        """Why tasks have to wait, None when nothing is in the way."""
-        return f"waiting: {self._refusal}" if self.is_tripped or self._has_quota else None
+        """The reason why tasks wait; None when the provider accepts requests."""
+        return f"waiting: {self._refusal_message}" if self.is_tripped or self._has_quota else None
 
     @property
     def _has_quota(self) -> bool:
-        return self._clock() < self._quota_forgotten
+        return self._clock() < self._quota_expires_at
 
     @property
     def _is_pause_over(self) -> bool:
-        return self._clock() >= self._pause_ends
+        return self._clock() >= self._pause_ends_at
 
     @property
-    def _is_open(self) -> bool:
-        has_place = len(self._asking | self._holding) < self._places
-        return not self.is_tripped and (has_place or not self._has_quota)
+    def _admits_all(self) -> bool:
+        is_below_quota = len(self._opening | self._holding) < self._quota
+        return not self.is_tripped and (is_below_quota or not self._has_quota)
 
     @property
-    def _pace_seconds(self) -> float:
-        return max(self._pace.wait_seconds(), 0.0) if self._pace else 0.0
+    def _rate_limit_seconds(self) -> float:
+        return max(self._rate_limiter.wait_seconds(), 0.0) if self._rate_limiter else 0.0
 
     def may_start(self) -> bool:
-        """Whether a task may ask for a sandbox now; the caller then calls `starting`."""
+        """Tell whether a task may request a sandbox now; if so, call `record_start` next."""
         may_probe = self._probe is None and self._is_pause_over
-        may_start = self._pace_seconds <= 0 and (self._is_open or may_probe)
-        self._has_denied = not may_start
+        may_start = self._rate_limit_seconds <= 0 and (self._admits_all or may_probe)
+        self._was_denied = not may_start
         return may_start
 
     def wait_seconds(self) -> float | None:
-        """Return when to ask again, in seconds; None when nothing is in the way.
+        """Return the seconds until `may_start` should be called again; None when it need not.
 
-        Never None when `may_start` was False: what was in the way may have gone since, and whoever
-        was denied has to ask again all the same.
+        Never None after `may_start` returned False: the obstacle may have gone since then, and the
+        denied caller still has to ask again.
         """
         if self.reason is None:
-            return self._pace_seconds or (SHORTEST_WAIT_SECONDS if self._has_denied else None)
-        return max(self._pause_ends - self._clock(), SHORTEST_WAIT_SECONDS)
+            return self._rate_limit_seconds or (SHORTEST_WAIT_SECONDS if self._was_denied else None)
+        return max(self._pause_ends_at - self._clock(), SHORTEST_WAIT_SECONDS)
 
-    def starting(self, task_id: int) -> None:
-        """A task is about to ask for a sandbox."""
-        if self._pace:
-            self._pace.started()
-        if not self._is_open:
+    def record_start(self, task_id: int) -> None:
+        """Record that a task is about to request a sandbox."""
+        if self._rate_limiter:
+            self._rate_limiter.record_start()
+        if not self._admits_all:
             self._probe = task_id
-        self._asking.add(task_id)
+        self._opening.add(task_id)
 
-    def opened(self, task_id: int) -> None:
-        """It got one."""
-        was_probe = self._leave(task_id)
+    def record_opened(self, task_id: int) -> None:
+        """Record that a task received its sandbox."""
+        was_probe = self._remove(task_id)
         self._holding.add(task_id)
         self.failures = 0
-        if len(self._holding) > self._places:
-            # The quota has grown, or others have let go.
-            self._places = len(self._holding)
+        if len(self._holding) > self._quota:
+            # The quota was raised, or other clients of the account have closed sandboxes.
+            self._quota = len(self._holding)
             if was_probe:
-                self._pause_ends = self._clock()
+                self._pause_ends_at = self._clock()
 
-    def refused(self, task_id: int, error: SandboxError) -> None:
-        """It got none."""
-        was_probe = self._leave(task_id)
+    def record_refusal(self, task_id: int, error: SandboxError) -> None:
+        """Record that a task received no sandbox."""
+        was_probe = self._remove(task_id)
         if isinstance(error, SandboxQuotaExceeded):
             self.failures = 0
-            self._places = len(self._holding)
-            self._quota_forgotten = self._clock() + QUOTA_MEMORY_SECONDS
+            self._quota = len(self._holding)
+            self._quota_expires_at = self._clock() + QUOTA_EXPIRY_SECONDS
             self._pause(QUOTA_PAUSE_SECONDS, error)
         elif isinstance(error, SandboxUnavailable) and (was_probe or not self.is_tripped):
             self.failures += 1
             if self.is_tripped:
-                doublings = self.failures - FAILURES_TO_OPEN
+                doublings = self.failures - FAILURES_TO_TRIP
                 self._pause(min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS), error)
 
-    def reachable(self) -> None:
-        """The cloud answers, as another request has shown.
+    def record_reachable(self) -> None:
+        """Record that the provider answered another request than one for a sandbox.
 
-        That closes a breaker that nobody probes, as when no task waits. Where one waits its probe
-        decides: a cloud may answer and have no sandboxes.
+        Closes the breaker if no probe is running and the pause is over. A running probe decides
+        alone: a provider may answer and still have no sandboxes.
         """
         if self.is_tripped and self._probe is None and self._is_pause_over:
             self.failures = 0
 
-    def closed(self, task_id: int) -> None:
-        """A task that was starting has ended, with or without a sandbox."""
-        self._leave(task_id)
+    def record_end(self, task_id: int) -> None:
+        """Record that a started task has ended, with or without a sandbox."""
+        self._remove(task_id)
 
-    def _leave(self, task_id: int) -> bool:
-        self._asking.discard(task_id)
+    def _remove(self, task_id: int) -> bool:
+        self._opening.discard(task_id)
         self._holding.discard(task_id)
         was_probe = self._probe == task_id
         if was_probe:
@@ -145,5 +150,26 @@ class AdmissionController:
         return was_probe
 
     def _pause(self, seconds: float, error: SandboxError) -> None:
-        self._refusal = error.message
-        self._pause_ends = self._clock() + seconds * random.uniform(0.8, 1.2)  # noqa: S311
+        self._refusal_message = error.message
+        self._pause_ends_at = self._clock() + seconds * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+class StartRateLimiter:
+    """Lets `BURST_STARTS` tasks start at once, and further ones at `STARTS_PER_SECOND`.
+
+    Hundreds of tasks that start together slow each other down in every stage and need more memory
+    and threads than the same tasks one after the other.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._next_start_at = clock() - BURST_STARTS / STARTS_PER_SECOND
+
+    def record_start(self) -> None:
+        """Record that one task has started."""
+        longest_ago = self._clock() - BURST_STARTS / STARTS_PER_SECOND
+        self._next_start_at = max(self._next_start_at, longest_ago) + 1 / STARTS_PER_SECOND
+
+    def wait_seconds(self) -> float:
+        """Return the seconds until the next start is allowed; 0 or less when it is allowed now."""
+        return self._next_start_at - self._clock()

@@ -1,4 +1,4 @@
-"""Puts together what a run needs to know of its task, its user and the settings."""
+"""Prepares a claimed task for its run: the job, the credentials and the sandbox request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.sandboxes.protocol import EgressHeader, SandboxRequest
 from utils.sandboxes.registry import uses_egress
 
 CAPTURE_PASSES = 4
-"""Times that reading the changes may take the limit of one command, with room for the rest."""
+"""Command timeouts that the lifetime of a sandbox includes for the capture, with a reserve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A task that is ours to do, and what is to be done or why it cannot be.
+    """A claimed task with its assignment, or with the error that prevents its run.
 
-    `token` is the task's own, else the one that its user has stored, if that is for the host.
+    `token` is the git token of the task, else that of the user's profile if it is for this host.
     """
 
     task: Task
@@ -44,7 +44,7 @@ class Claim:
 
 
 def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
-    """Return everything that is needed to do a task."""
+    """Return the claim with everything that the run needs."""
     text = None
     try:
         text = _token(claimed, vault, settings)

@@ -1,4 +1,4 @@
-"""The one event loop, in one thread, for the life of the process."""
+"""Runs the event loop of this process, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NOT_RUNNING = "the async bridge is not running"
 
 
 class AsyncBridge:
-    """Lets synchronous Flask threads run coroutines on the loop. No blocking call may run there."""
+    """Runs coroutines on the event loop for synchronous threads.
+
+    No blocking call may run on the loop.
+    """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -26,7 +29,7 @@ class AsyncBridge:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Start the loop's thread."""
+        """Start the thread of the loop."""
         self._portal = self._stack.enter_context(
             start_blocking_portal("asyncio", name="async-bridge")
         )
@@ -34,22 +37,22 @@ class AsyncBridge:
         self._loop = self._portal.call(asyncio.get_running_loop)
 
     def stop(self) -> None:
-        """Wait for what still runs on the loop, then end its thread."""
+        """Wait for the running coroutines, then end the thread of the loop."""
         self._portal = self._loop = None
         self._stack.close()
 
     def run(self, function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
-        """Run a coroutine function on the loop and wait for its result; re-raises its error."""
+        """Run a coroutine function on the loop; return its result or re-raise its exception."""
         return self._running_portal.call(function, *arguments)
 
     def start_soon(
         self, function: Callable[..., Awaitable[Result]], *arguments: object
     ) -> Future[Result]:
-        """Start a coroutine function on the loop and return at once."""
+        """Start a coroutine function on the loop; return without waiting for its result."""
         return self._running_portal.start_task_soon(function, *arguments)
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have the loop call a function that does not wait for anything; returns at once."""
+        """Have the loop call a function that does not block; return without waiting for it."""
         if self._loop is None:
             raise RuntimeError(NOT_RUNNING)
         self._loop.call_soon_threadsafe(function, *arguments)
@@ -62,8 +65,8 @@ class AsyncBridge:
 
 
 def _use_child_watcher_without_threads() -> None:
-    # Python 3.11 starts a thread for each subprocess unless told otherwise; later versions use
-    # process file descriptors by themselves where the system has them.
+    # Python 3.11 starts a thread for each subprocess by default. Later versions use process file
+    # descriptors where the system has them.
     if sys.version_info < (3, 12) and _has_process_descriptors():
         asyncio.set_child_watcher(_ChildWatcher())
 
@@ -79,7 +82,7 @@ def _has_process_descriptors() -> bool:
 if sys.version_info < (3, 12):
 
     class _ChildWatcher(asyncio.PidfdChildWatcher):
-        """As of Python 3.12: each process is waited for by the loop that started it."""
+        """Waits for each process on the loop that started it, as Python 3.12 does."""
 
         def is_active(self) -> bool:
             return True
@@ -104,5 +107,5 @@ def _reap(
     try:
         exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:
-        exit_code = 255  # someone else was told already; asyncio says the same then
+        exit_code = 255  # already reaped by another caller; asyncio reports the same code
     callback(pid, exit_code, *arguments)

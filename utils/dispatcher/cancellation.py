@@ -1,4 +1,4 @@
-"""Ends tasks for their users, wherever they are: waiting, running here, or on another server."""
+"""Cancels tasks for their users: queued ones, and running ones on this or another server."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import time
 from collections.abc import Callable
 
 from database import Database
-from utils.dispatcher.task_result import CANCELLED, not_cancelled
+from utils.dispatcher.results import CANCELLED
 from utils.errors import Conflict, NotFound
 from utils.models.tasks import ACTIVE_STATUSES, TERMINAL_STATUSES, Task, TaskStatus
 
 CANCEL_SECONDS = 15.0
-"""How long a cancel waits for the end of a sandbox whose cloud, or server, does not answer."""
+"""Longest time that a cancel waits for the end of a running task."""
 
-LOOK_SECONDS = 0.5
-"""Pause between two looks at a task that another server is to end."""
+POLL_SECONDS = 0.5
+"""Pause between two reads of the status of a task that another server is cancelling."""
 
 
 class Canceller:
-    """Cancels tasks. For any thread but the event loop's.
+    """Cancels tasks. For all threads except that of the event loop.
 
-    `forget` takes a task out of the queue; `end_here` ends one that runs here, and says whether
-    it does.
+    `remove_queued` removes a task from the queue. `cancel_local` cancels a task that runs on this
+    server and returns False for any other task.
     """
 
     def __init__(
         self,
         database: Database,
-        forget: Callable[[int], object],
-        end_here: Callable[[int], bool],
+        remove_queued: Callable[[int], object],
+        cancel_local: Callable[[int], bool],
     ) -> None:
         self._database = database
-        self._forget = forget
-        self._end_here = end_here
-        # The file of SQLite is in the data folder, which one server has to itself.
-        self._shared = database.kind != "sqlite"
+        self._remove_queued = remove_queued
+        self._cancel_local = cancel_local
+        # A SQLite file is in the data folder, which is locked by one server.
+        self._is_shared = database.kind != "sqlite"
 
     def cancel(self, user_id: str, task_id: int) -> Task:
         """Cancel a task; see `Dispatcher.cancel_task`."""
@@ -48,38 +48,49 @@ class Canceller:
             error_code=CANCELLED,
         )
         if cancelled:
-            self._forget(task_id)
+            self._remove_queued(task_id)
             return cancelled
         if task.status not in TERMINAL_STATUSES:
-            is_taken = self._end_here(task_id) or self._end_elsewhere(user_id, task_id)
+            is_requested = self._cancel_local(task_id) or self._cancel_remote(user_id, task_id)
             task = self._database.get_task_status(user_id, task_id)
             if task.status is TaskStatus.CANCELLED or (
-                is_taken and task.status is TaskStatus.RUNNING
+                is_requested and task.status is TaskStatus.RUNNING
             ):
                 return task
-            if task.status is TaskStatus.PENDING:  # it was put back at that moment
+            if task.status is TaskStatus.PENDING:  # it was queued again at that moment
                 return self.cancel(user_id, task_id)
-        raise not_cancelled(task)
+        raise _not_cancellable(task)
 
     def cancel_all(self, user_id: str, project_id: int | None) -> None:
-        """Cancel what waits and runs; see `Dispatcher.cancel_active_tasks`."""
+        """Cancel all active tasks; see `Dispatcher.cancel_active_tasks`."""
         cursor: int | None = None
         while True:
             page = self._database.list_tasks(user_id, project_id=project_id, cursor=cursor)
             for task in page.tasks:
                 if task.status in ACTIVE_STATUSES:
-                    with contextlib.suppress(Conflict, NotFound):  # it ended, or went, by itself
+                    # The task may have ended or been deleted meanwhile.
+                    with contextlib.suppress(Conflict, NotFound):
                         self.cancel(user_id, task.id)
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    def _end_elsewhere(self, user_id: str, task_id: int) -> bool:
-        if not self._shared or not self._database.request_stop(user_id, task_id):
+    def _cancel_remote(self, user_id: str, task_id: int) -> bool:
+        if not self._is_shared or not self._database.request_stop(user_id, task_id):
             return False
         deadline = time.monotonic() + CANCEL_SECONDS
         while time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             if self._database.get_task_status(user_id, task_id).status is not TaskStatus.RUNNING:
                 break
         return True
+
+
+def _not_cancellable(task: Task) -> Conflict:
+    if task.status in TERMINAL_STATUSES:
+        return Conflict(f"The task has already ended: it is {task.status}.", "task_already_ended")
+    return Conflict(
+        "The task cannot be cancelled now: this server is stopping or does not run the task. "
+        "Cancel it again after the server has restarted.",
+        "task_not_here",
+    )

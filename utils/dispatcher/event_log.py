@@ -1,4 +1,4 @@
-"""Collects the events of one running task and writes them in batches."""
+"""Buffers the events of one running task and writes them in batches."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from utils.redaction import Redactor
 FLUSH_SECONDS = 0.25
 
 DATABASE_RETRY_SECONDS = 2.0
-"""Longest pause between two tries to reach a database that is away."""
+"""Longest pause between two attempts to reach an unavailable database."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _PendingEvent:
     event: Event
     position: Json
 
 
 class EventLog:
-    """Takes events from the pipeline; secrets are removed before anything is kept.
+    """Buffers the events of the pipeline, without secrets, until they are stored.
 
-    `run` is that of an earlier process: a stage that it has reported is not reported again.
-    `position` is that after the newest event, with the newest stage that was reported. `lost` is
-    called when the task turns out not to run on this server any more.
+    `run` is the run of an earlier process to resume; a stage that it has reported is not reported
+    again. `position` marks the end of the newest event and holds the newest reported stage.
+    `on_task_lost` is called when the task no longer runs on this server.
     """
 
     def __init__(
@@ -44,38 +44,38 @@ class EventLog:
         redactor: Redactor,
         task_id: int,
         run: AgentRun | None = None,
-        lost: Callable[[], None] = lambda: None,
+        on_task_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.position: Json = dict(run.position) if run else {}
         self.stage: str | None = self.position.get("stage")
         self._database = database
         self._redactor = redactor
         self._task_id = task_id
-        self._waiting: list[_Entry] = []
-        self._stored: int | None = None
-        self._lost = lost
+        self._pending: list[_PendingEvent] = []
+        self._last_sequence: int | None = None
+        self._on_task_lost = on_task_lost
         self._stored_stage: str | None = self.stage
         self._agent_ended = anyio.Event()
-        self._changed = anyio.Event()
-        self._writing = anyio.Lock()
+        self._event_added = anyio.Event()
+        self._write_lock = anyio.Lock()
 
     def start_after(self, sequence: int) -> None:
-        """Say which event of the task is the newest one stored, 0 without any.
+        """Set the number of the newest stored event of the task, 0 without events.
 
-        From now on nobody else adds to them, so a batch may be written again when its answer was
-        lost.
+        This log is the only writer from now on, so a batch may be sent again when the answer to it
+        was lost.
         """
-        self._stored = sequence
+        self._last_sequence = sequence
 
-    def enter(self, stage: Stage) -> None:
-        """Report that a stage begins, once for each agent that is started."""
+    def begin_stage(self, stage: Stage) -> None:
+        """Report the beginning of a stage, at most once for each started agent."""
         if stage is Stage.CAPTURING:
             self._agent_ended.set()
         if self.stage == stage:
             return
         self.stage = str(stage)
         if stage is Stage.CLONING:
-            # Nothing of an agent whose sandbox was lost counts for the next one.
+            # The position of an agent whose sandbox was lost does not apply to the next agent.
             self.position = {}
             self._agent_ended = anyio.Event()
         if _rank(stage) > _rank(self.position.get("stage")):
@@ -83,62 +83,59 @@ class EventLog:
             self.report("status", {"stage": self.stage})
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """Take one event of the agent's output, which ends at `position`.
-
-        See `utils.models.tasks.Event`.
-        """
+        """Add an event (see `utils.models.tasks.Event`); `position` is its end in the output."""
         self.position = {**self.position, **(position or {})}
         clean: Json = self._redactor.redact_values(data)
-        self._waiting.append(_Entry(Event(kind, clean, datetime.now(UTC)), self.position))
-        self._changed.set()
+        self._pending.append(_PendingEvent(Event(kind, clean, datetime.now(UTC)), self.position))
+        self._event_added.set()
 
-    async def follow(self, container_id: str) -> None:
-        """Write what has come, again and again, until cancelled.
+    async def run_writer(self, container_id: str) -> None:
+        """Write new events in batches until the agent has ended, or until cancelled.
 
-        The last time is when the agent has ended: git is busy then, and the result need not wait.
+        The last batch is written while git captures the changes, so that the result need not wait.
         """
         while not self._agent_ended.is_set():
-            await self._changed.wait()
-            self._changed = anyio.Event()
+            await self._event_added.wait()
+            self._event_added = anyio.Event()
             with anyio.move_on_after(FLUSH_SECONDS):
                 await self._agent_ended.wait()
             try:
                 with anyio.CancelScope(shield=True):
-                    async with self._writing:
+                    async with self._write_lock:
                         runs_here = await to_thread.run_sync(self._write_progress, container_id)
                 if not runs_here:
-                    self._lost()
+                    self._on_task_lost()
                     return
             except DatabaseUnavailable as error:
-                self._changed.set()
+                self._event_added.set()
                 log.warning("events not stored yet", action="events.delayed", reason=error.message)
 
     async def store_run(self, run: AgentRun) -> bool:
-        """Store a run together with what waits; False when the task does not run any more."""
-        async with self._writing:
+        """Store a run and the buffered events; return False when the task no longer runs here."""
+        async with self._write_lock:
             return await to_thread.run_sync(self._store_run, run)
 
-    def batch(self) -> EventBatch:
-        """Return what waits, to be stored by the caller, who then calls `stored`."""
-        return EventBatch(tuple(entry.event for entry in list(self._waiting)), self._stored)
+    def pending_batch(self) -> EventBatch:
+        """Return the buffered events; the caller stores them and then calls `mark_stored`."""
+        return EventBatch(tuple(entry.event for entry in list(self._pending)), self._last_sequence)
 
-    def stored(self, batch: EventBatch) -> None:
-        """Forget a batch that was stored."""
-        del self._waiting[: len(batch.events)]
-        if self._stored is not None:
-            self._stored += len(batch.events)
+    def mark_stored(self, batch: EventBatch) -> None:
+        """Remove a stored batch from the buffer."""
+        del self._pending[: len(batch.events)]
+        if self._last_sequence is not None:
+            self._last_sequence += len(batch.events)
 
     def _store_run(self, run: AgentRun) -> bool:
-        batch = self.batch()
+        batch = self.pending_batch()
         running = self._database.start_run(run, batch)
-        self.stored(batch)
+        self.mark_stored(batch)
         return running
 
     def _write_progress(self, container_id: str) -> bool:
-        batch, stage = self.batch(), self.stage
+        batch, stage = self.pending_batch(), self.stage
         if not batch.events and stage == self._stored_stage:
             return True
-        position = self._waiting[len(batch.events) - 1].position if batch.events else None
+        position = self._pending[len(batch.events) - 1].position if batch.events else None
         fields = {"stage": stage, "container_id": container_id}
         runs_here = self._database.save_progress(
             self._task_id,
@@ -146,7 +143,7 @@ class EventLog:
             position=position,
             fields=fields if stage != self._stored_stage else None,
         )
-        self.stored(batch)
+        self.mark_stored(batch)
         self._stored_stage = stage
         return runs_here
 

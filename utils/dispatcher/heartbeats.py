@@ -1,8 +1,8 @@
-"""Watches the other servers that share the database.
+"""Exchanges heartbeats with the other servers of the database and takes over their tasks.
 
-A server that shows no sign of life for a while has ended, and its tasks are adopted. What counts
-is how long this server has watched it in vain, by its own clock and without a gap: after a time in
-which the database was away, everybody looks silent.
+A server without a heartbeat for the timeout counts as ended, and its tasks are claimed. The time is
+measured by this server's own clock, and only while this server reads heartbeats without a gap:
+after the database was unreachable, every server looks silent.
 """
 
 from __future__ import annotations
@@ -21,123 +21,128 @@ from utils.errors import AppError
 from utils.models.tasks import Heartbeat, QueuedTask
 
 HEARTBEATS_PER_TIMEOUT = 6
-"""Signs of life that a server gives within the time after which it would count as ended."""
+"""Heartbeats that a server sends within the time after which it counts as ended."""
 
 log = structlog.get_logger(__name__)
 
 
 class TaskHost(Protocol):
-    """The server that has neighbours. Its verbs are called on the event loop."""
+    """The part of this server that holds tasks. Its methods run on the event loop."""
 
-    def knows(self, task_id: int) -> bool:
-        """Whether a task waits or runs here."""
+    def has_task(self, task_id: int) -> bool:
+        """Tell whether a task is queued or running here."""
 
-    def stop_soon(self, task_id: int) -> None:
-        """Have a task that runs here stopped for its user, without waiting for it."""
+    def cancel_soon(self, task_id: int) -> None:
+        """Cancel a task that runs here for its user, without waiting for its end."""
 
     async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
-        """Go on with tasks that are this server's now; `taken_over` from one that has ended."""
+        """Resume tasks that this server has claimed; `taken_over` from a server that ended."""
 
 
 class HeartbeatMonitor:
-    """Gives this server's signs of life and notes those of the others."""
+    """Sends this server's heartbeats and detects servers that have ended."""
 
-    def __init__(self, database: Database, silence_seconds: float) -> None:
+    def __init__(self, database: Database, timeout_seconds: float) -> None:
         self._database = database
-        self._silence_seconds = silence_seconds
+        self._timeout_seconds = timeout_seconds
         self._last_seen: dict[str, tuple[int, float]] = {}
-        self._looked_at = time.monotonic()
-        self._others = 0
-        self._in_doubt = False
+        self._exchanged_at = time.monotonic()
+        self._peers = 0
+        self._must_reclaim = False
         self._is_taking_over = False
 
-    def doubt(self) -> None:
-        """Say that a task may be this server's without it knowing: an answer was lost."""
-        self._in_doubt = True
+    def request_reclaim(self) -> None:
+        """Look for unknown tasks of this server at the next heartbeat.
+
+        To be called when the answer to a write was lost: the row may exist all the same.
+        """
+        self._must_reclaim = True
 
     @property
     def has_peers(self) -> bool:
-        """Whether another server could be seen when this one last could see any."""
-        return self._others > 0
+        """True when the last successful exchange showed another server."""
+        return self._peers > 0
 
-    def look(self) -> tuple[list[str], list[int]]:
-        """Return the servers that have ended, and the tasks here that somebody wants stopped.
+    def exchange(self) -> tuple[list[str], list[int]]:
+        """Send a heartbeat; return the servers that have ended and the tasks to cancel here.
 
-        Blocking. Raises `DatabaseUnavailable`.
+        Blocks. Raises `DatabaseUnavailable`.
         """
         try:
-            beat = self._database.beat()
+            heartbeat = self._database.record_heartbeat()
         except AppError:
             self._last_seen.clear()
             raise
         now = time.monotonic()
-        gap = now - self._looked_at
-        if gap > self._silence_seconds / 2:
-            # What held this server up, a slow database or machine, may have held up the others, so
-            # that time does not count.
-            held_up = gap - self._silence_seconds / HEARTBEATS_PER_TIMEOUT
+        gap = now - self._exchanged_at
+        if gap > self._timeout_seconds / 2:
+            # The cause of this delay, a slow database or machine, may have delayed the others as
+            # well, so the delay does not count.
+            delay = gap - self._timeout_seconds / HEARTBEATS_PER_TIMEOUT
             self._last_seen = {
-                name: (beats, since + held_up) for name, (beats, since) in self._last_seen.items()
+                name: (beats, since + delay) for name, (beats, since) in self._last_seen.items()
             }
-        self._looked_at = now
-        self._note(beat, now)
-        silent = [
+        self._exchanged_at = now
+        self._update_last_seen(heartbeat, now)
+        ended = [
             name
             for name, (_, since) in self._last_seen.items()
-            if now - since > self._silence_seconds
+            if now - since > self._timeout_seconds
         ]
-        return silent, beat.stops
+        return ended, heartbeat.stops
 
-    async def watch(self, host: TaskHost) -> None:
-        """Look again and again until cancelled.
+    async def run(self, host: TaskHost) -> None:
+        """Exchange heartbeats until cancelled.
 
-        Nothing else is waited for: signs of life that come late look like the end of this server.
+        Taking over tasks runs in the background: a late heartbeat would look like the end of this
+        server.
         """
         async with anyio.create_task_group() as background:
             while True:
-                await anyio.sleep(self._silence_seconds / HEARTBEATS_PER_TIMEOUT)
+                await anyio.sleep(self._timeout_seconds / HEARTBEATS_PER_TIMEOUT)
                 try:
-                    silent, stops = await to_thread.run_sync(self.look)
+                    ended, stops = await to_thread.run_sync(self.exchange)
                 except AppError as error:
                     log.warning(
                         "heartbeat not written", action="heartbeat.failed", reason=error.message
                     )
                     continue
                 except Exception:
-                    # Whatever it is, it must not end the tasks that run beside this.
+                    # An unexpected error must not end the tasks that run on the same loop.
                     log.exception("heartbeat monitor crashed", action="heartbeat.monitor_crashed")
                     continue
                 for task_id in stops:
-                    host.stop_soon(task_id)
-                if (silent or self._in_doubt) and not self._is_taking_over:
+                    host.cancel_soon(task_id)
+                if (ended or self._must_reclaim) and not self._is_taking_over:
                     self._is_taking_over = True
-                    background.start_soon(self._take_over, silent, host)
+                    background.start_soon(self._take_over, ended, host)
 
-    async def _take_over(self, silent: Sequence[str], host: TaskHost) -> None:
-        in_doubt, self._in_doubt = self._in_doubt, False
+    async def _take_over(self, ended: Sequence[str], host: TaskHost) -> None:
+        must_reclaim, self._must_reclaim = self._must_reclaim, False
+        claim = self._database.claim_unfinished_tasks
         try:
-            if in_doubt:
-                own = await to_thread.run_sync(partial(self._database.adopt_tasks, own=True))
-                await host.resume_tasks([task for task in own if not host.knows(task.id)])
-            if silent:
-                log.warning("server lost", action="heartbeat.server_lost", servers=silent)
-                adopted = await to_thread.run_sync(self._database.adopt_tasks, silent)
-                await host.resume_tasks(adopted, taken_over=True)
+            if must_reclaim:
+                own = await to_thread.run_sync(partial(claim, own=True))
+                await host.resume_tasks([task for task in own if not host.has_task(task.id)])
+            if ended:
+                log.warning("server lost", action="heartbeat.server_lost", servers=ended)
+                claimed = await to_thread.run_sync(claim, ended)
+                await host.resume_tasks(claimed, taken_over=True)
         except AppError as error:
-            # What was adopted and not taken on is found among this server's own next time.
-            self._in_doubt = True
+            # Tasks that were claimed and not resumed are found among this server's own next time.
+            self._must_reclaim = True
             log.warning("tasks not taken over yet", action="takeover.failed", reason=error.message)
         except Exception:
-            self._in_doubt = True
+            self._must_reclaim = True
             log.exception("takeover crashed", action="takeover.crashed")
         finally:
             self._is_taking_over = False
 
-    def _note(self, beat: Heartbeat, now: float) -> None:
-        self._others = len(beat.others)
+    def _update_last_seen(self, heartbeat: Heartbeat, now: float) -> None:
+        self._peers = len(heartbeat.others)
         self._last_seen = {
             name: (beats, now)
             if self._last_seen.get(name, (None, now))[0] != beats
             else self._last_seen[name]
-            for name, beats in beat.others.items()
+            for name, beats in heartbeat.others.items()
         }

@@ -1,4 +1,4 @@
-"""What an earlier process of this server, or another server, left undone."""
+"""Decides how unfinished tasks of an earlier process, or of an ended server, continue."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ import structlog
 from anyio import to_thread
 
 from database import Database
-from utils.dispatcher.task_result import mark_failed
+from utils.dispatcher.results import mark_failed
 from utils.errors import AppError
 from utils.models.runs import AgentRun
 from utils.models.tasks import QueuedTask, TaskStatus
 from utils.sandboxes.protocol import SandboxProvider
 
 SWEEP_SECONDS = 60.0
-"""How often sandboxes that nobody knows are looked for, at most."""
+"""Longest pause between two sweeps of orphaned sandboxes."""
 
 MAX_RESUMES = 10
-"""Restarts in a row that a task may see without getting any further: it may be their cause."""
+"""Restarts in a row without progress after which a task fails: it may be their cause."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedTasks:
-    """Tasks to queue, oldest first, and those whose agent works on in its sandbox."""
+    """Unfinished tasks: `queued` start anew, oldest first; `resumable` have a running agent."""
 
-    waiting: list[QueuedTask] = field(default_factory=list)
-    left: list[tuple[QueuedTask, AgentRun]] = field(default_factory=list)
+    queued: list[QueuedTask] = field(default_factory=list)
+    resumable: list[tuple[QueuedTask, AgentRun]] = field(default_factory=list)
 
 
 def classify_unfinished(
     database: Database, tasks: Sequence[QueuedTask], max_attempts: int, *, survives: bool
 ) -> UnfinishedTasks:
-    """Decide how tasks go on that were adopted.
+    """Sort claimed tasks into those to start anew and those to resume; fail the others.
 
-    Where sandboxes do not survive, and where no agent was started, a task that ran is put back;
-    one that was started `max_attempts` times has failed, and so has one that was gone on with
-    `MAX_RESUMES` times without getting any further. Its sandbox is then one that nobody knows.
+    A running task is resumed if sandboxes survive a restart and its agent was started; otherwise
+    it is queued again. A task fails when it was started `max_attempts` times, or resumed
+    `MAX_RESUMES` times without progress. The sweep then ends its sandbox.
     """
     unfinished = UnfinishedTasks()
     for task in tasks:
         running = task.status is TaskStatus.RUNNING
         run = database.get_run(task.id) if running and survives else None
         if run and run.resumes >= MAX_RESUMES:
-            _interrupt(
+            _fail_interrupted(
                 database,
                 task,
-                f"The server stopped {run.resumes} times while it went on with this task, which "
-                "got no further, so it is given up. If other tasks run well, look at what this "
-                "one does.",
+                f"The server stopped {run.resumes} times while this task was running, without any "
+                "progress of the task. It is not resumed again. If other tasks run without "
+                "problems, this task may be the cause.",
             )
         elif run:
             database.count_resume(task.id)
-            unfinished.left.append((task, run))
-        elif not running or _put_back(database, task, max_attempts):
-            unfinished.waiting.append(task)
+            unfinished.resumable.append((task, run))
+        elif not running or _requeue(database, task, max_attempts):
+            unfinished.queued.append(task)
     return unfinished
 
 
-def _put_back(database: Database, task: QueuedTask, max_attempts: int) -> bool:
+def _requeue(database: Database, task: QueuedTask, max_attempts: int) -> bool:
     if task.attempt < max_attempts:
         moved = database.move_task(
             task.id, {TaskStatus.RUNNING}, TaskStatus.PENDING, stage=None, started_at=None
         )
         return moved is not None
-    _interrupt(
+    _fail_interrupted(
         database,
         task,
-        f"The server stopped {task.attempt} times while it ran this task, so it is not tried again "
-        "(MAX_ATTEMPTS). If other tasks run well, look at what this one does.",
+        f"The server stopped {task.attempt} times while this task was running (MAX_ATTEMPTS). It "
+        "is not started again. If other tasks run without problems, this task may be the cause.",
     )
     return False
 
 
-def _interrupt(database: Database, task: QueuedTask, message: str) -> None:
+def _fail_interrupted(database: Database, task: QueuedTask, message: str) -> None:
     mark_failed(database, task.id, message, task.stage, code="interrupted")
 
 
@@ -85,20 +85,20 @@ async def run_sweeper(
     provider: SandboxProvider,
     database: Database,
     grace_seconds: float,
-    reachable: Callable[[], None],
+    on_reachable: Callable[[], None],
 ) -> None:
-    """End sandboxes that nobody knows, again and again until cancelled.
+    """End orphaned sandboxes periodically until cancelled.
 
-    `reachable` is called each time that the cloud answered.
+    Calls `on_reachable` after each sweep that the provider answered.
     """
     while True:
         try:
             known = await to_thread.run_sync(database.list_run_sandboxes)
             await provider.sweep(known)
-            reachable()
+            on_reachable()
         except AppError as error:
             log.warning("sweep failed", action="sweep.failed", reason=error.message)
         except Exception:
-            # Whatever it is, it must not end the tasks that run beside this.
+            # An unexpected error must not end the tasks that run on the same loop.
             log.exception("sweep crashed", action="sweep.crashed")
         await anyio.sleep(min(SWEEP_SECONDS, grace_seconds + 1))

@@ -1,7 +1,7 @@
-"""Results that the database could not take yet, kept on disk until it does.
+"""Stores results on disk until the database accepts them.
 
-A result is all there is to show for an agent's work, which may have cost money; it must outlive
-both a database that is away and a server that stops meanwhile.
+An agent's work may have cost money, and its result is all that remains of it. The result must
+survive both an unavailable database and a restart of the server.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from utils.models.tasks import Event, EventBatch, Json, Task, TaskStatus
 FOLDER_NAME = "results"
 
 TRIES = 3
-PAUSE_SECONDS = 0.5
-"""How often, and with what pause, a database that answers is offered the same."""
+"""Times that the same version of a result is sent to a database that answers."""
 
-TOO_LARGE = "The database did not take the diff and the patch: they are too large for it."
+PAUSE_SECONDS = 0.5
+"""Pause between two tries."""
+
+TOO_LARGE = "The diff and the patch were not stored: they are too large for the database."
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedTask:
-    """What `Database.finish_task` is told of a task; no secret is left in it."""
+    """The arguments of `Database.finish_task` for one task, without secrets."""
 
     task_id: int
     status: TaskStatus
@@ -46,16 +48,16 @@ class FinishedTask:
 
     @property
     def error_code(self) -> str | None:
-        """Why the task failed, None when it did not."""
+        """The error code of a failed task, else None."""
         return self.fields.get("error_code")
 
     @property
     def container_id(self) -> str:
-        """The sandbox it comes from, empty without one."""
+        """The id of the task's sandbox, empty without a sandbox."""
         return self.fields.get("container_id") or ""
 
-    def smaller(self) -> Iterator[FinishedTask]:
-        """Yield what may be stored in its place when the database cannot take all of it."""
+    def smaller_versions(self) -> Iterator[FinishedTask]:
+        """Yield versions to store when the database refuses the whole result, largest first."""
         without_contents = replace(self, file_changes=[])
         yield without_contents
         metadata = self.fields.get("execution_metadata") or {}
@@ -66,7 +68,7 @@ class FinishedTask:
         )
 
     def store(self, database: Database) -> Task | None:
-        """Store it; None when the task does not run on this server (any more)."""
+        """Store the result; return None when the task does not run on this server (any more)."""
         return database.finish_task(
             self.task_id,
             self.status,
@@ -78,13 +80,13 @@ class FinishedTask:
 
 
 class ResultOutbox:
-    """One file for each result, below a folder that only this server uses."""
+    """Holds one file for each unstored result, in a folder that only this server uses."""
 
     def __init__(self, data_folder: Path) -> None:
         self._folder = data_folder / FOLDER_NAME
 
-    def keep(self, result: FinishedTask) -> None:
-        """Write a result to disk, complete or not at all; a full disk is only logged."""
+    def save(self, result: FinishedTask) -> None:
+        """Write a result to disk atomically; log an error of the disk and continue."""
         path = self._path(result.task_id)
         draft = path.with_suffix(".draft")
         try:
@@ -96,20 +98,21 @@ class ResultOutbox:
                 os.fsync(file.fileno())
             draft.replace(path)
         except OSError as error:
-            # It is stored all the same unless this server ends before the database is back.
+            # The result is still in memory and is lost only if this server ends before the database
+            # is back.
             log.warning("result not written", action="outbox.write_failed", reason=error.strerror)
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
 
-    def forget(self, task_id: int) -> None:
-        """Remove a result that is stored."""
+    def delete(self, task_id: int) -> None:
+        """Delete the file of a result that the database has stored."""
         self._path(task_id).unlink(missing_ok=True)
 
     def deliver(self, database: Database) -> list[str]:
-        """Store what an earlier process of this server kept; return the sandboxes it came from.
+        """Store the results of an earlier process; return the ids of their sandboxes.
 
-        What cannot be stored is left for a person to look at: it must not keep the server from
-        starting. Raises `DatabaseUnavailable` while the database is away.
+        A result that cannot be stored stays on disk for the operator; it must not prevent the
+        start of the server. Raises `DatabaseUnavailable` when the database cannot be reached.
         """
         sandboxes = []
         for path in sorted(self._folder.glob("*.json")):
@@ -117,7 +120,7 @@ class ResultOutbox:
             if result is None:
                 log.error("waiting result unreadable", action="outbox.unreadable", path=str(path))
                 continue
-            stored = _stored(database, result, path)
+            stored = _store_from_disk(database, result, path)
             if stored is None:
                 continue
             if stored and result.container_id:
@@ -130,12 +133,12 @@ class ResultOutbox:
 
 
 def store_or_shrink(database: Database, result: FinishedTask) -> bool:
-    """Store a result, or as much of it as a database takes that is there and yet refuses it.
+    """Store a result, or a smaller version if the database refuses it although it answers.
 
-    Blocking. False when the task does not run on this server (any more). Raises
+    Blocks. Returns False when the task does not run on this server (any more). Raises
     `DatabaseUnavailable`.
     """
-    for version in (result, *result.smaller()):
+    for version in (result, *result.smaller_versions()):
         for _ in range(TRIES):
             try:
                 return version.store(database) is not None
@@ -143,11 +146,15 @@ def store_or_shrink(database: Database, result: FinishedTask) -> bool:
                 time.sleep(PAUSE_SECONDS)
                 database.ping()
         log.warning("result refused", action="result.refused", task_id=result.task_id)
-    raise DatabaseUnavailable("The database answers and does not store this result.")
+    raise DatabaseUnavailable("The database answers but refuses to store this result.")
 
 
-def _stored(database: Database, result: FinishedTask, path: Path) -> bool | None:
-    """See `store_or_shrink`; None when the database refuses it. Raises when it is away."""
+def _store_from_disk(database: Database, result: FinishedTask, path: Path) -> bool | None:
+    """Store a result from disk; return None when the database refuses it.
+
+    Otherwise like `store_or_shrink`. Raises `DatabaseUnavailable` when the database cannot be
+    reached.
+    """
     try:
         stored = store_or_shrink(database, result)
     except DatabaseUnavailable:

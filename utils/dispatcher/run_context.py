@@ -1,4 +1,4 @@
-"""What every run of a task needs; made once by the dispatcher."""
+"""Holds the services that the dispatcher and its runs share, built once at start-up."""
 
 from __future__ import annotations
 
@@ -6,29 +6,56 @@ from dataclasses import dataclass
 
 from database import Database
 from utils.agents.registry import Agents
-from utils.config.settings import Settings
+from utils.config.settings import Settings, proxies_with_password
 from utils.credentials.vault import Vault
 from utils.dispatcher.admission import AdmissionController
+from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
+from utils.pipeline.agent_run import AgentLimits
+from utils.pipeline.capture import CaptureLimits
 from utils.pipeline.pipeline import PipelineLimits
 from utils.redaction import Redactor
-from utils.sandboxes.protocol import SandboxProvider
+from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 from utils.telemetry import Metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Shared by all runs of this process."""
+    """The services of this process that run tasks."""
 
     settings: Settings
     database: Database
+    bridge: AsyncBridge
     provider: SandboxProvider
     agents: Agents
     vault: Vault
     redactor: Redactor
     metrics: Metrics
     limits: PipelineLimits
-    gate: AdmissionController
-    kept: ResultOutbox
-    neighbours: HeartbeatMonitor
+    admission: AdmissionController
+    outbox: ResultOutbox
+    heartbeats: HeartbeatMonitor
+
+
+def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:
+    """Return the limits of one run as the settings define them."""
+    return PipelineLimits(
+        total_seconds=settings.sandbox_timeout_seconds,
+        clone_seconds=settings.clone_timeout_seconds,
+        agent=AgentLimits(
+            settings.agent_timeout_seconds,
+            settings.agent_idle_seconds,
+            settings.max_output_bytes,
+        ),
+        clone_depth=settings.clone_depth,
+        # The proxies of this machine cannot be reached from other networks, and their passwords
+        # must not leave this machine.
+        clone_environment=proxies_with_password() if sandbox.sees_this_machine else {},
+        capture=CaptureLimits(
+            patch_bytes=settings.max_patch_bytes,
+            files=settings.max_file_changes,
+            file_bytes=settings.max_file_change_bytes,
+            timeout_seconds=settings.command_timeout_seconds,
+        ),
+    )

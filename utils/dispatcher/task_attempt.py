@@ -1,4 +1,4 @@
-"""One attempt at a task in one sandbox: opens or finds it, runs the pipeline, ends it."""
+"""Runs a task once in one sandbox: opens the sandbox, runs the pipeline, ends the sandbox."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from utils.redaction import Redactor
 from utils.sandboxes.protocol import Sandbox, SandboxProvider
 
 ATTACH_WAIT_SECONDS = 5.0
-"""Longest pause between two tries to reach the sandbox of an earlier process."""
+"""Longest pause between two attempts to reach the sandbox of an earlier process."""
 
-MISTAKE = (
-    "The server made a mistake while it ran this task. Start the task again; the server's log has "
-    "the details."
+INTERNAL_ERROR = (
+    "The task failed because of an internal error of the server. Start the task again; the details "
+    "are in the server's log."
 )
 
 log = structlog.get_logger(__name__)
 
 
 class TaskAttempt:
-    """Does an assignment in one sandbox; `run` is that of an earlier process, to go on with.
+    """Runs an assignment in one sandbox.
 
-    `opened` is called when there is a sandbox.
+    `run` is the run of an earlier process to resume. `on_opened` is called when the sandbox is
+    open.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class TaskAttempt:
         events: EventLog,
         redactor: Redactor,
         stop: StopRequest,
-        opened: Callable[[], None],
+        on_opened: Callable[[], None],
         run: AgentRun | None = None,
     ) -> None:
         self.run = run
@@ -56,42 +57,42 @@ class TaskAttempt:
         self._events = events
         self._redactor = redactor
         self._stop = stop
-        self._opened = opened
-        self.left_running = False
-        """Whether the agent works on by itself, for the next process to go on with."""
+        self._on_opened = on_opened
+        self.is_left_running = False
+        """True when the agent continues without this process, and the next process resumes it."""
 
     @asynccontextmanager
     async def outcome(self) -> AsyncIterator[Outcome]:
-        """Give what came of it while the sandbox is still there; end the sandbox afterwards.
+        """Run the task and yield its outcome while the sandbox is open; then end the sandbox.
 
-        Raises `SandboxError` when no sandbox could be had, `TaskStopped` when it was not waited
-        for any more.
+        Raises `SandboxError` when no sandbox could be opened, and `TaskStopped` when the task was
+        stopped before that.
         """
         try:
             sandbox = await self._open()
         except Exception:
-            # Its agent works, and is paid for, until its sandbox is ended.
+            # The agent keeps running, and costs money, until its sandbox is ended.
             if self.run and not self._stop.abandoned:
                 with anyio.CancelScope(shield=True):
                     await self._provider.end(self.run.sandbox_id)
             raise
-        self._opened()
+        self._on_opened()
         self.sandbox_id = sandbox.id
         try:
             outcome = await self._run_in(sandbox)
             unfinished = self._stop.abandoned and outcome.changes is None
-            self.left_running = unfinished and sandbox.survives and self.run is not None
+            self.is_left_running = unfinished and sandbox.survives and self.run is not None
             yield outcome
         finally:
-            if self.left_running:
+            if self.is_left_running:
                 self._provider.leave(sandbox.id)
             else:
                 with anyio.CancelScope(shield=True):
                     await sandbox.close()
 
-    def leave(self) -> None:
-        """Do not end the sandbox where another process can go on with what runs in it."""
-        self.left_running = self.run is not None
+    def leave_running(self) -> None:
+        """Leave the sandbox open when another process can resume the agent in it."""
+        self.is_left_running = self.run is not None
 
     async def _open(self) -> Sandbox:
         request = self._assignment.request
@@ -111,7 +112,7 @@ class TaskAttempt:
     async def _run_in(self, sandbox: Sandbox) -> Outcome:
         try:
             async with anyio.create_task_group() as background:
-                background.start_soon(self._events.follow, sandbox.id)
+                background.start_soon(self._events.run_writer, sandbox.id)
                 background.start_soon(sandbox.keep_alive)
                 outcome = await run_pipeline(
                     sandbox, self._work(sandbox), self._stop, _resumption(self.run)
@@ -119,7 +120,9 @@ class TaskAttempt:
                 background.cancel_scope.cancel()
         except Exception:
             log.exception("pipeline crashed", action="pipeline.crashed")
-            return Outcome.failed(TaskError(MISTAKE, "internal_error", stage=self._events.stage))
+            return Outcome.failed(
+                TaskError(INTERNAL_ERROR, "internal_error", stage=self._events.stage)
+            )
         return outcome
 
     def _work(self, sandbox: Sandbox) -> Work:
@@ -140,7 +143,7 @@ class TaskAttempt:
     async def _store_run(
         self, sandbox_id: str, base_commit: str, timings: Sequence[StageTiming]
     ) -> None:
-        self._events.enter(Stage.AGENT)
+        self._events.begin_stage(Stage.AGENT)
         run = AgentRun(
             task_id=self._assignment.job.task_id,
             sandbox_id=sandbox_id,
@@ -149,13 +152,13 @@ class TaskAttempt:
             stage_seconds={str(timing.stage): timing.seconds for timing in timings},
             position=self._events.position,
         )
-        # Without this row a restart would start the agent, and pay for it, a second time.
+        # Without this row a restart would start the agent, and cause its costs, a second time.
         async for attempt in stamina.retry_context(
             on=DatabaseUnavailable, attempts=None, timeout=None, wait_max=DATABASE_RETRY_SECONDS
         ):
             with attempt:
                 if not await self._events.store_run(run):
-                    raise TaskStopped("The task was ended by someone else.", "cancelled")
+                    raise TaskStopped("The task was ended by another server.", "cancelled")
         self.run = run
 
 

@@ -1,4 +1,4 @@
-"""One task from claim to stored result."""
+"""Runs one task: claims it, runs attempts, stores the result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from anyio import to_thread
 
 from utils.dispatcher.assignment import Assignment, Claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
-from utils.dispatcher.result_store import ResultStore
+from utils.dispatcher.results import CANCELLED, SHUTDOWN, ResultStore, mark_failed, requeue_task
 from utils.dispatcher.run_context import RunContext
-from utils.dispatcher.task_attempt import MISTAKE, TaskAttempt
-from utils.dispatcher.task_result import CANCELLED, SHUTDOWN, mark_failed, put_back
+from utils.dispatcher.task_attempt import INTERNAL_ERROR, TaskAttempt
 from utils.errors import (
     DatabaseUnavailable,
     SandboxError,
@@ -32,10 +31,10 @@ from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
 
 LOST_SANDBOX_TRIES = 3
-"""Sandboxes that a task gets when one after the other is lost."""
+"""Sandboxes that a task may use when each of them is lost."""
 
 MAX_REFUSALS = 12
-"""Times that no sandbox can be had for a task before it fails; about six minutes at least."""
+"""Refused sandboxes before a task fails; this takes about six minutes or more."""
 
 Result = TypeVar("Result")
 
@@ -43,15 +42,15 @@ log = structlog.get_logger(__name__)
 
 
 class TaskRun:
-    """A task that is running, or about to. Lives on the event loop.
+    """Runs one task on the event loop.
 
-    `run` is what an earlier process left of it: its agent works already. `refusals` counts how
-    often no sandbox could be had for it before.
+    `run` is the run of an earlier process to resume: its agent has been started. `refusals` counts
+    the sandboxes that were refused for this task before.
     """
 
     def __init__(
         self,
-        parts: RunContext,
+        context: RunContext,
         user_id: str,
         task_id: int,
         run: AgentRun | None = None,
@@ -62,62 +61,64 @@ class TaskRun:
         self.request = StopRequest()
         self.ended = anyio.Event()
         self.refusals = refusals
-        self.must_wait = False
-        self._parts = parts
+        self.needs_requeue = False
+        self._context = context
         self._run = run
-        self._claim_tried = run is not None
-        self._giving_up = False
-        self._sandboxes = 0
-        self._redactor = parts.redactor.child()
-        self._events = EventLog(parts.database, self._redactor, task_id, run, self._lost)
-        self._results = ResultStore(parts, self._events, self._redactor)
+        self._has_tried_claim = run is not None
+        self._is_stopping = False
+        self._sandbox_count = 0
+        self._redactor = context.redactor.child()
+        self._events = EventLog(
+            context.database, self._redactor, task_id, run, self._handle_lost_task
+        )
+        self._results = ResultStore(context, self._events, self._redactor)
 
     @property
     def stage(self) -> str | None:
-        """What it is doing right now."""
+        """The current stage, None before the first one."""
         return self._events.stage
 
     def abandon(self) -> None:
-        """Have the task put back or left to its sandbox, unless its result is there already."""
-        self._giving_up = True
+        """Stop the task so that it can be queued again or resumed, unless it has a result."""
+        self._is_stopping = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
 
-    def stop_for_user(self) -> None:
-        """Have the task stopped for its user."""
+    def cancel_soon(self) -> None:
+        """Request the end of the task for its user, without waiting for it."""
         self.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
 
-    def _lost(self) -> None:
-        # Another server took it over while this one could not be seen to work.
+    def _handle_lost_task(self) -> None:
+        # Another server took the task over while this one could not send heartbeats.
         log.warning("task runs elsewhere", action="task.lost")
         self.abandon()
 
     async def cancel(self, seconds: float) -> bool:
-        """Have the task stopped for its user, and wait so long for its end.
+        """Cancel the task for its user and wait `seconds` at most for its end.
 
-        False when it is given up already because the server stops.
+        Returns False when the task was abandoned before, because the server stops.
         """
-        self.stop_for_user()
+        self.cancel_soon()
         with anyio.move_on_after(seconds):
             await self.ended.wait()
         return not self.request.abandoned
 
     async def execute(self) -> None:
-        """Claim the task, run it, store its result, remove its sandbox. Raises nothing.
+        """Claim the task, run it, store its result and end its sandbox. Raises no exception.
 
-        Afterwards `must_wait` says whether it was put back because no sandbox could be had.
+        Sets `needs_requeue` when no sandbox could be opened and the task has to wait again.
         """
-        # The context is a copy of that of whichever request or task woke the dispatcher.
+        # The context was copied from the request or task that woke the dispatcher.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(task_id=self.task_id)
         try:
-            async with self._last_resort():
+            async with self._log_defects():
                 await self._claim_and_run()
         finally:
             self.ended.set()
 
     @asynccontextmanager
-    async def _last_resort(self) -> AsyncIterator[None]:
-        # A defect of ours must neither end the dispatcher nor be lost.
+    async def _log_defects(self) -> AsyncIterator[None]:
+        # A defect in our code must neither end the dispatcher nor go unnoticed.
         try:
             yield
         except DatabaseUnavailable:
@@ -128,16 +129,16 @@ class TaskRun:
 
     async def _claim_and_run(self) -> None:
         try:
-            claimed = await self._ask_database(self._claim)
+            claimed = await self._retry_database(self._claim)
             if claimed:
-                with self._parts.redactor.hold(claimed.token):
-                    await self._work_on(claimed)
-                if self._results.waiting:
-                    await self._ask_database(self._results.store_waiting)
-                    await self._results.clear_up()
-            elif not self._parts.neighbours.has_peers:
-                # Nobody else can have taken the task over: it has ended, or is gone.
-                await self._end_left()
+                with self._context.redactor.hold(claimed.token):
+                    await self._run_claimed(claimed)
+                if self._results.pending:
+                    await self._retry_database(self._results.store_pending)
+                    await self._results.clean_up()
+            elif not self._context.heartbeats.has_peers:
+                # No other server can have claimed the task: it has ended or was deleted.
+                await self._end_previous_sandbox()
         except DatabaseUnavailable as error:
             log.warning(
                 "task left to the next start", action="task.left_running", reason=error.message
@@ -146,116 +147,118 @@ class TaskRun:
     async def _fail(self) -> None:
         try:
             mark = partial(mark_failed, code="internal_error")
-            await self._ask_database(mark, self._parts.database, self.task_id, MISTAKE, self.stage)
+            await self._retry_database(
+                mark, self._context.database, self.task_id, INTERNAL_ERROR, self.stage
+            )
         except Exception:
             log.exception("task left running", action="task.left_running")
 
-    async def _ask_database(self, ask: Callable[..., Result], *arguments: Any) -> Result:
-        # For as long as it takes: nobody else would ever start this task or store its result.
-        # The wait is here, not in the thread, because the other tasks need the threads.
+    async def _retry_database(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        # Without a time limit: nothing else would start this task or store its result. The pause
+        # is here and not in the thread, because the other tasks need the threads.
         async for attempt in stamina.retry_context(
-            on=self._waits_for, attempts=None, timeout=None, wait_max=DATABASE_RETRY_SECONDS
+            on=self._should_retry, attempts=None, timeout=None, wait_max=DATABASE_RETRY_SECONDS
         ):
             with attempt:
-                return await to_thread.run_sync(ask, *arguments)
+                return await to_thread.run_sync(call, *arguments)
         raise AssertionError("the retries have no end")
 
-    def _waits_for(self, error: Exception) -> bool:
-        return isinstance(error, DatabaseUnavailable) and not self._giving_up
+    def _should_retry(self, error: Exception) -> bool:
+        return isinstance(error, DatabaseUnavailable) and not self._is_stopping
 
     def _claim(self) -> Claim | None:
-        parts = self._parts
-        again, self._claim_tried = self._claim_tried, True
-        claimed = parts.database.claim_task(self.task_id, again=again)
+        context = self._context
+        again, self._has_tried_claim = self._has_tried_claim, True
+        claimed = context.database.claim_task(self.task_id, again=again)
         if claimed is None:
             return None
         self._events.start_after(claimed.last_sequence)
-        return prepare(claimed, parts.vault, parts.settings, parts.agents)
+        return prepare(claimed, context.vault, context.settings, context.agents)
 
-    async def _work_on(self, claimed: Claim) -> None:
+    async def _run_claimed(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
         if isinstance(prepared, TaskError):
             if not (self.request.abandoned and self._run):
-                await self._end_left()
+                await self._end_previous_sandbox()
                 await self._store(task, Outcome.failed(prepared), "")
             return
-        # Only for this task: what a user calls a secret may be an ordinary word to all others.
+        # For this task only: the secret of one user may be an ordinary word for the others.
         with self._redactor.hold(*prepared.access.secrets):
-            # Here too, while the secrets that may stand in an error are known.
-            async with self._last_resort():
-                while await self._try_once(task, prepared):
+            # Again here, where the redactor still knows the secrets that an error may contain.
+            async with self._log_defects():
+                while await self._run_attempt(task, prepared):
                     self._run = None
 
-    async def _end_left(self) -> None:
-        # What an earlier process left is not gone on with.
+    async def _end_previous_sandbox(self) -> None:
+        # The run of the earlier process is not resumed.
         if self._run:
             with anyio.CancelScope(shield=True):
-                await self._parts.provider.end(self._run.sandbox_id)
+                await self._context.provider.end(self._run.sandbox_id)
 
-    async def _try_once(self, task: Task, prepared: Assignment) -> bool:
-        """Run the task in one sandbox; True when it has to be run in another one."""
-        self._sandboxes += 1
-        parts = self._parts
+    async def _run_attempt(self, task: Task, prepared: Assignment) -> bool:
+        """Run the task in one sandbox; return True when it has to run again in another one."""
+        self._sandbox_count += 1
+        context = self._context
         attempt = TaskAttempt(
             prepared,
-            parts.provider,
-            parts.limits,
+            context.provider,
+            context.limits,
             self._events,
             self._redactor,
             self.request,
-            partial(parts.gate.opened, self.task_id),
+            partial(context.admission.record_opened, self.task_id),
             self._run,
         )
         try:
             async with attempt.outcome() as outcome:
-                if self._may_try_again(outcome.failure):
+                if self._may_retry(outcome.failure):
                     return True
-                if not attempt.left_running:
+                if not attempt.is_left_running:
                     with anyio.CancelScope(shield=True):
                         if not await self._store(task, outcome, attempt.sandbox_id):
-                            attempt.leave()
+                            attempt.leave_running()
         except TaskError as error:
-            return await self._came_to_nothing(task, error, attempt.sandbox_id)
+            return await self._handle_failed_attempt(task, error, attempt.sandbox_id)
         return False
 
-    async def _came_to_nothing(self, task: Task, error: TaskError, sandbox_id: str) -> bool:
-        """Settle a try without an outcome; True when the task has to be run in another sandbox."""
+    async def _handle_failed_attempt(self, task: Task, error: TaskError, sandbox_id: str) -> bool:
+        """Handle an attempt without an outcome; return True when the task has to run again."""
         if self.request.abandoned and self._run:
-            return False  # the sandbox was not reached yet; the next process goes on with it
+            return False  # not attached to the sandbox yet; the next process resumes the run
         error.stage = error.stage or self.stage or Stage.CLONING
         if isinstance(error, SandboxQuotaExceeded | SandboxUnavailable):
-            await self._refused(task, error)
-        elif self._may_try_again(error):
+            await self._handle_refusal(task, error)
+        elif self._may_retry(error):
             return True
         else:
             await self._store(task, Outcome.failed(error), sandbox_id)
         return False
 
-    def _may_try_again(self, failure: TaskError | None) -> bool:
-        passing = isinstance(failure, SandboxLost | SandboxUnavailable)
-        if not passing or self.request.reason or self._sandboxes >= LOST_SANDBOX_TRIES:
+    def _may_retry(self, failure: TaskError | None) -> bool:
+        is_temporary = isinstance(failure, SandboxLost | SandboxUnavailable)
+        if not is_temporary or self.request.reason or self._sandbox_count >= LOST_SANDBOX_TRIES:
             return False
         started = failure is not None and failure.stage not in {None, Stage.CLONING}
-        return not started or self._parts.settings.retry_lost_sandbox
+        return not started or self._context.settings.retry_lost_sandbox
 
-    async def _refused(self, task: Task, error: SandboxError) -> None:
-        """Put the task back until a sandbox can be had."""
-        self._parts.gate.refused(self.task_id, error)
+    async def _handle_refusal(self, task: Task, error: SandboxError) -> None:
+        """Queue the task again, or store its failure after too many refusals."""
+        self._context.admission.record_refusal(self.task_id, error)
         self.refusals += isinstance(error, SandboxUnavailable)
         stopped = None if self.request.abandoned else self.request.reason
         if stopped or self.refusals > MAX_REFUSALS:
             await self._store(task, Outcome.failed(stopped or error), "")
         else:
-            await self._ask_database(put_back, self._parts.database, task)
-            self.must_wait = not self.request.abandoned
+            await self._retry_database(requeue_task, self._context.database, task)
+            self.needs_requeue = not self.request.abandoned
 
     async def _store(self, task: Task, outcome: Outcome, container_id: str) -> bool:
-        """Store what came of it; False when another server may need the sandbox."""
+        """Store the outcome; return False when another server may need the sandbox."""
         if self.request.abandoned and outcome.changes is None:
-            await self._ask_database(put_back, self._parts.database, task)
+            await self._retry_database(requeue_task, self._context.database, task)
             return True
         if self.request.abandoned and outcome.failure is self.request.reason:
-            # The agent had ended by itself and its changes are read: nothing is missing.
+            # The agent had ended by itself and its changes were captured: the outcome is complete.
             outcome = outcome.without_failure()
         if failure := outcome.failure:
             self._events.report("error", {"code": failure.code, "message": failure.message})

@@ -58,7 +58,7 @@ class Resumption:
 class Observer(Protocol):
     """Who is told what happens. `report` is `utils.pipeline.agent_output.AgentReport`."""
 
-    def enter(self, stage: Stage) -> None:
+    def begin_stage(self, stage: Stage) -> None:
         """A stage begins."""
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
@@ -268,7 +268,7 @@ class _Run:
 
     @contextmanager
     def _stage(self, stage: Stage, age_seconds: float = 0.0) -> Iterator[None]:
-        self._work.observer.enter(stage)
+        self._work.observer.begin_stage(stage)
         started = time.monotonic() - age_seconds
         try:
             yield

@@ -115,7 +115,7 @@ def test_lists_of_more_than_a_thousand_rows_are_whole(
     assert len(gateway.list_events(USER, task.id, limit=2 * MANY)) == MANY
     assert len(gateway.list_project_tasks(USER, project.id, limit=2 * MANY)) == MANY + 1
     assert len(gateway.list_tasks(USER, limit=2 * MANY).tasks) == MANY + 1
-    assert len(gateway.adopt_tasks(["gone"])) == MANY
+    assert len(gateway.claim_unfinished_tasks(["gone"])) == MANY
 
 
 def test_sixteen_threads_share_one_client(gateway: SupabaseDatabase) -> None:

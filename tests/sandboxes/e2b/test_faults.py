@@ -143,11 +143,11 @@ def test_a_sandbox_lost_under_the_agent_is_replaced_only_where_that_is_wanted(
 def test_the_agent_of_another_sandbox_is_read_from_its_first_line() -> None:
     no_database: Any = None
     log = EventLog(no_database, Redactor(), 1)
-    log.enter(Stage.CLONING)
-    log.enter(Stage.AGENT)
+    log.begin_stage(Stage.CLONING)
+    log.begin_stage(Stage.AGENT)
     log.report("output", {"stream": "stdout", "text": "one\n"}, {"stdout": 1})
     assert log.position == {"stdout": 1, "stage": "agent"}
-    log.enter(Stage.CLONING)
+    log.begin_stage(Stage.CLONING)
     assert log.position == {"stage": "cloning"}
 
 

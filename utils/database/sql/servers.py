@@ -19,7 +19,7 @@ class ServerVerbs(SqlVerbs):
     """Who is there, and whose tasks nobody looks after."""
 
     @writing
-    def beat(self, connection: Connection) -> Heartbeat:
+    def record_heartbeat(self, connection: Connection) -> Heartbeat:
         """See `Database`."""
         this_one = servers.c.id == self.server
         again = {"beats": servers.c.beats + 1, "seen_at": now()}
@@ -37,7 +37,7 @@ class ServerVerbs(SqlVerbs):
         )
 
     @writing
-    def adopt_tasks(
+    def claim_unfinished_tasks(
         self, connection: Connection, silent: Collection[str] = (), *, own: bool = False
     ) -> list[QueuedTask]:
         """See `Database`."""

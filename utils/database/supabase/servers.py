@@ -60,12 +60,14 @@ class ServerVerbs(SupabaseVerbs):
         ids: list[str] = self.supabase.call("backend_list_run_sandboxes", {}, repeatable=True)
         return ids
 
-    def beat(self) -> Heartbeat:
+    def record_heartbeat(self) -> Heartbeat:
         """See `Database`."""
         seen = self.supabase.call("backend_beat", {"this_server": self.server}, repeatable=True)
         return Heartbeat(**seen)
 
-    def adopt_tasks(self, silent: Collection[str] = (), *, own: bool = False) -> list[QueuedTask]:
+    def claim_unfinished_tasks(
+        self, silent: Collection[str] = (), *, own: bool = False
+    ) -> list[QueuedTask]:
         """See `Database`."""
         arguments = {"this_server": self.server, "silent": sorted(silent), "own": own}
         rows = self.supabase.call("backend_adopt_tasks", arguments, repeatable=True)

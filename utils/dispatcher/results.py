@@ -1,0 +1,204 @@
+"""Builds the result of a run and stores it, at once or when the database is back."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from database import Database
+from utils.agents.registry import Agents
+from utils.agents.spec import AgentSpec
+from utils.dispatcher.event_log import EventLog
+from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
+from utils.dispatcher.run_context import RunContext
+from utils.errors import AppError, DatabaseUnavailable, TaskStopped
+from utils.models.runs import Outcome
+from utils.models.tasks import Json, Stage, Task, TaskStatus
+from utils.redaction import Redactor
+
+CANCELLED = "cancelled"
+SHUTDOWN = "shutdown"
+
+log = structlog.get_logger(__name__)
+
+
+class ResultStore:
+    """Stores the result of one run. `pending` is a result that the database has not accepted."""
+
+    def __init__(self, context: RunContext, events: EventLog, redactor: Redactor) -> None:
+        self.pending: FinishedTask | None = None
+        self._context = context
+        self._events = events
+        self._redactor = redactor
+        self._is_stored = False
+
+    async def store(self, task: Task, outcome: Outcome, container_id: str) -> bool:
+        """Store the result of a task; return False when another server may need the sandbox.
+
+        When the database is unavailable, the result is saved on disk and becomes `pending`.
+        """
+        result = self._result(task, outcome, container_id)
+        try:
+            is_ours = await to_thread.run_sync(self._finish, result)
+        except DatabaseUnavailable as error:
+            log.warning("result not stored yet", action="result.delayed", reason=error.message)
+            self.pending = result
+            await to_thread.run_sync(self._context.outbox.save, result)
+            # Without other servers, only this one can store the result later, and a sandbox may
+            # cost money until it is ended.
+            is_ours = not self._context.heartbeats.has_peers
+        if is_ours:
+            self._record_metrics(result, task, outcome)
+        return is_ours
+
+    def store_pending(self) -> None:
+        """Store the pending result. Blocks. Raises `DatabaseUnavailable`."""
+        if self.pending:
+            self._is_stored = store_or_shrink(self._context.database, self.pending)
+
+    async def clean_up(self) -> None:
+        """Delete the file of the pending result, and end a sandbox that was left running."""
+        if self.pending is None:
+            return
+        await to_thread.run_sync(self._context.outbox.delete, self.pending.task_id)
+        log.info(
+            "waiting result stored" if self._is_stored else "late result dropped",
+            action="result.settled",
+        )
+        if self._is_stored and self._context.heartbeats.has_peers:
+            with anyio.CancelScope(shield=True):
+                await self._context.provider.end(self.pending.container_id)
+
+    def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
+        changes = outcome.changes.file_changes if outcome.changes else ()
+        return FinishedTask(
+            task.id,
+            final_status(outcome.failure),
+            result_fields(task, outcome, container_id, self._context.agents, self._redactor),
+            summary_message(outcome, self._redactor),
+            [dataclasses.asdict(change) for change in changes],
+            self._events.pending_batch(),
+        )
+
+    def _finish(self, result: FinishedTask) -> bool:
+        stored = result.store(self._context.database)
+        self._events.mark_stored(result.batch)
+        log.info(
+            "task ended" if stored else "late result dropped",
+            action="task.ended",
+            status=str(result.status),
+            code=result.error_code,
+        )
+        return stored is not None
+
+    def _record_metrics(self, result: FinishedTask, task: Task, outcome: Outcome) -> None:
+        self._context.metrics.task_ended(str(result.status), task.agent)
+        for timing in outcome.timings:
+            self._context.metrics.stage_finished(str(timing.stage), timing.seconds)
+
+
+def requeue_task(database: Database, task: Task) -> None:
+    """Return a running task to the queue without counting the attempt.
+
+    Neither a shutdown of the server nor a lack of sandboxes is the task's fault.
+    """
+    queued = database.move_task(
+        task.id,
+        {TaskStatus.RUNNING},
+        TaskStatus.PENDING,
+        attempt=task.attempt - 1,
+        stage=None,
+        started_at=None,
+    )
+    if queued:
+        log.info("task requeued", action="task.requeued")
+
+
+def mark_failed(
+    database: Database, task_id: int, message: str, stage: str | None, *, code: str
+) -> None:
+    """Set a running task without an outcome to failed."""
+    database.move_task(
+        task_id,
+        {TaskStatus.RUNNING},
+        TaskStatus.FAILED,
+        error=message,
+        error_code=code,
+        error_stage=stage,
+    )
+
+
+def final_status(failure: AppError | None) -> TaskStatus:
+    """Return the final status of a task."""
+    if failure is None:
+        return TaskStatus.COMPLETED
+    if isinstance(failure, TaskStopped) and failure.code == CANCELLED:
+        return TaskStatus.CANCELLED
+    return TaskStatus.FAILED
+
+
+def result_fields(
+    task: Task, outcome: Outcome, container_id: str, agents: Agents, redactor: Redactor
+) -> Json:
+    """Return the columns to store together with the final status."""
+    changes, failure = outcome.changes, outcome.failure
+    fields: Json = {
+        "container_id": container_id or None,
+        "execution_metadata": redactor.redact_values(
+            _metadata(task, outcome, agents.choose(task.agent))
+        ),
+    }
+    if changes:
+        fields |= {
+            "commit_hash": changes.commit_hash,
+            "git_diff": changes.diff,
+            "git_patch": changes.patch,
+            "changed_files": list(changes.changed_files),
+        }
+    if failure:
+        fields |= {
+            "error": redactor.redact(failure.message),
+            "error_code": failure.code,
+            "error_stage": failure.stage,
+        }
+    return fields
+
+
+def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
+    queued_time = (task.started_at or task.created_at) - task.created_at
+    metadata: Json = {
+        **outcome.agent_details,
+        "simulated": agent.simulated,
+        "agent_program": agent.name,
+        "agent_exit_code": outcome.agent_exit_code,
+        "attempt": task.attempt,
+        "stage_seconds": {
+            str(Stage.QUEUED): round(queued_time.total_seconds(), 4),
+            **{str(timing.stage): timing.seconds for timing in outcome.timings},
+        },
+    }
+    if changes := outcome.changes:
+        metadata |= {
+            "base_commit": changes.base_commit,
+            "tree_hash": changes.tree_hash,
+            "additions": changes.additions,
+            "deletions": changes.deletions,
+            "files_changed": len(changes.changed_files),
+            "notes": list(changes.notes),
+        }
+    return metadata
+
+
+def summary_message(outcome: Outcome, redactor: Redactor) -> Json | None:
+    """Return the agent's summary as a message of the conversation, None without a summary."""
+    if not outcome.summary:
+        return None
+    return {
+        "role": "assistant",
+        "content": redactor.redact(outcome.summary),
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
