@@ -160,7 +160,7 @@ def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
     os.kill(worker, signal.SIGSTOP)
     try:
         client = other.client(USER)
-        eventually(lambda: "server ended" in other.output.read_text())
+        eventually(lambda: "heartbeat.server_lost" in other.output.read_text())
     finally:
         os.kill(worker, signal.SIGCONT)
     assert assert_each_done_once(client, tasks) == attempts
@@ -192,7 +192,7 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_took
     for task_id in tasks:
         client.wait_for_output(task_id, "begun")
     proxy.is_cut = True
-    eventually(lambda: "server ended" in other.output.read_text())
+    eventually(lambda: "heartbeat.server_lost" in other.output.read_text())
     if comes_back:
         proxy.is_cut = False
     assert assert_each_done_once(other.client(USER), tasks) == [1] * 3
@@ -236,8 +236,8 @@ def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
 
 
 def was_long_away(server: LiveServer) -> bool:
-    """Whether a server has missed its database for longer than a silent one may live."""
-    failed = server.output.read_text().count("no sign of life given")
+    """Return True when a server has had no database for longer than the heartbeat timeout."""
+    failed = server.output.read_text().count("heartbeat.failed")
     return failed > 2 * HEARTBEATS_PER_TIMEOUT
 
 

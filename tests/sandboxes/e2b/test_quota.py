@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository, wait_for
 from tests.support.e2b_tasks import cloud_backend, ended, failure_of, wait_until_none_alive
-from utils.dispatcher import admission as start_gate
+from utils.dispatcher import admission
 from utils.dispatcher import task_run
 from utils.sandboxes.e2b.provider import CREATE_TRIES
 
@@ -22,9 +22,9 @@ TASKS = 30
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The breaker's pauses, shorter by far; their order is the same."""
-    monkeypatch.setattr(start_gate, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(start_gate, "LONGEST_PAUSE_SECONDS", 0.4)
-    monkeypatch.setattr(start_gate, "SHORTEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(admission, "LONGEST_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(admission, "SHORTEST_WAIT_SECONDS", 0.05)
 
 
 @contextmanager
