@@ -250,7 +250,7 @@ def test_what_is_not_github_is_a_problem_and_what_does_not_answer_a_warning(
 def test_a_limit_is_a_warning(github: FakeGitHub) -> None:
     github.fail("secondary_limit")
     assert of_token(github)[0] == (
-        "warning  GitHub: GitHub limits how much this token may do; try again in 7 seconds."
+        "warning  GitHub: GitHub limits the rate of requests of this token; try again in 7 seconds."
     )
 
 

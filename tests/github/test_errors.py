@@ -20,7 +20,7 @@ from tests.support.backends import git
 from tests.support.github_names import LOGIN, NAME, TOKEN
 from tests.support.github_refusals import error_of
 from utils.github.client import GitHub
-from utils.github.errors import FOREIGN, TRANSLATIONS, translate
+from utils.github.errors import EXCEPTION_RULES, FOREIGN, translate
 
 exceptions = inspect.getmodule(pygithub.GithubException)
 BIG = "x" * 70_000
@@ -69,9 +69,10 @@ def test_every_exception_of_pygithub_has_a_code() -> None:
     assert found == CLASSES
 
 
-def test_no_line_of_the_table_hides_a_later_one() -> None:
-    for number, (kind, _) in enumerate(TRANSLATIONS):
-        assert not any(issubclass(kind, earlier) for earlier, _ in TRANSLATIONS[:number])
+def test_no_rule_of_the_table_hides_a_later_one() -> None:
+    kinds = [kind for rule in EXCEPTION_RULES for kind in rule.kinds]
+    for number, kind in enumerate(kinds):
+        assert not any(issubclass(kind, earlier) for earlier in kinds[:number])
 
 
 @pytest.mark.parametrize(
@@ -95,24 +96,24 @@ def test_what_is_no_answer_may_pass(error: Exception) -> None:
 
 
 FAILURES = {
-    "bad_credentials": (403, "github_token_refused", "make a new one"),
-    "one_time_password": (403, "github_token_refused", "make a new one"),
+    "bad_credentials": (403, "github_token_refused", "Create a new one"),
+    "one_time_password": (403, "github_token_refused", "Create a new one"),
     "sso": (403, "github_sso_required", re.escape(SSO_URL)),
     "secondary_limit": (503, "github_rate_limited", "in 7 seconds"),
     "primary_limit": (503, "github_rate_limited", "in (89|90) seconds"),
     "too_many_requests": (503, "github_rate_limited", "in 3 seconds"),
     "too_quick": (503, "github_rate_limited", "in 60 seconds"),
-    "ip_allow_list": (403, "github_ip_refused", "allowed addresses"),
+    "ip_allow_list": (403, "github_ip_refused", "IP allow list"),
     "blocked": (403, "repository_blocked", "blocked"),
     "legal": (403, "repository_blocked", "blocked"),
     "classic_forbidden": (403, "github_token_scope", "lacks a permission"),
     "rule_violations": (409, "branch_protected", "At least 1 approving review"),
     "other_403": (403, "github_refused", "not the day"),
-    "server_error": (503, "github_unavailable", "try again later"),
-    "bad_gateway": (503, "github_unavailable", "try again later"),
-    "unavailable": (503, "github_unavailable", "try again later"),
-    "reset": (503, "github_unavailable", "try again later"),
-    "cut": (503, "github_unavailable", "try again later"),
+    "server_error": (503, "github_unavailable", "Try again later"),
+    "bad_gateway": (503, "github_unavailable", "Try again later"),
+    "unavailable": (503, "github_unavailable", "Try again later"),
+    "reset": (503, "github_unavailable", "Try again later"),
+    "cut": (503, "github_unavailable", "Try again later"),
     "html": (503, "github_unavailable", "GITHUB_API_URL"),
     "nonsense": (503, "github_unavailable", "GITHUB_API_URL"),
     "empty": (503, "github_unavailable", "GITHUB_API_URL"),

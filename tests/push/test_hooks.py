@@ -10,7 +10,7 @@ import pytest
 from tests.support.backends import git
 from tests.support.pushes import TOKEN, Target
 from utils.errors import AppError, PushRefused
-from utils.push.refusal_rules import FAILURES, RULES
+from utils.push.refusal_rules import FAILURES, GITHUB_HOOK_RULES
 
 HOOKS = {
     "a rule": (
@@ -123,12 +123,12 @@ def test_what_the_host_itself_says_of_a_branch_has_its_code(
     assert raised.value.code == STATUSES[status]
 
 
-def test_no_row_of_the_tables_hides_a_later_one() -> None:
-    rows = (*RULES, *FAILURES)
-    for number, row in enumerate(rows):
+def test_no_rule_of_the_tables_hides_a_later_one() -> None:
+    rules = (*GITHUB_HOOK_RULES, *FAILURES)
+    for number, rule in enumerate(rules):
         # At each bar that is in no parentheses.
-        for alternative in re.split(r"\|(?![^(]*\))", row[0]):
+        for alternative in re.split(r"\|(?![^(]*\))", rule.pattern):
             text = SAMPLES.get(alternative) or re.sub(r"\\(.)", r"\1", alternative)
             assert re.search(alternative, text, re.MULTILINE), alternative
-            for earlier, *_ in rows[:number]:
-                assert not re.search(earlier, text, re.MULTILINE), text
+            for earlier in rules[:number]:
+                assert not re.search(earlier.pattern, text, re.MULTILINE), text

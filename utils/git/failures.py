@@ -1,63 +1,92 @@
-"""Translates what a failed git command printed."""
+"""Phrases that git and git hosts print when a command fails, and the errors of failed clones."""
 
 from __future__ import annotations
 
-import re
-
+from utils.error_rules import ErrorTemplate, Rule, first_match
 from utils.errors import CloneError
 from utils.models.runs import CommandResult
 
-NO_ACCESS_WORDS = (
+CREDENTIALS_REFUSED = (
     r"could not read (Username|Password)|terminal prompts disabled|Authentication failed"
     r"|Access denied|returned error: 401|Invalid username or (password|token)"
     r"|[Pp]assword authentication was removed"
 )
-"""What git and hosts print when there is no token, or one that the host does not know."""
+"""There is no token, or the host does not accept it."""
 
-NO_PERMISSION_WORDS = (
+PERMISSION_MISSING = (
     r"Write access to repository not granted|Permission .*denied to|returned error: 403"
     r"|insufficient permission(?! for adding)|not authorized"
 )
-"""What they print when whoever has the token may not do this."""
+"""The host accepts the token, which may not do this."""
 
-_CLONE_FAILURES: tuple[tuple[str, str, str], ...] = (
-    (
-        r"Remote branch .* not found|couldn't find remote ref|Could not find remote branch",
-        "branch_not_found",
-        "The branch {branch} does not exist in this repository, or the repository has no commits "
-        "yet. Check the name, or push the branch first.",
+REPOSITORY_MISSING = (
+    r"[Rr]epository .*not found|not found: did you run|returned error: 404"
+    r"|does not appear to be a git repository|No such file or directory|not a git repository"
+)
+BRANCH_MISSING = (
+    r"Remote branch .* not found|couldn't find remote ref|no such remote ref"
+    r"|Could not find remote branch"
+)
+HOST_UNREACHABLE = (
+    r"Could not resolve|Failed to connect|Connection (refused|reset|timed out)"
+    r"|unable to access|SSL|Network is unreachable|early EOF|hung up|returned error: 5"
+)
+FOREIGN_OWNER = r"dubious ownership"
+DISK_FULL = r"No space left on device"
+
+_CLONE_RULES: tuple[Rule[CommandResult, ErrorTemplate[CloneError]], ...] = (
+    Rule(
+        ErrorTemplate(
+            CloneError,
+            "branch_not_found",
+            "The branch {branch} does not exist in this repository, or the repository has no "
+            "commits yet. Check the name, or push the branch first.",
+        ),
+        pattern=BRANCH_MISSING,
     ),
-    (
-        f"{NO_ACCESS_WORDS}|{NO_PERMISSION_WORDS}",
-        "clone_auth_failed",
-        "The repository host refused access. Either the repository does not exist, or it needs a "
-        "github_token that can read it (for GitHub: permission Contents, read).",
+    Rule(
+        ErrorTemplate(
+            CloneError,
+            "clone_auth_failed",
+            "The repository host refused access. Either the repository does not exist, or it "
+            "needs a github_token that can read it (for GitHub: permission Contents, read).",
+        ),
+        pattern=f"{CREDENTIALS_REFUSED}|{PERMISSION_MISSING}",
     ),
-    (
-        r"[Rr]epository .*not found|does not appear to be a git repository|not found: did you run"
-        r"|returned error: 404|No such file or directory|does not exist|not a git repository",
-        "repo_not_found",
-        "The repository was not found. Check the URL; a private repository also looks like this "
-        "to a github_token that may not see it.",
+    Rule(
+        ErrorTemplate(
+            CloneError,
+            "repo_not_found",
+            "The repository was not found. Check the URL. If the repository is private, check "
+            "that the github_token can read it.",
+        ),
+        pattern=f"{REPOSITORY_MISSING}|does not exist",
     ),
-    (
-        r"Could not resolve host|Failed to connect|Connection (refused|reset|timed out)"
-        r"|unable to access|SSL|Network is unreachable|early EOF|remote end hung up"
-        r"|returned error: 5",
-        "repo_unreachable",
-        "The repository host could not be reached. Check the URL and the network, then start the "
-        "task again.",
+    Rule(
+        ErrorTemplate(
+            CloneError,
+            "repo_unreachable",
+            "The repository host could not be reached. Check the URL and the network, then start "
+            "the task again.",
+        ),
+        pattern=HOST_UNREACHABLE,
     ),
-    (
-        r"dubious ownership",
-        "repo_not_readable",
-        "The local repository belongs to another user of this machine. Run the server as its "
-        "owner, or give it to the user the server runs as (chown).",
+    Rule(
+        ErrorTemplate(
+            CloneError,
+            "repo_not_readable",
+            "The local repository belongs to another user of this machine. Run the server as its "
+            "owner, or change the owner to the user that runs the server (chown).",
+        ),
+        pattern=FOREIGN_OWNER,
     ),
-    (
-        r"No space left on device",
-        "disk_full",
-        "The disk of the sandbox is full. Free some space and start the task again.",
+    Rule(
+        ErrorTemplate(
+            CloneError,
+            "disk_full",
+            "The disk of the sandbox is full. Free some space and start the task again.",
+        ),
+        pattern=DISK_FULL,
     ),
 )
 
@@ -65,8 +94,8 @@ _CLONE_FAILURES: tuple[tuple[str, str, str], ...] = (
 def clone_error(result: CommandResult, branch: str) -> CloneError:
     """Translate what a failed clone printed into an error with a code and a remedy."""
     text = result.stderr.decode("utf-8", "replace")
-    for pattern, code, message in _CLONE_FAILURES:
-        if re.search(pattern, text):
-            return CloneError(message.format(branch=branch), code)
+    template = first_match(_CLONE_RULES, result, text=text)
+    if template is not None:
+        return template.fill(branch=branch)
     last = [line for line in text.splitlines() if line.strip()][-1:] or ["no message"]
     return CloneError(f"git could not clone the repository: {last[0].strip()}", "clone_failed")

@@ -1,9 +1,9 @@
-"""The one place where what PyGithub raises becomes one of our errors."""
+"""Translates the exceptions of PyGithub and its transport into our errors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,25 +12,26 @@ import requests
 import structlog
 import urllib3
 
+from utils.error_rules import ErrorTemplate, Rule, first_match
 from utils.errors import AppError, Conflict, Unavailable
 from utils.github.graphql import as_rest
-from utils.github.refusal import AWAY, AWAY_SECONDS, Refusal
+from utils.github.refusal import UNAVAILABLE, UNAVAILABLE_SECONDS, Refusal
 from utils.github.refusal_rules import translate_refusal
 
 log = structlog.get_logger(__name__)
 
-NOT_GITHUB = "What answers at GITHUB_API_URL is not GitHub's REST API: check the address."
-MOVED = "The repository has moved. Ask for it by its present name."
-MOVED_TO = "The repository has moved to {name}. Ask for it by that name."
+NOT_GITHUB = "The server at GITHUB_API_URL is not GitHub's REST API. Check the address."
+MOVED = "The repository has moved. Use its new name."
+MOVED_TO = "The repository has moved to {name}. Use that name."
 
 _REFUSED = 400
 _UNEXPECTED = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 
 
 class RepositoryMoved(Conflict):
-    """GitHub sent a request elsewhere, and did nothing.
+    """GitHub redirected a request for a repository that has moved, and did nothing else.
 
-    `repository_id` is the number of the repository there, `name` what it is called, if known.
+    `repository_id` is GitHub's id of the repository, `name` its new name; None when not known.
     """
 
     default_code = "repository_moved"
@@ -40,41 +41,45 @@ class RepositoryMoved(Conflict):
         self.repository_id = repository_id
 
 
-def _away() -> AppError:
-    return Unavailable(AWAY, "github_unavailable", retry_after_seconds=AWAY_SECONDS)
+def _github_unavailable(message: str) -> ErrorTemplate[AppError]:
+    return ErrorTemplate(
+        Unavailable, "github_unavailable", message, retry_after_seconds=UNAVAILABLE_SECONDS
+    )
 
 
-def _not_github() -> AppError:
-    return Unavailable(NOT_GITHUB, "github_unavailable", retry_after_seconds=AWAY_SECONDS)
-
-
-TRANSLATIONS: tuple[tuple[type[Exception], Callable[[], AppError]], ...] = (
-    (github.IncompletableObject, _not_github),
-    (github.BadAttributeException, _not_github),
-    (json.JSONDecodeError, _not_github),
-    (requests.RequestException, _away),
-    (urllib3.exceptions.HTTPError, _away),
-    # PyGithub's own checks of what a server answers, and what happens where it does not check.
-    *((kind, _not_github) for kind in _UNEXPECTED),
+# The first rule that matches decides. `GithubException` comes after them and goes by its status.
+EXCEPTION_RULES: tuple[Rule[Exception, ErrorTemplate[AppError]], ...] = (
+    Rule(
+        _github_unavailable(NOT_GITHUB),
+        kinds=(github.IncompletableObject, github.BadAttributeException, json.JSONDecodeError),
+    ),
+    Rule(
+        _github_unavailable(UNAVAILABLE),
+        kinds=(requests.RequestException, urllib3.exceptions.HTTPError),
+    ),
+    # PyGithub's checks of answers, and what Python raises where it does not check them.
+    Rule(_github_unavailable(NOT_GITHUB), kinds=_UNEXPECTED),
 )
-"""The first class that fits decides; `GithubException` comes after them, by its answer."""
 
-FOREIGN: tuple[type[Exception], ...] = (github.GithubException, *(kind for kind, _ in TRANSLATIONS))
+FOREIGN: tuple[type[Exception], ...] = (
+    github.GithubException,
+    *(kind for rule in EXCEPTION_RULES for kind in rule.kinds),
+)
 
 
 def translate(error: Exception, what: str = "repository") -> AppError:
-    """Return our error for one of `FOREIGN`; `what` is the thing that was asked for."""
-    for kind, make in TRANSLATIONS:
-        if isinstance(error, kind):
-            return make()
+    """Return our error for one of `FOREIGN`. `what` is the kind of thing the request was for."""
+    template = first_match(EXCEPTION_RULES, error)
+    if template is not None:
+        return template.fill()
     if isinstance(error, github.GithubException) and error.status >= _REFUSED:
         return translate_refusal(_refusal(error, what))
-    return _not_github()
+    return _github_unavailable(NOT_GITHUB).fill()
 
 
 @contextmanager
 def translating(what: str = "repository") -> Iterator[None]:
-    """Turn what PyGithub raises in the block into errors of ours; ours pass through."""
+    """Translate the exceptions that PyGithub raises in the block; our own errors pass unchanged."""
     try:
         yield
     except AppError:
@@ -91,7 +96,7 @@ def translating(what: str = "repository") -> Iterator[None]:
             github_request=answered and (answered.headers or {}).get("x-github-request-id"),
             exc_info=isinstance(error, _UNEXPECTED),
         )
-        # What PyGithub raises holds the answer, and the transport's errors the address.
+        # PyGithub's exceptions hold the whole answer, the transport's the address: drop them.
         raise ours from None
 
 
@@ -109,12 +114,12 @@ def _refusal(error: github.GithubException, what: str) -> Refusal:
     )
     headers = {str(key).lower(): str(value) for key, value in (error.headers or {}).items()}
     refusal = Refusal(error.status, _joined(texts), fields, headers, what)
-    # Only what GraphQL answers has errors and no message for them all.
+    # Only GraphQL lists errors without a message for all of them.
     is_graphql = bool(named) and "message" not in data
     return as_rest(refusal, [entry.get("type") for entry in named]) if is_graphql else refusal
 
 
 def _joined(texts: list[Any]) -> str:
-    # "Validation Failed" says nothing where there are details.
+    # "Validation Failed" is the title of the details.
     useful = [text for text in texts if text and text != "Validation Failed"]
     return "\n".join(useful)

@@ -1,7 +1,7 @@
-"""An answer of GitHub's that is not what was asked for, and the errors it can become.
+"""Refusals of GitHub's API as values, and the errors they become.
 
-GitHub's own words go further only where a person needs them, as the reasons for which a branch is
-protected. No token is in any of them.
+Errors quote GitHub only where a person needs its words, such as the rules of a protected branch.
+GitHub's messages hold no tokens.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from utils.error_rules import ErrorTemplate
 from utils.errors import AppError, Forbidden, InvalidInput, NotFound, Unavailable
 
-AWAY_SECONDS = 30
-"""When to try again after GitHub has not answered."""
+UNAVAILABLE_SECONDS = 30
+"""Wait before the next try after GitHub did not answer."""
 
 BUSY_SECONDS = 5
-"""When to try again while other requests that need GitHub are worked on."""
+"""Wait before the next try while other requests to GitHub are running."""
 
 LIMITED_SECONDS = 60
-"""When to try again after a limit, where nothing says how long it lasts."""
+"""Wait before the next try after a rate limit whose end is not known."""
 
 _NOT_FOUND = 404
 _LIMITED_AT_MOST_SECONDS = 3_600
@@ -28,14 +29,15 @@ _REASON_CHARACTERS = 300
 _SSO_URL = re.compile(r"url=(https://[^\s;,]+)")
 _PERMISSIONS = re.compile(r"[a-z_]+=[a-z]+(?:[,;] ?[a-z_]+=[a-z]+)*")
 
-AWAY = (
-    "GitHub does not answer as it should; try again later. https://www.githubstatus.com says more."
+UNAVAILABLE = (
+    "GitHub did not answer, or its answer is not valid. Try again later; see "
+    "https://www.githubstatus.com for outages."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer of GitHub's that is not what was asked for. `what` was asked for."""
+    """An HTTP error of GitHub's. `what` is the kind of thing the request was for."""
 
     status: int
     message: str
@@ -45,7 +47,7 @@ class Refusal:
 
     @property
     def missing_scopes(self) -> list[str]:
-        """Scopes of which a classic token needs one and has none; empty when that is not it."""
+        """The scopes of which a classic token lacks one; empty when that is not the cause."""
         if "x-oauth-scopes" not in self.headers:
             return []
         accepted = _scopes(self.headers.get("x-accepted-oauth-scopes", ""))
@@ -56,7 +58,7 @@ class Refusal:
 
     @property
     def reason(self) -> str:
-        """GitHub's own words on one line, cut to a length for people."""
+        """GitHub's message on one line, cut to 300 characters."""
         return " ".join(self.message.split())[:_REASON_CHARACTERS].rstrip(".")
 
 
@@ -64,26 +66,27 @@ def _scopes(header: str) -> list[str]:
     return [scope for scope in header.replace(" ", "").split(",") if scope]
 
 
-Make = Callable[[Refusal], AppError]
+ErrorFactory = Callable[[Refusal], AppError]
 
 
-def says(kind: type[AppError], code: str, message: str) -> Make:
-    """Return what makes an error with a text that may hold `{what}` and `{reason}`."""
-    return lambda refusal: kind(message.format(what=refusal.what, reason=refusal.reason), code)
+def error_factory(kind: type[AppError], code: str, message: str) -> ErrorFactory:
+    """Return a function that makes this error; the message may hold `{what}` and `{reason}`."""
+    template = ErrorTemplate(kind, code, message)
+    return lambda refusal: template.fill(what=refusal.what, reason=refusal.reason)
 
 
-def limited(refusal: Refusal) -> AppError:
-    """The token has asked for too much, or too quickly."""
+def rate_limited(refusal: Refusal) -> AppError:
+    """Return the error for a request over a rate limit."""
     seconds = _wait_seconds(refusal.headers)
     return Unavailable(
-        f"GitHub limits how much this token may do; try again in {seconds} seconds.",
+        f"GitHub limits the rate of requests of this token; try again in {seconds} seconds.",
         "github_rate_limited",
         retry_after_seconds=seconds,
     )
 
 
 def _wait_seconds(headers: Mapping[str, str]) -> int:
-    # The secondary limits say how long; the primary one says when, and counts down to 0.
+    # Secondary limits name a duration, the primary limit a moment.
     wait = LIMITED_SECONDS
     if headers.get("retry-after", "").isdigit():
         wait = int(headers["retry-after"])
@@ -93,25 +96,25 @@ def _wait_seconds(headers: Mapping[str, str]) -> int:
     return min(max(wait, 1), _LIMITED_AT_MOST_SECONDS)
 
 
-def away(_refusal: Refusal) -> AppError:
-    """GitHub is down, or says nothing that can be understood."""
-    return Unavailable(AWAY, "github_unavailable", retry_after_seconds=AWAY_SECONDS)
+def unavailable(_refusal: Refusal) -> AppError:
+    """Return the error for an outage of GitHub, or an answer that cannot be understood."""
+    return Unavailable(UNAVAILABLE, "github_unavailable", retry_after_seconds=UNAVAILABLE_SECONDS)
 
 
-def sso(refusal: Refusal) -> AppError:
-    """An organization wants a token authorized for its single sign-on."""
+def sso_required(refusal: Refusal) -> AppError:
+    """Return the error for a token that is not authorized for an organization's single sign-on."""
     url = _SSO_URL.search(refusal.headers.get("x-github-sso", ""))
     where = url[1] if url else "https://github.com/settings/tokens"
     return Forbidden(
-        f"The organization wants this token to be authorized for single sign-on: {where}",
+        f"The organization requires single sign-on. Authorize this token for it: {where}",
         "github_sso_required",
     )
 
 
-def scope(refusal: Refusal) -> AppError:
-    """A classic token lacks a scope."""
+def scope_missing(refusal: Refusal) -> AppError:
+    """Return the error for a classic token without a scope that the request needs."""
     scopes = " or ".join(refusal.missing_scopes)
-    # What a token may not see does not exist for it.
+    # GitHub answers 404 for everything that a token may not see.
     otherwise = f", or there is no such {refusal.what}" if refusal.status == _NOT_FOUND else ""
     return Forbidden(
         f"The GitHub token lacks the scope {scopes}{otherwise}. Add it, or send another token.",
@@ -119,33 +122,35 @@ def scope(refusal: Refusal) -> AppError:
     )
 
 
-def fine_grained(refusal: Refusal) -> AppError:
-    """A fine-grained token, or an App's, lacks a permission or the repository."""
+def permission_missing(refusal: Refusal) -> AppError:
+    """Return the error for a fine-grained or App token without a permission or the repository."""
     needed = _PERMISSIONS.fullmatch(refusal.headers.get("x-accepted-github-permissions", ""))
     permissions = f" It needs: {needed[0]}." if needed else ""
     return Forbidden(
         f"The GitHub token lacks a permission for this.{permissions} Edit the token, and check "
-        "that it is for this repository.",
+        "that it has access to this repository.",
         "github_token_scope",
     )
 
 
-def invalid(refusal: Refusal) -> AppError:
-    """GitHub found a value wrong; only the names of the fields are told."""
+def validation_failed(refusal: Refusal) -> AppError:
+    """Return the error for values that GitHub refuses. It names the fields, not the values."""
     names = ", ".join(sorted(name for name in refusal.fields if re.fullmatch(r"[\w ]+", name)))
     where = f": {names}" if names else ""
-    return InvalidInput(f"GitHub does not take a value of this{where}.", "github_validation_failed")
+    return InvalidInput(
+        f"GitHub refused a value of this request{where}.", "github_validation_failed"
+    )
 
 
-def missing(refusal: Refusal) -> AppError:
-    """There is no such thing, or the token cannot see it."""
+def not_found(refusal: Refusal) -> AppError:
+    """Return the error for a thing that does not exist, or that the token cannot see."""
     code = f"{refusal.what.replace(' ', '_')}_not_found"
     hint = " the token can see" if refusal.what == "repository" else ""
     return NotFound(f"GitHub has no such {refusal.what}{hint}.", code)
 
 
 def busy(reason: str) -> Unavailable:
-    """Return the error for a request that had no turn beside others."""
+    """Return the error for a request that must wait because too many others are running."""
     return Unavailable(
         f"{reason}; try again in {BUSY_SECONDS} seconds.",
         "github_busy",

@@ -1,28 +1,27 @@
-"""The table of what GitHub refuses, and what that means for whoever asked.
+"""The table that translates GitHub's refusals into our errors.
 
-GitHub tells failures apart by status, headers and the words of a message, so the table asks for
-all three. A token that GitHub refuses is 403 here, not 401: pages answer 401 by ending the user's
-session.
+GitHub distinguishes failures by status, headers and the words of a message, so the table tests all
+three. A token that GitHub refuses is 403 here, not 401: web pages end the user's session after a
+401.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from utils.error_rules import Rule, first_match
 from utils.errors import AppError, Conflict, Forbidden, InvalidInput, NotFound
 from utils.github.refusal import (
-    Make,
+    ErrorFactory,
     Refusal,
-    away,
-    fine_grained,
-    invalid,
-    limited,
-    missing,
-    says,
-    scope,
-    sso,
+    error_factory,
+    not_found,
+    permission_missing,
+    rate_limited,
+    scope_missing,
+    sso_required,
+    unavailable,
+    validation_failed,
 )
 
 BRANCH_NOT_FOUND = "branch_not_found"
@@ -36,201 +35,225 @@ _PROTECTED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
-    """One line of the table: what fits every given condition is answered with `make`.
-
-    `words` is searched for in GitHub's message and in the names of refused fields, whatever the
-    case. `when` looks at the rest.
-    """
-
-    make: Make
-    statuses: frozenset[int] = frozenset()
-    words: str = ""
-    when: Callable[[Refusal], bool] = field(default=lambda _: True)
-
-    def fits(self, refusal: Refusal) -> bool:
-        """Whether this line is for such an answer."""
-        text = "\n".join((refusal.message, *sorted(refusal.fields)))
-        return (
-            (not self.statuses or refusal.status in self.statuses)
-            and re.search(self.words, text, re.IGNORECASE) is not None
-            and self.when(refusal)
-        )
-
-
-# Read from the top; the first line that fits counts.
-TRANSLATIONS = (
-    Translation(limited, words=_LIMIT_WORDS),
-    Translation(limited, frozenset({429})),
-    Translation(
-        limited, frozenset({403}), when=lambda it: it.headers.get("x-ratelimit-remaining") == "0"
+# The first rule that matches decides. Patterns ignore case.
+REFUSAL_RULES: tuple[Rule[Refusal, ErrorFactory], ...] = (
+    Rule(rate_limited, pattern=_LIMIT_WORDS),
+    Rule(rate_limited, statuses=(429,)),
+    Rule(
+        rate_limited,
+        statuses=(403,),
+        when=lambda it: it.headers.get("x-ratelimit-remaining") == "0",
     ),
-    Translation(limited, frozenset({403}), when=lambda it: "retry-after" in it.headers),
-    Translation(
-        sso, frozenset({403}), when=lambda it: "required" in it.headers.get("x-github-sso", "")
+    Rule(rate_limited, statuses=(403,), when=lambda it: "retry-after" in it.headers),
+    Rule(
+        sso_required,
+        statuses=(403,),
+        when=lambda it: "required" in it.headers.get("x-github-sso", ""),
     ),
-    Translation(
-        says(
+    Rule(
+        error_factory(
             InvalidInput,
             "github_token_needed",
-            "GitHub wants to know who asks: send github_token, or store one in the profile.",
+            "GitHub requires a token for this. Send github_token, or store one in the profile.",
         ),
-        frozenset({401}),
-        "requires authentication",
+        statuses=(401,),
+        pattern="requires authentication",
     ),
-    Translation(
-        says(
+    Rule(
+        error_factory(
             Forbidden,
             "github_token_refused",
-            "GitHub does not accept the token. It may have ended or been revoked: make a new one "
-            "at https://github.com/settings/tokens",
+            "GitHub does not accept the token. It may be expired or revoked. Create a new one at "
+            "https://github.com/settings/tokens",
         ),
-        frozenset({401}),
+        statuses=(401,),
     ),
-    Translation(
-        says(Conflict, "repository_archived", "The repository is archived and cannot be changed."),
-        frozenset({403}),
-        "archived",
+    Rule(
+        error_factory(
+            Conflict, "repository_archived", "The repository is archived and cannot be changed."
+        ),
+        statuses=(403,),
+        pattern="archived",
     ),
-    Translation(
-        says(
+    Rule(
+        error_factory(
             Forbidden,
             "github_ip_refused",
-            "The organization's list of allowed addresses lacks this server's.",
+            "The organization's IP allow list does not contain this server's address.",
         ),
-        frozenset({403}),
-        "ip allow list",
+        statuses=(403,),
+        pattern="ip allow list",
     ),
-    Translation(
-        says(Forbidden, "repository_blocked", "GitHub has blocked access to this repository."),
-        frozenset({403, 451}),
-        "access blocked|unavailable for legal|repository .*disabled",
+    Rule(
+        error_factory(
+            Forbidden, "repository_blocked", "GitHub has blocked access to this repository."
+        ),
+        statuses=(403, 451),
+        pattern="access blocked|unavailable for legal|repository .*disabled",
     ),
-    Translation(
-        fine_grained,
-        frozenset({403, 404}),
-        "resource not accessible|fine-grained|forbids access via a personal access token",
+    Rule(
+        permission_missing,
+        statuses=(403, 404),
+        pattern="resource not accessible|fine-grained|forbids access via a personal access token",
     ),
-    Translation(scope, frozenset({403, 404}), when=lambda it: bool(it.missing_scopes)),
-    Translation(
-        says(Conflict, "branch_protected", "The branch is protected: {reason}."),
-        frozenset({403, 405, 409, 422}),
-        _PROTECTED,
+    Rule(scope_missing, statuses=(403, 404), when=lambda it: bool(it.missing_scopes)),
+    Rule(
+        error_factory(Conflict, "branch_protected", "The branch is protected: {reason}."),
+        statuses=(403, 405, 409, 422),
+        pattern=_PROTECTED,
     ),
-    Translation(
-        # GraphQL says the same of a plan without drafts and of a user who may not.
-        says(
+    Rule(
+        # GraphQL gives the same answer for a plan without drafts and for a user without the right.
+        error_factory(
             InvalidInput,
             "drafts_not_supported",
-            "The repository allows no drafts, or the token's user may not make one here.",
+            "The repository does not support drafts, or the token's user may not create one here.",
         ),
-        frozenset({403, 422}),
-        "draft pull requests are not supported|permission to convert the pull request",
+        statuses=(403, 422),
+        pattern="draft pull requests are not supported|permission to convert the pull request",
     ),
-    Translation(
-        says(
+    Rule(
+        error_factory(
             Forbidden,
             "repository_no_permission",
-            "The token's user may not do this in the repository. Ask for write access to it.",
+            "The token's user may not do this in the repository. Ask for write access.",
         ),
-        frozenset({403}),
-        r"must have .*(?:rights|access|permission)|must be a collaborator|permission to .* denied"
-        "|not authorized|does not have the correct permissions",
+        statuses=(403,),
+        pattern=(
+            "must have .*(?:rights|access|permission)|must be a collaborator"
+            "|permission to .* denied|not authorized|does not have the correct permissions"
+        ),
     ),
-    Translation(
-        says(Forbidden, "github_refused", "GitHub does not allow this: {reason}."),
-        frozenset({403, 451}),
+    Rule(
+        error_factory(Forbidden, "github_refused", "GitHub does not allow this: {reason}."),
+        statuses=(403, 451),
     ),
-    Translation(
-        says(Conflict, "base_branch_missing", "The base branch does not exist (any more)."),
-        frozenset({404, 422}),
-        "base does not exist|pullrequest base invalid",
+    Rule(
+        error_factory(
+            Conflict, "base_branch_missing", "The base branch does not exist, or was deleted."
+        ),
+        statuses=(404, 422),
+        pattern="base does not exist|pullrequest base invalid",
     ),
-    Translation(
-        says(NotFound, BRANCH_NOT_FOUND, "The branch does not exist (any more)."),
-        frozenset({404}),
-        "branch not found",
+    Rule(
+        error_factory(
+            NotFound,
+            BRANCH_NOT_FOUND,
+            "The branch does not exist, or was deleted.",
+        ),
+        statuses=(404,),
+        pattern="branch not found",
     ),
-    Translation(missing, frozenset({404})),
-    Translation(
-        says(Conflict, "issues_disabled", "The repository has no issues: they are turned off."),
-        frozenset({410}),
-        "issues",
+    Rule(not_found, statuses=(404,)),
+    Rule(
+        error_factory(
+            Conflict,
+            "issues_disabled",
+            "Issues are turned off in this repository.",
+        ),
+        statuses=(410,),
+        pattern="issues",
     ),
-    Translation(missing, frozenset({410})),
-    Translation(
-        says(
+    Rule(not_found, statuses=(410,)),
+    Rule(
+        error_factory(
             Conflict,
             "merge_method_not_allowed",
-            "The repository does not allow this way to merge; take another merge_method.",
+            "The repository does not allow this merge method; send another one.",
         ),
-        frozenset({405, 422}),
-        "(?:commits|merges) are not allowed|merging is not allowed",
+        statuses=(405, 422),
+        pattern="(?:commits|merges) are not allowed|merging is not allowed",
     ),
-    Translation(
-        says(Conflict, "pull_request_is_draft", "The pull request is a draft; mark it ready."),
-        frozenset({405}),
-        "draft",
+    Rule(
+        error_factory(
+            Conflict,
+            "pull_request_is_draft",
+            "The pull request is a draft. Mark it ready for review.",
+        ),
+        statuses=(405,),
+        pattern="draft",
     ),
-    Translation(
-        says(
+    Rule(
+        error_factory(
             Conflict,
             "head_moved",
-            "A branch has changed meanwhile; look at the pull request and merge again.",
+            "A branch has changed since. Review the pull request, then merge again.",
         ),
-        frozenset({405, 409}),
-        "branch was modified|head.*sha",
+        statuses=(405, 409),
+        pattern="branch was modified|head.*sha",
     ),
-    Translation(
-        says(Conflict, "not_mergeable", "GitHub cannot merge the pull request: {reason}."),
-        frozenset({405, 409}),
+    Rule(
+        error_factory(
+            Conflict,
+            "not_mergeable",
+            "GitHub cannot merge the pull request: {reason}.",
+        ),
+        statuses=(405, 409),
     ),
-    Translation(
-        says(Conflict, "pull_request_exists", "The branch has an open pull request for this base."),
-        frozenset({422}),
-        "already exists",
+    Rule(
+        error_factory(
+            Conflict,
+            "pull_request_exists",
+            "The branch already has an open pull request for this base.",
+        ),
+        statuses=(422,),
+        pattern="already exists",
     ),
-    Translation(
-        says(Conflict, "no_commits", "The branch holds no commit that the base lacks."),
-        frozenset({422}),
-        "no commits between",
+    Rule(
+        error_factory(
+            Conflict, "no_commits", "The branch has no commits that are not in the base."
+        ),
+        statuses=(422,),
+        pattern="no commits between",
     ),
-    Translation(
-        says(Conflict, "no_common_history", "The branch and the base have no history in common."),
-        frozenset({422}),
-        "no history in common|unrelated histories",
+    Rule(
+        error_factory(
+            Conflict, "no_common_history", "The branch and the base have no common history."
+        ),
+        statuses=(422,),
+        pattern="no history in common|unrelated histories",
     ),
-    Translation(
-        says(Conflict, "head_branch_missing", "The branch of the changes is not on GitHub."),
-        frozenset({422}),
-        "pullrequest head invalid",
+    Rule(
+        error_factory(
+            Conflict, "head_branch_missing", "The branch with the changes does not exist on GitHub."
+        ),
+        statuses=(422,),
+        pattern="pullrequest head invalid",
     ),
-    Translation(
-        says(
+    Rule(
+        error_factory(
             InvalidInput,
             "reviewers_invalid",
-            "A reviewer must be a collaborator of the repository, and not the author.",
+            "A reviewer must be a collaborator of the repository and not the author.",
         ),
-        frozenset({422}),
-        "review(?:s may only| cannot) be requested|could not resolve to a node",
+        statuses=(422,),
+        pattern="review(?:s may only| cannot) be requested|could not resolve to a node",
     ),
-    Translation(
-        says(NotFound, "commit_not_found", "GitHub does not have the commit (any more)."),
-        frozenset({422}),
-        "no commit found",
+    Rule(
+        error_factory(
+            NotFound, "commit_not_found", "GitHub does not have this commit, or no longer has it."
+        ),
+        statuses=(422,),
+        pattern="no commit found",
     ),
-    Translation(
-        says(Forbidden, APP_PERMISSION, "The GitHub App was not granted what it needs here."),
-        frozenset({422}),
-        "permissions requested are not granted",
+    Rule(
+        error_factory(
+            Forbidden,
+            APP_PERMISSION,
+            "The GitHub App was not granted the permissions that this needs.",
+        ),
+        statuses=(422,),
+        pattern="permissions requested are not granted",
     ),
-    Translation(invalid, frozenset({400, 413, 422})),
-    Translation(away, frozenset(range(500, 600))),
+    Rule(validation_failed, statuses=(400, 413, 422)),
+    Rule(unavailable, statuses=range(500, 600)),
 )
 
 
 def translate_refusal(refusal: Refusal) -> AppError:
-    """Return our error for a refusal; what is not in the table counts as GitHub being away."""
-    line = next((line for line in TRANSLATIONS if line.fits(refusal)), None)
-    return away(refusal) if line is None else line.make(refusal)
+    """Return our error for a refusal; one without a rule counts as an outage of GitHub."""
+    text = "\n".join((refusal.message, *sorted(refusal.fields)))
+    make = first_match(
+        REFUSAL_RULES, refusal, status=refusal.status, text=text, flags=re.IGNORECASE
+    )
+    return (make or unavailable)(refusal)

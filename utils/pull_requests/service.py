@@ -17,7 +17,7 @@ from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed,
 from utils.git.repository_url import github_full_name, validate_branch
 from utils.github.app import Purpose
 from utils.github.client import GitHub
-from utils.github.refusal import AWAY_SECONDS
+from utils.github.refusal import UNAVAILABLE_SECONDS
 from utils.github.token_access import TokenAccess, check_access
 from utils.models.tasks import Task, TaskStatus
 from utils.pull_requests.concurrency import ConcurrencyLimiter, Deadline, KeyedLocks
@@ -251,7 +251,7 @@ def _refuse_slow(budget: Deadline) -> None:
         raise Unavailable(
             "GitHub takes too long to tell about the token; try again later.",
             "github_unavailable",
-            retry_after_seconds=AWAY_SECONDS,
+            retry_after_seconds=UNAVAILABLE_SECONDS,
         )
 
 

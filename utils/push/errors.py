@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from utils.error_rules import first_match
 from utils.errors import (
     AppError,
     BranchChanged,
@@ -16,10 +17,10 @@ from utils.errors import (
     PushRefused,
     Unavailable,
 )
-from utils.git.failures import NO_ACCESS_WORDS
+from utils.git.failures import CREDENTIALS_REFUSED
 from utils.github.refusal import busy
 from utils.models.runs import CommandResult
-from utils.push.refusal_rules import FAILURES, PERMISSION_HINT, REJECTED, RULES
+from utils.push.refusal_rules import FAILURES, GITHUB_HOOK_RULES, PERMISSION_HINT, REJECTED
 
 log = structlog.get_logger(__name__)
 
@@ -46,14 +47,14 @@ def failure(
     said = output_text(result)
     text = _without_address(said, url)
     is_declined = _DECLINED.search(result.stdout) is not None
-    if not is_declined and re.search(NO_ACCESS_WORDS, text):
+    if not is_declined and re.search(CREDENTIALS_REFUSED, text):
         return _no_access(has_token=has_token)
     reason = redact(_reason(said))
-    # A repository's own hook may say anything, also what elsewhere has a meaning.
-    for row in (*RULES, *((REJECTED,) if is_declined else FAILURES)):
-        if re.search(row.pattern, text, re.MULTILINE):
-            message = row.message.format(reason=reason).strip()
-            return row.kind(message, row.code, retry_after_seconds=row.retry_after_seconds)
+    # A hook of the repository may print any words, also those that mean something elsewhere.
+    rules = (*GITHUB_HOOK_RULES, *((REJECTED,) if is_declined else FAILURES))
+    template = first_match(rules, result, text=text)
+    if template is not None:
+        return template.fill(reason=reason)
     log.warning(
         "git failed for a reason that has no code",
         action="push.failed",

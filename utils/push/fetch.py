@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+from utils.git.failures import BRANCH_MISSING
 from utils.models.runs import CommandResult
 from utils.push import errors
 from utils.push.patch import PatchPlan
@@ -21,7 +22,6 @@ _TIP_REFERENCE = "refs/remotes/tip"
 _NO_SUCH_OBJECT = re.compile(r"not our ref ([0-9a-f]{40,64})")
 _NOT_BY_NAME = re.compile(r"unadvertised object|want [0-9a-f]{40,64} not valid")
 _NO_FILTER = re.compile(r"filtering not recognized by server")
-_NO_BRANCH = re.compile(r"couldn't find remote ref|no such remote ref")
 
 Heads = dict[str, str]
 """Commits by the full name of their reference."""
@@ -84,7 +84,7 @@ def _fetch_history(repository: PushRepository, base: str, base_branch: str) -> N
     for depth in (f"--depth={FIRST_DEPTH}", f"--deepen={DEPTH_STEP}", "--unshallow"):
         source = f"+refs/heads/{base_branch}:{_TIP_REFERENCE}"
         result = repository.run_remote("fetch", *_QUIETLY, "--no-filter", depth, REMOTE, source)
-        if not result.ok and _NO_BRANCH.search(errors.output_text(result)):
+        if not result.ok and re.search(BRANCH_MISSING, errors.output_text(result)):
             raise errors.base_gone()
         if not result.ok:
             raise repository.failure(result)

@@ -1,161 +1,197 @@
-"""What git and a host print when they refuse, as tables: pattern, class, code and text.
+"""Tables that translate what git and a host print when a push fails.
 
-Tables are read from the top. The codes are those of GitHub's REST side where it knows the same
-cause; 403 instead of 401, since pages answer 401 by ending the user's session.
+The first rule that matches decides. The codes are the same as in `utils/github/refusal_rules.py`
+where both know the cause. A refused token is 403, not 401, because web pages end the user's session
+after a 401.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from utils.error_rules import ErrorTemplate, Rule
 from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
-from utils.git.failures import NO_PERMISSION_WORDS
+from utils.git.failures import (
+    DISK_FULL,
+    FOREIGN_OWNER,
+    HOST_UNREACHABLE,
+    PERMISSION_MISSING,
+    REPOSITORY_MISSING,
+)
 from utils.github.refusal import LIMITED_SECONDS
+from utils.models.runs import CommandResult
 
 PERMISSION_HINT = (
     "For GitHub it needs the permission Contents, read and write (classic: scope repo)."
 )
 
+GitRule = Rule[CommandResult, ErrorTemplate[AppError]]
 
-class Row(NamedTuple):
-    """What is searched for in what git printed, and the error that it becomes.
-
-    `message` may hold `{reason}`, for what the host said.
-    """
-
-    pattern: str
-    kind: type[AppError]
-    code: str
-    message: str
-    retry_after_seconds: int | None = None
-
-
-RULES: tuple[Row, ...] = (
-    Row(
-        r"^remote: error: GH001\b",
-        PushRefused,
-        "file_too_large",
-        "A changed file is larger than the repository host takes (GitHub: 100 MB). Have the task "
-        "leave it out, or store it elsewhere.",
+GITHUB_HOOK_RULES: tuple[GitRule, ...] = (
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "file_too_large",
+            "A changed file is larger than the repository host accepts (GitHub: 100 "
+            "MB). Ask the agent to leave the file out, or store it elsewhere.",
+        ),
+        pattern=r"^remote: error: GH001\b",
     ),
-    Row(
-        r"^remote: error: GH013\b[\s\S]*Push cannot contain secrets|^remote: error: GH009\b",
-        PushRefused,
-        "secret_detected",
-        "The repository host found a secret in the changes and refused them. Have the task take "
-        "it out, or allow it at the host. {reason}",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "secret_detected",
+            "The repository host found a secret in the changes and refused the push. Ask the agent "
+            "to remove the secret, or allow it at the host. {reason}",
+        ),
+        pattern=(
+            r"^remote: error: GH013\b[\s\S]*Push cannot contain secrets|^remote: error: GH009\b"
+        ),
     ),
-    Row(
-        r"^remote: error: GH0(?:06|13)\b|\[remote rejected\] \(protected branch hook"
-        r"|\[remote rejected\] \(push declined due to repository rule",
-        PushRefused,
-        "branch_protected",
-        "A rule of the repository forbids this push. Exempt the branch from the rule, or change "
-        "the pattern of branch names. {reason}",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "branch_protected",
+            "A rule of the repository forbids this push. Exempt the branch from the rule, or "
+            "change PULL_REQUEST_BRANCH. {reason}",
+        ),
+        pattern=(
+            r"^remote: error: GH0(?:06|13)\b|\[remote rejected\] \(protected branch hook"
+            r"|\[remote rejected\] \(push declined due to repository rule"
+        ),
     ),
 )
-"""GitHub's own refusals by a hook. They have numbers, as any words may be those of another hook."""
+"""Refusals by GitHub's own hooks. They are matched by number: other hooks may print any words."""
 
-REJECTED = Row(
-    r"\[remote rejected\]|\[rejected\]|unpacker error",
-    PushRefused,
-    "push_rejected",
-    "The repository refused the push. {reason}",
+REJECTED: GitRule = Rule(
+    ErrorTemplate(
+        PushRefused,
+        "push_rejected",
+        "The repository refused the push. {reason}",
+    ),
+    pattern=r"\[remote rejected\]|\[rejected\]|unpacker error",
 )
-"""Of a refusal by a hook that has no number nothing else is known."""
+"""For refusals by hooks without a number of GitHub's; the message quotes the hook."""
 
-FAILURES: tuple[Row, ...] = (
-    Row(
-        r"SAML SSO|enforced SAML",
-        Forbidden,
-        "github_sso_required",
-        "The organisation wants single sign-on for this token. Authorise the token for the "
-        "organisation (GitHub: Settings, Developer settings, Configure SSO) and try again.",
+FAILURES: tuple[GitRule, ...] = (
+    Rule(
+        ErrorTemplate(
+            Forbidden,
+            "github_sso_required",
+            "The organization requires single sign-on for this token. Authorize the token for the "
+            "organization (GitHub: Settings, Developer settings, Configure SSO) and try again.",
+        ),
+        pattern=r"SAML SSO|enforced SAML",
     ),
-    Row(
-        r"without `?workflows?`? (scope|permission)|create or update workflow",
-        Forbidden,
-        "github_token_scope",
-        "The token may not change files under .github/workflows. Give it the permission Workflows, "
-        "read and write (classic: scope workflow).",
+    Rule(
+        ErrorTemplate(
+            Forbidden,
+            "github_token_scope",
+            "The token may not change files under .github/workflows. Give it the permission "
+            "Workflows, read and write (classic: scope workflow).",
+        ),
+        pattern=r"without `?workflows?`? (scope|permission)|create or update workflow",
     ),
-    Row(
-        r"archived so it is read-only|repository (was|has been|is) archived",
-        PushRefused,
-        "repository_archived",
-        "The repository is archived and takes no changes. Unarchive it and try again.",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "repository_archived",
+            "The repository is archived and cannot be changed. Unarchive it and try again.",
+        ),
+        pattern=r"archived so it is read-only|repository (was|has been|is) archived",
     ),
-    Row(
-        r"rate limit|returned error: 429|Too Many Requests",
-        Unavailable,
-        "github_rate_limited",
-        "The repository host limits how often it is asked; try again in "
-        f"{LIMITED_SECONDS} seconds.",
-        LIMITED_SECONDS,
+    Rule(
+        ErrorTemplate(
+            Unavailable,
+            "github_rate_limited",
+            "The repository host limits the rate of requests; try again in "
+            f"{LIMITED_SECONDS} seconds.",
+            LIMITED_SECONDS,
+        ),
+        pattern=r"rate limit|returned error: 429|Too Many Requests",
     ),
-    Row(
-        r"returned error: 30\d|unable to update url base from redirection",
-        PushRefused,
-        "repository_moved",
-        "The repository has moved. Use its new address; the token is sent to no other one.",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "repository_moved",
+            "The repository has moved. Use its new address. The token was not sent there, because "
+            "tokens do not follow redirects.",
+        ),
+        pattern=r"returned error: 30\d|unable to update url base from redirection",
     ),
-    Row(
-        NO_PERMISSION_WORDS,
-        Forbidden,
-        "repository_no_permission",
-        "The token may not push to this repository. " + PERMISSION_HINT,
+    Rule(
+        ErrorTemplate(
+            Forbidden,
+            "repository_no_permission",
+            "The token may not push to this repository. " + PERMISSION_HINT,
+        ),
+        pattern=PERMISSION_MISSING,
     ),
-    Row(
-        r"[Rr]epository .*not found|not found: did you run|returned error: 404"
-        r"|does not appear to be a git repository|No such file or directory|not a git repository",
-        NotFound,
-        "repository_not_found",
-        "The repository was not found. It may be deleted or renamed; a private one also looks "
-        "like this to a token that may not see it.",
+    Rule(
+        ErrorTemplate(
+            NotFound,
+            "repository_not_found",
+            "The repository was not found. It may be deleted or renamed, or it is private and the "
+            "token cannot see it.",
+        ),
+        pattern=REPOSITORY_MISSING,
     ),
-    Row(
-        r"dubious ownership|insufficient permission for adding|Permission denied",
-        PushRefused,
-        "repo_not_writable",
-        "The local repository cannot be written by the user the server runs as.",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "repo_not_writable",
+            "The user that runs the server may not write to the local repository.",
+        ),
+        pattern=rf"{FOREIGN_OWNER}|insufficient permission for adding|Permission denied",
     ),
-    Row(
-        r"returned error: 413|exceeds maximum allowed size|pack exceeds",
-        PushRefused,
-        "push_too_large",
-        "The changes are larger than the repository host takes in one push.",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "push_too_large",
+            "The changes are larger than the repository host accepts in one push.",
+        ),
+        pattern=r"returned error: 413|exceeds maximum allowed size|pack exceeds",
     ),
-    Row(
-        r"No space left on device",
-        Unavailable,
-        "disk_full",
-        "A disk is full, here or at the repository's host. Free some space and try again.",
+    Rule(
+        ErrorTemplate(
+            Unavailable,
+            "disk_full",
+            "A disk is full, on this server or at the repository host. Free some space and try "
+            "again.",
+        ),
+        pattern=DISK_FULL,
     ),
-    Row(
-        r"' exists; cannot create|directory/file conflict",
-        PushRefused,
-        "branch_name_taken",
-        "The repository has a branch whose name is the beginning or the continuation of this "
-        "one's. Delete it, or change the pattern of branch names.",
+    Rule(
+        ErrorTemplate(
+            PushRefused,
+            "branch_name_taken",
+            "The name of another branch is the beginning or the continuation of this one's, so git "
+            "cannot store both. Delete that branch, or change PULL_REQUEST_BRANCH.",
+        ),
+        pattern=r"' exists; cannot create|directory/file conflict",
     ),
     REJECTED,
-    Row(
-        r"git-http-push failed|protocol error|invalid server response|dumb http transport"
-        r"|not valid: is this a git repository|Could not read from remote repository"
-        r"|failed to report status",
-        Unavailable,
-        "repo_unreachable",
-        "What answers at the repository's address does not speak git as it should. Check the "
-        "address, and whether a proxy or a sign-in page is in between; then try again.",
+    Rule(
+        ErrorTemplate(
+            Unavailable,
+            "repo_unreachable",
+            "The server at the repository's address does not speak git. Check the address, and "
+            "whether a proxy or a sign-in page answers in its place; then try again.",
+        ),
+        pattern=(
+            r"git-http-push failed|protocol error|invalid server response|dumb http transport"
+            r"|not valid: is this a git repository|Could not read from remote repository"
+            r"|failed to report status"
+        ),
     ),
-    Row(
-        r"Could not resolve|Failed to connect|Couldn't connect|Connection (refused|reset|timed out)"
-        r"|unable to access|SSL|Network is unreachable|early EOF|hung up|RPC failed"
-        r"|returned error: 5|unexpected disconnect|expected flush",
-        Unavailable,
-        "repo_unreachable",
-        "The repository host could not be reached or did not answer properly. Try again; if that "
-        "does not help, check the address and this server's network.",
+    Rule(
+        ErrorTemplate(
+            Unavailable,
+            "repo_unreachable",
+            "The repository host could not be reached, or its answer was incomplete. Try again; if "
+            "that does not help, check the address and this server's network.",
+        ),
+        pattern=(
+            rf"{HOST_UNREACHABLE}|Couldn't connect|RPC failed|unexpected disconnect|expected flush"
+        ),
     ),
 )
-"""All others. What a host says about a refusal stands before the bare HTTP status."""
+"""All other failures. Rules for a host's own words stand before the rules for an HTTP status."""
