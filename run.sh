@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what is missing and runs one command; `./run.sh help` lists them.
+# Installs missing packages and runs one command; `./run.sh help` lists the commands.
 # Written for bash 3.2, which is what macOS ships.
 set -euo pipefail
 
@@ -8,7 +8,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 VENV=.venv
 VENV_PYTHON=$VENV/bin/python
-# Tests wait for processes most of the time. A module stays in one process with its fixtures.
+# Tests mostly wait for processes. All tests of a module run in one process with its fixtures.
 TEST_PROCESSES=3
 FAILED_CHECKS=
 
@@ -16,20 +16,20 @@ usage() {
     cat <<'TEXT'
 Usage: ./run.sh [command]
 
-  serve    start the server on http://127.0.0.1:8000 (the default)
-  demo     run one coding task from prompt to diff; see ./run.sh demo --help
-  test     run every check and test; arguments go to pytest
-  bench    measure; arguments go to python -m benchmarks
-  doctor   say what works here, and what to do about what does not
-  migrate  bring the database of DATABASE_URL up to date
-  setup    only install what the server needs
+  serve    start the server on http://127.0.0.1:8000 (default command)
+  demo     run a sample task from prompt to diff; see ./run.sh demo --help
+  test     run all checks and tests; arguments are passed to pytest
+  bench    run the benchmarks; see ./run.sh bench --help
+  doctor   check your setup and tell you how to fix what fails
+  migrate  update the tables of the database in DATABASE_URL
+  setup    install the packages of the server and nothing else
   help     print this text
 
-  supabase-sql    write supabase.sql anew from the migrations; --check only compares
-  rotate-keys     encrypt what users have stored with the newest SECRET_KEY
-  build-template  build the template of the cloud sandboxes; needs E2B_API_KEY
-  supabase-local  run a Supabase project on this machine until Ctrl-C
-  test-agents     test with the real claude and codex programs; arguments go to pytest
+  supabase-sql    generate supabase.sql from the migrations; --check compares only
+  rotate-keys     encrypt the stored secrets of all users with the newest SECRET_KEY
+  build-template  build the template for cloud sandboxes; needs E2B_API_KEY
+  supabase-local  run a local Supabase project until Ctrl-C
+  test-agents     run the tests that use the real claude and codex programs
   lock            pin the packages that setup and tests install; --upgrade raises versions
 
 Settings are read from the environment and from .env; .env.example lists them.
@@ -57,7 +57,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or newer is needed and none was found on PATH." \
+    fail "Python 3.11 or newer was not found on PATH. Install it:" \
         "  Debian, Ubuntu: sudo apt install python3 python3-venv" \
         "  Fedora:         sudo dnf install python3" \
         "  macOS:          brew install python" \
@@ -66,29 +66,29 @@ find_python() {
 
 require_venv_module() {
     "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 || fail \
-        "$1 cannot make virtual environments: its venv or ensurepip module is missing." \
+        "$1 cannot create virtual environments: install its modules venv and ensurepip." \
         "  Debian, Ubuntu: sudo apt install python3-venv"
 }
 
 require_git() {
     local version major rest
     version=$(git --version 2>/dev/null) || fail \
-        "git 2.30 or newer is needed and was not found on PATH." \
+        "git was not found on PATH. Install version 2.30 or newer:" \
         "  Debian, Ubuntu: sudo apt install git" \
         "  macOS:          xcode-select --install"
     version=${version#git version }
     major=${version%%.*}
     rest=${version#*.}
     if [ "$major" -lt 2 ] || { [ "$major" -eq 2 ] && [ "${rest%%.*}" -lt 30 ]; }; then
-        fail "git 2.30 or newer is needed; this one is $version."
+        fail "git $version is too old. Install version 2.30 or newer."
     fi
 }
 
-# Runs a command in silence; when it fails, shows what it printed and ends.
+# Runs a command without output; if it fails, prints its output and exits.
 quietly() {
     local output
     if ! output=$("$@" 2>&1); then
-        fail "$output" "" "Setting up failed; the lines above say why. The same command tries again."
+        fail "$output" "" "The setup failed; see the lines above. Fix the cause and run the same command again."
     fi
 }
 
@@ -163,7 +163,7 @@ lock_packages() {
     compile_lock "$uv" requirements-dev --constraint requirements.lock "$@"
 }
 
-# Runs one check of `test`, prints how it went, and goes on either way.
+# Runs one check of `test`, prints its result and continues if it fails.
 check() {
     local name=$1 started=$SECONDS
     shift
@@ -185,7 +185,7 @@ check_scripts() {
     "$VENV/bin/shellcheck" "${scripts[@]}"
 }
 
-# pytest comes last and is told what failed before it, so that its summary closes the output.
+# pytest runs last and gets the names of the failed checks for its summary.
 run_tests() {
     check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .

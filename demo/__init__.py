@@ -1,4 +1,4 @@
-"""The demonstration behind `./run.sh demo`: an HTTP client that brings its own server.
+"""The demonstration behind `./run.sh demo`: an HTTP client that starts its own server.
 
-It imports nothing of the server, so what it does any client can do.
+It imports nothing from the server, so any client can do the same.
 """

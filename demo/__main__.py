@@ -1,4 +1,4 @@
-"""Runs the demonstration; the exit code says how the task ended."""
+"""Runs the demonstration; the exit code tells how the task ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demo.report import Report, next_steps
 from demo.sample import BRANCH, ensure_sample
 from demo.server import Server, ServerError
 
-# The same user every time, so that earlier results can be found again.
+# Always the same user, so that earlier results stay readable.
 USER_ID = "6f1d3c52-8a0e-4b57-9c2e-3d5a7b901e44"
 
 EXIT_FAILED = 1
@@ -25,7 +25,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Demonstration:
-    """One task, from a server that is not there yet to a diff on the screen."""
+    """Starts a server, runs one task and prints its diff."""
 
     def __init__(self, options: Options, console: Console, environment: Mapping[str, str]) -> None:
         self._options = options
@@ -33,7 +33,7 @@ class Demonstration:
         self._environment = environment
 
     def run(self) -> int:
-        """Run it and return the exit code. Whatever happens, the server is stopped."""
+        """Run the demonstration, stop the server in any case, and return the exit code."""
         repo, branch = self._repository()
         inherited = {k: v for k, v in self._environment.items() if k != self._options.token_env}
         with Server(self._options.data_dir, inherited) as server:
@@ -41,13 +41,15 @@ class Demonstration:
             server.wait_ready()
             log_path = self._options.shown(server.log_path)
             self._console.line(f"Server  {server.url}, its log is {log_path}")
-            # Closed before the server stops, which would wait for an open connection.
+            # Close the client first: the server would wait for its open connection.
             with contextlib.closing(server.client()) as client:
                 try:
                     succeeded = self._run_task(client, repo, branch)
                 except NoAnswerError as error:
                     log = server.log_tail()
-                    raise ServerError(f"The server went away: {error}\n{log}") from error
+                    raise ServerError(
+                        f"The server stopped during the task: {error}. Its log ends:\n{log}"
+                    ) from error
             self._keep_serving(server)
         return 0 if succeeded else EXIT_FAILED
 
@@ -96,12 +98,12 @@ class Demonstration:
         try:
             client.post(f"/api/tasks/{task_id}/cancel")
         except (ApiError, NoAnswerError) as error:
-            self._console.line(f"It could not be cancelled: {error}", "red")
+            self._console.line(f"Could not cancel the task: {error}", "red")
 
     def _keep_serving(self, server: Server) -> None:
         if self._options.keep_serving:
             self._console.line()
-            self._console.line(f"Serving {server.url} until Ctrl-C")
+            self._console.line(f"Serving {server.url}. Press Ctrl-C to stop.")
             with contextlib.suppress(KeyboardInterrupt):
                 server.wait()
 
@@ -111,7 +113,7 @@ def _interrupt(*_: object) -> None:
 
 
 def main() -> int:
-    """Run from the command line."""
+    """Run the demonstration with the arguments of the command line."""
     options = parse(sys.argv[1:], os.environ)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -127,7 +129,7 @@ def main() -> int:
         console.line(str(error), "red")
         return EXIT_FAILED
     except BrokenPipeError:
-        # The reader went away, as in `| head`; nothing more can be said.
+        # The reader has closed the pipe, as `| head` does; no more output is possible.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 

@@ -1,4 +1,4 @@
-"""The HTTP calls of the demonstration, over one kept connection."""
+"""Sends the HTTP requests of the demonstration over one kept-alive connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 class ApiError(Exception):
-    """The server answered with something other than 2xx."""
+    """The server returned an error status."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -19,13 +19,13 @@ class ApiError(Exception):
 
 
 class NoAnswerError(Exception):
-    """Nothing answered."""
+    """The server did not respond."""
 
 
 class Client:
-    """JSON in, JSON out. Goes straight to the address, whatever proxy the environment names.
+    """Sends and receives JSON. Connects directly, even if the environment names a proxy.
 
-    Every call raises `ApiError` for an error answer and `NoAnswerError` when there is none.
+    Every call raises `ApiError` for an error response and `NoAnswerError` for none.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -34,23 +34,23 @@ class Client:
         self._headers = {"Content-Type": "application/json"}
 
     def sign_in(self, user_id: str) -> str:
-        """Get a token for the user, send it from now on, and return it."""
+        """Get a token for the user, use it for later requests, and return it."""
         token = str(self.post("/api/auth/token", {"user_id": user_id})["access_token"])
         self._headers["Authorization"] = f"Bearer {token}"
         return token
 
     def get(self, path: str) -> Json:
-        """Read one resource."""
+        """Return the response to a GET request."""
         return self._call("GET", path, None)
 
     def post(self, path: str, body: Json | None = None) -> Json:
-        """Send a body, an empty object when there is none."""
+        """Send a POST request, with an empty object if there is no body; return the response."""
         return self._call("POST", path, json.dumps(body or {}))
 
     def close(self) -> None:
-        """Close the connection; the next call opens another one."""
+        """Close the connection; the next call opens a new one."""
         self._connection.close()
-        # What an interrupt has left of a request in its buffer must not lead the next one.
+        # An interrupted request may still be in its buffer and must not precede the next one.
         self._connection = http.client.HTTPConnection(*self._address, timeout=30)
 
     def _call(self, method: str, path: str, body: str | None) -> Json:
@@ -60,7 +60,7 @@ class Client:
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise NoAnswerError(f"no answer to {method} {path}") from error
+            raise NoAnswerError(f"no response to {method} {path}") from error
         answer = _decoded(content)
         if response.status >= http.client.BAD_REQUEST:
             code = str(answer.get("code", response.status))

@@ -1,4 +1,4 @@
-"""Where the demonstration writes: a terminal with a live line and colours, or plain lines."""
+"""Writes the demonstration's output: plain lines, on a terminal with colours and progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ERASE_LINE = "\r\x1b[K"
 
 
 def printable(text: str) -> str:
-    """Make control characters visible: text from a repository must not drive the terminal."""
+    """Replace control characters, so that text from a repository cannot control the terminal."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
         for character in text.replace("\r\n", "\n")
@@ -21,7 +21,7 @@ def printable(text: str) -> str:
 
 
 class Console:
-    """Lines, and on a terminal one line at the bottom that rewrites itself."""
+    """Writes lines, and on a terminal a progress line at the bottom."""
 
     def __init__(self, stream: TextIO, environment: Mapping[str, str]) -> None:
         self._stream = stream
@@ -30,13 +30,13 @@ class Console:
         self._progress_shown = False
 
     def line(self, text: str = "", style: Style | None = None) -> None:
-        """Write a line; control characters in it are made visible."""
+        """Write a line; replace its control characters."""
         self._erase_progress()
         self._stream.write(self._painted(printable(text), style) + "\n")
         self._stream.flush()
 
     def progress(self, text: str) -> None:
-        """Rewrite the line at the bottom; does nothing when this is not a terminal."""
+        """Update the progress line; do nothing if the output is not a terminal."""
         if not self.live:
             return
         width = shutil.get_terminal_size().columns - 1

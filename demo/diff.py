@@ -1,4 +1,4 @@
-"""Reads a unified diff as far as showing it needs."""
+"""Splits a unified diff into styled lines and counts its changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CONTENT_STYLES: dict[str, Style] = {"+": "green", "-": "red"}
 
 @dataclass(slots=True)
 class FileCount:
-    """Lines added to and removed from one file."""
+    """The number of lines added to and removed from a file."""
 
     name: str
     added: int = 0
@@ -20,7 +20,7 @@ class FileCount:
 
 
 def count_files(diff: str) -> list[FileCount]:
-    """Return the files of a git diff with their added and removed lines, in its order."""
+    """Return the number of added and removed lines of each file, in the order of the diff."""
     counts: list[FileCount] = []
     for line, style in styled(diff):
         if line.startswith("diff --git "):
@@ -33,7 +33,7 @@ def count_files(diff: str) -> list[FileCount]:
 
 
 def styled(diff: str) -> Iterator[tuple[str, Style | None]]:
-    """Yield each line with its colour. `---` and `+++` are content only inside a hunk."""
+    """Yield each line with its style. Inside a hunk, `---` and `+++` are content."""
     in_hunk = False
     for line in diff.split("\n")[: -1 if diff.endswith("\n") else None]:
         if line.startswith("diff --git "):
@@ -52,7 +52,7 @@ def _style(line: str, *, in_hunk: bool) -> Style | None:
 
 
 def _name(header: str) -> str:
-    """Return the name after the change from `diff --git a/old b/new`."""
+    """Return the new name from a line `diff --git a/old b/new`."""
     names = header.removeprefix("diff --git ")
     half = len(names) // 2
     old, new = names[:half].strip('"'), names[half + 1 :].strip('"')

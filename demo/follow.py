@@ -1,4 +1,4 @@
-"""Watches one task until it ends and shows each stage while it runs."""
+"""Follows a task until it ends and prints each stage and the agent's output."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SPINNER = "|/-\\"
 
 
 class Follower:
-    """Reads the events of one task in order, and its status until it is an end.
+    """Polls the status and the events of a task until it ends.
 
-    `log` keeps the last lines the agent wrote, for when the task fails.
+    `log` holds the last lines that the agent wrote, for the report of a failed task.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Follower:
         self._turns = 0
 
     def follow(self) -> str:
-        """Show the task until it ends; return the status it ended with."""
+        """Print the progress of the task until it ends; return its final status."""
         while True:
             status = self._client.get(f"/api/task-status/{self._task_id}")["task"]
             if self._last_sequence == 0:
                 self._enter_stage("queued", status["created_at"])
-            # Read after the status, so that at an end no event is left behind.
+            # Read the events after the status, so that none is missed when the task has ended.
             self._show_new_events()
             if status["status"] in ENDED:
                 self._end_stage(status.get("completed_at"))
@@ -89,7 +89,7 @@ class Follower:
     def _show_progress(self, status: Json) -> None:
         name = self._stage.name
         position = status.get("queue_position")
-        note = f", {position} in line" if position else ""
+        note = f", position {position} in the queue" if position else ""
         elapsed = self._stage.seconds_so_far()
         self._turns += 1
         turn = SPINNER[self._turns % len(SPINNER)]
@@ -97,14 +97,14 @@ class Follower:
         self._note_long_stage(f"  {name:<10} {elapsed:7.1f} s ...{note}")
 
     def _note_long_stage(self, text: str) -> None:
-        """Say now and then that it still runs, where no progress line can."""
+        """Print a line every `NOTE_SECONDS` where there is no progress line."""
         if not self._console.live and self._clock() - self._noted_at >= NOTE_SECONDS:
             self._noted_at = self._clock()
             self._console.line(text)
 
 
 class _StageClock:
-    """How long the current stage takes: by the server's times at its end, by ours meanwhile."""
+    """Measures the current stage: by the local clock, at its end by the server's times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.name: str | None = None

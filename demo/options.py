@@ -1,4 +1,4 @@
-"""What the command line asks for."""
+"""Parses the command line of the demonstration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_DATA_DIR = Path("data/demo")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One demonstration. `repo` is None for the sample project."""
+    """The options of one run. `repo` is None for the sample project."""
 
     prompt: str
     repo: str | None
@@ -29,7 +29,7 @@ class Options:
     token: str | None = field(default=None, repr=False)
 
     def shown(self, place: str | Path) -> str:
-        """Return a folder or file as it can be typed at the start folder; leave a URL as it is."""
+        """Return a path as a shell word that works in the start folder; return URLs unchanged."""
         path = Path(place)
         if not path.is_absolute():
             return str(place)
@@ -41,36 +41,44 @@ class Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./run.sh demo",
-        description="Start a server, run one coding task and show its diff.",
+        description="Starts a server, runs one coding task and shows its diff.",
     )
-    parser.add_argument("--repo", help="repository to work on, a URL or a folder (sample project)")
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="what to ask the agent for")
-    parser.add_argument("--branch", help="branch to start from (the repository's default branch)")
+    parser.add_argument(
+        "--repo", help="URL or folder of the repository to work on (default: a sample project)"
+    )
+    parser.add_argument(
+        "--prompt", default=DEFAULT_PROMPT, help="task for the agent (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--branch", help="branch to start from (default: the repository's default branch)"
+    )
     parser.add_argument(
         "--token-env",
         metavar="NAME",
-        help="name of the environment variable that holds a token for the repository",
+        help="environment variable that holds a token for the repository",
     )
     parser.add_argument(
         "--data-dir",
         type=Path,
         default=DEFAULT_DATA_DIR,
-        help="folder for the database, the log and the sample project (%(default)s)",
+        help="folder for the database, the log and the sample project (default: %(default)s)",
     )
     parser.add_argument(
-        "--keep-serving", action="store_true", help="leave the server running until Ctrl-C"
+        "--keep-serving",
+        action="store_true",
+        help="keep the server running afterwards, until Ctrl-C",
     )
     parser.add_argument("--from", dest="start_folder", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
-    """Read the command line; exits with 2 and the reason when it makes no sense."""
+    """Parse the command line; exit with code 2 and a message if it is not valid."""
     parser = _parser()
     given = parser.parse_args(arguments)
     start = given.start_folder or Path.cwd()
     if given.token_env and not environment.get(given.token_env):
-        parser.error(f"the environment variable {given.token_env} is not set")
+        parser.error(f"the environment variable {given.token_env} is not set; export it first")
     data_dir = given.data_dir if given.data_dir == DEFAULT_DATA_DIR else start / given.data_dir
     return Options(
         prompt=given.prompt,
@@ -85,14 +93,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
 
 
 def _absolute(repo: str | None, start: Path) -> str | None:
-    """Resolve a folder against where the command was typed; leave a URL as it is."""
+    """Resolve a folder against the start folder; return URLs unchanged."""
     if repo is None or "://" in repo or not (start / repo).exists():
         return repo
     return str((start / repo).resolve())
 
 
 def default_branch(repo: str) -> str:
-    """Return the branch that HEAD of the repository names, `main` when that cannot be seen."""
+    """Return the branch that HEAD of the repository names, or `main` if it cannot be read."""
     try:
         listing = subprocess.run(
             ["git", "ls-remote", "--symref", "--", repo, "HEAD"],

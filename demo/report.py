@@ -1,4 +1,4 @@
-"""What is printed once the task has ended."""
+"""Prints the report of a task that has ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SERVED_AT = "http://127.0.0.1:8000"
 
 
 class Report:
-    """The end of one task, in words a newcomer can act on."""
+    """Prints the result or the failure of a task."""
 
     def __init__(self, console: Console, task: Json) -> None:
         self._console = console
         self._task = task
 
     def result(self) -> None:
-        """Print how it ended, what changed and what the agent said."""
+        """Print the outcome, the changed files, the diff and the agent's last message."""
         self._headline()
         self._files()
         self._diff()
@@ -31,14 +31,14 @@ class Report:
         self._note_simulation()
 
     def failure(self, log: Iterable[str]) -> None:
-        """Print why it failed and where, what the agent wrote, and what it had changed so far."""
+        """Print the error with its stage, the agent's output and the partial changes."""
         task = self._task
         code, stage = task.get("error_code"), task.get("error_stage")
         self._console.line()
         self._console.line(f"Task {task['id']} {task['status']}: {task.get('error')}", "red")
         self._console.line(f"  code {code or 'unknown'}, stage {stage or 'unknown'}")
         if code == "branch_not_found":
-            self._console.line("  Name the branch to start from with --branch.")
+            self._console.line("  Choose an existing branch with --branch.")
         self._section("Log", log)
         if task.get("git_diff"):
             self._files()
@@ -78,7 +78,7 @@ class Report:
         if (self._task.get("execution_metadata") or {}).get("simulated"):
             self._console.line()
             self._console.line(
-                "This was a simulation: a small script stood in for the agent, no AI was called."
+                "This was a simulation: a small script replaced the agent, and no AI was called."
             )
 
     def _section(self, title: str, lines: Iterable[str]) -> None:
@@ -92,22 +92,22 @@ class Report:
 
 
 def next_steps(options: Options, repo: str, task_path: str, user_id: str) -> list[str]:
-    """Return the commands to go on with, as they can be pasted where this one was typed."""
+    """Return commands to continue with, ready to paste in the start folder."""
     run = options.shown(ROOT / "run.sh")
     header = f"-H 'X-User-ID: {user_id}'"
     folder = options.shown(repo) if Path(repo).is_dir() else "YOUR_CLONE"
     return [
-        "To look at this task again, serve its folder and ask from another terminal:",
+        "To read this task again, start the server and call it from another terminal:",
         f"  DATA_DIR={options.shown(options.data_dir)} {run}",
         f"  curl -s {header} {SERVED_AT}{task_path}",
         "To apply the patch:",
         f"  curl -s {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",
-        "To try a repository of your own, a URL or a folder, which is cloned and never written to:",
+        "To use your own repository (a URL or a folder; it is cloned and never changed):",
         f"  {run} demo --repo . --prompt 'Say what to do'",
     ]
 
 
 def _seconds(task: Json) -> float:
-    """Return the time from the request to the result."""
+    """Return the seconds from the request to the result."""
     ended = datetime.fromisoformat(task["completed_at"])
     return (ended - datetime.fromisoformat(task["created_at"])).total_seconds()

@@ -1,4 +1,4 @@
-"""A small project with a history, for a first task to work on."""
+"""Creates a small sample repository for the first task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _COMMITS = (
     ("Test that it adds up", {"test_basket.py": _TEST}),
 )
 
-# The same commits on every machine, whatever the user's own git configuration asks for.
+# Fixed values make the commits the same on every machine, whatever git configuration it has.
 _IDENTITY = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -71,10 +71,10 @@ _IDENTITY = {
 
 
 def ensure_sample(folder: Path, path_variable: str) -> Path:
-    """Make the sample repository unless it is there already, and return its folder."""
+    """Create the sample repository unless it exists; return its folder."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Made aside and renamed, so that an interrupted run leaves no half repository.
+        # Create it elsewhere and rename it, so that an interrupt leaves no partial repository.
         aside = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
             _make(aside, {**_IDENTITY, "PATH": path_variable})
@@ -86,7 +86,7 @@ def ensure_sample(folder: Path, path_variable: str) -> Path:
 
 def _make(folder: Path, environment: dict[str, str]) -> None:
     _git(folder, environment, "init", "--quiet", f"--initial-branch={BRANCH}")
-    # A later `git am` in this folder needs an identity, and not everybody has set one.
+    # A later `git am` in this folder needs an identity, which the user may not have configured.
     _git(folder, environment, "config", "user.name", "Sample Author")
     _git(folder, environment, "config", "user.email", "sample@example.com")
     for message, files in _COMMITS:

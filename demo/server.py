@@ -1,4 +1,4 @@
-"""A server of one's own: started as a child, watched while it comes up, stopped by its id."""
+"""Starts the demonstration's own server as a child process, waits for it and stops it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAIN = ROOT / "main.py"
 
 _LISTENING = re.compile(rb"^Listening on http://127\.0\.0\.1:(\d+) ", re.MULTILINE)
 
-# Settings of the caller's deployment that must not reach a server that is only for looking at.
+# Settings of the user's deployment that must not reach the server of a demonstration.
 _NOT_INHERITED = frozenset(
     {
         "DATABASE_URL",
@@ -33,7 +33,7 @@ _NOT_INHERITED = frozenset(
         "SUPABASE_JWKS_URL",
         "MIRROR_DIR",
         "JWT_SECRET",
-        # A cloud sandbox would not see the sample repository, and is paid for.
+        # A cloud sandbox costs money and could not read the sample repository.
         "E2B_API_KEY",
         "SANDBOX",
         "SIMULATE_WITH_REAL_AGENT",
@@ -42,15 +42,15 @@ _NOT_INHERITED = frozenset(
 
 
 class ServerError(Exception):
-    """The server ended, or did not answer, before it was ready; the text holds its last words."""
+    """The server stopped or did not become ready; the message contains the end of its log."""
 
 
 class Server:
-    """`python main.py` with a data folder of its own. Use it in a `with` statement.
+    """Runs `python main.py` with its own data folder. Use it in a `with` statement.
 
-    It takes a free port, known once it is ready. It runs in a session of its own, so that Ctrl-C
-    reaches only the demonstration, which then cancels the task before it stops the server. Its
-    folder is the data folder, so that a `.env` of the caller's deployment is not read.
+    It uses a free port, which is known once it is ready. It runs in its own session, so that
+    Ctrl-C reaches only the demonstration, which cancels the task before it stops the server. Its
+    working directory is the data folder, so that it does not read the user's `.env`.
     """
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
@@ -62,11 +62,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL it listens on, once it is ready."""
         return f"http://{HOST}:{self.port}"
 
     def client(self) -> Client:
-        """Return a client of this server."""
+        """Return a client that connects to this server."""
         return Client(HOST, self.port)
 
     def __enter__(self) -> Self:
@@ -87,13 +87,15 @@ class Server:
         self.stop()
 
     def wait_ready(self) -> None:
-        """Return when it is ready for requests. Raises `ServerError`."""
+        """Wait until it accepts requests. Raises `ServerError` if it does not."""
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             if self.has_ended():
-                raise ServerError(f"The server did not start:\n{self.log_tail()}")
+                raise ServerError(f"The server did not start. Its log ends:\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise ServerError(f"The server is not ready:\n{self.log_tail()}")
+                raise ServerError(
+                    f"The server was not ready in time. Its log ends:\n{self.log_tail()}"
+                )
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:
@@ -109,21 +111,21 @@ class Server:
         return True
 
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
+        """Return True when the process has ended."""
         return self._process is None or self._process.poll() is not None
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines it wrote."""
+        """Return the last lines of its log."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def wait(self) -> None:
-        """Return when it ends by itself."""
+        """Wait until it ends by itself."""
         if self._process is not None:
             self._process.wait()
 
     def stop(self) -> None:
-        """Ask it to stop, wait, and end it when it takes too long. Ctrl-C cannot cut this short."""
+        """Terminate it, wait, and kill it after `STOP_SECONDS`. Ctrl-C does not interrupt this."""
         if self._process is None or self.has_ended():
             return
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -43,7 +43,7 @@ def run_demo(data_dir: Path, *arguments: str) -> tuple[int, str]:
 
 
 def nothing_serves(data_dir: Path) -> bool:
-    """Whether the server that a demonstration had is gone, which held its folder."""
+    """Return True when the server of a demonstration has released its data folder."""
     with (data_dir / LOCK_FILE).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,11 +79,11 @@ def test_readme_shows_what_it_prints(tmp_path: Path) -> None:
     _, output = run_demo(tmp_path / "data")
     shown = re.search(r"<!-- demo -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert shown is not None
-    assert without_accidents(shown[1]) in without_accidents(output)
+    assert without_varying_parts(shown[1]) in without_varying_parts(output)
 
 
-def without_accidents(output: str) -> str:
-    """Replace what differs from run to run."""
+def without_varying_parts(output: str) -> str:
+    """Replace the parts that differ from run to run."""
     output = re.sub(r"\S*/(server\.log|sample-repository)", r"\1", output)
     return re.sub(r" +\d+\.\d\d s|:\d{4,5}\b|\b[0-9a-f]{12}\b", "N", output)
 
@@ -125,12 +125,12 @@ def test_an_interrupt_leaves_nothing_running(tmp_path: Path, ending: signal.Sign
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Cancelling task" in rest
-    assert "could not be cancelled" not in rest
+    assert "Could not cancel" not in rest
     assert nothing_serves(tmp_path / "data")
 
 
 def test_on_a_terminal_the_stage_is_live_and_the_diff_coloured(tmp_path: Path) -> None:
-    # A busy machine may not come to much of it in the first second.
+    # A busy machine may draw only a few progress lines within a second.
     for seconds in (1, 10):
         output = on_terminal(
             tmp_path / f"data-{seconds}", f"script:\nsleep {seconds}\nwrite a.txt x"
@@ -143,7 +143,7 @@ def test_on_a_terminal_the_stage_is_live_and_the_diff_coloured(tmp_path: Path) -
 
 
 def on_terminal(data_dir: Path, prompt: str) -> str:
-    """Return what a terminal is shown of a demonstration that must go well."""
+    """Return the terminal output of a demonstration that must succeed."""
     controller, terminal = pty.openpty()
     process = start_demo(data_dir, "--prompt", prompt, stdout=terminal)
     os.close(terminal)
@@ -154,7 +154,7 @@ def on_terminal(data_dir: Path, prompt: str) -> str:
 
 
 def read_terminal(controller: int) -> Iterator[bytes]:
-    """Yield what is written to a terminal until its last writer is gone."""
+    """Yield the output of a terminal until its last writer has closed it."""
     while True:
         try:
             chunk = os.read(controller, 4096)
