@@ -1,8 +1,8 @@
-"""Runs the benchmarks; `./run.sh bench` in the environment.
+"""Runs the benchmarks behind `./run.sh bench`.
 
     python -m benchmarks [NAME ...] [--json FILE] [--quick] [--folder FOLDER]
 
-A whole run writes benchmarks/RESULTS.md. The exit code is 0 whether or not the targets hold.
+A full run writes benchmarks/RESULTS.md. The exit code is 0 even if targets are missed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MEMORY = Path("/dev/shm")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is asked for and print it."""
+    """Run the selected benchmarks and print their results."""
     options = _parse(arguments)
     command = " ".join(["./run.sh bench", *arguments])
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
@@ -77,20 +77,28 @@ def _run(names: Sequence[str], folder: Path, *, quick: bool) -> Results:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run.sh bench", description="Measure the backend.")
+    parser = argparse.ArgumentParser(prog="./run.sh bench", description="Measures the backend.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the JSON there")
-    parser.add_argument("--quick", action="store_true", help="only see whether everything runs")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results to this file too"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="run with small sizes, only to check that everything works",
+    )
     parser.add_argument(
         "--folder",
         type=Path,
         default=MEMORY if MEMORY.is_dir() else None,
-        help="where to work; in memory by default, as a disk hides what the server costs",
+        help="working folder; by default in memory, because a disk distorts the results",
     )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(unknown)}")
+        parser.error(
+            f"unknown benchmark: {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}"
+        )
     return options
 
 

@@ -1,4 +1,4 @@
-"""A kept-alive HTTP connection that costs next to nothing, so that it measures the server."""
+"""Provides a minimal keep-alive HTTP connection, which costs little and so measures the server."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _CHUNK = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A complete HTTP response."""
 
     status: int
     body: bytes
 
     def json(self) -> Any:
-        """Return the body, which must be JSON and come with 2xx."""
+        """Return the parsed JSON body. Raises `RuntimeError` for any status but 2xx."""
         if not 200 <= self.status < 300:
             raise RuntimeError(f"the server answered {self.status}: {self.body[:300]!r}")
         return json.loads(self.body)
@@ -29,7 +29,7 @@ class Answer:
 def encode_request(
     method: str, path: str, *, body: object = None, token: str | None = None
 ) -> bytes:
-    """Return a request as it goes over the wire."""
+    """Return the bytes of a request."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(content)}"]
     if content:
@@ -40,7 +40,7 @@ def encode_request(
 
 
 def decode_answer(received: bytes | bytearray) -> Answer | None:
-    """Return the answer once all of it has come, None before. Answers always name their length."""
+    """Return the response, or None while it is incomplete. Responses have a Content-Length."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -52,20 +52,20 @@ def decode_answer(received: bytes | bytearray) -> Answer | None:
 
 
 def connect(address: tuple[str, int]) -> socket.socket:
-    """Open a connection that sends without delay."""
+    """Open a connection with TCP_NODELAY."""
     opened = socket.create_connection(address, timeout=60)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened
 
 
 class Connection:
-    """One connection, one request after the other."""
+    """Sends requests one after the other over one connection."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = connect(address)
 
     def send(self, request: bytes) -> Answer:
-        """Send a request and wait for its answer."""
+        """Send a request and return its response."""
         self._socket.sendall(request)
         received = bytearray()
         while (answer := decode_answer(received)) is None:
@@ -76,5 +76,5 @@ class Connection:
         return answer
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._socket.close()

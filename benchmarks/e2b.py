@@ -1,8 +1,7 @@
-"""Tasks in E2B's sandboxes, against a fake cloud in a process of its own.
+"""Measures tasks in E2B sandboxes, with a fake cloud in its own process.
 
-Each request to the cloud takes 50 ms longer than the fake needs. The sandboxes are processes of
-this machine, so git, the agents and the fake take their share of the processors: figures with
-`CPU` tell how much of that is the server's.
+The fake cloud delays each request by 50 ms. Its sandboxes are processes on this machine, so git,
+the agents and the fake use CPU time too. The `CPU` figures report the server's share.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ GROWTH_TARGET = 200
 
 
 def e2b_task(bench: Bench) -> list[Figure]:
-    """One task on an idle server against a script that does the same with git."""
+    """Compare a task on an idle server with a script that runs the same git commands."""
     with _Setup(bench).running() as setup:
         bare = BareScript(bench.folder / "bare")
         run_task(setup.server, setup.url)
@@ -65,7 +64,7 @@ def e2b_task(bench: Bench) -> list[Figure]:
 
 
 def e2b_twenty(bench: Bench) -> list[Figure]:
-    """20 tasks at once, several times, the median of which counts."""
+    """Measure 20 tasks at once; report the median of several runs."""
     count = bench.size(20, 3)
     with _Setup(bench, count).running() as setup:
         setup.run(count, PROMPT)
@@ -82,7 +81,7 @@ def e2b_twenty(bench: Bench) -> list[Figure]:
 
 
 def e2b_long_agents(bench: Bench) -> list[Figure]:
-    """20 agents that take 20 s each, then one of 70 s."""
+    """Measure 20 agents that take 20 s each, then one that takes 70 s."""
     count, seconds = bench.size((20, 20), (2, 1))
     with _Setup(bench, count).running() as setup:
         run = setup.run(count, f"script:\nsleep {seconds}\nwrite done.txt yes")
@@ -97,7 +96,7 @@ def e2b_long_agents(bench: Bench) -> list[Figure]:
 
 
 def e2b_five_hundred(bench: Bench) -> list[Figure]:
-    """500 tasks at once, each with an agent that takes 20 s."""
+    """Measure 500 tasks at once, each with an agent that takes 20 s."""
     count, seconds = bench.size((500, 20), (5, 1))
     with _Setup(bench, count).running() as setup:
         setup.run(2, PROMPT)
@@ -119,16 +118,16 @@ def e2b_five_hundred(bench: Bench) -> list[Figure]:
 @dataclass(frozen=True, slots=True)
 class _Run:
     result_seconds: float
-    """From the first post to the last result."""
+    """Seconds from the first request to the last result."""
 
     seconds: float
-    """Until nothing runs any more, in the cloud either."""
+    """Seconds until nothing runs any more, including the cloud."""
 
     server: Watch
     cloud: Watch
 
     def cpu_figures(self, count: int) -> list[Figure]:
-        """Return what a task cost the server and the fake, without git and the agent."""
+        """Return the CPU time per task of the server and the fake, without git and the agent."""
         return [
             Figure(f"CPU of the {name}, per task", round(watch.cpu_seconds * 1000 / count, 1), "ms")
             for name, watch in (("server", self.server), ("fake cloud", self.cloud))
@@ -136,7 +135,7 @@ class _Run:
 
 
 class _Setup:
-    """A server, the cloud it uses, and a repository of 20 files."""
+    """Holds a server, the fake cloud it uses, and a repository with 20 files."""
 
     def __init__(self, bench: Bench, places: int = 1) -> None:
         self._folder = bench.folder
@@ -147,7 +146,7 @@ class _Setup:
 
     @contextmanager
     def running(self) -> Iterator[_Setup]:
-        """Run both as long as the context lasts."""
+        """Run the server and the cloud until the block ends."""
         with self.cloud:
             self.cloud.add_fault("delay", seconds=DELAY_SECONDS)
             places = str(self._places)
@@ -161,7 +160,7 @@ class _Setup:
                 yield self
 
     def run(self, count: int, prompt: str) -> _Run:
-        """Post so many tasks at once and wait until nothing of them runs any more."""
+        """Start `count` tasks at once and wait until nothing runs any more."""
         request = self.server.start_task_request(self.url, prompt)
         cloud = psutil.Process(self.cloud.pid)
         started = time.time()
@@ -173,7 +172,7 @@ class _Setup:
         return _Run(max(ended).timestamp() - started, seconds, server, fake)
 
     def left_over(self) -> int:
-        """Count what is left in the cloud and on this machine, beside the fake itself."""
+        """Count the sandboxes, streams and processes that are left behind."""
         stats = self.cloud.stats()
         processes = len(list(processes_with(f"{MARKER}=".encode())))
         return int(stats["sandboxes"]["alive"] + stats["open_streams"] + processes)

@@ -1,4 +1,4 @@
-"""300 tasks in cloud sandboxes while every fifth request to the cloud goes wrong."""
+"""Runs 300 tasks in cloud sandboxes while every fifth request to the cloud fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_SECONDS = 900
 
 
 def e2b_faults(bench: Bench) -> list[Figure]:
-    """Each task has to end with its own result or a truthful error, and leave no sandbox behind."""
+    """Check that each task ends with its result or a correct error and leaves no sandbox behind."""
     count = bench.size(300, 10)
     repository = Repository(bench.folder / "repository")
     repository.commit("echo one >one.txt && mkdir folder && echo two >folder/two.txt")

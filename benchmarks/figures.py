@@ -1,4 +1,4 @@
-"""What a benchmark reports, and what it is given to work with."""
+"""Defines the results and the parameters of a benchmark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Choice = TypeVar("Choice")
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number. Without a target it only explains the others."""
+    """A measured number. One without a target is informative only."""
 
     name: str
     value: float
@@ -22,7 +22,7 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the target is met, None without one."""
+        """True when the target is met; None without a target."""
         if self.target is None:
             return None
         return self.value <= self.target if self.better == "lower" else self.value >= self.target
@@ -30,13 +30,13 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A folder to work in, and whether a glance is enough."""
+    """The parameters of a benchmark: its working folder, and `quick` for small sizes."""
 
     folder: Path
     quick: bool
 
     def size(self, full: Choice, quick: Choice) -> Choice:
-        """Return the one or the other."""
+        """Return the quick value in a quick run, the full value otherwise."""
         return quick if self.quick else full
 
 

@@ -1,6 +1,6 @@
-"""Serves repositories over smart HTTP with `git http-backend`, in a process of its own.
+"""Serves repositories over smart HTTP with `git http-backend`, in its own process.
 
-The first part of a path is dropped, so that one repository has as many addresses as wanted.
+The first part of a path is ignored, so that a repository can have any number of URLs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHUNK = 65_536
 
 
 class GitServer(AbstractContextManager["GitServer"]):
-    """The process. Use it as a context."""
+    """Runs the server process. Use it in a `with` statement."""
 
     def __init__(self, repositories: Path) -> None:
         self._repositories = repositories
@@ -40,7 +40,7 @@ class GitServer(AbstractContextManager["GitServer"]):
         self._process.stdout.close()
 
     def url(self, alias: str, repository: Path) -> str:
-        """Return an address of a repository; each alias makes another one."""
+        """Return the URL of a repository under an alias."""
         return f"http://127.0.0.1:{self.port}/{alias}/{repository.name}"
 
 
@@ -50,7 +50,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = _CHUNK
 
     def do_GET(self) -> None:
-        """Answer with what http-backend prints."""
+        """Run http-backend and send its output."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with subprocess.Popen(
             ["git", "http-backend"],
@@ -71,7 +71,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _variables(self) -> dict[str, str]:
         url = urlsplit(self.path)
@@ -90,7 +90,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         }
 
     def _send_head(self, output: IO[bytes]) -> None:
-        # Unbuffered from here on: what follows the head is read from the pipe itself.
+        # Read byte by byte: the caller reads the body after the head from the same pipe.
         head = bytearray()
         while not head.endswith(b"\r\n\r\n"):
             head += os.read(output.fileno(), 1)
@@ -103,7 +103,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Print the port and serve until the process is ended."""
+    """Print the port and serve until the process is terminated."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     print(server.server_address[1], flush=True)
     server.serve_forever()

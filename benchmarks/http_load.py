@@ -1,4 +1,4 @@
-"""How fast requests are answered, alone and from many clients."""
+"""Measures response times and throughput with one client and with many."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIFF_LINES = 60
 
 
 def start_task_latency(bench: Bench) -> list[Figure]:
-    """POST /start-task, while the tasks that are posted run as they do by default."""
+    """Measure POST /start-task while the started tasks run."""
     repository = small_repository(bench)
     with Server(bench.folder / "server") as server:
         request = server.start_task_request(str(repository), PROMPT)
@@ -33,7 +33,7 @@ def start_task_latency(bench: Bench) -> list[Figure]:
         server.wait_until_idle()
         alone = load(server, request, clients=1, requests=bench.size(100, 3))
         server.wait_until_idle()
-        # Fewer than MAX_QUEUED_TASKS, so that each of them is taken.
+        # Fewer than MAX_QUEUED_TASKS, so that none is refused.
         many = load(server, request, clients=MANY, requests=bench.size(900, 2 * MANY))
         server.wait_until_idle()
     return [
@@ -46,7 +46,7 @@ def start_task_latency(bench: Bench) -> list[Figure]:
 
 
 def task_status_throughput(bench: Bench) -> list[Figure]:
-    """GET /task-status of a completed small task."""
+    """Measure GET /task-status of a completed small task."""
     repository = small_repository(bench)
     with Server(bench.folder / "server") as server:
         posted = server.call(
@@ -70,7 +70,7 @@ def task_status_throughput(bench: Bench) -> list[Figure]:
 
 
 def list_tasks(bench: Bench) -> list[Figure]:
-    """GET /tasks of a user with 2,000 tasks, the page it answers with by default."""
+    """Measure GET /tasks with the default page size, for a user with 2,000 tasks."""
     count = bench.size(2000, 50)
     folder = bench.folder / "server"
     with Server(folder) as server:
@@ -87,12 +87,12 @@ def list_tasks(bench: Bench) -> list[Figure]:
 
 
 def small_repository(bench: Bench) -> Path:
-    """Return a repository with twenty files."""
+    """Create a repository with twenty files and return its path."""
     return make_repository(bench.folder / "small.git", files=20, commits=10)
 
 
 def load(server: Server, request: bytes, *, clients: int, requests: int) -> Load:
-    """Ask a server, see `run_load`; raise `RuntimeError` when a request failed."""
+    """Run `run_load` against a server. Raises `RuntimeError` if a request failed."""
     found = run_load(server.address, request, clients=clients, requests=requests)
     if found.failures:
         raise RuntimeError(f"{found.failures} of {found.requests} requests failed")

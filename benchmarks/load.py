@@ -1,8 +1,8 @@
-"""Asks one thing over and over on several kept-alive connections, in a process of its own.
+"""Sends one request repeatedly over several keep-alive connections, in its own process.
 
     python -m benchmarks.load HOST PORT CLIENTS REQUESTS    (the request on standard input)
 
-Each client sends its next request when it has the answer to the last one. Prints a JSON object.
+Each client sends its next request after the response to the last one. Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WAIT_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it; times in milliseconds."""
+    """The results of a load test; times in milliseconds."""
 
     requests: int
     failures: int
@@ -36,7 +36,7 @@ class Load:
 
 
 def run_load(address: tuple[str, int], request: bytes, *, clients: int, requests: int) -> Load:
-    """Start the process, wait for it, return what it found."""
+    """Run the load generator in its own process and return its results."""
     host, port = address
     finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", host, str(port), str(clients), str(requests)],
@@ -99,7 +99,7 @@ class _Generator:
 
 
 def main() -> None:
-    """Run from the command line."""
+    """Run the load generator with the arguments of the command line."""
     host, *numbers = sys.argv[1:]
     port, clients, requests = map(int, numbers)
     generator = _Generator(sys.stdin.buffer.read(), requests)

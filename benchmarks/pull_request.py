@@ -1,7 +1,7 @@
-"""The push of a stored result to a server that allows partial clones and wants a token.
+"""Measures the push of a stored result to a git server with partial clones and a token.
 
-Each round pushes to a branch of its own, and then once more what is already there. Objects and
-bytes are counted where they are sent.
+Each round pushes to its own branch, then pushes the same result again. The git server counts the
+objects and bytes it sends.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ set -- $(git ls-files | head -40)
 for path; do echo more >>"$path"; done
 git mv "$1" moved.py; git rm -q -f "$2"; chmod +x "$3"; printf '\\000' >new.bin
 """
-# The pull request itself gets the rest of the 1.5 s.
+# The calls of GitHub's API may take the rest of the 1.5 s.
 TARGET_SECONDS = 1.0
 TARGET_CALL_SECONDS = 1.5
 TARGET_SHARE = 5.0
 
 
 def push_result(bench: Bench) -> list[Figure]:
-    """40 changed files in 2,000 files, 500 commits."""
+    """Measure the push of 40 changed files in a repository of 2,000 files and 500 commits."""
     files, commits = bench.size((2000, 500), (60, 10))
     bare = make_repository(bench.folder / "sample.git", files=files, commits=commits)
     repository = Repository(bench.folder / "repository")
@@ -45,7 +45,7 @@ def push_result(bench: Bench) -> list[Figure]:
     every_object = int(git(repository.folder, "rev-list", "--objects", "--count", "HEAD"))
     whole_bytes = sum(pack.stat().st_size for pack in bare.glob("objects/pack/*.pack"))
     limits = PushLimits(bench.folder / "pushes", 60.0, {"PATH": os.environ["PATH"]})
-    # Standard output is for the figures.
+    # Standard output is reserved for the figures.
     with serve_git(bench.folder / "served") as server, capture_logs():
         url = server.publish(repository, "sample", TOKEN)
         open_to_partial_clones(server.bare("sample"))
@@ -63,7 +63,7 @@ def push_result(bench: Bench) -> list[Figure]:
 
 
 def create_pull_request(bench: Bench) -> list[Figure]:
-    """A whole call of create-pr on the same repository, with GitHub on this machine."""
+    """Measure a whole call of create-pr on the same repository, with a fake GitHub."""
     files, commits = bench.size((2000, 500), (60, 10))
     bare = make_repository(bench.folder / "sample.git", files=files, commits=commits)
     repository = Repository(bench.folder / "repository")

@@ -1,4 +1,4 @@
-"""Makes the repositories that tasks are measured on: the same ones every time."""
+"""Creates the repositories of the benchmarks, with the same content every time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = _TEXT.split()
 
 
 def make_repository(path: Path, *, files: int, commits: int) -> Path:
-    """Make a packed bare repository: each commit adds some files and changes a few others."""
+    """Create a packed bare repository; each commit adds some files and changes a few others."""
     _git("init", "--quiet", "--bare", f"--initial-branch={BRANCH}", path)
     stream = b"".join(_commits(random.Random(files), files, commits))
     _git("-C", path, "fast-import", "--quiet", stream=stream)

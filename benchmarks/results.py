@@ -1,4 +1,4 @@
-"""The figures as a table, as JSON and as a page to commit."""
+"""Formats figures as a table, as JSON and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORDS = {True: "yes", False: "no", None: ""}
 
 
 def machine(folder: Path) -> dict[str, str]:
-    """Describe this machine in general words, with how busy others keep it; ask before the run."""
+    """Describe this machine in general terms, with its load. Call it before the run."""
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cores": str(os.cpu_count()),
@@ -36,7 +36,7 @@ def machine(folder: Path) -> dict[str, str]:
 
 
 def as_json(results: Results, command: str, machine: Mapping[str, str]) -> dict[str, Any]:
-    """Return everything as one object."""
+    """Return all results as a JSON object."""
     return {
         "command": command,
         "date": _today(),
@@ -49,7 +49,7 @@ def as_json(results: Results, command: str, machine: Mapping[str, str]) -> dict[
 
 
 def as_table(name: str, figures: Iterable[Figure]) -> str:
-    """Return the lines for a terminal."""
+    """Return the results of a benchmark as a table for the terminal."""
     rows = [
         f"  {figure.name:<60}{_number(figure.value):>10} {figure.unit:<6}"
         f"{_target(figure):>12}  {_WORDS[figure.holds]}".rstrip()
@@ -64,12 +64,12 @@ def as_page(results: Results, command: str, machine: Mapping[str, str]) -> str:
     head = [
         "# Measurements",
         "",
-        f"Made by `{command}` on {_today()}, and overwritten by its next whole run.",
+        f"Created by `{command}` on {_today()}. The next full run overwrites this file.",
         f"Machine: {described}.",
         "",
-        "Ratios are medians over medians, sampled in alternation. `benchmarks/` says how each is",
-        "measured. Figures without a target explain the others. Figures taken while others use the",
-        "processors (load before) are worse than the server is.",
+        "Ratios compare medians of alternating samples. The docstrings in `benchmarks/` describe",
+        "each benchmark. Figures without a target are informative only. If other programs used the",
+        "CPU (see `load before`), the figures are worse than on a quiet machine.",
     ]
     sections = (_section(name, figures) for name, figures in results.items())
     return "\n".join([*head, *sections]) + "\n"

@@ -1,4 +1,4 @@
-"""The server under measurement: its own process, its own data, default settings."""
+"""Starts the server to measure: in its own process, with its own data and default settings."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 class Server:
-    """A running server with one signed-in user. Use it as a context.
+    """Runs a server and signs in one user. Use it in a `with` statement.
 
-    `program` is what is run in place of the usual server.
+    `program` replaces the usual server program.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Server:
 
     def __enter__(self) -> Server:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        # Started in its own folder, so that the .env of the project does not take part.
+        # Its working directory has no .env, so that the one of the project is not read.
         self._process = subprocess.Popen(
             [sys.executable, *self._program],
             cwd=self._folder,
@@ -83,7 +83,7 @@ class Server:
         return encode_request(method, path, body=body, token=self.token)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """Send a request on the kept connection and return the JSON answer."""
+        """Send a request over the kept connection and return the JSON response."""
         return self.connection.send(self.request(method, path, body)).json()
 
     def start_task_request(self, repo_url: str, prompt: str) -> bytes:
@@ -91,11 +91,11 @@ class Server:
         return self.request("POST", "/api/start-task", {"prompt": prompt, "repo_url": repo_url})
 
     def wait_until_idle(self, poll_seconds: float = POLL_SECONDS) -> None:
-        """Wait until no task waits or runs and the last one's sandbox is gone."""
+        """Wait until no task is queued or running and all sandboxes are gone."""
         deadline = time.monotonic() + IDLE_SECONDS
         while self._is_busy() or any(self.sandboxes.glob("*")):
             if time.monotonic() > deadline:
-                raise TimeoutError("the server does not come to rest")
+                raise TimeoutError("the server does not become idle")
             time.sleep(poll_seconds)
 
     def tasks(self) -> list[dict[str, Any]]:
@@ -110,11 +110,11 @@ class Server:
             cursor = f"?cursor={page['next_cursor']}"
 
     def completed_tasks(self) -> int:
-        """Return how many of the user's tasks completed."""
+        """Return the number of the user's completed tasks."""
         return sum(task["status"] == "completed" for task in self.tasks())
 
     def workers(self) -> list[psutil.Process]:
-        """Return the server's own processes, not those of tasks."""
+        """Return the server's own processes, without those of tasks."""
         first = psutil.Process(self._process.pid)
         return [first, *(child for child in first.children() if _is_server(child))]
 

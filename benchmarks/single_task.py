@@ -1,7 +1,7 @@
-"""One task on an idle server against a bare shell script that does the same with git.
+"""Compares a task on an idle server with a shell script that runs the same git commands.
 
-Each round takes one sample of every variant, in an order drawn anew, after the server has come to
-rest. A task's time goes from sending it to the first answer that says it is completed.
+Each round takes one sample of every variant in random order, each on an idle server. The time of
+a task ends with the first response that reports it as completed.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class _Ratio:
 
 
 def task_small(bench: Bench) -> list[Figure]:
-    """20 files."""
+    """Measure a task in a repository of 20 files."""
     return _measure(bench, files=20, commits=10, rounds=bench.size(25, 1), later_target=None)
 
 
 def task_medium(bench: Bench) -> list[Figure]:
-    """2,000 files, 500 commits."""
+    """Measure a task in a repository of 2,000 files and 500 commits."""
     files, commits = bench.size((2000, 500), (60, 10))
     rounds = bench.size(15, 1)
     return _measure(bench, files=files, commits=commits, rounds=rounds, later_target=LATER_TARGET)
@@ -67,7 +67,7 @@ def _measure(
     repository = make_repository(bench.folder / "sample.git", files=files, commits=commits)
     with GitServer(bench.folder) as git_server, Server(bench.folder / "server") as server:
         variants = _variants(bench.folder, repository, git_server, server)
-        # The first samples fill caches and the mirror; they do not count.
+        # The first samples only fill caches and the mirror.
         for number, sample in enumerate(variants.values()):
             sample(-1 - number)
         times = _rounds(server, variants, rounds)
@@ -105,7 +105,7 @@ def _rounds(
     chance = random.Random(2)
     times: defaultdict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
-        # What the last round wrote goes to disk now, not during a sample.
+        # Flush the writes of the last round now, not during a sample.
         os.sync()
         for name in chance.sample(list(variants), len(variants)):
             server.wait_until_idle()
@@ -115,7 +115,7 @@ def _rounds(
 
 
 class BareScript:
-    """What the agent and git themselves do in a task, without a server."""
+    """Runs a script with the same work as the scripted agent and git, without a server."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -126,7 +126,7 @@ class BareScript:
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
 
     def run(self, url: str) -> float:
-        """Return the seconds of one run."""
+        """Run the script; return its duration in seconds."""
         clone = self._folder / "clone"
         command = ["sh", "-e", str(self._script), url, str(clone), BRANCH, PROMPT]
         started = time.perf_counter()
@@ -137,7 +137,7 @@ class BareScript:
 
 
 def run_task(server: Server, repo_url: str) -> float:
-    """Return the seconds from sending a task to the answer that says it is completed."""
+    """Run a task; return the seconds until a response reports it as completed."""
     request = server.start_task_request(repo_url, PROMPT)
     started = time.perf_counter()
     task_id = server.connection.send(request).json()["task_id"]

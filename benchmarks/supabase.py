@@ -1,7 +1,7 @@
-"""The server with its rows in a Supabase project of its own: PostgreSQL, PostgREST and a gateway.
+"""Measures the server with its rows in a local Supabase project.
 
-Where it says so, each request to the project takes 50 ms longer than it needs. All processes share
-this machine.
+The project consists of PostgreSQL, PostgREST and a gateway, which can delay each request by
+50 ms. All processes share this machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TWO_REQUESTS = ("-m", "benchmarks.two_requests")
 
 
 def supabase_latency(bench: Bench) -> list[Figure]:
-    """A poll, a start and a whole simulated task, each request to the database 50 ms late."""
+    """Measure a poll, a start and a simulated task, with database requests delayed by 50 ms."""
     repository = str(small_repository(bench))
     with _project() as project, _server(bench, project) as server:
         posted = server.call("POST", "/api/start-task", {"prompt": PROMPT, "repo_url": repository})
@@ -66,7 +66,7 @@ def supabase_latency(bench: Bench) -> list[Figure]:
 
 
 def supabase_polls(bench: Bench) -> list[Figure]:
-    """Status polls of 32 clients, against the same server with two requests for each poll."""
+    """Compare status polls of 32 clients with a server that sends two requests for each poll."""
     figures = []
     repository = str(small_repository(bench))
     with _project() as project:
@@ -102,7 +102,7 @@ def _polls(
 
 
 def supabase_outage(bench: Bench) -> list[Figure]:
-    """PostgREST away for 20 s in the middle of 50 running tasks."""
+    """Stop PostgREST for 20 s while 50 tasks run."""
     count = bench.size(OUTAGE_TASKS, 4)
     away_seconds = bench.size(OUTAGE_SECONDS, 2)
     repository = str(small_repository(bench))
@@ -148,7 +148,7 @@ def _status(server: Server, task_id: int) -> str | None:
 
 
 def _requests(project: SupabaseStack) -> int:
-    # The signs of life come by the clock, not by the task.
+    # Heartbeats depend on time, not on tasks.
     return sum(count for name, count in project.requests().items() if "beat" not in name)
 
 

@@ -1,4 +1,4 @@
-"""200 tasks posted at once: how long they take and what they leave behind."""
+"""Measures 200 tasks that are started at once, and counts what they leave behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THREADS_TARGET = 64
 
 
 def two_hundred(bench: Bench) -> list[Figure]:
-    """200 connections, one task each, on a repository of 20 files."""
+    """Start 200 tasks over 200 connections, in a repository of 20 files."""
     count = bench.size(200, 6)
     repository = make_repository(bench.folder / "small.git", files=20, commits=10)
     temporary = bench.folder / "tmp"
@@ -43,7 +43,7 @@ def two_hundred(bench: Bench) -> list[Figure]:
 
 
 def _children(server: Server) -> Iterator[psutil.Process]:
-    """Yield what the server started, also what has left it for another parent."""
+    """Yield all processes that the server started, even those with another parent by now."""
     return processes_with(f"ASYNC_CODE_SANDBOX={server.sandboxes}/".encode())
 
 

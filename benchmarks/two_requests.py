@@ -1,7 +1,7 @@
-"""The server as it would be if a status poll asked Supabase twice, for a comparison.
+"""Runs the server with two Supabase requests for each status poll, for a comparison.
 
-It looks for the user first and then for the task, as a backend does that asks the database who is
-calling. Everything else is the server as it is.
+It reads the user before the task, like a backend that authenticates against the database. It is
+otherwise the same server.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from utils.server.gunicorn_server import serve
 
 
 class TwoRequests(SupabaseDatabase):
-    """A gateway whose polls take two requests."""
+    """A Supabase gateway that sends two requests for each status poll."""
 
     def get_task_status(self, user_id: str, task_id: int) -> Task:
-        """See `Database`."""
+        """Read the user, then return the row; see `Database`."""
         self.get_user(user_id)
         return super().get_task_status(user_id, task_id)
 

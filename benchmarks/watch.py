@@ -1,4 +1,4 @@
-"""Watches processes while something is measured: threads, memory, and what it cost them."""
+"""Samples the threads, the memory and the CPU time of processes during a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE_SECONDS = 0.02
 
 
 class Watch:
-    """The most threads and bytes that some processes have together at one moment, as a context."""
+    """Records the peak of threads and memory of some processes. Use it in a `with` statement."""
 
     def __init__(self, processes: Sequence[psutil.Process]) -> None:
         self.threads = 0
@@ -48,7 +48,7 @@ class Watch:
 
 
 def processes_with(marker: bytes) -> Iterator[psutil.Process]:
-    """Yield the processes with this text in their environment, whoever their parent is."""
+    """Yield all processes with this text in their environment."""
     for process in psutil.process_iter():
         try:
             environment = Path(f"/proc/{process.pid}/environ").read_bytes()

@@ -45,24 +45,24 @@ SECURE = {"supabase_jwt_secret": SUPABASE_SECRET, "trust_user_id": False}
 
 @pytest.fixture(scope="session")
 def apps() -> list[Flask]:
-    """The applications that `make_app` has built."""
+    """Provide the list of applications that `make_app` has built."""
     return []
 
 
 @pytest.fixture
 def quiet(apps: list[Flask]) -> None:
-    """No task that an earlier test started works any more, in whatever application."""
+    """Wait until no application runs a task that an earlier test started."""
     wait_until_idle(*apps)
 
 
 @pytest.fixture(scope="session")
 def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Iterator[MakeApp]:
-    """Return a function that builds an application with the given settings changed."""
+    """Provide a function that builds an application with the given settings."""
     with ExitStack() as running:
 
         def make(**changes: Any) -> Flask:
-            # Python 3.11 has one watcher of child processes for all event loops; it must have
-            # nothing to watch when the next loop starts.
+            # Python 3.11 shares one watcher of child processes between all event loops. It must
+            # watch nothing when the next loop starts.
             wait_until_idle(*apps)
             folder = tmp_path_factory.mktemp("data")
             settings = {"data_dir": folder, "jwt_secret": JWT_SECRET, "mirror_max_bytes": 0}
@@ -76,19 +76,19 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
 
 @pytest.fixture(scope="session")
 def app(make_app: MakeApp) -> Flask:
-    """An application as a newcomer gets it: trust mode, local sandbox, SQLite."""
+    """Provide an application with default settings: trust mode, local sandbox, SQLite."""
     return make_app()
 
 
 @pytest.fixture(scope="session")
 def secure_app(make_app: MakeApp) -> Flask:
-    """An application that believes tokens only."""
+    """Provide an application that accepts tokens only."""
     return make_app(**SECURE)
 
 
 @pytest.fixture
 def app_folder(app: Flask) -> Path:
-    """The data folder of `app`."""
+    """Provide the data folder of `app`."""
     services: Services = app.extensions["services"]
     return services.settings.data_dir
 
@@ -105,25 +105,25 @@ def secure_client(secure_app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def user() -> str:
-    """A user that nothing belongs to yet."""
+    """Provide the id of a new user."""
     return str(uuid4())
 
 
 @pytest.fixture
 def headers(client: FlaskClient, user: str) -> Headers:
-    """The headers of a signed-in user."""
+    """Provide the headers of a signed-in user."""
     return sign_in(client, user)
 
 
 @pytest.fixture
 def stranger(client: FlaskClient) -> Headers:
-    """The headers of another signed-in user."""
+    """Provide the headers of another signed-in user."""
     return sign_in(client, str(uuid4()))
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local repository with one commit on `main`."""
+    """Provide a local repository with one commit on `main`."""
     folder = tmp_path_factory.mktemp("repository")
     (folder / "README.md").write_text("# Demo\n")
     identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com")
@@ -137,16 +137,16 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sign_in(client: FlaskClient, user_id: str) -> Headers:
-    """Return the headers of a user, signed in by id in trust mode."""
+    """Sign a user in by id, in trust mode; return the request headers."""
     answer = client.post("/auth/token", json={"user_id": user_id})
     return {"Authorization": f"Bearer {answer.get_json()['access_token']}"}
 
 
 def wait_until_idle(*apps: Flask) -> None:
-    """Return when no task waits or runs any more."""
+    """Wait until no task is queued or running."""
     for app in apps:
         dispatcher: Dispatcher = app.extensions["services"].dispatcher
         deadline = time.monotonic() + 60
         while dispatcher.queued or dispatcher.running:
-            assert time.monotonic() < deadline, "tasks do not come to an end"
+            assert time.monotonic() < deadline, "tasks do not end"
             time.sleep(0.01)
