@@ -1,4 +1,4 @@
-"""Asks for the access of an agent's run, with the server's keys and what a user prefers."""
+"""Resolves the access of an agent's run from the server's keys and a user's preferences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SERVER_KEYS = {"anthropic_api_key": ANTHROPIC, "openai_api_key": OPENAI}
 def access(
     agent: AgentSpec, preferences: object = None, *, server: bool = True, egress: bool = False
 ) -> AgentAccess:
-    """Return what a run is given; `server` is whether the server has keys."""
+    """Return the access of a run; `server` tells whether the server has keys."""
     sources = AccessSources(
         server_keys=SERVER_KEYS if server else {},
         preferences=preferences,  # type: ignore[arg-type]  # what a user stored is anything

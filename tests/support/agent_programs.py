@@ -1,4 +1,4 @@
-"""Runs the stand-ins for the agent programs and reads what they print, as the backend does."""
+"""Runs the fake agent programs and reads their output as the backend does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Events = list[tuple[str, Json]]
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a program that has ended."""
+    """A finished run of a program."""
 
     agent: AgentSpec
     exit_code: int
@@ -39,17 +39,17 @@ class Run:
     stderr: bytes
 
     def events(self, piece_bytes: int = 65_536) -> Events:
-        """Return the events, read in pieces of a size."""
+        """Return the events of the output, read in chunks of `size`."""
         return read_output(self.agent.reader(), self.stdout, self.stderr, piece_bytes)
 
     def reader(self) -> StreamReader:
-        """Return a reader that has seen everything."""
+        """Return a reader that has read the whole output."""
         reader = self.agent.reader()
         read_output(reader, self.stdout, self.stderr)
         return reader
 
     def error(self) -> AgentError | None:
-        """Return how the run is judged."""
+        """Return the error of the run, None if it succeeded."""
         lines = [line for line in self.stderr.decode().splitlines() if line.strip()]
         return self.reader().judge(self.exit_code, lines[-1] if lines else "")
 
@@ -57,7 +57,7 @@ class Run:
 def read_output(
     reader: StreamReader, stdout: bytes, stderr: bytes = b"", piece_bytes: int = 65_536
 ) -> Events:
-    """Return the events of some output; what stands in one line of output is one event."""
+    """Return the events of some output; each line of output becomes one event."""
     events: Events = []
 
     async def feed() -> None:
@@ -74,13 +74,13 @@ def read_output(
 
 
 def read_lines(reader: StreamReader, *entries: object) -> Events:
-    """Return the events of JSON values, one a line."""
+    """Return the events of JSON values, with one value in each line."""
     lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
     return read_output(reader, lines.encode())
 
 
 def assert_failed(ended: Run, code: str, words: Iterable[str]) -> None:
-    """Check that a run failed with a code, and that all words are in its message."""
+    """Assert that a run failed with a code and that its message contains all words."""
     error = ended.error()
     assert ended.exit_code != 0
     assert error is not None
@@ -92,7 +92,7 @@ def assert_failed(ended: Run, code: str, words: Iterable[str]) -> None:
 def judgement(
     reader: StreamReader, entries: Iterable[Json], exit_code: int | None, last_error_line: str
 ) -> str:
-    """Return the message of the error that a run has which printed JSON values, one a line."""
+    """Return the error message of a run that printed JSON values, with one value in each line."""
     read_lines(reader, *entries)
     error = reader.judge(exit_code, last_error_line)
     assert error is not None
@@ -100,7 +100,7 @@ def judgement(
 
 
 def _joined(events: Events) -> Iterator[tuple[str, Json]]:
-    # Lines that come together share an event; how they come must not matter to a test.
+    # Lines that arrive together share an event; tests must not depend on how they arrive.
     def place(event: tuple[str, Json]) -> str:
         return f"output {event[1]['stream']}" if event[0] == "output" else ""
 
@@ -113,13 +113,13 @@ def _joined(events: Events) -> Iterator[tuple[str, Json]]:
 
 
 def environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that a sandbox gives a program."""
+    """Return the environment of a program in a sandbox."""
     path = f"{PROGRAMS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {"PATH": path, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **extra}
 
 
 def arguments(agent: AgentSpec, model: str | None = None) -> list[str]:
-    """Return the command of an agent."""
+    """Return the command line of an agent."""
     paths = SandboxPaths(home="/home/user", repository="/repository", work="/work")
     return agent.command(paths, AgentRequest(agent.name, model))
 
@@ -132,7 +132,7 @@ def run_program(
     *,
     command: list[str] | None = None,
 ) -> Run:
-    """Run a program to its end in a folder."""
+    """Run a program in a folder until it ends."""
     ended = subprocess.run(
         command or arguments(agent),
         cwd=folder,
@@ -149,7 +149,7 @@ def run_program(
 def running_program(
     agent: AgentSpec, folder: Path, prompt: str, extra: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that does not end by itself; it is killed with the block."""
+    """Run a program that does not end by itself; kill it at the end of the block."""
     (folder / "prompt").write_text(prompt)
     with (
         (folder / "prompt").open("rb") as stdin,
@@ -169,14 +169,14 @@ def running_program(
 
 
 def turned(value: Any) -> Any:
-    """Return a JSON value with the keys of its objects in the opposite order."""
+    """Return a JSON value with the keys of its objects in reverse order."""
     if isinstance(value, dict):
         return {key: turned(item) for key, item in reversed(value.items())}
     return [turned(item) for item in value] if isinstance(value, list) else value
 
 
 def garbage(words: str) -> st.SearchStrategy[Any]:
-    """Return JSON values that look a little like what a program prints."""
+    """Return JSON values that resemble the output of a program."""
     names = st.sampled_from(words.split()) | st.text(max_size=3)
     leaves = (
         st.none()
@@ -195,7 +195,7 @@ def garbage(words: str) -> st.SearchStrategy[Any]:
 
 
 def assert_wellformed(events: Events) -> None:
-    """Fail unless clients can rely on the shape of the events."""
+    """Assert that the events have the documented shape."""
     needed = {
         "status": {"text"},
         "message": {"text"},

@@ -1,4 +1,4 @@
-"""A backend with a real database, repositories made for tests, and an agent that runs a shell."""
+"""Provides backends with a real database, test repositories, and an agent that is a shell."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Row = dict[str, Any]
 def run(
     arguments: list[str], folder: Path, stdin: bytes = b"", environment: Mapping[str, str] = {}
 ) -> bytes:
-    """Run a command that must succeed; return what it prints."""
+    """Run a command that must succeed; return its output."""
     result = subprocess.run(
         arguments,
         cwd=folder,
@@ -60,12 +60,12 @@ def run(
 
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
-    """Run git in a folder; return what it prints, without the last newline."""
+    """Run git in a folder; return its output without the last newline."""
     return run(["git", *arguments], folder, stdin).decode(errors="replace").rstrip("\n")
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """Wait until a condition holds; return what it returned."""
+    """Wait until the condition returns a true value; return that value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "the condition never held"
@@ -94,7 +94,7 @@ class Repository:
         run(["sh", "-c", script], self.folder)
 
     def commit(self, script: str, message: str = "Change") -> str:
-        """Run a script, commit everything it did, return the commit."""
+        """Run a script and commit all its changes; return the commit."""
         self.run(script)
         git(self.folder, "add", "--all")
         git(self.folder, "commit", "--quiet", "--allow-empty", "--message", message)
@@ -107,7 +107,7 @@ class Repository:
 
 
 class Backend:
-    """The application with a client, the folder of its data, and where its tasks run."""
+    """An application with a client, its data folder, and the place its tasks run in."""
 
     def __init__(self, app: Flask, folder: Path, place: Place) -> None:
         self.app = app
@@ -115,7 +115,7 @@ class Backend:
         self.place = place
 
     def post(self, path: str, **body: Any) -> Row:
-        """Post; return the answer whatever its status."""
+        """Send a POST request; return the response with any status."""
         response = self.app.test_client().post(
             path,
             data=json.dumps(body, ensure_ascii=False).encode(),
@@ -125,7 +125,7 @@ class Backend:
         return {**response.get_json(), "http_status": response.status_code}
 
     def get(self, path: str) -> Row:
-        """Get what must be there."""
+        """Send a GET request that must succeed; return the response."""
         response = self.app.test_client().get(path, headers={"X-User-ID": USER})
         assert response.status_code == 200, response.get_data()
         answer: Row = response.get_json()
@@ -139,36 +139,36 @@ class Backend:
         return int(answer["task_id"])
 
     def status(self, task_id: int) -> Row:
-        """Return what a page polls for."""
+        """Return the status row of a task."""
         row: Row = self.get(f"/task-status/{task_id}")["task"]
         return row
 
     def wait(self, task_id: int) -> Row:
-        """Wait for the end of a task and of its sandbox; return the task's row."""
+        """Wait until a task has ended and its sandbox is gone; return the task's row."""
         wait_for(lambda: self.status(task_id)["status"] in ENDED)
         wait_for(lambda: all(one.task_id != task_id for one in self.sandboxes))
         row: Row = self.get(f"/tasks/{task_id}")["task"]
         return row
 
     def perform(self, prompt: str, repository: Repository | str, **body: Any) -> Row:
-        """Run a task to its end; return its row."""
+        """Run a task until it ends; return its row."""
         return self.wait(self.start(prompt, repository, **body))
 
     def complete(self, prompt: str, repository: Repository | str, **body: Any) -> Row:
-        """Run a task that must complete."""
+        """Run a task that must complete; return its row."""
         row = self.perform(prompt, repository, **body)
         assert row["status"] == "completed", (row["error"], self.output(row["id"]))
         return row
 
     def patch(self, task_id: int) -> bytes:
-        """Return a task's patch as its URL answers with it."""
+        """Return the body of the response to a request for a task's patch."""
         client = self.app.test_client()
         response = client.get(f"/tasks/{task_id}/patch", headers={"X-User-ID": USER})
         assert response.status_code == 200, response.get_data()
         return response.get_data()
 
     def events(self, task_id: int) -> list[Row]:
-        """Return everything that happened in a task."""
+        """Return all events of a task."""
         events: list[Row] = []
         while page := self.get(f"/tasks/{task_id}/events?after={_last(events)}&limit=1000"):
             if not page["events"]:
@@ -177,7 +177,7 @@ class Backend:
         return events
 
     def output(self, task_id: int, stream: str = "stdout") -> str:
-        """Return what a task's agent printed."""
+        """Return the output of a task's agent."""
         outputs = (event["data"] for event in self.events(task_id) if event["kind"] == "output")
         return "".join(data["text"] for data in outputs if data["stream"] == stream)
 
@@ -197,7 +197,7 @@ def _last(events: list[Row]) -> int:
 
 @contextmanager
 def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> Iterator[Backend]:
-    """Open a backend with its data below a folder; its tasks run in local folders if not told."""
+    """Open a backend with its data below a folder; by default its tasks run in local folders."""
     where: Place = place or LocalPlace()
     values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **where.settings, **settings}
     app = create_app(Settings.model_validate({**values, "data_dir": folder}))
@@ -212,12 +212,12 @@ def _shell_command(paths: SandboxPaths, _request: AgentRequest) -> list[str]:
 
 
 SHELL_AGENT = AgentSpec("shell", _shell_command, ScriptedReader, simulated=True)
-"""Runs the prompt as a shell script, so that tests can do all that a real agent may do."""
+"""Runs the prompt as a shell script, so that tests can do anything a real agent could do."""
 
 
 @contextmanager
 def shell_agent() -> Iterator[None]:
-    """Have the shell do the work of every task."""
+    """Replace the agent of every task by a shell until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("utils.agents.registry.SCRIPTED", SHELL_AGENT)
         yield

@@ -1,4 +1,4 @@
-"""Programs that end with the one who started them, even when that one is killed outright."""
+"""Runs programs that end with the process that started them, even if that one is killed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ wait
 
 
 class GuardedProgram:
-    """A program in the background whose output goes to a log file.
+    """Runs a program in the background and writes its output to a log file.
 
-    `end_signal` is how it is asked to end, without the SIG. A session of its own keeps Ctrl-C away.
+    `end_signal` is the name, without SIG, of the signal that ends it. It runs in its own session,
+    so that Ctrl-C does not reach it.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class GuardedProgram:
         self._life_line = self._guard.stdin
 
     def stop(self) -> None:
-        """End the program and return when it is gone; kill it when it does not want to."""
+        """End the program and wait for it; kill it if it does not end in time."""
         self._life_line.close()
         try:
             self._guard.wait(END_SECONDS)
@@ -63,6 +64,6 @@ class GuardedProgram:
             self._guard.wait()
 
     def kill(self) -> None:
-        """Kill the program; `stop` is still to be called."""
+        """Kill the program; `stop` must still be called."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A pytest plugin of `./run.sh test`: skips fail in CI, and earlier checks are named at the end."""
+"""A pytest plugin of `./run.sh test`: fails on skips in CI, names failed checks at the end."""
 
 from __future__ import annotations
 

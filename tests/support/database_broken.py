@@ -1,4 +1,4 @@
-"""A database in which one kind of change fails."""
+"""Breaks one kind of change in a database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.database.sql.engine import SQLITE_FILE
 
 @contextmanager
 def broken(app: Flask, change: str) -> Iterator[None]:
-    """Have a change, such as `INSERT ON tasks`, fail in the block."""
+    """Make a change, such as `INSERT ON tasks`, fail until the block ends."""
     file = services_of(app).settings.data_dir / SQLITE_FILE
     with closing(sqlite3.connect(file, 60, isolation_level=None)) as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""Users, projects and tasks that the database tests are about."""
+"""Sample users, projects and tasks for the tests of databases."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def running_task(database: Database, **changes: Any) -> Task:
 
 
 def all_at_once(works: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run the works in threads that start together; return what they return."""
+    """Run functions in threads that start together; return their results."""
     barrier = Barrier(len(works))
 
     def run(work: Callable[[], Result]) -> Result:
@@ -79,5 +79,5 @@ def event(number: int) -> Event:
 
 
 def append(database: Database, task_id: int, *events: Event, position: Json | None = None) -> bool:
-    """Append events of a running task, without knowing what is stored already."""
+    """Append events of a running task, whatever events are stored already."""
     return database.save_progress(task_id, EventBatch(events), position=position)

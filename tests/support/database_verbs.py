@@ -1,4 +1,4 @@
-"""A call of each verb of a database, on rows that it has something to do with."""
+"""Calls each verb of a database on suitable rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH = EventBatch((Event("output", {"text": "Line"}, LATER),), after=0)
 
 
 def every_verb(database: Database) -> Calls:
-    """Return a call of each verb but `close`; they may be called in this order."""
+    """Return a call of each verb except `close`, in an order in which they succeed."""
     project_id = database.create_project(USER, project_fields()).id
     return {
         **user_verbs(database),

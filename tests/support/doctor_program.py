@@ -1,4 +1,4 @@
-"""Runs `./run.sh doctor` as a person would."""
+"""Runs `./run.sh doctor` as a user does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.source_files import ROOT
 
 
 class Doctor:
-    """Runs the command in a process of its own, in an empty folder."""
+    """Runs the command in its own process, in an empty folder."""
 
     def __init__(self, folder: Path, host: str) -> None:
         self.folder = folder
@@ -24,7 +24,7 @@ class Doctor:
         }
 
     def ask(self, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Return the exit code and what was printed."""
+        """Run the command; return its exit code and its output."""
         result = subprocess.run(
             [sys.executable, "-m", "utils.commands.doctor"],
             env={**self._environment, **(environment or {})},

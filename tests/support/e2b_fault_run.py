@@ -1,4 +1,4 @@
-"""Many tasks at once while every fifth request to the cloud goes wrong, and what became of each."""
+"""Runs many tasks while every fifth request to the cloud fails, and checks their results."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "crash", "seconds": 0.3},
 )
 TRUTHFUL = {"e2b_unavailable", "e2b_rate_limited", "sandbox_lost"}
-"""What tasks may end with when these faults hit them."""
+"""Error codes that a task may end with under these faults."""
 
 TOKEN = "marked-token-of-the-faults"
-"""Of every task; it must be nowhere but in what its clone is given."""
+"""The token of every task; only the clone may receive it."""
 
 
 def add_faults(cloud: E2BControl) -> None:
-    """Have every fifth request hit by one fault, each kind in turn, on whatever route it is."""
+    """Make every fifth request fail, with each kind of fault in turn, on any route."""
     for number, fault in enumerate(FAULTS):
         cloud.add_fault(**fault, every=EVERY * len(FAULTS), skip=EVERY * number)
 
 
 def prompt(number: int) -> str:
-    """Return what a task is asked, told from all others."""
+    """Return the unique prompt of a task."""
     lines = "".join(f"print task {number} line {line} \u00e9\n" for line in range(20))
     return f"script:\n{lines}write made-{number}.txt content-{number}\\n\nerror note {number}\n"
 
 
 @dataclass
 class FaultRun:
-    """What became of the tasks."""
+    """The results of a run under faults."""
 
     codes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class FaultRun:
 def run_with_faults(
     backend: Backend, cloud: E2BControl, repository: Repository, count: int, seconds: float
 ) -> FaultRun:
-    """Run so many tasks at once under faults, to the end of each and of all sandboxes."""
+    """Run `count` tasks at once under faults; wait until they and their sandboxes have ended."""
     found = FaultRun()
     add_faults(cloud)
     tasks = {
@@ -96,7 +96,7 @@ def run_with_faults(
 
 
 def mistakes(backend: Backend, task: Row, number: int) -> Iterator[str]:
-    """Yield what is neither a right result nor a truthful error."""
+    """Yield each wrong result and each error that does not match its cause."""
     if task["status"] == "failed":
         if task["error_code"] not in TRUTHFUL:
             yield f"failed with {task['error_code']}: {task['error']}"
@@ -121,7 +121,7 @@ def mistakes(backend: Backend, task: Row, number: int) -> Iterator[str]:
 
 
 def tree_mistakes(backend: Backend, repository: Repository, tasks: dict[int, int]) -> Iterator[str]:
-    """Yield completed tasks whose patch does not give the tree that the sandbox had."""
+    """Yield completed tasks whose patch does not produce the tree of the sandbox."""
     with tempfile.TemporaryDirectory() as name:
         index = {"GIT_INDEX_FILE": str(Path(name, "index"))}
         for task_id in tasks:
@@ -137,7 +137,7 @@ def tree_mistakes(backend: Backend, repository: Repository, tasks: dict[int, int
 
 
 def _not_lost(task: Row, requests: list[Row]) -> Iterator[str]:
-    """Yield a complaint when the cloud ended the sandbox only because it was told to."""
+    """Yield an error if `sandbox_lost` was reported although the server ended the sandbox."""
     kills = [one for one in requests if one["sandbox"] == task["container_id"]]
     if any(one["route"] == "kill" and one["status"] == 204 for one in kills):
         yield f"task {task['id']}: its sandbox was not lost"

@@ -1,6 +1,6 @@
-"""A server of its own, a fake cloud of its own, and a `claude` that waits when it is told to.
+"""Runs a server and a fake cloud in their own processes, with a `claude` that waits on demand.
 
-Beside what the stand-in understands (see `tests.fakes.agents.stand_in`), its prompts may say
+Besides the commands of the stand-in (see `tests.fakes.agents.stand_in`), its prompts may contain
 
     started FILE     (adds a line to a file outside the sandbox, for every start of the agent)
     await FILE       (until the file is there)
@@ -23,7 +23,7 @@ from tests.support.repositories import make_repository
 from tests.support.source_files import ROOT
 
 HOLD_SECONDS = 600.0
-"""Longer than any test: a request that is held so long is never answered."""
+"""Longer than any test: a request that is held this long is never answered."""
 
 CLAUDE = f"""#!{sys.executable}
 import sys, time
@@ -59,7 +59,7 @@ Events = list[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Live:
-    """A server and its cloud; `folder` is where a test may leave files."""
+    """A server and its cloud; tests may write files to `folder`."""
 
     server: LiveServer
     cloud: E2BServerProcess
@@ -67,7 +67,7 @@ class Live:
     repository: str
 
     def sandbox_of(self, task_id: int) -> Json:
-        """Wait for the sandbox of a task."""
+        """Wait for the sandbox of a task and return it."""
 
         def find() -> Json | None:
             found = [one for one in self.cloud.sandboxes() if task_of(one) == task_id]
@@ -94,13 +94,13 @@ class Live:
         return wait
 
     def answered(self, task_id: int, route: str) -> int:
-        """Return how many requests about a task's sandbox were answered in full."""
+        """Return the number of requests about a task's sandbox that were answered in full."""
         sandbox_id = self.sandbox_of(task_id)["sandboxID"]
         found = [one for one in self.cloud.requests(route) if one["sandbox"] == sandbox_id]
         return sum(one["status"] == 200 for one in found)
 
     def wait_until_none_alive(self) -> None:
-        """Wait until no sandbox is left."""
+        """Wait until no sandbox is alive."""
         eventually(lambda: self.cloud.stats()["sandboxes"]["alive"] == 0)
 
 
@@ -110,7 +110,7 @@ def task_of(sandbox: Json) -> int:
 
 @contextmanager
 def live_cloud(folder: Path, **settings: object) -> Iterator[Live]:
-    """Run both; the server is not started yet."""
+    """Run a cloud and prepare a server, which the test starts."""
     tools = folder / "tools"
     tools.mkdir(parents=True)
     (tools / "claude").write_text(CLAUDE)
@@ -134,13 +134,13 @@ def live_cloud(folder: Path, **settings: object) -> Iterator[Live]:
 
 
 def events_of(client: Client, task_id: int) -> Events:
-    """Return a task's events, without what differs from sandbox to sandbox."""
+    """Return the events of a task, without the parts that differ between sandboxes."""
     stored = client.get(f"/tasks/{task_id}/events?limit=1000").body["events"]
     return [(event["kind"], _without_paths(event["data"])) for event in stored]
 
 
 def told(events: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return events so that those of two runs compare: output is joined for each stream."""
+    """Return events in a comparable form: the output of each stream is joined."""
     found: dict[str, Any] = {"stdout": "", "stderr": "", "events": []}
     for kind, data in events:
         if kind == "output":

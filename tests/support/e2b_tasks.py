@@ -1,4 +1,4 @@
-"""A backend whose tasks run in the sandboxes of a fake cloud, for when that cloud fails."""
+"""Runs backends whose tasks use the sandboxes of a fake cloud that may fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPTED = {"e2b_api_key": API_KEY, "e2b_smoke_test": True}
 
 @contextmanager
 def cloud_backend(cloud: E2BControl, folder: Path, **settings: Any) -> Iterator[Backend]:
-    """Open a backend that uses the cloud; the scripted agent works in it unless told otherwise."""
+    """Open a backend that uses the cloud, by default with the scripted agent."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cloud.environment.items():
             patch.setenv(name, value)
@@ -27,14 +27,14 @@ def cloud_backend(cloud: E2BControl, folder: Path, **settings: Any) -> Iterator[
 
 
 def ended(backend: Backend, task_id: int) -> Row:
-    """Wait for the end of a task; return its row."""
+    """Wait until a task has ended; return its row."""
     wait_for(lambda: backend.status(task_id)["status"] in ENDED)
     row: Row = backend.get(f"/tasks/{task_id}")["task"]
     return row
 
 
 def wait_until_none_alive(cloud: E2BControl) -> dict[str, int]:
-    """Wait until no sandbox is left; return how many were made and how they ended."""
+    """Wait until no sandbox is alive; return the counts of created and ended sandboxes."""
     wait_for(lambda: not cloud.stats()["sandboxes"]["alive"])
     counts: dict[str, int] = cloud.stats()["sandboxes"]
     assert counts["created"] == counts["killed"] + counts["crashed"] + counts["expired"]
@@ -42,5 +42,5 @@ def wait_until_none_alive(cloud: E2BControl) -> dict[str, int]:
 
 
 def failure_of(task: Row) -> tuple[str, str, str]:
-    """Return how a task ended, with which code and at which stage."""
+    """Return the status, the error code and the error stage of a task."""
     return task["status"], task["error_code"], task["error_stage"]

@@ -1,4 +1,4 @@
-"""Whether a task's patch and diff give exactly what the agent left behind."""
+"""Checks that a task's patch and diff reproduce exactly the files that the agent left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ln -s ../../outside.txt escape
 
 
 def make_sample(folder: Path) -> Repository:
-    """Make a small repository with something of every kind in it."""
+    """Create a small repository with a file of every kind."""
     repository = Repository(folder)
     repository.commit("printf 'First.\\n' >README.md", "Start")
     repository.commit(SAMPLE, "Add one of each")
@@ -39,9 +39,9 @@ def make_sample(folder: Path) -> Repository:
 
 
 def tree_left_by(repository: Repository, script: str, folder: Path) -> str:
-    """Return the tree of the files that a script leaves, whatever it does to git itself.
+    """Return the tree of the files that a script leaves, even if it changes git itself.
 
-    The script works in one clone; its files replace those of another one.
+    The script runs in one clone; its files then replace those of another clone.
     """
     worked, clean = repository.clone(folder / "worked"), repository.clone(folder / "clean")
     subprocess.run(
@@ -67,7 +67,7 @@ def _git_and_pipes(folder: str, names: list[str]) -> list[str]:
 def check_exact(
     backend: Backend, task: Row, repository: Repository, expected: str, folder: Path
 ) -> None:
-    """Check that the stored patch and the stored diff lead from the base to a tree."""
+    """Assert that the stored patch and the stored diff turn the base into a tree."""
     metadata = task["execution_metadata"]
     assert metadata["tree_hash"] == expected
     patched = repository.clone(folder / "patched")

@@ -1,4 +1,4 @@
-"""Hands requests on to a Supabase project, as long as it is told nothing else."""
+"""Forwards requests to a Supabase project and injects faults on demand."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ JSON = {"Content-Type": "application/json"}
 
 
 class FaultyProxy(LoopbackServer):
-    """Loses answers, refuses requests, or is cut off.
+    """Forwards requests; loses responses, refuses requests or is disconnected on demand.
 
-    `lost` and `refused` say how often, by path; `most_bytes` is the largest body that is handed
-    on; while `is_cut` nothing is answered.
+    `lost` and `refused` count the faults to inject, by path; `most_bytes` limits the body of a
+    forwarded request; while `is_cut` is true nothing is answered.
     """
 
     def __init__(self, url: str) -> None:

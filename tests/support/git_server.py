@@ -1,4 +1,4 @@
-"""A real smart-HTTP git server on loopback: `git http-backend` behind a small CGI front."""
+"""Runs a smart-HTTP git server on loopback: `git http-backend` behind a small CGI server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ HANG_SECONDS = 60
 class GitServer:
     """Serves the bare repositories of a folder as `http://127.0.0.1:PORT/team/NAME.git`.
 
-    A repository with an entry in `tokens` wants that token as the password. `hanging` ones are
-    not answered, `redirects` send a name to another server. `refusals` answer a push with a status
-    and a text, `old_protocol` ones speak the first version of git's protocol only.
+    A repository with an entry in `tokens` requires that token as the password. Requests for
+    `hanging` ones get no response; `redirects` send a name to another server; `refusals` answer
+    a push with a status and a text; `old_protocol` ones speak version 0 of git's protocol.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,14 +54,14 @@ class GitServer:
         return self.url(name)
 
     def push(self, repository: Repository, name: str) -> None:
-        """Make a published repository the same as its origin again."""
+        """Update a published repository from its origin."""
         git(repository.folder, "push", "--quiet", "--mirror", str(self.bare(name)))
 
     def bare(self, name: str) -> Path:
         return self.folder / "team" / f"{name}.git"
 
     def bytes_of(self, action: Any) -> int:
-        """Return how much was sent while an action ran."""
+        """Run an action; return the number of bytes sent meanwhile."""
         before = self.sent_bytes
         action()
         return self.sent_bytes - before
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._body())
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        """Keep quiet."""
+        """Log nothing."""
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers.get("Content-Type") or "",
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
             "GIT_PROTOCOL": "" if name in self.server.served.old_protocol else protocol,
-            # Whoever came this far may push.
+            # Requests are authenticated before they arrive here.
             "REMOTE_USER": "tester",
             "CONTENT_LENGTH": str(len(body)),
         }
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _objects_in(answer: bytes) -> int:
-    # The number stands in the head of a pack, which begins a packet on the first channel.
+    # The header of a pack holds the number of objects; it starts a packet of channel 1.
     packs = re.finditer(rb"\x01?PACK\0\0\0\x02(.{4})", answer, re.DOTALL)
     return sum(int.from_bytes(pack[1], "big") for pack in packs)
 
@@ -161,12 +161,12 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away while it is answered is nothing to speak of."""
+        """Ignore clients that disconnect before they have the whole response."""
 
 
 @contextmanager
 def serve_git(folder: Path) -> Iterator[GitServer]:
-    """Serve a folder until the block ends."""
+    """Run a git server for a folder until the block ends."""
     served = GitServer(folder)
     server = _Server(served)
     served.port = server.server_port

@@ -1,4 +1,4 @@
-"""An application whose GitHub is the fake one, and its tasks with their pull requests."""
+"""Sends requests and webhook deliveries to an application that uses the fake GitHub."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ STARTS_TASKS: dict[str, Any] = {
     "webhook_tasks": True,
     "webhook_user_id": BOT_USER,
 }
-"""Settings with which comments start tasks."""
+"""Settings that let comments start tasks."""
 
 
 def services_of(app: Flask) -> Services:
-    """Return what an application works with."""
+    """Return the services of an application."""
     services: Services = app.extensions["services"]
     return services
 
 
 class Caller:
-    """A signed-in user; `token` is theirs for GitHub, if they send one."""
+    """A signed-in user of the API; `token` is the GitHub token they send, if any."""
 
     def __init__(self, app: Flask, user: str, token: str | None = None) -> None:
         self.app = app
@@ -48,25 +48,25 @@ class Caller:
             self.headers["X-GitHub-Token"] = token
 
     def ask(self, method: str, path: str, body: Any = None) -> TestResponse:
-        """Ask under `/api/github`."""
+        """Send a request to `/api/github`; return the response."""
         return self.client.open(
             f"/api/github{path}", method=method, json=body, headers=self.headers
         )
 
     def told(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask for what must work; return the answer."""
+        """Send a request that must succeed; return its body."""
         answer = self.ask(method, path, body)
         assert answer.status_code == 200, answer.get_data()
         return answer.get_json()
 
     def refusal(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
-        """Ask for what must be refused; return the status and the code."""
+        """Send a request that must be refused; return the status and the code."""
         answer = self.ask(method, path, body)
         assert set(answer.get_json()) == {"error", "code"}
         return answer.status_code, answer.get_json()["code"]
 
     def task(self, github: FakeGitHub, **pull_request: Any) -> int:
-        """Start a task in the repository on GitHub, with what is known of its pull request."""
+        """Start a task in the repository on GitHub and store its pull request."""
         task = {"prompt": "Hello", "repo_url": f"{github.url}/{NAME}"}
         answer = self.client.post("/start-task", json=task, headers=self.headers)
         task_id = int(answer.get_json()["task_id"])
@@ -75,18 +75,18 @@ class Caller:
         return task_id
 
     def project(self, github: FakeGitHub, full_name: str = NAME) -> None:
-        """Add a project in a repository on GitHub."""
+        """Create a project for the repository on GitHub."""
         body = {"name": full_name, "repo_url": f"{github.url}/{full_name}.git"}
         answer = self.client.post("/projects", json=body, headers=self.headers)
         assert answer.status_code == 200, answer.get_data()
 
     def state(self, task_id: int) -> str | None:
-        """Return what is known of the state of a task's pull request."""
+        """Return the stored state of a task's pull request."""
         return services_of(self.app).database.get_task(self.user, task_id).pr_state
 
 
 class Deliverer:
-    """GitHub's side of the webhook."""
+    """Sends webhook deliveries as GitHub does."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -95,7 +95,7 @@ class Deliverer:
     def send(
         self, event: str, payload: Any, delivery: str = "one", **headers: str | None
     ) -> TestResponse:
-        """Deliver an event, or bytes as they are; headers with the value None are left out."""
+        """Deliver an event, or raw bytes; headers with the value None are omitted."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         given = {
             "X-GitHub-Event": event,
@@ -111,7 +111,7 @@ class Deliverer:
         )
 
     def message(self, event: str, payload: Any, delivery: str = "one") -> str:
-        """Deliver what must be taken; return what followed from it."""
+        """Deliver an event that must be accepted; return the message of the response."""
         answer = self.send(event, payload, delivery)
         assert answer.status_code == 200, answer.get_data()
         return str(answer.get_json()["message"])
@@ -119,7 +119,7 @@ class Deliverer:
     def refusal(
         self, event: str, payload: Any, delivery: str = "one", **headers: str | None
     ) -> tuple[int, str]:
-        """Deliver what must be refused; return the status and the code."""
+        """Deliver an event that must be refused; return the status and the code."""
         answer = self.send(event, payload, delivery, **headers)
         assert SECRET not in answer.get_data(as_text=True)
         return answer.status_code, answer.get_json()["code"]
@@ -133,5 +133,5 @@ class Deliverer:
 
 
 def signature(body: bytes, secret: str = SECRET) -> str:
-    """Return what GitHub signs a body with."""
+    """Return GitHub's signature of a body."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""Comments on GitHub, as they are delivered, and what follows from them."""
+"""Delivers comments on GitHub and reads their effects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def comment(
     app: dict[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Return what GitHub says of a comment, with `app` of one that an App made in that name."""
+    """Return the event of a comment; with `app`, of one that a GitHub App posted for that user."""
     issue: dict[str, Any] = {"number": number, "title": "It breaks"}
     return {
         "action": "created",
@@ -41,7 +41,7 @@ def comment(
 
 
 def said(hook: Deliverer, payload: dict[str, Any], delivery: str | None = None) -> str:
-    """Deliver a comment; return what followed from it."""
+    """Deliver a comment; return the message of the response."""
     return hook.message("issue_comment", payload, delivery or str(uuid4()))
 
 
@@ -51,6 +51,6 @@ def answers(github: FakeGitHub, number: int = 1) -> list[str]:
 
 
 def started(hook: Deliverer, before: int) -> Task:
-    """Return the one task that was started since there were so many."""
+    """Return the single task that was started since there were `before` tasks."""
     assert len(hook.tasks) == before + 1
     return hook.tasks[0]

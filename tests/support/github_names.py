@@ -1,4 +1,4 @@
-"""Who and what is on the fake GitHub that tests start from."""
+"""Names of the user, the token and the repository on the fake GitHub."""
 
 NAME = "team/demo"
 TOKEN = "ghp_marked4711"

@@ -1,4 +1,4 @@
-"""Pull requests, as GitHub delivers what became of them."""
+"""Builds webhook events about pull requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ended(
     full_name: str = NAME,
     merged: bool = False,
 ) -> dict[str, Any]:
-    """Return what GitHub says of a pull request that was closed or reopened."""
+    """Return the event of a pull request that was closed or reopened."""
     return {
         "action": action,
         "number": number,

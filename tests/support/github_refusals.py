@@ -1,4 +1,4 @@
-"""What a call that GitHub refuses ends with."""
+"""Checks errors of calls that GitHub refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.errors import AppError
 
 
 def error_of(action: Callable[..., object], *arguments: Any, **named: Any) -> AppError:
-    """Return the error that an action ends with; nothing in it is a secret or GitHub's."""
+    """Return the error of an action; assert that it holds no secret and no text of GitHub's."""
     with pytest.raises(AppError) as refused:
         action(*arguments, **named)
     error = refused.value

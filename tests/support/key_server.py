@@ -1,4 +1,4 @@
-"""The part of a Supabase project that publishes its keys, and those keys."""
+"""Serves the public keys of a Supabase project and signs tokens with them."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ class Key:
 
     @property
     def public_pem(self) -> bytes:
-        """The public half, as a text that an attacker has too."""
+        """The public key in PEM format, which attackers have too."""
         public = self._private.public_key()
         return bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
     @property
     def published(self) -> Json:
-        """The public half as the project publishes it."""
+        """The public key as the project publishes it."""
         described = get_default_algorithms()[self.algorithm].to_jwk(self._private.public_key())
         return {**json.loads(described), "kid": self.id, "alg": self.algorithm, "use": "sig"}
 
     def sign(self, claims: Json, key_id: str | None = None) -> str:
-        """Return a token; with another key's id it is a forgery."""
+        """Return a token; with the id of another key it is forged."""
         headers = {"kid": key_id or self.id}
         return jwt.encode(claims, self._private, self.algorithm, headers)
 
 
 class KeyServer(LoopbackServer):
-    """Serves the keys in `keys`, and counts how often it is asked."""
+    """Serves the keys in `keys` and counts the requests."""
 
     def __init__(self, *keys: Key) -> None:
         super().__init__(self._handler())
@@ -76,16 +76,16 @@ class KeyServer(LoopbackServer):
 
     @property
     def requests(self) -> int:
-        """How often somebody asked."""
+        """The number of requests so far."""
         return len(self._asked)
 
     @property
     def issuer(self) -> str:
-        """The name that the project gives itself in tokens."""
+        """The issuer of the project's tokens."""
         return f"{self.url}/auth/v1"
 
     def claims(self, user_id: str, **changes: object) -> Json:
-        """Return the claims of a user's token, each time others."""
+        """Return the claims of a user's token, different ones each time."""
         claims = {
             "iss": self.issuer,
             "sub": user_id,
@@ -127,14 +127,14 @@ def call(client: FlaskClient, token: str) -> TestResponse:
 
 
 def outcome(client: FlaskClient, token: str) -> int | str:
-    """Return 200, or the code with which a token is not believed."""
+    """Send a token; return 200, or the error code of the refusal."""
     answer = call(client, token)
     assert (answer.status_code == 401) == ("WWW-Authenticate" in answer.headers)
     return 200 if answer.status_code == 200 else str(answer.get_json()["code"])
 
 
 def later(seconds: float) -> Any:
-    """Travel in time; the clock stands still there, however slow the machine is."""
+    """Move the clock forward and freeze it, so that a slow machine makes no difference."""
     return time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds), tick=False)
 
 

@@ -1,4 +1,4 @@
-"""The server as people run it: a process of its own, spoken to over HTTP, killed for real."""
+"""Runs the server as an operator does: in its own process, used over HTTP, really killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 def eventually(condition: Callable[[], Result | None], seconds: float = WAIT_SECONDS) -> Result:
-    """Ask until the answer is true, and return it; fail when it stays false."""
+    """Call a function until it returns a true value; return that value. Fail after a time."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, f"still not so after {seconds} s: {condition}"
@@ -40,7 +40,7 @@ def eventually(condition: Callable[[], Result | None], seconds: float = WAIT_SEC
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs; a dead one may stay until its parent collects it."""
+    """Return True when a process runs. A zombie counts as ended."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -48,7 +48,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 class Answer(NamedTuple):
-    """What the server answered; `body` is the text where it is not JSON."""
+    """A response of the server; `body` is text if it is not JSON."""
 
     code: int
     body: Any
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One user on one kept-alive connection. For one thread at a time."""
+    """A user with one keep-alive connection. For one thread at a time."""
 
     def __init__(self, port: int, user_id: str | None = None) -> None:
         self.user_id = user_id or str(uuid.uuid4())
@@ -81,19 +81,19 @@ class Client:
         return int(answer.body["task_id"])
 
     def status(self, task_id: int) -> Json:
-        """Return what pages poll."""
+        """Return the status row of a task."""
         answer = self.get(f"/task-status/{task_id}")
         assert answer.code == 200, answer
         task: Json = answer.body["task"]
         return task
 
     def task(self, task_id: int) -> Json:
-        """Return the full row."""
+        """Return the full row of a task."""
         task: Json = self.get(f"/tasks/{task_id}").body["task"]
         return task
 
     def wait_for(self, task_id: int, *wanted: str) -> Json:
-        """Wait until a task has one of these statuses or stages; any end without them."""
+        """Wait until a task has one of these statuses or stages, or has ended if none is given."""
 
         def there() -> Json | None:
             task = self.status(task_id)
@@ -104,7 +104,7 @@ class Client:
         return eventually(there)
 
     def wait_for_output(self, task_id: int, text: str) -> None:
-        """Wait until the agent of a task has printed something."""
+        """Wait until the agent of a task has printed a text."""
         eventually(lambda: text in str(self.get(f"/tasks/{task_id}/events").body))
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Client:
 
 
 class LiveServer:
-    """`python main.py` on a free port with a folder of its own. May be started again and again."""
+    """Runs `python main.py` on a free port with its own folder. It can be started repeatedly."""
 
     def __init__(self, folder: Path, place: Place | None = None, **settings: object) -> None:
         self.place: Place = place or LocalPlace()
@@ -140,22 +140,22 @@ class LiveServer:
 
     @property
     def arbiter(self) -> psutil.Process:
-        """gunicorn's first process."""
+        """The arbiter process of gunicorn."""
         assert self._process is not None
         return psutil.Process(self._process.pid)
 
     @property
     def worker(self) -> psutil.Process:
-        """The process that has the application."""
+        """The worker process, which runs the application."""
         return next(child for child in self.arbiter.children())
 
     def start(self, **settings: object) -> None:
-        """Start it and wait until it is ready."""
+        """Start the server and wait until it is ready."""
         self.launch(**settings)
         self.wait_until_ready()
 
     def launch(self, **settings: object) -> None:
-        """Start it without waiting."""
+        """Start the server without waiting."""
         self._settings |= settings
         environment = {
             "PATH": os.environ["PATH"],
@@ -177,7 +177,7 @@ class LiveServer:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait for the line that names the port, then for the answer that it is ready."""
+        """Wait for the line with the port, then until the server reports that it is ready."""
 
         def announced() -> re.Match[str] | None:
             assert self._process is not None
@@ -189,50 +189,50 @@ class LiveServer:
         eventually(lambda: client.get("/health/ready").code == 200)
 
     def client(self, user_id: str | None = None) -> Client:
-        """Sign a user in."""
+        """Sign a user in; return its client."""
         client = Client(self.port, user_id)
         self._clients.append(client)
         return client
 
     def kill(self) -> None:
-        """kill -9, arbiter and worker. What they started lives in sessions of its own."""
+        """Kill arbiter and worker with SIGKILL. Their child processes have their own sessions."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._forget()
 
     def kill_arbiter(self) -> None:
-        """kill -9 of the first process alone."""
+        """Kill the arbiter alone with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         self._forget()
 
     def terminate(self) -> int:
-        """Stop it as an operator does and return its exit code."""
+        """Stop the server as an operator does; return its exit code."""
         assert self._process is not None
-        # The server keeps idle connections for some seconds more.
+        # The server keeps idle connections open for some seconds.
         self._close_clients()
         self._process.terminate()
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end and return its exit code."""
+        """Wait until the server has ended; return its exit code."""
         assert self._process is not None
         code = self._process.wait(WAIT_SECONDS)
         self._forget()
         return code
 
     def stop(self) -> None:
-        """Make sure that neither the server nor anything it started is left."""
+        """End the server and everything that it started."""
         if self._process is not None:
             self.kill()
         self.place.clear(self.data_dir)
 
     def sandbox_processes(self) -> list[psutil.Process]:
-        """Return the living processes of our sandboxes."""
+        """Return the running processes of this server's sandboxes."""
         return self.place.processes(self.data_dir)
 
     def sandboxes(self) -> list[str]:
-        """Return the names of the sandboxes that exist."""
+        """Return the names of the existing sandboxes."""
         return [sandbox.name for sandbox in self.place.sandboxes(self.data_dir)]
 
     def _forget(self) -> None:
@@ -250,7 +250,7 @@ ServerFactory = Callable[..., LiveServer]
 
 
 def cut_naps(server: LiveServer, seconds: int) -> None:
-    """Have the tasks of a stopped server that sleep so long not sleep when they run again."""
+    """Remove a sleep of this length from the prompts of a stopped server's tasks."""
     with closing(sqlite3.connect(server.data_dir / "async-code.db", 60)) as connection:
         changed = "UPDATE tasks SET chat_messages = replace(chat_messages, ?, 'sleep 0')"
         connection.execute(changed, (f"sleep {seconds}",))

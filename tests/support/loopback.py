@@ -1,4 +1,4 @@
-"""A small HTTP server on a free port of this machine, in a thread of its own."""
+"""Runs a small HTTP server on a free port of this machine, in its own thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Handler = Callable[[Any, Any, Any], BaseHTTPRequestHandler]
 
 
 class LoopbackServer:
-    """Answers with a handler for as long as its `with` statement."""
+    """Serves requests with a handler until its `with` block ends."""
 
     def __init__(self, handler: Handler) -> None:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)

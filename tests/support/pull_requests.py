@@ -1,4 +1,4 @@
-"""Tasks that become pull requests: a backend, the fake GitHub, and a git server behind it."""
+"""Sets up a backend, the fake GitHub and a git server, and creates pull requests of tasks."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from utils.github.client import GitHub
 SIMULATED = {"allow_simulated": True}
 SCRIPT = "echo more >>one.txt; chmod +x one.txt"
 NOTHING = dict.fromkeys(("pr_branch", "pr_commit", "pr_number", "pr_url", "pr_state"))
-"""What is noted of a task before it has a pull request."""
+"""The columns of a task that has no pull request."""
 
 _names = count(1)
 
 
 def services_of(backend: Backend) -> Services:
-    """Return what a backend works with."""
+    """Return the services of a backend."""
     services: Services = backend.app.extensions["services"]
     return services
 
 
 class Hosted:
-    """One repository on GitHub, with the tasks that a backend does for it."""
+    """A repository on the fake GitHub, and the tasks that a backend runs in it."""
 
     def __init__(self, backend: Backend, github: FakeGitHub, server: GitServer, name: str) -> None:
         self.backend = backend
@@ -46,35 +46,35 @@ class Hosted:
         self.bare = server.bare(name)
 
     def task(self, script: str = SCRIPT, **body: Any) -> int:
-        """Have the shell do a script; return the task's id."""
+        """Run a script as a task; return the task's id."""
         row = self.backend.complete(script, self.url, github_token=TOKEN, **body)
         return int(row["id"])
 
     def create(self, task_id: int, **body: Any) -> Row:
-        """Ask for the pull request of a task; return the answer whatever its status."""
+        """Request the pull request of a task; return the response with any status."""
         fields = {"github_token": TOKEN, **SIMULATED, **body}
         return self.backend.post(f"/api/create-pr/{task_id}", **fields)
 
     def created(self, task_id: int, **body: Any) -> Row:
-        """Ask for a pull request that must be made."""
+        """Request a pull request that must be created; return the response."""
         answer = self.create(task_id, **body)
         assert answer["http_status"] == 200, answer
         return answer
 
     def refusal(self, task_id: int, **body: Any) -> tuple[int, str]:
-        """Ask for a pull request that must be refused; return status and code."""
+        """Request a pull request that must be refused; return the status and the code."""
         answer = self.create(task_id, **body)
         assert set(answer) == {"error", "code", "http_status"}, answer
         assert TOKEN not in answer["error"]
         return int(answer["http_status"]), str(answer["code"])
 
     def create_at_once(self, task_id: int, calls: int, **body: Any) -> list[Row]:
-        """Ask for the same pull request several times at the same moment."""
+        """Request the same pull request several times at once."""
         with ThreadPoolExecutor(calls) as threads:
             return list(threads.map(lambda _: self.create(task_id, **body), range(calls)))
 
     def row(self, task_id: int) -> Row:
-        """Return what is stored of a task."""
+        """Return the stored row of a task."""
         row: Row = self.backend.get(f"/tasks/{task_id}")["task"]
         return row
 
@@ -85,30 +85,30 @@ class Hosted:
 
     @property
     def pulls(self) -> list[Pull]:
-        """The pull requests, newest first."""
+        """The pull requests of the repository, newest first."""
         return self.github.pulls(self.name)
 
     def commit_by_hand(self, branch: str) -> str:
-        """Add a commit to a branch, as somebody else does; return it."""
+        """Add a commit to a branch as another user; return it."""
         made = git(self.bare, "commit-tree", f"{branch}^{{tree}}", "-p", branch, "-m", "By hand")
         git(self.bare, "update-ref", f"refs/heads/{branch}", made)
         return made
 
     def delete(self, branch: str) -> None:
-        """Remove a branch."""
+        """Delete a branch."""
         git(self.bare, "update-ref", "-d", f"refs/heads/{branch}")
 
     def client(self) -> GitHub:
-        """Return what people do with the token on GitHub itself; use it in a `with` statement."""
+        """Return a GitHub client with the user's token; use it in a `with` statement."""
         return GitHub(self.github.api_url, TOKEN)
 
     def rev(self, name: str) -> str:
-        """Return what a name stands for in the repository on GitHub."""
+        """Return the commit that a name refers to in the repository on GitHub."""
         return git(self.bare, "rev-parse", name)
 
 
 def actions_token(hosted: Hosted) -> str:
-    """Return a token such as a run of GitHub Actions has for its repository."""
+    """Return a token like that of a GitHub Actions run."""
     text = f"ghs_{hosted.name.partition('/')[2]}1234"
     hosted.github.add_token(
         text,
@@ -122,7 +122,7 @@ def actions_token(hosted: Hosted) -> str:
 
 
 class Hub:
-    """Where repositories are put on GitHub for a backend."""
+    """A backend with its fake GitHub, which hosts repositories."""
 
     def __init__(self, backend: Backend, github: FakeGitHub, server: GitServer) -> None:
         self.backend = backend
@@ -135,7 +135,7 @@ class Hub:
         return services_of(self.backend)
 
     def host(self, origin: Repository, **facts: Any) -> Hosted:
-        """Put a copy of a repository on GitHub."""
+        """Publish a copy of a repository on the fake GitHub."""
         name = f"demo{next(_names)}"
         self.server.publish(origin, name, TOKEN)
         hosted = Hosted(self.backend, self.github, self.server, name)
@@ -147,9 +147,9 @@ class Hub:
 
 @contextmanager
 def open_hub(folder: Path, place: Place | None = None, /, **settings: Any) -> Iterator[Hub]:
-    """Open a backend whose GitHub is the fake one and whose agent is the shell.
+    """Open a backend with the fake GitHub and a shell as its agent.
 
-    Its tasks run in local folders if no place is told.
+    Without a place its tasks run in local folders.
     """
     with (
         serve_git(folder / "served") as server,

@@ -1,4 +1,4 @@
-"""Pushes of captured tasks to a git server that wants a token."""
+"""Pushes the results of tasks to a git server that requires a token."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ FORMAT_PATCH = (
     "--find-renames",
 )  # fmt: skip
 AMPLE_SECONDS = 60.0
-"""How long a push may take that is not meant to run out of time, on however slow a machine."""
+"""Timeout of pushes that must not run out of time, even on a slow machine."""
 
 _numbers = count(1)
 
 
 def open_to_partial_clones(bare: Path) -> None:
-    """Have a repository answer as GitHub's do, and be as strict about what it takes."""
+    """Configure a repository like GitHub's: partial clones, and strict checks of pushed objects."""
     git(bare, "config", "uploadpack.allowFilter", "true")
     git(bare, "config", "uploadpack.allowAnySHA1InWant", "true")
     git(bare, "config", "receive.fsckObjects", "true")
-    # Of two pushes at once, one waits for the other's lock; the disk under it may be slow.
+    # Two pushes at once wait for each other's lock, and the disk may be slow.
     git(bare, "config", "core.filesRefLockTimeout", "20000")
 
 
 def bare_copy(repository: Repository, folder: Path) -> Path:
-    """Make a folder a bare copy of a repository, to push to without a server."""
+    """Create a bare copy of a repository in a folder, to push to without a server."""
     git(repository.folder, "clone", "--quiet", "--bare", ".", str(folder))
     open_to_partial_clones(folder)
     return folder
 
 
 def publish(server: GitServer, repository: Repository, name: str) -> str:
-    """Serve a copy of a repository that wants the token; return its URL."""
+    """Serve a copy of a repository that requires the token; return its URL."""
     url = server.publish(repository, name, TOKEN)
     open_to_partial_clones(server.bare(name))
     return url
 
 
 def request_of(url: str, task: Row, **changes: Any) -> PushRequest:
-    """Return the request that puts a task's result on a branch of its own."""
+    """Return the request that pushes a task's result to its own branch."""
     request = PushRequest(
         repo_url=url,
         base_branch="main",
@@ -68,12 +68,12 @@ def request_of(url: str, task: Row, **changes: Any) -> PushRequest:
 
 
 def local_request(bare: Path, task: Row) -> PushRequest:
-    """Return the request for a repository on this machine, which needs no token."""
+    """Return a push request for a repository on this machine, which needs no token."""
     return request_of(f"file://{bare}", task, token=None)
 
 
 def result_of(repository: Repository, script: str) -> Row:
-    """Return what is stored of a task that leaves what a script commits; the branch stays."""
+    """Run a script and return the row of a task with its changes; restore the branch."""
     base = repository.head
     repository.commit(script)
     patch = run(["git", *FORMAT_PATCH, f"{base}..HEAD"], repository.folder).decode()
@@ -84,7 +84,7 @@ def result_of(repository: Repository, script: str) -> Row:
 
 
 def push(folder: Path, request: PushRequest, **changes: Any) -> Pushed:
-    """Push from below a folder, in which nothing may stay."""
+    """Push with a working folder; assert that the push leaves nothing in it."""
     work = folder / "pushes"
     work.mkdir(parents=True, exist_ok=True)
     limits = PushLimits(work, AMPLE_SECONDS, {"PATH": os.environ["PATH"]})
@@ -95,22 +95,22 @@ def push(folder: Path, request: PushRequest, **changes: Any) -> Pushed:
 
 
 class Target:
-    """A repository on a git server, and the request that pushes a task's result to it."""
+    """A repository on a git server, with the request that pushes a task's result to it."""
 
     def __init__(self, server: GitServer, origin: Repository, task: Row, folder: Path) -> None:
         self.server = server
-        # Of its own, as what the server does to a repository goes by the name.
+        # A unique name, because the server's faults are set by name.
         self.name = f"target{next(_numbers)}"
         self.request = request_of(publish(server, origin, self.name), task)
         self.bare = server.bare(self.name)
         self._folder = folder
 
     def push(self, request: PushRequest | None = None, **limits: Any) -> Pushed:
-        """Push what is requested, if not told the result as it is."""
+        """Send the push request, by default with the unchanged result."""
         return push(self._folder, request or self.request, **limits)
 
     def add_hook(self, name: str, program: str) -> None:
-        """Have the server run a program at a moment of each push."""
+        """Install a git hook on the server."""
         hook = self.bare / "hooks" / name
         hook.parent.mkdir(exist_ok=True)
         hook.write_text(program)
@@ -118,17 +118,17 @@ class Target:
 
     @property
     def head(self) -> str:
-        """The commit that the branch is at."""
+        """The commit of the branch."""
         return git(self.bare, "rev-parse", f"refs/heads/{self.request.branch}")
 
     @property
     def tree(self) -> str:
-        """The tree that the branch is at."""
+        """The tree of the branch."""
         return tree_on(self.server, self.name, self.request.branch)
 
     @property
     def asked(self) -> list[tuple[str, str, str | None]]:
-        """What came for the repository so far: verb, path and authorization."""
+        """The requests for the repository so far: method, path and authorization."""
         start = f"/team/{self.name}.git/"
         return [one for one in self.server.requests if one[1].startswith(start)]
 
@@ -139,7 +139,7 @@ def tree_on(server: GitServer, name: str, branch: str) -> str:
 
 
 def captured(shell: Backend, script: str, repository: Repository) -> Row:
-    """Return the stored row of a task that ran a script and changed something."""
+    """Run a script as a task that must change something; return the task's row."""
     task = shell.complete(script, repository)
     assert task["git_patch"], task["execution_metadata"]
     return task

@@ -1,4 +1,4 @@
-"""Git repositories to work on, and a git server that can be made to hang."""
+"""Creates git repositories, and serves them with a git server that can hang."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HANG_SECONDS = 60
 
 
 def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
-    """Run git without anybody's configuration; return what it prints, stripped."""
+    """Run git without user configuration; return its stripped output."""
     environment = {**git_environment("file"), "PATH": os.environ["PATH"]}
     command = ["git", "-C", str(folder), *arguments]
     result = subprocess.run(command, env=environment, input=stdin, capture_output=True, check=False)
@@ -29,7 +29,7 @@ def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
 
 
 def make_repository(folder: Path, files: int = 20, large_bytes: int = 0) -> Path:
-    """Make a repository with one commit; `large.bin` is there when it is to have bytes."""
+    """Create a repository with one commit; with `large_bytes` it contains `large.bin`."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     for number in range(files):
@@ -42,14 +42,14 @@ def make_repository(folder: Path, files: int = 20, large_bytes: int = 0) -> Path
 
 
 class GitServer:
-    """Serves a repository over plain HTTP; while `gate` is not set, it takes requests and waits.
+    """Serves a repository over plain HTTP; requests wait until `gate` is set.
 
-    With a `token` it answers only those who send it.
+    With a `token` it refuses requests without that token.
     """
 
     @property
     def credentials(self) -> str | None:
-        """The header to expect."""
+        """The expected Authorization header."""
         if self.token is None:
             return None
         pair = f"x-access-token:{self.token}".encode()
@@ -83,12 +83,12 @@ class _Handler(SimpleHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def serve_repository(repository: Path, folder: Path) -> Iterator[GitServer]:
-    """Serve a copy of a repository, hanging until its gate is set."""
+    """Serve a copy of a repository; requests wait until the server's gate is set."""
     bare = folder / "team" / "repository.git"
     git(repository, "clone", "--quiet", "--bare", ".", str(bare))
     git(bare, "update-server-info")

@@ -1,4 +1,4 @@
-"""Rows of two users in every table, so that a new table is looked at by itself."""
+"""Creates rows of two users in every table, so that new tables are tested automatically."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ State = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Person:
-    """A user with one row in each table; `keys` are filters that find the rows."""
+    """A user with one row in each table; `keys` are filters that select the rows."""
 
     id: str
     keys: dict[str, Key]
 
 
 def add_person(engine: Engine, stack: SupabaseStack) -> Person:
-    """Sign somebody up and put a row of theirs in each table."""
+    """Sign up a user and add a row of that user to each table."""
     person = Person(stack.add_auth_user(), {})
     person.keys["alembic_version"] = {"version_num": "not.is.null"}
     with engine.begin() as connection:
@@ -53,7 +53,7 @@ def add_person(engine: Engine, stack: SupabaseStack) -> Person:
 
 
 def _add_row(connection: Connection, table: Table, person: Person) -> Key:
-    # The account has made this one.
+    # The database created this row with the account.
     if table.name == "users":
         return {"id": f"eq.{person.id}"}
     columns = [
@@ -94,7 +94,7 @@ def state(engine: Engine) -> State:
 
 
 def row_of(engine: Engine, person: Person, table: str) -> dict[str, Any]:
-    """Return a person's row without what the database computes."""
+    """Return a user's row without generated columns."""
     computed = {"has_patch", "execution_summary"}
     query = text(f"SELECT to_jsonb(t) FROM {table} t WHERE t::text LIKE :id OR :any")
     anything = {"id": f"%{person.id}%", "any": table not in {"users", "projects", "tasks"}}

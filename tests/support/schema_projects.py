@@ -1,4 +1,4 @@
-"""Databases as a Supabase project has them, without the services around."""
+"""Creates databases like those of Supabase projects, without the other services."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Rows = dict[str, dict[Any, dict[str, Any]]]
 
 
 class Project:
-    """The database of a Supabase project, as its owner sees it."""
+    """The database of a Supabase project, used as its owner."""
 
     def __init__(self, server: PostgresServer, name: str) -> None:
         self.superuser_url = server.create(name)
@@ -39,7 +39,7 @@ class Project:
             connection.execute(statements.encode())
 
     def change_accounts(self, statements: str) -> None:
-        """Do what the sign-in service does, which has no rights in schema public."""
+        """Run SQL as the sign-in service, which has no privileges in schema public."""
         with psycopg.connect(self.sign_in_url) as connection:
             connection.execute(statements.encode())
 

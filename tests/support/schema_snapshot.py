@@ -1,4 +1,4 @@
-"""What a database's catalogue says of everything this backend has made in it."""
+"""Reads the schema that this backend has created from a database's catalogue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUERIES = {
             AND NOT attisdropped
     """,
     "indexes": "SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'",
-    # Not null is told by the columns.
+    # The columns include their NOT NULL constraints.
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
@@ -66,7 +66,7 @@ Snapshot = dict[str, list[str]]
 
 
 def snapshot(connection: psycopg.Connection[Any]) -> Snapshot:
-    """Return each fact as a line of text, sorted, by kind."""
+    """Return the schema as sorted lines of text, by kind."""
     return {
         kind: sorted(str(row) for row in connection.execute(query.encode()))
         for kind, query in QUERIES.items()

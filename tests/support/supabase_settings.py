@@ -1,4 +1,4 @@
-"""The settings of a backend whose rows live in a Supabase project."""
+"""Builds settings for backends that store their rows in a Supabase project."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from utils.config.settings import Settings
 
 
 def rows_in(stack: SupabaseStack, **changes: Any) -> dict[str, Any]:
-    """Return the settings that put the rows into a project, with the given ones changed."""
+    """Return the settings of a backend that uses a project, with the given changes."""
     project = {"supabase_url": stack.url, "supabase_service_role_key": stack.service_role_key}
     return {**project, **changes}
 
 
 def supabase_settings(stack: SupabaseStack, folder: Path, **changes: Any) -> Settings:
-    """Return the settings with the given ones changed."""
+    """Return validated settings of a backend that uses a stack, with the given changes."""
     return Settings.model_validate({"data_dir": folder, **rows_in(stack, **changes)})

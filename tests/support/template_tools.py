@@ -1,4 +1,4 @@
-"""Stand-ins for the programs of the template, which know only their versions."""
+"""Installs fake programs of the sandbox template, which only print their versions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ VERSION_LINES = {
     "bwrap": "bubblewrap 0.8.0",
     "curl": "curl 7.88.1",
 }
-"""The line that each prints, as the real one does."""
+"""The version line of each program."""
 
 
 def install(folder: Path, name: str, line: str) -> None:
-    """Make a program that prints a line, whatever it is asked."""
+    """Create a program that prints a line, whatever its arguments are."""
     program = folder / name
     program.write_text(f"#!/bin/sh\necho '{line}'\n")
     program.chmod(0o755)

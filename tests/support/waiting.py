@@ -1,4 +1,4 @@
-"""Waiting for conditions instead of for time to pass."""
+"""Waits for conditions instead of fixed times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ended = TypeVar("Ended")
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Return when the condition holds."""
+    """Wait until the condition holds."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         holds = condition()
@@ -29,7 +29,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 async def cut_off(
     run: Callable[[float], Awaitable[Ended]], has_begun: Callable[[Ended], object]
 ) -> Ended:
-    """Run what takes longer than the seconds it is given; with more if it had not begun by then."""
+    """Run an action that must time out; retry with more seconds if it had not started by then."""
     for seconds in (0.5, 2, 10):
         ended = await run(seconds)
         if has_begun(ended):
@@ -38,7 +38,7 @@ async def cut_off(
 
 
 def process_state(pid: int) -> str:
-    """Return the letter the kernel gives a process: R, S, T for stopped; empty when it is gone."""
+    """Return the kernel's state letter of a process, such as R, S or T; empty if it has ended."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
@@ -47,5 +47,5 @@ def process_state(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that is dead but not collected does not."""
+    """Return True when a process runs. A zombie counts as ended."""
     return process_state(pid) not in {"", "Z"}

@@ -1,4 +1,4 @@
-"""The sign-in of a local Supabase: as much of its HTTP interface as pages and tests need."""
+"""Implements the sign-in service of a local Supabase, as far as pages and tests need it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALUES (%(id)s, 'authenticated', 'authenticated', %(email)s, %(password)s, now()
 
 
 class Refused(Exception):
-    """A sign-in request is answered with an error: a status, a code and a text."""
+    """A sign-in request was refused, with a status, a code and a text."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 class Accounts:
-    """The users of `auth.users`; every call is one connection, made as the sign-in service."""
+    """Manages `auth.users`; every call uses one connection with the role of the service."""
 
     def __init__(self, database_url: str, issuer: str) -> None:
         self._database_url = database_url
@@ -46,7 +46,7 @@ class Accounts:
         self.accepted: list[jwt.PyJWK] = []
 
     def sign_up(self, body: Json) -> Json:
-        """Make a user and sign them in."""
+        """Create a user and sign them in."""
         email, password = _credentials(body)
         if len(password) < SHORTEST_PASSWORD:
             raise Refused(422, "weak_password", "Password should be at least 6 characters.")
@@ -62,7 +62,7 @@ class Accounts:
         except psycopg.errors.UniqueViolation:
             raise Refused(422, "user_already_exists", "User already registered") from None
         except psycopg.Error:
-            # A trigger of the project's own that fails takes the sign-up with it.
+            # If a trigger of the project fails, the sign-up fails too.
             raise Refused(500, "unexpected_failure", "Database error saving new user") from None
         return self._session(self._user("id", user["id"]))
 
@@ -75,7 +75,7 @@ class Accounts:
         return self._session(user)
 
     def refresh(self, body: Json) -> Json:
-        """Exchange a refresh token, which works once."""
+        """Exchange a single-use refresh token for a new session."""
         user_id = self._refresh_tokens.pop(str(body.get("refresh_token")), None)
         user = self._user("id", user_id) if user_id else None
         if not user:
@@ -83,7 +83,7 @@ class Accounts:
         return self._session(user)
 
     def show(self, token: str) -> Json:
-        """Return the user whose access token this is."""
+        """Return the user of an access token."""
         claims = self._verified(token)
         user = self._user("id", claims.get("sub"))
         if not user:

@@ -1,7 +1,7 @@
-"""What answers at the URL of a local Supabase: the way to PostgREST, sign-in and public keys.
+"""Serves the URL of a local Supabase: routes to PostgREST, sign-in and public keys.
 
-A process of its own, told what to do by lines of JSON on its standard input, each answered with
-one on its standard output. It ends when its input does.
+It runs in its own process. It reads commands as lines of JSON from its standard input and answers
+each with a line on its standard output. It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HOP_HEADERS = (b"connection:", b"expect:", b"keep-alive:")
 
 
 class Gateway:
-    """Answers requests; how it does may be changed while it runs."""
+    """Answers requests; commands change its behaviour at run time."""
 
     def __init__(self, order: Json) -> None:
         self._rest = UpstreamPool(Path(order["rest_socket"]))
@@ -47,7 +47,7 @@ class Gateway:
         }
 
     def set_address(self, port: int) -> None:
-        """Say where this gateway is reached."""
+        """Set the address that clients use for this gateway."""
         self._accounts = Accounts(self._database_url, f"http://127.0.0.1:{port}/auth/v1")
 
     def _set_keys(self, keys: Json) -> None:
@@ -59,7 +59,7 @@ class Gateway:
         self._delay_seconds = seconds
 
     async def answer(self, request: Message) -> Message:
-        """Answer one request, half of the delay before and half after the work."""
+        """Answer one request, with half of the delay before the work and half after it."""
         method, target, _ = request.lines[0].split(b" ", 2)
         path, _, query = target.partition(b"?")
         self._counts[f"{method.decode()} {path.decode(errors='replace')}"] += 1
@@ -138,7 +138,7 @@ def _preflight(request: Message) -> Message:
 
 
 class ClientConnection(asyncio.Protocol):
-    """A client's kept-alive connection: its requests are answered one after the other."""
+    """A keep-alive connection of a client, whose requests are answered in order."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -147,12 +147,12 @@ class ClientConnection(asyncio.Protocol):
         self._work: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport that asyncio made."""
+        """Store the transport that asyncio created."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Start to answer when a whole request is there and none is being answered."""
+        """Start the response if a complete request has arrived and none is in progress."""
         self._reader.feed(data)
         if self._work is None:
             self._begin()
@@ -177,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve until standard input ends; its first line says what, the first answer says where."""
+    """Serve until standard input ends; read the configuration first, then print the address."""
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader(limit=1 << 20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)

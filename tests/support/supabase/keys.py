@@ -1,4 +1,4 @@
-"""The keys of a local Supabase, and the tokens that are signed with them."""
+"""Creates the keys of a local Supabase and signs tokens with them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """What a token is signed with; the id of a shared secret is empty."""
+    """A key that signs tokens; the id of a shared secret is empty."""
 
     algorithm: str
     secret: str
@@ -58,27 +58,27 @@ def _new_secret() -> str:
 
 @dataclass(slots=True)
 class ProjectKeys:
-    """A shared secret, and elliptic keys of which the newest signs."""
+    """Holds a shared secret, and elliptic keys of which the newest one signs."""
 
     secret: str = field(default_factory=_new_secret)
     _elliptic: list[_EllipticKey] = field(default_factory=lambda: [_EllipticKey()])
 
     def signing(self, algorithm: str) -> SigningKey:
-        """Return what signs for HS256 or ES256."""
+        """Return the signing key for HS256 or ES256."""
         if algorithm == "ES256":
             return self._elliptic[-1].signing()
         return SigningKey("HS256", self.secret)
 
     def rotate(self, *, keep_old: bool) -> None:
-        """Let a new elliptic key sign; drop the old ones unless they are to be kept."""
+        """Create a new elliptic key for signing; remove the old ones unless `keep_old`."""
         self._elliptic = [*(self._elliptic if keep_old else []), _EllipticKey()]
 
     def published(self) -> Json:
-        """Return the key set that everybody may read."""
+        """Return the public key set."""
         return {"keys": [key.public() for key in self._elliptic]}
 
     def accepted(self) -> Json:
-        """Return the key set that PostgREST believes: it holds the secret."""
+        """Return the key set that PostgREST trusts, which includes the secret."""
         shared = {"kty": "oct", "k": base64url_encode(self.secret.encode()).decode()}
         return {"keys": [shared, *self.published()["keys"]]}
 
@@ -90,7 +90,7 @@ class ProjectKeys:
 
 
 def user_claims(issuer: str, user_id: str, email: str | None) -> Json:
-    """Return the claims of a user's access token, as Supabase writes them."""
+    """Return the claims of a user's access token in the format of Supabase."""
     now = int(time.time())
     return {
         "iss": issuer,

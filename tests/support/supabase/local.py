@@ -1,4 +1,4 @@
-"""`./run.sh supabase-local`: a Supabase for development, until Ctrl-C."""
+"""Runs a local Supabase project for development: `./run.sh supabase-local`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Now run ./run.sh in another terminal. Ctrl-C ends the project.
 
 
 def describe(stack: SupabaseStack, passwords: dict[str, str]) -> str:
-    """Return what a developer has to know to use a stack."""
+    """Return the settings and accounts that a developer needs to use a stack."""
     exports = "\n".join(f"export {name}={value}" for name, value in stack.environment.items())
     users = "\n".join(f"  {email}  password {word}" for email, word in passwords.items())
     email, password = next(iter(passwords.items()))
@@ -54,7 +54,7 @@ def describe(stack: SupabaseStack, passwords: dict[str, str]) -> str:
 
 
 def run(port: int) -> None:
-    """Run a migrated stack with two users until a signal ends this process."""
+    """Run a migrated stack with two users until a signal arrives."""
     binaries = postgres_binaries()
     if binaries is None:
         raise SystemExit("PostgreSQL is missing: .venv/bin/pip install -r requirements-dev.txt")
@@ -78,14 +78,14 @@ def run(port: int) -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    # What is being stopped is not to be interrupted by a second Ctrl-C.
+    # A second Ctrl-C must not interrupt the stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 
 
 def main() -> None:
-    """Read the options and run."""
+    """Run a stack with the options of the command line."""
     parser = argparse.ArgumentParser(prog="./run.sh supabase-local", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="of the URL; by default a free one")
     options = parser.parse_args()

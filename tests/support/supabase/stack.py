@@ -1,4 +1,4 @@
-"""A Supabase on this machine without containers: PostgreSQL, PostgREST, sign-in and a gateway."""
+"""Runs Supabase projects without containers: PostgreSQL, PostgREST, sign-in and a gateway."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ADD_USER = "INSERT INTO auth.users (id, aud, role, email) VALUES (%s, %s, %s, %s
 
 
 class GatewayProcess:
-    """The gateway in a process of its own, which ends with this one."""
+    """Runs the gateway in its own process, which ends with this one."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._turn = threading.Lock()
@@ -50,13 +50,13 @@ class GatewayProcess:
         self._write(order)
 
     def tell(self, order: str, value: Any = None) -> Any:
-        """Give an order and return the answer."""
+        """Send a command and return the response."""
         with self._turn:
             self._write([order, value])
             return self.read()
 
     def read(self) -> Any:
-        """Return the next answer."""
+        """Return the next response."""
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
@@ -71,9 +71,9 @@ class GatewayProcess:
 
 
 class SupabaseStack:
-    """A Supabase project on loopback, with what is needed to look at it from all sides.
+    """Runs a Supabase project on loopback, with clients of every role.
 
-    `database_url` is for whom migrations run as, `superuser_url` for tests that need more.
+    `database_url` has the role that runs migrations, `superuser_url` all privileges.
     """
 
     def __init__(self, server: PostgresServer, name: str, folder: Path, *, port: int = 0) -> None:
@@ -97,7 +97,7 @@ class SupabaseStack:
         )
 
     def start(self) -> None:
-        """Start everything and return when requests are answered."""
+        """Start all processes and wait until requests are answered."""
         self._rest.set_keys(self._keys.accepted())
         self._rest.start()
         self.url = f"http://127.0.0.1:{self._gateway.read()}"
@@ -105,13 +105,13 @@ class SupabaseStack:
         self._rest.wait_until_ready()
 
     def stop(self) -> None:
-        """End every process of this stack."""
+        """Stop all processes of this stack."""
         self._rest.stop()
         self._gateway.stop()
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which a backend uses this project."""
+        """The environment variables of a backend that uses this project."""
         return {
             "SUPABASE_URL": self.url,
             "SUPABASE_ANON_KEY": self.anon_key,
@@ -121,46 +121,46 @@ class SupabaseStack:
 
     @property
     def process_ids(self) -> list[int]:
-        """The processes that run for this stack alone."""
+        """The ids of the processes of this stack."""
         return [self._gateway.pid, *self._rest.process_ids]
 
     def migrate(self) -> None:
-        """Bring the database up to date, and PostgREST's idea of it."""
+        """Migrate the database and reload PostgREST's schema cache."""
         settings = {"data_dir": self._folder, "database_url": self.database_url}
         migrate(Settings.model_validate(settings))
         self.reload()
 
     def reload(self) -> None:
-        """Return when PostgREST knows the schema as it is now."""
+        """Reload PostgREST's schema cache and wait for it."""
         self.stop_rest()
         self.start_rest()
 
     def stop_rest(self) -> None:
-        """Stop PostgREST: the gateway answers 503."""
+        """Stop PostgREST, so that the gateway returns 503."""
         self._rest.stop()
 
     def start_rest(self) -> None:
-        """Start PostgREST again and return when it answers."""
+        """Start PostgREST again and wait until it is ready."""
         self._rest.start()
         self._rest.wait_until_ready()
 
     def delay(self, seconds: float) -> None:
-        """Have every request take longer, half on the way there and half on the way back."""
+        """Delay every request, half of the time before the work and half after it."""
         self._gateway.tell("delay", seconds)
 
     def requests(self) -> dict[str, int]:
-        """Return how often each method and path was asked for since the last reset."""
+        """Return the number of requests for each method and path since the last reset."""
         counts: dict[str, int] = self._gateway.tell("requests")
         return counts
 
     def reset_requests(self) -> None:
-        """Begin to count anew."""
+        """Reset the number of requests."""
         self._gateway.tell("reset_requests")
 
     def clear(self) -> None:
-        """Remove all users and what belongs to them; ids begin at 1 again.
+        """Delete all users and their rows; ids start at 1 again.
 
-        PostgREST answers afterwards, even if PostgreSQL or it was away meanwhile.
+        PostgREST works afterwards, even if PostgreSQL or PostgREST was stopped meanwhile.
         """
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
             row = connection.execute(
@@ -173,12 +173,12 @@ class SupabaseStack:
             )
             tables = f"auth.users{ours}"
             connection.execute(CLEAR.format(tables=tables).encode())
-        # By itself it tries to connect again after 1, 2, 4, ... seconds.
+        # PostgREST itself retries after 1, 2, 4, ... seconds.
         if not self._rest.is_ready():
             self.reload()
 
     def dump(self) -> bytes:
-        """Return everything that is stored in our tables, as text."""
+        """Return the content of all tables of the backend, as text."""
         with psycopg.connect(self.superuser_url) as connection:
             names = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
@@ -194,7 +194,7 @@ class SupabaseStack:
         return "\n".join(text for table in rows for (text,) in table).encode()
 
     def add_auth_user(self, user_id: str | None = None, email: str | None = None) -> str:
-        """Add a user without a password, as the sign-in service does; return the id."""
+        """Create a user without a password, as the sign-in service does; return the id."""
         user_id = user_id or str(uuid4())
         row = (user_id, "authenticated", "authenticated", email or f"{user_id}@example.com")
         with psycopg.connect(self._auth_admin_url, autocommit=True) as connection:
@@ -202,19 +202,19 @@ class SupabaseStack:
         return user_id
 
     def token_for(self, user_id: str, *, algorithm: str = "HS256", **claims: Any) -> str:
-        """Return a user's access token; a claim given as None is left out."""
+        """Return a user's access token; claims with the value None are omitted."""
         email = f"{user_id}@example.com"
         merged = {**user_claims(f"{self.url}/auth/v1", user_id, email), **claims}
         present = {name: value for name, value in merged.items() if value is not None}
         return self._keys.signing(algorithm).sign(present)
 
     def sign_with(self, algorithm: str) -> None:
-        """Let sign-in make its tokens with HS256 or ES256."""
+        """Set the algorithm of new tokens: HS256 or ES256."""
         self._algorithm = algorithm
         self._send_keys()
 
     def rotate_keys(self, *, keep_old: bool = False) -> None:
-        """Let a new ES256 key sign; the old ones are believed no more unless they are kept."""
+        """Sign with a new ES256 key; the old ones are no longer trusted unless `keep_old`."""
         old = self.token_for(str(uuid4()), algorithm="ES256")
         self._keys.rotate(keep_old=keep_old)
         self._send_keys()
@@ -223,21 +223,21 @@ class SupabaseStack:
         self._wait_for_answer(200 if keep_old else 401, old)
 
     def as_user(self, token: str) -> httpx.Client:
-        """Return a client of the tables that sends the anon key and a user's token."""
+        """Return a client of the tables with the anon key and a user's token."""
         headers = {"apikey": self.anon_key, "Authorization": f"Bearer {token}"}
         return httpx.Client(base_url=f"{self.url}/rest/v1", headers=headers, timeout=30)
 
     def as_anon(self) -> httpx.Client:
-        """Return a client of the tables that knows only what every page knows."""
+        """Return a client of the tables with the anon key only."""
         return self.as_user(self.anon_key)
 
     def as_service(self) -> httpx.Client:
-        """Return a client of the tables with the key that row-level security does not hold for."""
+        """Return a client of the tables with the service role key, past row-level security."""
         headers = {"apikey": self.service_role_key}
         return httpx.Client(base_url=f"{self.url}/rest/v1", headers=headers, timeout=30)
 
     def sign_up(self, email: str, password: str) -> dict[str, Any]:
-        """Make a user as a page does; return the session."""
+        """Sign up a user as a page does; return the session."""
         answer = httpx.post(
             f"{self.url}/auth/v1/signup",
             headers={"apikey": self.anon_key},
@@ -270,10 +270,10 @@ NewStack = Callable[[str], SupabaseStack]
 def open_supabase_stack(
     server: PostgresServer, name: str, *, port: int = 0
 ) -> Iterator[SupabaseStack]:
-    """Run a fresh project in a database of its own, without any migration."""
+    """Run a fresh project in its own database, without migrations, until the block ends."""
     with psycopg.connect(server.create(name), autocommit=True) as connection:
         connection.execute(PROJECT.read_bytes())
-    # The path of a socket may have 100 characters at most.
+    # The path of a socket may have at most 100 characters.
     with tempfile.TemporaryDirectory(prefix="sb-", ignore_cleanup_errors=True) as folder:
         stack = SupabaseStack(server, name, Path(folder), port=port)
         try:
