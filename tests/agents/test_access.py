@@ -1,4 +1,4 @@
-"""What a user's run of an agent is given: the server's keys, and the user's preferences."""
+"""Access of an agent's run: the server's keys and the user's preferences."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SUCCESS = {"type": "result", "subtype": "success", "is_error": False, "result": 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory that is the home as well."""
+    """Provide a working directory that is the home folder too."""
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""What holds for the lines of every agent program, whatever stands in them."""
+"""Readers of all agent programs accept any content of a line."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ Put = Callable[..., Json]
 
 @pytest.fixture
 def put(client: FlaskClient, headers: Headers) -> Put:
-    """Changes the profile and returns it."""
+    """Provide a function that changes the profile and returns it."""
 
     def change(**body: Any) -> Json:
         answer = client.put("/users/me", json=body, headers=headers)

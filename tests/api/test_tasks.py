@@ -57,7 +57,7 @@ def caller(client: FlaskClient, headers: Headers, repository: Path) -> Caller:
 
 @pytest.fixture
 def busy(make_app: MakeApp, user: str, repository: Path) -> Iterator[Caller]:
-    """A caller whose tasks wait, as the one place is taken until the end of the test."""
+    """Provide a caller whose tasks stay queued, because the only slot is in use."""
     app = make_app(max_concurrent_tasks=1, max_queued_tasks=2, shutdown_grace_seconds=0)
     caller = Caller(app.test_client(), {"X-User-ID": user}, repository)
     task_id = caller.start("script:\nsleep 60")

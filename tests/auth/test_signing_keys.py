@@ -29,14 +29,14 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def own_project() -> Iterator[KeyServer]:
-    """A project whose keys change."""
+    """Provide a project whose keys the test may change."""
     with KeyServer(Key()) as server:
         yield server
 
 
 @pytest.fixture
 def own_client(make_app: MakeApp, own_project: KeyServer) -> FlaskClient:
-    """A backend that has not asked for the keys yet."""
+    """Provide a backend that has not fetched the keys yet."""
     return make_app(supabase_url=own_project.url).test_client()
 
 

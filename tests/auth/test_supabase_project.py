@@ -16,7 +16,7 @@ from tests.support.supabase.stack import SupabaseStack
 
 @pytest.fixture(scope="module")
 def client(make_app: MakeApp, supabase_stack: SupabaseStack) -> Iterator[FlaskClient]:
-    """A backend whose users and rows are in the project."""
+    """Provide a backend with its users and rows in the project."""
     supabase_stack.clear()
     settings = {name.lower(): value for name, value in supabase_stack.environment.items()}
     app = make_app(**settings)

@@ -24,14 +24,14 @@ KEYS = {algorithm: Key(algorithm) for algorithm in ALGORITHMS}
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[KeyServer]:
-    """A project with a key of each kind; it stays as it is."""
+    """Provide a project with a key of each kind. Tests must not change it."""
     with KeyServer(*KEYS.values()) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def client(make_app: MakeApp, project: KeyServer) -> FlaskClient:
-    """A backend that knows the project's URL and shared secret."""
+    """Provide a backend with the project's URL and shared secret."""
     settings = {"supabase_url": project.url, "supabase_jwt_secret": SUPABASE_SECRET}
     return make_app(**settings).test_client()
 

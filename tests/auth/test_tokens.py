@@ -1,4 +1,4 @@
-"""Who is calling: tokens of our own, Supabase's, and trust mode."""
+"""Authentication of callers: the server's own tokens, Supabase's tokens, and trust mode."""
 
 from __future__ import annotations
 

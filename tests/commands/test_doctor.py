@@ -35,7 +35,7 @@ def doctor(tmp_path: Path, listener: socket.socket) -> Doctor:
 
 @pytest.fixture
 def template(cloud: E2BControl, tmp_path: Path) -> Path:
-    """The programs of the template `async-code`, which the fake cloud has."""
+    """Install the programs of the template `async-code` in the fake cloud."""
     folder = tmp_path / "tools"
     folder.mkdir()
     for name, line in VERSION_LINES.items():

@@ -56,7 +56,7 @@ def of_token(github: FakeGitHub) -> list[str]:
 
 @pytest.fixture
 def app(github: FakeGitHub, key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """The settings of an App that has all it may need."""
+    """Provide the settings of an App with all permissions it may need."""
     github.apps["4711"] = App("4711", public_pem(key), {NAME: 77}, GRANTED)
     return {"github_app_id": "4711", "github_app_private_key": pem(key)}
 

@@ -29,7 +29,7 @@ NO_PROJECT = (
 
 @pytest.fixture
 def rows(database: Database, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """The settings with which a server has the rows of `database`."""
+    """Provide the settings of a server that uses `database`."""
     where: dict[str, Any] = {"data_dir": tmp_path}
     if database.kind == "supabase":
         return rows_in(request.getfixturevalue("supabase_stack"), **where)

@@ -1,4 +1,4 @@
-"""What the settings of a Supabase project mean, and which are refused."""
+"""Settings of a Supabase project: their effects, and invalid ones."""
 
 from __future__ import annotations
 

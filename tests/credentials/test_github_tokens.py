@@ -1,4 +1,4 @@
-"""What becomes of a stored token for GitHub that cannot be used."""
+"""Stored GitHub tokens that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REPOSITORY = f"/repos/{NAME}"
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application with a token of its own for GitHub."""
+    """Provide an application with its own GitHub token."""
     return make_app(github_api_url=github_server.api_url, github_token=SERVER_TOKEN)
 
 
 @pytest.fixture
 def caller(app: Flask, github: FakeGitHub) -> Caller:
-    """A user with a project in the repository."""
+    """Provide a user with a project in the repository."""
     github.add_token(SERVER_TOKEN, "server")
     made = Caller(app, str(uuid4()))
     made.project(github)

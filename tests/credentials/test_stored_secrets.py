@@ -1,4 +1,4 @@
-"""What a user has stored reaches that user's own runs, and nothing else."""
+"""Stored secrets of a user reach that user's own runs and nothing else."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def shown(backend: Backend, *rows: Row) -> str:
 
 @pytest.fixture
 def private(git_server: GitServer, sample: Repository) -> str:
-    """The URL of a repository that wants the stored token."""
+    """Provide the URL of a repository that requires the stored token."""
     url = git_server.publish(sample, "private", TOKEN)
     git_server.requests.clear()
     return url
@@ -89,7 +89,7 @@ def private(git_server: GitServer, sample: Repository) -> str:
 
 @pytest.fixture
 def on_github(open_with: Open, git_server: GitServer) -> Backend:
-    """A backend for which the git server is GitHub."""
+    """Provide a backend that treats the git server as GitHub."""
     return open_with(github_api_url=f"http://127.0.0.1:{git_server.port}")
 
 

@@ -1,4 +1,4 @@
-"""What is encrypted at rest: which keys read it, and for whom."""
+"""Encryption at rest: the keys that decrypt a value, and the users it belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every database must do with profiles and the secrets in them."""
+"""The contract of every database for profiles and their secrets."""
 
 from __future__ import annotations
 

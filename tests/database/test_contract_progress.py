@@ -1,4 +1,4 @@
-"""What every database must do while tasks move on: statuses, results, messages, events."""
+"""The contract of every database for statuses, results, messages and events of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every database must keep of pull requests."""
+"""The contract of every database for pull requests."""
 
 from __future__ import annotations
 

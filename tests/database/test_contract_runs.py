@@ -1,4 +1,4 @@
-"""What every database must keep so that another process can go on with a run."""
+"""The contract of every database for runs, which another process can resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every database must do for several servers that share it."""
+"""The contract of every database for several servers that share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every database must do with tasks that are added and read."""
+"""The contract of every database for creating and reading tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every database must do with users, their projects and their refresh tokens."""
+"""The contract of every database for users, projects and refresh tokens."""
 
 from __future__ import annotations
 

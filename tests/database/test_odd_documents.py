@@ -1,4 +1,4 @@
-"""What a front end writes past the backend may be odd: it is refused, or stands in no one's way."""
+"""Malformed documents that a front end wrote directly are refused or do no harm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def database(kind: str, request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture
 def write_older(kind: str, request: pytest.FixtureRequest) -> Iterator[Write]:
-    """Writes a user's preferences, or a project's settings, as if before there was a rule."""
+    """Provide a function that writes preferences or settings without their constraints."""
     url = {
         "postgresql": lambda: request.getfixturevalue("postgres_server").url("contract"),
         "supabase": lambda: request.getfixturevalue("supabase_stack").superuser_url,

@@ -1,4 +1,4 @@
-"""How a database is opened, migrated, and lost and found again."""
+"""Opening and migrating a database, and outages of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a server takes another one for dead, by a clock that only the test moves."""
+"""Heartbeats: a server declares another one dead, by a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def other(sqlite_database: SqlDatabase) -> SqlDatabase:
 
 @pytest.fixture
 def watching(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> HeartbeatMonitor:
-    """A server that has seen the other one."""
+    """Provide a server that has seen the other one's heartbeat."""
     neighbours = HeartbeatMonitor(sqlite_database, SILENCE_SECONDS)
     assert neighbours.exchange() == ([], [])
     return neighbours

@@ -1,4 +1,4 @@
-"""Who runs when: limits, turns between users, and a queue that says so when it is full."""
+"""The queue: limits, fair order between users, and refusals when it is full."""
 
 from __future__ import annotations
 

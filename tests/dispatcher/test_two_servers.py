@@ -31,7 +31,7 @@ Pair = Callable[..., tuple[LiveServer, LiveServer]]
 
 @pytest.fixture(scope="module")
 def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, str]:
-    """The variables of a database for several servers: the place's project, or a PostgreSQL."""
+    """Provide environment variables of a shared database: Supabase or PostgreSQL."""
     if place.project:
         return SHARED
     server: PostgresServer = request.getfixturevalue("postgres_server")
@@ -42,7 +42,7 @@ def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, s
 
 @pytest.fixture
 def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair:
-    """Starts two servers on one database."""
+    """Provide a function that starts two servers on one database."""
 
     def make(silence_seconds: float = SILENCE_SECONDS) -> tuple[LiveServer, LiveServer]:
         settings = {**shared_database, "SERVER_SILENCE_SECONDS": silence_seconds}

@@ -40,7 +40,7 @@ def settings(**changes: Any) -> Settings:
 
 @pytest.fixture
 def app(github: FakeGitHub, key: rsa.RSAPrivateKey) -> GitHubApp:
-    """The server's own App, installed for the one repository."""
+    """Provide the server's own App, installed in the repository."""
     github.apps["4711"] = App("4711", public_pem(key), {NAME: 77}, GRANTED)
     return GitHubApp(
         settings(

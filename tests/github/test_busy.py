@@ -1,4 +1,4 @@
-"""What becomes of many requests while GitHub is slow."""
+"""Many requests while GitHub is slow."""
 
 from __future__ import annotations
 

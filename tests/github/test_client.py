@@ -1,4 +1,4 @@
-"""What can be done on GitHub, and how many requests each thing takes."""
+"""Operations of the GitHub client, and the number of requests of each."""
 
 from __future__ import annotations
 

@@ -22,13 +22,13 @@ MUTATE = "POST /api/graphql"
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application whose GitHub has its REST API at /api/v3, as Enterprise hosts do."""
+    """Provide an application whose GitHub has its API at /api/v3, as on Enterprise hosts."""
     return make_app(github_api_url=github_server.api_url)
 
 
 @pytest.fixture
 def caller(app: Flask, github: FakeGitHub, alice: GitHub) -> Caller:
-    """A user who sends a token, where the first pull request is a draft."""
+    """Provide a user with a token, and a draft as pull request 1."""
     alice.create_pull(NAME, head="topic", base="main", title="Add two", body="", draft=True)
     github.requests.clear()
     return Caller(app, str(uuid4()), TOKEN)

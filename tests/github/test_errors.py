@@ -1,4 +1,4 @@
-"""What goes wrong on GitHub is told by a code, a status, and a message that says what to do."""
+"""Failures on GitHub become a code, a status, and a message that says what to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CLASSES = {
     "TwoFactorException": "github_token_refused",
     "UnknownObjectException": "repository_not_found",
 }
-"""What each exception of PyGithub becomes. One that is new needs a decision here."""
+"""The translation of each exception of PyGithub. A new exception needs a decision here."""
 
 STATUSES = {
     "BadCredentialsException": (401, "Bad credentials"),

@@ -45,7 +45,7 @@ def key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture(scope="module")
 def own(key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """Settings of a server that has an App of its own."""
+    """Provide the settings of a server with its own App."""
     return {"github_app_id": "4711", "github_app_private_key": pem(key)}
 
 
@@ -65,7 +65,7 @@ def app(github: FakeGitHub, own: dict[str, Any]) -> GitHubApp:
 def caller(
     request: pytest.FixtureRequest, make_app: MakeApp, github: FakeGitHub, own: dict[str, Any]
 ) -> Caller:
-    """A user with a project in the repository, for whom one of three tokens speaks."""
+    """Provide a user with a project in the repository, with each of three kinds of token."""
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
     whose: dict[str, Any] = {"own": {}, "app": own, "deployment": {"github_token": SERVER_TOKEN}}

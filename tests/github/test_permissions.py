@@ -1,4 +1,4 @@
-"""What a token of the GitHub App may do: just what it is for, and that is enough."""
+"""Tokens of the GitHub App have exactly the permissions that each purpose needs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture
 def app(make_app: MakeApp, github: FakeGitHub, alice: GitHub, key: rsa.RSAPrivateKey) -> Flask:
-    """An application with an App; pull request 1 and issue 2 are in a private repository."""
+    """Provide an application with an App; a private repository has pull request 1 and issue 2."""
     alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
     alice.create_issue(NAME, title="It breaks")
     github.repositories[NAME].private = True

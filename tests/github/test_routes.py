@@ -1,4 +1,4 @@
-"""What can be done on GitHub over HTTP, and with whose token."""
+"""The GitHub endpoints, and the token that each of them uses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVER = "server"
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application with a token of its own for GitHub."""
+    """Provide an application with its own GitHub token."""
     return make_app(
         github_api_url=github_server.api_url, github_token=SERVER_TOKEN, public_url=PAGE
     )
@@ -35,7 +35,7 @@ def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
 
 @pytest.fixture
 def caller(app: Flask, github: FakeGitHub) -> Caller:
-    """A user who sends a token for GitHub, where the server has one as well."""
+    """Provide a user who sends a GitHub token, although the server has one too."""
     github.add_token(SERVER_TOKEN, SERVER)
     github.repositories[NAME].roles[SERVER] = "admin"
     return Caller(app, str(uuid4()), TOKEN)
@@ -43,7 +43,7 @@ def caller(app: Flask, github: FakeGitHub) -> Caller:
 
 @pytest.fixture
 def guest(caller: Caller) -> Caller:
-    """A user without a token, and so far without a task."""
+    """Provide a user without a token and without tasks."""
     return Caller(caller.app, str(uuid4()))
 
 

@@ -1,4 +1,4 @@
-"""What requests about GitHub may hold."""
+"""Validation of requests to the GitHub endpoints."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ LONGEST = "x" * MAX_TITLE_CHARACTERS
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application with a GitHub."""
+    """Provide an application with a fake GitHub."""
     return make_app(github_api_url=github_server.api_url)
 
 
 @pytest.fixture
 def caller(app: Flask, github: FakeGitHub) -> Caller:
-    """A user who sends a token."""
+    """Provide a user who sends a token."""
     return Caller(app, str(uuid4()), TOKEN)
 
 

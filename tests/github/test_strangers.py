@@ -1,4 +1,4 @@
-"""What nobody can have the server do on GitHub with what is the server's own."""
+"""Strangers cannot use the server's own GitHub credentials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BAIT = "stranger/bait"
 
 @pytest.fixture
 def hook(make_app: MakeApp, github: FakeGitHub, bare: Path) -> Deliverer:
-    """A webhook whose App a stranger has installed as well, with a project in one repository."""
+    """Provide a webhook of an App that a stranger installed too, with a project in a repository."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     github.add_repository(BAIT, bare, roles={"stranger": "admin"})
     github.add_token("ghp_stranger", "stranger")

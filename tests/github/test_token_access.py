@@ -1,4 +1,4 @@
-"""What a token may do is told without anything being made, and git and API are one GitHub."""
+"""Checks of a token change nothing on GitHub, and API and git agree about its permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent prints, how it ends, and what it leaves behind."""
+"""The output of an agent, its end, and the processes it leaves behind."""
 
 from __future__ import annotations
 

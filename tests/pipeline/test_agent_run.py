@@ -1,4 +1,4 @@
-"""How long an agent may stay that has said that it is done, and goes on or does not."""
+"""Grace time of an agent that has reported its result but has not exited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes too long is ended, says which limit it met, and keeps what it had."""
+"""Stages that exceed a limit are stopped, name the limit, and keep partial results."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ printed = st.lists(
 
 
 def shown(data: bytes, line: int) -> bytes:
-    """What `tail -n +LINE` prints."""
+    """Return the output of `tail -n +LINE`."""
     return b"\n".join(data.split(b"\n")[line - 1 :])
 
 
 def decoded(data: bytes, cuts: list[int], *, to_its_end: bool) -> Iterator[str]:
-    """What the SDK hands on of data that comes in pieces: it decodes, and flushes at any end."""
+    """Return data as the SDK decodes it: chunk by chunk, with a flush at each end."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     borders = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     if not to_its_end:

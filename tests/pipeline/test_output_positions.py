@@ -88,13 +88,13 @@ endings = st.sampled_from([b"\n", b"", b"\xf0\x9f"])
 
 @st.composite
 def outputs(draw: st.DrawFn) -> dict[str, bytes]:
-    """What an agent prints on each stream."""
+    """Generate the output of an agent on each stream."""
     return {stream: b"\n".join(draw(lines)) + draw(endings) for stream in ("stdout", "stderr")}
 
 
 @st.composite
 def cuts(draw: st.DrawFn, output: dict[str, bytes]) -> list[Piece]:
-    """The same in pieces, cut anywhere, those of the two streams mixed."""
+    """Generate the same output in chunks that are cut anywhere, with both streams interleaved."""
     queues = {}
     for stream, data in output.items():
         places = st.lists(st.integers(0, len(data)), max_size=6)

@@ -1,4 +1,4 @@
-"""What README and its companions claim is so."""
+"""The claims of README and of the other documents are true."""
 
 from __future__ import annotations
 

@@ -53,14 +53,14 @@ Case = schemathesis.Case[Any]
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp) -> Iterator[Flask]:
-    """An application whose GitHub answers, and knows nobody."""
+    """Provide an application whose GitHub responds but has no users."""
     with serve_github() as github:
         yield make_app(github_api_url=github.api_url)
 
 
 @pytest.fixture
 def rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
-    """A project and a task of the caller, to find something in some of the answers."""
+    """Create a project and a task of the caller, so that some responses are not empty."""
     address = {"repo_url": str(repository)}
     project = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
     task = client.post("/start-task", json={"prompt": "Hello", **address}, headers=headers)

@@ -21,7 +21,7 @@ RELEASE = "release/1.x"
 
 @pytest.fixture
 def released(hosted: Hosted) -> Hosted:
-    """The repository, with a second branch to merge into."""
+    """Provide the repository with a second branch to merge into."""
     git(hosted.bare, "branch", RELEASE, "main")
     return hosted
 

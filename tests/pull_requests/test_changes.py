@@ -58,7 +58,7 @@ KINDS = {
     "1,000 files": "a thousand files",
     "quoted names": "a name with quotes",
 }
-"""What a pull request must be able to hold, and where it is tried."""
+"""Samples of changes that pull requests must support, by test name."""
 
 # Said by the sandbox itself, from an index of its own.
 TELL_TREE = """

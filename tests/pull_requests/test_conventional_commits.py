@@ -1,4 +1,4 @@
-"""Which titles follow Conventional Commits, and what becomes of a prompt that does not."""
+"""Titles in the form of Conventional Commits, and prompts that become titles."""
 
 from __future__ import annotations
 

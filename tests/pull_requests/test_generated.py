@@ -26,7 +26,7 @@ from tests.support.pull_requests import Hub
 pytestmark = pytest.mark.local_only("all odd changes together go through the other place")
 
 Change = tuple[Any, ...]
-"""What is done, to which of the files, and with what."""
+"""An operation, the file it applies to, and its content."""
 
 which = st.integers(0, 9)
 changes: st.SearchStrategy[Change] = st.one_of(

@@ -16,7 +16,7 @@ from tests.support.pull_requests import Hosted, open_hub
 
 @pytest.fixture(scope="module")
 def hosted(tmp_path_factory: pytest.TempPathFactory, small_origin: Repository) -> Iterator[Hosted]:
-    """A repository on GitHub, and a server with a token of its own for it."""
+    """Provide a repository on GitHub, and a server with its own token for it."""
     folder = tmp_path_factory.mktemp("life")
     own: dict[str, Any] = {"github_token": TOKEN, "github_webhook_secret": SECRET}
     with open_hub(folder, **own) as hub:

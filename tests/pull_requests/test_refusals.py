@@ -1,4 +1,4 @@
-"""What keeps a task from becoming a pull request has a status, a code and a remedy."""
+"""Refusals of pull requests have a status, a code and a remedy."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def standing(hub: Hub, small_origin: Repository) -> Hosted:
 
 @pytest.fixture(scope="module")
 def ended(standing: Hosted) -> int:
-    """A task that could become a pull request, and does not."""
+    """Provide a task without a pull request."""
     return standing.task()
 
 
 @pytest.fixture
 def shared(standing: Hosted) -> Iterator[Hosted]:
-    """The repository of that task."""
+    """Provide the repository of that task."""
     found = standing.github.repositories[standing.name]
     roles = dict(found.roles)
     yield standing

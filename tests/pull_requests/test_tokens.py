@@ -1,4 +1,4 @@
-"""Whose token makes a pull request, and how many requests may wait for GitHub."""
+"""The choice of the token for a pull request, and the limit of requests that wait for GitHub."""
 
 from __future__ import annotations
 

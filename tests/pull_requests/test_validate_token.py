@@ -1,4 +1,4 @@
-"""What a token may do is told, and nothing is changed to find out."""
+"""Checks of a token report its permissions and change nothing on GitHub."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ TOLD_ELSEWHERE = {
     *("a renamed binary", "a file made not executable", "a symbolic link with carriage return"),
     *("a symbolic link to nothing", "a symbolic link out of the tree", "a copied file"),
 }
-"""Where the patch is special for the capture, but nothing new for what applies it."""
+"""Samples whose patch is special for the capture but not for applying it."""
 
 CASES = {
     name: script

@@ -64,7 +64,7 @@ SAMPLES = {
     r"[Rr]epository .*not found": "remote: Repository not found.",
     r"Connection (refused|reset|timed out)": "Connection reset by peer",
 }
-"""What is said for patterns that are no plain texts."""
+"""Messages that match the patterns which are not plain texts."""
 
 # It reads packets up to an empty one twice, and then answers.
 PROC_RECEIVE = """#!{python}

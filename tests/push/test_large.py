@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 MIB = 2**20
 BLOCK_BYTES = 2**16
-"""What one byte of a delta copies; the changed file of the base has as many."""
+"""Bytes that one instruction of a delta copies; the changed file of the base has as many."""
 
 # Peaks are those of all processes that have ended, so that each push needs a parent of its own.
 PROGRAM = """
@@ -59,7 +59,7 @@ def push_origin(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture
 def small_request(push_origin: Repository, push_bare: Path) -> PushRequest:
-    """A request for a change that nothing is wrong with."""
+    """Provide a push request for a valid change."""
     return local_request(push_bare, result_of(push_origin, "echo more >>one"))
 
 

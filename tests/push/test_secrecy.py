@@ -47,7 +47,7 @@ push_branch(*pickle.load(sys.stdin.buffer), Redactor())
 
 @dataclass(frozen=True)
 class Recorded:
-    """Where to push, an environment with recorders in it, and what they write."""
+    """A target, an environment with recording programs, and the folder of their records."""
 
     target: Target
     environment: dict[str, str]

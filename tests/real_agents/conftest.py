@@ -20,26 +20,26 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def programs() -> Path:
-    """The folder of the real programs."""
+    """Provide the folder of the real programs."""
     return install()
 
 
 @pytest.fixture
 def model() -> Iterator[Model]:
-    """A model for one test."""
+    """Provide a fake model for one test."""
     with serve_model() as served:
         yield served
 
 
 @pytest.fixture
 def launchers(tmp_path: Path, programs: Path, model: Model) -> Path:
-    """A folder for PATH with the programs in it; the model is where they ask."""
+    """Provide a folder for PATH with the programs, which use the fake model."""
     return make_launchers(tmp_path / "launchers", programs, model.url)
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """A repository with one commit."""
+    """Provide a repository with one commit."""
     repository = Repository(tmp_path / "repository")
     repository.commit("echo '# Demo' >README.md")
     return repository
@@ -47,7 +47,7 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def run(launchers: Path, tmp_path: Path, repository: Repository) -> Perform:
-    """Runs a program alone in the repository."""
+    """Provide a function that runs a program in the repository, without a server."""
     folder = repository.folder
     return lambda agent, prompt, *more, model=None: perform(
         agent, prompt, *more, launchers=launchers, home=tmp_path, folder=folder, model=model

@@ -14,7 +14,7 @@ MEMORY = {
     ".claude/CLAUDE.md": "Memory three.\n",
     "AGENTS.md": "Memory four.\n",
 }
-"""What a repository rightly tells agents."""
+"""Harmless instructions of a repository to agents."""
 
 
 def make_hostile(repository: Repository, evil_url: str, marks: Path) -> None:

@@ -24,7 +24,7 @@ MODELS = {"claude": "sonnet", "codex": "gpt-6.1-sol"}
 
 @dataclass(frozen=True, slots=True)
 class RealRun:
-    """What a program did."""
+    """A finished run of a program."""
 
     exit_code: int
     stdout: str
@@ -39,7 +39,7 @@ class RealRun:
 
     @property
     def error(self) -> AgentError | None:
-        """What the product says of the run."""
+        """The error of the run as the backend reports it, None for a success."""
         last = next(reversed(self.stderr.splitlines()), "")
         return self.reader.judge(self.exit_code, last)
 

@@ -20,14 +20,14 @@ PROMPT = "do write hello.txt Hello\ndo shell env"
 
 @pytest.fixture
 def evil() -> Iterator[Model]:
-    """The model of whoever made the repository."""
+    """Provide the fake model of the attacker who made the repository."""
     with serve_model() as served:
         yield served
 
 
 @pytest.fixture
 def marks(tmp_path: Path, repository: Repository, evil: Model) -> Path:
-    """Where the commands of the repository, now hostile, leave their marks."""
+    """Make the repository hostile; provide the folder in which its commands leave marks."""
     folder = tmp_path / "marks"
     folder.mkdir()
     make_hostile(repository, evil.url, folder)

@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("agent", ["claude", "codex"])
 
 @pytest.fixture
 def open_real(launchers: Path, open_with: Open, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Opens a backend that runs the real programs in local folders."""
+    """Provide a function that opens a backend with the real programs and local sandboxes."""
     monkeypatch.setenv("PATH", str(launchers), prepend=":")
     keys = {"anthropic_api_key": KEY, "openai_api_key": KEY}
     return lambda **more: open_with(simulate_with_real_agent=True, sandbox="local", **keys, **more)
@@ -31,7 +31,7 @@ def open_real(launchers: Path, open_with: Open, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def backend(open_real: Open) -> Backend:
-    """A backend with the default limits."""
+    """Provide a backend with the default limits."""
     return open_real()
 
 

@@ -1,4 +1,4 @@
-"""What every kind of sandbox promises to the pipeline, whatever it runs on."""
+"""The contract of every kind of sandbox with the pipeline."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def provider(place: Place, tmp_path: Path) -> SandboxProvider:
 
 @pytest.fixture
 async def sandbox(provider: SandboxProvider) -> AsyncIterator[Sandbox]:
-    """An open sandbox with our scripts in it."""
+    """Provide an open sandbox that contains the pipeline's scripts."""
     sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
     work = sandbox.paths.work
     await sandbox.write_files({f"{work}/{name}": text for name, text in SCRIPTS.items()})

@@ -1,4 +1,4 @@
-"""What local sandboxes do beyond the contract: a command's whole group ends with the command."""
+"""Local sandboxes beyond the contract: a command's whole process group ends with it."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Live:
         return eventually(find)
 
     def agent_file(self, task_id: int, name: str) -> Path:
-        """The path of a file that the agent's run leaves in its sandbox."""
+        """Return the path of a file of the agent's run in its sandbox."""
         return Path(self.sandbox_of(task_id)["home"], ".async-code", "agent", name)
 
     def hold(self, route: str, skip: int = 0, seconds: float = HOLD_SECONDS) -> Callable[[], None]:

@@ -80,7 +80,7 @@ class Hosted:
 
     @property
     def services(self) -> Services:
-        """What the backend works with."""
+        """The services of the backend."""
         return services_of(self.backend)
 
     @property
@@ -131,7 +131,7 @@ class Hub:
 
     @property
     def services(self) -> Services:
-        """What the backend works with."""
+        """The services of the backend."""
         return services_of(self.backend)
 
     def host(self, origin: Repository, **facts: Any) -> Hosted:

@@ -1,4 +1,4 @@
-"""What follows from GitHub's deliveries, and that only GitHub can deliver."""
+"""Webhook deliveries: their effects, and refusals of those that GitHub did not send."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHOLE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application that takes deliveries."""
+    """Provide an application that accepts deliveries."""
     return make_app(github_api_url=github_server.api_url, public_url=PAGE, **WHOLE)
 
 
@@ -50,7 +50,7 @@ def hook(app: Flask) -> Deliverer:
 
 @pytest.fixture
 def delivery() -> str:
-    """An id that no delivery had yet."""
+    """Provide an unused delivery id."""
     return str(uuid4())
 
 

@@ -24,7 +24,7 @@ from utils.webhooks.comments import NO_PROJECT
 
 @pytest.fixture
 def app(make_app: MakeApp, github: FakeGitHub, alice: GitHub) -> Flask:
-    """An application that nobody has used yet, and issue 1 to comment on."""
+    """Provide an unused application, and issue 1 to comment on."""
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
     alice.create_issue(NAME, title="It breaks")

@@ -30,7 +30,7 @@ _numbers = count(1000)
 
 @pytest.fixture(scope="module")
 def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    """An application that takes deliveries."""
+    """Provide an application that accepts deliveries."""
     secrets = {"github_webhook_secret": SECRET, "github_token": SERVER_TOKEN}
     return make_app(github_api_url=github_server.api_url, **secrets)
 
@@ -67,7 +67,7 @@ class PullRequestResult:
 
 @pytest.fixture
 def made(app: Flask, github: FakeGitHub) -> PullRequestResult:
-    """A task with a pull request."""
+    """Provide a task with a pull request."""
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
     return PullRequestResult(app, github)

@@ -1,4 +1,4 @@
-"""What becomes of the answers that a Supabase project should not give."""
+"""Unexpected responses of a Supabase project become errors of the backend."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def told(status: int, code: str, message: str = "private text") -> Answer:
 
 @contextmanager
 def answering(*answers: Answer | None) -> Iterator[tuple[SupabaseDatabase, AnsweringServer]]:
-    """A gateway to a project that answers like this."""
+    """Provide a gateway to a project that returns the given responses."""
     with AnsweringServer(*answers) as server:
         supabase = Supabase(server.url, KEY, 2)
         yield SupabaseDatabase(supabase, "server"), server

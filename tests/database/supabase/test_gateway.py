@@ -1,4 +1,4 @@
-"""What holds for the gateway on Supabase beyond what holds for every database."""
+"""The gateway to Supabase, beyond the contract of every database."""
 
 from __future__ import annotations
 

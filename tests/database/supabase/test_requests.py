@@ -1,4 +1,4 @@
-"""How often Supabase is asked: each request is a way across the network."""
+"""The number of requests to Supabase, each of which is a network round trip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USER_ID = "00000000-0000-4000-8000-0000000000aa"
 def supabase_backend(
     supabase_stack: SupabaseStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    """A backend whose tasks run in local folders and whose rows live in Supabase."""
+    """Provide a backend with local sandboxes and its rows in Supabase."""
     secret = supabase_stack.jwt_secret
     settings = rows_in(supabase_stack, supabase_jwt_secret=secret, trust_user_id=True)
     supabase_stack.clear()

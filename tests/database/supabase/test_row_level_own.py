@@ -1,4 +1,4 @@
-"""What users can do with their own rows straight through the tables, and what not even there."""
+"""Row-level security: allowed and forbidden operations of users on their own rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users can do to each other and to the backend, straight through the tables: nothing."""
+"""Row-level security: users can do nothing to other users' rows or to the backend's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database does by itself when an account or a row changes."""
+"""Triggers of the database that react to changes of accounts and rows."""
 
 from __future__ import annotations
 

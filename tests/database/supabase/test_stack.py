@@ -40,7 +40,7 @@ def stack(supabase_stack: SupabaseStack) -> Iterator[SupabaseStack]:
 
 @pytest.fixture(scope="module")
 def who_am_i(supabase_stack: SupabaseStack) -> Iterator[str]:
-    """The path of a function that tells whom the database sees."""
+    """Provide the path of a function that returns the user and role that the database sees."""
     change_schema(supabase_stack, WHO_AM_I)
     yield "/rpc/test_who_am_i"
     change_schema(supabase_stack, "DROP FUNCTION public.test_who_am_i")

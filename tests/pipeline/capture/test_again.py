@@ -57,7 +57,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
-    """Opens sandboxes in which an agent has just done its work."""
+    """Provide a function that opens sandboxes in which an agent has just finished."""
     provider = LocalSandboxProvider(
         tmp_path / "sandboxes", {"PATH": os.environ["PATH"]}, MirrorStore(None, 0)
     )

@@ -38,7 +38,7 @@ EDITS = {
 
 @pytest.fixture(scope="module")
 def many_files(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository with several hundred small files."""
+    """Provide a repository with several hundred small files."""
     repository = Repository(tmp_path_factory.mktemp("many") / "repository")
     repository.commit(FILES)
     return repository

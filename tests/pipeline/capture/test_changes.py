@@ -1,4 +1,4 @@
-"""What an agent leaves in the working tree comes out exactly, whatever it is."""
+"""Captures reproduce exactly what an agent leaves in the working tree."""
 
 from __future__ import annotations
 

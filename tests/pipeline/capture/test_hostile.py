@@ -1,4 +1,4 @@
-"""What an agent sets up in its repository neither runs in our git calls nor bends the result."""
+"""Hostile git configuration neither runs in the server's git calls nor changes the result."""
 
 from __future__ import annotations
 

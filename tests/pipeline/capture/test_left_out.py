@@ -1,4 +1,4 @@
-"""What git or a host does not take costs nothing of what else the agent did."""
+"""Files that git or a host rejects are left out; all other changes are captured."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def backend_in_cloud(
 
 @pytest.fixture
 def patient_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a cancelled task did is read, however busy this machine is."""
+    """Raise the time to read a cancelled task's results, for busy machines."""
     monkeypatch.setattr(stop_request, "CANCELLED_CAPTURE_SECONDS", HANGS_SECONDS)
 
 

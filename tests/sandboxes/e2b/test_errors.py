@@ -1,4 +1,4 @@
-"""What goes wrong in the cloud is told by a code, a stage, and a message that says what to do."""
+"""Failures in the cloud become a code, a stage, and a message that says what to do."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CODES = {
     "VolumeNotFoundException": "sandbox_error",
     "VolumePathNotFoundException": "sandbox_error",
 }
-"""What each exception of the SDK becomes. One that is new needs a decision here."""
+"""The translation of each exception of the SDK. A new exception needs a decision here."""
 
 
 def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
@@ -141,7 +141,7 @@ def fake() -> Iterator[E2BServerProcess]:
 
 @pytest.fixture(scope="module")
 def agents(fake: E2BServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend with stand-ins for the real agents, that waits for nothing for long."""
+    """Provide a backend with fake agent programs and short timeouts."""
     settings = {
         "e2b_smoke_test": False,
         "anthropic_api_key": MODEL_KEY,
@@ -156,7 +156,7 @@ def agents(fake: E2BServerProcess, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def calm(fake: E2BServerProcess) -> Iterator[E2BServerProcess]:
-    """The cloud, put right after a test."""
+    """Provide the cloud; remove its faults after the test."""
     yield fake
     fake.remove_faults()
     fake.configure(api_keys=None, templates=None, max_concurrent=None, max_timeout_seconds=3600)

@@ -30,7 +30,7 @@ def told(backend: Backend, task_id: int, text: str) -> bool:
 
 
 def assert_told_once(backend: Backend, task_id: int) -> None:
-    """The slow task completed, and everything it printed is there once."""
+    """Assert that the slow task completed and that each line of its output is stored once."""
     task = ended(backend, task_id)
     assert task["status"] == "completed", task["error"]
     assert backend.output(task_id).split("\n", 1)[1] == SLOW_OUTPUT

@@ -1,4 +1,4 @@
-"""When the cloud gives no sandbox: tasks wait, say why, and do not wait for ever."""
+"""Quotas of the cloud: tasks wait for a sandbox, give the reason, and time out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASKS = 30
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The breaker's pauses, shorter by far; their order is the same."""
+    """Shorten the pauses of the circuit breaker, in the same order."""
     monkeypatch.setattr(admission, "FIRST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(admission, "LONGEST_PAUSE_SECONDS", 0.4)
     monkeypatch.setattr(admission, "SHORTEST_WAIT_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""What the cloud is asked for a task: few requests, and each says what it must."""
+"""The number and the content of the requests to the cloud for a task."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class MessageReader:
 
     @property
     def expects_continue(self) -> bool:
-        """Whether a client waits to be told that it may send its body."""
+        """Return True when a client waits for `100 Continue` before it sends the body."""
         waits = bool(self._lines) and not self._buffer
         return waits and bool(Message(self._lines, b"").header(b"expect"))
 
