@@ -29,7 +29,7 @@ Usage: ./run.sh [command]
   rotate-keys     encrypt the stored secrets of all users with the newest SECRET_KEY
   build-template  build the template for cloud sandboxes; needs E2B_API_KEY
   supabase-local  run a local Supabase project until Ctrl-C
-  test-agents     run the tests that use the real claude and codex programs
+  test-agents     run the tests that use the real programs of the agents
   lock            pin the packages that setup and tests install; --upgrade raises versions
 
 Settings are read from the environment and from .env; .env.example lists them.

@@ -14,12 +14,12 @@ from tests.support.source_files import ROOT
 class Doctor:
     """Runs the command in its own process, in an empty folder."""
 
-    def __init__(self, folder: Path, host: str) -> None:
+    def __init__(self, folder: Path, host: str, source: Path = ROOT) -> None:
         self.folder = folder
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(source),
             "ALLOWED_GIT_HOSTS": host,
         }
 

@@ -128,6 +128,7 @@ class LiveServer:
         self.temporary = folder / "tmp"
         self.output = folder / "output"
         self.port = 0
+        self.source = ROOT
         self._folder = folder
         self._settings: dict[str, object] = {
             "MAX_CONCURRENT_TASKS": 4,
@@ -167,7 +168,7 @@ class LiveServer:
         }
         with self.output.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, str(ROOT / "main.py")],
+                [sys.executable, str(self.source / "main.py")],
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
