@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -13,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.agents.parrot import PARROT_PROGRAM
 from tests.fakes.e2b.control import E2BServerProcess
+from tests.fakes.e2b.server import E2BServer
 from tests.support.doctor_program import Doctor
 from tests.support.live_server import Client, Json, LiveServer
 from tests.support.repositories import make_repository
-from tests.support.source_files import python_files, syntax_tree
-from tests.support.template_tools import VERSION_LINES, install
+from tests.support.source_files import ROOT, python_files, syntax_tree
+from tests.support.template_tools import VERSION_LINES, install, missing_in_template
 from tests.support.third_agent import PARROT, copy_with_parrot
 from utils.agents.registry import PROGRAMS
+from utils.commands.build_template import Recipe
 
 SERVER_KEY, OWN_KEY = "sk-parrot-of-the-server", "sk-parrot-of-a-user"
 
@@ -120,49 +121,35 @@ def test_a_user_has_preferences_for_a_third_agent(client: Client, tmp_path: Path
     assert f"key {digest(OWN_KEY)}," in message
 
 
-def test_the_doctor_names_a_third_agent(
-    project: Path, environment: Mapping[str, str], tmp_path: Path
+def test_the_doctor_checks_the_key_of_a_third_agent(
+    project: Path, tools: Path, tmp_path: Path
 ) -> None:
-    doctor = Doctor(tmp_path, "127.0.0.1:1", source=project)
-    code, output = doctor.ask(environment)
+    path = f"{tools}:{os.environ['PATH']}"
+    real = {"SIMULATE_WITH_REAL_AGENT": "true", "PATH": path, "PARROT_API_KEY": SERVER_KEY}
+    code, output = Doctor(tmp_path, "127.0.0.1:1", source=project).ask(real)
     assert code == 0, output
     assert "ok       agent parrot: its key is set\n" in output
-    _, output = doctor.ask({**environment, "PARROT_API_KEY": ""})
-    assert "warning  agent parrot: Parrot has no key. Set PARROT_API_KEY" in output
 
 
-def test_the_doctor_compares_the_version_of_a_third_agent(
-    project: Path, cloud: E2BServerProcess, tools: Path, tmp_path: Path
+def test_the_doctor_checks_the_version_of_a_third_agent(
+    project: Path, cloud: E2BServer, tools: Path, tmp_path: Path
 ) -> None:
     for name in VERSION_LINES:
         (tmp_path / name).symlink_to(tools / name)
-    cloud.configure(tools=str(tmp_path), templates=["async-code"])
-    doctor = Doctor(tmp_path, "127.0.0.1:1", source=project)
-    assert "problem  parrot is missing in the template\n" in doctor.ask(cloud.environment)[1]
     install(tmp_path, "parrot", "parrot 3.2")
-    output = doctor.ask(cloud.environment)[1]
+    cloud.configure(tools=str(tmp_path), templates=["async-code"])
+    _, output = Doctor(tmp_path, "127.0.0.1:1", source=project).ask(cloud.environment)
+    assert "warning  agent parrot: Parrot has no key. Set PARROT_API_KEY" in output
     assert "warning  parrot is 3.2; 3.1.4 was tested\n" in output
 
 
 def test_the_check_of_the_template_includes_a_third_agent(project: Path) -> None:
-    check = "test_the_template_has_the_tested_agents_and_starts_them_once"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    dockerfile = project / "e2b.Dockerfile"
-    complete = dockerfile.read_text()
-    results = []
-    for text in (complete, complete.replace("PARROT_VERSION=3.1.4", "PARROT_VERSION=3.1.5")):
-        dockerfile.write_text(text)
-        ended = subprocess.run(
-            [*command, f"tests/commands/test_build_template.py::{check}"],
-            cwd=project,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        results.append((ended.returncode, "PARROT_VERSION" in ended.stdout))
-    dockerfile.write_text(complete)
-    assert results == [(0, False), (1, True)]
+    with_parrot = Recipe(project / "e2b.Dockerfile").steps
+    assert missing_in_template(PARROT_PROGRAM, with_parrot) == []
+    older = [step.replace("3.1.4", "3.1.3") for step in with_parrot]
+    assert missing_in_template(PARROT_PROGRAM, older) == ["ENV PARROT_VERSION 3.1.4"]
+    without = Recipe(ROOT / "e2b.Dockerfile").steps
+    assert len(missing_in_template(PARROT_PROGRAM, without)) == 3
 
 
 def names_in_code(path: Path, words: frozenset[str]) -> Iterator[str]:

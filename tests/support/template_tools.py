@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.codex import CODEX_CLI
+from utils.agents.spec import Program
 
 VERSION_LINES = {
     "claude": f"{CLAUDE_CODE.version} (Claude Code)",
@@ -16,6 +18,19 @@ VERSION_LINES = {
     "curl": "curl 7.88.1",
 }
 """The version line of each program."""
+
+
+def missing_in_template(program: Program, steps: Sequence[str]) -> list[str]:
+    """Return what the steps of a template lack for a program: its version, install and check."""
+    version = f"ENV {program.build_argument} {program.version}"
+    package = f"{program.package}@${program.build_argument}"
+    check = f"{program.command} --version"
+    missing = [] if version in steps else [version]
+    if not any("npm install" in step and package in step for step in steps):
+        missing.append(package)
+    if not any(check in step for step in steps):
+        missing.append(check)
+    return missing
 
 
 def install(folder: Path, name: str, line: str) -> None:
