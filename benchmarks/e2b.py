@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from benchmarks.single_task import PROMPT, SETTLE_SECONDS, BareScript, run_task
 from benchmarks.watch import Watch, processes_with
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.fakes.e2b.reaper import MARKER
+from tests.support.backends import Repository
+from tests.support.e2b_fault_run import run_with_faults
+from tests.support.e2b_tasks import cloud_backend
 
 DELAY_SECONDS = 0.05
 POLL_SECONDS = 0.5
@@ -35,6 +39,9 @@ AGENTS_TARGET = 25
 MANY_TARGET = 60
 THREADS_TARGET = 64
 GROWTH_TARGET = 200
+
+FAULT_PLACES = 60
+FAULT_RUN_SECONDS = 900
 
 
 def e2b_task(bench: Bench) -> list[Figure]:
@@ -112,6 +119,41 @@ def e2b_five_hundred(bench: Bench) -> list[Figure]:
         Figure("memory growth per task", round(growth, 1), "kB", GROWTH_TARGET),
         Figure("sandboxes, streams and processes left behind", left, "", 0),
         *run.cpu_figures(count),
+    ]
+
+
+def e2b_faults(bench: Bench) -> list[Figure]:
+    """Run 300 tasks while every fifth request fails; check their results and their sandboxes."""
+    count = bench.size(300, 10)
+    repository = Repository(bench.folder / "repository")
+    repository.commit("echo one >one.txt && mkdir folder && echo two >folder/two.txt")
+    settings = {
+        "max_concurrent_tasks": FAULT_PLACES,
+        "max_tasks_per_user": count,
+        "sweep_grace_seconds": 3,
+        "log_level": "ERROR",
+    }
+    with E2BServerProcess() as cloud:
+        started = time.perf_counter()
+        with cloud_backend(cloud, bench.folder / "data", **settings) as backend:
+            found = run_with_faults(backend, cloud, repository, count, FAULT_RUN_SECONDS)
+        seconds = time.perf_counter() - started
+    for mistake in found.wrong:
+        print(mistake, file=sys.stderr)
+    sandboxes = found.sandboxes
+    ended = sandboxes["killed"] + sandboxes["crashed"] + sandboxes["expired"]
+    lost = found.codes["sandbox_lost"]
+    return [
+        Figure("wrong results, untrue errors and secrets shown", len(found.wrong), "", 0),
+        Figure("sandboxes left behind", sandboxes["created"] - ended, "", 0),
+        Figure("tasks completed", found.codes["completed"], ""),
+        Figure("tasks failed with sandbox_lost", lost, ""),
+        Figure("tasks failed otherwise", count - found.codes["completed"] - lost, ""),
+        Figure("requests", found.requests, ""),
+        Figure("requests hit by a fault", found.fault_hits, ""),
+        Figure("sandboxes made", sandboxes["created"], ""),
+        Figure("sandboxes that crashed or expired", ended - sandboxes["killed"], ""),
+        Figure("wall time", round(seconds, 1), "s"),
     ]
 
 

@@ -1,11 +1,18 @@
-"""Defines the results and the parameters of a benchmark."""
+"""Defines the figures and parameters of benchmarks; formats figures as text, JSON and Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+import psutil
 
 Choice = TypeVar("Choice")
 
@@ -41,3 +48,94 @@ class Bench:
 
 
 Benchmark = Callable[[Bench], list[Figure]]
+Results = Mapping[str, list[Figure]]
+
+_WORDS = {True: "yes", False: "no", None: ""}
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """Describe this machine in general terms, with its load. Call it before the run."""
+    git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "git": "".join(re.findall(r"[\d.]+\d", git)[:1]),
+        "file system": _file_system(folder),
+        "load before": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def as_json(results: Results, command: str, machine: Mapping[str, str]) -> dict[str, Any]:
+    """Return all results as a JSON object."""
+    return {
+        "command": command,
+        "date": _today(),
+        "machine": machine,
+        "benchmarks": {
+            name: [{**asdict(figure), "holds": figure.holds} for figure in figures]
+            for name, figures in results.items()
+        },
+    }
+
+
+def as_table(name: str, figures: Iterable[Figure]) -> str:
+    """Return the results of a benchmark as a table for the terminal."""
+    rows = [
+        f"  {figure.name:<60}{_number(figure.value):>10} {figure.unit:<6}"
+        f"{_target(figure):>12}  {_WORDS[figure.holds]}".rstrip()
+        for figure in figures
+    ]
+    return "\n".join([name, *rows])
+
+
+def as_page(results: Results, command: str, machine: Mapping[str, str]) -> str:
+    """Return the Markdown of RESULTS.md."""
+    described = ", ".join(f"{what}: {how}" for what, how in machine.items())
+    head = [
+        "# Measurements",
+        "",
+        f"Created by `{command}` on {_today()}. The next full run overwrites this file.",
+        f"Machine: {described}.",
+        "",
+        "Ratios compare medians of alternating samples. The docstrings in `benchmarks/` describe",
+        "each benchmark. Figures without a target are informative only. If other programs used the",
+        "CPU (see `load before`), the figures are worse than on a quiet machine.",
+    ]
+    sections = (_section(name, figures) for name, figures in results.items())
+    return "\n".join([*head, *sections]) + "\n"
+
+
+def _section(name: str, figures: Iterable[Figure]) -> str:
+    rows = [
+        f"| {figure.name} | {_number(figure.value)} {figure.unit} | {_target(figure)} "
+        f"| {_WORDS[figure.holds]} |"
+        for figure in figures
+    ]
+    head = ["", f"## {name}", "", "| figure | value | target | holds |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}"
+
+
+def _target(figure: Figure) -> str:
+    if figure.target is None:
+        return ""
+    sign = "<=" if figure.better == "lower" else ">="
+    return f"{sign} {_number(figure.target)}"
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _file_system(folder: Path) -> str:
+    mounts = [
+        partition
+        for partition in psutil.disk_partitions(all=True)
+        if folder.is_relative_to(partition.mountpoint)
+    ]
+    return max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else "unknown"

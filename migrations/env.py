@@ -1,4 +1,4 @@
-"""What Alembic runs; the caller brings the connection and owns the transaction."""
+"""Alembic's entry point; the caller provides the connection and owns the transaction."""
 
 from alembic import context
 

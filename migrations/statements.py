@@ -1,4 +1,4 @@
-"""What PostgreSQL alone has is written in SQL, in files beside the migrations."""
+"""Runs SQL files beside the migrations, for features that only PostgreSQL has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each benchmark runs and says what it promises; how fast things are is not judged here."""
+"""Each benchmark runs and reports its figures; their values are not checked here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.figures import Figure
-from benchmarks.results import as_page, machine
+from benchmarks.figures import Figure, as_page, machine
 from tests.support.source_files import ROOT
 
 FIGURES = {
@@ -34,13 +33,13 @@ FIGURES = {
 }
 
 
-def test_every_benchmark_is_known_here() -> None:
+def test_every_benchmark_has_expected_figures() -> None:
     assert set(FIGURES) == set(BENCHMARKS)
 
 
 @pytest.mark.timeout(400)  # some start four servers, one after the other
 @pytest.mark.parametrize("name", sorted(FIGURES))
-def test_a_glance_gives_every_figure(name: str, tmp_path: Path) -> None:
+def test_a_quick_run_reports_every_figure(name: str, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     arguments = [name, "--quick", "--json", str(file), "--folder", str(tmp_path)]
     finished = subprocess.run(
@@ -71,11 +70,11 @@ def test_a_glance_gives_every_figure(name: str, tmp_path: Path) -> None:
         (Figure("a", 2, "s"), None),
     ],
 )
-def test_a_figure_knows_whether_it_holds(figure: Figure, holds: bool | None) -> None:
+def test_a_figure_compares_its_value_with_its_target(figure: Figure, holds: bool | None) -> None:
     assert figure.holds is holds
 
 
-def test_the_page_names_no_folder(tmp_path: Path) -> None:
+def test_the_page_contains_no_local_path(tmp_path: Path) -> None:
     page = as_page({"one": [Figure("time", 1200, "ms", 5)]}, "./run.sh bench", machine(tmp_path))
     assert "| time | 1,200 ms | <= 5 | no |" in page
     assert str(tmp_path) not in page

@@ -1,4 +1,4 @@
-"""What a patch unpacks to is bounded by memory and time, which a forged one cannot get around.
+"""Limits of memory and time apply to unpacking a patch, even a forged one.
 
 The limits are those of the kernel, so these tests are for Linux.
 """

@@ -59,10 +59,10 @@ class Observer(Protocol):
     """Who is told what happens. `report` is `utils.pipeline.agent_output.AgentReport`."""
 
     def begin_stage(self, stage: Stage) -> None:
-        """A stage begins."""
+        """Report that a stage begins."""
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """The agent did something."""
+        """Report an event of the agent."""
 
 
 @dataclass(frozen=True, slots=True)

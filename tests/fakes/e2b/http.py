@@ -191,7 +191,7 @@ class Connection:
                 await asyncio.sleep(pace.seconds)
 
     def lost(self) -> None:
-        """The client has gone: a stream to it ends, any other request is still carried out."""
+        """Handle a client that has disconnected: end its stream, finish any other request."""
         self.closing = True
         if self._streaming:
             self.task.cancel()

@@ -119,7 +119,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away while it is answered is nothing to speak of."""
+        """Ignore clients that disconnect before they have the whole response."""
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def check_data_folder(settings: Settings) -> Finding:
 
 
 def check_database(settings: Settings) -> Finding:
-    """Does the database answer, and is it at this version's revision?"""
+    """Check that the database responds and has this version's tables."""
     return _check_supabase(settings) if settings.uses_supabase else _check_sql(settings)
 
 
