@@ -132,7 +132,7 @@ def test_a_pull_request_that_is_not_there_is_not_found(github: FakeGitHub, calle
         ("graphql_other_limit", 503, "github_rate_limited", "in 60 seconds"),
         ("secondary_limit", 503, "github_rate_limited", "in 7 seconds"),
         ("graphql_sso", 403, "github_sso_required", SSO_URL),
-        ("graphql_draft_words", 400, "drafts_not_supported", "no drafts"),
+        ("graphql_draft_words", 400, "drafts_not_supported", "not support drafts"),
         ("graphql_closed", 400, "github_validation_failed", "refused a value"),
         ("graphql_gone", 404, "pull_request_not_found", "no such pull request"),
         ("graphql_failed", 503, "github_unavailable", "Try again later"),
