@@ -34,7 +34,7 @@ def get_repository(services: Services, user_id: str, owner: str, repository: str
     A repository that was renamed or transferred is found under its old name too.
     """
     full_name = f"{owner}/{repository}"
-    with caller_github(services, user_id, full_name, Purpose.LOOK) as github:
+    with caller_github(services, user_id, full_name, Purpose.READ_METADATA) as github:
         return {"repository": github.repository(full_name)}
 
 

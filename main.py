@@ -37,6 +37,7 @@ from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
 from utils.dispatcher.run_context import RunContext, pipeline_limits
 from utils.github.app import GitHubApp
+from utils.github.concurrency import ConcurrencyLimiter
 from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
@@ -86,6 +87,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     callers = auth.Callers(settings, database, tokens)
     github_app = GitHubApp(settings) if settings.github_app_id else None
     user_tokens = GitHubTokenResolver(settings, database, context.vault, github_app)
+    limiter = ConcurrencyLimiter(settings.request_threads)
     return Services(
         settings=settings,
         database=database,
@@ -94,7 +96,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         tokens=tokens,
         vault=context.vault,
         user_tokens=user_tokens,
-        pull_requests=_build_pull_requests(settings, database, user_tokens, redactor),
+        github_limiter=limiter,
+        pull_requests=_build_pull_requests(settings, database, user_tokens, redactor, limiter),
         identify=callers.identify,
         forget_users=callers.forget_users,
         stop=lifetime.close,
@@ -125,11 +128,15 @@ def _build_run_context(
 
 
 def _build_pull_requests(
-    settings: Settings, database: Database, tokens: GitHubTokenResolver, redactor: Redactor
+    settings: Settings,
+    database: Database,
+    tokens: GitHubTokenResolver,
+    redactor: Redactor,
+    limiter: ConcurrencyLimiter,
 ) -> PullRequests:
     remove_leftovers(pushes_folder(settings))
     environment = inherited_environment() | proxies_with_password()
-    return PullRequests(settings, database, tokens, redactor, environment)
+    return PullRequests(settings, database, tokens, redactor, environment, limiter)
 
 
 def build_flask(services: Services) -> Flask:

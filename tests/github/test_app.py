@@ -60,7 +60,7 @@ def test_a_token_is_for_one_repository_and_may_no_more_than_it_must(
 ) -> None:
     github.add_repository("team/other", bare)
     github.apps["4711"].installations["team/other"] = 77
-    token = app.token(NAME, Purpose.CHANGE_PULLS)
+    token = app.installation_token(NAME, Purpose.CHANGE_PULLS)
     assert token is not None
     assert github.tokens[token].permissions == {"metadata": "read", "pull_requests": "write"}
     assert github.tokens[token].repositories == {NAME}
@@ -72,42 +72,42 @@ def test_a_token_is_for_one_repository_and_may_no_more_than_it_must(
 
 
 def test_each_purpose_has_a_token_of_its_own(github: FakeGitHub, app: GitHubApp) -> None:
-    made = {app.token(NAME, purpose) for purpose in (*Purpose, *Purpose)}
+    made = {app.installation_token(NAME, purpose) for purpose in (*Purpose, *Purpose)}
     assert len(made) == len(Purpose)
-    assert {app.token(NAME, purpose) for purpose in Purpose} == made
+    assert {app.installation_token(NAME, purpose) for purpose in Purpose} == made
     may_push = [one.permissions for one in github.tokens.values() if "contents" in one.permissions]
     assert [one.get("workflows") for one in may_push].count("write") == 1
-    app.forget(NAME)
-    assert made.isdisjoint({app.token(NAME, purpose) for purpose in Purpose})
+    app.invalidate(NAME)
+    assert made.isdisjoint({app.installation_token(NAME, purpose) for purpose in Purpose})
 
 
 def test_a_token_is_kept_until_shortly_before_its_end(github: FakeGitHub, app: GitHubApp) -> None:
-    first = app.token(NAME, Purpose.PUSH)
-    assert app.token(NAME.upper(), Purpose.PUSH) == first
+    first = app.installation_token(NAME, Purpose.PUSH)
+    assert app.installation_token(NAME.upper(), Purpose.PUSH) == first
     with later(3200):
-        assert app.token(NAME, Purpose.PUSH) == first
+        assert app.installation_token(NAME, Purpose.PUSH) == first
     assert github.paths() == [ASKED, MADE]
     with later(3400):
-        assert app.token(NAME, Purpose.PUSH) != first
+        assert app.installation_token(NAME, Purpose.PUSH) != first
     assert github.paths() == [ASKED, MADE] * 2
 
 
 def test_a_token_that_was_refused_is_made_again(github: FakeGitHub, app: GitHubApp) -> None:
-    first = app.token(NAME, Purpose.PUSH)
-    app.forget(NAME)
-    assert app.token(NAME, Purpose.PUSH) != first
+    first = app.installation_token(NAME, Purpose.PUSH)
+    app.invalidate(NAME)
+    assert app.installation_token(NAME, Purpose.PUSH) != first
 
 
 def test_many_at_once_ask_once(github: FakeGitHub, app: GitHubApp) -> None:
     with ThreadPoolExecutor(8) as threads:
-        tokens = list(threads.map(lambda _: app.token(NAME, Purpose.PUSH), range(8)))
+        tokens = list(threads.map(lambda _: app.installation_token(NAME, Purpose.PUSH), range(8)))
     assert len({*tokens}) == 1
     assert github.paths() == [ASKED, MADE]
 
 
 def test_an_app_that_is_not_installed_has_no_token(github: FakeGitHub, app: GitHubApp) -> None:
     github.apps["4711"].installations.clear()
-    assert app.token(NAME, Purpose.PUSH) is None
+    assert app.installation_token(NAME, Purpose.PUSH) is None
 
 
 def test_an_app_with_another_key_is_the_deployments_mistake(
@@ -115,7 +115,7 @@ def test_an_app_with_another_key_is_the_deployments_mistake(
 ) -> None:
     github.apps.clear()
     with pytest.raises(AppError, match="GITHUB_APP_PRIVATE_KEY") as refused:
-        app.token(NAME, Purpose.PUSH)
+        app.installation_token(NAME, Purpose.PUSH)
     assert (refused.value.http_status, refused.value.code) == (503, "github_app_refused")
 
 
@@ -133,12 +133,12 @@ def test_an_app_without_a_permission_says_which_one(
 ) -> None:
     github.apps["4711"].permissions = granted
     with pytest.raises(AppError) as refused:
-        app.token(NAME, Purpose.PUSH_WORKFLOWS)
+        app.installation_token(NAME, Purpose.PUSH_WORKFLOWS)
     assert (refused.value.http_status, refused.value.code) == (403, "github_app_permission")
     assert said in refused.value.message
     assert "settings on GitHub" in refused.value.message
     github.apps["4711"].permissions = GRANTED
-    assert app.token(NAME, Purpose.PUSH_WORKFLOWS)
+    assert app.installation_token(NAME, Purpose.PUSH_WORKFLOWS)
 
 
 def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
@@ -146,7 +146,7 @@ def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
 ) -> None:
     github.fail("app_permissions", on=MADE)
     with pytest.raises(AppError, match="metadata: read") as refused:
-        app.token(NAME, Purpose.PUSH)
+        app.installation_token(NAME, Purpose.PUSH)
     assert refused.value.code == "github_app_permission"
     assert "workflows" not in refused.value.message
 
@@ -155,10 +155,10 @@ def test_a_server_that_does_not_tell_what_it_grants_is_told_all(
 def test_a_failure_of_github_is_not_kept(github: FakeGitHub, app: GitHubApp, name: str) -> None:
     github.fail(name)
     with pytest.raises(AppError) as refused:
-        app.token(NAME, Purpose.PUSH)
+        app.installation_token(NAME, Purpose.PUSH)
     assert refused.value.code == "github_unavailable"
     github.failing.clear()
-    assert app.token(NAME, Purpose.PUSH)
+    assert app.installation_token(NAME, Purpose.PUSH)
 
 
 def test_an_app_needs_settings() -> None:
@@ -167,7 +167,7 @@ def test_an_app_needs_settings() -> None:
 
 
 def test_an_apps_token_is_nobodys(github: FakeGitHub, app: GitHubApp) -> None:
-    with GitHub(github.api_url, app.token(NAME, Purpose.PUSH)) as client:
+    with GitHub(github.api_url, app.installation_token(NAME, Purpose.PUSH)) as client:
         assert client.repository(NAME).can_push is None
         with pytest.raises(AppError) as refused:
             client.user()

@@ -58,7 +58,7 @@ def test_requests_that_wait_for_github_leave_threads_for_others(
     assert second.told("GET", REPOSITORY)["repository"]["full_name"] == NAME
 
 
-def test_comments_take_the_same_places(
+def test_comments_share_the_same_limit(
     make_app: MakeApp, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     github.add_token(SERVER_TOKEN, "server")
@@ -73,7 +73,7 @@ def test_comments_take_the_same_places(
             waiting = threads.submit(caller.ask, "GET", REPOSITORY)
             wait_for(lambda: f"GET {REPOSITORY}" in github.paths())
             with monkeypatch.context() as patch:
-                patch.setattr("utils.webhooks.comments._PLACE_SECONDS", 0.05)
+                patch.setattr("utils.webhooks.comments._SLOT_SECONDS", 0.05)
                 assert hook.refusal("issue_comment", payload) == (503, "github_busy")
             later = threads.submit(said, Deliverer(app), payload)
         waiting.result()

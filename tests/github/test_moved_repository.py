@@ -80,11 +80,11 @@ def test_the_apps_token_is_for_the_repository_wherever_it_is(
 ) -> None:
     github.move(NAME, ELSEWHERE)
     number = github.repositories[ELSEWHERE].id
-    token = app.token(NAME, Purpose.PUSH)
+    token = app.installation_token(NAME, Purpose.PUSH)
     assert token is not None
     assert github.paths() == [ASKED, f"GET /repositories/{number}/installation", MADE]
     assert github.tokens[token].repositories == {ELSEWHERE}
-    assert app.token(NAME, Purpose.PUSH) == token
+    assert app.installation_token(NAME, Purpose.PUSH) == token
     assert len(github.requests) == 3
     with GitHub(github.api_url, token) as client:
         assert client.create_pull(ELSEWHERE, head="topic", base="main", title="x", body="").number
@@ -93,18 +93,18 @@ def test_the_apps_token_is_for_the_repository_wherever_it_is(
 def test_the_app_asks_no_other_host(github: FakeGitHub, app: GitHubApp) -> None:
     github.move(NAME, ELSEWHERE)
     github.moved_to_api = "https://api.elsewhere.example"
-    assert app.token(NAME, Purpose.LOOK)
+    assert app.installation_token(NAME, Purpose.READ_METADATA)
     github.moved_to_api = "https://api.elsewhere.example/no/number/in#"
-    app.forget(NAME)
+    app.invalidate(NAME)
     with pytest.raises(AppError) as refused:
-        app.token(NAME, Purpose.LOOK)
+        app.installation_token(NAME, Purpose.READ_METADATA)
     assert refused.value.code == "repository_moved"
 
 
 def test_an_app_that_did_not_move_along_has_no_token(github: FakeGitHub, app: GitHubApp) -> None:
     github.move(NAME, ELSEWHERE)
     github.apps["4711"].installations.clear()
-    assert app.token(NAME, Purpose.LOOK) is None
+    assert app.installation_token(NAME, Purpose.READ_METADATA) is None
 
 
 def test_a_slow_answer_is_not_followed_for_longer_than_there_is_time(
@@ -113,11 +113,11 @@ def test_a_slow_answer_is_not_followed_for_longer_than_there_is_time(
     seconds = count(step=2)
     clock = SimpleNamespace(time=time.time, monotonic=lambda: next(seconds))
     monkeypatch.setattr("utils.github.app.time", clock)
-    assert app.token(NAME, Purpose.LOOK)
-    app.forget(NAME)
+    assert app.installation_token(NAME, Purpose.READ_METADATA)
+    app.invalidate(NAME)
     github.move(NAME, ELSEWHERE)
     with pytest.raises(AppError) as refused:
-        app.token(NAME, Purpose.LOOK)
+        app.installation_token(NAME, Purpose.READ_METADATA)
     assert (refused.value.http_status, refused.value.code) == (503, "github_busy")
     assert refused.value.retry_after_seconds
 

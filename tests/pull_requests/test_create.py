@@ -14,6 +14,7 @@ from tests.support.github_names import LOGIN, TOKEN
 from tests.support.pull_requests import NOTHING, Hosted
 from utils.config.settings import inherited_environment
 from utils.credentials.github_resolver import GitHubTokenResolver
+from utils.github.concurrency import ConcurrencyLimiter
 from utils.github.models import MergeMethod
 from utils.models.tasks import Task
 from utils.pull_requests.publisher import PullRequestResult
@@ -65,7 +66,8 @@ def create_on_servers(
 
     def create(wish: dict[str, Any]) -> PullRequestResult:
         environment = inherited_environment()
-        server = PullRequests(one.settings, one.database, tokens, Redactor(), environment)
+        limiter = ConcurrencyLimiter(one.settings.request_threads)
+        server = PullRequests(one.settings, one.database, tokens, Redactor(), environment, limiter)
         asked = PullRequestOptions(github_token=SecretStr(TOKEN), allow_simulated=True, **wish)
         return server.create(USER, task_id, asked)[1]
 

@@ -23,6 +23,7 @@ from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault
 from utils.dispatcher.dispatcher import Dispatcher
 from utils.errors import AppError, InvalidInput
+from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
 from utils.pull_requests.service import PullRequests
 from utils.telemetry import Metrics
@@ -59,6 +60,7 @@ class Services:
     vault: Vault
     pull_requests: PullRequests
     user_tokens: GitHubTokenResolver
+    github_limiter: ConcurrencyLimiter
     identify: Callable[[], str]
     forget_users: Callable[[], None]
     stop: Callable[[], None]

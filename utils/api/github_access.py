@@ -47,7 +47,7 @@ def caller_github(
     tokens = services.user_tokens
     address = services.settings.address_on_github(full_name)
     chosen = tokens.own(user_id, address, token_of_request())
-    with services.pull_requests.places.taken():
+    with services.github_limiter.slot():
         if chosen.source is TokenSource.NONE and (
             own_status or _is_theirs(services, user_id, full_name, own_pull)
         ):

@@ -73,12 +73,13 @@ class GitHubTokenResolver:
     def servers(self, full_name: str, purpose: Purpose) -> ChosenToken:
         """Return the GitHub App's token for a repository, else the deployment's, else none.
 
-        The App's may do no more than its purpose needs. Raises what `GitHubApp.token` raises.
+        The App's has the permissions for its purpose only. Raises what
+        `GitHubApp.installation_token` raises.
         """
         app = self._app
         return choose_token(
             full_name,
-            app_token=(lambda name: app.token(name, purpose)) if app else None,
+            app_token=(lambda name: app.installation_token(name, purpose)) if app else None,
             deployment=self._settings.github_token,
         )
 
@@ -97,7 +98,7 @@ class GitHubTokenResolver:
         except AppError as error:
             from_app = self._app if chosen.source is TokenSource.APP else None
             if from_app and error.code == "github_token_refused":
-                from_app.forget(full_name)
+                from_app.invalidate(full_name)
             raise
 
     def opened(self, user_id: str | None, given: SecretStr | None) -> str:

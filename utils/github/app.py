@@ -1,4 +1,4 @@
-"""Tokens of a GitHub App: each for one repository and one purpose, for an hour."""
+"""Gets installation tokens of a GitHub App, each for one repository and one purpose."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ from utils.github.transport import connect_app
 from utils.models.tasks import Json
 
 RENEW_SECONDS = 300
-"""A token with less than this left is not handed out: a push has to end before it does."""
+"""Tokens that end sooner are renewed, so that a push ends before its token."""
 
 LEVELS = ("read", "write", "admin")
-"""What a permission may be, each more than the one before."""
+"""Levels of a permission, in ascending order."""
 
 _WAIT_SECONDS = 3.0
-# The requests, and the wait for those of another, have to leave time for what the token is for.
+# These leave time for the request that the token is for.
 _TIMEOUT_SECONDS = 4
 _TOTAL_SECONDS = 8
 _LOCKS = 16
 
 
 class Purpose(Enum):
-    """What a token is for; it may do that and no more."""
+    """The purpose of a token, which gets the permissions for it and no others."""
 
-    LOOK = auto()
-    """At what everybody who sees the repository sees, and at who may push."""
+    READ_METADATA = auto()
+    """Read the repository's metadata and who may push."""
     CLONE = auto()
     READ_PULLS = auto()
     CHANGE_PULLS = auto()
     PUSH = auto()
-    """A branch and its pull request; also to merge, and to turn drafts."""
+    """Push a branch and open its pull request; also merge, and convert drafts."""
     PUSH_WORKFLOWS = auto()
-    """As `PUSH`, with changes under `.github/workflows/`."""
+    """Like `PUSH`, with changes under `.github/workflows/`."""
     READ_ISSUES = auto()
     CHANGE_ISSUES = auto()
     COMMENT = auto()
-    """On what may be an issue or a pull request."""
+    """Comment on an issue or a pull request."""
     SET_STATUS = auto()
 
     @property
     def permissions(self) -> dict[str, str]:
-        """What is asked for, by name; every token of an App may read metadata."""
+        """The levels to request by permission; every App token may read metadata."""
         return dict(sorted({"metadata": "read", **_NEEDED[self]}.items()))
 
 
 _PUSH = {"contents": "write", "pull_requests": "write"}
 
-# GitHub takes labels and comments of an issue with `issues` alone, and those of a pull request with
-# `pull_requests` alone. Its GraphQL, which turns drafts, wants `contents` as well.
+# Labels and comments of an issue need `issues` only, those of a pull request `pull_requests` only.
+# The GraphQL API, which converts drafts, requires `contents` as well.
 _NEEDED: Mapping[Purpose, Mapping[str, str]] = {
-    Purpose.LOOK: {},
+    Purpose.READ_METADATA: {},
     Purpose.CLONE: {"contents": "read"},
     Purpose.READ_PULLS: {"pull_requests": "read"},
     Purpose.CHANGE_PULLS: {"pull_requests": "write"},
@@ -78,35 +78,35 @@ _NEEDED: Mapping[Purpose, Mapping[str, str]] = {
     Purpose.SET_STATUS: {"statuses": "write"},
 }
 
-_Name = tuple[str, Purpose]
+_CacheKey = tuple[str, Purpose]
 
 
 def lacking_permissions(wanted: Mapping[str, str], granted: Mapping[str, Any]) -> dict[str, str]:
-    """Return what of the wanted permissions is not granted, or not as much of it."""
+    """Return the wanted permissions that are not granted, or at a lower level only."""
     enough = {name: LEVELS[LEVELS.index(level) :] for name, level in wanted.items()}
     return {name: wanted[name] for name in wanted if granted.get(name) not in enough[name]}
 
 
 @dataclass(frozen=True, slots=True)
 class AppIdentity:
-    """Who an App is, and what shows that."""
+    """The id and the private key of an App."""
 
     api_url: str
     id: str
     key: SecretStr
 
     @classmethod
-    def of(cls, settings: GitHubSettings) -> Self:
-        """Return the App of the settings. Raises `ConfigurationError` when there is none."""
+    def from_settings(cls, settings: GitHubSettings) -> Self:
+        """Return the App of the settings. Raise `ConfigurationError` when there is none."""
         if settings.github_app_id is None or settings.github_app_private_key is None:
             raise ConfigurationError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY are not set.")
         return cls(settings.github_api_url, settings.github_app_id, settings.github_app_private_key)
 
     @contextmanager
-    def speaking(self, timeout_seconds: int) -> Iterator[GithubIntegration]:
-        """Speak to GitHub as the App itself.
+    def client(self, timeout_seconds: int) -> Iterator[GithubIntegration]:
+        """Provide a client that authenticates as the App itself.
 
-        Raises `Unavailable` (`github_app_refused`) when GitHub does not know it with this key.
+        Raises `Unavailable` (`github_app_refused`) when GitHub refuses the id or the key.
         """
         try:
             with connect_app(
@@ -117,7 +117,7 @@ class AppIdentity:
             if error.code != "github_token_refused":
                 raise
             raise Unavailable(
-                "GitHub does not accept this server as its App: GITHUB_APP_ID and "
+                "GitHub does not accept this server as its App. GITHUB_APP_ID and "
                 "GITHUB_APP_PRIVATE_KEY must belong together, and the clock must be right.",
                 "github_app_refused",
             ) from None
@@ -130,34 +130,34 @@ class _CachedToken:
 
 
 class GitHubApp:
-    """Gets and remembers the tokens of one App. Safe in all threads, of which one asks."""
+    """Gets and caches the tokens of one App. Safe in all threads; one of them sends the request."""
 
     def __init__(self, settings: GitHubSettings) -> None:
         """Raise `ConfigurationError` when there is no App in the settings."""
-        self._identity = AppIdentity.of(settings)
-        self._kept: dict[_Name, _CachedToken] = {}
+        self._identity = AppIdentity.from_settings(settings)
+        self._cache: dict[_CacheKey, _CachedToken] = {}
         self._locks = tuple(Lock() for _ in range(_LOCKS))
 
-    def token(self, full_name: str, purpose: Purpose) -> str | None:
+    def installation_token(self, full_name: str, purpose: Purpose) -> str | None:
         """Return a token for one repository, None where the App is not installed.
 
-        It may do what it is for and no more. Raises `Unavailable` (`github_app_refused` when GitHub
-        does not know the App's key, `github_busy` while another request waits for the same, or
-        GitHub is slow), `Forbidden` (`github_app_permission`) when the App was not granted what
-        this purpose needs.
+        The token has the permissions for its purpose and no others. Raises `Unavailable`
+        (`github_app_refused` when GitHub refuses the App's key, `github_busy` while another thread
+        gets the same token or GitHub is slow) and `Forbidden` (`github_app_permission`) when the
+        App was not granted the permissions for this purpose.
         """
-        name = (full_name.lower(), purpose)
-        with self._alone(name):
-            kept = self._kept.get(name)
-            if kept is None or kept.ends_at - time.time() < RENEW_SECONDS:
-                kept = self._fetch(full_name, purpose)
-                self._remember(name, kept)
-            return kept.token if kept else None
+        key = (full_name.lower(), purpose)
+        with self._locked(key):
+            cached = self._cache.get(key)
+            if cached is None or cached.ends_at - time.time() < RENEW_SECONDS:
+                cached = self._fetch(full_name, purpose)
+                self._store(key, cached)
+            return cached.token if cached else None
 
     @contextmanager
-    def _alone(self, name: _Name) -> Iterator[None]:
-        # Those who wait would each wait for GitHub anew once their turn comes, one after the other.
-        lock = self._locks[hash(name) % _LOCKS]
+    def _locked(self, key: _CacheKey) -> Iterator[None]:
+        # The wait is bounded: while GitHub is slow, each waiting thread would in turn wait for it.
+        lock = self._locks[hash(key) % _LOCKS]
         if not lock.acquire(timeout=_WAIT_SECONDS):
             raise _busy()
         try:
@@ -165,74 +165,74 @@ class GitHubApp:
         finally:
             lock.release()
 
-    def forget(self, full_name: str) -> None:
-        """Drop a repository's tokens, after GitHub has refused one."""
+    def invalidate(self, full_name: str) -> None:
+        """Drop the cached tokens of a repository, after GitHub has refused one."""
         for purpose in Purpose:
-            self._kept.pop((full_name.lower(), purpose), None)
+            self._cache.pop((full_name.lower(), purpose), None)
 
-    def _remember(self, name: _Name, kept: _CachedToken | None) -> None:
-        if kept is not None:
-            self._kept[name] = kept
+    def _store(self, key: _CacheKey, fetched: _CachedToken | None) -> None:
+        if fetched is not None:
+            self._cache[key] = fetched
         now = time.time()
-        for other, entry in list(self._kept.items()):
+        for other, entry in list(self._cache.items()):
             if entry.ends_at < now:
-                self._kept.pop(other, None)
+                self._cache.pop(other, None)
 
     def _fetch(self, full_name: str, purpose: Purpose) -> _CachedToken | None:
         try:
-            with self._identity.speaking(_TIMEOUT_SECONDS) as client:
-                return _TokenRequests(client.requester).token(full_name, purpose.permissions)
+            with self._identity.client(_TIMEOUT_SECONDS) as client:
+                return _TokenRequests(client.requester).create_token(full_name, purpose.permissions)
         except NotFound:
             return None
 
 
 class _TokenRequests:
-    """The requests for one token: two, and a third one where the repository has moved."""
+    """Sends the requests for one token: two, and a third one if the repository has moved."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
         self._ends_at = time.monotonic() + _TOTAL_SECONDS
 
-    def token(self, full_name: str, wanted: Mapping[str, str]) -> _CachedToken:
+    def create_token(self, full_name: str, wanted: Mapping[str, str]) -> _CachedToken:
         chosen: Json = {"repositories": [full_name.rpartition("/")[2]]}
         try:
-            installation = self._ask("GET", f"/repos/{quote(full_name)}/installation", {"id"})
+            installation = self._request("GET", f"/repos/{quote(full_name)}/installation", {"id"})
         except RepositoryMoved as moved:
             if moved.repository_id is None:
                 raise
-            # Its name would have to be asked for, and its number stays.
+            # The redirect holds the id only; another request would be needed for the name.
             chosen = {"repository_ids": [moved.repository_id]}
             path = f"/repositories/{moved.repository_id}/installation"
-            installation = self._ask("GET", path, {"id"})
+            installation = self._request("GET", path, {"id"})
         path = f"/app/installations/{installation['id']}/access_tokens"
         try:
-            # PyGithub's own call gives a token for all repositories of the installation.
+            # PyGithub's own call requests a token for all repositories of the installation.
             body = {**chosen, "permissions": wanted}
-            answer = self._ask("POST", path, {"token", "expires_at"}, body)
+            answer = self._request("POST", path, {"token", "expires_at"}, body)
         except Forbidden as error:
             if error.code != APP_PERMISSION:
                 raise
-            raise _lacks(wanted, installation.get("permissions")) from None
+            raise _permission_missing(wanted, installation.get("permissions")) from None
         ends_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
         return _CachedToken(str(answer["token"]), ends_at)
 
-    def _ask(self, method: str, path: str, needed: set[str], body: Json | None = None) -> Json:
+    def _request(self, method: str, path: str, needed: set[str], body: Json | None = None) -> Json:
         if time.monotonic() + _TIMEOUT_SECONDS > self._ends_at:
             raise _busy()
         with translating("installation"):
             _, answer = self._requester.requestJsonAndCheck(method, path, input=body)
-            # RuntimeError is what PyGithub raises for answers that are not GitHub's.
+            # PyGithub raises RuntimeError, too, for answers that are not GitHub's.
             if not isinstance(answer, dict) or not needed <= answer.keys():
                 raise RuntimeError("an answer for an App lacks " + " or ".join(sorted(needed)))
             return answer
 
 
 def _busy() -> Unavailable:
-    return busy("GitHub is slow to give this server's App a token")
+    return busy("GitHub is slow to create a token for this server's App")
 
 
-def _lacks(wanted: Mapping[str, str], granted: Any) -> Forbidden:
-    """Return an error that names what of the wanted permissions is not granted, all if unknown."""
+def _permission_missing(wanted: Mapping[str, str], granted: Any) -> Forbidden:
+    """Return an error that names the missing permissions; all wanted ones if that is unknown."""
     lacking = lacking_permissions(wanted, granted if isinstance(granted, dict) else {}) or wanted
     listed = ", ".join(f"{name}: {level}" for name, level in lacking.items())
     return Forbidden(
@@ -240,3 +240,41 @@ def _lacks(wanted: Mapping[str, str], granted: Any) -> Forbidden:
         "settings on GitHub (Permissions & events), then accept the change in its installation.",
         APP_PERMISSION,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AppInfo:
+    """GitHub's record of an App.
+
+    `permissions` are those of the App's settings; an installation may not have accepted them yet.
+    `installations` is their number, None when GitHub does not report it.
+    """
+
+    name: str
+    permissions: Mapping[str, Any]
+    installations: int | None
+
+
+def fetch_app_info(settings: GitHubSettings, timeout_seconds: int) -> AppInfo:
+    """Return GitHub's record of the App in the settings, with one request.
+
+    Raises what `AppIdentity` raises, and `Unavailable` (`github_unavailable`).
+    """
+    with AppIdentity.from_settings(settings).client(timeout_seconds) as client, translating("app"):
+        _, answer = client.requester.requestJsonAndCheck("GET", "/app")
+        if not isinstance(answer, dict) or not isinstance(answer.get("permissions"), dict):
+            raise TypeError("an answer about an App lacks its permissions")
+        installations = answer.get("installations_count")
+        return AppInfo(
+            str(answer.get("name")),
+            answer["permissions"],
+            installations if isinstance(installations, int) else None,
+        )
+
+
+def required_permissions() -> dict[str, str]:
+    """Return the levels that an App needs for all purposes, by permission."""
+    needed: dict[str, str] = {}
+    for name, level in (pair for purpose in Purpose for pair in purpose.permissions.items()):
+        needed[name] = max(needed.get(name, level), level, key=LEVELS.index)
+    return dict(sorted(needed.items()))

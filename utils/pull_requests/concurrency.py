@@ -1,4 +1,4 @@
-"""How many requests may talk to GitHub at once, and which of them wait for each other."""
+"""Serializes the requests for one task and bounds the time of each request."""
 
 from __future__ import annotations
 
@@ -6,34 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 
 from utils.errors import Unavailable
-from utils.github.refusal import busy
+from utils.github.concurrency import too_many_requests
 
 FOR_ONE_TASK = 3
-"""Requests for one task that are worked on or wait; more would keep those for others out."""
-
-
-class ConcurrencyLimiter:
-    """A few places, so that slow requests to GitHub leave threads for all others."""
-
-    def __init__(self, places: int) -> None:
-        self._free = BoundedSemaphore(places)
-
-    @contextmanager
-    def taken(self, wait_seconds: float = 0) -> Iterator[None]:
-        """Have a place for the length of the block. Raises `Unavailable` (`github_busy`)."""
-        if not self._free.acquire(timeout=wait_seconds):
-            raise _busy()
-        try:
-            yield
-        finally:
-            self._free.release()
+"""Requests for one task that run or wait; more would take the slots of other tasks."""
 
 
 class KeyedLocks:
-    """One lock for each task that is worked on."""
+    """Holds one lock for each task with a running request."""
 
     def __init__(self) -> None:
         self._guard = Lock()
@@ -41,16 +24,19 @@ class KeyedLocks:
         self._users: Counter[int] = Counter()
 
     @contextmanager
-    def held(self, task_id: int, budget: Deadline) -> Iterator[None]:
-        """Be the only one for a task. Raises `Unavailable` when too many wait, or too long."""
+    def lock(self, task_id: int, deadline: Deadline) -> Iterator[None]:
+        """Hold a task's lock during the block.
+
+        Raises `Unavailable` when too many requests wait for it, or the deadline passes.
+        """
         with self._guard:
             if self._users[task_id] >= FOR_ONE_TASK:
-                raise _busy()
+                raise too_many_requests()
             lock = self._locks.setdefault(task_id, Lock())
             self._users[task_id] += 1
         try:
-            if not lock.acquire(timeout=max(budget.left, 0)):
-                raise unfinished("Another request for this task is still being worked on.")
+            if not lock.acquire(timeout=max(deadline.seconds_left, 0)):
+                raise unfinished("Another request for this task is still running.")
             try:
                 yield
             finally:
@@ -63,31 +49,27 @@ class KeyedLocks:
 
 
 class Deadline:
-    """The time that a request has, in seconds."""
+    """The time limit of a request. `step_seconds` is what one step may take."""
 
     def __init__(self, seconds: float, step_seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
         self._step_seconds = step_seconds
 
     @property
-    def left(self) -> float:
-        """Seconds until the last step has to begin; negative afterwards."""
+    def seconds_left(self) -> float:
+        """Seconds until the last step must begin; negative afterwards."""
         return self._ends_at - self._step_seconds - time.monotonic()
 
     def check(self, done: str) -> None:
-        """Raise `Unavailable` (`pull_request_unfinished`) when the next step might not fit in."""
-        if self.left <= 0:
+        """Raise `Unavailable` (`pull_request_unfinished`) when no time is left for a step."""
+        if self.seconds_left <= 0:
             raise unfinished(done)
 
 
-def _busy() -> Unavailable:
-    return busy("This server has as many requests to GitHub under way as it can")
-
-
 def unfinished(done: str) -> Unavailable:
-    """Return the error for a request that has to answer before it is done."""
+    """Return the error for a request that must answer before it is finished."""
     return Unavailable(
-        f"{done} Send the same request again: it goes on from there.",
+        f"{done} Send the same request again to continue.",
         "pull_request_unfinished",
         retry_after_seconds=1,
     )

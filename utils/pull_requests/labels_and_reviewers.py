@@ -18,7 +18,7 @@ class LabelsAndReviewers:
     """What one pull request is to have beside its text."""
 
     github: GitHub
-    budget: Deadline
+    deadline: Deadline
     full_name: str
     pull: GitHubPull
 
@@ -53,7 +53,7 @@ class LabelsAndReviewers:
     def _refusal(self, add: _Add, names: tuple[str, ...]) -> AppError | None:
         if names:
             try:
-                self.budget.check("The pull request is open; labels or reviewers lack.")
+                self.deadline.check("The pull request is open; labels or reviewers lack.")
                 add(self.full_name, self.pull.number, names)
             except AppError as error:
                 return error

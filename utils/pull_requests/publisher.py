@@ -72,7 +72,7 @@ class PublishContext:
     redactor: Redactor
     work_folder: Path
     environment: Mapping[str, str] = field(repr=False)
-    budget: Deadline
+    deadline: Deadline
     address: Callable[[str], str]
 
 
@@ -108,12 +108,12 @@ class PullRequestPublisher:
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
         self._note_pull(pull)
-        wishes = LabelsAndReviewers(self._github, self._means.budget, self._name, pull)
+        wishes = LabelsAndReviewers(self._github, self._means.deadline, self._name, pull)
         warnings = tuple(wishes.refused(self._wanted.labels, self._wanted.reviewers))
         return PullRequestResult(pull, self._wanted.branch, commit, is_new, warnings)
 
     def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
-        self._means.budget.check(done)
+        self._means.deadline.check(done)
         return step()
 
     def _repository(self) -> GitHubRepository:
@@ -178,7 +178,7 @@ class PullRequestPublisher:
 
     def _push(self, found: GitHubPull | None) -> str:
         means, task = self._means, self._task
-        means.budget.check("Nothing is pushed yet.")
+        means.deadline.check("Nothing is pushed yet.")
         request = PushRequest(
             repo_url=self._url(),
             base_branch=task.target_branch,
@@ -191,7 +191,7 @@ class PullRequestPublisher:
             expected_remote=task.pr_commit,
             allow_workflow_changes=self._wanted.changes_workflows,
         )
-        limits = PushLimits(means.work_folder, means.budget.left, means.environment)
+        limits = PushLimits(means.work_folder, means.deadline.seconds_left, means.environment)
         try:
             commit = push_branch(request, limits, means.redactor).commit
         except BranchChanged as error:

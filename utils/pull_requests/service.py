@@ -17,10 +17,11 @@ from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed,
 from utils.git.repository_url import github_full_name, validate_branch
 from utils.github.app import Purpose
 from utils.github.client import GitHub
+from utils.github.concurrency import ConcurrencyLimiter
 from utils.github.refusal import UNAVAILABLE_SECONDS
 from utils.github.token_access import TokenAccess, check_access
 from utils.models.tasks import Task, TaskStatus
-from utils.pull_requests.concurrency import ConcurrencyLimiter, Deadline, KeyedLocks
+from utils.pull_requests.concurrency import Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
 from utils.pull_requests.preconditions import (
     PullRequestConsents,
@@ -55,8 +56,6 @@ TOKEN_SECONDS = 15.0
 STEP_SECONDS = 5
 """How long GitHub may be silent in an answer; no step begins with less than this left."""
 
-_PLACES = 8
-
 
 @dataclass(frozen=True, slots=True)
 class PullRequestOptions:
@@ -84,15 +83,15 @@ class PullRequests:
         tokens: GitHubTokenResolver,
         redactor: Redactor,
         environment: Mapping[str, str],
+        limiter: ConcurrencyLimiter,
     ) -> None:
-        """`environment` holds what git needs: PATH, proxies, certificates."""
+        """`environment` holds the variables that git needs: PATH, proxies, certificates."""
         self._settings = settings
         self._database = database
         self._tokens = tokens
         self._redactor = redactor
         self._environment = environment
-        self.places = ConcurrencyLimiter(max(1, min(_PLACES, settings.request_threads // 2)))
-        """Of what waits for GitHub, here and wherever else a request asks it."""
+        self._limiter = limiter
         self._locks = KeyedLocks()
 
     def create(
@@ -103,15 +102,15 @@ class PullRequests:
         Calling again updates it. Raises `NotFound`, and otherwise errors whose code says what has
         to change; then nothing was pushed, or another call goes on with what was.
         """
-        budget = Deadline(TOTAL_SECONDS, STEP_SECONDS)
+        deadline = Deadline(TOTAL_SECONDS, STEP_SECONDS)
         self._database.get_task_status(user_id, task_id)  # strangers take nobody's turn
-        with self.places.taken(), self._locks.held(task_id, budget):
+        with self._limiter.slot(), self._locks.lock(task_id, deadline):
             task = self._database.get_task(user_id, task_id)
             allowed = PullRequestConsents(wish.allow_simulated, wish.allow_workflow_changes)
             result = require_result(task, allowed)
             full_name = self._full_name(task.repo_url)
             wanted = self._wanted(task, wish)
-            with self._github(task, full_name, wish.github_token, budget) as means:
+            with self._github(task, full_name, wish.github_token, deadline) as means:
                 made = PullRequestPublisher(means, task, result, wanted, full_name).run()
                 log.info(
                     "pull request published",
@@ -131,7 +130,7 @@ class PullRequests:
         A blank address is none. Raises what they raise, and `Unavailable` (`github_unavailable`)
         when they are too slow.
         """
-        budget = Deadline(TOKEN_SECONDS, STEP_SECONDS)
+        deadline = Deadline(TOKEN_SECONDS, STEP_SECONDS)
         host = self._settings.github_host
         address = (repo_url or "").strip()
         full_name = github_full_name(address, host) if address else None
@@ -139,20 +138,20 @@ class PullRequests:
         known = self._redactor.child()
         api_url = self._settings.github_api_url
         with (
-            self.places.taken(),
+            self._limiter.slot(),
             known.hold(text),
             _redacting(known),
             GitHub(api_url, text, timeout_seconds=STEP_SECONDS) as github,
         ):
-            return check_access(github, full_name, lambda: _refuse_slow(budget))
+            return check_access(github, full_name, lambda: _refuse_slow(deadline))
 
     @contextmanager
     def _github(
-        self, task: Task, full_name: str, given: SecretStr | None, budget: Deadline
+        self, task: Task, full_name: str, given: SecretStr | None, deadline: Deadline
     ) -> Iterator[PublishContext]:
         purpose = Purpose.PUSH_WORKFLOWS if changes_workflows(task) else Purpose.PUSH
         chosen = self._tokens.choose(task.user_id, full_name, task.repo_url, purpose, given)
-        budget.check("Nothing is pushed yet.")
+        deadline.check("Nothing is pushed yet.")
         known = self._redactor.child()
         with (
             known.hold(chosen.token),
@@ -166,7 +165,7 @@ class PullRequests:
                 redactor=self._redactor,
                 work_folder=pushes_folder(self._settings),
                 environment=self._environment,
-                budget=budget,
+                deadline=deadline,
                 address=self._settings.address_on_github,
             )
 
@@ -246,8 +245,8 @@ def _redacting(known: Redactor) -> Iterator[None]:
         raise
 
 
-def _refuse_slow(budget: Deadline) -> None:
-    if budget.left <= 0:
+def _refuse_slow(deadline: Deadline) -> None:
+    if deadline.seconds_left <= 0:
         raise Unavailable(
             "GitHub takes too long to tell about the token; try again later.",
             "github_unavailable",

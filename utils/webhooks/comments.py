@@ -22,8 +22,8 @@ NO_PROJECT = (
     "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
 )
 
-# GitHub sends no delivery again by itself, so it is worth waiting for a place.
-_PLACE_SECONDS = 3.0
+# GitHub sends no delivery again by itself, so waiting for a slot pays off.
+_SLOT_SECONDS = 3.0
 
 _USAGE = f"Write `{COMMAND} <what to do>`, or `{COMMAND} agent=<name> <what to do>` with one of: "
 
@@ -55,7 +55,7 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
         return None
     if not services.settings.webhook_tasks:
         return "Comments start no tasks here: WEBHOOK_TASKS is not true."
-    with services.pull_requests.places.taken(wait_seconds=_PLACE_SECONDS):
+    with services.github_limiter.slot(wait_seconds=_SLOT_SECONDS):
         return _follow(services, event, command, author.login)
 
 

@@ -76,7 +76,7 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     if not tasks:
         return []
     host = services.settings.github_host
-    with _servers_github(services, full_name, Purpose.LOOK) as github:
+    with _servers_github(services, full_name, Purpose.READ_METADATA) as github:
         return [task for task in tasks if _is_in(github, host, task, full_name)]
 
 
@@ -84,7 +84,7 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
 def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Iterator[GitHub]:
     """Speak to GitHub with the server's token for a repository, or as nobody without one."""
     tokens = services.user_tokens
-    with services.pull_requests.places.taken():
+    with services.github_limiter.slot():
         chosen = tokens.servers(full_name, purpose)
         with tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
             yield github

@@ -14,8 +14,13 @@ from utils.config.github import GITHUB_API_URL
 from utils.config.settings import Settings
 from utils.errors import AppError, NotFound, RepositoryNotAllowed
 from utils.git.repository_url import parse_repository_url
-from utils.github.app import Purpose, lacking_permissions
-from utils.github.app_info import AppFacts, all_permissions, describe_app
+from utils.github.app import (
+    AppInfo,
+    Purpose,
+    fetch_app_info,
+    lacking_permissions,
+    required_permissions,
+)
 from utils.github.client import GitHub
 from utils.github.errors import NOT_GITHUB, RepositoryMoved
 from utils.github.models import GitHubUser
@@ -144,7 +149,7 @@ def _lacking_scopes(scopes: tuple[str, ...]) -> str | None:
 
 def _check_app(settings: Settings) -> Iterator[Finding]:
     try:
-        app = describe_app(settings, TIMEOUT_SECONDS)
+        app = fetch_app_info(settings, TIMEOUT_SECONDS)
     except AppError as error:
         if error.code == "github_app_refused" or isinstance(error, NotFound):
             yield problem(
@@ -158,9 +163,9 @@ def _check_app(settings: Settings) -> Iterator[Finding]:
     yield from _told_app(app)
 
 
-def _told_app(app: AppFacts) -> Iterator[Finding]:
+def _told_app(app: AppInfo) -> Iterator[Finding]:
     what = f"GitHub: the App is {app.name}"
-    lacking = lacking_permissions(all_permissions(), app.permissions)
+    lacking = lacking_permissions(required_permissions(), app.permissions)
     if app.installations == 0:
         yield warning(f"{what}, and is not installed anywhere", "Install it in the repositories.")
     elif not lacking:
