@@ -1,0 +1,1 @@
+"""Explains every error code, and writes `docs/errors.md` from these explanations."""

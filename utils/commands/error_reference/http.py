@@ -1,0 +1,216 @@
+"""The codes of the other endpoints, explained."""
+
+from __future__ import annotations
+
+from utils.commands.error_reference.entry import ErrorEntry
+
+HTTP_ERRORS = (
+    ErrorEntry(
+        "bad_request",
+        400,
+        "The server cannot parse the HTTP request.",
+        "Check how your client builds the request.",
+    ),
+    ErrorEntry(
+        "body_too_large",
+        413,
+        "The body is larger than `MAX_BODY_BYTES`, or an upload larger than `MAX_IMPORT_BYTES`.",
+        "Send less, or raise the setting.",
+    ),
+    ErrorEntry(
+        "conflict",
+        409,
+        "The row is in a state that does not allow this. The message says which.",
+        "Read the row again, then decide.",
+    ),
+    ErrorEntry(
+        "conversation_full",
+        409,
+        "The conversation of the task has reached its limit.",
+        "Start a new task.",
+    ),
+    ErrorEntry(
+        "database_unavailable",
+        503,
+        "The database did not answer.",
+        "Send the request again after `Retry-After` seconds.",
+    ),
+    ErrorEntry(
+        "forbidden",
+        403,
+        "You are signed in but may not do this. The message says why.",
+        "Do what the message says.",
+    ),
+    ErrorEntry(
+        "host_not_allowed",
+        400,
+        "A server without real sign-in was called by a name other than `localhost`, `127.0.0.1` or "
+        "`[::1]`.",
+        "Call it by one of these names, or turn `TRUST_USER_ID` and `ENABLE_TEST_USERS` off.",
+    ),
+    ErrorEntry(
+        "internal_error",
+        500,
+        "A defect of this server. The message holds the request's id.",
+        "Look in the server's log for that id.",
+    ),
+    ErrorEntry(
+        "invalid_branch",
+        400,
+        "The branch name breaks git's rules.",
+        "Send a valid name; `git check-ref-format --branch <name>` checks one.",
+    ),
+    ErrorEntry(
+        "invalid_json",
+        400,
+        "The body is missing, or is not valid JSON in UTF-8.",
+        "Send a JSON object.",
+    ),
+    ErrorEntry(
+        "invalid_request",
+        400,
+        "A field is missing, unknown or wrong. The message names the field and the rule.",
+        "Correct the field.",
+    ),
+    ErrorEntry(
+        "method_not_allowed",
+        405,
+        "The endpoint does not support this method.",
+        "Use a method from the `Allow` header.",
+    ),
+    ErrorEntry(
+        "no_patch",
+        404,
+        "The task has no patch: it changed nothing, has not ended, or its patch was larger than "
+        "`MAX_PATCH_BYTES`.",
+        "Read `execution_metadata.notes` of the task.",
+    ),
+    ErrorEntry(
+        "not_found",
+        404,
+        "There is no such endpoint, or no such row of yours. Other users' rows give the same "
+        "answer.",
+        "Check the id and the path; `GET /` lists the endpoints.",
+    ),
+    ErrorEntry(
+        "queue_full",
+        429,
+        "`MAX_QUEUED_TASKS` tasks are queued already.",
+        "Start the task later.",
+    ),
+    ErrorEntry(
+        "repository_not_allowed",
+        400,
+        "The address is malformed, or its host is not in `ALLOWED_GIT_HOSTS`.",
+        "Check the address, or add the host to `ALLOWED_GIT_HOSTS`.",
+    ),
+    ErrorEntry(
+        "row_unreadable",
+        409,
+        "A front end stored a value in the row that this server cannot read.",
+        "Store the row again: `PUT /users/me` or `PUT /projects/{project_id}`.",
+    ),
+    ErrorEntry(
+        "sign_in_unavailable",
+        503,
+        "Supabase does not return the keys that verify this token. Your session is still valid.",
+        "Send the request again after `Retry-After` seconds.",
+    ),
+    ErrorEntry(
+        "signature_invalid",
+        403,
+        "The webhook delivery is not signed with `GITHUB_WEBHOOK_SECRET`.",
+        "Set the same secret on GitHub and on this server.",
+    ),
+    ErrorEntry(
+        "task_already_ended",
+        409,
+        "The task has ended, so it cannot be cancelled.",
+        "Nothing.",
+    ),
+    ErrorEntry(
+        "task_not_here",
+        409,
+        "This server is stopping, or does not run the task, so it cannot cancel it.",
+        "Cancel the task again when the server has restarted.",
+    ),
+    ErrorEntry(
+        "test_users_disabled",
+        403,
+        "This server does not serve `/test-users`.",
+        "Set `ENABLE_TEST_USERS=true` on a development server.",
+    ),
+    ErrorEntry(
+        "token_expired",
+        401,
+        "The access token has expired.",
+        "Exchange the refresh token at `POST /auth/refresh`.",
+    ),
+    ErrorEntry(
+        "token_invalid",
+        401,
+        "The token is not valid, was used already, or was revoked.",
+        "Sign in again at `POST /auth/token`.",
+    ),
+    ErrorEntry(
+        "token_missing",
+        401,
+        "The request has no access token, and this server does not accept a bare user id.",
+        "Send `Authorization: Bearer` with an access token.",
+    ),
+    ErrorEntry(
+        "too_many_tasks",
+        400,
+        "The uploaded file has more tasks than one import may have.",
+        "Split the file and upload its parts.",
+    ),
+    ErrorEntry(
+        "unauthenticated",
+        401,
+        "The server cannot tell who sent the request.",
+        "Sign in at `POST /auth/token`.",
+    ),
+    ErrorEntry(
+        "unavailable",
+        503,
+        "Part of the server is not working. The message says which.",
+        "Send the request again after `Retry-After` seconds; if it keeps failing, read the "
+        "server's log and restart the server.",
+    ),
+    ErrorEntry(
+        "unknown_model",
+        400,
+        "There is no agent of this name (`model`), or the agent has no such model (`agent_model`).",
+        "Send one of the names in the message.",
+    ),
+    ErrorEntry(
+        "unsupported_media_type",
+        415,
+        "The body is not sent as JSON.",
+        "Send `Content-Type: application/json`.",
+    ),
+    ErrorEntry(
+        "user_expired",
+        401,
+        "The test user has expired.",
+        "Create a new one with `POST /test-users`.",
+    ),
+    ErrorEntry(
+        "user_id_invalid",
+        401,
+        "`X-User-ID` is not a UUID.",
+        "Send a UUID.",
+    ),
+    ErrorEntry(
+        "user_unknown",
+        401,
+        "The token's user was deleted.",
+        "Sign in again.",
+    ),
+    ErrorEntry(
+        "webhook_secret_missing",
+        403,
+        "The server accepts no webhook deliveries because it has no secret to check them with.",
+        "Set `GITHUB_WEBHOOK_SECRET`.",
+    ),
+)

@@ -1,0 +1,151 @@
+"""The codes in `tasks.error_code`, explained."""
+
+from __future__ import annotations
+
+from utils.commands.error_reference.entry import ErrorEntry
+
+
+def _task(code: str, happened: str, remedy: str) -> ErrorEntry:
+    return ErrorEntry(code, None, happened, remedy)
+
+
+TASK_ERRORS = (
+    _task(
+        "agent_auth_failed",
+        "The model's provider rejects the key.",
+        "Set `ANTHROPIC_API_KEY` or `OPENAI_API_KEY` again, or store a new key with "
+        "`PUT /users/me`.",
+    ),
+    _task(
+        "agent_failed",
+        "The agent ended with an error. The message quotes it.",
+        "Read the task's events for details, then start the task again.",
+    ),
+    _task(
+        "agent_not_configured",
+        "There is no key for this agent.",
+        "Set `ANTHROPIC_API_KEY` or `OPENAI_API_KEY`, or store a key of your own with "
+        "`PUT /users/me`.",
+    ),
+    _task(
+        "agent_timeout",
+        "The agent ran too long, or printed nothing for too long. Its changes are kept.",
+        "Ask for less in one task, or raise `AGENT_TIMEOUT_SECONDS` or `AGENT_IDLE_SECONDS`.",
+    ),
+    _task(
+        "branch_not_found",
+        "The repository has no branch of this name.",
+        "Check the branch name, or push the branch first.",
+    ),
+    _task(
+        "cancelled",
+        "A user cancelled the task. Changes made until then are kept.",
+        "Nothing, or start the task again.",
+    ),
+    _task(
+        "capture_failed",
+        "The changes could not be read from the sandbox. The message says why.",
+        "Fix what the message names, then start the task again.",
+    ),
+    _task(
+        "capture_timeout",
+        "Reading the changes took too long.",
+        "Raise `COMMAND_TIMEOUT_SECONDS`, or ask for fewer changes in one task.",
+    ),
+    _task(
+        "clone_auth_failed",
+        "The repository host denies access.",
+        "Send a `github_token` that can read the repository.",
+    ),
+    _task(
+        "clone_failed",
+        "git could not clone the repository. The message quotes git.",
+        "Check the URL and what git says.",
+    ),
+    _task(
+        "clone_timeout",
+        "The clone took too long.",
+        "Raise `CLONE_TIMEOUT_SECONDS`, or set `CLONE_DEPTH=1`.",
+    ),
+    _task(
+        "disk_full",
+        "The disk of the sandbox is full.",
+        "Free space on this machine, or build a template with a larger disk.",
+    ),
+    _task(
+        "e2b_auth_failed",
+        "E2B rejects the API key, or has blocked the account.",
+        "Set `E2B_API_KEY` again; check the account in E2B's dashboard.",
+    ),
+    _task(
+        "e2b_quota_exceeded",
+        "The account runs as many sandboxes as its plan allows, and none became free in time.",
+        "Start the task again; lower `MAX_CONCURRENT_TASKS`.",
+    ),
+    _task(
+        "e2b_rate_limited",
+        "E2B rejected requests for several minutes because there were too many.",
+        "Start the task again later.",
+    ),
+    _task(
+        "e2b_template_not_found",
+        "The sandbox template does not exist or is too old.",
+        "Run `./run.sh build-template`, then set `E2B_TEMPLATE_ID`.",
+    ),
+    _task(
+        "e2b_unavailable",
+        "E2B did not answer for several minutes.",
+        "Run `./run.sh doctor`; start the task again later.",
+    ),
+    _task(
+        "internal_error",
+        "A defect of this server stopped the task.",
+        "Look in the server's log for the task's id.",
+    ),
+    _task(
+        "interrupted",
+        "The server stopped under the task `MAX_ATTEMPTS` times, or ten servers in a row tried to "
+        "finish it without success.",
+        "Check whether the task uses up the machine's memory or disk.",
+    ),
+    _task(
+        "repo_not_found",
+        "The repository does not exist, or the token cannot see it.",
+        "Check the URL and the token.",
+    ),
+    _task(
+        "repo_not_readable",
+        "A local repository belongs to another user of this machine.",
+        "Run the server as the owner of the repository, or change the owner with `chown`.",
+    ),
+    _task(
+        "repo_unreachable",
+        "The repository host did not answer.",
+        "Check the URL and the network, then start the task again.",
+    ),
+    _task(
+        "sandbox_error",
+        "The sandbox could not run a command. The message says which.",
+        "Start the task again; if it fails again, run `./run.sh doctor`.",
+    ),
+    _task(
+        "sandbox_lost",
+        "The sandbox crashed, or somebody ended it.",
+        "Start the task again, or set `RETRY_LOST_SANDBOX=true`.",
+    ),
+    _task(
+        "sandbox_timeout",
+        "Clone and agent together took longer than allowed.",
+        "Raise `SANDBOX_TIMEOUT_SECONDS`, as far as your E2B plan allows.",
+    ),
+    _task(
+        "stored_secret_unreadable",
+        "A secret of the user was encrypted with another `SECRET_KEY`, or for another user.",
+        "Store it again with `PUT /users/me`, or set `SECRET_KEY_PREVIOUS` to the old key.",
+    ),
+    _task(
+        "token_unreadable",
+        "`SECRET_KEY` was changed while the task was queued.",
+        "Start the task again with its `github_token`.",
+    ),
+)
