@@ -196,7 +196,7 @@ def test_what_an_app_lacks_is_told_by_name(github: FakeGitHub, app: dict[str, An
         "warning  GitHub: the App is Our App, and lacks permissions: issues: write, "
         "workflows: write"
     )
-    assert "README says what each is for" in advice
+    assert "docs/github.md says what each is for" in advice
     github.apps["4711"].permissions = {**GRANTED, "contents": "read"}
     [[first, advice, *_]] = found(github, **app)
     assert first == "problem  GitHub: the App is Our App, and lacks permissions: contents: write"

@@ -1,31 +1,31 @@
-"""The claims of README and of the other documents are true."""
+"""README is true, and the commands of README and docs work from top to bottom."""
 
 from __future__ import annotations
 
-import ast
-import json
 import os
 import re
+import sqlite3
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from demo.client import Client
 from demo.server import Server
 from tests.fakes.github.service import FakeGitHub
+from tests.support.answers import differences, parse_answers
+from tests.support.backends import Repository
 from tests.support.github_names import NAME, TOKEN
+from tests.support.markdown import blocks, read_page
 from tests.support.source_files import ROOT
-from utils.commands.env_example import env_example, settings_table
-from utils.errors import BranchChanged, PushRefused, TaskError
-from utils.github.refusal_rules import APP_PERMISSION
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-UTILS = ROOT / "utils"
-
-# Stands where codes stand, and is a key of what is stored.
-NOT_CODES = frozenset({"tree_hash"})
+README = read_page("README.md")
+MAX_README_BYTES = 12_000
 
 GIT_IDENTITY = {
     "GIT_AUTHOR_NAME": "Reader",
@@ -36,6 +36,8 @@ GIT_IDENTITY = {
 
 # An error answer must end the script, although the page's own commands do not ask for that.
 STRICT = 'set -eu -o pipefail\ncurl() { command curl --fail-with-body --show-error "$@"; }\n'
+# Stands between the answers of two blocks.
+BORDER = "--- next block ---"
 
 
 def find_lines(pattern: str, text: str) -> list[str]:
@@ -45,65 +47,99 @@ def find_lines(pattern: str, text: str) -> list[str]:
 
 @pytest.fixture
 def server(tmp_path: Path, served_github: FakeGitHub) -> Iterator[Server]:
+    """Provide a server that knows a GitHub on this machine."""
     environment = {**os.environ, "GITHUB_API_URL": served_github.api_url}
     with Server(tmp_path / "data", environment) as running:
         running.wait_ready()
         yield running
 
 
-def test_the_examples_work_from_top_to_bottom(
-    server: Server, served_github: FakeGitHub, tmp_path: Path
-) -> None:
-    script = STRICT + "\n".join(find_lines(r"```(?:ba)?sh\n((?:.*\n)*?)```", README))
-    script = script.replace("http://127.0.0.1:8000", server.url)
-    script = script.replace("https://github.com/you/project", f"{served_github.url}/{NAME}")
+def run_script(script: str, folder: Path, given: str = "") -> str:
+    """Run a script as a reader would, and return what it prints."""
     result = subprocess.run(
-        [
-            "bash",
-            "-c",
-            script.replace("https://github.com/you/project", f"{served_github.url}/{NAME}"),
-        ],
-        env={**os.environ, **GIT_IDENTITY, "TMPDIR": str(tmp_path)},
-        cwd=tmp_path,
-        input=f"{TOKEN}\n",
+        ["bash", "-c", script],
+        env={**os.environ, **GIT_IDENTITY, "TMPDIR": str(folder)},
+        cwd=folder,
+        input=given,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "AI_GENERATED.md" in result.stdout
-    assert '"cancelled"' in result.stdout
+    return result.stdout
+
+
+def test_the_examples_work_from_top_to_bottom(
+    server: Server, served_github: FakeGitHub, tmp_path: Path
+) -> None:
+    pages = README + read_page("docs/github.md")
+    script = STRICT + "\n".join(block.text for block in blocks(pages, "sh", "bash"))
+    script = script.replace("http://127.0.0.1:8000", server.url)
+    script = script.replace("https://github.com/you/project", f"{served_github.url}/{NAME}")
+    output = run_script(script, tmp_path, given=f"{TOKEN}\n")
+    assert "AI_GENERATED.md" in output
+    assert '"cancelled"' in output
     (pull,) = served_github.pulls(NAME)
-    assert f"/{NAME}/pull/{pull.number}" in result.stdout
+    assert f"/{NAME}/pull/{pull.number}" in output
 
 
-def endpoints_of_readme() -> set[str]:
-    rows = find_lines(r"\| `((?:GET|POST|PUT|DELETE)[^`]*)`", README)
-    return {re.sub(r"\{\w+\}", "{}", row) for row in rows}
+def test_the_api_guide_shows_real_answers(server: Server, tmp_path: Path) -> None:
+    guide = blocks(read_page("docs/api-guide.md"), "bash", "json")
+    script, expected = "set -eu -o pipefail\n", []
+    for number, block in enumerate(guide):
+        if block.language == "bash":
+            shown = guide[number + 1] if number + 1 < len(guide) else block
+            expected.append(parse_answers(shown.text) if shown.language == "json" else [])
+            script += f"{block.text}\necho\necho '{BORDER}'\n"
+    output = run_script(script.replace("http://127.0.0.1:8000", server.url), tmp_path)
+    answers = output.split(f"\n{BORDER}\n")[:-1]
+    assert len(answers) == len(expected)
+    compared = 0
+    for answer, shown_answers in zip(answers, expected, strict=True):
+        if shown_answers:
+            assert differences(parse_answers(answer), shown_answers) == [], answer
+            compared += len(shown_answers)
+    assert compared >= 15
 
 
-def endpoints_of_openapi() -> set[str]:
-    paths = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))["paths"]
-    return {
-        f"{method.upper()} {re.sub(r'{[^}]+}', '{}', path.removeprefix('/api'))}"
-        for path, operations in paths.items()
-        for method in operations
-        if method in {"get", "post", "put", "delete"}
-    }
+def test_the_commands_for_the_sqlite_database_work(
+    server: Server, sample: Repository, tmp_path: Path
+) -> None:
+    with closing(server.client()) as client:
+        client.sign_in("123e4567-e89b-12d3-a456-426614174000")
+        old, new = [completed_task(client, sample) for _ in range(2)]
+    database = tmp_path / "data" / "async-code.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        ended = (datetime.now(UTC) - timedelta(days=91)).isoformat()
+        connection.execute("UPDATE tasks SET completed_at = ? WHERE id = ?", (ended, old))
+    pages = blocks(read_page("docs/operations.md"), "sh")
+    commands = [block.text for block in pages if "import sqlite3" in block.text]
+    assert len(commands) == 2
+    for command in commands:
+        run_script(command.replace(".venv/bin/python", sys.executable), tmp_path)
+    assert read_numbers(tmp_path / "backup.db", "SELECT id FROM tasks ORDER BY id") == [old, new]
+    assert read_numbers(database, "SELECT id FROM tasks") == [new]
+    assert read_numbers(database, "SELECT DISTINCT task_id FROM task_events") == [new]
 
 
-def test_readme_lists_the_endpoints() -> None:
-    assert endpoints_of_readme() == endpoints_of_openapi()
+def read_numbers(database: Path, query: str) -> list[int]:
+    """Return the numbers that a query finds."""
+    with closing(sqlite3.connect(database)) as connection:
+        return [row[0] for row in connection.execute(query)]
 
 
-def test_readme_lists_the_settings() -> None:
-    assert settings_table() in README, "run: python -m utils.commands.env_example"
+def completed_task(client: Client, repository: Repository) -> int:
+    """Run a task to its end and return its number."""
+    body = {"prompt": "Say hello", "repo_url": str(repository.folder)}
+    number = int(client.post("/start-task", body)["task_id"])
+    while client.get(f"/task-status/{number}")["task"]["status"] != "completed":
+        time.sleep(0.05)
+    return number
 
 
-def test_the_example_environment_lists_the_settings() -> None:
-    text = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert text == env_example(), "run: python -m utils.commands.env_example"
+def test_readme_is_short() -> None:
+    assert len(README.encode()) <= MAX_README_BYTES
 
 
 def test_readme_lists_the_commands() -> None:
@@ -114,53 +150,6 @@ def test_readme_lists_the_commands() -> None:
     assert commands <= set(handled)
 
 
-def test_readme_has_a_remedy_for_each_error_code_of_a_task() -> None:
-    sources = [path.read_text(encoding="utf-8") for path in sorted(UTILS.rglob("*.py"))]
-    kinds: set[type[TaskError]] = {TaskError, *subclasses(TaskError)}
-    raised = set().union(
-        *(codes_given(source, {kind.__name__ for kind in kinds}) for source in sources)
-    )
-    # Where a table or a function of its own chooses the code, it stands at the end of a line.
-    named = find_lines(r' +"((?:e2b|sandbox|clone|repo|agent|capture)_\w+)",?$', "".join(sources))
-    defaults = {kind.default_code for kind in kinds - {TaskError}}
-    listed = set(re.findall(r"`(\w+)`", "".join(find_lines(r"\| (`.*?) \|", README))))
-    assert {"e2b_rate_limited", "agent_not_configured", "clone_timeout"} <= {*raised, *named}
-    assert {"token_unreadable", "internal_error", "interrupted"} <= raised
-    assert {*raised, *named, *defaults} - listed == set()
-
-
-def test_readme_has_a_remedy_for_each_error_code_of_a_pull_request() -> None:
-    places = ("push/*.py", "pull_requests/*.py", "credentials/github_resolver.py", "github/app.py")
-    files = [path for place in places for path in sorted(UTILS.glob(place))]
-    sources = [path.read_text(encoding="utf-8") for path in files]
-    # Codes stand at the end of a line, where tables and calls are wrapped.
-    found = set(re.findall(r'[ (]"([a-z]+(?:_[a-z]+)+)",?\)?$', "\n".join(sources), re.MULTILINE))
-    found |= {BranchChanged.default_code, PushRefused.default_code, "repository_not_on_github"}
-    found |= {APP_PERMISSION}
-    listed = set(re.findall(r"`(\w+)`", "".join(find_lines(r"\| (`.*?) \|", README))))
-    assert {"task_not_ended", "title_not_conventional", "push_too_large"} <= found
-    assert found - listed - NOT_CODES == set()
-
-
-def codes_given(source: str, kinds: set[str]) -> Iterator[str]:
-    """Yield the codes with which a source makes errors of these kinds, or stores one itself."""
-    for call in ast.walk(ast.parse(source)):
-        if not isinstance(call, ast.Call):
-            continue
-        given = [one.value for one in call.keywords if one.arg in {"code", "error_code"}]
-        if isinstance(call.func, ast.Name) and call.func.id in kinds:
-            given += call.args[1:2]
-        for node in (node for value in given for node in ast.walk(value)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield node.value
-
-
-def subclasses(kind: type[TaskError]) -> Iterator[type[TaskError]]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from subclasses(below)
-
-
 def test_the_help_is_printed_for_an_unknown_command() -> None:
     result = subprocess.run(
         ["./run.sh", "unknown"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -169,14 +158,7 @@ def test_the_help_is_printed_for_an_unknown_command() -> None:
     assert "Usage: ./run.sh [command]" in result.stderr
 
 
-def test_links_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
-
-
 def test_each_library_has_its_reason() -> None:
-    lists = [(ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")]
-    required = [name for text in lists for name in find_lines(r"(\w[\w-]*)", text)]
-    reasons = (ROOT / "docs/decisions/libraries.md").read_text(encoding="utf-8")
+    required = find_lines(r"([\w-]+)", (ROOT / "requirements.txt").read_text())
+    reasons = read_page("docs/decisions/libraries.md")
     assert find_lines(r"\| `([\w-]+)`", reasons) == required

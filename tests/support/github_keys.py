@@ -1,4 +1,4 @@
-"""Holds keys of a GitHub App in PEM format, and the permissions that the docs ask for."""
+"""Keys of a GitHub App as texts, and the permissions that docs/github.md asks for."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PERMISSIONS = {
     "pull_requests": "write",
     "statuses": "write",
 }
-"""The permissions of an App; changes of workflows need `workflows` in addition."""
+"""What an App is granted; to change workflows it needs `workflows` too."""
 
 
 def pem(key: rsa.RSAPrivateKey) -> str:
-    """Return the private key in the format that GitHub issues."""
+    """Return the private half, as GitHub gives it out."""
     return key.private_bytes(
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
     ).decode()
 
 
 def public_pem(key: rsa.RSAPrivateKey) -> str:
-    """Return the public key."""
+    """Return the public half."""
     public = key.public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
