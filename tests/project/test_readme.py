@@ -159,6 +159,7 @@ def test_the_help_is_printed_for_an_unknown_command() -> None:
 
 
 def test_each_library_has_its_reason() -> None:
-    required = find_lines(r"([\w-]+)", (ROOT / "requirements.txt").read_text())
+    lists = [(ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")]
+    required = [name for text in lists for name in find_lines(r"(\w[\w-]*)", text)]
     reasons = read_page("docs/decisions/libraries.md")
     assert find_lines(r"\| `([\w-]+)`", reasons) == required

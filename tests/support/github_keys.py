@@ -1,4 +1,4 @@
-"""Keys of a GitHub App as texts, and the permissions that docs/github.md asks for."""
+"""Holds keys of a GitHub App in PEM format, and the permissions that docs/github.md asks for."""
 
 from __future__ import annotations
 

@@ -180,8 +180,8 @@ def _told_app(app: AppInfo) -> Iterator[Finding]:
         "Without them it makes no pull requests. Set them in the App's settings on GitHub "
         "(Permissions & events), then accept the change in its installation."
         if cannot_push
-        else "docs/github.md says what each is for. Where that is wanted, set it in the App's settings on "
-        "GitHub (Permissions & events), then accept the change in its installation.",
+        else "docs/github.md says what each is for. Where that is wanted, set it in the App's "
+        "settings on GitHub (Permissions & events), then accept the change in its installation.",
     )
 
 
