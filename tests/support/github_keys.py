@@ -17,17 +17,17 @@ PERMISSIONS = {
     "pull_requests": "write",
     "statuses": "write",
 }
-"""What an App is granted; to change workflows it needs `workflows` too."""
+"""The permissions of an App; changes of workflows need `workflows` in addition."""
 
 
 def pem(key: rsa.RSAPrivateKey) -> str:
-    """Return the private half, as GitHub gives it out."""
+    """Return the private key in the format that GitHub issues."""
     return key.private_bytes(
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
     ).decode()
 
 
 def public_pem(key: rsa.RSAPrivateKey) -> str:
-    """Return the public half."""
+    """Return the public key."""
     public = key.public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
