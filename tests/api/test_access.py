@@ -1,4 +1,4 @@
-"""Every endpoint asks who is calling and shows nobody another user's rows.
+"""Every endpoint authenticates its caller and never shows another user's rows.
 
 The cases are made from the application's routes, so that a new endpoint cannot slip by.
 """
@@ -21,14 +21,14 @@ from tests.conftest import Headers
 from utils.api.endpoint import declaration_of
 from utils.api.openapi import build_openapi
 
-# Endpoints that need no caller: signing in, development sign-in, health, documentation, and what
-# GitHub delivers, which it signs.
+# Endpoints without authentication: sign-in, test users, health, documentation, and webhook
+# deliveries, which GitHub signs.
 PUBLIC = re.compile(
     r"/|/ping|/health/.*|/metrics|/auth/(token|refresh|logout)|/validate-token"
     r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*"
 )
 
-# A body that each endpoint takes, so that only the caller can be what it refuses.
+# A valid body for each endpoint, so that it can only refuse the caller.
 BODIES: dict[str, Any] = {
     "POST /projects": {"name": "Mine", "repo_url": "https://github.com/o/n"},
     "PUT /projects/<id:project_id>": {"name": "Mine"},
@@ -38,7 +38,7 @@ BODIES: dict[str, Any] = {
     "POST /github/tasks/<id:task_id>/status": {"state": "success"},
 }
 
-# What is there is on GitHub, and nobody's row: tests/github/test_routes.py.
+# These read GitHub and no rows; see tests/github/test_routes.py.
 ON_GITHUB = re.compile(r"/github/repos/.*")
 
 APP = declare_routes()

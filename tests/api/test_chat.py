@@ -1,4 +1,4 @@
-"""Fifty messages at once to one task: all there, in order, the prompt first."""
+"""Fifty concurrent messages to one task are all stored, in order, after the prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors have one shape, say what to do, and repeat nothing of what was sent."""
+"""Errors have one shape, say what to do, and repeat no part of the request."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ AskFailing = Callable[[Exception], TestResponse]
 
 @pytest.fixture
 def ask_failing(make_app: MakeApp, user: str, monkeypatch: pytest.MonkeyPatch) -> AskFailing:
-    """Return a function that asks for what the database answers with an error."""
+    """Return a function that sends a request for which the database raises an error."""
 
     def ask(error: Exception) -> TestResponse:
         app = make_app(log_format="json")

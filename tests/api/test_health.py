@@ -1,4 +1,4 @@
-"""Health, metrics and the API's own description."""
+"""Health, metrics and the API's own documentation."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_metrics_count_requests_by_route_not_by_path(client: FlaskClient, header
     text = answer.get_data(as_text=True)
     assert answer.content_type.startswith("text/plain")
     assert 'route="/task-status/<id:task_id>",status="404"' in text
-    # Only in the labels: the digits of a time may be any.
+    # Search the labels only: timings may contain the same digits.
     families = text_string_to_metric_families(text)
     samples = [sample for family in families for sample in family.samples]
     labels = {value for sample in samples for value in sample.labels.values()}

@@ -1,4 +1,4 @@
-"""The old backend's tasks are taken over."""
+"""Import of the old backend's tasks."""
 
 from __future__ import annotations
 

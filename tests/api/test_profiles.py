@@ -1,4 +1,4 @@
-"""`/users/me`: what a user stores of themselves, and that no secret of it comes out again."""
+"""The profile under `/users/me`; responses never contain its secrets."""
 
 from __future__ import annotations
 

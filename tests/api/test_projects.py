@@ -1,4 +1,4 @@
-"""Projects over HTTP."""
+"""The project endpoints."""
 
 from __future__ import annotations
 

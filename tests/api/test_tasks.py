@@ -1,4 +1,4 @@
-"""Tasks over HTTP: started, watched, talked about, cancelled and read."""
+"""The task endpoints: start, watch, chat, cancel and read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 class Caller:
-    """One user at the front door."""
+    """A signed-in user of the HTTP API."""
 
     def __init__(self, client: FlaskClient, headers: Headers, repository: Path) -> None:
         self._client = client

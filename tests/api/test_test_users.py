@@ -1,4 +1,4 @@
-"""Development sign-in."""
+"""Test users, the sign-in for development."""
 
 from __future__ import annotations
 

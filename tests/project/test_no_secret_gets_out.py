@@ -1,4 +1,4 @@
-"""A marked token is posted and then looked for wherever it must not be."""
+"""A task runs with a marked token, which must not appear anywhere in plain text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def found_in(text: str | bytes) -> bool:
 
 
 def shown_by_processes() -> Iterator[tuple[str, bytes]]:
-    """Yield what anyone with the rights can read of each process but this one."""
+    """Yield the arguments and the environment of each process except this one."""
     for process in psutil.process_iter():
         if process.pid == psutil.Process().pid:
             continue
@@ -36,14 +36,14 @@ def shown_by_processes() -> Iterator[tuple[str, bytes]]:
             except OSError:
                 continue
             entries = shown.split(b"\0")
-            # So the clone in a cloud sandbox gets its input: nobody else is in there then.
+            # The clone in a cloud sandbox receives its input this way; nothing else runs there.
             others = (one for one in entries if name == "cmdline" or not one.startswith(INPUT))
             yield f"{name} of {process.pid}", b"\0".join(others)
 
 
 @contextmanager
 def watched_processes() -> Iterator[set[str]]:
-    """Look at all processes again and again; the set ends up with the places of the token."""
+    """Search all processes repeatedly; add the places of the token to the returned set."""
     places: set[str] = set()
     over = threading.Event()
 
@@ -96,7 +96,7 @@ def test_a_token_is_nowhere_but_encrypted(
 def in_files(folder: Path, places: set[str]) -> None:
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):
-            # What disappears while it is looked for is looked for no more.
+            # Ignore files that disappear during the search.
             with suppress(OSError):
                 if found_in(path.read_bytes()):
                     places.add(str(path))

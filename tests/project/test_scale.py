@@ -1,4 +1,4 @@
-"""Many tasks at once: every one right, and nothing left behind."""
+"""Many tasks at once have correct results and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def prompt(number: int) -> str:
 
 @contextmanager
 def most_threads(process: psutil.Process) -> Iterator[list[int]]:
-    """Watch how many threads a process has; the list ends up with the largest number."""
+    """Sample the number of threads of a process; the list receives the largest number."""
     most, over = [0], threading.Event()
 
     def watch() -> None:
@@ -47,7 +47,7 @@ def most_threads(process: psutil.Process) -> Iterator[list[int]]:
 def post_all(
     server: LiveServer, users: list[str], repository: str, count: int
 ) -> dict[int, tuple[str, int]]:
-    """Post all tasks at once; return the user and the number of each by its id."""
+    """Start all tasks at once; return the user and the number of each task by its id."""
     local = threading.local()
 
     def post(number: int) -> tuple[int, tuple[str, int]]:
@@ -111,17 +111,17 @@ def test_many_tasks_at_once(
 
 
 def files_of_commands(process: psutil.Process) -> list[str]:
-    """Return the kinds of the open files by which commands are run and waited for."""
+    """Return the kinds of open files that serve to run commands and wait for them."""
     links = []
     for path in Path(f"/proc/{process.pid}/fd").iterdir():
-        # Connections that nobody uses any more are closed meanwhile.
+        # The server closes idle connections meanwhile.
         with suppress(FileNotFoundError):
             links.append(str(path.readlink()))
     return sorted(link for link in links if link.startswith(("pipe:", "anon_inode:[pidfd]")))
 
 
 def warm_up(clients: dict[str, Client], repository: str) -> None:
-    """Have every file opened that stays open."""
+    """Run a task for each user, so that all files that stay open are open."""
     ids = [(client, client.start("Warm up", repository)) for client in clients.values()]
     for client, task_id in ids:
         client.wait_for(task_id, "completed")

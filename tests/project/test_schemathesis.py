@@ -1,4 +1,4 @@
-"""The server does what its OpenAPI document says, for input that is made from the document."""
+"""The server conforms to its OpenAPI document, for input generated from the document."""
 
 from __future__ import annotations
 
