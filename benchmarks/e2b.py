@@ -26,8 +26,8 @@ from benchmarks.watch import Watch, processes_with
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.fakes.e2b.reaper import MARKER
 from tests.support.backends import Repository
-from tests.support.e2b_fault_run import run_with_faults
-from tests.support.e2b_tasks import cloud_backend
+from tests.support.e2b.fault_run import run_with_faults
+from tests.support.e2b.tasks import cloud_backend
 
 DELAY_SECONDS = 0.05
 POLL_SECONDS = 0.5

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from benchmarks.figures import Bench, Figure
 from benchmarks.http_load import PROMPT, load, small_repository
 from benchmarks.server import ROOT, Server
-from tests.support.postgres_server import postgres_binaries, running_postgres
+from tests.support.database.postgres_server import postgres_binaries, running_postgres
 from tests.support.supabase.stack import SupabaseStack, open_supabase_stack
 
 DELAY_SECONDS = 0.05

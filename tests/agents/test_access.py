@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.agent_access import ANTHROPIC, OPENAI, access, claude_env
-from tests.support.agent_programs import garbage, run_program
+from tests.support.agents.access import ANTHROPIC, OPENAI, access, claude_env
+from tests.support.agents.programs import garbage, run_program
 from utils.agents.access import DUMMY_KEY
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.agents.claude_program import SESSION
-from tests.support.agent_programs import (
+from tests.support.agents.programs import (
     Run,
     arguments,
     assert_failed,

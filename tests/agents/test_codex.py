@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.agents.codex_program import THREAD
-from tests.support.agent_programs import (
+from tests.support.agents.programs import (
     Run,
     arguments,
     assert_failed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.agent_access import ANTHROPIC, access, claude_env
+from tests.support.agents.access import ANTHROPIC, access, claude_env
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
 from utils.errors import AgentError

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.agents.stand_in import UNKNOWN_LINES
-from tests.support.agent_programs import (
+from tests.support.agents.programs import (
     Run,
     assert_wellformed,
     garbage,

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from database import Database
 from tests.conftest import Headers, MakeApp
-from tests.support.database_samples import USER
+from tests.support.database.samples import USER
 from utils.api.legacy_import import MAX_TASKS, read_legacy_tasks
 from utils.database.sql.progress import MAX_CHAT_MESSAGES
 

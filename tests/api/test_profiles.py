@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from database import Database
 from tests.conftest import Headers
-from tests.support.database_samples import all_at_once
+from tests.support.database.samples import all_at_once
 from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN
 from utils.credentials.vault import Vault, is_sealed
 from utils.models.tasks import Json

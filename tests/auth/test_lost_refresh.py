@@ -7,9 +7,9 @@ from werkzeug.test import TestResponse
 from main import stop_app
 from tests.conftest import MakeApp
 from tests.support.backends import USER
-from tests.support.faulty_proxy import FaultyProxy
+from tests.support.supabase.faulty_proxy import FaultyProxy
+from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
-from tests.support.supabase_settings import rows_in
 
 ROTATION = "/rest/v1/rpc/backend_rotate_refresh_token"
 

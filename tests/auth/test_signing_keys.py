@@ -13,7 +13,7 @@ from jwt.utils import base64url_encode
 
 from tests.conftest import SUPABASE_SECRET, MakeApp
 from tests.support.backends import wait_for
-from tests.support.key_server import Key, KeyServer, call, later, new_token, outcome
+from tests.support.supabase.key_server import Key, KeyServer, call, later, new_token, outcome
 from utils.auth import signing_keys as supabase_keys
 
 # Shorter than the wait for an answer, and both with room for a busy machine.

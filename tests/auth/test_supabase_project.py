@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from main import stop_app
 from tests.conftest import MakeApp
-from tests.support.key_server import call, outcome
+from tests.support.supabase.key_server import call, outcome
 from tests.support.supabase.stack import SupabaseStack
 
 

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from jwt.utils import base64url_encode
 
 from tests.conftest import JWT_SECRET, SUPABASE_SECRET, MakeApp
-from tests.support.key_server import Json, Key, KeyServer, call, later, new_token, outcome
+from tests.support.supabase.key_server import Json, Key, KeyServer, call, later, new_token, outcome
 from utils.api.endpoint import Services
 
 ALGORITHMS = ("ES256", "RS256", "EdDSA")

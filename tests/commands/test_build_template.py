@@ -13,8 +13,8 @@ import pytest
 from e2b import AsyncSandbox, AsyncTemplate, SandboxException
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
+from tests.support.e2b.template_tools import missing_in_template
 from tests.support.source_files import ROOT
-from tests.support.template_tools import missing_in_template
 from utils.agents.registry import PROGRAMS
 from utils.commands.build_template import Recipe, read_spec
 from utils.config.settings import Settings

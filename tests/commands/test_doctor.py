@@ -12,7 +12,7 @@ from e2b import E2B
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.doctor_program import Doctor
-from tests.support.template_tools import VERSION_LINES, install
+from tests.support.e2b.template_tools import VERSION_LINES, install
 from utils.agents.claude import CLAUDE_CODE
 from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS
 from utils.config.identity import FILE_NAME

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.doctor_program import Doctor
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import LOGIN, NAME, TOKEN
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.commands.doctor.github import check_github
 from utils.config.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.doctor_program import Doctor
-from tests.support.key_server import Key, KeyServer
+from tests.support.supabase.key_server import Key, KeyServer
 
 NO_HOST = "127.0.0.1:1"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from database import Database
-from tests.support.database_samples import NOBODY, USER, project_fields
+from tests.support.database.samples import NOBODY, USER, project_fields
 from tests.support.doctor_program import Doctor
-from tests.support.supabase_settings import rows_in
+from tests.support.supabase.settings import rows_in
 from utils.commands.doctor.webhook import check_webhook
 from utils.config.settings import Settings
 

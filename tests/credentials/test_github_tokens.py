@@ -9,8 +9,8 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_app import BOT_USER, SERVER_TOKEN, Caller, services_of
-from tests.support.github_names import NAME, TOKEN
+from tests.support.github.app import BOT_USER, SERVER_TOKEN, Caller, services_of
+from tests.support.github.names import NAME, TOKEN
 from utils.credentials.profiles import GITHUB_TOKEN
 
 REPOSITORY = f"/repos/{NAME}"

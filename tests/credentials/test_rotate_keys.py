@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from database import Database
-from tests.support.database_samples import NOBODY, STRANGER, USER
+from tests.support.database.samples import NOBODY, STRANGER, USER
 from utils.commands import rotate_keys as program
 from utils.commands.rotate_keys import (
     CURRENT,

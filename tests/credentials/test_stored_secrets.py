@@ -24,7 +24,7 @@ from tests.support.backends import (
     open_backend,
     shell_agent,
 )
-from tests.support.database_samples import STRANGER
+from tests.support.database.samples import STRANGER
 from tests.support.git_server import GitServer
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.registry import AGENT_NAMES

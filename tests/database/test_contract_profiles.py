@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from database import Database
-from tests.support.database_samples import NOBODY, STRANGER, USER, all_at_once
+from tests.support.database.samples import NOBODY, STRANGER, USER, all_at_once
 from utils.errors import NotFound
 
 PREFERENCES = {"claudeCode": {"env": {"NAME": "värde"}, "credentials": None}, "n": [1, 0.5]}

@@ -9,7 +9,7 @@ import pytest
 
 from database import Database
 from tests.fixtures.database import Query
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     CANCELLED,
     COMPLETED,
     FAILED,

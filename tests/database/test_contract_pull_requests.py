@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from database import Database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     COMPLETED,
     NOBODY,
     STRANGER,

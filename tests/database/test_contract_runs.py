@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from database import Database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     CANCELLED,
     COMPLETED,
     FAILED,

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from database import Database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     CANCELLED,
     COMPLETED,
     PENDING,

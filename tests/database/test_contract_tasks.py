@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from database import Database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     COMPLETED,
     IMPOSSIBLE_ID,
     LATER,

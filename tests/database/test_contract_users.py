@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from database import Database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     COMPLETED,
     IMPOSSIBLE_ID,
     LATER,

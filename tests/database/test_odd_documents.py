@@ -11,7 +11,7 @@ from httpx import Client
 from pydantic import SecretStr
 
 from database import Database
-from tests.support.database_samples import NOBODY, STRANGER, USER, project_fields
+from tests.support.database.samples import NOBODY, STRANGER, USER, project_fields
 from tests.support.supabase.stack import SupabaseStack
 from utils.commands.rotate_keys import CURRENT, SEALED, UNFIT, UNREADABLE, report, rotate_keys
 from utils.credentials.profiles import change_profile

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, exc, text
 
 from database import open_database
 from tests.support.backends import WAIT_SECONDS
-from tests.support.database_samples import PENDING, RUNNING, USER, new_task, project_fields
+from tests.support.database.samples import PENDING, RUNNING, USER, new_task, project_fields
 from utils.config.settings import Settings
 from utils.database.migrations import MIGRATIONS, head_revision, migrate
 from utils.database.migrations import main as migrate_as_told
@@ -33,7 +33,7 @@ from utils.database.sql.errors import TRANSLATIONS, translate
 from utils.errors import ConfigurationError, DatabaseUnavailable, InvalidInput
 
 if TYPE_CHECKING:
-    from tests.support.postgres_server import PostgresServer
+    from tests.support.database.postgres_server import PostgresServer
 
 
 def sqlite_settings(folder: Path) -> Settings:

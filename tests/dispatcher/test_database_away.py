@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.database_samples import USER
+from tests.support.database.samples import USER
 from tests.support.live_server import Answer, Client, LiveServer, ServerFactory, eventually
 from tests.support.places import Place
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 
 if TYPE_CHECKING:
-    from tests.support.postgres_server import PostgresServer
+    from tests.support.database.postgres_server import PostgresServer
 
 
 class Switch(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Repository, open_backend, shell_agent, wait_for
-from tests.support.e2b_tasks import cloud_backend, ended, wait_until_none_alive
+from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
 from utils.dispatcher.dispatcher import Dispatcher
 from utils.sandboxes.e2b.provider import E2BSandboxProvider
 

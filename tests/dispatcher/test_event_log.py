@@ -10,7 +10,7 @@ import pytest
 from anyio import to_thread
 
 from tests.support.backends import wait_for
-from tests.support.database_samples import COMPLETED, LATER, USER, running_task
+from tests.support.database.samples import COMPLETED, LATER, USER, running_task
 from utils.database.sql.database import SqlDatabase
 from utils.dispatcher.event_log import EventLog
 from utils.errors import DatabaseUnavailable

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.backends import Repository, open_backend, wait_for
-from tests.support.faulty_proxy import FaultyProxy
+from tests.support.supabase.faulty_proxy import FaultyProxy
+from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
-from tests.support.supabase_settings import rows_in
 
 CREATION = "/rest/v1/rpc/backend_create_task"
 

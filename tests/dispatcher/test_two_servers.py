@@ -10,11 +10,11 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.support.database_samples import USER
-from tests.support.faulty_proxy import FaultyProxy
+from tests.support.database.postgres_server import PostgresServer
+from tests.support.database.samples import USER
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
 from tests.support.places import Place
-from tests.support.postgres_server import PostgresServer
+from tests.support.supabase.faulty_proxy import FaultyProxy
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import Repository, git
-from tests.support.github_names import LOGIN, NAME, TOKEN
+from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.errors import AppError, Conflict, NotFound
 from utils.github.client import WRITERS, GitHub
 from utils.github.errors import RepositoryMoved

@@ -10,8 +10,8 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.fakes.github.failures import SSO_URL
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_app import Caller
-from tests.support.github_names import LOGIN, NAME, TOKEN
+from tests.support.github.app import Caller
+from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.github.client import GitHub
 
 PULL = f"/repos/{NAME}/pulls/1"

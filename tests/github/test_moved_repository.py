@@ -16,9 +16,9 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import Repository, git
-from tests.support.github_app import SERVER_TOKEN, Caller
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import NAME, TOKEN
+from tests.support.github.app import SERVER_TOKEN, Caller
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import NAME, TOKEN
 from tests.support.pull_requests import open_hub
 from utils.config.settings import Settings
 from utils.errors import AppError

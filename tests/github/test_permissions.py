@@ -16,10 +16,10 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import GIT_ENVIRONMENT, Repository, wait_for
 from tests.support.git_server import serve_git
-from tests.support.github_app import BOT_USER, STARTS_TASKS, Caller, Deliverer
-from tests.support.github_comments import comment, said
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import NAME
+from tests.support.github.app import BOT_USER, STARTS_TASKS, Caller, Deliverer
+from tests.support.github.comments import comment, said
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import NAME
 from tests.support.pull_requests import open_hub
 from utils.github.client import GitHub
 from utils.models.tasks import TERMINAL_STATUSES

@@ -14,9 +14,9 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import Repository, git
-from tests.support.github_app import PAGE, SERVER_TOKEN, Caller
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import LOGIN, NAME, TOKEN
+from tests.support.github.app import PAGE, SERVER_TOKEN, Caller
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.github.client import GitHub
 
 REPOSITORY = f"/repos/{NAME}"

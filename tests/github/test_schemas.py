@@ -9,8 +9,8 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_app import Caller
-from tests.support.github_names import NAME, TOKEN
+from tests.support.github.app import Caller
+from tests.support.github.names import NAME, TOKEN
 from utils.github.client import GitHub
 from utils.pull_requests.text import MAX_TITLE_CHARACTERS
 

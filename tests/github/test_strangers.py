@@ -13,10 +13,10 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import Repository
-from tests.support.github_app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
-from tests.support.github_comments import comment, said
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import NAME, TOKEN
+from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
+from tests.support.github.comments import comment, said
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import NAME, TOKEN
 from utils.github.client import GitHub
 from utils.webhooks.comments import NO_PROJECT
 

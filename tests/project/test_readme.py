@@ -20,7 +20,7 @@ from demo.server import Server
 from tests.fakes.github.service import FakeGitHub
 from tests.support.answers import differences, parse_answers
 from tests.support.backends import Repository
-from tests.support.github_names import NAME, TOKEN
+from tests.support.github.names import NAME, TOKEN
 from tests.support.markdown import blocks, read_page
 from tests.support.source_files import ROOT
 

@@ -10,7 +10,7 @@ from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
 from tests.push.test_changes import MORE
 from tests.support.backends import Repository, git
 from tests.support.exactness import make_sample
-from tests.support.github_names import TOKEN
+from tests.support.github.names import TOKEN
 from tests.support.pull_requests import Hosted, Hub
 
 one_by_one = pytest.mark.local_only("all together go through the other place in one task")

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.backends import USER, WAIT_SECONDS, git
-from tests.support.github_names import LOGIN, TOKEN
+from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import NOTHING, Hosted
 from utils.config.settings import inherited_environment
 from utils.credentials.github_resolver import GitHubTokenResolver

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.backends import USER, Repository, git
-from tests.support.github_app import SECRET, Deliverer, services_of
-from tests.support.github_names import TOKEN
-from tests.support.github_pulls import ended
+from tests.support.github.app import SECRET, Deliverer, services_of
+from tests.support.github.names import TOKEN
+from tests.support.github.pulls import ended
 from tests.support.pull_requests import Hosted, open_hub
 
 

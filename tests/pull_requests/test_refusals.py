@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.backends import USER, Repository, git, wait_for
-from tests.support.github_names import LOGIN, TOKEN
+from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import Hosted, Hub, open_hub
 
 pytestmark = pytest.mark.local_only("it is refused alike wherever the task ran")

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.fakes.github.state import App
 from tests.push.test_secrecy import RECORDER
 from tests.support.backends import USER, Repository
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import LOGIN
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import LOGIN
 from tests.support.places import Place
 from tests.support.pull_requests import SCRIPT, Hosted, Hub, open_hub
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import USER, Repository, Row, git
-from tests.support.github_names import NAME, TOKEN
+from tests.support.github.names import NAME, TOKEN
 from tests.support.live_server import Client, LiveServer, ServerFactory
 from tests.support.places import Place
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.fakes.github.state import App
 from tests.support.backends import USER, WAIT_SECONDS, Repository, wait_for
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import LOGIN, TOKEN
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import SCRIPT, SIMULATED, Hosted, actions_token, open_hub
 from utils.api.endpoint import TOKEN_HEADER
 from utils.pull_requests.concurrency import FOR_ONE_TASK

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from tests.auth.test_tokens import bearer, own_token
 from tests.conftest import SECURE, MakeApp
 from tests.support.backends import USER, Repository, Row
-from tests.support.github_names import LOGIN, TOKEN
+from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import Hosted, Hub, actions_token
 from utils.api.endpoint import TOKEN_HEADER
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import psutil
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
+from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
-from tests.support.supabase_settings import rows_in
 from utils.config.identity import FILE_NAME
 from utils.processes import MARKER_VARIABLE
 

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 
 from tests.fakes.github.service import FakeGitHub
-from tests.support.database_broken import broken
-from tests.support.github_app import Deliverer
-from tests.support.github_comments import answers, comment, said, started
-from tests.support.github_names import NAME
+from tests.support.database.broken import broken
+from tests.support.github.app import Deliverer
+from tests.support.github.comments import answers, comment, said, started
+from tests.support.github.names import NAME
 from utils.webhooks.delivery import SEEN
 
 

@@ -12,7 +12,7 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import Repository, git, wait_for
 from tests.support.git_server import serve_git
-from tests.support.github_app import (
+from tests.support.github.app import (
     BOT_USER,
     PAGE,
     SERVER_TOKEN,
@@ -21,8 +21,8 @@ from tests.support.github_app import (
     Deliverer,
     services_of,
 )
-from tests.support.github_comments import answers, comment, said, started
-from tests.support.github_names import LOGIN, NAME, TOKEN
+from tests.support.github.comments import answers, comment, said, started
+from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.github.client import GitHub
 from utils.github.comment_command import is_command
 from utils.models.tasks import TERMINAL_STATUSES

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_app import (
+from tests.support.github.app import (
     BOT_USER,
     PAGE,
     SECRET,
@@ -21,8 +21,8 @@ from tests.support.github_app import (
     Deliverer,
     signature,
 )
-from tests.support.github_names import NAME
-from tests.support.github_pulls import ended
+from tests.support.github.names import NAME
+from tests.support.github.pulls import ended
 from utils.config.explain import explain_settings
 from utils.config.settings import Settings
 from utils.webhooks.delivery import MAX_READ_BYTES, SEEN

@@ -7,7 +7,7 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_app import (
+from tests.support.github.app import (
     BOT_USER,
     SERVER_TOKEN,
     STARTS_TASKS,
@@ -15,8 +15,8 @@ from tests.support.github_app import (
     Deliverer,
     services_of,
 )
-from tests.support.github_comments import comment, said, started
-from tests.support.github_names import NAME
+from tests.support.github.comments import comment, said, started
+from tests.support.github.names import NAME
 from utils.errors import NotFound
 from utils.github.client import GitHub
 from utils.webhooks.comments import NO_PROJECT

@@ -13,10 +13,10 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.database_broken import broken
-from tests.support.github_app import SECRET, SERVER_TOKEN, Caller, Deliverer, services_of
-from tests.support.github_names import NAME
-from tests.support.github_pulls import ended
+from tests.support.database.broken import broken
+from tests.support.github.app import SECRET, SERVER_TOKEN, Caller, Deliverer, services_of
+from tests.support.github.names import NAME
+from tests.support.github.pulls import ended
 from utils.github.client import GitHub
 from utils.models.tasks import NewTask
 from utils.webhooks.delivery import SEEN

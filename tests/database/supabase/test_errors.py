@@ -14,7 +14,7 @@ import postgrest.exceptions
 import pytest
 
 from tests.support.canned_server import Answer, AnsweringServer, json_response
-from tests.support.database_samples import LATER, USER, new_task, project_fields
+from tests.support.database.samples import LATER, USER, new_task, project_fields
 from utils.database.supabase.client import Supabase
 from utils.database.supabase.database import SupabaseDatabase
 from utils.database.supabase.errors import translating

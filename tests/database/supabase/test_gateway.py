@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from database import Database, open_database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     COMPLETED,
     STRANGER,
     USER,
@@ -22,10 +22,10 @@ from tests.support.database_samples import (
     project_fields,
     running_task,
 )
-from tests.support.database_verbs import BATCH, every_verb
+from tests.support.database.verbs import BATCH, every_verb
 from tests.support.source_files import ROOT
+from tests.support.supabase.settings import supabase_settings
 from tests.support.supabase.stack import NewStack, SupabaseStack
-from tests.support.supabase_settings import supabase_settings
 from utils.commands.doctor.local import check_database
 from utils.database.migrations import head_revision, migrate
 from utils.database.sql.database import SqlDatabase

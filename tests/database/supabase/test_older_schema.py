@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.schema_projects import OLDER, ONE, TWO, WAYS, Project, Rows
+from tests.support.database.schema_projects import OLDER, ONE, TWO, WAYS, Project, Rows
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 INTERRUPTED = "The old backend stopped before this task had ended."

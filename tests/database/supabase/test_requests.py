@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.backends import Backend, Repository, open_backend, wait_for
+from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
-from tests.support.supabase_settings import rows_in
 from utils.dispatcher.dispatcher import Dispatcher
 
 MOST_FOR_A_TASK = 8

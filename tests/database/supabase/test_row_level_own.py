@@ -8,7 +8,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
-from tests.support.row_level_rows import OWN_PROFILE, OWN_PROJECT, SHARED, Person, row_of
+from tests.support.database.row_level_rows import OWN_PROFILE, OWN_PROJECT, SHARED, Person, row_of
 from utils.database.schema import metadata, projects, tasks, users
 
 REPRESENTATION = {"Prefer": "return=representation"}

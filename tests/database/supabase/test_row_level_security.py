@@ -6,7 +6,7 @@ import pytest
 from httpx import Client, Response
 from sqlalchemy import Engine, text
 
-from tests.support.row_level_rows import (
+from tests.support.database.row_level_rows import (
     HIDDEN,
     OWN_PROFILE,
     OWN_PROJECT,

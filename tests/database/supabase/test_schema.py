@@ -11,8 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from tests.support.schema_projects import OLDER, WAYS, Project
-from tests.support.schema_snapshot import Snapshot
+from tests.support.database.schema_projects import OLDER, WAYS, Project
+from tests.support.database.schema_snapshot import Snapshot
 from tests.support.source_files import ROOT
 from utils.commands.supabase_sql import FILE, main, supabase_sql
 from utils.database.migrations import MIGRATIONS, ensure_current, head_revision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.schema_projects import ONE, Project
+from tests.support.database.schema_projects import ONE, Project
 
 
 def test_a_user_appears_with_the_account_and_goes_with_it(project: Project) -> None:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from tests.support.backends import wait_for
-from tests.support.postgres_server import PostgresServer
+from tests.support.database.postgres_server import PostgresServer
 from tests.support.source_files import ROOT
 from tests.support.supabase.stack import NewStack, SupabaseStack
 from tests.support.waiting import is_alive

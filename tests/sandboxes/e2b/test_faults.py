@@ -11,8 +11,8 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository, shell_agent, wait_for
-from tests.support.e2b_fault_run import EVERY, FAULTS, run_with_faults
-from tests.support.e2b_tasks import cloud_backend, ended, failure_of, wait_until_none_alive
+from tests.support.e2b.fault_run import EVERY, FAULTS, run_with_faults
+from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from tests.support.source_files import ROOT
 from utils.dispatcher.event_log import EventLog
 from utils.models.tasks import Stage
@@ -198,7 +198,7 @@ REFUSED = """
 import sys
 from pathlib import Path
 from tests.support.backends import Repository, wait_for
-from tests.support.e2b_tasks import cloud_backend
+from tests.support.e2b.tasks import cloud_backend
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.sandboxes.e2b.test_faults import SLOW_PROMPT, assert_told_once, told
 from utils.sandboxes.e2b.advice import leave

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.e2b.control import API_KEY
 from tests.fakes.e2b.server import E2BServer
 from tests.support.backends import Repository, open_backend
-from tests.support.e2b_live import Live, events_of, live_cloud, told
+from tests.support.e2b.live import Live, events_of, live_cloud, told
 from utils.sandboxes.e2b import sandbox as sandbox_e2b
 
 IDLE_SECONDS = 6

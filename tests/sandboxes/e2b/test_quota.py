@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository, wait_for
-from tests.support.e2b_tasks import cloud_backend, ended, failure_of, wait_until_none_alive
+from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from utils.dispatcher import admission, task_run
 from utils.sandboxes.e2b.provider import CREATE_TRIES
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row
-from tests.support.e2b_tasks import cloud_backend, wait_until_none_alive
+from tests.support.e2b.tasks import cloud_backend, wait_until_none_alive
 from utils.sandboxes.e2b import provider as sandbox_e2b_provider
 
 MOST_REQUESTS = 8

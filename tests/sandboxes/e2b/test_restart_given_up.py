@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.e2b_live import Live, live_cloud
+from tests.support.e2b.live import Live, live_cloud
 from tests.support.live_server import Client, eventually
 from utils.dispatcher.recovery import MAX_RESUMES
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.e2b.template_tools import VERSION_LINES
 from tests.support.source_files import ROOT
-from tests.support.template_tools import VERSION_LINES
 from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS as PROGRAMS
 from utils.config.settings import Settings
 from utils.sandboxes.e2b.tested_versions import (

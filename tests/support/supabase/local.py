@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from tests.support.postgres_server import postgres_binaries, running_postgres
-from tests.support.postgrest import MissingPostgrest
+from tests.support.database.postgres_server import postgres_binaries, running_postgres
+from tests.support.supabase.postgrest import MissingPostgrest
 from tests.support.supabase.stack import SupabaseStack, open_supabase_stack
 from utils.config.explain import explain_settings
 

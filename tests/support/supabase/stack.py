@@ -19,10 +19,10 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from tests.support.postgres_server import PostgresServer
-from tests.support.postgrest import Postgrest
+from tests.support.database.postgres_server import PostgresServer
 from tests.support.source_files import ROOT
 from tests.support.supabase.keys import ProjectKeys, user_claims
+from tests.support.supabase.postgrest import Postgrest
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 

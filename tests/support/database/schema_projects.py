@@ -8,13 +8,13 @@ from typing import Any
 
 import psycopg
 
-from tests.support.postgres_server import PostgresServer
-from tests.support.schema_snapshot import Snapshot, rows, snapshot
+from tests.support.database.postgres_server import PostgresServer
+from tests.support.database.schema_snapshot import Snapshot, rows, snapshot
 from utils.commands.supabase_sql import FILE
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 
-FOLDER = Path(__file__).parents[1] / "data"
+FOLDER = Path(__file__).parents[2] / "data"
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 OLDER = ("older_schema.sql", "older_schema_untyped.sql")
 TABLES = ("users", "projects", "tasks")

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import sign_in
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_names import NAME
+from tests.support.github.names import NAME
 from utils.api.endpoint import Services
 from utils.models.tasks import Task
 

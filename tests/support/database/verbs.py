@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from database import Database
-from tests.support.database_samples import (
+from tests.support.database.samples import (
     COMPLETED,
     LATER,
     NOBODY,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.github_names import TOKEN
+from tests.support.github.names import TOKEN
 from utils.errors import AppError
 
 

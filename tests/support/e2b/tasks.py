@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.backends import ENDED, Backend, Row, open_backend, wait_for
 
-STAND_INS = Path(__file__).parents[1] / "fakes" / "agents"
+STAND_INS = Path(__file__).parents[2] / "fakes" / "agents"
 SCRIPTED = {"e2b_api_key": API_KEY, "e2b_smoke_test": True}
 
 

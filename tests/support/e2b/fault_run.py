@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.fakes.e2b.control import E2BControl
 from tests.support.backends import Backend, Repository, Row, run, wait_for
-from tests.support.e2b_tasks import ended, wait_until_none_alive
+from tests.support.e2b.tasks import ended, wait_until_none_alive
 
 EVERY = 5
 FAULTS: tuple[dict[str, Any], ...] = (

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 from flask import Flask
 
-from tests.support.github_app import services_of
+from tests.support.github.app import services_of
 from utils.database.sql.engine import SQLITE_FILE
 
 

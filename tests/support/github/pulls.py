@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.github_names import NAME
+from tests.support.github.names import NAME
 
 
 def ended(

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github_app import Deliverer
-from tests.support.github_names import LOGIN, NAME
+from tests.support.github.app import Deliverer
+from tests.support.github.names import LOGIN, NAME
 from utils.models.tasks import Task
 
 _ids = count(1)
