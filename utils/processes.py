@@ -19,7 +19,7 @@ MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
 """Set in every process of a local sandbox; inherited by what leaves the process group too."""
 
 SIGNALLED = 128
-"""What shells add to the number of the signal that ended a command."""
+"""The number that shells add to the signal that ended a command."""
 
 _MARKER_ENTRY = b"\0%b=" % MARKER_VARIABLE.encode()
 _ROUNDS = 20

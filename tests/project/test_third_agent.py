@@ -26,7 +26,7 @@ from utils.commands.build_template import Recipe
 SERVER_KEY, OWN_KEY = "sk-parrot-of-the-server", "sk-parrot-of-a-user"
 
 ALLOWED = ("utils/agents/registry.py", "utils/config/cloud.py", "tests/*", "benchmarks/*")
-"""Where an agent may be named in code, beside its own file: tests and benchmarks use agents."""
+"""Files that may name an agent besides its own file; tests and benchmarks use agents."""
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ Events = list[tuple[str, Json]]
 
 
 class JsonLineReader(ABC):
-    """What the readers of such programs share; see `StreamReader`."""
+    """Common base of the readers of such programs; see `StreamReader`."""
 
     def __init__(self) -> None:
         self.summary: str | None = None
         self.finished = False
         self.details: Json = {}
         self._missed = False
-        """Whether a line began like an object and could not be read."""
+        """True when a line began like an object and could not be parsed."""
 
     def read_line(self, stream: str, line: str) -> Events:
         """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""

@@ -43,7 +43,7 @@ _REFUSED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class UserAccess:
-    """What a user gives to their own runs: variables, and the content of the login file."""
+    """A user's settings for their own runs: variables, and the content of the login file."""
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials: Json = field(default_factory=dict, repr=False)
@@ -79,7 +79,7 @@ def texts_in(value: object) -> Iterator[str]:
 
 
 def is_variable_name(name: object) -> bool:
-    """Whether users may give their agents a variable of this name."""
+    """Return True when users may set a variable of this name for their agents."""
     return (
         isinstance(name, str)
         and _NAME.fullmatch(name) is not None

@@ -182,7 +182,7 @@ class AgentSpec:
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """Whether tasks may ask for an agent, and whether a script works in its place."""
+    """The availability of an agent; `simulated` when a script does its work."""
 
     name: str
     usable: bool

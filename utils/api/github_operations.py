@@ -1,4 +1,4 @@
-"""What is done on GitHub for a caller and noted with tasks as well."""
+"""Performs operations on GitHub for a caller and stores their results with tasks."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _NEVER = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the last fetches brought: the keys of the last good one, and how the last one ended."""
+    """The keys of the last successful fetch, and the outcome of the last one."""
 
     keys: Mapping[str, PyJWK] = field(default_factory=dict)
     keys_at: float = _NEVER

@@ -39,7 +39,7 @@ Print = Callable[[str], None]
 
 
 class TemplateSpec(BaseModel):
-    """What e2b.toml says. The names are those that E2B's own tools know."""
+    """The content of e2b.toml, with the names that E2B's own tools use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,7 +85,7 @@ class Recipe:
 
     @property
     def steps(self) -> list[str]:
-        """What is done, in the order of E2B's step numbers, which begin at 1."""
+        """The build steps, in the order of E2B's step numbers, which begin at 1."""
         steps = json.loads(AsyncTemplate.to_json(self.template))["steps"]
         return [" ".join([step["type"], *step["args"]]) for step in steps]
 

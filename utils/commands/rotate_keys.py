@@ -68,7 +68,7 @@ def _renew_profile(database: Database, vault: Vault, user_id: str) -> Counter[st
 
 
 class _Renewal:
-    """What becomes of one user's secrets."""
+    """The result of the rotation for one user's secrets."""
 
     def __init__(self, vault: Vault, profile: Profile) -> None:
         self.counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Which addresses and hosts the settings may name. What is wrong is said without repeating it."""
+"""Validates addresses and hosts in settings. Error messages do not repeat the value."""
 
 from __future__ import annotations
 

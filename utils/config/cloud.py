@@ -30,7 +30,7 @@ ModelList = Annotated[NameList, AfterValidator(_require_name)]
 
 
 class CloudSettings(BaseSettings):
-    """Where agents run when it is not this machine, and what they need to work."""
+    """Settings of the cloud that runs agents, and of the agents' access."""
 
     e2b_api_key: SecretStr | None = Field(
         None, description="E2B key; with it tasks run in cloud sandboxes."

@@ -1,4 +1,4 @@
-"""What is wrong with the settings, for the person who gave them."""
+"""Explains invalid settings to the person who set them."""
 
 from __future__ import annotations
 

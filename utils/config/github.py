@@ -29,7 +29,7 @@ _BRANCH_PATTERN = re.compile(
 
 
 class GitHubSettings(BaseSettings):
-    """Where GitHub is, and the deployment's own ways to be somebody there."""
+    """Settings of the GitHub host and of the deployment's own credentials there."""
 
     github_api_url: str = Field(
         GITHUB_API_URL,

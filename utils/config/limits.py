@@ -1,4 +1,4 @@
-"""How much of what a task or a client sends is taken; a part of `utils.config.settings`."""
+"""Limits for tasks and clients; a part of `utils.config.settings`."""
 
 from __future__ import annotations
 

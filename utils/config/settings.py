@@ -227,13 +227,13 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
 
     @property
     def request_threads(self) -> int:
-        """How many threads answer HTTP requests at most."""
+        """The maximum number of threads that answer HTTP requests."""
         default = SUPABASE_REQUEST_THREADS if self.uses_supabase else REQUEST_THREADS
         return self.http_threads or default
 
     @property
     def is_production(self) -> bool:
-        """Whether the strict defaults apply."""
+        """True when the strict defaults apply."""
         return self.environment == "production"
 
     @property
@@ -243,14 +243,14 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
 
     @property
     def trusts_user_id(self) -> bool:
-        """Whether a caller is believed who only names a user id, without a token."""
+        """True when callers may send a user id without a token."""
         if self.trust_user_id is not None:
             return self.trust_user_id
         return self._is_private_development
 
     @property
     def test_users_enabled(self) -> bool:
-        """Whether /test-users is served; never in production."""
+        """True when /test-users is served; never in production."""
         if self.is_production:
             return False
         if self.enable_test_users is not None:
@@ -259,7 +259,7 @@ class Settings(LimitSettings, GitHubSettings, SupabaseSettings, CloudSettings):
 
     @property
     def local_repos_allowed(self) -> bool:
-        """Whether repositories of this machine may be cloned."""
+        """True when repositories on this machine may be cloned."""
         if self.allow_local_repos is not None:
             return self.allow_local_repos
         return not self.is_production and not self.uses_e2b

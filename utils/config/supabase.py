@@ -14,7 +14,7 @@ _WHERE_THE_KEY_IS = "take the service_role key or a secret key from Project Sett
 
 
 class SupabaseSettings(BaseSettings):
-    """Where Supabase is, and what shows that a token or a request is genuine."""
+    """Settings of the Supabase project: its URL, and the keys that verify tokens."""
 
     supabase_url: str | None = Field(
         None,
@@ -66,22 +66,22 @@ class SupabaseSettings(BaseSettings):
 
     @property
     def uses_supabase(self) -> bool:
-        """Whether all rows live in Supabase; with its URL alone they do not."""
+        """True when all rows are in Supabase; its URL alone is not enough."""
         return self.supabase_url is not None and self.supabase_service_role_key is not None
 
     @property
     def verifies_supabase(self) -> bool:
-        """Whether Supabase's access tokens can be verified, so that users are real."""
+        """True when Supabase's access tokens can be verified."""
         return self.supabase_jwt_secret is not None or self.jwks_url is not None
 
     @property
     def jwks_url(self) -> str | None:
-        """Where the public keys of Supabase's access tokens are, None when nothing says so."""
+        """The URL of the public keys for Supabase's access tokens, None if not configured."""
         return self.supabase_jwks_url or self._below_auth("/.well-known/jwks.json")
 
     @property
     def token_issuer(self) -> str | None:
-        """What Supabase's access tokens must name as their issuer, None when nothing says so."""
+        """The required issuer of Supabase's access tokens, None if not configured."""
         return self.supabase_issuer or self._below_auth("")
 
     def _below_auth(self, path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Whose GitHub token speaks in a request: the caller's own first, the server's last."""
+"""Selects the GitHub token of a request: the caller's own first, the server's last."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class GitHubTokenResolver:
 
     @property
     def has_servers(self) -> bool:
-        """Whether the server may have a token of its own for some repository."""
+        """True when the server has a token or an App of its own."""
         return self._app is not None or self._settings.github_token is not None
 
     def servers(self, full_name: str, purpose: Purpose) -> ChosenToken:

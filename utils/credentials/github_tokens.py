@@ -1,4 +1,4 @@
-"""Which token speaks to GitHub for a task: the most personal one that there is."""
+"""Selects the GitHub token of a task: the most personal one available."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 
 class TokenSource(StrEnum):
-    """Where a token came from, for messages and logs."""
+    """The source of a token, for messages and logs."""
 
     REQUEST = "request"
     USER = "user"

@@ -26,7 +26,7 @@ from utils.models.users import Profile
 
 GITHUB_TOKEN = "github_token"  # noqa: S105  the name of a purpose
 AGENT_ACCESS = "agent_access"
-"""What secrets are sealed for. A token for git is not opened for an agent, nor the reverse."""
+"""The purposes of sealed secrets. A secret is decrypted for its own purpose only."""
 
 STORED: Final = "[stored]"
 """Stands for a secret that is stored, in answers, and in requests for one that is to be kept."""

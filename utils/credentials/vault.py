@@ -15,7 +15,7 @@ from utils.config.settings import MINIMUM_KEY_CHARACTERS, Settings
 from utils.errors import ConfigurationError, TaskError
 
 SEAL = "enc:v1:"
-"""What every sealed text begins with."""
+"""The prefix of every sealed text."""
 
 
 class Vault:
@@ -81,7 +81,7 @@ class Vault:
 
 
 def is_sealed(stored: object) -> bool:
-    """Whether a column's value is one that `Vault.seal` returned, by its look."""
+    """Return True when a column's value has the form of a text from `Vault.seal`."""
     return isinstance(stored, str) and stored.startswith(SEAL)
 
 
@@ -106,7 +106,7 @@ def encryption_keys(settings: Settings) -> list[SecretStr]:
 
 
 def has_key(settings: Settings) -> bool:
-    """Whether this deployment has a key for secrets at rest already."""
+    """Return True when this deployment already has a key for secrets at rest."""
     return settings.secret_key is not None or _key_file(settings).exists()
 
 

@@ -1,4 +1,4 @@
-"""Which columns make which value, and how a row becomes one."""
+"""Maps columns to values and builds values from rows."""
 
 from __future__ import annotations
 

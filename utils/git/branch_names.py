@@ -1,4 +1,4 @@
-"""What git takes for the name of a branch."""
+"""Validates the names of branches as git does."""
 
 from __future__ import annotations
 

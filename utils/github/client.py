@@ -47,7 +47,7 @@ MAX_LISTED = 300
 STATUS_DESCRIPTION_CHARACTERS = 140
 
 WRITERS = frozenset({"admin", "write"})
-"""What GitHub calls the permission of those who may push; `maintain` counts as `write` there."""
+"""Permissions that allow a push; GitHub reports `maintain` as `write`."""
 
 # Of an installation's tokens, by GitHub's documentation of its token formats.
 _APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
@@ -114,7 +114,7 @@ class GitHub:
             return commit_value(found, found.parents)
 
     def can_read_branches(self, full_name: str) -> bool:
-        """Whether the token may read contents; fine-grained ones may see a repository without."""
+        """Return True when the token can read contents, which fine-grained tokens may lack."""
         try:
             with translating():
                 self._named(full_name).get_branches().get_page(0)

@@ -15,7 +15,7 @@ _COMMAND = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a comment asks for. `agent` is as written; both may be empty."""
+    """A command in a comment. `agent` is as written; both fields may be empty."""
 
     agent: str | None
     prompt: str
@@ -28,5 +28,5 @@ def read_command(comment: str) -> Command | None:
 
 
 def is_command(comment: str) -> bool:
-    """Whether a comment could start a task, should what is in front of it be taken away."""
+    """Return True when a comment could start a task if its leading text were removed."""
     return read_command(comment.replace("\0", "").lstrip()) is not None

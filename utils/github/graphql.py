@@ -1,4 +1,4 @@
-"""What only GitHub's GraphQL API can do, with its refusals put as the REST API puts them.
+"""Calls GitHub's GraphQL API and raises its refusals as the REST API's errors.
 
 GraphQL answers most refusals with 200 and a list of errors, of which PyGithub makes a 400 or a 404.
 """

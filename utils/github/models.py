@@ -1,4 +1,4 @@
-"""What GitHub says, as frozen values: nothing of PyGithub's goes further, and none asks again.
+"""Frozen values built from PyGithub's objects, which may send requests when read.
 
 Objects of PyGithub fetch what they do not hold when it is read. Only attributes that lists hold
 too are read here, so that a list costs one request a page.
@@ -22,7 +22,7 @@ from github.Repository import Repository
 
 
 class MergeMethod(StrEnum):
-    """How a pull request's commits get into its base."""
+    """The method of a merge."""
 
     MERGE = "merge"
     SQUASH = "squash"
@@ -30,7 +30,7 @@ class MergeMethod(StrEnum):
 
 
 class CommitState(StrEnum):
-    """What a commit status says; GitHub's `error` has no use here."""
+    """The state of a commit status; GitHub's `error` is not used."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -39,7 +39,7 @@ class CommitState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GitHubUser:
-    """Whose token it is.
+    """The user of a token.
 
     `scopes` is None for tokens that have none: fine-grained ones and those of Apps, whose
     permissions GitHub tells only when one is missing.
@@ -80,7 +80,7 @@ class GitHubRepository:
 
 @dataclass(frozen=True, slots=True)
 class GitHubCommit:
-    """What a commit holds, by the names of git's objects."""
+    """A commit: the ids of its tree and its parents."""
 
     tree: str
     parents: tuple[str, ...]
@@ -115,7 +115,7 @@ class GitHubPull:
 
     @property
     def outcome(self) -> str:
-        """What is noted with a task: open, closed or merged."""
+        """The state stored with a task: open, closed or merged."""
         return "merged" if self.is_merged else self.state
 
 

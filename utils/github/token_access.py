@@ -1,4 +1,4 @@
-"""What a token may do in a repository, as far as GitHub tells without anything being made there."""
+"""Reads a token's permissions in a repository without changing anything on GitHub."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TokenAccess:
 
     @property
     def is_certain(self) -> bool:
-        """Whether a push cannot fail for want of a permission of the token."""
+        """True when the token certainly has the permissions for a push."""
         return self.scopes is not None
 
     @property

@@ -1,4 +1,4 @@
-"""How this server talks to GitHub: with short waits, few repetitions, and never to another host."""
+"""HTTP transport to GitHub: short timeouts, few retries, and no other host."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a user has stored about themselves.
+    """The stored profile of a user.
 
     `github_token` and the credentials in `preferences` are as stored: encrypted when they came
     through this backend, see `utils.credentials.vault`.

@@ -14,7 +14,7 @@ LINE_CHARACTERS = 32_768
 """A longer line is cut into events of this length."""
 
 OVERLAP_CHARACTERS = 4_096
-"""What must follow a cut: a secret of this length cannot stand in two events, in halves."""
+"""Characters held back at a cut, so that no shorter secret is split between two events."""
 
 JSON_LINE_CHARACTERS = 4_000_000
 """A line that may be JSON is read as a whole up to this length."""
@@ -23,7 +23,7 @@ EVENT_CHARACTERS = 32_768
 """Lines that come together travel in one event up to this length."""
 
 EVENT_BYTES = 100
-"""What an event counts at least; a row is not free, however short its text."""
+"""The minimum size that an event counts, because every row has a cost."""
 
 ERROR_LINE_CHARACTERS = 500
 

@@ -14,15 +14,15 @@ from utils.pipeline.agent_output import OutputReporter
 from utils.sandboxes.protocol import AgentCommand, Sandbox
 
 RESULT_GRACE_SECONDS = 5.0
-"""What an agent may still take to exit when it has said that it is done."""
+"""Grace time for an agent to exit after its final message."""
 
 MINIMUM_SECONDS = 10.0
-"""What an agent gets at least after a restart: it may have ended meanwhile, which is read then."""
+"""Minimum time of an agent after a restart, to read the end it may have reached meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
-    """How long an agent may run and be silent, and how much of its output is stored."""
+    """Limits of an agent: total time, time without output, and stored output."""
 
     seconds: float
     idle_seconds: float
@@ -31,7 +31,7 @@ class AgentLimits:
 
 @dataclass(frozen=True, slots=True)
 class AgentEnd:
-    """How an agent's run ended; the exit code is None when it did not end by itself."""
+    """The end of an agent's run; the exit code is None if it was stopped."""
 
     exit_code: int | None
     failure: TaskError | None

@@ -38,7 +38,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """What a bundle holds; a patch, a diff or a content that was too large is missing."""
+    """The content of a bundle; a patch, diff or file that was too large is missing."""
 
     size: int
     commit: str
@@ -48,7 +48,7 @@ class Raw:
     diff: bytes | None
     patch: bytes | None
     is_one_commit: bool
-    """Whether the patch holds what the diff holds, and nothing more than a message beside it."""
+    """Return True when the patch holds exactly the changes of the diff and a message."""
     left_out: LeftOut | None
 
     def sides(self, change: ChangedPath) -> Iterator[bytes | None]:

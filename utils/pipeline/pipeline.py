@@ -47,7 +47,7 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Where an earlier process was: the agent was started, so long ago."""
+    """The progress of an earlier process: the agent was started, this long ago."""
 
     base_commit: str
     agent_age_seconds: float
@@ -56,7 +56,7 @@ class Resumption:
 
 
 class Observer(Protocol):
-    """Who is told what happens. `report` is `utils.pipeline.agent_output.AgentReport`."""
+    """Receives the progress of a run. `report` is `utils.pipeline.agent_output.AgentReport`."""
 
     def begin_stage(self, stage: Stage) -> None:
         """Report that a stage begins."""

@@ -1,4 +1,4 @@
-"""How a running task is stopped from outside."""
+"""Stops a running task from outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 from utils.errors import TaskStopped
 
 CANCELLED_CAPTURE_SECONDS = 1.2
-"""What the capture may take once a task in the cloud is cancelled, where time costs money."""
+"""Time for the capture of a cancelled task in the cloud, where time costs money."""
 
 
 class StopRequest:

@@ -55,7 +55,7 @@ def require_conventional(title: str) -> str:
 
 
 def is_conventional(title: str) -> bool:
-    """Whether a title is one line of the right form, with its type in lower case."""
+    """Return True when a title is one line in the required form, with a lower-case type."""
     return _TITLE.fullmatch(title) is not None
 
 

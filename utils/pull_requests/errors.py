@@ -1,4 +1,4 @@
-"""What is said of a pull request that is there and in the way."""
+"""Errors about an existing pull request that prevents the requested one."""
 
 from __future__ import annotations
 

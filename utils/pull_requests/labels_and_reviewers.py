@@ -15,7 +15,7 @@ _Add = Callable[[str, int, Collection[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class LabelsAndReviewers:
-    """What one pull request is to have beside its text."""
+    """The labels and reviewers requested for a pull request."""
 
     github: GitHub
     deadline: Deadline

@@ -1,4 +1,4 @@
-"""What has to be so before a task's result can become a pull request."""
+"""Checks the preconditions of a pull request from a task's result."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from utils.push.workflows import is_workflow, workflow_changes
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a task left, complete."""
+    """The complete result of a task."""
 
     base_commit: str
     tree_hash: str
     patch: str
 
     def is_in(self, commit: GitHubCommit) -> bool:
-        """Whether a commit brings this result and nothing else, whoever made it."""
+        """Return True when a commit contains exactly this result, whoever made it."""
         return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequestConsents:
-    """What a caller has to name, because it is seldom meant."""
+    """Options that a caller must set explicitly."""
 
     simulated: bool = False
     workflow_changes: bool = False
@@ -52,7 +52,7 @@ def require_result(task: Task, allowed: PullRequestConsents) -> Result:
 
 
 def is_simulated(task: Task) -> bool:
-    """Whether no coding agent worked on a task."""
+    """Return True when no coding agent worked on a task."""
     return bool((task.execution_metadata or {}).get("simulated"))
 
 
@@ -64,7 +64,7 @@ def notes_of(task: Task) -> list[str]:
 
 
 def changes_workflows(task: Task) -> bool:
-    """Whether a result says that it changes workflows; of a renamed file it has both names.
+    """Return True when a result changes workflows; it lists both names of a renamed file.
 
     A patch that was stored by hand may do what the list does not say, so a push looks at its tree.
     """

@@ -64,7 +64,7 @@ class PullRequestResult:
 
 @dataclass(frozen=True, slots=True)
 class PublishContext:
-    """What a run works with, for one token. `address` is where a repository is cloned from."""
+    """The parts of a run, for one token. `address` returns the clone URL of a repository."""
 
     github: GitHub
     token: ChosenToken = field(repr=False)
@@ -204,7 +204,7 @@ class PullRequestPublisher:
         return commit
 
     def _is_result(self, name: str) -> bool:
-        """Whether a commit is the result all the same, say with another title.
+        """Return True when a commit contains the result, even with another title.
 
         Another process pushed it just now, or one that ended before it could note it.
         """

@@ -1,4 +1,4 @@
-"""Which of the pull requests of a branch is the task's, and which one has brought its result."""
+"""Selects a task's pull request among those of a branch, and the one that merged its result."""
 
 from __future__ import annotations
 

@@ -48,18 +48,18 @@ from utils.redaction import Redactor
 log = structlog.get_logger(__name__)
 
 TOTAL_SECONDS = 25.0
-"""What one request may take while GitHub is not stuck. Pages wait 30 s for an answer."""
+"""Time limit of a request while GitHub responds. Pages wait 30 s for a response."""
 
 TOKEN_SECONDS = 15.0
-"""What looking at a token may take. Pages wait 30 s, and a step that asks again takes longer."""
+"""Time limit of a token check. Pages wait 30 s, and a retried step takes longer."""
 
 STEP_SECONDS = 5
-"""How long GitHub may be silent in an answer; no step begins with less than this left."""
+"""Timeout of a read from GitHub; no step begins with less time left."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequestOptions:
-    """What a caller asks for. What is None is chosen here."""
+    """The options of a caller. Options that are None get defaults."""
 
     title: str | None = None
     body: str | None = None

@@ -30,7 +30,7 @@ _SEPARATOR = "\u200b"
 
 @dataclass(frozen=True, slots=True)
 class PullRequestFacts:
-    """What the text is made of.
+    """The values that the text is made from.
 
     `notes` are those of the capture, such as what was left out; `link` leads to the task, where it
     is known.

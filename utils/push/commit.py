@@ -25,7 +25,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class CommitText:
-    """What a commit says beside its tree. `at` is with a zone; the same one gives the same commit.
+    """The metadata of a commit. `at` is with a zone; the same one gives the same commit.
 
     `message` is the title, an empty line and the body.
     """

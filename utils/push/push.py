@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What is to be on the branch, and who says so.
+    """The content to push to a branch, and its author.
 
     `repo_url` is canonical; `base_branch` is where the base commit was. `expected_remote` is the
     commit that was pushed to the branch last, None when none was.
@@ -56,9 +56,9 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushLimits:
-    """Where and how long a push may work. `environment`: PATH, proxies and certificates for git.
+    """The folder and the limits of a push.
 
-    `bounds` are for the processes of git that read the patch or its results.
+    `environment` holds PATH, proxies and certificates for git. `bounds` are for the processes of git that read the patch or its results.
     """
 
     work_folder: Path
@@ -69,7 +69,7 @@ class PushLimits:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What the branch holds now. `was_there` when an earlier push had done it already."""
+    """The content of the branch after a push; `was_there` if an earlier push had done it."""
 
     commit: str
     tree: str
@@ -165,7 +165,7 @@ class _Push:
         return read_heads(self._repository, (self._request.base_branch, self._request.branch))
 
     def _is_done(self, heads: Heads) -> bool:
-        """Whether the branch is as it should be. Raises when it is someone else's."""
+        """Return True when the branch has the result. Raises when it belongs to someone else."""
         present = heads.get(self._reference)
         # A branch that is gone, say after a merge, holds nobody's work.
         if present and present not in {self._commit, self._request.expected_remote}:

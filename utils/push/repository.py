@@ -126,7 +126,7 @@ class PushRepository:
 
     @property
     def objects_received(self) -> int:
-        """How many objects came from the remote so far."""
+        """The number of objects fetched from the remote so far."""
         packs = (self.folder / "objects" / "pack").glob("*.pack")
         return sum(_objects_in(pack) for pack in packs)
 

@@ -78,14 +78,14 @@ _places = BoundedSemaphore(PROCESSES_AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What git may take: address space of each process, and seconds of the processor in sum."""
+    """Limits for git: address space of each process, and total CPU seconds."""
 
     memory_bytes: int = MAX_MEMORY_BYTES
     processor_seconds: int = MAX_PROCESSOR_SECONDS
 
 
 class ResourceBudget:
-    """What the processes of one push may still take, one after the other.
+    """The remaining limits for the processes of one push.
 
     `times` is a file of its own, for what the last one took.
     """

@@ -13,7 +13,7 @@ _PATH = re.compile(r"\.github(?:/workflows(?:/.*)?)?", re.DOTALL)
 
 
 def is_workflow(path: str) -> bool:
-    """Whether a change of this path changes workflows. GitHub wants exactly this spelling."""
+    """Return True when a change of this path changes workflows. Case matters on GitHub."""
     return _PATH.fullmatch(path) is not None
 
 

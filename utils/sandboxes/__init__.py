@@ -1,1 +1,1 @@
-"""Where tasks run: the protocol, local folders, E2B's cloud."""
+"""Sandboxes for tasks: the protocol, local folders, E2B's cloud."""

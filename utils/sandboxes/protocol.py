@@ -17,7 +17,7 @@ class Mirror(Protocol):
     """A copy of one branch that outlives the sandbox and makes the next clone cheap."""
 
     path: str
-    """Where it is inside the sandbox; empty when there is none."""
+    """The path inside the sandbox; empty if there is none."""
 
     async def settle(self, *, repository: str, base_commit: str, outdated: bool) -> None:
         """Tell how the clone went: a missing mirror is made from it, an outdated one removed."""
@@ -44,7 +44,7 @@ class EgressHeader:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """Whose sandbox is wanted, and for how long."""
+    """The task that a sandbox is for, and its lifetime."""
 
     task_id: int
     user_id: str
@@ -56,7 +56,7 @@ class SandboxRequest:
 
 @dataclass(frozen=True, slots=True)
 class AgentCommand:
-    """How an agent is started: in a directory, with a file as its standard input or with none."""
+    """The start of an agent: its directory, and an optional file as its standard input."""
 
     arguments: Sequence[str]
     directory: str
@@ -70,7 +70,7 @@ class Sandbox(Protocol):
     id: str
     paths: SandboxPaths
     survives: bool
-    """Whether it lives on without this process, and `SandboxProvider.attach` finds it again."""
+    """True when it outlives this process and `SandboxProvider.attach` can find it."""
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """Write files at absolute paths, parents included."""

@@ -184,7 +184,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         self.handle_exit(sig, frame)
 
     def murder_pending(self) -> None:
-        """When stopping, drop connections that never sent a request; browsers hold some open.
+        """Drop connections without a request when stopping; browsers keep some open.
 
         What was opened just before the signal has a moment for its first bytes.
         """

@@ -93,7 +93,7 @@ class AdaptiveThreadPool:
             return None
 
     def is_over(self) -> bool:
-        """Whether threads without work end."""
+        """Return True when idle threads end."""
         return self._ending
 
     def _call_another(self) -> None:

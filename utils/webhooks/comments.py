@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Who is to work, and where."""
+    """The user, the agent and the repository of a task."""
 
     agent: str
     branch: str

@@ -22,7 +22,7 @@ MAX_READ_BYTES = 4_000_000
 """Largest body that is kept; a pull request and a comment of full length are far below."""
 
 SEEN = "It was seen before."
-"""What is answered to a delivery from which all has followed already."""
+"""The response to a delivery that was processed before."""
 
 TIMEOUT_SECONDS = 4
 """For each request to GitHub, which waits ten for an answer. What takes longer is done as well."""
@@ -57,12 +57,12 @@ class Account(_Part):
 
     @property
     def is_bot(self) -> bool:
-        """Whether a program acts."""
+        """True when the sender is a program."""
         return self.type != "User" or self.login.endswith("[bot]")
 
 
 class Repository(_Part):
-    """Where it happened."""
+    """The repository of the event."""
 
     full_name: str
 
@@ -93,7 +93,7 @@ class PullRequestEvent(_Part):
 
 
 class Issue(_Part):
-    """What was commented on; `pull_request` is there when it is one."""
+    """The issue of a comment; `pull_request` is set if it is a pull request."""
 
     number: int
     pull_request: object = None

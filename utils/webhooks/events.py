@@ -1,4 +1,4 @@
-"""What follows from a delivery of GitHub's."""
+"""Processes webhook deliveries of GitHub."""
 
 from __future__ import annotations
 

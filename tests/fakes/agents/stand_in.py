@@ -1,4 +1,4 @@
-"""What the stand-ins for the agent programs have in common: the prompt tells them what to do.
+"""Common parts of the fake agent programs, which follow commands in the prompt.
 
     say TEXT         write FILE TEXT    commit MESSAGE    environment    sleep SECONDS
     lines NUMBER     long CHARACTERS    unknown           error TEXT     retry NUMBER

@@ -33,7 +33,7 @@ PAGE = 100
 
 @dataclass(slots=True)
 class Settings:
-    """How the cloud behaves; None means anything goes."""
+    """The limits of the fake cloud; None means no limit."""
 
     api_keys: list[str] | None = None
     """Each key is a team of its own that sees its own sandboxes."""

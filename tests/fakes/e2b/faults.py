@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, and the record of every request.
+"""Injects faults and records every request.
 
 A fault says which requests it is for (`route`, `sandbox`), which of those it hits (`skip`, `every`,
 `times`, counted for each sandbox alone with `per_sandbox`) and what happens (`kind`):
@@ -136,7 +136,7 @@ class LoggedRequest:
     headers: dict[str, str]
     body: str
     status: int = 0
-    """What was answered; 0 when the connection was dropped or is still open."""
+    """The status of the response; 0 if the connection was dropped or is still open."""
 
 
 class Journal:

@@ -106,7 +106,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Pace:
-    """How a body goes out: in writes of `piece_bytes` with `seconds` between them."""
+    """The pace of a body: writes of `piece_bytes` with `seconds` between them."""
 
     piece_bytes: int = 0
     seconds: float = 0.0

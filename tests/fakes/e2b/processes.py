@@ -23,7 +23,7 @@ from typing import IO, Any
 
 CHUNK_BYTES = 32_768
 LISTENER_BYTES = 262_144
-"""What may wait for one listener before the command has to wait for it."""
+"""The size of a listener's queue; a command blocks when it is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Listener:
 
 @dataclass(slots=True)
 class Command:
-    """What a Start request asked for, as `List` reports it."""
+    """The parameters of a Start request, as `List` reports them."""
 
     config: dict[str, Any]
     tag: str | None

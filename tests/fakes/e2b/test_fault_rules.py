@@ -1,4 +1,4 @@
-"""Which requests a fault of the fake hits, and what the fake remembers of requests."""
+"""The requests that a fault of the fake applies to, and the record of requests."""
 
 from __future__ import annotations
 

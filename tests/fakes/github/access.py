@@ -1,4 +1,4 @@
-"""Who asks, and whether the token may: in GitHub's order and in GitHub's words."""
+"""Authenticates requests and checks permissions, in GitHub's order and with its messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GIT = re.compile(
 )
 
 Needs = tuple[str, str] | None
-"""What a request needs of a repository, as `("pull_requests", "write")`; None needs to see it."""
+"""The permission that a request needs, as `("pull_requests", "write")`; None: to see it."""
 
 
 def accepted_scopes(found: Repository, needs: Needs) -> str:

@@ -9,7 +9,7 @@ from tests.fakes.github.state import GraphQLRefused, Refused
 SSO_URL = "https://github.com/orgs/team/sso?authorization_request=A1B2"
 
 DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
-"""What is no answer of GitHub's at all; the server does these itself."""
+"""Failures without a response from GitHub, which the server carries out itself."""
 
 
 def refusal(name: str) -> Refused:

@@ -18,7 +18,7 @@ from tests.fakes.github.state import (
 )
 
 PATH = "/api/graphql"
-"""Where an Enterprise host has it: beside the REST API, not below."""
+"""The path on Enterprise hosts: beside the REST API, not below it."""
 
 _NEEDS = ("pull_requests", "write")
 _DRAFTS = {"markPullRequestReadyForReview": False, "convertPullRequestToDraft": True}

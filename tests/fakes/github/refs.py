@@ -21,7 +21,7 @@ def branches(bare: Path) -> dict[str, str]:
 
 
 def has_commit(bare: Path, sha: str) -> bool:
-    """Whether a commit is there."""
+    """Return True when a commit exists."""
     return _tried(bare, "cat-file", "-e", f"{sha}^{{commit}}") is not None
 
 
@@ -42,7 +42,7 @@ def count_commits(bare: Path, base: str, head: str) -> int:
 
 
 def have_common_history(bare: Path, base: str, head: str) -> bool:
-    """Whether two commits have an ancestor in common."""
+    """Return True when two commits have a common ancestor."""
     return _tried(bare, "merge-base", base, head) is not None
 
 

@@ -45,7 +45,7 @@ _REPOSITORY = re.compile(r"/(?:repos/(?P<name>[^/]+/[^/]+)|repositories/(?P<id>\
 
 
 class FakeGitHub:
-    """What tests arrange and look at. `url` serves git too when `git_port` names a git server.
+    """Holds the state that tests set up and inspect. With `git_port`, `url` serves git too.
 
     `failing` maps a pattern, searched for in "METHOD /path", to the name of a failure and how
     often it happens; see `failures`. `moved_to_api` is the API that the former names of
@@ -69,17 +69,17 @@ class FakeGitHub:
 
     @property
     def host(self) -> str:
-        """What `GITHUB_API_URL` makes of itself as the host of repositories."""
+        """The host of repositories that follows from `GITHUB_API_URL`."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        """Where repositories are, as `<url>/team/demo.git`."""
+        """The base URL of repositories, as in `<url>/team/demo.git`."""
         return f"http://{self.host}"
 
     @property
     def api_url(self) -> str:
-        """What `GITHUB_API_URL` is to be."""
+        """The value for `GITHUB_API_URL`."""
         return self.url + PREFIX
 
     def add_repository(self, full_name: str, bare: Path, **facts: Any) -> Repository:

@@ -1,4 +1,4 @@
-"""What the fake GitHub knows: repositories, tokens, Apps, pull requests and issues."""
+"""The state of the fake GitHub: repositories, tokens, Apps, pull requests and issues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 class GraphQLRefused(Refused):
-    """What GraphQL answers instead: errors of a type, or of none, with the status 200."""
+    """A GraphQL failure: errors with or without a type, with the status 200."""
 
     def __init__(self, kind: str | None, message: str, **headers: str) -> None:
         super().__init__(200, message, **headers)
@@ -141,7 +141,7 @@ class Request:
 
 @dataclass(slots=True)
 class Call:
-    """What a handler works with."""
+    """The parameters of a handler."""
 
     api: str
     request: Request
@@ -151,7 +151,7 @@ class Call:
 
     @property
     def login(self) -> str:
-        """Who asks."""
+        """The caller of a request."""
         assert self.caller is not None
         return self.caller.login
 

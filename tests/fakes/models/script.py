@@ -1,4 +1,4 @@
-"""What the fake model does, said in the prompt by lines that begin with `do`.
+"""Parses the fake model's commands: lines of the prompt that begin with `do`.
 
     do write FILE TEXT     create a file with one line of text
     do shell COMMAND       run a command

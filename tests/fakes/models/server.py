@@ -70,7 +70,7 @@ class ModelRequest:
 
 @dataclass(slots=True)
 class Model:
-    """What the server is told and what it saw."""
+    """Holds the settings of the server and the requests it received."""
 
     url: str = ""
     key: str | None = None
@@ -78,13 +78,13 @@ class Model:
     fault: int | None = None
     """The HTTP status that requests are refused with."""
     faults_left: int | None = None
-    """How many requests are still refused; all when None."""
+    """The number of requests still to refuse; None refuses all."""
     hanging: bool = False
-    """Whether answers stop after their first event."""
+    """True makes responses stop after their first event."""
     requests: list[ModelRequest] = field(default_factory=list)
     """The requests for an answer, in order."""
     others: list[str] = field(default_factory=list)
-    """What else was asked for, as `METHOD /path`."""
+    """Other requests, as `METHOD /path`."""
     released: threading.Event = field(default_factory=threading.Event)
 
     def refuse(self, status: int, times: int | None = None) -> None:

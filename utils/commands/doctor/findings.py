@@ -1,4 +1,4 @@
-"""What `./run.sh doctor` finds: one line each, with what to do about it below."""
+"""The findings of `./run.sh doctor`: one line each, followed by the remedy."""
 
 from __future__ import annotations
 

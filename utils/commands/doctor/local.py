@@ -124,7 +124,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
 
 
 def check_mode(settings: Settings) -> Finding:
-    """Where do tasks run, and who does the work?"""
+    """Check the sandboxes and the agents that tasks use."""
     sandbox = choose_sandbox(settings)
     if not Agents(settings).are_simulated:
         return ok(f"tasks run in {sandbox.place}, with the real agents")
@@ -161,7 +161,7 @@ def check_agents(settings: Settings) -> Iterator[Finding]:
 
 
 def check_proxies() -> Iterator[Finding]:
-    """Which proxies are used?"""
+    """Report the proxies in use."""
     for name, url in _proxies().items():
         # What comes before the last @ is a user and a password.
         yield ok(f"{name}: {url.rpartition('@')[2]}")

@@ -43,7 +43,7 @@ POSTGRESQL_TIMEOUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How one database is reached.
+    """The connection settings of a database.
 
     Readers run outside transactions. Writers of SQLite take turns at `write_lock`, because waiting
     for the file's own lock means polling it; PostgreSQL needs no such turn.
@@ -83,7 +83,7 @@ class Engines:
 
 
 class SqlVerbs:
-    """What the groups of verbs have in common."""
+    """Common base of the groups of verbs."""
 
     def __init__(self, engines: Engines, server: str) -> None:
         self.engines = engines

@@ -16,7 +16,7 @@ _beating = select(servers.c.id)
 
 
 class ServerVerbs(SqlVerbs):
-    """Who is there, and whose tasks nobody looks after."""
+    """Heartbeats of servers, and the adoption of tasks without a live server."""
 
     @writing
     def record_heartbeat(self, connection: Connection) -> Heartbeat:

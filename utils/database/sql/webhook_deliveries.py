@@ -1,4 +1,4 @@
-"""What is remembered of a webhook's deliveries, in SQL."""
+"""Stores received webhook deliveries in SQL."""
 
 from __future__ import annotations
 

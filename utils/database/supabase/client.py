@@ -34,7 +34,7 @@ _more_tries = stamina.RetryingCaller(
 
 
 class Request(Protocol):
-    """What the client's builders have in common."""
+    """Common protocol of the client's query builders."""
 
     def execute(self) -> APIResponse:
         """Send it."""

@@ -161,7 +161,7 @@ def _fits(line: Translation, error: Refused) -> bool:
 
 
 def passes(error: Exception, *, repeatable: bool) -> bool:
-    """Whether the same request may be sent again at once.
+    """Return True when the same request may be sent again at once.
 
     What never arrived, and what was undone, may be sent again always; what may have been done only
     when doing it twice is the same. A timeout has taken long enough.

@@ -121,5 +121,5 @@ class ProgressVerbs(SupabaseVerbs):
 
 
 def may_be_sent_again(batch: EventBatch) -> bool:
-    """Whether storing a batch twice is the same as storing it once."""
+    """Return True when storing a batch twice has the same effect as storing it once."""
     return not batch.events or batch.after is not None

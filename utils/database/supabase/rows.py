@@ -1,4 +1,4 @@
-"""How values travel to and from Supabase: as JSON, with moments as text and bytes as hex."""
+"""Converts values to and from Supabase's JSON, with times as text and bytes as hex."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BYTES_PREFIX = "\\x"
 
 
 class SupabaseVerbs:
-    """What the groups of verbs have in common."""
+    """Common base of the groups of verbs."""
 
     kind = "supabase"
 

@@ -25,7 +25,7 @@ _read_queued = reader(QueuedTask)
 
 
 class ServerVerbs(SupabaseVerbs):
-    """Who runs what."""
+    """Heartbeats of servers and the ownership of tasks."""
 
     def claim_task(self, task_id: int, *, again: bool = False) -> ClaimedTask | None:
         """See `Database`."""

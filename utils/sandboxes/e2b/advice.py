@@ -1,4 +1,4 @@
-"""What somebody at a terminal can do about an error of E2B's API.
+"""Advice for operators about errors of E2B's API.
 
 For commands, which say it and end; what an error means to a task is in
 `utils.sandboxes.e2b.errors`.

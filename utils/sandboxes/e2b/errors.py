@@ -23,7 +23,7 @@ from utils.errors import (
 )
 
 DETAIL_CHARACTERS = 500
-"""How much of what the SDK says is logged."""
+"""Maximum number of characters of an SDK message in the log."""
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
 REPLACEMENT = "\ufffd"
-"""What the SDK hands on for bytes that are not UTF-8."""
+"""The SDK's replacement for bytes that are not UTF-8."""
 
 
 class OutputCursor:

@@ -32,7 +32,7 @@ CREATE_SECONDS = 60.0
 CLOSE_WAIT_SECONDS = 20.0
 
 LONGEST_LEASE_SECONDS = 3600
-"""What the smallest plan allows (docs/e2b.md section 3); a longer life means prolonging it."""
+"""The lifetime that the smallest plan allows (docs/e2b.md section 3); longer needs renewals."""
 
 log = structlog.get_logger(__name__)
 

@@ -44,13 +44,13 @@ CLOSE_TRIES = 6
 CAPTURED_OUTPUT_CHARACTERS = 1_000_000
 
 CLOCK_SECONDS = 0.1
-"""What two clocks may disagree by on when a command's time is over."""
+"""Tolerated clock difference when a command's time runs out."""
 
 SILENCE_SECONDS = 120.0
 """After so long without output the agent is followed anew: a dead connection is silent too."""
 
 UNREACHABLE_SECONDS = 120.0
-"""How long a sandbox may be out of reach before it counts as lost."""
+"""Time that a sandbox may be unreachable before it counts as lost."""
 
 log = structlog.get_logger(__name__)
 
