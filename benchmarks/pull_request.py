@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from benchmarks.figures import Bench, Figure
 from benchmarks.repositories import make_repository
 from tests.support.backends import Repository, git
-from tests.support.git_server import GitServer, serve_git
+from tests.support.git.pushes import TOKEN, open_to_partial_clones, request_of, result_of
+from tests.support.git.server import GitServer, serve_git
 from tests.support.pull_requests import open_hub
-from tests.support.pushes import TOKEN, open_to_partial_clones, request_of, result_of
 from utils.push.push import PushLimits, PushRequest, push_branch
 from utils.redaction import Redactor
 

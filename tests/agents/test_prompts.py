@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository, git, run
-from tests.support.exactness import check_exact
+from tests.support.git.exactness import check_exact
 from utils.git.environment import SUBJECT_CHARACTERS
 
 PROMPTS = {

@@ -25,7 +25,7 @@ from tests.support.backends import (
     shell_agent,
 )
 from tests.support.database.samples import STRANGER
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.registry import AGENT_NAMES
 from utils.commands.rotate_keys import main as rotate_keys

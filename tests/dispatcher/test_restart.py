@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.git.repositories import make_repository, serve_repository
 from tests.support.live_server import (
     Client,
     Json,
@@ -19,7 +20,6 @@ from tests.support.live_server import (
     eventually,
     is_alive,
 )
-from tests.support.repositories import make_repository, serve_repository
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 

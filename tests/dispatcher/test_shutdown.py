@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, LiveServer, ServerFactory, cut_naps
-from tests.support.repositories import make_repository
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 

@@ -15,7 +15,7 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import GIT_ENVIRONMENT, Repository, wait_for
-from tests.support.git_server import serve_git
+from tests.support.git.server import serve_git
 from tests.support.github.app import BOT_USER, STARTS_TASKS, Caller, Deliverer
 from tests.support.github.comments import comment, said
 from tests.support.github.keys import PERMISSIONS, pem, public_pem

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import Repository, git
-from tests.support.git_server import serve_git
+from tests.support.git.server import serve_git
 from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.config.settings import Settings
 from utils.errors import AppError

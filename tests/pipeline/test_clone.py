@@ -16,8 +16,8 @@ from tests.support.backends import (
     run,
     shell_agent,
 )
-from tests.support.exactness import check_exact, tree_left_by
-from tests.support.git_server import GitServer
+from tests.support.git.exactness import check_exact, tree_left_by
+from tests.support.git.server import GitServer
 
 SCRIPT = "script:\nwrite docs/new.txt new\n"
 TOKEN = "marked-token-3f9a1c"

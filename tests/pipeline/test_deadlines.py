@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.git.repositories import serve_repository
 from tests.support.live_server import Json, LiveServer, ServerFactory
-from tests.support.repositories import serve_repository
 
 LIMITS_SECONDS = (1.5, 15.0)
 """The second one is for a machine so busy that nothing was done yet when the first was over."""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.backends import USER, Backend, Repository, Row, open_backend, shell_agent
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 from tests.support.places import Place
 
 TOKEN = "marked/token+3f9a1c7e"

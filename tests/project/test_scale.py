@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.git.repositories import git
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
 from tests.support.places import Place
-from tests.support.repositories import git
 
 TASKS, RUNNING = 200, 4
 CLOUD_TASKS, CLOUD_RUNNING = 60, 20

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -12,6 +15,13 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MEDIAN_FILE_LINES = 130
 MEDIAN_FUNCTION_LINES = 10
+MAX_PACKAGE_FILES = 15
+MAX_GROUND_FLOOR_FILES = 5
+
+QUESTION = re.compile(r"\W*(What|Who|How|Which|Where|When|Why|Whose|Whether)\b")
+
+# Generated from the docstrings of applied migrations, supabase.sql must stay as it is.
+APPLIED_MIGRATIONS = Path("migrations/versions")
 
 # Tests, and the programs beside the server, are collections rather than packages of one subject.
 FILES = python_files()
@@ -39,6 +49,22 @@ def is_one_docstring(path: Path) -> bool:
     return len(tree.body) == 1 and ast.get_docstring(tree) is not None
 
 
+def package_sizes() -> Counter[str]:
+    """Return the number of Python files in each package, `__init__.py` left out."""
+    return Counter(str(path.parent) for path in FILES if path.name != "__init__.py")
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each docstring, those of attributes included."""
+    for node in ast.walk(syntax_tree(path)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            yield node.lineno, node.value.value
+
+
 def test_no_file_is_too_long() -> None:
     lengths = {str(path): file_length(path) for path in FILES}
     assert {path: lines for path, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
@@ -59,3 +85,19 @@ def test_most_files_and_functions_are_short() -> None:
 def test_a_package_file_is_one_docstring() -> None:
     packages = [path for path in SERVER_FILES if path.name == "__init__.py"]
     assert [str(path) for path in packages if not is_one_docstring(path)] == []
+
+
+def test_no_package_holds_too_many_files() -> None:
+    sizes = package_sizes()
+    assert {name: count for name, count in sizes.items() if count > MAX_PACKAGE_FILES} == {}
+    assert sizes["utils"] <= MAX_GROUND_FLOOR_FILES
+
+
+def test_no_docstring_begins_with_a_question_word() -> None:
+    files = [path for path in FILES if not path.is_relative_to(APPLIED_MIGRATIONS)]
+    assert [
+        f"{path}:{line}: {text.splitlines()[0]}"
+        for path in files
+        for line, text in texts(path)
+        if QUESTION.match(text)
+    ] == []

@@ -17,8 +17,8 @@ from tests.fakes.e2b.server import E2BServer
 from tests.support.agents.third_agent import PARROT, copy_with_parrot
 from tests.support.doctor_program import Doctor
 from tests.support.e2b.template_tools import VERSION_LINES, install, missing_in_template
+from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, Json, LiveServer
-from tests.support.repositories import make_repository
 from tests.support.source_files import ROOT, python_files, syntax_tree
 from utils.agents.registry import PROGRAMS
 from utils.commands.build_template import Recipe

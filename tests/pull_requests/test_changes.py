@@ -9,7 +9,7 @@ import pytest
 from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
 from tests.push.test_changes import MORE
 from tests.support.backends import Repository, git
-from tests.support.exactness import make_sample
+from tests.support.git.exactness import make_sample
 from tests.support.github.names import TOKEN
 from tests.support.pull_requests import Hosted, Hub
 

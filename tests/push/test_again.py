@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.backends import git
-from tests.support.pushes import AGENT, FINISHED_AT, PERSON, Target, push
+from tests.support.git.pushes import AGENT, FINISHED_AT, PERSON, Target, push
 from utils.errors import BranchChanged, InvalidBranch, PushRefused
 from utils.push.commit import CommitText, Identity
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
 from tests.support.backends import Backend, Repository, git
-from tests.support.exactness import make_sample
-from tests.support.git_server import GitServer
-from tests.support.pushes import captured, publish, push, request_of, tree_on
+from tests.support.git.exactness import make_sample
+from tests.support.git.pushes import captured, publish, push, request_of, tree_on
+from tests.support.git.server import GitServer
 
 pytestmark = pytest.mark.local_only("the place of a task is told by its capture's tests")
 

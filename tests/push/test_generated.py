@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.pipeline.capture.test_generated import Tree, entries, trees, unpacking, without_conflicts
 from tests.pull_requests.test_generated import together
 from tests.support.backends import Backend, Repository, git
-from tests.support.git_server import GitServer
-from tests.support.pushes import publish, push, request_of, tree_on
+from tests.support.git.pushes import publish, push, request_of, tree_on
+from tests.support.git.server import GitServer
 
 pytestmark = pytest.mark.local_only("the place of a task is told by its capture's tests")
 

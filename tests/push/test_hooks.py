@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.support.backends import git
-from tests.support.pushes import TOKEN, Target
+from tests.support.git.pushes import TOKEN, Target
 from utils.errors import AppError, PushRefused
 from utils.push.refusal_rules import FAILURES, GITHUB_HOOK_RULES
 

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.backends import Repository, git, wait_for
-from tests.support.pushes import AMPLE_SECONDS, bare_copy, local_request, push, result_of
+from tests.support.git.pushes import AMPLE_SECONDS, bare_copy, local_request, push, result_of
 from tests.support.source_files import ROOT
 from utils.errors import PushRefused, Unavailable
 from utils.push import resource_limits as branch_push_memory

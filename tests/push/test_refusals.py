@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.backends import Row, git
-from tests.support.pushes import TOKEN, Target, push, request_of
+from tests.support.git.pushes import TOKEN, Target, push, request_of
 from utils.errors import AppError, Forbidden, NotFound, PushRefused, Unavailable
 from utils.models.runs import CommandResult
 from utils.push.errors import failure

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.support.backends import wait_for
-from tests.support.git_server import HANG_SECONDS, serve_git
-from tests.support.pushes import AMPLE_SECONDS, TOKEN, Target
+from tests.support.git.pushes import AMPLE_SECONDS, TOKEN, Target
+from tests.support.git.server import HANG_SECONDS, serve_git
 from tests.support.source_files import ROOT
 from utils.errors import AppError, PushRefused
 from utils.push.push import PushLimits, remove_leftovers

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.repositories import make_repository
 from tests.support.backends import Repository, git
-from tests.support.git_server import GitServer
-from tests.support.pushes import Target, local_request, push, result_of
+from tests.support.git.pushes import Target, local_request, push, result_of
+from tests.support.git.server import GitServer
 from utils.errors import PushRefused
 
 PARTIAL = ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant")

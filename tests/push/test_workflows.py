@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Repository, Row, git
-from tests.support.pushes import local_request, push, result_of
+from tests.support.git.pushes import local_request, push, result_of
 from utils.errors import Conflict
 
 WORKFLOW = ".github/workflows/evil.yml"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Open, Repository, open_backend, shell_agent, wait_for
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 from utils.sandboxes.local import mirrors as mirror
 
 pytestmark = pytest.mark.local_only("nothing is shared between sandboxes in the cloud")

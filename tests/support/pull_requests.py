@@ -13,10 +13,10 @@ from tests.fakes.github.server import serve_github
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import Pull
 from tests.support.backends import Backend, Repository, Row, git, open_backend, shell_agent
-from tests.support.git_server import GitServer, serve_git
+from tests.support.git.pushes import open_to_partial_clones
+from tests.support.git.server import GitServer, serve_git
 from tests.support.github.names import LOGIN, TOKEN
 from tests.support.places import Place
-from tests.support.pushes import open_to_partial_clones
 from utils.api.endpoint import Services
 from utils.github.client import GitHub
 

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import Repository, git, wait_for
-from tests.support.git_server import serve_git
+from tests.support.git.server import serve_git
 from tests.support.github.app import (
     BOT_USER,
     PAGE,

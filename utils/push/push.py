@@ -58,7 +58,8 @@ class PushRequest:
 class PushLimits:
     """The folder and the limits of a push.
 
-    `environment` holds PATH, proxies and certificates for git. `bounds` are for the processes of git that read the patch or its results.
+    `environment` holds PATH, proxies and certificates for git. `bounds` are for the processes of
+    git that read the patch or its results.
     """
 
     work_folder: Path

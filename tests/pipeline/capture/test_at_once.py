@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository
-from tests.support.exactness import check_exact, tree_left_by
+from tests.support.git.exactness import check_exact, tree_left_by
 
 # As many as make the capture look for what changed before git does.
 FILES = "mkdir a b; for i in $(seq 150); do echo a$i >a/$i; echo b$i >b/$i; ln -s a$i b/l$i; done"

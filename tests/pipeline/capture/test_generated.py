@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.backends import Backend, Repository
-from tests.support.exactness import check_exact, tree_left_by
+from tests.support.git.exactness import check_exact, tree_left_by
 
 Tree = Mapping[bytes, tuple[str, bytes]]
 """Kind (file, program or link) and contents by name."""

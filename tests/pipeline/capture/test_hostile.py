@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository, git, run
-from tests.support.exactness import check_exact, tree_left_by
+from tests.support.git.exactness import check_exact, tree_left_by
 
 WORK = "printf 'more\\n' >>src/app.py && printf 'caf\\351\\r\\n' >dos && rm README.md"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository, Row
-from tests.support.exactness import check_exact, tree_left_by
+from tests.support.git.exactness import check_exact, tree_left_by
 
 WORK = "echo new >new; printf 'more\\n' >>src/app.py; rm README.md\n"
 INVISIBLE = "\"$(printf '.g\\342\\200\\214it')\""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository, git, run
-from tests.support.exactness import check_exact, tree_left_by
+from tests.support.git.exactness import check_exact, tree_left_by
 
 MAKE = 'mkdir -p "$path"; (cd "$path"; git init -q; echo x >x; git add x; git commit -qm x)\n'
 REGISTER = 'git config --file .gitmodules "submodule.my lib.path" "$registered"\n'

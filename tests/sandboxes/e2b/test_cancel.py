@@ -15,7 +15,7 @@ import pytest
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row, wait_for
 from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 from utils.dispatcher import dispatcher
 from utils.models.tasks import NewTask, TaskStatus
 from utils.pipeline import stop_request

@@ -16,7 +16,7 @@ from e2b import CommandExitException, exceptions
 from tests.fakes.e2b.control import API_KEY, E2BServerProcess
 from tests.support.backends import Backend, Repository, wait_for
 from tests.support.e2b.tasks import STAND_INS, cloud_backend, ended
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 from utils.dispatcher import task_run
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.sandboxes.e2b.errors import TRANSLATIONS, translate

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2b.live import Events, Live, events_of, live_cloud, told
+from tests.support.git.repositories import GitServer, serve_repository
 from tests.support.live_server import Json, eventually
-from tests.support.repositories import GitServer, serve_repository
 
 FIRST_ATTEMPT, SECOND_ATTEMPT = 1, 2
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2b.live import Live, events_of, live_cloud, told
+from tests.support.git.repositories import serve_repository
 from tests.support.live_server import Client, Json, LiveServer, eventually
-from tests.support.repositories import serve_repository
 
 
 @pytest.fixture

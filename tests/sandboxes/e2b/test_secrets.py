@@ -15,7 +15,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row, open_backend
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 
 STAND_INS = Path(__file__).parents[2] / "fakes" / "agents"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.e2b.control import E2BServerProcess
+from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, Json, LiveServer, eventually
-from tests.support.repositories import make_repository
 from tests.support.source_files import ROOT
 
 HOLD_SECONDS = 600.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.backends import Backend, Repository, Row, git, run
-from tests.support.git_server import GitServer
+from tests.support.git.server import GitServer
 from utils.push.commit import CommitText, Identity
 from utils.push.push import Pushed, PushLimits, PushRequest, push_branch
 from utils.redaction import Redactor
