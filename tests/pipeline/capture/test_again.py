@@ -69,7 +69,7 @@ async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
         clone = sample.clone(Path(sandbox.paths.repository))
         await sandbox.write_files(
             {
-                f"{sandbox.paths.work}/capture.sh": SCRIPTS["capture.sh"],
+                **{f"{sandbox.paths.work}/{name}": text for name, text in SCRIPTS.items()},
                 f"{sandbox.paths.work}/commit_message": b"Message\n",
                 f"{sandbox.paths.work}/git_config": (clone / ".git" / "config").read_bytes(),
                 f"{sandbox.paths.home}/.gitconfig": agent_configuration(),
@@ -128,7 +128,8 @@ async def test_where_no_file_system_shows_offsets_the_result_is_the_same(
 ) -> None:
     sandbox = await work(f"echo a >a; {COMMIT}; mv README.md b")
     expected = await capture_changes(sandbox, sample.head, LIMITS)
-    script = Path(sandbox.paths.work) / "capture.sh"
+    script = Path(sandbox.paths.work) / "bundle.sh"
+    assert b"/proc/self/fdinfo/5" in script.read_bytes()
     script.write_bytes(script.read_bytes().replace(b"/proc/self/fdinfo/5", b"/nowhere/5"))
     assert await capture_changes(sandbox, sample.head, LIMITS) == expected
 
