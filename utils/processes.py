@@ -1,6 +1,6 @@
-"""Ends processes of this machine for certain: whole groups, and strays found by a marker.
+"""Ends processes of this machine reliably: process groups, and processes with a marker.
 
-Also tells how one ended, as shells do.
+Also converts return codes to the exit codes of shells.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import psutil
 from anyio import to_thread
 
 MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
-"""Set in every process of a local sandbox; inherited by what leaves the process group too."""
+"""Set in every process of a local sandbox; also inherited by processes that leave the group."""
 
 SIGNALLED = 128
-"""The number that shells add to the signal that ended a command."""
+"""Shells add this to the number of the signal that ended a command."""
 
 _MARKER_ENTRY = b"\0%b=" % MARKER_VARIABLE.encode()
 _ROUNDS = 20
@@ -28,18 +28,18 @@ _DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 def exit_code(returncode: int) -> int:
-    """Return the exit code that a shell would tell; Python tells a signal as a negative number."""
+    """Return the exit code of a shell; Python returns a signal as a negative number."""
     return returncode if returncode >= 0 else SIGNALLED - returncode
 
 
 async def end_group(group: int) -> None:
-    """Kill a process group and return when none of it lives (2 s at most)."""
+    """Kill a process group; return when none of its processes is alive, after 2 s at most."""
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
     with anyio.move_on_after(2):
-        # Nothing tells when processes that are not our children are gone: it has to be asked.
+        # The system does not report the end of processes that are not our children.
         while await to_thread.run_sync(_group_lives, group):  # noqa: ASYNC110
             await anyio.sleep(_PAUSE_SECONDS)
 
@@ -49,7 +49,7 @@ def _group_lives(group: int) -> bool:
 
 
 def _lives_in(group: int, pid: int) -> bool:
-    # The dead stay in their group until their parent collects them, which may take its time.
+    # A dead process stays in its group until its parent reaps it, which may take a while.
     try:
         return os.getpgid(pid) == group and psutil.Process(pid).status() not in _DEAD
     except (OSError, psutil.Error):
@@ -57,10 +57,10 @@ def _lives_in(group: int, pid: int) -> bool:
 
 
 def end_marked(marker: str) -> int:
-    """Kill every process whose environment carries a marker, blocking; return how many.
+    """Kill every process with a marker in its environment; return the number of processes.
 
-    `marker` is the value of `ASYNC_CODE_SANDBOX`, or its beginning when it ends with `/`.
-    Repeats until none is found, since a process may fork while it is looked for.
+    `marker` is the value of `ASYNC_CODE_SANDBOX`, or a prefix of it when it ends with `/`. Repeats
+    until no process is found, because a process may fork during the search. Blocks.
     """
     ended = 0
     for _ in range(_ROUNDS):
@@ -85,7 +85,7 @@ def _marker_of(pid: int) -> str:
     try:
         if not psutil.LINUX:
             return psutil.Process(pid).environ().get(MARKER_VARIABLE, "")
-        # Every process is asked at the end of every task; this takes a fifth of psutil's time.
+        # Every process is read at the end of every task; this takes a fifth of the time of psutil.
         with io.FileIO(f"/proc/{pid}/environ") as file:
             _, _, rest = (b"\0" + file.readall()).partition(_MARKER_ENTRY)
         return os.fsdecode(rest.partition(b"\0")[0])

@@ -1,4 +1,4 @@
-"""Logs and metrics.
+"""Configures the log and holds the metrics.
 
 A log line is an event with an `action` key (`task.ended`, `http.request`); request and task ids
 are bound by `structlog.contextvars`. Every value passes through the redactor on its way out.
@@ -31,7 +31,7 @@ _write_lock = Lock()
 
 
 def configure_logging(settings: Settings, redact: Redact) -> None:
-    """Send our own and the libraries' log lines through one chain to standard error."""
+    """Send the log lines of the server and of its libraries through one chain to standard error."""
     level = logging.getLevelNamesMapping()[settings.log_level]
     chain: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -73,7 +73,7 @@ def _renderer(settings: Settings) -> Processor:
 
 
 def _quieten_libraries(level: int) -> None:
-    # PyGithub's lines at DEBUG hold whole answers, and some of those are tokens.
+    # PyGithub logs whole responses at DEBUG, and some of them contain tokens.
     for chatty in ("alembic", "github", "httpcore", "httpx", "urllib3", "hpack", "stamina"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
@@ -98,13 +98,13 @@ def _redacting(redact: Redact) -> Processor:
 
 
 class _StandardErrorLogger:
-    """Writes our own lines without the detour through `logging`, which costs as much again."""
+    """Writes the lines of the server without `logging`, which would double the cost."""
 
     def __init__(self, *_names: str) -> None:
         pass
 
     def msg(self, line: str) -> None:
-        # What standard error is now, not what it was at start-up.
+        # Standard error as it is now, not as it was at start-up.
         with _write_lock:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
@@ -113,14 +113,14 @@ class _StandardErrorLogger:
 
 
 class _StandardErrorHandler(logging.Handler):
-    """Writes the libraries' lines to the same place."""
+    """Writes the lines of the libraries to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _StandardErrorLogger().msg(self.format(record))
 
 
 class Metrics:
-    """The counters behind `/metrics`, on a registry of their own."""
+    """Holds the metrics of `/metrics` in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -149,28 +149,32 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
     def task_ended(self, status: str, agent: str) -> None:
-        """Count a task that reached its last status."""
+        """Count a task that reached its final status."""
         self._tasks_ended.labels(status, agent).inc()
 
     def stage_finished(self, stage: str, seconds: float) -> None:
-        """Record how long a task spent in a stage."""
+        """Record the seconds that a task spent in a stage."""
         self._stage_seconds.labels(stage).observe(seconds)
 
-    def watch(self, *, queued: Callable[[], float], running: Callable[[], float]) -> None:
-        """Read the queue's depth and the running tasks from here whenever metrics are asked for."""
+    def set_sources(self, *, queued: Callable[[], float], running: Callable[[], float]) -> None:
+        """Set the functions that return the number of queued and running tasks."""
         self._queued.set_function(queued)
         self._running.set_function(running)
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Record a request under its route's template, never under its concrete path."""
+        """Record a request under the template of its route, never under its concrete path."""
         self._http_seconds.labels(method, route, status).observe(seconds)
 
     def render(self, stored_tasks: Mapping[tuple[str, str], int]) -> bytes:
-        """Return everything in Prometheus' text format, with tasks by (status, agent)."""
-        # Of this moment: a gauge that stays would keep counts that have gone.
-        moment = CollectorRegistry()
+        """Return all metrics in the text format of Prometheus.
+
+        `stored_tasks` are the numbers of tasks in the database by (status, agent).
+        """
+        # A new registry each time: a permanent gauge would keep the counts of labels that no longer
+        # exist.
+        snapshot = CollectorRegistry()
         names = ("status", "agent")
-        stored = Gauge("async_code_tasks", "Tasks in the database.", names, registry=moment)
+        stored = Gauge("async_code_tasks", "Tasks in the database.", names, registry=snapshot)
         for labels, count in stored_tasks.items():
             stored.labels(*labels).set(count)
-        return generate_latest(self.registry) + generate_latest(moment)
+        return generate_latest(self.registry) + generate_latest(snapshot)

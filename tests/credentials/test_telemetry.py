@@ -104,7 +104,7 @@ def test_a_library_that_makes_a_mistake_in_its_line_does_not_stop_us(lines: Any)
 def test_metrics_read_the_queue_when_they_are_asked() -> None:
     metrics = Metrics()
     waiting = [1, 2, 3]
-    metrics.watch(queued=lambda: len(waiting), running=lambda: 0)
+    metrics.set_sources(queued=lambda: len(waiting), running=lambda: 0)
     metrics.task_ended("completed", "claude")
     metrics.stage_finished("agent", 1.5)
     waiting.pop()

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.support.waiting import until
-from utils.server.request_threads import PATIENCE_SECONDS, QUICK_THREADS, AdaptiveThreadPool
+from utils.server.request_threads import BLOCKED_SECONDS, QUICK_THREADS, AdaptiveThreadPool
 
 MOST = 5
 
@@ -78,9 +78,9 @@ async def test_quick_work_passes_work_that_is_held_up(threads: AdaptiveThreadPoo
     for _ in range(QUICK_THREADS):
         threads.submit(held)
     threads.submit(passed.set)
-    assert threads.patience(1) == PATIENCE_SECONDS
+    assert threads.wait_limit(1) == BLOCKED_SECONDS
     await until(lambda: _relieved(threads) and passed.is_set())
-    assert threads.patience(1) == 1
+    assert threads.wait_limit(1) == 1
     held.let_go.release(QUICK_THREADS)
 
 
@@ -88,19 +88,19 @@ async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_i
     threads: AdaptiveThreadPool,
 ) -> None:
     held, done = _Held(), threading.Event()
-    threads.wait_until_begun()
+    threads.wait_until_started()
     for _ in range(50):
         # Whichever comes first, the beginning or the end of the patience, the next wait works.
         for _ in range(QUICK_THREADS):
             threads.submit(held)
         threads.submit(held.let_go.release)
-        threads.wait_until_begun()
+        threads.wait_until_started()
         held.let_go.release(QUICK_THREADS - 1)
-        threads.relieve()
+        threads.start_more_threads()
     threads.submit(done.set)
     while not done.is_set():
-        threads.wait_until_begun()
-        threads.relieve()
+        threads.wait_until_started()
+        threads.start_more_threads()
     await until(lambda: held.ended == held.begun == 50 * QUICK_THREADS)
 
 
@@ -117,7 +117,7 @@ async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> 
 
 
 def _relieved(threads: AdaptiveThreadPool) -> bool:
-    threads.relieve()
+    threads.start_more_threads()
     return True
 
 

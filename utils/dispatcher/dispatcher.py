@@ -63,7 +63,7 @@ class Dispatcher:
         self._tasks: TaskGroup | None = None
         self._stopping: anyio.Event | None = None
         self._supervisor: Future[None] | None = None
-        context.metrics.watch(queued=lambda: self.queued, running=lambda: self.running)
+        context.metrics.set_sources(queued=lambda: self.queued, running=lambda: self.running)
 
     @property
     def queued(self) -> int:

@@ -1,1 +1,1 @@
-"""Clone, run the agent, capture the changes. Knows no database."""
+"""Runs one task in a sandbox: clone, agent, capture. Does not use the database."""

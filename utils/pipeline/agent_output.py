@@ -1,4 +1,4 @@
-"""Turns the bytes an agent prints into events, line by line and within a limit."""
+"""Converts the output of an agent into events, line by line and up to a limit."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from utils.agents.spec import StreamReader
 from utils.models.tasks import Json
 
 LINE_CHARACTERS = 32_768
-"""A longer line is cut into events of this length."""
+"""Longer lines are cut into events of this length."""
 
 OVERLAP_CHARACTERS = 4_096
-"""Characters held back at a cut, so that no shorter secret is split between two events."""
+"""Characters read ahead of a cut, so that a secret of this length is not split between events."""
 
 JSON_LINE_CHARACTERS = 4_000_000
-"""A line that may be JSON is read as a whole up to this length."""
+"""A line that may be JSON is not cut up to this length."""
 
 EVENT_CHARACTERS = 32_768
-"""Lines that come together travel in one event up to this length."""
+"""Lines that arrive together are joined to one event up to this length."""
 
 EVENT_BYTES = 100
-"""The minimum size that an event counts, because every row has a cost."""
+"""Least size that an event counts with, because each event needs a row."""
 
 ERROR_LINE_CHARACTERS = 500
 
 AgentReport = Callable[[str, Json, Json], None]
-"""Called with an event's kind, its data, and the position after it."""
+"""Receives the kind of an event, its data and the position of its end in the output."""
 
 
 class OutputReporter:
-    """Feeds whole lines to a stream reader and reports the events.
+    """Passes complete lines to a stream reader and reports the resulting events.
 
-    Text is decoded as UTF-8 across the borders of pieces; other bytes become U+FFFD. After
-    `limit_bytes` the output is still read, so that the agent goes on, but no longer reported.
-    `redact` takes secrets out of a text before it is cut.
+    Decodes the output as UTF-8, also where a character is split between two pieces; invalid bytes
+    become U+FFFD. After `limit_bytes` the output is still read, so that the agent is not blocked,
+    but no longer reported. `redact` removes secrets from a text before it is cut.
 
-    Each event is reported with a position: how many events of each stream came so far, and what is
-    left of the limit. Given such a position, a reporter that is fed the whole output again reports
-    exactly the events after it; its reader sees all of them.
+    Each event is reported with a position: the number of events of each stream so far, and the
+    rest of the limit. A reporter that starts with a position and is fed the whole output again
+    reports only the events after that position; the stream reader still sees all lines.
 
-    `finished` is set while the reader is; when the agent goes on, another event takes its place.
+    `finished` is set while the reader is finished; when the agent continues, a new anyio event
+    replaces it.
     """
 
     def __init__(
@@ -60,43 +61,47 @@ class OutputReporter:
         self._reader = reader
         self._report = report
         self._redact = redact
-        self._limit = limit_bytes
-        self._left: int = start.get("bytes_left", limit_bytes)
-        self._limit_told: bool = start.get("limit_told", False)
-        self._known = {name: start.get(name, 0) for name in ("stdout", "stderr")}
+        self._limit_bytes = limit_bytes
+        self._bytes_left: int = start.get("bytes_left", limit_bytes)
+        self._is_limit_reported: bool = start.get("limit_told", False)
+        self._skipped = {name: start.get(name, 0) for name in ("stdout", "stderr")}
         self._seen = {"stdout": 0, "stderr": 0}
-        self._sent = dict(self._known)
+        self._sent = dict(self._skipped)
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {name: decoder("replace") for name in ("stdout", "stderr")}
-        self._rest = {"stdout": "", "stderr": ""}
+        self._incomplete = {"stdout": "", "stderr": ""}
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Take a piece of output. It is a sign of life unless it only tells of new tries."""
-        text = self._rest[stream] + self._decoders[stream].decode(data)
+        """Process a piece of output.
+
+        Updates `last_output_at` unless all events in it only report that the agent is waiting.
+        """
+        text = self._incomplete[stream] + self._decoders[stream].decode(data)
         *complete, rest = text.split("\n")
         lines = []
         for line in complete:
             *pieces, end = self._cut(line)
             lines += [*pieces, f"{end}\n"]
-        *pieces, self._rest[stream] = self._cut(rest)
+        *pieces, self._incomplete[stream] = self._cut(rest)
         if not lines + pieces:
             self.last_output_at = anyio.current_time()
         self._report_lines(stream, lines + pieces)
 
     def _cut(self, line: str) -> list[str]:
-        # Where is a matter of the line alone, whatever pieces it came in: events are counted.
+        # The cuts must depend on the line only, not on the pieces it arrived in: positions count
+        # events.
         pieces = []
-        while len(line) > (window := _limit_of(line) + OVERLAP_CHARACTERS):
+        while len(line) > (window := _length_limit(line) + OVERLAP_CHARACTERS):
             clean = self._redact(line[:window])
             pieces.append(clean[:LINE_CHARACTERS])
             line = clean[LINE_CHARACTERS:] + line[window:]
         return [*pieces, line]
 
     def close(self) -> None:
-        """Report what stands in unfinished lines."""
-        for stream, rest in self._rest.items():
+        """Report the incomplete last lines."""
+        for stream, rest in self._incomplete.items():
             text = rest + self._decoders[stream].decode(b"", final=True)
-            self._rest[stream] = ""
+            self._incomplete[stream] = ""
             if text:
                 self._report_lines(stream, [text])
 
@@ -106,7 +111,7 @@ class OutputReporter:
             number = self._seen[stream]
             if kind != "output":
                 self._send_output(stream, batch, batch_end)
-                self._send(kind, self._bounded(data), stream, number)
+                self._send(kind, self._cut_values(data), stream, number)
                 batch = ""
                 continue
             if len(batch) >= EVENT_CHARACTERS:
@@ -114,7 +119,7 @@ class OutputReporter:
                 batch = ""
             batch, batch_end = batch + data["text"], number
         self._send_output(stream, batch, batch_end)
-        self._tell_limit()
+        self._report_limit()
         if self._reader.finished:
             self.finished.set()
         elif self.finished.is_set():
@@ -129,10 +134,10 @@ class OutputReporter:
                 self.last_output_at = anyio.current_time()
             for event in events:
                 self._seen[stream] += 1
-                if self._seen[stream] > self._known[stream]:
+                if self._seen[stream] > self._skipped[stream]:
                     yield event
 
-    def _bounded(self, data: Json) -> Json:
+    def _cut_values(self, data: Json) -> Json:
         return {
             key: f"{self._redact(value)[:EVENT_CHARACTERS]} [cut]"
             if isinstance(value, str) and len(value) > EVENT_CHARACTERS
@@ -145,21 +150,21 @@ class OutputReporter:
             self._send("output", {"stream": stream, "text": text}, stream, number)
 
     def _send(self, kind: str, data: Json, stream: str, number: int) -> None:
-        if self._left <= 0:
+        if self._bytes_left <= 0:
             return
         size = sum(len(str(value).encode("utf-8", "replace")) for value in data.values())
-        self._left -= max(size, EVENT_BYTES)
+        self._bytes_left -= max(size, EVENT_BYTES)
         self._sent[stream] = number
-        self._report(kind, data, {**self._sent, "bytes_left": self._left})
+        self._report(kind, data, {**self._sent, "bytes_left": self._bytes_left})
 
-    def _tell_limit(self) -> None:
-        # With a position of its own: the event before it may be stored without it.
-        if self._left <= 0 and not self._limit_told:
-            self._limit_told = True
-            note = f"[output after {self._limit} bytes (MAX_OUTPUT_BYTES) is not stored]\n"
-            position = {**self._sent, "bytes_left": self._left, "limit_told": True}
+    def _report_limit(self) -> None:
+        # The note has a position of its own, as the event before it may be stored without it.
+        if self._bytes_left <= 0 and not self._is_limit_reported:
+            self._is_limit_reported = True
+            note = f"[output after {self._limit_bytes} bytes (MAX_OUTPUT_BYTES) is not stored]\n"
+            position = {**self._sent, "bytes_left": self._bytes_left, "limit_told": True}
             self._report("output", {"stream": "stderr", "text": note}, position)
 
 
-def _limit_of(line: str) -> int:
+def _length_limit(line: str) -> int:
     return JSON_LINE_CHARACTERS if line.startswith("{") else LINE_CHARACTERS

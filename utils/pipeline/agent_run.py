@@ -1,4 +1,4 @@
-"""Runs an agent to its end, watches over it, and judges how it went."""
+"""Runs an agent to its end, enforces its time limits and determines its result."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from utils.pipeline.agent_output import OutputReporter
 from utils.sandboxes.protocol import AgentCommand, Sandbox
 
 RESULT_GRACE_SECONDS = 5.0
-"""Grace time for an agent to exit after its final message."""
+"""Time for an agent to exit after it has reported its result."""
 
 MINIMUM_SECONDS = 10.0
-"""Minimum time of an agent after a restart, to read the end it may have reached meanwhile."""
+"""Least time for an agent after a restart; an end during the downtime can then be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
-    """Limits of an agent: total time, time without output, and stored output."""
+    """Limits of an agent: its running time, its time without output, and its stored output."""
 
     seconds: float
     idle_seconds: float
@@ -31,7 +31,7 @@ class AgentLimits:
 
 @dataclass(frozen=True, slots=True)
 class AgentEnd:
-    """The end of an agent's run; the exit code is None if it was stopped."""
+    """The end of an agent. The exit code is None when the agent did not exit by itself."""
 
     exit_code: int | None
     failure: TaskError | None
@@ -45,54 +45,54 @@ async def follow_agent(
     limits: AgentLimits,
     age_seconds: float = 0.0,
 ) -> AgentEnd:
-    """Run the agent, or go on with one that is `age_seconds` old, to its end.
+    """Run the agent, or resume one that was started `age_seconds` ago, to its end.
 
-    Raises `SandboxError` when the sandbox is gone. Then, and when it is cancelled, closing `output`
-    is left to the caller: whoever goes on with the agent will see the unfinished line whole.
+    Raises `SandboxError` when the sandbox is lost. In that case, and on cancellation, `output` is
+    not closed: a process that resumes the agent reads the incomplete line as a whole.
     """
     timeout_seconds = limits.seconds - age_seconds
     if age_seconds:
         timeout_seconds = max(timeout_seconds, MINIMUM_SECONDS)
-    watch = _Watch(output, limits.idle_seconds)
+    watchdog = _Watchdog(output, limits.idle_seconds)
     exit_code, timed_out = None, False
-    async with watch.over():
+    async with watchdog.guard():
         result = await sandbox.run_agent(
             command, timeout_seconds=timeout_seconds, on_output=output.feed
         )
         timed_out = result.timed_out
         exit_code = None if timed_out else result.exit_code
     output.close()
-    return AgentEnd(exit_code, _failure(watch, reader, exit_code, output, timed_out=timed_out))
+    return AgentEnd(exit_code, _failure(watchdog, reader, exit_code, output, timed_out=timed_out))
 
 
 def _failure(
-    watch: _Watch,
+    watchdog: _Watchdog,
     reader: StreamReader,
     exit_code: int | None,
     output: OutputReporter,
     *,
     timed_out: bool,
 ) -> TaskError | None:
-    # It may wait for a command in the background when it has said what it did.
-    said_done = reader.finished or reader.summary is not None
-    if watch.hung and not said_done:
-        return _too_long("printed nothing new for AGENT_IDLE_SECONDS")
-    if timed_out and not said_done:
-        return _too_long("was still running after AGENT_TIMEOUT_SECONDS")
+    # The agent may have reported its result and still wait for a command in the background.
+    has_result = reader.finished or reader.summary is not None
+    if watchdog.is_idle_too_long and not has_result:
+        return _timeout_error("had no new output for AGENT_IDLE_SECONDS")
+    if timed_out and not has_result:
+        return _timeout_error("was still running after AGENT_TIMEOUT_SECONDS")
     return reader.judge(exit_code, output.last_error_line)
 
 
-class _Watch:
-    """Ends an agent that does not end by itself."""
+class _Watchdog:
+    """Ends an agent that exceeds a time limit."""
 
     def __init__(self, output: OutputReporter, idle_seconds: float) -> None:
-        self.hung = False
+        self.is_idle_too_long = False
         self._output = output
         self._idle_seconds = idle_seconds
 
     @asynccontextmanager
-    async def over(self) -> AsyncIterator[None]:
-        """Cancel the block when the agent has to be ended; the block's own error comes through."""
+    async def guard(self) -> AsyncIterator[None]:
+        """Cancel the block when the agent has to be ended; re-raise the error of the block."""
         failure: TaskError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_silent, tasks.cancel_scope)
@@ -111,7 +111,7 @@ class _Watch:
             if self._output.finished.is_set():
                 await anyio.sleep(RESULT_GRACE_SECONDS)
             elif anyio.current_time() >= silent_until:
-                self.hung = True
+                self.is_idle_too_long = True
                 scope.cancel()
                 return
             else:
@@ -122,15 +122,15 @@ class _Watch:
             finished = self._output.finished
             await finished.wait()
             await anyio.sleep(RESULT_GRACE_SECONDS)
-            # There is another event when the agent went on after it had said that it is done.
+            # Another event has replaced it if the agent continued after reporting its result.
             if self._output.finished is finished:
                 scope.cancel()
                 return
 
 
-def _too_long(what: str) -> AgentError:
+def _timeout_error(cause: str) -> AgentError:
     return AgentError(
-        f"The agent {what} and was ended. What it had changed until then is kept. Raise the limit, "
-        "or ask for less in one task.",
+        f"The agent {cause} and was ended. Its changes up to then are stored. Raise the limit, or "
+        "ask for less in one task.",
         "agent_timeout",
     )

@@ -1,8 +1,8 @@
-"""Reads what an agent changed out of a sandbox, exact to the byte.
+"""Reads the changes of an agent from a sandbox, exact to the byte.
 
-The stored texts must be valid UTF-8 and the patch must survive `git am`, which drops carriage
-returns at line ends. Where a changed file would break either, git is asked again to write just
-that file as a binary hunk; where an agent's own commits cannot travel as mail, they become one.
+The stored texts must be valid UTF-8, and the patch must survive `git am`, which drops carriage
+returns at line ends. If a changed file violates one of these conditions, git writes that file again
+as a binary hunk. If the agent's own commits cannot be sent as mail, they are squashed.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ TOO_LARGE = "FILE_TOO_LARGE"
 SUBMODULE = "SUBMODULE"
 
 OTHER_BYTES = 200_000
-"""More than what a bundle holds beside the changes, the contents, the patch and the diff."""
+"""Upper bound for the bytes of a bundle besides changes, contents, patch and diff."""
 
 OBJECT_LINE_BYTES = 100
-"""More than what comes with the content of one file in a bundle."""
+"""Upper bound for the header of one file's content in a bundle."""
 
 INLINE_BYTES = 200_000
-"""Up to here a bundle is read faster than a thread is found for it."""
+"""Bundles up to this size are parsed on the event loop: starting a thread takes longer."""
 
 NAME_CHARACTERS = 200
-"""More of a name is not shown."""
+"""Longest shown part of a name."""
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CaptureLimits:
-    """Sizes in bytes, counts, and the time for one pass."""
+    """Limits of a capture: sizes in bytes, a number of files, and the time of one pass."""
 
     patch_bytes: int
     files: int
@@ -63,26 +63,26 @@ class CaptureLimits:
 
 
 async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> Changes:
-    """Commit and read everything that differs from the base commit.
+    """Commit and read all changes since the base commit.
 
-    Expects the capture script, the commit message and the copy of `.git/config` in the sandbox's
-    work folder. Raises `CaptureError` when git cannot read the repository any more, or when the
-    result is not what the script writes.
+    Expects the scripts, the commit message and the copy of `.git/config` in the work folder of the
+    sandbox. Raises `CaptureError` when git cannot read the repository, or when the result was not
+    written by the script.
     """
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
     if not _fits_storage_and_mail(raw):
-        special = await _off_the_loop(raw.size, _special_changes, raw)
+        special = await _run_in_thread_if_large(raw.size, _special_changes, raw)
         await capture.mark_binary(*special)
         raw = await capture.run("binary")
-        # What is left comes from commits in between, or from their messages.
+        # The remaining cause is an intermediate commit or its message.
         if not _fits_storage_and_mail(raw):
             raw = await capture.run("squash")
-    return await _off_the_loop(raw.size, _changes, base_commit, raw, limits)
+    return await _run_in_thread_if_large(raw.size, _changes, base_commit, raw, limits)
 
 
 class _Capture:
-    """Runs the capture script and reads its files."""
+    """Runs the capture script and reads its result."""
 
     def __init__(self, sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> None:
         self._sandbox = sandbox
@@ -91,7 +91,7 @@ class _Capture:
         self._environment = git_environment()
 
     async def mark_binary(self, in_diff: list[ChangedPath], in_patch: list[ChangedPath]) -> None:
-        """Have the following runs treat files as binary."""
+        """Treat files as binary in the following runs."""
         work = self._sandbox.paths.work
         links = any(change.is_link for change in in_patch)
         await self._sandbox.write_files(
@@ -104,7 +104,7 @@ class _Capture:
             self._environment = git_environment(configuration=BINARY_LINKS)
 
     async def run(self, mode: str) -> Raw:
-        """Run the script once in a mode, `history`, `binary` or `squash`."""
+        """Run the script once in the mode `history`, `binary` or `squash`."""
         work = self._sandbox.paths.work
         result = await self._sandbox.run(
             [
@@ -144,27 +144,27 @@ class _Capture:
             if bundle is None:
                 raise CaptureError(TOO_LONG)
             sizes = self._limits.patch_bytes, self._limits.file_bytes
-            return await _off_the_loop(len(bundle), parse_bundle, bundle, *sizes)
+            return await _run_in_thread_if_large(len(bundle), parse_bundle, bundle, *sizes)
         except (KeyError, OSError, ValueError) as error:
-            # The script and its results lie in a folder that belongs to the agent.
+            # The agent can write to the folder of the script and its result.
             log.warning(
                 "result of the sandbox unreadable", action="capture.unreadable", exc_info=error
             )
             raise CaptureError(
                 "The changes could not be read: the agent has damaged the folder of the result. "
-                "Start the task again, and have the agent leave alone what is outside the "
+                "Start the task again, and tell the agent to change nothing outside the "
                 "repository."
             ) from error
 
 
 def _bundle_bytes(limits: CaptureLimits) -> int:
-    # The script bounds everything but the list of changes. The mail takes up to four times the
-    # patch, contents and what was dropped of them up to twice.
+    # The script limits all sections but the list of changes. The mail takes up to four times the
+    # limit of the patch, the contents and their dropped part up to twice.
     lines = 2 * limits.files * OBJECT_LINE_BYTES
     return LISTING_BYTES + 7 * limits.patch_bytes + lines + OTHER_BYTES
 
 
-async def _off_the_loop(
+async def _run_in_thread_if_large(
     size: int, function: Callable[[*Arguments], Result], *arguments: *Arguments
 ) -> Result:
     if size <= INLINE_BYTES:
@@ -186,21 +186,21 @@ def _fits_storage_and_mail(raw: Raw) -> bool:
 
 
 def _special_changes(raw: Raw) -> tuple[list[ChangedPath], list[ChangedPath]]:
-    """Return the files to write as binary in the diff and in the patch."""
+    """Return the files to write as binary in the diff, and those in the patch."""
     all_text = _is_text(raw.diff) and _is_text(raw.patch)
-    not_utf8 = [] if all_text else [c for c in raw.changes if not _sides_pass(raw, c, _is_text)]
-    breaks_mail = [c for c in raw.changes if not _sides_pass(raw, c, _passes_mail)]
+    not_utf8 = [] if all_text else [c for c in raw.changes if not _contents_pass(raw, c, _is_text)]
+    breaks_mail = [c for c in raw.changes if not _contents_pass(raw, c, _survives_mail)]
     return not_utf8, [*not_utf8, *breaks_mail]
 
 
-def _passes_mail(data: bytes) -> bool:
-    # git ends an unfinished last line for the patch, which makes CRLF of a last CR.
+def _survives_mail(data: bytes) -> bool:
+    # In the patch git ends an incomplete last line with LF, which makes CRLF of a last CR.
     return b"\r\n" not in data and not data.endswith(b"\r")
 
 
-def _sides_pass(raw: Raw, change: ChangedPath, test: Callable[[bytes], bool]) -> bool:
-    # A side that was too large to be read cannot be judged and counts as failing.
-    return all(side is not None and test(side) for side in raw.sides(change))
+def _contents_pass(raw: Raw, change: ChangedPath, test: Callable[[bytes], bool]) -> bool:
+    # A content that was too large to be read fails the test.
+    return all(side is not None and test(side) for side in raw.contents_of(change))
 
 
 def _changes(base_commit: str, raw: Raw, limits: CaptureLimits) -> Changes:
@@ -264,6 +264,6 @@ def _left_out_note(left_out: LeftOut) -> str:
     more = left_out.count - len(left_out.names)
     return (
         f"Left out: {names}{f' and {more} more' if more else ''}. Either git or its hosts refuse "
-        "the name, or the content cannot be read. Everything else is kept. Have the agent rename "
-        "it or make it readable, and start the task again."
+        "the name, or the content cannot be read. All other changes are stored. Have the agent "
+        "rename it or make it readable, and start the task again."
     )

@@ -1,6 +1,6 @@
-"""Reads the one file in which the capture script hands over everything.
+"""Parses the file in which the capture script returns its result.
 
-The file lies in a folder that belongs to the agent, so it may hold anything.
+The agent can write to the folder of that file, so the content is untrusted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from utils.git.output import (
 )
 
 LISTING_BYTES = 64_000_000
-"""Largest list of changed files that is read: several hundred thousand files."""
+"""Largest list of changed files that is accepted: several hundred thousand files."""
 
 TOO_LONG = "The list of changed files is too long to be stored."
 
@@ -30,7 +30,7 @@ _COMMIT_AND_TREE = re.compile(r"[0-9a-f]{40,64} [0-9a-f]{40,64}")
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Files and folders that could not be added: how many, and the first names in git's quotes."""
+    """The files and folders that could not be staged: their number and the first names."""
 
     count: int
     names: list[str]
@@ -38,7 +38,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The content of a bundle; a patch, diff or file that was too large is missing."""
+    """The content of a bundle. A patch, a diff or a file content above its limit is missing."""
 
     size: int
     commit: str
@@ -48,11 +48,11 @@ class Raw:
     diff: bytes | None
     patch: bytes | None
     is_one_commit: bool
-    """Return True when the patch holds exactly the changes of the diff and a message."""
+    """True when the patch is a single commit that holds exactly the diff."""
     left_out: LeftOut | None
 
-    def sides(self, change: ChangedPath) -> Iterator[bytes | None]:
-        """Yield the contents before and after, None where they were not read."""
+    def contents_of(self, change: ChangedPath) -> Iterator[bytes | None]:
+        """Yield the contents before and after the change, None for one that was not read."""
         for mode, name in (
             (change.old_mode, change.old_object),
             (change.new_mode, change.new_object),
@@ -62,14 +62,14 @@ class Raw:
 
 
 def parse_bundle(bundle: bytes, patch_bytes: int, file_bytes: int) -> Raw:
-    """Read a bundle, without what is above a limit.
+    """Parse a bundle, leaving out what exceeds a limit.
 
-    Raises `CaptureError` when the list of changes is too long, and `ValueError` for what the
-    script never writes.
+    Raises `CaptureError` when the list of changes is too long, and `ValueError` when the script
+    cannot have written the bundle.
     """
     first, *lines = bundle[bundle.rindex(b"\n\n") + 2 :].decode().splitlines()
     if not _COMMIT_AND_TREE.fullmatch(first):
-        raise ValueError("no names of a commit and a tree")
+        raise ValueError("the names of the commit and the tree are missing")
     commit, tree = first.split(" ")
     sections = dict(_sections(bundle, lines))
     patch, diff = sections.get("patch"), sections.get("diff")
@@ -81,7 +81,7 @@ def parse_bundle(bundle: bytes, patch_bytes: int, file_bytes: int) -> Raw:
     if len(changes) > LISTING_BYTES:
         raise CaptureError(TOO_LONG)
     if b"\0" in changes:
-        raise ValueError("a list of changes that no database takes")
+        raise ValueError("the list of changes contains a NUL character")
     objects = parse_objects(sections.get("contents", b""))
     return Raw(
         size=len(bundle),

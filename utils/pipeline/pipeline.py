@@ -1,7 +1,7 @@
 """Runs one task in a sandbox: clone, agent, capture. Writes no database row.
 
-Knows the `Sandbox` protocol and nothing concrete. What went wrong is part of the value it returns,
-so that whatever the agent had done until then is kept.
+Uses the `Sandbox` protocol only, no concrete sandbox. A failure is part of the returned value, so
+that the changes made before it are not lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MIRROR_OUTDATED = "mirror outdated"
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """Times in seconds, sizes in bytes."""
+    """Limits of one run: times in seconds, sizes in bytes."""
 
     total_seconds: float
     clone_seconds: float
@@ -47,7 +47,7 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """The progress of an earlier process: the agent was started, this long ago."""
+    """The state of a run to resume: its agent was started `agent_age_seconds` ago."""
 
     base_commit: str
     agent_age_seconds: float
@@ -56,20 +56,20 @@ class Resumption:
 
 
 class Observer(Protocol):
-    """Receives the progress of a run. `report` is `utils.pipeline.agent_output.AgentReport`."""
+    """Receives the progress of a run. `report` is a `utils.pipeline.agent_output.AgentReport`."""
 
     def begin_stage(self, stage: Stage) -> None:
-        """Report that a stage begins."""
+        """Note that a stage begins."""
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """Report an event of the agent."""
+        """Receive an event of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One task and what is needed to do it. `redact` takes secrets out of a text.
+    """The input of one run. `redact` removes secrets from a text.
 
-    `before_agent` is called with base commit and timings when the clone is there; the agent starts
+    `before_agent` is called with the base commit and the timings after the clone. The agent starts
     when it returns.
     """
 
@@ -85,9 +85,9 @@ class Work:
 async def run_pipeline(
     sandbox: Sandbox, work: Work, request: StopRequest, resumption: Resumption | None = None
 ) -> Outcome:
-    """Run a job to its end. Never raises `TaskError`: a failure is in the outcome."""
+    """Run a job to its end. Never raises `TaskError`: the outcome holds the failure."""
     if sandbox.survives:
-        request.hurry_capture()
+        request.shorten_capture()
     run = _Run(sandbox, work, resumption)
     failure = await run.work(request)
     if not request.abandoned:
@@ -100,7 +100,7 @@ async def run_pipeline(
         except TaskError as error:
             failure = failure or error
     if request.reason:
-        # A stop that comes while the changes are read still counts: the caller was told so.
+        # A stop during the capture still counts, because its caller was told that it will.
         request.reason.stage = request.reason.stage or Stage.CAPTURING
     return run.outcome(changes, failure or request.reason)
 
@@ -123,38 +123,40 @@ class _Run:
         self._timings = list(resumption.timings) if resumption else []
 
     async def work(self, request: StopRequest) -> TaskError | None:
-        """Clone and run the agent; return what stopped them early, if anything did."""
-        spent = self._age_seconds + sum(timing.seconds for timing in self._timings)
-        # More than an old agent's least, so that its own limit is what it is told.
-        least = 2 * MINIMUM_SECONDS if self._resumption else 0.0
+        """Clone and run the agent; return the failure that ended them early, if any."""
+        spent_seconds = self._age_seconds + sum(timing.seconds for timing in self._timings)
+        # More than the least time of a resumed agent, so that the limit of the agent is reported.
+        minimum_seconds = 2 * MINIMUM_SECONDS if self._resumption else 0.0
         try:
-            with request.work_scope(max(self._limits.total_seconds - spent, least)):
+            with request.work_scope(
+                max(self._limits.total_seconds - spent_seconds, minimum_seconds)
+            ):
                 if not self._resumption:
                     self.base_commit = await self._clone()
                     await self._work.before_agent(self.base_commit, self._timings)
                 return await self._run_agent()
         except TaskError as error:
-            error.stage = error.stage or self._stage_now
+            error.stage = error.stage or self._current_stage
             self.has_sandbox = not isinstance(error, SandboxLost)
             return error
         reason = request.reason or TaskStopped(
             "The task reached SANDBOX_TIMEOUT_SECONDS. Raise it, or ask for less in one task.",
             "sandbox_timeout",
         )
-        reason.stage = self._stage_now
+        reason.stage = self._current_stage
         return reason
 
     @property
-    def _stage_now(self) -> Stage:
+    def _current_stage(self) -> Stage:
         return Stage.AGENT if self.base_commit else Stage.CLONING
 
     def close_output(self) -> None:
-        """Report the line that an agent, ended in the middle of it, has begun."""
+        """Report the incomplete last line of an agent that was ended."""
         if self._output:
             self._output.close()
 
     async def capture(self, base_commit: str) -> Changes:
-        """Read the changes, whatever state the agent left them in."""
+        """Capture the changes, whether the agent succeeded or not."""
         with self._stage(Stage.CAPTURING):
             try:
                 return await capture_changes(self._sandbox, base_commit, self._limits.capture)
@@ -163,7 +165,7 @@ class _Run:
                 raise
 
     def outcome(self, changes: Changes | None, failure: TaskError | None) -> Outcome:
-        """Return everything there is to store."""
+        """Return the outcome of the run."""
         return Outcome(
             changes=changes,
             summary=self._reader.summary,
@@ -178,11 +180,11 @@ class _Run:
             await self._sandbox.write_files(self._files())
             async with self._sandbox.mirror(self._job.repo_url, self._job.branch) as mirror:
                 result = await self._run_clone(mirror)
-                *remarks, base_commit = result.stdout.decode().split("\n")[:-1]
+                *notes, base_commit = result.stdout.decode().split("\n")[:-1]
                 await mirror.settle(
                     repository=self._sandbox.paths.repository,
                     base_commit=base_commit,
-                    outdated=MIRROR_OUTDATED in remarks,
+                    outdated=MIRROR_OUTDATED in notes,
                 )
             await self._sandbox.withdraw_egress(self._work.access.egress)
             return base_commit
@@ -277,6 +279,7 @@ class _Run:
 
 
 def _clone_source(url: str, clone_depth: int) -> str:
-    # As a plain path git copies a local repository's files, several times faster than as file://.
-    # With a depth it must not: git would ignore the depth and hard-link the files.
+    # With a plain path git copies the files of a local repository, several times faster than with
+    # file://. With a depth the path must not be plain: git would ignore the depth and use hard
+    # links.
     return url if clone_depth else url.removeprefix("file://")

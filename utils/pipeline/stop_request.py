@@ -1,4 +1,4 @@
-"""Stops a running task from outside."""
+"""Stops a running pipeline at the request of the dispatcher."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import anyio
 from utils.errors import TaskStopped
 
 CANCELLED_CAPTURE_SECONDS = 1.2
-"""Time for the capture of a cancelled task in the cloud, where time costs money."""
+"""Time for the capture after a task in the cloud was cancelled, where time costs money."""
 
 
 class StopRequest:
-    """Ends clone and agent from outside; the capture of what is there still happens."""
+    """Ends the clone or the agent; the changes made so far are still captured.
+
+    `abandoned` is True when the changes are not captured either.
+    """
 
     def __init__(self) -> None:
         self.reason: TaskStopped | None = None
@@ -23,32 +26,32 @@ class StopRequest:
         self._capture: anyio.CancelScope | None = None
 
     def stop(self, reason: TaskStopped, *, abandon: bool = False) -> None:
-        """Ask the pipeline to stop; the first reason counts. `abandon` gives the changes up."""
+        """Stop the pipeline; the first reason counts. With `abandon` nothing is captured."""
         if self.reason is None:
             self.reason = reason
             self.abandoned = abandon
             if self._work:
                 self._work.cancel()
             if self._capture and not abandon:
-                self._hurry(self._capture)
+                self._set_deadline(self._capture)
 
-    def hurry_capture(self) -> None:
-        """Let the capture take little time once the task is cancelled."""
+    def shorten_capture(self) -> None:
+        """Limit the time of the capture once the task is stopped."""
         self._capture_seconds = CANCELLED_CAPTURE_SECONDS
 
     def work_scope(self, seconds: float) -> anyio.CancelScope:
-        """Return the scope of clone and agent."""
+        """Return the scope for the clone and the agent, with a time limit."""
         self._work = anyio.CancelScope(deadline=anyio.current_time() + seconds)
         if self.reason:
             self._work.cancel()
         return self._work
 
     def capture_scope(self) -> anyio.CancelScope:
-        """Return the scope of the capture: short once the task is cancelled."""
+        """Return the scope for the capture; its time is limited once the task is stopped."""
         self._capture = anyio.CancelScope()
         if self.reason:
-            self._hurry(self._capture)
+            self._set_deadline(self._capture)
         return self._capture
 
-    def _hurry(self, scope: anyio.CancelScope) -> None:
+    def _set_deadline(self, scope: anyio.CancelScope) -> None:
         scope.deadline = anyio.current_time() + self._capture_seconds

@@ -1,1 +1,1 @@
-"""Serving the application with gunicorn."""
+"""Serves the application with gunicorn and locks the data folder."""

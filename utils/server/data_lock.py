@@ -1,6 +1,6 @@
-"""One server per data folder.
+"""Locks the data folder, so that only one server uses it.
 
-The lock belongs to the process that holds it: however that ends, the operating system lets go.
+The operating system releases the lock when the process ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def lock_data_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Keep every other server out of a data folder, made if absent, for the length of the block.
+    """Hold the lock of a data folder for the duration of the block; create a missing folder.
 
-    Waits for a server that is about to stop. Raises `ConfigurationError`.
+    Waits `wait_seconds` at most for another server that is stopping. Raises `ConfigurationError`.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

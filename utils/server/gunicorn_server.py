@@ -1,7 +1,7 @@
 """Serves an application with gunicorn: one worker process, a pool of threads.
 
-The application is built inside the worker, because event loops and database connections do not
-survive a fork; gunicorn's first process only listens, watches and passes signals on.
+The application is built in the worker process, because event loops and database connections do not
+survive a fork. The first process of gunicorn listens, supervises the worker and forwards signals.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from utils.server.request_threads import AdaptiveThreadPool
 
 EXIT_CONFIGURATION = 2
 KEEP_ALIVE_SECONDS = 75
-# Beside the tasks' grace time: answers under way, and kept-alive connections that gunicorn closes.
+# In addition to the grace time of tasks: for running requests, and for kept-alive connections that
+# gunicorn closes.
 STOP_SECONDS = 10
-# While stopping, what is on its way on a connection that was just opened is answered.
+# While stopping: time for the first request on a connection that was just opened.
 STOP_PENDING_SECONDS = 2
 START_SECONDS = 60
-# A thread that reads a request waits so long for the next piece of it. Less would cut off slow
-# lines, and without an end a handful of clients that send half a request would hold all threads.
+# Longest wait for the next piece of a request. A shorter time would cut off slow clients; without a
+# limit a few clients that send half a request would block all threads.
 READ_SECONDS = 15
 
 
@@ -48,15 +49,15 @@ def serve(
     pause: Callable[[Flask], None],
     stop: Callable[[Flask], None],
 ) -> None:
-    """Serve what `build` makes until a signal comes, then `stop` it. Ends the process.
+    """Serve the application that `build` returns until a signal, then `stop` it; end the process.
 
-    `pause` is called right at the signal, before open connections are ended, in its handler.
+    The signal handler calls `pause`, before open connections are closed.
     """
     first_process = os.getpid()
     try:
         _Server(settings, build, pause, stop).run()
     except SystemExit as end:
-        # The worker comes through here as well, and has to keep the code that gunicorn looks for.
+        # The worker process also runs this line; it must keep the exit code that gunicorn expects.
         if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first_process:
             raise SystemExit(EXIT_CONFIGURATION) from None
         raise
@@ -86,7 +87,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_class": _Worker,
             "threads": settings.request_threads,
             "keepalive": KEEP_ALIVE_SECONDS,
-            # Also the time to start in, which may have to wait for an earlier server's end.
+            # Also limits the start, which may have to wait for the end of an earlier server.
             "timeout": int(settings.shutdown_grace_seconds) + START_SECONDS,
             "graceful_timeout": int(_stop_seconds(settings)),
             "control_socket_disable": True,
@@ -104,13 +105,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
         except AppError as error:
             print_line(f"The server cannot start: {error.message}", error=True)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        # What exists now stays. Looked through at every full collection, it would make all threads
-        # and the event loop wait for a fifth of a second.
+        # The present objects stay alive. Without this each full garbage collection would traverse
+        # them and block all threads and the event loop for a fifth of a second.
         gc.freeze()
         return self._app
 
     def pause(self) -> None:
-        """Have the application begin nothing new."""
+        """Stop the application from starting tasks."""
         if self._app is not None:
             self._pause(self._app)
 
@@ -134,25 +135,25 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     _pending_until: float | None = None
 
     def get_thread_pool(self) -> AdaptiveThreadPool:
-        """Return the threads that requests are answered in."""
+        """Return the thread pool for requests."""
         return AdaptiveThreadPool(self.cfg.threads)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """See to it that requests do not wait for threads that are held up."""
-        self.tpool.wait_until_begun()
-        super().wait_for_and_dispatch_events(self.tpool.patience(timeout))
-        self.tpool.relieve()
+        """Handle events; start further threads when requests wait for blocked ones."""
+        self.tpool.wait_until_started()
+        super().wait_for_and_dispatch_events(self.tpool.wait_limit(timeout))
+        self.tpool.start_more_threads()
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Have a thread answer what a connection has sent, once it has sent something."""
+        """Have a thread answer a connection once the connection has sent data."""
         if conn.initialized or conn.data_ready or conn.wait_for_data(0):
             self.tpool.submit(partial(self._answer, conn))
         else:
             self._await_first_bytes(conn)
 
     def _await_first_bytes(self, conn: TConn) -> None:
-        # gunicorn would wait for them in a thread, 5 s for each connection that a browser opens
-        # ahead, and only then as here.
+        # gunicorn would first wait in a thread, 5 s for each connection that a browser opens in
+        # advance, and only then in the poller.
         conn.timeout = time.monotonic() + self.cfg.keepalive
         self.pending_conns.append(conn)
         readable = partial(self.on_pending_socket_readable, conn)
@@ -163,30 +164,31 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         try:
             done.set_result(self.handle(conn))
         except BaseException as error:  # noqa: BLE001
-            # As an executor does: `finish_request` sees to the connection.
+            # As an executor does: `finish_request` closes the connection.
             done.set_exception(error)
         self.method_queue.defer(self.finish_request, conn, done)
 
     def handle(self, conn: TConn) -> Any:
-        """Answer a request; a client that stops in the middle of one has gone."""
+        """Answer a request; close the connection when a client stops in the middle of a request."""
         if not isinstance(conn.sock, _ReadTimeoutSocket):
             conn.sock = _ReadTimeoutSocket(fileno=conn.sock.detach())
-            conn.sock.wait_at_most(READ_SECONDS)
+            conn.sock.set_read_timeout(READ_SECONDS)
         return super().handle(conn)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Pause first: ending the connections that are open takes a while."""
+        """Pause the application first, because closing open connections takes a while."""
         self.app.pause()
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """End as on SIGTERM: Ctrl-C reaches both processes, and tasks need their grace time."""
+        """Stop as on SIGTERM: Ctrl-C reaches both processes, and tasks need their grace time."""
         self.handle_exit(sig, frame)
 
     def murder_pending(self) -> None:
-        """Drop connections without a request when stopping; browsers keep some open.
+        """Close idle connections, when stopping also those without a request.
 
-        What was opened just before the signal has a moment for its first bytes.
+        Browsers keep some open. A connection opened just before the signal may still send its first
+        request within `STOP_PENDING_SECONDS`.
         """
         if not self.alive:
             self._pending_until = self._pending_until or time.monotonic() + STOP_PENDING_SECONDS
@@ -196,18 +198,18 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
 
 class _ReadTimeoutSocket(socket.socket):
-    """A connection whose silence, while something is read from it, means that it has ended.
+    """A socket that reports the end of the connection when a read takes too long.
 
-    gunicorn sets the timeout of its sockets itself, to none for reading a request. This is a limit
-    of the system beside it, for reading alone: long answers may be taken slowly.
+    gunicorn sets the Python timeout of its sockets, to none for reading a request. This uses the
+    timeout of the operating system, for reads only: a client may receive a long response slowly.
     """
 
-    def wait_at_most(self, seconds: int) -> None:
-        """Wait so long for each piece."""
+    def set_read_timeout(self, seconds: int) -> None:
+        """Set the longest wait for each piece."""
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Read a piece; nothing when it does not come in time."""
+        """Read a piece; return nothing when it does not arrive in time."""
         try:
             return super().recv(size, flags)
         except BlockingIOError:
@@ -215,7 +217,7 @@ class _ReadTimeoutSocket(socket.socket):
 
 
 class _Log(Logger):  # type: ignore[misc]
-    """Hands gunicorn's own lines to the root logger, where telemetry formats them."""
+    """Passes the log lines of gunicorn to the root logger, which telemetry formats."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -226,12 +228,12 @@ class _Log(Logger):  # type: ignore[misc]
 
 
 def _stop_seconds(settings: Settings) -> float:
-    # A capture under way is finished rather than lost.
+    # Long enough to finish a running capture.
     return settings.shutdown_grace_seconds + settings.command_timeout_seconds + STOP_SECONDS
 
 
 def print_line(text: str, *, error: bool = False) -> None:
-    """Write a line for the person who starts the server."""
+    """Write a line for the operator to standard output, or to standard error."""
     stream = sys.stderr if error else sys.stdout
     stream.write(f"{text}\n")
     stream.flush()

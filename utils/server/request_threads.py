@@ -1,7 +1,7 @@
-"""The threads that answer requests: few at a time, more as soon as those few are held up.
+"""A thread pool for requests: uses few threads, and more as soon as those are blocked.
 
-Python runs one thread at a time. Threads that are all ready to run only take the interpreter from
-each other, at every read and write, and each answer costs half as much again.
+Python runs one thread at a time. Many runnable threads take the interpreter lock from each other at
+every read and write, which makes each response half as expensive again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 
 QUICK_THREADS = 2
-"""Threads that work at the same time, as long as each of them is done within `PATIENCE_SECONDS`."""
+"""Threads that run at the same time while each of them finishes within `BLOCKED_SECONDS`."""
 
-PATIENCE_SECONDS = 0.004
-"""After that long a thread is taken to be waiting for something, and another one gets its turn.
+BLOCKED_SECONDS = 0.004
+"""After this time a thread counts as blocked, and another thread may run.
 
-So at least `QUICK_THREADS / PATIENCE_SECONDS` requests are begun in a second, however long they
+So at least `QUICK_THREADS / BLOCKED_SECONDS` requests start in each second, however long they
 take, until all threads are busy.
 """
 
@@ -25,64 +25,65 @@ Work = Callable[[], object]
 
 
 class AdaptiveThreadPool:
-    """Runs what is handed in, first come first served. Work must not raise."""
+    """Runs submitted functions in order of submission. They must not raise exceptions."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._work: deque[Work] = deque()
         self._idle: list[_Thread] = []
-        self._began: dict[_Thread, float] = {}
+        self._started_at: dict[_Thread, float] = {}
         self._drained = threading.Lock()
         self._drained.acquire()
         self._is_watched = False
         self._ending = False
 
     def submit(self, work: Work) -> None:
-        """Have work done by the next thread that is free."""
+        """Run a function in the next free thread."""
         with self._lock:
             self._work.append(work)
-            self._call_another()
+            self._start_thread()
 
-    def wait_until_begun(self) -> None:
-        """Return when all work has been begun, and after `PATIENCE_SECONDS` in any case.
+    def wait_until_started(self) -> None:
+        """Wait until all submitted functions have started, `BLOCKED_SECONDS` at most.
 
-        Who hands work in waits here, so that it takes the interpreter once for several requests.
+        The submitting thread waits here, so that it takes the interpreter lock once for several
+        requests.
         """
         with self._lock:
             if not self._work:
                 return
             self._is_watched = True
-        if not self._drained.acquire(timeout=PATIENCE_SECONDS):
+        if not self._drained.acquire(timeout=BLOCKED_SECONDS):
             with self._lock:
                 if self._is_watched:
                     self._is_watched = False
                 else:
                     self._drained.acquire()
 
-    def relieve(self) -> None:
-        """Call another thread if work waits for ones that are held up. To be called often."""
+    def start_more_threads(self) -> None:
+        """Start another thread if functions wait for blocked threads. To be called often."""
         if self._work:
             with self._lock:
-                self._call_another()
+                self._start_thread()
 
-    def patience(self, seconds: float) -> float:
-        """Return how long `relieve` need not be called, `seconds` at most."""
-        return min(seconds, PATIENCE_SECONDS) if self._work else seconds
+    def wait_limit(self, seconds: float) -> float:
+        """Return the seconds until `start_more_threads` must be called, `seconds` at most."""
+        return min(seconds, BLOCKED_SECONDS) if self._work else seconds
 
     def shutdown(self, *, wait: bool) -> None:  # noqa: ARG002
-        """End each thread as soon as no work is left for it."""
+        """End each thread as soon as no function is left for it."""
         with self._lock:
             self._ending = True
             while self._idle:
                 self._idle.pop().turn.release()
 
-    def next_for(self, thread: _Thread) -> Work | None:
-        """Return what a thread does next, None if it is not needed now."""
+    def next_work(self, thread: _Thread) -> Work | None:
+        """Return the next function for a thread, None if the thread is not needed now."""
         with self._lock:
-            self._began.pop(thread, None)
+            self._started_at.pop(thread, None)
             if self._work and (self._ending or self._lacks_quick_threads()):
-                self._began[thread] = time.monotonic()
+                self._started_at[thread] = time.monotonic()
                 work = self._work.popleft()
                 if self._is_watched and not self._work:
                     self._is_watched = False
@@ -92,22 +93,22 @@ class AdaptiveThreadPool:
                 self._idle.append(thread)
             return None
 
-    def is_over(self) -> bool:
-        """Return True when idle threads end."""
+    def is_shut_down(self) -> bool:
+        """Tell whether threads without work end."""
         return self._ending
 
-    def _call_another(self) -> None:
-        if len(self._began) >= self._most or not (self._work and self._lacks_quick_threads()):
+    def _start_thread(self) -> None:
+        if len(self._started_at) >= self._most or not (self._work and self._lacks_quick_threads()):
             return
         thread = self._idle.pop() if self._idle else _Thread(self)
-        self._began[thread] = time.monotonic()
+        self._started_at[thread] = time.monotonic()
         thread.turn.release()
 
     def _lacks_quick_threads(self) -> bool:
-        if len(self._began) < QUICK_THREADS:
+        if len(self._started_at) < QUICK_THREADS:
             return True
-        late = time.monotonic() - PATIENCE_SECONDS
-        return sum(began > late for began in self._began.values()) < QUICK_THREADS
+        late = time.monotonic() - BLOCKED_SECONDS
+        return sum(began > late for began in self._started_at.values()) < QUICK_THREADS
 
 
 class _Thread:
@@ -119,7 +120,7 @@ class _Thread:
     def _run(self) -> None:
         while True:
             self.turn.acquire()
-            while work := self._threads.next_for(self):
+            while work := self._threads.next_work(self):
                 work()
-            if self._threads.is_over():
+            if self._threads.is_shut_down():
                 return

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Starts the agent once, in a session of its own, and shows what it prints until it ends.
+# Starts the agent once, in a session of its own, and prints its output until it ends.
 #
 #   agent.sh WORK DIRECTORY INPUT STDOUT_LINE STDERR_LINE COMMAND...
 #
-# The agent works in DIRECTORY with INPUT as its standard input and writes to the folder WORK/agent:
-# `out`, `err`, and `code` when it has ended. It does not notice when this script dies; called again,
-# the script shows the same agent's output from the given lines on. Ends with the agent's exit code,
-# which is 128 + N when signal N ended it.
+# The agent works in DIRECTORY with INPUT as its standard input. The folder WORK/agent receives
+# `out`, `err`, and `code` when the agent has ended. The agent keeps running when this script is
+# ended; when called again, the script prints the output of the same agent from the given lines on.
+# Exits with the agent's exit code, which is 128 + N when signal N ended it.
 set -u
 
 work=$1 directory=$2 input=$3 out_line=$4 err_line=$5
@@ -16,24 +16,24 @@ run=$work/agent
 if mkdir -- "$run" 2>/dev/null; then
     : >"$run/out"
     : >"$run/err"
-    # Held by whoever watches over the agent, so that others can wait for its end without asking.
+    # Locked until the agent has ended, so that other processes can wait without polling.
     exec 9>"$run/lock"
     flock 9
     # shellcheck disable=SC2016 # expanded by the inner shell
     setsid sh -c '
         run=$1 directory=$2 input=$3
         shift 3
-        # An agent may signal its whole group; this shell is in it, and has yet to tell how it ended.
+        # The agent may signal its whole group; this shell is part of it and must write the code.
         trap : HUP INT TERM
         echo $$ >"$run/group"
         cd -- "$directory"
-        # In a shell of its own: what this one says of a signal is no output of the agent.
+        # In a subshell: messages of this shell about signals must not appear in the output.
         (exec "$@" <"$input" >"$run/out" 2>"$run/err" 9>&-)
         echo $? >"$run/code"
         kill -9 0' keeper "$run" "$directory" "$input" "$@" >/dev/null 2>&1 </dev/null &
     exec 9>&-
 else
-    # Whoever starts the agent may have lost its listener a moment ago, and still be about to.
+    # An earlier call may have lost its client a moment ago and may not have started the agent yet.
     tries=100
     until [ -s "$run/group" ] || [ "$tries" -eq 0 ]; do
         sleep 0.05
@@ -41,5 +41,5 @@ else
     done
 fi
 
-# The environment of whoever shows the output holds no key.
+# The process that prints the output has no key in its environment.
 exec env -i PATH="$PATH" HOME="$HOME" sh "$work/follow.sh" "$run" "$out_line" "$err_line"

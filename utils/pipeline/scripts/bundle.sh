@@ -10,9 +10,9 @@
 #             changes: its message, an empty line, the changes, an empty line, the diff
 #   changes   `git diff --raw --numstat`, with a rename as a deletion and an addition; omitted when
 #             the mail shows the same
-#   contents  `git cat-file --batch` of at most $max_files changed files, before and after; when they
-#             are larger than $max_content_bytes together, only files of at most $max_file_bytes,
-#             and as many as fit
+#   contents  `git cat-file --batch` of at most $max_files changed files, before and after; when
+#             they are larger than $max_content_bytes together, only files of at most
+#             $max_file_bytes, and as many as fit
 #   patch     `git format-patch --binary --stdout`, for `git am`; omitted when there is a mail
 #   diff      `git diff --binary --full-index`; omitted when there is a mail
 #   dropped   the beginning of a section that was too large

@@ -3,10 +3,10 @@
 #
 #   clone.sh URL BRANCH REPOSITORY CONFIG_COPY DEPTH MIRROR CREDENTIAL_URL
 #
-# Standard input holds git's credential answer (possibly empty). It is handed to git through file
-# descriptor 3, so the token is in no argument, no environment, no file and no .git/config, and git
-# asks for it only for CREDENTIAL_URL. MIRROR is empty or a bare repository of this branch alone; it
-# is refreshed with the caller's own credential before anything is taken from it.
+# Standard input holds the output of git's credential helper (possibly empty). git reads it from
+# file descriptor 3, so the token is in no argument, environment variable, file or .git/config. git
+# requests it for CREDENTIAL_URL only. MIRROR is empty or a bare repository of this branch alone; it
+# is updated with the caller's own credential before anything is cloned from it.
 set -eu
 
 url=$1 branch=$2 repository=$3 config_copy=$4 depth=$5 mirror=$6 credential_url=$7
@@ -21,8 +21,9 @@ clone() {
     git clone --quiet --no-tags --single-branch --template= --branch "$branch" "$@"
 }
 
-# Returns 1 when history was rewritten. A caller that tests the result turns `set -e` off in here,
-# so every failure has to return by itself: it is what keeps others from what is in the mirror.
+# Returns 1 when history was rewritten. `set -e` has no effect here because the caller tests the
+# result, so every failure has to return by itself: a caller without access to the repository must
+# not read the mirror.
 refresh_mirror() {
     read -r before <"$mirror/refs/heads/$branch" || return 128
     remote_git -C "$mirror" fetch --quiet --no-tags --no-write-fetch-head -- \
@@ -35,10 +36,10 @@ if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     status=0
     refresh_mirror || status=$?
     case $status in
-    # Copies, not hard links: an agent may damage the files of its own clone.
+    # Copies instead of hard links: an agent may damage the files of its own clone.
     0) clone --no-hardlinks -- "$mirror" "$repository" 3<&- ;;
-    # History was rewritten: the mirror now holds commits that this caller's token cannot fetch, so
-    # only what the branch reaches is copied, and the backend throws the mirror away.
+    # History was rewritten: the mirror holds commits that this caller's token cannot fetch. Only
+    # commits that the branch contains are copied, and the backend deletes the mirror.
     1) clone --no-local -- "$mirror" "$repository" 3<&- && echo 'mirror outdated' ;;
     *) exit "$status" ;;
     esac
@@ -51,7 +52,7 @@ else
 fi
 exec 3<&-
 
-# `--branch` also accepts a tag, which no pull request can be opened against.
+# `--branch` also accepts a tag, but a pull request needs a branch.
 head=
 read -r head <"$repository/.git/HEAD" || true
 if [ "$head" != "ref: refs/heads/$branch" ]; then
@@ -59,7 +60,7 @@ if [ "$head" != "ref: refs/heads/$branch" ]; then
     exit 128
 fi
 
-# Shell built-ins instead of cp and rev-parse: each process costs as much as a small git command.
+# Built-in commands instead of cp and rev-parse: a process takes as long as a small git command.
 while IFS= read -r line; do
     printf '%s\n' "$line"
 done <"$repository/.git/config" >"$config_copy"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Shows an agent's output from given lines on, until it has ended; the second half of agent.sh.
+# Prints an agent's output from the given lines on until the agent has ended. Called by agent.sh.
 #
 #   follow.sh RUN STDOUT_LINE STDERR_LINE
 set -u
 
 run=$1 out_line=$2 err_line=$3
 
-# One that was started earlier has lost its listener.
+# An earlier follower has lost its client.
 if read -r earlier 2>/dev/null <"$run/follower"; then
     # shellcheck disable=SC2086 # several numbers
     kill -9 $earlier 2>/dev/null
@@ -21,11 +21,11 @@ err=$!
 echo "$$ $alive $out $err" >"$run/follower"
 
 wait "$alive"
-# Wakes the two at once, since a size was set; they then see that they are not needed any more.
+# Setting the size wakes both tail processes at once; they then see that the agent has ended.
 truncate -s +0 "$run/out" "$run/err"
 wait
 
-# SIGKILL to its whole group leaves nobody to write the code.
+# After SIGKILL to the whole group no process is left to write the code.
 code=137
 read -r code 2>/dev/null <"$run/code" || true
 exit "$code"
