@@ -1,4 +1,4 @@
-"""While tasks run, nothing blocks the event loop that they share."""
+"""Tests that nothing blocks the event loop while tasks run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USER = {"X-User-ID": "5a0a5b0e-6c0d-4a58-9d3e-0f5c6a7b8c9d"}
 
 @pytest.fixture
 def guard() -> Iterator[BlockBuster]:
-    """Make every blocking call on an event loop raise."""
+    """Raise an error on every blocking call on an event loop."""
     with blockbuster_ctx() as guard:
         yield guard
 
@@ -36,7 +36,7 @@ def guarded_app(guard: BlockBuster, place: Place, tmp_path: Path) -> Iterator[Fl
 
 @pytest.fixture
 def impatient_app(guard: BlockBuster, place: Place, tmp_path: Path) -> Iterator[Flask]:
-    """One that gives agents a second."""
+    """Provide an application with an agent timeout of one second."""
     settings = {**place.settings, "data_dir": tmp_path / "impatient", "agent_timeout_seconds": 1}
     app = create_app(Settings.model_validate(settings))
     yield app

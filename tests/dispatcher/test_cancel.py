@@ -1,4 +1,4 @@
-"""Cancelling a task, wherever it is: nothing of it runs on, and what it had done is kept."""
+"""Tests of cancelling a task: its processes end and its changes so far are stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def assert_cancelled(server: LiveServer, answer: Answer) -> None:
 def unless_too_late(server: LiveServer, task: Json) -> Json | None:
     """Return a cancelled task, None when a busy cloud could not read its changes in time.
 
-    They are read for a second only there.
+    There the capture may take little more than a second.
     """
     return None if server.place.cloud and task["changed_files"] is None else task
 
@@ -42,7 +42,7 @@ def test_a_task_that_waits_is_cancelled_and_never_starts(
     client = server.client()
     running = [client.start(SLEEPS, small_repository) for _ in range(4)]
     waiting = client.start("Never done", small_repository)
-    # The others may leave the queue a moment after they are answered.
+    # The other tasks may leave the queue a moment after the responses.
     eventually(lambda: client.status(waiting)["queue_position"] == 1)
     assert cancel(client, waiting).body["task"]["status"] == "cancelled"
     for task_id in running:
@@ -105,7 +105,7 @@ def test_a_cancel_while_the_changes_are_read_counts(server: LiveServer, tmp_path
         client.wait_for(task_id, "capturing", "completed")
         answer = cancel(client, task_id)
         if answer.code == 409:
-            return None  # everything was read already
+            return None  # everything was captured before
         assert_cancelled(server, answer)
         return unless_too_late(server, client.task(task_id))
 
@@ -188,5 +188,5 @@ def test_the_server_keeps_no_dead_children(server: LiveServer, small_repository:
         task_id = client.start(prompt, small_repository)
         client.wait_for_output(task_id, "it sleeps")
         cancel(client, task_id)
-    # What has just ended may have to be waited for still.
+    # The end of the processes may take another moment.
     eventually(lambda: all(map(is_alive, server.worker.children())))

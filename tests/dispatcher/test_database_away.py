@@ -1,4 +1,4 @@
-"""The database goes away and comes back while tasks run: none is lost."""
+"""Tests that no task is lost when the database is unavailable for a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Switch(NamedTuple):
-    """A database that can be away: the variables that lead to it, and how it goes and comes."""
+    """A database that can be stopped and started, and the variables to reach it."""
 
     variables: dict[str, str]
     off: Callable[[], None]
@@ -29,9 +29,9 @@ class Switch(NamedTuple):
 
 @pytest.fixture
 def away(place: Place, request: pytest.FixtureRequest) -> Switch:
-    """Supabase's PostgREST where the place has a project, a PostgreSQL elsewhere."""
+    """Provide Supabase's PostgREST where the place has a project, else a PostgreSQL."""
     if place.project:
-        # Servers of earlier tests would count as neighbours.
+        # Servers of earlier tests would count as other servers.
         place.project.clear()
         return Switch({}, place.project.stop_rest, place.project.start_rest)
     server: PostgresServer = request.getfixturevalue("postgres_server")
@@ -65,7 +65,7 @@ def test_tasks_that_end_and_start_without_it_are_not_lost(
 
 
 def refusal(client: Client, task_id: int) -> Answer | None:
-    """Return what a client is told that polls while the database is away."""
+    """Return the answer to a client that polls while the database is unavailable."""
     assert client.get("/health/ready").code in {200, 503}
     answer = client.get(f"/task-status/{task_id}")
     return answer if answer.code == 503 else None
@@ -87,9 +87,9 @@ def test_results_outlive_both_its_absence_and_a_server_that_dies_meanwhile(
         client.wait_for_output(task_id, "begun")
     away.off()
     try:
-        # On a busy machine the first may have ended before it went.
+        # On a busy machine the first task may have ended before the database was stopped.
         eventually(lambda: kept_results(server))
-        # The results are safe: the sandboxes, which may cost money, do not wait for the database.
+        # The results are on disk: sandboxes may cost money and must not wait for the database.
         eventually(lambda: server.sandboxes() == [])
         server.kill()
     finally:

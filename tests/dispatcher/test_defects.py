@@ -1,4 +1,4 @@
-"""A defect in the dispatcher's background work is told, and stops no more than it must."""
+"""Tests that a defect in a background job of the dispatcher is reported and stays contained."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_server_whose_dispatcher_has_ended_is_not_ready(
     with shell_agent(), open_backend(tmp_path / "data") as backend:
         task_id = backend.start(f"echo begun; until [ -e {go} ]; do sleep 0.02; done", small)
         wait_for(lambda: "begun" in backend.output(task_id))
-        # Of this dispatcher alone: others in this process may have tasks.
+        # In this dispatcher only: others in this process may have tasks.
         dispatcher: Dispatcher = backend.app.extensions["services"].dispatcher
         monkeypatch.setattr(dispatcher._queue, "pop", broken)
         go.touch()

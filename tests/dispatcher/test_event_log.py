@@ -1,4 +1,4 @@
-"""Events of a running task are stored once, also when the database does not say that it did."""
+"""Tests that the events of a running task are stored once, even when an answer is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 def lose_answers(monkeypatch: pytest.MonkeyPatch, database: SqlDatabase, verb: str) -> None:
-    """Let the next call of a verb be done, and fail all the same."""
+    """Let the next call of a method succeed in the database and raise an error all the same."""
     real: Callable[..., Any] = getattr(database, verb)
 
     def lose(*arguments: Any, **options: Any) -> None:
@@ -51,13 +51,13 @@ def run_of(task: Task, log: EventLog) -> AgentRun:
 
 
 def texts(database: SqlDatabase, task: Task) -> list[str]:
-    """Return what was said, and the stages."""
+    """Return the texts and the stages of the stored events."""
     stored = database.list_events(USER, task.id)
     return [event.data.get("text") or event.data["stage"] for event in stored]
 
 
 async def write(log: EventLog, is_tried: Callable[[], bool]) -> None:
-    """Have what waits written until that was tried; then the agent ends."""
+    """Run the writer until an attempt to write was made; then end the agent."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log.run_writer, "sandbox")
         await to_thread.run_sync(wait_for, is_tried)

@@ -1,4 +1,4 @@
-"""Heartbeats: a server declares another one dead, by a clock that the test controls."""
+"""Tests of the heartbeat timeout, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from utils.database.sql.database import SqlDatabase
 from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT, HeartbeatMonitor
 
-SILENCE_SECONDS = 60.0
-PAUSE_SECONDS = SILENCE_SECONDS / HEARTBEATS_PER_TIMEOUT
+TIMEOUT_SECONDS = 60.0
+PAUSE_SECONDS = TIMEOUT_SECONDS / HEARTBEATS_PER_TIMEOUT
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that only the test moves."""
 
     now = 1000.0
 
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def other(sqlite_database: SqlDatabase) -> SqlDatabase:
-    """Another server on the same database, which has given a sign of life."""
+    """Provide another server on the same database that has sent one heartbeat."""
     server = copy.copy(sqlite_database)
     server.server = "other"
     server.record_heartbeat()
@@ -40,53 +40,53 @@ def other(sqlite_database: SqlDatabase) -> SqlDatabase:
 
 
 @pytest.fixture
-def watching(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> HeartbeatMonitor:
-    """Provide a server that has seen the other one's heartbeat."""
-    neighbours = HeartbeatMonitor(sqlite_database, SILENCE_SECONDS)
-    assert neighbours.exchange() == ([], [])
-    return neighbours
+def monitor(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> HeartbeatMonitor:
+    """Provide the monitor of a server that has seen the other one."""
+    heartbeats = HeartbeatMonitor(sqlite_database, TIMEOUT_SECONDS)
+    assert heartbeats.exchange() == ([], [])
+    return heartbeats
 
 
-def looks_until_silent(neighbours: HeartbeatMonitor, clock: Clock) -> int:
-    """Return how often a server looks, one look after the other, until one is silent."""
-    for looks in range(1, 3 * HEARTBEATS_PER_TIMEOUT):
+def exchanges_until_ended(monitor: HeartbeatMonitor, clock: Clock) -> int:
+    """Return the number of exchanges until a server counts as ended."""
+    for exchanges in range(1, 3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
-        if neighbours.exchange()[0]:
-            return looks
-    pytest.fail("nobody is silent")
+        if monitor.exchange()[0]:
+            return exchanges
+    pytest.fail("no server counts as ended")
 
 
-def test_a_server_that_is_watched_in_vain_is_silent(
-    watching: HeartbeatMonitor, clock: Clock
+def test_a_server_without_heartbeats_counts_as_ended(
+    monitor: HeartbeatMonitor, clock: Clock
 ) -> None:
-    assert looks_until_silent(watching, clock) == HEARTBEATS_PER_TIMEOUT + 1
+    assert exchanges_until_ended(monitor, clock) == HEARTBEATS_PER_TIMEOUT + 1
 
 
-def test_a_server_that_gives_signs_of_life_is_not_silent(
-    watching: HeartbeatMonitor, clock: Clock, other: SqlDatabase
+def test_a_server_with_heartbeats_does_not_count_as_ended(
+    monitor: HeartbeatMonitor, clock: Clock, other: SqlDatabase
 ) -> None:
     for _ in range(3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
         other.record_heartbeat()
-        assert watching.exchange() == ([], [])
+        assert monitor.exchange() == ([], [])
 
 
-def test_time_in_which_a_server_was_held_up_itself_does_not_count(
-    watching: HeartbeatMonitor, clock: Clock
+def test_time_in_which_the_watching_server_was_delayed_does_not_count(
+    monitor: HeartbeatMonitor, clock: Clock
 ) -> None:
     clock.now += PAUSE_SECONDS
-    assert watching.exchange() == ([], [])
-    clock.now += 10 * SILENCE_SECONDS
-    assert watching.exchange() == ([], [])
-    # Two looks have counted, of which the second was late.
-    assert looks_until_silent(watching, clock) == HEARTBEATS_PER_TIMEOUT + 1 - 2
+    assert monitor.exchange() == ([], [])
+    clock.now += 10 * TIMEOUT_SECONDS
+    assert monitor.exchange() == ([], [])
+    # Two exchanges have counted, of which the second was late.
+    assert exchanges_until_ended(monitor, clock) == HEARTBEATS_PER_TIMEOUT + 1 - 2
 
 
-def test_a_server_that_is_always_late_finds_out_as_well(
-    watching: HeartbeatMonitor, clock: Clock
+def test_a_server_that_is_always_late_detects_the_end_as_well(
+    monitor: HeartbeatMonitor, clock: Clock
 ) -> None:
     for _ in range(HEARTBEATS_PER_TIMEOUT):
-        clock.now += SILENCE_SECONDS
-        assert watching.exchange() == ([], [])
-    clock.now += SILENCE_SECONDS
-    assert watching.exchange() == (["other"], [])
+        clock.now += TIMEOUT_SECONDS
+        assert monitor.exchange() == ([], [])
+    clock.now += TIMEOUT_SECONDS
+    assert monitor.exchange() == (["other"], [])

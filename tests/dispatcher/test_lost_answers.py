@@ -1,4 +1,4 @@
-"""Supabase loses answers, refuses, or cannot take all: what is to be done is done, and once."""
+"""Tests that each write is done exactly once when answers of Supabase are lost or refused."""
 
 from __future__ import annotations
 

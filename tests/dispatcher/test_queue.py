@@ -1,4 +1,4 @@
-"""The queue: limits, fair order between users, and refusals when it is full."""
+"""Tests of the queue: limits, turns between users, and the error when it is full."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def everybody(_user: str) -> bool:
 
 
 def carry_out(steps: list[tuple[str, object]]) -> Iterator[FairQueue]:
-    """Yield the same queue, made anew each time it is asked for."""
+    """Yield the same queue again and again, each time rebuilt from the steps."""
     while True:
         queue = FairQueue(100)
         ids = itertools.count(1)
@@ -132,7 +132,7 @@ def test_no_more_tasks_run_at_once_than_allowed(
 
 
 def most_at_once(rows: list[Json]) -> int:
-    """Return how many tasks ran at the same time, by when each began and ended."""
+    """Return the largest number of tasks that ran at the same time."""
     steps = [(row["started_at"], 1) for row in rows] + [(row["completed_at"], -1) for row in rows]
     return max(itertools.accumulate(step for _, step in sorted(steps)))
 

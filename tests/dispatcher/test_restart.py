@@ -1,4 +1,4 @@
-"""A server that dies at any moment loses no task, and runs none to its end twice."""
+"""Tests that a server killed at any moment loses no task and completes none twice."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_changes_that_the_server_died_over_are_made_and_read_again(
 
 @contextmanager
 def locked_database(server: LiveServer) -> Iterator[None]:
-    """Let nobody write, as a database does that is too busy."""
+    """Lock the database against writes, as an overloaded database does."""
     with closing(sqlite3.connect(server.data_dir / "async-code.db", 60)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield

@@ -1,4 +1,4 @@
-"""SIGTERM: what can finish in time does, the rest waits for the next start, and nothing runs on."""
+"""Tests of SIGTERM: tasks finish within the grace time or wait for the next start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_what_ends_within_the_grace_time_completes_and_the_rest_is_put_back(
 ) -> None:
     server = new_server(MAX_CONCURRENT_TASKS=2, SHUTDOWN_GRACE_SECONDS=7)
     server.start()
-    # An idle connection makes the server stop more slowly; no task may start in that time.
+    # An idle connection delays the end of the server; no task may start in that time.
     client = Client(server.port)
     long = client.start(SLEEPS, small_repository)
     short = client.start("script:\nprint begun\nsleep 3\nwrite a.txt a", small_repository)

@@ -1,4 +1,4 @@
-"""Two servers on one database: no task is run twice, and none is left."""
+"""Tests of two servers on one database: each task is completed exactly once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Pair = Callable[..., tuple[LiveServer, LiveServer]]
 
 @pytest.fixture(scope="module")
 def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, str]:
-    """Provide environment variables of a shared database: Supabase or PostgreSQL."""
+    """Provide the variables of a shared database: the place's project, or a PostgreSQL."""
     if place.project:
         return SHARED
     server: PostgresServer = request.getfixturevalue("postgres_server")
@@ -81,7 +81,7 @@ def all_run(client: Client, tasks: dict[int, int]) -> bool:
 
 
 def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> None:
-    """Wait until all tasks run; in the cloud, where agents outlive a server, until these work."""
+    """Wait until all tasks run; in the cloud, where agents outlive a server, until agents run."""
     if not place.cloud:
         eventually(partial(all_run, client, tasks))
         return
@@ -90,7 +90,7 @@ def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> N
 
 
 def cut_naps(shared_database: dict[str, str], seconds: int) -> None:
-    """Have tasks that sleep so long not sleep when they run again; those in the cloud do not."""
+    """Shorten the sleep of tasks for their next run; without effect for agents in the cloud."""
     if url := shared_database.get("DATABASE_URL"):
         with psycopg.connect(url) as connection:
             connection.execute(
@@ -110,7 +110,7 @@ def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
     assert assert_each_done_once(two, tasks) == [1] * 24
 
 
-def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
+def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
     new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
     dying, other = new_pair()
@@ -123,9 +123,9 @@ def test_what_a_dead_server_ran_and_had_waiting_is_done_by_the_other(
     dying.kill()
     client = other.client(USER)
     attempts = assert_each_done_once(client, tasks)
-    # An agent in the cloud works on by itself, and the other server goes on with it.
+    # An agent in the cloud keeps running, and the other server resumes its task.
     assert sorted(attempts) == [1] * 5 + [1 if place.cloud else 2] * 10
-    # Coming back it finds that nothing is left for it.
+    # After its restart the first server finds no tasks of its own.
     dying.start()
     assert assert_each_done_once(dying.client(USER), tasks) == attempts
 
@@ -147,16 +147,16 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
     assert assert_each_done_once(client, beside) == [1] * 5
 
 
-def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
+def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
     new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
-    held_up, other = new_pair()
-    client = held_up.client(USER)
+    paused, other = new_pair()
+    client = paused.client(USER)
     tasks = start_naps(client, small_repository, range(5), 2)
     wait_until_at_work(client, tasks, place)
     cut_naps(shared_database, 2)
     attempts = [1 if place.cloud else 2] * 5
-    worker = held_up.worker.pid
+    worker = paused.worker.pid
     os.kill(worker, signal.SIGSTOP)
     try:
         client = other.client(USER)
@@ -164,7 +164,7 @@ def test_a_server_that_was_only_held_up_gives_way_to_the_one_that_took_over(
     finally:
         os.kill(worker, signal.SIGCONT)
     assert assert_each_done_once(client, tasks) == attempts
-    eventually(lambda: held_up.sandboxes() == [])
+    eventually(lambda: paused.sandboxes() == [])
     assert assert_each_done_once(client, tasks) == attempts
 
 
@@ -177,7 +177,7 @@ def proxy(place: Place) -> Iterator[FaultyProxy]:
         yield running
 
 
-@pytest.mark.cloud_only("what is fought for is a sandbox that survives")
+@pytest.mark.cloud_only("the servers compete for a sandbox that survives")
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_took_over(
     new_server: ServerFactory, proxy: FaultyProxy, small_repository: str, comes_back: bool
@@ -201,7 +201,7 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_took
 
 
 @pytest.mark.cloud_only("the proxy is between the server and a project")
-def test_tasks_that_were_adopted_while_the_database_stumbled_are_not_forgotten(
+def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
     new_server: ServerFactory, proxy: FaultyProxy, small_repository: str
 ) -> None:
     settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS, "MAX_CONCURRENT_TASKS": 3}
@@ -218,7 +218,7 @@ def test_tasks_that_were_adopted_while_the_database_stumbled_are_not_forgotten(
 
 
 @local_only
-def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
+def test_after_a_time_without_a_database_no_server_takes_over_tasks_of_the_other(
     new_pair: Pair, small_repository: str, postgres_server: PostgresServer
 ) -> None:
     pair = new_pair()
@@ -229,13 +229,13 @@ def test_after_a_time_without_a_database_neither_takes_the_other_for_dead(
     postgres_server.stop()
     try:
         for server in pair:
-            eventually(partial(was_long_away, server))
+            eventually(partial(was_long_without_database, server))
     finally:
         postgres_server.start()
     assert assert_each_done_once(client, tasks) == [1] * 8
 
 
-def was_long_away(server: LiveServer) -> bool:
+def was_long_without_database(server: LiveServer) -> bool:
     """Return True when a server has had no database for longer than the heartbeat timeout."""
     failed = server.output.read_text().count("heartbeat.failed")
     return failed > 2 * HEARTBEATS_PER_TIMEOUT

@@ -1,4 +1,4 @@
-"""The output of an agent, its end, and the processes it leaves behind."""
+"""Tests of the output of an agent, its end, and the processes that it leaves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_five_megabytes_are_cut_at_the_limit_with_a_note(
         task = backend.complete("yes 0123456 | head -c 5000000; echo b >a; echo late >&2", sample)
     output = backend.output(task["id"])
     assert 100_000 <= len(output) < 200_000
-    # Between the two streams there is no order: what comes late may overtake.
+    # The two streams have no common order.
     note = "[output after 100000 bytes (MAX_OUTPUT_BYTES) is not stored]\n"
     assert backend.output(task["id"], "stderr").replace("late\n", "") == note
     assert task["changed_files"] == ["a"]
@@ -115,7 +115,7 @@ def test_an_agent_that_fails_keeps_its_work(
 def test_agents_that_take_too_long_keep_their_work_even_in_the_middle_of_git(
     open_with: Open, sample: Repository
 ) -> None:
-    # Long enough to begin in, on any machine.
+    # Long enough for the start of the agent on a slow machine.
     backend = open_with(agent_timeout_seconds=3)
     endings = ("echo working\nsleep 600", ": >.git/index.lock\ntrap '' TERM INT\nsleep 600")
     with shell_agent():
@@ -131,7 +131,7 @@ def test_agents_that_take_too_long_keep_their_work_even_in_the_middle_of_git(
 def test_processes_that_an_agent_leaves_behind_are_ended(
     shell: Backend, sample: Repository
 ) -> None:
-    # What another run of the tests has left on the machine is not of this task.
+    # Processes of other test runs on this machine do not belong to this task.
     stray = f"sleep 4321.{os.getpid()}"
     strays = (
         f"{stray} & setsid {stray} & (setsid sh -c 'trap \"\" TERM; {stray}; :' &)\n"
@@ -139,7 +139,7 @@ def test_processes_that_an_agent_leaves_behind_are_ended(
     )
     task = shell.complete(f"{strays}{WORK}", sample)
     assert task["changed_files"] == ["kept.txt"]
-    # A sandbox of the cloud is not listed any more from the moment that it begins to end.
+    # A cloud sandbox is no longer listed as soon as its end begins.
     wait_for(lambda: not any(map(is_alive, running(stray))))
     assert shell.sandboxes == []
 

@@ -1,4 +1,4 @@
-"""Grace time of an agent that has reported its result but has not exited."""
+"""Tests of the time that an agent has to exit after it has reported its result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class ProgramSandbox:
-    """Runs a coroutine in the place of an agent's process."""
+    """A sandbox that runs a coroutine in place of an agent's process."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -56,7 +56,7 @@ class ProgramSandbox:
 
 
 async def follow(program: Program, idle_seconds: float = SECONDS) -> tuple[AgentEnd, ClaudeReader]:
-    """Follow a program that speaks as Claude Code does."""
+    """Follow a program that prints the output of Claude Code."""
     reader = ClaudeReader()
     output = OutputReporter(reader, lambda *_: None, 10**6, lambda text: text)
     sandbox = cast("Sandbox", ProgramSandbox(program))
@@ -71,7 +71,7 @@ def result(text: str) -> Json:
 
 
 async def go_on(feed: Feed) -> None:
-    """Say that all is done just after a command in the background ended, then hear of it."""
+    """Report a result just after a background command has ended, then continue."""
     for entry in (INIT, NO_TASKS, result("It builds."), INIT):
         await feed(entry)
 

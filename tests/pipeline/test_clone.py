@@ -1,4 +1,4 @@
-"""Whatever a repository is, its task ends with the right result or with a clear error."""
+"""Tests that a task ends with the right result or a clear error for each kind of repository."""
 
 from __future__ import annotations
 

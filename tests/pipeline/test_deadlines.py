@@ -1,4 +1,4 @@
-"""Stages that exceed a limit are stopped, name the limit, and keep partial results."""
+"""Tests that each time limit ends a task, names the limit and stores the changes so far."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def outcome(task: Json) -> tuple[str, str, str]:
 
 
 def assert_nothing_runs(server: LiveServer) -> None:
-    # SIGTERM waits for the sandboxes that are being closed.
+    # The server waits for the sandboxes that it is closing after SIGTERM.
     assert server.terminate() == 0
     assert server.sandbox_processes() == []
     assert server.sandboxes() == []

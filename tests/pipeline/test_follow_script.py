@@ -1,4 +1,4 @@
-"""follow.sh where the machine is short of what `tail` would rather use."""
+"""Tests follow.sh on a machine without free inotify instances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIT_SECONDS = 60
 
 @contextmanager
 def no_inotify_left() -> Iterator[None]:
-    """Take every inotify instance that this user may have, as hundreds of sandboxes here do."""
+    """Use all inotify instances of this user, as hundreds of local sandboxes do."""
     library = ctypes.CDLL(None, use_errno=True)
     taken: list[int] = []
     try:

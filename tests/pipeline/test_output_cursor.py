@@ -1,4 +1,4 @@
-"""Output that is shown again after a broken connection is handed on exactly once."""
+"""Tests that output which is sent again after a broken connection is passed on exactly once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shown(data: bytes, line: int) -> bytes:
 
 
 def decoded(data: bytes, cuts: list[int], *, to_its_end: bool) -> Iterator[str]:
-    """Return data as the SDK decodes it: chunk by chunk, with a flush at each end."""
+    """Return the texts that the SDK passes on for pieces of data: decoded, flushed at each end."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     borders = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     if not to_its_end:

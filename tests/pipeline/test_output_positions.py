@@ -1,4 +1,4 @@
-"""Whatever is stored when a backend dies, replaying the output adds exactly what is missing."""
+"""Tests that a replay of the output after a crash adds exactly the missing events."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def outputs(draw: st.DrawFn) -> dict[str, bytes]:
 
 @st.composite
 def cuts(draw: st.DrawFn, output: dict[str, bytes]) -> list[Piece]:
-    """Generate the same output in chunks that are cut anywhere, with both streams interleaved."""
+    """Generate pieces of the output, cut anywhere, with both streams mixed."""
     queues = {}
     for stream, data in output.items():
         places = st.lists(st.integers(0, len(data)), max_size=6)
@@ -114,7 +114,7 @@ def report(
     limit: int = NO_LIMIT,
     position: Json | None = None,
 ) -> list[Stored]:
-    """Return what is reported of some output, with the position after each event."""
+    """Return the events of an output, each with the position of its end."""
     stored: list[Stored] = []
 
     async def feed() -> None:
@@ -134,7 +134,7 @@ def report(
 
 
 def per_stream(events: Iterable[Stored]) -> dict[str, list[tuple[str, str]]]:
-    """Return kind and text of events in order; neighbours of one stream of output are one."""
+    """Return kind and text of events in order, with adjacent output of one stream joined."""
     found: dict[str, list[tuple[str, str]]] = {"agent": [], "stdout": [], "stderr": []}
     for kind, data, _ in events:
         if kind == "output":

@@ -1,4 +1,4 @@
-"""A token is known to git alone: searched for in every place it could have got to."""
+"""Tests that only git receives a token, by a search in every other place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDLES = tuple(
     )
 )
 
-# Stands before git on the PATH and writes down how it was called.
+# Precedes git on the PATH and records how git was called.
 RECORDER = """#!/bin/sh
 { tr '\\0' '\\n' </proc/$$/environ; printf '%s\\n' "$@"; env; } >>RECORD
 PATH=REST exec git "$@"
@@ -45,7 +45,7 @@ echo x >x
 
 @dataclass(frozen=True)
 class Finished:
-    """Two tasks with tokens, and all that git was called with for them."""
+    """Two tasks with tokens, and the recorded calls of git."""
 
     backend: Backend
     task: Row
@@ -82,7 +82,7 @@ def finished(
 
 @contextmanager
 def before_git(place: Place, folder: Path) -> Iterator[None]:
-    """Have sandboxes look for commands in a folder first."""
+    """Make sandboxes search a folder for commands first."""
     if place.cloud:
         place.cloud.configure(tools=str(folder))
         yield

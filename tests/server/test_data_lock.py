@@ -1,4 +1,4 @@
-"""Two servers never share a data folder."""
+"""Tests that two servers never use the same data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Few threads answer at a time, and no request waits for ones that are held up."""
+"""Tests that few threads run at a time and that no request waits for blocked threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def threads() -> Iterator[AdaptiveThreadPool]:
 
 
 class _Held:
-    """Work that is held up until it is let go."""
+    """A function that blocks until it is released."""
 
     def __init__(self) -> None:
         self.begun = self.ended = self.most = 0
@@ -90,7 +90,7 @@ async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_i
     held, done = _Held(), threading.Event()
     threads.wait_until_started()
     for _ in range(50):
-        # Whichever comes first, the beginning or the end of the patience, the next wait works.
+        # Whether the work starts or the wait ends first, the next wait works.
         for _ in range(QUICK_THREADS):
             threads.submit(held)
         threads.submit(held.let_go.release)

@@ -1,4 +1,4 @@
-"""The server as a process: it starts, says where it listens, explains itself and stops."""
+"""Tests of the server process: start, address, error messages and stop."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) ->
 
 
 def test_what_is_on_its_way_when_the_signal_comes_is_answered(tmp_path: Path) -> None:
-    # More than once, as a machine may stand still for longer than the server waits.
+    # Several tries, because a slow machine may pause for longer than the server waits.
     assert any(answered_while_stopping(tmp_path) for _ in range(3))
 
 

@@ -1,4 +1,4 @@
-"""Clients that stop in the middle of a request do not stop the server."""
+"""Tests that clients which stop in the middle of a request do not block the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_connections_that_say_nothing_take_no_thread(new_server: ServerFactory) 
         silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SILENT)]
         for connection in silent:
             stack.enter_context(connection)
-        # A few seconds for each of them would be more than the client's patience.
+        # A few seconds for each of them would exceed the timeout of the client.
         assert server.client().get("/health/live").code == 200
         silent[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert silent[0].recv(12) == b"HTTP/1.1 200"
@@ -47,7 +47,7 @@ def test_half_sent_requests_give_their_threads_back(
             stack.enter_context(connection)
             connection.sendall(request_start)
         started = time.monotonic()
-        # The client signs in first, which waits until a thread is free.
+        # The client signs in first, which needs a free thread.
         assert server.client().get("/health/live").code == 200
         assert time.monotonic() - started > READ_SECONDS / 2, "nothing held the threads"
     assert "Traceback" not in server.output.read_text()

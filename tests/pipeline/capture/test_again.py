@@ -1,4 +1,4 @@
-"""The capture may be interrupted at any moment, and what it hands over has limits."""
+"""Tests of interrupted captures and of the limits of a capture."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
-    """Provide a function that opens sandboxes in which an agent has just finished."""
+    """Provide a function that opens a sandbox and runs an agent in it."""
     provider = LocalSandboxProvider(
         tmp_path / "sandboxes", {"PATH": os.environ["PATH"]}, MirrorStore(None, 0)
     )
@@ -85,7 +85,7 @@ async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
 
 
 def without_time(changes: Changes) -> Changes:
-    """Leave out what has the time of the commit in it."""
+    """Remove the fields that depend on the time of the commit."""
     return dataclasses.replace(changes, commit_hash="", patch=None)
 
 

@@ -1,4 +1,4 @@
-"""An edit in the second of the clone is seen, although git compares seconds."""
+"""Tests that an edit within the second of the clone is found although git compares seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.support.backends import Backend, Repository
 from tests.support.git.exactness import check_exact, tree_left_by
 
-# As many as make the capture look for what changed before git does.
+# Enough files for the capture to search for changes before git does.
 FILES = "mkdir a b; for i in $(seq 150); do echo a$i >a/$i; echo b$i >b/$i; ln -s a$i b/l$i; done"
 
 REPLACE = "printf X | dd of=$f bs=1 conv=notrunc 2>/dev/null"
@@ -26,7 +26,7 @@ EDITS = {
     "that adds and removes": "echo x >x; rm a/1; mkdir n; echo y >n/y",
     "with an index of its own": f"f=a/3; {REPLACE}; git add -A; f=b/3; {REPLACE}",
     "that git was told not to see": f"git update-index --assume-unchanged a/3; f=a/3; {REPLACE}",
-    # At the beginning of a second, and captured in the next one.
+    # The edit is at the beginning of a second, the capture in the next one.
     "that git was told not to see and forgot": "until date +%N | grep -q ^0; do :; done; "
     "touch a/3; git update-index --refresh; git update-index --assume-unchanged a/3; f=a/3; "
     f"{REPLACE}; sleep 1",

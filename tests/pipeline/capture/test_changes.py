@@ -1,4 +1,4 @@
-"""Captures reproduce exactly what an agent leaves in the working tree."""
+"""Tests that every kind of change in the work tree is captured exactly."""
 
 from __future__ import annotations
 

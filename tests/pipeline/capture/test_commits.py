@@ -1,4 +1,4 @@
-"""Whatever an agent does with git itself, its work comes out exactly."""
+"""Tests that changes are captured exactly when the agent uses git itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.git.exactness import check_exact, tree_left_by
 
 COMMIT = "git add --all && git commit --quiet --allow-empty-message --cleanup=verbatim"
 
-# Marks of a conflict name the commit, which is the same again only with these.
+# Conflict markers contain the name of the commit, which depends on these values.
 FIXED = (
     "export GIT_AUTHOR_DATE=@1000000000 GIT_COMMITTER_DATE=@1000000000 GIT_AUTHOR_NAME=a "
     "GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a"

@@ -1,4 +1,4 @@
-"""Generated trees: from any one to any other, the stored patch leads there."""
+"""Tests with generated trees that the stored patch leads from any tree to any other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ entries = st.one_of(
 
 
 def without_conflicts(tree: Tree) -> Tree:
-    """Leave out what would lie below a file."""
+    """Remove paths below a path that is a file."""
     return {path: entry for path, entry in tree.items() if path.split(b"/")[0] not in tree} | {
         path: entry for path, entry in tree.items() if b"/" not in path
     }
@@ -53,7 +53,7 @@ trees = st.dictionaries(paths, entries, max_size=5).map(without_conflicts)
 
 
 def unpacking(tree: Tree) -> str:
-    """Return a script that puts a tree in the place of everything that is there."""
+    """Return a script that replaces all files with a tree."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path, (kind, data) in tree.items():

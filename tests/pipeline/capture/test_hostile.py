@@ -1,4 +1,4 @@
-"""Hostile git configuration neither runs in the server's git calls nor changes the result."""
+"""Tests that no setting of an agent runs in the server's git commands or changes the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that git or a host rejects are left out; all other changes are captured."""
+"""Tests that files which git or a host refuses do not affect the other changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFUSED = {
 
 
 def note(task: Row) -> str:
-    """Return the one note of a task."""
+    """Return the only note of a task."""
     (text,) = task["execution_metadata"]["notes"]
     assert text.startswith("Left out: ")
     assert "Have the agent rename it" in text
@@ -49,7 +49,7 @@ def test_of_many_refused_names_a_few_are_told_and_how_many_more(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:
     script = "for i in 1 2 3 4 5; do mkdir n$i; echo x >n$i/git~1; echo y >n$i/y; done\n"
-    # Whatever else is unusual about a repository, one refused name is not its end.
+    # A refused name must not fail the capture of a repository that is unusual in other ways.
     script += "git update-index --assume-unchanged docs/notes.txt; echo a >>docs/notes.txt\n"
     script += "git init -q empty\n"
     task = shell.complete(WORK + script, sample)
@@ -112,7 +112,7 @@ def test_a_list_of_submodules_that_the_agent_made_and_then_linked_is_left_out(
 
 
 def test_a_folder_too_deep_to_be_read_is_told(shell: Backend, sample: Repository) -> None:
-    # Longer than any path that the system takes at once.
+    # Longer than any path that one system call accepts.
     deep = "/".join("n" * 200 for _ in range(15))
     script = f"mkdir -p {deep} m/{deep}; echo x >m/{deep}/x; mv m/* {deep}/m; rmdir m"
     task = shell.complete(f"{script}; echo a >a", sample)
@@ -128,7 +128,7 @@ def test_when_everything_is_refused_the_note_says_it(shell: Backend, sample: Rep
 def test_git_that_cannot_store_anything_is_no_refused_name(
     shell: Backend, sample: Repository
 ) -> None:
-    # Files stand where the folders of new objects would be.
+    # Files take the place of the folders for new objects.
     script = "git gc -q; cd .git/objects; for a in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do\n"
     script += "for b in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do : >$a$b; done; done; cd ../..\n"
     task = shell.perform(script + WORK, sample)

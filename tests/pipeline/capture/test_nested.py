@@ -1,4 +1,4 @@
-"""A repository inside comes as its files, unless it is a submodule by exactly its path."""
+"""Tests that a nested repository is captured as files unless its path is that of a submodule."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_next_to_a_submodule_with_a_path(
 def test_a_submodule_stays_a_reference(
     shell: Backend, sample: Repository, tmp_path: Path, path: str
 ) -> None:
-    # What git cannot add first makes the capture look for repositories.
+    # A file that git cannot add makes the capture search for nested repositories.
     script = set_paths(path, path) + REGISTER + MAKE + "git init -q empty\n"
     task = shell.complete(script, sample)
     assert len(task["changed_files"]) == 2
