@@ -245,7 +245,7 @@ class Database(Protocol):
         """Return the run of a task, None when its agent was not started."""
 
     def count_resume(self, task_id: int) -> None:
-        """Note that one more process goes on with a run; forgotten when its position moves."""
+        """Count a resumption of a run; the count returns to 0 when its position changes."""
 
     def list_run_sandboxes(self) -> list[str]:
         """Return the ids of the sandboxes of all runs."""
@@ -256,15 +256,15 @@ class Database(Protocol):
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
     def record_heartbeat(self) -> Heartbeat:
-        """Show the other servers that this one works, and look at them."""
+        """Record a heartbeat of this server; return those of the others and the tasks to stop."""
 
     def claim_unfinished_tasks(
         self, silent: Collection[str] = (), *, own: bool = False
     ) -> list[QueuedTask]:
-        """Make unfinished tasks this server's that nobody looks after; return them, oldest first.
+        """Assign unfinished tasks without a running server to this one; return them, oldest first.
 
-        These are the tasks of the `silent` servers, which are forgotten, of servers that have
-        never beaten, and of none; with `own` also this server's, of an earlier process.
+        These are the tasks of the `silent` servers, whose rows are deleted, of servers without any
+        heartbeat, and of no server; with `own` also those of an earlier process of this server.
         """
 
     def request_stop(self, user_id: str, task_id: int) -> bool:

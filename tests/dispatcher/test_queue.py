@@ -214,7 +214,7 @@ def check_room(server: LiveServer, client: Client, body: dict[str, str]) -> None
     assert client.post("/start-task", body).code == 200
 
 
-def test_a_task_that_is_added_or_put_back_twice_is_taken_once() -> None:
+def test_a_task_that_is_added_or_requeued_twice_is_popped_once() -> None:
     queue = FairQueue(10)
     queue.add("user", 1)
     queue.add("user", 1)

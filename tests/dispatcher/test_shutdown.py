@@ -23,7 +23,7 @@ def stored(server: LiveServer, columns: str = "status, attempt") -> list[tuple[o
         return connection.execute(f"SELECT {columns} FROM tasks ORDER BY id").fetchall()
 
 
-def test_what_ends_within_the_grace_time_completes_and_the_rest_is_put_back(
+def test_tasks_that_end_within_the_grace_time_complete_and_the_others_are_requeued(
     new_server: ServerFactory, small_repository: str
 ) -> None:
     server = new_server(MAX_CONCURRENT_TASKS=2, SHUTDOWN_GRACE_SECONDS=7)
