@@ -8,21 +8,21 @@ from auth import optional_caller
 from utils.api.endpoint import Services, endpoint
 from utils.api.github_access import token_of_request
 from utils.api.pull_request_schemas import (
-    CHECKED,
-    MADE,
+    PULL_REQUEST_FIELDS,
+    TOKEN_ACCESS_FIELDS,
     CreatePullRequest,
     ValidateToken,
     pull_request_row,
     token_access_row,
 )
 from utils.models.tasks import Json
-from utils.pull_requests.service import PullRequestOptions
+from utils.pull_requests.options import PullRequestOptions
 
 blueprint = Blueprint("pull_requests", __name__)
 
 
 @blueprint.post("/create-pr/<id:task_id>")
-@endpoint(MADE, body=CreatePullRequest, github=True)
+@endpoint(PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True)
 def create_pull_request(
     services: Services, user_id: str, task_id: int, body: CreatePullRequest
 ) -> Json:
@@ -34,13 +34,20 @@ def create_pull_request(
     fields = {name: getattr(body, name) for name in CreatePullRequest.model_fields}
     fields |= {name: tuple(fields[name]) for name in ("labels", "reviewers")}
     fields["github_token"] = token_of_request(body.github_token)
-    wish = PullRequestOptions(**fields)
-    task, made = services.pull_requests.create(user_id, task_id, wish)
+    options = PullRequestOptions(**fields)
+    task, made = services.pull_requests.create(user_id, task_id, options)
     return pull_request_row(made, len(task.changed_files or ()))
 
 
 @blueprint.post("/validate-token")
-@endpoint(CHECKED, body=ValidateToken, public=True, needs_body=True, github=True, errors=(401,))
+@endpoint(
+    TOKEN_ACCESS_FIELDS,
+    body=ValidateToken,
+    public=True,
+    needs_body=True,
+    github=True,
+    errors=(401,),
+)
 def validate_token(services: Services, body: ValidateToken) -> Json:
     """Check a GitHub token: its user, and its permissions in a repository.
 

@@ -17,8 +17,9 @@ from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.github.models import MergeMethod
 from utils.models.tasks import Task
+from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.publisher import PullRequestResult
-from utils.pull_requests.service import PullRequestOptions, PullRequests
+from utils.pull_requests.service import PullRequests
 from utils.redaction import Redactor
 
 on_github = pytest.mark.local_only("what decides is on GitHub, not where the task ran")

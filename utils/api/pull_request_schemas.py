@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import Annotated, get_type_hints
 
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
@@ -105,35 +106,41 @@ class CheckedRepository(TypedDict):
     permissions: Permissions
 
 
+@dataclass(frozen=True, slots=True)
+class PullRequestRow:
+    """The response to create-pr."""
+
+    pr_url: str
+    pr_number: int
+    branch: str
+    base: str
+    commit: str
+    title: str
+    draft: bool
+    created: bool
+    files_updated: int
+    warnings: list[Warned]
+
+
 def pull_request_row(made: PullRequestResult, files: int) -> Json:
-    """Return the response body of create-pr."""
-    return {
-        "pr_url": made.pull.url,
-        "pr_number": made.pull.number,
-        "branch": made.branch,
-        "base": made.pull.base,
-        "commit": made.commit,
-        "title": made.pull.title,
-        "draft": made.pull.is_draft,
-        "created": made.is_new,
-        "files_updated": files,
-        "warnings": [{"code": one.code, "error": one.message} for one in made.warnings],
-    }
+    """Return the response to create-pr."""
+    row = PullRequestRow(
+        pr_url=made.pull.url,
+        pr_number=made.pull.number,
+        branch=made.branch,
+        base=made.pull.base,
+        commit=made.commit,
+        title=made.pull.title,
+        draft=made.pull.is_draft,
+        created=made.is_new,
+        files_updated=files,
+        warnings=[{"code": one.code, "error": one.message} for one in made.warnings],
+    )
+    return asdict(row)
 
 
-MADE = {
-    "pr_url": str,
-    "pr_number": int,
-    "branch": str,
-    "base": str,
-    "commit": str,
-    "title": str,
-    "draft": bool,
-    "created": bool,
-    "files_updated": int,
-    "warnings": list[Warned],
-}
-CHECKED = {
+PULL_REQUEST_FIELDS = get_type_hints(PullRequestRow)
+TOKEN_ACCESS_FIELDS = {
     "user": str | None,
     "repo": CheckedRepository | None,
     "scopes": list[str] | None,

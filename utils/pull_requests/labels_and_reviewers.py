@@ -22,7 +22,7 @@ class LabelsAndReviewers:
     full_name: str
     pull: GitHubPull
 
-    def refused(self, labels: Collection[str], reviewers: Collection[str]) -> Iterator[AppError]:
+    def add(self, labels: Collection[str], reviewers: Collection[str]) -> Iterator[AppError]:
         """Add what the pull request lacks, and yield what GitHub says where it does not take it."""
         there = {label.lower() for label in self.pull.labels}
         added = tuple(sorted({label for label in labels if label.lower() not in there}))

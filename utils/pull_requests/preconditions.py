@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from utils.errors import Conflict
 from utils.github.models import GitHubCommit
 from utils.models.tasks import TERMINAL_STATUSES, Task
+from utils.pull_requests.options import PullRequestOptions
 from utils.push.workflows import is_workflow, workflow_changes
 
 
@@ -23,15 +24,7 @@ class Result:
         return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
 
 
-@dataclass(frozen=True, slots=True)
-class PullRequestConsents:
-    """Options that a caller must set explicitly."""
-
-    simulated: bool = False
-    workflow_changes: bool = False
-
-
-def require_result(task: Task, allowed: PullRequestConsents) -> Result:
+def require_result(task: Task, options: PullRequestOptions) -> Result:
     """Return what a task left. Raises `Conflict` with the reason why there is no pull request."""
     if task.status not in TERMINAL_STATUSES:
         raise Conflict(
@@ -40,13 +33,13 @@ def require_result(task: Task, allowed: PullRequestConsents) -> Result:
             "task_not_ended",
         )
     result = _result(task)
-    if is_simulated(task) and not allowed.simulated:
+    if is_simulated(task) and not options.allow_simulated:
         raise Conflict(
             "No coding agent made this result: it is simulated. Send allow_simulated: true for a "
             "pull request from it all the same.",
             "result_simulated",
         )
-    if changes_workflows(task) and not allowed.workflow_changes:
+    if changes_workflows(task) and not options.allow_workflow_changes:
         raise workflow_changes()
     return result
 

@@ -22,6 +22,7 @@ from utils.models.tasks import Task
 from utils.pull_requests import errors as pull_request_refusals
 from utils.pull_requests.concurrency import Deadline
 from utils.pull_requests.labels_and_reviewers import LabelsAndReviewers
+from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.preconditions import Result
 from utils.pull_requests.selection import PullRequestSelector
 from utils.push.commit import CommitText, Identity
@@ -33,22 +34,15 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class PullRequestPlan:
-    """A pull request to be. `given_title` and `given_body` are None where nobody asked for them.
+    """The branch, title and body of a new pull request, and the options of the caller.
 
-    `base` is None for the branch that the task started from.
+    The title and body of `options` are cut to GitHub's limits, or None when the caller sent none.
     """
 
     branch: str
     title: str
     body: str
-    given_title: str | None
-    given_body: str | None
-    base: str | None
-    draft: bool
-    labels: tuple[str, ...]
-    reviewers: tuple[str, ...]
-    follows_move: bool
-    changes_workflows: bool
+    options: PullRequestOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +75,18 @@ class PullRequestPublisher:
 
     def __init__(
         self,
-        means: PublishContext,
+        context: PublishContext,
         task: Task,
         result: Result,
-        wanted: PullRequestPlan,
+        plan: PullRequestPlan,
         full_name: str,
     ) -> None:
-        self._means = means
-        self._github = means.github
+        self._context = context
+        self._github = context.github
         self._task = task
         self._result = result
-        self._wanted = wanted
-        self._choice = PullRequestSelector(task, result, wanted.base)
+        self._plan = plan
+        self._choice = PullRequestSelector(task, result, plan.options.base)
         self._asked_for = full_name
         self._name = full_name
 
@@ -101,24 +95,25 @@ class PullRequestPublisher:
         repository = self._repository()
         there = self._step("Nothing is pushed yet.", self._pulls)
         found = self._choice.opened(there)
-        if found is None or self._wanted.base not in {None, found.base}:
+        if found is None or self._plan.options.base not in {None, found.base}:
             self._step("Nothing is pushed yet.", lambda: self._refuse_merged(there, found))
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
         commit = self._pushed_before(found) or self._push(found)
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
         self._note_pull(pull)
-        wishes = LabelsAndReviewers(self._github, self._means.deadline, self._name, pull)
-        warnings = tuple(wishes.refused(self._wanted.labels, self._wanted.reviewers))
-        return PullRequestResult(pull, self._wanted.branch, commit, is_new, warnings)
+        options = self._plan.options
+        extras = LabelsAndReviewers(self._github, self._context.deadline, self._name, pull)
+        warnings = tuple(extras.add(options.labels, options.reviewers))
+        return PullRequestResult(pull, self._plan.branch, commit, is_new, warnings)
 
     def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
-        self._means.deadline.check(done)
+        self._context.deadline.check(done)
         return step()
 
     def _repository(self) -> GitHubRepository:
         found = self._github.repository(self._name)
-        if found.moved_from is not None and not self._wanted.follows_move:
+        if found.moved_from is not None and not self._plan.options.allow_moved:
             raise Conflict(
                 f"The repository has moved to {found.full_name}. If that is right, send "
                 "allow_moved: true, and change the address of the project.",
@@ -140,7 +135,7 @@ class PullRequestPublisher:
 
     def _pulls(self) -> tuple[GitHubPull, ...]:
         """Return the pull requests of the branch, and note how it went with the task's."""
-        there = self._github.find_pulls(self._name, self._wanted.branch)
+        there = self._github.find_pulls(self._name, self._plan.branch)
         noted = self._choice.noted(there)
         if noted and noted.outcome != self._task.pr_state:
             self._note_pull(noted)
@@ -177,30 +172,30 @@ class PullRequestPublisher:
         return ours if found is not None and found.head_sha == ours else None
 
     def _push(self, found: GitHubPull | None) -> str:
-        means, task = self._means, self._task
-        means.deadline.check("Nothing is pushed yet.")
+        context, task = self._context, self._task
+        context.deadline.check("Nothing is pushed yet.")
         request = PushRequest(
             repo_url=self._url(),
             base_branch=task.target_branch,
             base_commit=self._result.base_commit,
             tree_hash=self._result.tree_hash,
             patch=self._result.patch,
-            branch=self._wanted.branch,
+            branch=self._plan.branch,
             text=self._commit_text(),
-            token=means.token.token,
+            token=context.token.token,
             expected_remote=task.pr_commit,
-            allow_workflow_changes=self._wanted.changes_workflows,
+            allow_workflow_changes=self._plan.options.allow_workflow_changes,
         )
-        limits = PushLimits(means.work_folder, means.deadline.seconds_left, means.environment)
+        limits = PushLimits(context.work_folder, context.deadline.seconds_left, context.environment)
         try:
-            commit = push_branch(request, limits, means.redactor).commit
+            commit = push_branch(request, limits, context.redactor).commit
         except BranchChanged as error:
             commit = error.remote_commit
             if not self._step("Nothing is pushed yet.", lambda: self._is_result(commit)):
                 if found is None:
                     raise
                 raise pull_request_refusals.moved_on(found, self._name, commit) from None
-        self._note(pr_branch=self._wanted.branch, pr_commit=commit)
+        self._note(pr_branch=self._plan.branch, pr_commit=commit)
         return commit
 
     def _is_result(self, name: str) -> bool:
@@ -216,13 +211,13 @@ class PullRequestPublisher:
 
     def _url(self) -> str:
         has_moved = self._name.lower() != self._asked_for.lower()
-        return self._means.address(self._name) if has_moved else self._task.repo_url
+        return self._context.address(self._name) if has_moved else self._task.repo_url
 
     def _commit_text(self) -> CommitText:
         task = self._task
         program = (task.execution_metadata or {}).get("agent_program") or task.agent
         return CommitText(
-            message=f"{self._wanted.title}\n\nTask: {task.id}",
+            message=f"{self._plan.title}\n\nTask: {task.id}",
             author=Identity(str(program), AUTHOR_EMAIL),
             committer=Identity(AUTHOR_NAME, AUTHOR_EMAIL),
             at=task.completed_at or task.created_at,
@@ -230,15 +225,15 @@ class PullRequestPublisher:
 
     def _create(self) -> tuple[GitHubPull, bool]:
         """Return the pull request, and whether it is new."""
-        wanted = self._wanted
+        plan = self._plan
         try:
             made = self._github.create_pull(
                 self._name,
-                head=wanted.branch,
+                head=plan.branch,
                 base=self._choice.base,
-                title=wanted.title,
-                body=wanted.body,
-                draft=wanted.draft,
+                title=plan.title,
+                body=plan.body,
+                draft=plan.options.draft,
             )
         except Conflict as error:
             # Another process has opened it since it was looked for.
@@ -252,8 +247,7 @@ class PullRequestPublisher:
 
     def _update(self, found: GitHubPull) -> GitHubPull:
         """Change what the caller gave, and nothing that people may have changed since."""
-        wanted = self._wanted
-        given = {"title": wanted.given_title, "body": wanted.given_body, "base": wanted.base}
+        given = {name: getattr(self._plan.options, name) for name in ("title", "body", "base")}
         changes: dict[str, Any] = {
             name: value
             for name, value in given.items()
@@ -265,4 +259,4 @@ class PullRequestPublisher:
         self._note(pr_number=pull.number, pr_url=pull.url, pr_state=pull.outcome)
 
     def _note(self, **fields: Any) -> None:
-        self._means.database.set_pull_request(self._task.user_id, self._task.id, fields)
+        self._context.database.set_pull_request(self._task.user_id, self._task.id, fields)

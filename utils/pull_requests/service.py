@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -23,8 +23,8 @@ from utils.github.token_access import TokenAccess, check_access
 from utils.models.tasks import Task, TaskStatus
 from utils.pull_requests.concurrency import Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
+from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.preconditions import (
-    PullRequestConsents,
     changes_workflows,
     is_simulated,
     notes_of,
@@ -57,22 +57,6 @@ STEP_SECONDS = 5
 """Timeout of a read from GitHub; no step begins with less time left."""
 
 
-@dataclass(frozen=True, slots=True)
-class PullRequestOptions:
-    """The options of a caller. Options that are None get defaults."""
-
-    title: str | None = None
-    body: str | None = None
-    github_token: SecretStr | None = field(default=None, repr=False)
-    draft: bool = False
-    base: str | None = None
-    labels: tuple[str, ...] = ()
-    reviewers: tuple[str, ...] = ()
-    allow_simulated: bool = False
-    allow_workflow_changes: bool = False
-    allow_moved: bool = False
-
-
 class PullRequests:
     """Makes pull requests, a few at once and for each task one after the other."""
 
@@ -95,7 +79,7 @@ class PullRequests:
         self._locks = KeyedLocks()
 
     def create(
-        self, user_id: str, task_id: int, wish: PullRequestOptions
+        self, user_id: str, task_id: int, options: PullRequestOptions
     ) -> tuple[Task, PullRequestResult]:
         """Have a task's result be an open pull request; return the task and the pull request.
 
@@ -106,19 +90,18 @@ class PullRequests:
         self._database.get_task_status(user_id, task_id)  # strangers take nobody's turn
         with self._limiter.slot(), self._locks.lock(task_id, deadline):
             task = self._database.get_task(user_id, task_id)
-            allowed = PullRequestConsents(wish.allow_simulated, wish.allow_workflow_changes)
-            result = require_result(task, allowed)
+            result = require_result(task, options)
             full_name = self._full_name(task.repo_url)
-            wanted = self._wanted(task, wish)
-            with self._github(task, full_name, wish.github_token, deadline) as means:
-                made = PullRequestPublisher(means, task, result, wanted, full_name).run()
+            plan = self._plan(task, options)
+            with self._github(task, full_name, options.github_token, deadline) as context:
+                made = PullRequestPublisher(context, task, result, plan, full_name).run()
                 log.info(
                     "pull request published",
                     action="pull_request.published",
                     task_id=task_id,
                     number=made.pull.number,
                     is_new=made.is_new,
-                    token_source=str(means.token.source),
+                    token_source=str(context.token.source),
                 )
                 return task, made
 
@@ -179,28 +162,21 @@ class PullRequests:
                 error.code,
             ) from None
 
-    def _wanted(self, task: Task, wish: PullRequestOptions) -> PullRequestPlan:
+    def _plan(self, task: Task, options: PullRequestOptions) -> PullRequestPlan:
         branch = self._branch(task)
-        if wish.base is not None and validate_branch(wish.base) == branch:
+        if options.base is not None and validate_branch(options.base) == branch:
             raise InvalidInput("base: must not be the branch that the changes are pushed to.")
         conventional = self._wants_conventional(task)
         facts = self._facts(task)
-        title = cut_title(wish.title or "") or None
+        title = cut_title(options.title or "") or None
         if title and conventional:
             require_conventional(title)
-        body = None if wish.body is None else cut_body(wish.body)
+        body = None if options.body is None else cut_body(options.body)
         return PullRequestPlan(
             branch=branch,
             title=title or default_title(facts, conventional=conventional),
             body=cut_body(_partial_notice(task) + default_body(facts)) if body is None else body,
-            given_title=title,
-            given_body=body,
-            base=wish.base,
-            draft=wish.draft,
-            labels=wish.labels,
-            reviewers=wish.reviewers,
-            follows_move=wish.allow_moved,
-            changes_workflows=wish.allow_workflow_changes,
+            options=replace(options, title=title, body=body),
         )
 
     def _branch(self, task: Task) -> str:
