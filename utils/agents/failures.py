@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from utils.agents.spec import Program
+from utils.error_rules import Rule, first_match
 from utils.errors import AgentError
 from utils.models.runs import KILLED
 
@@ -53,16 +54,16 @@ def failed(program: Program, reason: str, ending: str, http_status: int = 0) -> 
     """
     short = reason.strip()
     quote = f" ({short})" if 0 < len(short) <= QUOTED_CHARACTERS else ""
-    if http_status in {401, 403} or _AUTHENTICATION.search(reason):
+    if http_status in {401, 403} or re.search(_AUTHENTICATION, reason, re.IGNORECASE):
         return AgentError(
             f"{program.provider} did not accept the key of {program.title}. Check "
             f"{program.key_setting.upper()} on the server, or {program.preferred_key} and the "
             f"credentials beside it.{quote}",
             "agent_auth_failed",
         )
-    for statuses, pattern, advice in _TROUBLE:
-        if http_status in statuses or pattern.search(reason):
-            return AgentError(f"{program.title} failed: {_fill(advice, program)}{quote}")
+    advice = first_match(_ADVICE, reason, status=http_status, text=reason, flags=re.IGNORECASE)
+    if advice is not None:
+        return AgentError(f"{program.title} failed: {_fill(advice, program)}{quote}")
     return AgentError(f"{program.title} {ending}{f': {short}' if quote else '.'}")
 
 
@@ -79,12 +80,12 @@ def _fill(advice: str, program: Program) -> str:
     return advice.format(provider=program.provider, models=program.models_setting.upper())
 
 
-def _either(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
+def _any_of(*patterns: str) -> str:
+    return "|".join(patterns)
 
 
 # The programs pass on the message of the provider or of their own sign-in; it has no code.
-_AUTHENTICATION = _either(
+_AUTHENTICATION = _any_of(
     r"\b(?:API Error|status|status code):? 40[13]\b",
     r"\b401 Unauthorized|\b403 Forbidden",
     r"not logged in|please run /login|login has expired",
@@ -94,44 +95,51 @@ _AUTHENTICATION = _either(
     r"\btoken (?:has |was |has been )?(?:expired|revoked)",
     r"access token could not be refreshed",
 )
-_TROUBLE = (
-    (
-        frozenset({402}),
-        _either(
+_NO_CREDIT = (
+    "the account behind the key has no credit left, or has reached its limit. {provider}'s "
+    "console shows which."
+)
+_OVERLOADED = "{provider} is overloaded or limits the rate. Start the task again later."
+_UNKNOWN_MODEL = (
+    "{provider} does not know the model, or the key may not use it. Choose another "
+    "agent_model, or change {models}."
+)
+_TOO_LARGE = "the task is too large for the model. Ask for less in one task."
+_UNREACHABLE = "the sandbox does not reach {provider}. Check its network and proxy settings."
+
+# The first rule that matches decides. Patterns ignore case.
+_ADVICE: tuple[Rule[str, str], ...] = (
+    Rule(_NO_CREDIT, statuses=(402,)),
+    Rule(
+        _NO_CREDIT,
+        pattern=_any_of(
             r"credit balance|billing_error|billing details|insufficient[_ ]quota",
             r"quota exceeded|exceeded your current quota|usage limit|spend(?:ing)? limit",
         ),
-        "the account behind the key has no credit left, or has reached its limit. {provider}'s "
-        "console shows which.",
     ),
-    (
-        frozenset({429, 500, 502, 503, 504, 529}),
-        _either(
+    Rule(_OVERLOADED, statuses=(429, 500, 502, 503, 504, 529)),
+    Rule(
+        _OVERLOADED,
+        pattern=_any_of(
             r"overloaded|high demand|rate[_ ]limit|too many requests|service unavailable",
             r"\b(?:API Error|status|status code):? (?:429|5\d\d)\b",
         ),
-        "{provider} is overloaded or limits the rate. Start the task again later.",
     ),
-    (
-        frozenset({404}),
-        _either(
+    Rule(_UNKNOWN_MODEL, statuses=(404,)),
+    Rule(
+        _UNKNOWN_MODEL,
+        pattern=_any_of(
             r"model.{0,80}(?:does not exist|not found|not supported|not available)",
             r"issue with the selected model|\bstatus:? 404\b",
         ),
-        "{provider} does not know the model, or the key may not use it. Choose another "
-        "agent_model, or change {models}.",
     ),
-    (
-        frozenset({413}),
-        _either(r"prompt is too long|context window|context_length_exceeded"),
-        "the task is too large for the model. Ask for less in one task.",
-    ),
-    (
-        frozenset[int](),
-        _either(
+    Rule(_TOO_LARGE, statuses=(413,)),
+    Rule(_TOO_LARGE, pattern=_any_of(r"prompt is too long|context window|context_length_exceeded")),
+    Rule(
+        _UNREACHABLE,
+        pattern=_any_of(
             r"stream disconnected|error sending request|connection (?:error|refused|reset)",
             r"dns error|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|unable to connect|certificate",
         ),
-        "the sandbox does not reach {provider}. Check its network and proxy settings.",
     ),
 )

@@ -19,7 +19,7 @@ from tests.support.e2b.tasks import STAND_INS, cloud_backend, ended
 from tests.support.git.server import GitServer
 from utils.dispatcher import task_run
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
-from utils.sandboxes.e2b.errors import TRANSLATIONS, translate
+from utils.sandboxes.e2b.errors import EXCEPTION_RULES, translate
 
 TOKEN = "marked-token-4711"
 MODEL_KEY = "sk-marked-4712"
@@ -86,7 +86,7 @@ def test_a_broken_connection_may_pass(error: Exception) -> None:
 
 
 def test_no_row_of_the_table_hides_a_later_one() -> None:
-    kinds = [kind for kind, _ in TRANSLATIONS]
+    kinds = [kind for rule in EXCEPTION_RULES for kind in rule.kinds]
     for number, kind in enumerate(kinds):
         assert not any(issubclass(kind, earlier) for earlier in kinds[:number]), kind
 

@@ -15,6 +15,7 @@ import httpx
 import structlog
 from e2b import CommandExitException, exceptions
 
+from utils.error_rules import Rule, first_match
 from utils.errors import (
     SandboxError,
     SandboxLost,
@@ -113,35 +114,47 @@ def _refused(error: Exception) -> SandboxError:
     )
 
 
-TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Exception], SandboxError]], ...] = (
-    (exceptions.AuthenticationException, _auth_failed),
-    (exceptions.RateLimitException, _limited),
-    (exceptions.ServiceBusyException, _unavailable),
-    (exceptions.SandboxNotRunningException, _lost),
-    (exceptions.SandboxNotFoundException, _lost),
-    (exceptions.SandboxUnreachableException, _unavailable),
-    (exceptions.TimeoutException, _unavailable),
-    (exceptions.NotEnoughSpaceException, _disk_full),
-    (exceptions.TemplateException, _template_not_found),
-    (exceptions.InvalidArgumentException, _refused),
-    (exceptions.NotFoundException, _refused),
-    (CommandExitException, _refused),
-    (exceptions.SandboxException, _by_status),
-    (httpx.HTTPError, _unavailable),
-    (TimeoutError, _unavailable),
-    (ConnectionError, _unavailable),
+# The first rule that matches decides.
+EXCEPTION_RULES: tuple[Rule[Exception, Callable[[Exception], SandboxError]], ...] = (
+    Rule(_auth_failed, kinds=(exceptions.AuthenticationException,)),
+    Rule(_limited, kinds=(exceptions.RateLimitException,)),
+    Rule(_unavailable, kinds=(exceptions.ServiceBusyException,)),
+    Rule(
+        _lost,
+        kinds=(exceptions.SandboxNotRunningException, exceptions.SandboxNotFoundException),
+    ),
+    Rule(
+        _unavailable,
+        kinds=(exceptions.SandboxUnreachableException, exceptions.TimeoutException),
+    ),
+    Rule(_disk_full, kinds=(exceptions.NotEnoughSpaceException,)),
+    Rule(_template_not_found, kinds=(exceptions.TemplateException,)),
+    Rule(
+        _refused,
+        kinds=(
+            exceptions.InvalidArgumentException,
+            exceptions.NotFoundException,
+            CommandExitException,
+        ),
+    ),
+    Rule(_by_status, kinds=(exceptions.SandboxException,)),
+    Rule(
+        _unavailable,
+        kinds=(
+            httpx.HTTPError,
+            TimeoutError,
+            ConnectionError,
+        ),
+    ),
 )
-"""The first class that fits decides."""
 
-FOREIGN = tuple(kind for kind, _ in TRANSLATIONS)
+FOREIGN = tuple(kind for rule in EXCEPTION_RULES for kind in rule.kinds)
 
 
 def translate(error: Exception) -> SandboxError:
-    """Return our error for one that the SDK raised; unknown ones count as a broken connection."""
-    for kind, make in TRANSLATIONS:
-        if isinstance(error, kind):
-            return make(error)
-    return _unavailable(error)
+    """Return our error for one of the SDK's; unknown ones count as a broken connection."""
+    make = first_match(EXCEPTION_RULES, error)
+    return (make or _unavailable)(error)
 
 
 @contextmanager
