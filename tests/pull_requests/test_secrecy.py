@@ -141,7 +141,7 @@ def test_no_token_is_left_anywhere(
         assert list((seen.hub.backend.folder / "pushes").iterdir()) == []
     found["log"] = "".join(capfd.readouterr()).encode()
     assert found["calls"].count(b"\npush\n--porcelain\n") == 4
-    assert found["log"].count(b"pull_request_open") == 4
+    assert found["log"].count(b"pull_request.published") == 4
     assert sealed
     assert any(sealed.encode() in data for data in found.values())
     leaks = [(name, one) for name, data in found.items() for one in needles if one in data]

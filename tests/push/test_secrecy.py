@@ -85,7 +85,7 @@ def test_no_token_is_in_arguments_environments_files_or_the_log(
     assert b"\npush\n--porcelain\n" in calls
     assert b"partialClone = origin" in calls
     assert hidden_in(calls)
-    assert b"branch_pushed" in finished.stdout
+    assert b"push.finished" in finished.stdout
     assert hidden_in(finished.stdout + finished.stderr)
     assert TOKEN not in repr(recorded.target.request)
 
