@@ -125,7 +125,7 @@ def test_a_host_that_no_task_may_clone_from_is_a_problem(github: FakeGitHub) -> 
     assert api == [f"ok       GitHub: the API of {github.host} answers"]
     assert github.paths() == ["GET /user"]
     [clones, _] = found(github, allow_local_repos=False, allowed_git_hosts=github.host)
-    assert "http:// sends tokens in the clear" in clones[1]
+    assert "http:// sends tokens unencrypted" in clones[1]
 
 
 def test_a_token_that_may_push_is_told_with_its_user(github: FakeGitHub) -> None:

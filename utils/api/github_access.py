@@ -68,7 +68,7 @@ def _naming_moved(github: GitHub) -> Iterator[None]:
     try:
         yield
     except RepositoryMoved as moved:
-        raise RepositoryMoved(moved.repository_id, github.present_name(moved)) from None
+        raise RepositoryMoved(moved.repository_id, github.resolve_moved(moved)) from None
 
 
 def find_project(

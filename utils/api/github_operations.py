@@ -65,7 +65,7 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
         try:
             set_status(full_name)
         except RepositoryMoved as moved:  # a task keeps the address that it started with
-            set_status(github.present_name(moved))
+            set_status(github.resolve_moved(moved))
     return {"commit": task.pr_commit, "link": link}
 
 

@@ -1,4 +1,4 @@
-"""Validates the names of branches as git does."""
+"""Checks branch names by git's rules."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
 def broken_branch_rule(name: str) -> str | None:
-    """Return what is wrong with a name, None when `git check-ref-format --branch` would take it.
+    """Return the rule of `git check-ref-format --branch` that a name breaks, None when it is valid.
 
-    The text goes on after "the branch name".
+    The text completes the sentence "The branch name ...".
     """
     components = name.split("/")
     rules = (

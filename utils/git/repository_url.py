@@ -1,7 +1,7 @@
-"""The only place that reads repository URLs and branch names.
+"""Validates and parses repository URLs and branch names, for the whole server.
 
-Both arrive from clients and end as arguments of git, so everything that is not plainly a
-repository or a branch is refused. Messages never repeat what was sent: it may hold a token.
+Both come from clients and become arguments of git, so everything that is not clearly a repository
+or a branch is refused. Messages never quote the input: it may hold a token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class RepositoryUrl:
-    """A repository that may be cloned. `url` is canonical and is what git is given.
+    """A repository that may be cloned. `url` is canonical and is passed to git.
 
     `owner` may be a path (`group/subgroup`); for a local repository it is `local`.
     """
@@ -41,17 +41,18 @@ class RepositoryUrl:
 
     @property
     def authority(self) -> str:
-        """The host, with its port unless it is the usual one."""
+        """The host, with its port unless it is the default one."""
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
 def parse_repository_url(
     text: str, *, allowed_hosts: Collection[str], allow_local: bool
 ) -> RepositoryUrl:
-    """Read an https, ssh or (where allowed) local address.
+    """Parse an https, ssh or (where allowed) local address.
 
     Raises `RepositoryNotAllowed` when it is malformed or its host is not one of `allowed_hosts`
-    (`host`, `host:port` or `*`). SSH addresses become https ones: the token goes with the task.
+    (`host`, `host:port` or `*`). SSH addresses become https addresses, because tasks have tokens and
+    no SSH keys.
     """
     _refuse_suspicious(text)
     if text.startswith("/"):
@@ -67,7 +68,7 @@ def parse_repository_url(
     authority, _, path = rest.partition("/")
     if scheme == "ssh":
         host, _port = _split_authority(authority.removeprefix("git@"))
-        scheme, port = "https", None  # the SSH port says nothing about the https one
+        scheme, port = "https", None  # the https port need not match the SSH port
     else:
         host, port = _split_authority(authority)
     if port == _DEFAULT_PORTS[scheme]:
@@ -90,7 +91,7 @@ def github_full_name(url: str, github_host: str) -> str:
 
 
 def find_github_name(url: str, github_host: str) -> str | None:
-    """Return what `github_full_name` does, None for any other address."""
+    """Return `owner/name` like `github_full_name`, but None for any other address."""
     try:
         parsed = parse_repository_url(url, allowed_hosts=(github_host,), allow_local=True)
     except RepositoryNotAllowed:
@@ -101,7 +102,7 @@ def find_github_name(url: str, github_host: str) -> str | None:
 
 
 def validate_branch(name: str) -> str:
-    """Return the name when `git check-ref-format --branch` would take it as it is.
+    """Return the name if `git check-ref-format --branch` accepts it unchanged.
 
     Raises `InvalidBranch` otherwise.
     """
@@ -114,17 +115,17 @@ def validate_branch(name: str) -> str:
 def _refuse_suspicious(text: str) -> None:
     if not text or len(text) > MAX_URL_CHARACTERS:
         raise RepositoryNotAllowed(
-            f"The repository address needs 1 to {MAX_URL_CHARACTERS} characters. {_EXAMPLE}"
+            f"The repository address must have 1 to {MAX_URL_CHARACTERS} characters. {_EXAMPLE}"
         )
-    # Folders of this machine often have a space in their name; nothing else may.
+    # Paths on this machine may contain spaces; other addresses may not.
     unspaced = text.replace(" ", "") if text.startswith(("/", "file:")) else text
     if any(character.isspace() or not character.isprintable() for character in unspaced):
-        raise RepositoryNotAllowed("The repository address holds spaces or control characters.")
+        raise RepositoryNotAllowed("The repository address contains spaces or control characters.")
     if text.startswith("-") or "\\" in text or re.match(r"[A-Za-z0-9+.-]+::", text):
         raise RepositoryNotAllowed(f"This form of repository address is not allowed. {_EXAMPLE}")
     if any(mark in text for mark in "?#%"):
         raise RepositoryNotAllowed(
-            f"Leave the query, the fragment and percent signs out of the address. {_EXAMPLE}"
+            f"Remove the query, the fragment and percent signs from the address. {_EXAMPLE}"
         )
 
 
@@ -144,8 +145,8 @@ def _from_scp_like(
 
 def _userinfo_refused() -> RepositoryNotAllowed:
     return RepositoryNotAllowed(
-        "The repository address holds a user name or a token. Take it out of the address and "
-        "send the token as github_token."
+        "The repository address contains a user name or a token. Remove it from the address "
+        "and send the token as github_token."
     )
 
 
@@ -167,7 +168,7 @@ def _checked_host(text: str) -> str:
     if not host.isascii():
         raise RepositoryNotAllowed(
             "The host in the repository address is not plain ASCII. Names from other alphabets "
-            "can imitate a trusted host; send the host's xn-- form if it is meant."
+            "can imitate a trusted host. If the name is right, send its xn-- form."
         )
     try:
         if host.startswith("["):
@@ -193,12 +194,12 @@ def _refuse_host(
     if _is_loopback(host) and allow_local:
         return
     if scheme == "http":
-        raise RepositoryNotAllowed(f"http:// sends tokens in the clear; use https://. {_EXAMPLE}")
+        raise RepositoryNotAllowed(f"http:// sends tokens unencrypted; use https://. {_EXAMPLE}")
     allowed = {entry.lower() for entry in allowed_hosts}
     if (host if port is None else f"{host}:{port}") in allowed:
         return
-    # `*` is any host but this machine by its own names. A name of the network that leads here, or
-    # to a private address, is not looked up: the operator chose to trust every host.
+    # `*` allows all hosts except this machine's loopback names. Other names are not resolved, even
+    # if they lead to a private address: the operator chose to trust every host.
     if "*" in allowed and not _is_loopback(host):
         return
     raise RepositoryNotAllowed(
@@ -225,8 +226,8 @@ def _remote(scheme: str, host: str, port: int | None, path: str) -> RepositoryUr
         raise RepositoryNotAllowed(
             f"The repository address does not name an owner and a repository. {_EXAMPLE}"
         )
-    # Other servers may keep the suffix as part of the name; GitHub answers to both spellings, and
-    # one spelling keeps a user from having one repository as two projects.
+    # On other servers the suffix may be part of the name. GitHub accepts both spellings; using only
+    # one prevents two projects for one repository.
     last = name if host == "github.com" else segments[-1]
     owner = "/".join(segments[:-1])
     authority = host if port is None else f"{host}:{port}"

@@ -1,9 +1,9 @@
-"""GitHub's API, as far as this backend needs it: REST, and GraphQL where REST lacks something.
+"""Client of GitHub's REST API, and of its GraphQL API where REST lacks an operation.
 
-Every call is synchronous, waits for seconds at most, and raises one of our errors: see
-`utils/github/refusal_rules.py`. A repository is named `owner/name`, by its present name:
-`repository` finds it when the repository has moved, all others raise `RepositoryMoved`, which
-`present_name` makes a name of.
+Every call is synchronous, waits for seconds at most, and raises the errors of
+`utils/github/refusal_rules.py`. A repository is identified by its current name, `owner/name`.
+`repository` follows a repository that has moved; all other methods raise `RepositoryMoved`, from
+which `resolve_moved` gets the new name.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from utils.github.models import (
     issue_value,
     pull_value,
     repository_value,
-    told,
+    required,
     user_value,
 )
 from utils.github.refusal_rules import BRANCH_NOT_FOUND
 from utils.github.transport import TIMEOUT_SECONDS, connect
 
 MAX_LISTED = 300
-"""Pull requests and issues that one list holds at most."""
+"""Maximum number of pull requests or issues in a list."""
 
 STATUS_DESCRIPTION_CHARACTERS = 140
 
 WRITERS = frozenset({"admin", "write"})
-"""Permissions that allow a push; GitHub reports `maintain` as `write`."""
+"""Permissions that include pushing; GitHub reports `maintain` as `write`."""
 
-# Of an installation's tokens, by GitHub's documentation of its token formats.
+# Prefix of installation tokens, see GitHub's documentation of token formats.
 _APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
 _FULL_NAME = re.compile(r"[A-Za-z0-9_-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
 _LOGIN = re.compile(r"[A-Za-z0-9_-]+(?:\[bot\])?")
@@ -57,7 +57,7 @@ _SHA = re.compile(r"[0-9a-f]{40}")
 
 
 class GitHub:
-    """One token's view of GitHub, or nobody's without a token. Use it in a `with` statement."""
+    """Client for one token, anonymous without a token. Use it in a `with` statement."""
 
     def __init__(
         self, api_url: str, token: str | None, *, timeout_seconds: int = TIMEOUT_SECONDS
@@ -77,65 +77,65 @@ class GitHub:
         self._github.close()
 
     def user(self) -> GitHubUser:
-        """Return whose token it is; an App's own is nobody's and raises `Forbidden`."""
+        """Return the user of the token. Raise `Forbidden` for an App's token, which has none."""
         with translating("user"):
             user = self._github.get_user()
             user.complete()
             return user_value(user, self._github.oauth_scopes)
 
     def repository(self, full_name: str) -> GitHubRepository:
-        """Return a repository, also when it has moved; its `full_name` is right from then on."""
+        """Return a repository, also after a move; its `full_name` is the current name."""
         with translating():
             try:
-                found = self._named(full_name).complete()
+                found = self._repository(full_name).complete()
             except RepositoryMoved as moved:
-                found = self._followed(moved)
+                found = self._follow(moved)
             return repository_value(found, full_name, is_app=self._is_app)
 
-    def present_name(self, moved: RepositoryMoved) -> str:
-        """Return what a repository is called now. Raises `moved` where GitHub does not say."""
+    def resolve_moved(self, moved: RepositoryMoved) -> str:
+        """Return the new name of a repository. Raise `moved` if GitHub did not send its id."""
         with translating():
-            return told(self._followed(moved).full_name)
+            return required(self._follow(moved).full_name)
 
     def branch_sha(self, full_name: str, branch: str) -> str | None:
-        """Return the commit that a branch is at, None when there is no such branch."""
+        """Return the commit of a branch, None when there is no such branch."""
         try:
             with translating():
-                return self._named(full_name).get_branch(branch).commit.sha
+                return self._repository(full_name).get_branch(branch).commit.sha
         except NotFound as error:
             if error.code != BRANCH_NOT_FOUND:
                 raise
             return None
 
     def commit(self, full_name: str, sha: str) -> GitHubCommit:
-        """Return a commit, whoever has pushed it."""
+        """Return a commit."""
         with translating("commit"):
-            found = self._named(full_name).get_git_commit(sha)
+            found = self._repository(full_name).get_git_commit(sha)
             return commit_value(found, found.parents)
 
     def can_read_branches(self, full_name: str) -> bool:
-        """Return True when the token can read contents, which fine-grained tokens may lack."""
+        """Tell whether the token may read contents; some tokens may read metadata only."""
         try:
             with translating():
-                self._named(full_name).get_branches().get_page(0)
+                self._repository(full_name).get_branches().get_page(0)
         except (Forbidden, NotFound):
             return False
         return True
 
     def permission(self, full_name: str, login: str) -> str:
-        """Return what a user may do: admin, write, read or none. `WRITERS` may push."""
+        """Return the permission of a user: admin, write, read or none. See `WRITERS`."""
         if not _LOGIN.fullmatch(login):
-            raise InvalidInput("This is not the name of a user of GitHub.")
+            raise InvalidInput("This is not a valid GitHub user name.")
         with translating("user"):
-            return self._named(full_name).get_collaborator_permission(login)
+            return self._repository(full_name).get_collaborator_permission(login)
 
     def find_pulls(self, full_name: str, head: str) -> tuple[GitHubPull, ...]:
-        """Return pull requests of a branch of this very repository, newest first, in any state."""
+        """Return the pull requests of a branch of this repository, in any state, newest first."""
         with translating():
             owner = full_name.partition("/")[0]
-            pulls = self._named(full_name).get_pulls(state="all", head=f"{owner}:{head}")
+            pulls = self._repository(full_name).get_pulls(state="all", head=f"{owner}:{head}")
             found = [pull_value(pull) for pull in islice(pulls, MAX_LISTED)]
-        # A server that does not know the filter, or another fork of the owner's, must not matter.
+        # Servers may ignore the filter, and the owner may have another fork: filter again.
         own = [
             pull
             for pull in found
@@ -148,18 +148,18 @@ class GitHub:
     ) -> tuple[GitHubPull, ...]:
         """Return pull requests, newest first. `state` is open, closed or all."""
         with translating():
-            pulls = self._named(full_name).get_pulls(state=state)
+            pulls = self._repository(full_name).get_pulls(state=state)
             return tuple(pull_value(pull) for pull in islice(pulls, min(limit, MAX_LISTED)))
 
     def pull(self, full_name: str, number: int) -> GitHubPull:
         """Return a pull request."""
         with translating("pull request"):
-            return pull_value(self._named(full_name).get_pull(number).complete())
+            return pull_value(self._repository(full_name).get_pull(number).complete())
 
     def pull_commits(self, full_name: str, number: int) -> tuple[GitHubCommit, ...]:
-        """Return the commits of a pull request, oldest first; GitHub tells 250 at most."""
+        """Return the commits of a pull request, oldest first; GitHub lists at most 250."""
         with translating("pull request"):
-            commits = self._named(full_name).get_pull(number).get_commits()
+            commits = self._repository(full_name).get_pull(number).get_commits()
             return tuple(commit_value(commit.commit, commit.parents) for commit in commits)
 
     def create_pull(
@@ -172,7 +172,7 @@ class GitHub:
         """
         with translating():
             return pull_value(
-                self._named(full_name).create_pull(
+                self._repository(full_name).create_pull(
                     base=base, head=head, title=title, body=body, draft=draft
                 )
             )
@@ -188,12 +188,12 @@ class GitHub:
         state: str | None = None,
         draft: bool | None = None,
     ) -> GitHubPull:
-        """Change what is given, and return the pull request. `state` is open or closed.
+        """Change the given fields, and return the pull request. `state` is open or closed.
 
-        `draft` comes last; raises `InvalidInput` (`drafts_not_supported`).
+        `draft` is changed last. Raises `InvalidInput` (`drafts_not_supported`).
         """
         with translating("pull request"):
-            pull = self._named(full_name).get_pull(number)
+            pull = self._repository(full_name).get_pull(number)
             if any(change is not None for change in (title, body, base, state)):
                 pull.edit(_given(title), _given(body), _given(state), _given(base))
             if draft is not None:
@@ -208,27 +208,27 @@ class GitHub:
         method: MergeMethod = MergeMethod.MERGE,
         expected_head: str | None = None,
     ) -> str:
-        """Merge a pull request and return the commit that this made.
+        """Merge a pull request and return the merge commit.
 
-        Raises `Conflict`: `head_moved` when its branch is not at `expected_head` any more,
+        Raises `Conflict`: `head_moved` when its branch is no longer at `expected_head`,
         `not_mergeable`, `branch_protected`, `merge_method_not_allowed`, `pull_request_is_draft`.
         """
         with translating("pull request"):
             merged = (
-                self._named(full_name)
+                self._repository(full_name)
                 .get_pull(number)
                 .merge(merge_method=method, sha=_given(expected_head))
             )
-            return told(merged.sha)
+            return required(merged.sha)
 
     def add_labels(self, full_name: str, number: int, labels: Collection[str]) -> None:
-        """Add labels to a pull request or an issue; GitHub makes those that do not exist."""
+        """Add labels to a pull request or an issue; GitHub creates missing ones."""
         if labels:
             with translating("issue"):
-                self._named(full_name).get_issue(number).add_to_labels(*labels)
+                self._repository(full_name).get_issue(number).add_to_labels(*labels)
 
     def request_reviews(self, full_name: str, number: int, reviewers: Collection[str]) -> None:
-        """Ask users, or teams as `organization/team`, for a review of a pull request.
+        """Request reviews of a pull request from users, or from teams as `organization/team`.
 
         Raises `InvalidInput` (`reviewers_invalid`).
         """
@@ -236,25 +236,25 @@ class GitHub:
         users = [name for name in reviewers if "/" not in name]
         if reviewers:
             with translating("pull request"):
-                self._named(full_name).get_pull(number).create_review_request(users, teams)
+                self._repository(full_name).get_pull(number).create_review_request(users, teams)
 
     def create_issue(
         self, full_name: str, *, title: str, body: str = "", labels: Collection[str] = ()
     ) -> GitHubIssue:
         """Open an issue."""
         with translating():
-            repository = self._named(full_name)
+            repository = self._repository(full_name)
             return issue_value(repository.create_issue(title, body, labels=list(labels)))
 
     def issue(self, full_name: str, number: int) -> GitHubIssue:
         """Return an issue; a pull request is one too."""
         with translating("issue"):
-            return issue_value(self._named(full_name).get_issue(number).complete())
+            return issue_value(self._repository(full_name).get_issue(number).complete())
 
     def comment(self, full_name: str, number: int, body: str) -> GitHubComment:
         """Comment on an issue or a pull request."""
         with translating("issue"):
-            return comment_value(self._named(full_name).get_issue(number).create_comment(body))
+            return comment_value(self._repository(full_name).get_issue(number).create_comment(body))
 
     def set_commit_status(
         self,
@@ -266,9 +266,9 @@ class GitHub:
         description: str = "",
         target_url: str | None = None,
     ) -> None:
-        """Say on a commit how it went; `context` tells this apart from what others say."""
+        """Set a commit status. `context` names the status; a commit may have several."""
         if not _SHA.fullmatch(sha):
-            raise InvalidInput("A commit is named by 40 hexadecimal digits.")
+            raise InvalidInput("A commit must have 40 hexadecimal digits.")
         status = {
             "state": str(state),
             "context": context,
@@ -276,18 +276,18 @@ class GitHub:
             "target_url": target_url,
         }
         with translating("commit"):
-            # PyGithub would read the whole commit first.
-            path = f"{self._named(full_name).url}/statuses/{sha}"
+            # PyGithub's own method reads the whole commit first.
+            path = f"{self._repository(full_name).url}/statuses/{sha}"
             self._github.requester.requestJsonAndCheck(
                 "POST", path, input={name: value for name, value in status.items() if value}
             )
 
-    def _named(self, full_name: str) -> Repository:
+    def _repository(self, full_name: str) -> Repository:
         if not _FULL_NAME.fullmatch(full_name):
-            raise InvalidInput("A repository of GitHub is named owner/name.")
+            raise InvalidInput("A GitHub repository is named owner/name.")
         return self._github.get_repo(quote(full_name))
 
-    def _followed(self, moved: RepositoryMoved) -> Repository:
+    def _follow(self, moved: RepositoryMoved) -> Repository:
         if moved.repository_id is None:
             raise moved
         return self._github.get_repo(moved.repository_id).complete()

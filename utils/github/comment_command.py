@@ -1,4 +1,4 @@
-"""The command in a comment that starts a task: `/async-code [agent=<name>] <prompt>`."""
+"""Parses the command in a comment that starts a task: `/async-code [agent=<name>] <prompt>`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 COMMAND = "/async-code"
 
-# Markdown shows a line that is indented by four blanks, or a tab, as code.
+# Markdown renders lines with an indent of four blanks or a tab as code, so they do not count.
 _COMMAND = re.compile(
     rf"(?:[^\S\r\n]*[\r\n])* {{0,3}}{COMMAND}(?=\s|$)\s*(?:agent=(\S*)\s*)?(.*)", re.DOTALL
 )
@@ -15,18 +15,18 @@ _COMMAND = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command in a comment. `agent` is as written; both fields may be empty."""
+    """A command in a comment. `agent` is not validated; both fields may be empty."""
 
     agent: str | None
     prompt: str
 
 
-def read_command(comment: str) -> Command | None:
-    """Return what a comment asks for, None for one that does not begin with the command."""
+def parse_command(comment: str) -> Command | None:
+    """Return the command of a comment, None if the comment does not begin with it."""
     found = _COMMAND.fullmatch(comment.replace("\0", ""))
     return Command(found[1], found[2].rstrip()) if found else None
 
 
 def is_command(comment: str) -> bool:
-    """Return True when a comment could start a task if its leading text were removed."""
-    return read_command(comment.replace("\0", "").lstrip()) is not None
+    """Tell whether a comment begins with the command, ignoring any leading white space."""
+    return parse_command(comment.replace("\0", "").lstrip()) is not None

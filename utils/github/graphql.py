@@ -1,6 +1,6 @@
-"""Calls GitHub's GraphQL API and raises its refusals as the REST API's errors.
+"""Uses GitHub's GraphQL API where REST lacks an operation, and maps its errors to those of REST.
 
-GraphQL answers most refusals with 200 and a list of errors, of which PyGithub makes a 400 or a 404.
+GraphQL reports most errors with status 200 and a list; PyGithub turns it into a 400 or a 404.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _FAILED = 500
 
 
 def as_rest(refusal: Refusal, types: Iterable[object]) -> Refusal:
-    """Return what the REST API would say instead of errors of these types.
+    """Return the refusal that the REST API would send for GraphQL errors of these types.
 
-    Errors of another type, or of none, are GitHub's own.
+    Errors of another type, or of none, count as GitHub's own failures (500).
     """
     status = next((_STATUSES[name] for name in map(str, types) if name in _STATUSES), _FAILED)
-    # The header names a scope that is enough for everything; the message those that are needed.
+    # The header names a scope for everything, the message only the scopes that are needed.
     headers = {name: value for name, value in refusal.headers.items() if name != _ACCEPTED}
     if needed := _SCOPES_NEEDED.search(refusal.message):
         headers[_ACCEPTED] = needed[1].replace("'", "")
@@ -41,14 +41,14 @@ def as_rest(refusal: Refusal, types: Iterable[object]) -> Refusal:
 
 
 def set_draft(pull: PullRequest, *, wanted: bool) -> None:
-    """Make a pull request a draft, or ready for review. Asks nothing where it is so already.
+    """Convert a pull request to a draft, or mark it ready; send nothing if it already is.
 
-    Raises what PyGithub raises.
+    Raises PyGithub's exceptions.
     """
     if bool(pull.draft) == wanted:
         return
     if pull.requester.auth is None:
-        # GraphQL answers nobody, and may call that a limit.
+        # GraphQL refuses anonymous requests, and may call that a rate limit.
         raise GithubException(401, {"message": "Requires authentication"})
     if wanted:
         pull.convert_to_draft()

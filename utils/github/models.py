@@ -1,7 +1,7 @@
-"""Frozen values built from PyGithub's objects, which may send requests when read.
+"""Frozen values of GitHub's answers, converted from PyGithub's objects.
 
-Objects of PyGithub fetch what they do not hold when it is read. Only attributes that lists hold
-too are read here, so that a list costs one request a page.
+PyGithub's objects send a request when an attribute is read that they do not hold. Only attributes
+that are part of lists are read here, so that a list takes one request per page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from github.Repository import Repository
 
 
 class MergeMethod(StrEnum):
-    """The method of a merge."""
+    """The way in which a pull request's commits are added to its base."""
 
     MERGE = "merge"
     SQUASH = "squash"
@@ -30,7 +30,7 @@ class MergeMethod(StrEnum):
 
 
 class CommitState(StrEnum):
-    """The state of a commit status; GitHub's `error` is not used."""
+    """The state of a commit status; GitHub's `error` is not used here."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -41,8 +41,8 @@ class CommitState(StrEnum):
 class GitHubUser:
     """The user of a token.
 
-    `scopes` is None for tokens that have none: fine-grained ones and those of Apps, whose
-    permissions GitHub tells only when one is missing.
+    `scopes` is None for fine-grained tokens and those of Apps; GitHub names their permissions only
+    when one is missing.
     """
 
     login: str
@@ -74,13 +74,13 @@ class GitHubRepository:
 
     @property
     def owner(self) -> str:
-        """The user or organization that has it."""
+        """The user or organization that owns it."""
         return self.full_name.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class GitHubCommit:
-    """A commit: the ids of its tree and its parents."""
+    """The tree and the parents of a commit, as git object names."""
 
     tree: str
     parents: tuple[str, ...]
@@ -115,7 +115,7 @@ class GitHubPull:
 
     @property
     def outcome(self) -> str:
-        """The state stored with a task: open, closed or merged."""
+        """The state to store with a task: open, closed or merged."""
         return "merged" if self.is_merged else self.state
 
 
@@ -146,8 +146,8 @@ class GitHubComment:
     created_at: datetime
 
 
-def told(value: str | None) -> str:
-    """Return what every answer of GitHub's holds; PyGithub reads None where it is missing."""
+def required(value: str | None) -> str:
+    """Return a value that every answer must hold; PyGithub returns None for a missing one."""
     if value is None:
         raise IncompletableObject(400, message="a necessary part of the answer is missing")
     return value
@@ -156,7 +156,7 @@ def told(value: str | None) -> str:
 def user_value(user: AuthenticatedUser, scopes: list[str] | None) -> GitHubUser:
     """Return the user of a token."""
     return GitHubUser(
-        login=told(user.login),
+        login=required(user.login),
         name=user.name,
         email=user.email,
         avatar_url=user.avatar_url,
@@ -166,9 +166,9 @@ def user_value(user: AuthenticatedUser, scopes: list[str] | None) -> GitHubUser:
 
 
 def _token_end(user: AuthenticatedUser) -> datetime | None:
-    told = str(user.raw_headers.get("github-authentication-token-expiration", ""))
+    header = str(user.raw_headers.get("github-authentication-token-expiration", ""))
     try:
-        return datetime.strptime(told.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z")
+        return datetime.strptime(header.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z")
     except ValueError:
         return None
 
@@ -176,7 +176,7 @@ def _token_end(user: AuthenticatedUser) -> datetime | None:
 def repository_value(
     repository: Repository, asked_for: str, *, is_app: bool = False
 ) -> GitHubRepository:
-    """Return a repository; names differ in more than case only after a move."""
+    """Return a repository. Only after a move do the names differ in more than case."""
     full_name = repository.full_name
     permissions = repository.permissions
     return GitHubRepository(
@@ -185,8 +185,8 @@ def repository_value(
         html_url=repository.html_url,
         is_private=repository.private,
         is_archived=repository.archived,
-        default_branch=told(repository.default_branch),
-        # Without a token GitHub tells no permissions, and shows only what everybody may read.
+        default_branch=required(repository.default_branch),
+        # Without a token GitHub reports no permissions and serves public repositories only.
         can_read=True if permissions is None else bool(permissions.pull),
         can_push=None if is_app else permissions is not None and bool(permissions.push),
         can_admin=None if is_app else permissions is not None and bool(permissions.admin),
@@ -194,12 +194,12 @@ def repository_value(
 
 
 def commit_value(commit: GitCommit, parents: Iterable[GitCommit | Commit]) -> GitHubCommit:
-    """Return a commit; lists tell its parents apart from it."""
+    """Return a commit. PyGithub keeps the parents of listed commits in another object."""
     return GitHubCommit(commit.tree.sha, tuple(parent.sha for parent in parents))
 
 
 def pull_value(pull: PullRequest) -> GitHubPull:
-    """Return a pull request. `merged` is not in lists; when it was merged is."""
+    """Return a pull request. Lists lack `merged` but hold `merged_at`."""
     return GitHubPull(
         number=pull.number,
         url=pull.html_url,
@@ -215,7 +215,7 @@ def pull_value(pull: PullRequest) -> GitHubPull:
         head_repository=pull.head.repo.full_name if pull.head.repo else None,
         labels=tuple(label.name for label in pull.labels),
         reviewers=tuple(user.login for user in pull.requested_reviewers),
-        teams=tuple(told(team.slug) for team in pull.requested_teams),
+        teams=tuple(required(team.slug) for team in pull.requested_teams),
         created_at=pull.created_at,
         updated_at=pull.updated_at,
         merged_at=pull.merged_at,
@@ -232,7 +232,7 @@ def issue_value(issue: Issue) -> GitHubIssue:
         state=issue.state,
         author=issue.user.login if issue.user else None,
         labels=tuple(label.name for label in issue.labels),
-        # GitHub says so with a key that issues lack; PyGithub would ask again for a missing one.
+        # The `pull_request` key is missing in issues, and PyGithub would send a request for it.
         is_pull_request="/pull/" in issue.html_url,
         created_at=issue.created_at,
         updated_at=issue.updated_at,
@@ -243,7 +243,7 @@ def comment_value(comment: IssueComment) -> GitHubComment:
     """Return a comment."""
     return GitHubComment(
         id=comment.id,
-        url=told(comment.html_url),
+        url=required(comment.html_url),
         body=comment.body or "",
         author=comment.user.login if comment.user else None,
         created_at=comment.created_at,

@@ -1,4 +1,4 @@
-"""Reads a token's permissions in a repository without changing anything on GitHub."""
+"""Finds out the permissions of a token in a repository, with requests that only read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _PUBLIC_SCOPES = frozenset({"public_repo", "repo"})
 
 @dataclass(frozen=True, slots=True)
 class TokenAccess:
-    """The user of a token and, when a repository was asked for, what may be done there.
+    """The user of a token and, if a repository was given, the permissions there.
 
-    The four rights join the user's with the token's scopes. GitHub does not tell what a
-    fine-grained token may: there the rights are the user's, `is_certain` is False, and pushing
-    shows the rest. A GitHub App's token, such as GitHub Actions have, has no user, and what GitHub
-    does not deny counts as allowed. `changes_workflows` is None where it is not known.
+    The four permissions combine those of the user with the token's scopes. GitHub does not report
+    the permissions of a fine-grained token: for these the user's permissions are given,
+    `is_certain` is False, and only a push shows the rest. The token of a GitHub App (or of GitHub
+    Actions) has no user; permissions that GitHub does not deny count as granted.
+    `changes_workflows` is None when it is not known.
     """
 
     user: GitHubUser | None
@@ -32,22 +33,22 @@ class TokenAccess:
 
     @property
     def is_certain(self) -> bool:
-        """True when the token certainly has the permissions for a push."""
+        """True when the permissions include the limits of the token itself."""
         return self.scopes is not None
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
-        """The scopes of a classic token; others have none."""
+        """The scopes of a classic token, None for other tokens."""
         return self.user.scopes if self.user else None
 
 
 def check_access(
     github: GitHub, full_name: str | None = None, check_time: Callable[[], None] = lambda: None
 ) -> TokenAccess:
-    """Ask who a token's user is and what it may do, with three requests that only read.
+    """Return the user and the permissions of a token, with at most three requests.
 
-    `check_time` is called before each, and raises when there is no time for it. Raises what that,
-    `GitHub.user` and `GitHub.repository` raise.
+    `check_time` is called before each request and raises when no time is left. Raises the errors
+    of `check_time`, `GitHub.user` and `GitHub.repository`.
     """
     check_time()
     user = _user(github)
@@ -74,7 +75,7 @@ def _user(github: GitHub) -> GitHubUser | None:
     try:
         return github.user()
     except Forbidden as error:
-        # GitHub knows the token: every token of a user may ask whose it is.
+        # An App's token: every token of a user may read its user.
         if error.code != "github_token_scope":
             raise
         return None

@@ -1,4 +1,4 @@
-"""HTTP transport to GitHub: short timeouts, few retries, and no other host."""
+"""Connects to GitHub with short timeouts, at most one retry, and no redirects to other hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from utils.errors import Forbidden
 from utils.github.errors import RepositoryMoved
 
 TIMEOUT_SECONDS = 8
-"""Longest wait for a connection, and for the next part of an answer: pages wait 30 s for all."""
+"""Timeout of connecting and of each read. Web pages wait 30 s for the whole answer."""
 
 _PAGE_ITEMS = 100
 _MOVED = frozenset({301, 302, 307, 308})
@@ -34,17 +34,17 @@ _REPOSITORY_ID = re.compile(r"/repositories/([0-9]{1,18})(?:/|$)")
 
 
 class GitHubRetry(Retry):
-    """Asks once more where nothing was done or doing it twice is the same, and waits for no limit.
+    """Retries idempotent requests once, and never waits for the end of a rate limit.
 
-    PyGithub's own would sleep until a rate limit ends. A request that is sent elsewhere raises
-    `RepositoryMoved`: PyGithub follows a 301 without its query, and takes a 307 for an answer.
+    PyGithub's own retry sleeps until a rate limit ends. A redirect raises `RepositoryMoved`:
+    PyGithub would follow a 301 without its query, and treat a 307 as the answer.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**(_POLICY | options))
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: FBT001, FBT002 - urllib3's
-        """Look at each answer that moves the request, whatever its method."""
+        """Return True also for every redirect, so that `increment` sees it."""
         return status_code in _MOVED or super().is_retry(method, status_code, has_retry_after)
 
     def increment(
@@ -56,12 +56,12 @@ class GitHubRetry(Retry):
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
     ) -> Self:
-        """Return what is left after a failure. Raises `RepositoryMoved`, or what ended it."""
+        """Return the retries that are left. Raise `RepositoryMoved` or the last error."""
         if response is not None and response.status in _MOVED:
             response.drain_conn()
             raise RepositoryMoved(_repository_id(response.headers.get("Location", "")))
         if _pool is not None and isinstance(error, ConnectTimeoutError | ReadTimeoutError):
-            raise MaxRetryError(_pool, url or "", error)  # it has taken long enough
+            raise MaxRetryError(_pool, url or "", error)  # a second timeout would take too long
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
@@ -71,13 +71,13 @@ def _repository_id(location: str) -> int | None:
 
 
 def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
-    """Return a client for one token, or for nobody; close it when it is not needed any more.
+    """Return a client for one token, or an anonymous one. The caller closes it.
 
-    Raises `Forbidden` (`github_token_refused`) for what cannot be a token.
+    Raises `Forbidden` (`github_token_refused`) for a text that cannot be a token.
     """
     if token and not re.fullmatch(r"[!-~]+", token):
         raise Forbidden(
-            "The GitHub token holds a space or another character that no token has.",
+            "The GitHub token contains a space or another character that no token has.",
             "github_token_refused",
         )
     return Github(
@@ -92,7 +92,7 @@ def connect(api_url: str, token: str | None, timeout_seconds: int) -> Github:
 def connect_app(
     api_url: str, app_id: str, private_key: str, timeout_seconds: int
 ) -> GithubIntegration:
-    """Return a client that speaks for a GitHub App itself."""
+    """Return a client that authenticates as a GitHub App."""
     return GithubIntegration(
         base_url=api_url,
         auth=Auth.AppAuth(app_id, private_key),
@@ -102,7 +102,7 @@ def connect_app(
 
 
 def _options() -> dict[str, Any]:
-    # PyGithub waits between requests by default; a request here makes a handful, for a person.
+    # PyGithub pauses between requests by default; a request here sends only a few.
     return {
         "retry": GitHubRetry(),
         "per_page": _PAGE_ITEMS,

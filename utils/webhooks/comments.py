@@ -14,7 +14,7 @@ from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull
 from utils.git.repository_url import parse_repository_url, validate_branch
 from utils.github.app import Purpose
 from utils.github.client import WRITERS, GitHub
-from utils.github.comment_command import COMMAND, Command, read_command
+from utils.github.comment_command import COMMAND, Command, parse_command
 from utils.models.tasks import NewTask
 from utils.webhooks.delivery import SEEN, TIMEOUT_SECONDS, CommentEvent, Delivery, read_event
 
@@ -48,7 +48,7 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
     """
     event = read_event(CommentEvent, delivery)
     author = event.comment.user
-    command = read_command(event.comment.body or "")
+    command = parse_command(event.comment.body or "")
     if event.action != "created" or command is None or author is None or author.is_bot:
         return None
     if event.comment.performed_via_github_app is not None:
