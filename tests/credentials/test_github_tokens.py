@@ -50,7 +50,7 @@ def test_one_that_cannot_be_read_is_told_unless_it_is_not_needed(
     ("sent", "fault"),
     [
         ("a b", "holds a space"),
-        ("gh\xe9", "contains a space or another character that no token has"),
+        ("gh\xe9", "holds a space or another character that no token has"),
         ("x" * 4097, "is longer than 4096 characters"),
         (" ", "is empty"),
     ],

@@ -25,7 +25,7 @@ from tests.support.backends import Repository, git, wait_for
 from tests.support.git.pushes import AMPLE_SECONDS, bare_copy, local_request, push, result_of
 from tests.support.source_files import ROOT
 from utils.errors import PushRefused, Unavailable
-from utils.push import resource_limits as branch_push_memory
+from utils.push import resource_limits
 from utils.push.push import PushLimits, PushRequest
 from utils.push.resource_limits import ResourceLimits
 
@@ -118,7 +118,7 @@ def forged(repository: Repository, bare: Path, patch: str) -> PushRequest:
 @pytest.mark.parametrize(
     ("blocks", "changes", "memory_bytes"),
     [
-        pytest.param(2**14, 1, branch_push_memory.MAX_MEMORY_BYTES, id="one of a gigabyte"),
+        pytest.param(2**14, 1, resource_limits.MAX_MEMORY_BYTES, id="one of a gigabyte"),
         pytest.param(2**8, 12, 128 * MIB, id="many that are large together"),
     ],
 )
@@ -214,8 +214,8 @@ def test_a_push_without_a_turn_says_so(
     small_request: PushRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     # What comes before its turn is not to take all of the time, on however slow a machine.
-    monkeypatch.setattr(branch_push_memory, "PUSH_SECONDS", 30)
-    with both_places_taken(), pytest.raises(Unavailable) as raised:
+    monkeypatch.setattr(resource_limits, "SECONDS_AFTER_WAIT", 30)
+    with both_slots_taken(), pytest.raises(Unavailable) as raised:
         push(tmp_path, small_request, timeout_seconds=seconds)
     assert (raised.value.code, raised.value.http_status) == ("github_busy", 503)
     assert raised.value.retry_after_seconds
@@ -224,7 +224,7 @@ def test_a_push_without_a_turn_says_so(
 
 def test_a_push_waits_for_its_turn(small_request: PushRequest, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
-        with both_places_taken():
+        with both_slots_taken():
             pushing = threads.submit(push, tmp_path, small_request)
             wait_for(lambda: any((tmp_path / "pushes").rglob("*.pack")))
             assert not pushing.done()
@@ -232,10 +232,13 @@ def test_a_push_waits_for_its_turn(small_request: PushRequest, tmp_path: Path) -
 
 
 @contextmanager
-def both_places_taken() -> Iterator[None]:
+def both_slots_taken() -> Iterator[None]:
     """Have no push prepared while the block runs."""
     ends_at = time.monotonic() + AMPLE_SECONDS
-    with branch_push_memory.place(ends_at) as first, branch_push_memory.place(ends_at) as second:
+    with (
+        resource_limits.process_slot(ends_at) as first,
+        resource_limits.process_slot(ends_at) as second,
+    ):
         assert (first, second) == (True, True)
         yield
 

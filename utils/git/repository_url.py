@@ -51,8 +51,8 @@ def parse_repository_url(
     """Parse an https, ssh or (where allowed) local address.
 
     Raises `RepositoryNotAllowed` when it is malformed or its host is not one of `allowed_hosts`
-    (`host`, `host:port` or `*`). SSH addresses become https addresses, because tasks have tokens and
-    no SSH keys.
+    (`host`, `host:port` or `*`). SSH addresses become https addresses, because tasks have tokens
+    and no SSH keys.
     """
     _refuse_suspicious(text)
     if text.startswith("/"):

@@ -1,4 +1,4 @@
-"""Writes a commit as git stores it, so that its name is known before anything is fetched."""
+"""Builds commit objects, so that the name of a commit is known before anything is fetched."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from utils.git.environment import AUTHOR_NAME
 
 SHA1_DIGITS = 40
 
-# What git itself takes off both ends of a name, and what would end a name early.
+# Characters that git strips from both ends of a name, and those that would end a name early.
 _CRUD = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 _FORBIDDEN = str.maketrans(dict.fromkeys("<>\0", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person or a program, as a commit names it."""
+    """The name and address of a commit's author or committer."""
 
     name: str
     email: str
@@ -25,9 +25,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class CommitText:
-    """The metadata of a commit. `at` is with a zone; the same one gives the same commit.
+    """The message, the people and the time of a commit. `at` has a time zone.
 
-    `message` is the title, an empty line and the body.
+    `message` is the title, an empty line and the body. Equal values give the same commit.
     """
 
     message: str
@@ -37,7 +37,7 @@ class CommitText:
 
 
 def object_format(commit: str) -> str:
-    """Return git's name of the hash that a commit's name was made with."""
+    """Return git's name of the hash algorithm of a commit name."""
     return "sha1" if len(commit) == SHA1_DIGITS else "sha256"
 
 
@@ -56,7 +56,7 @@ def commit_object(tree: str, parent: str, text: CommitText) -> bytes:
 
 
 def object_name(content: bytes, algorithm: str) -> str:
-    """Return the name that git gives a commit object."""
+    """Return the object name of a commit."""
     return hashlib.new(algorithm, b"commit %d\0%b" % (len(content), content)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Turns what git prints when a fetch or a push fails into errors with a code and a remedy."""
+"""Translates failed fetches and pushes into errors with a code and a remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_REASON_CHARACTERS = 300
 _REASON = re.compile(
     r"remote(?: error)?: (?:error: )?\W*(?P<remote>\w.*)|!\t[^\t]*\t(?P<status>.*)"
 )
-# The line with a branch's status is git's own; what a hook prints has "remote: " before it.
+# git prints the line with a branch's status; lines of hooks begin with "remote: ".
 _DECLINED = re.compile(rb"^!\t[^\t]*\t\[remote rejected\] \(.*hook declined\)$", re.MULTILINE)
 _PORCELAIN_STATUS = re.compile(r"\[(?:remote )?rejected\] \((.*)\)")
 
@@ -39,8 +39,8 @@ def failure(
 ) -> AppError:
     """Translate a failed command.
 
-    `url` is the repository's, whose name says nothing about what failed. `redact` takes the token
-    out of what the host said.
+    `url` is removed from the output, because words in a repository's name are no reason. `redact`
+    removes the token from the quoted output.
     """
     if result.timed_out:
         return timed_out()
@@ -61,62 +61,58 @@ def failure(
         said=_shortened(redact(said)),
     )
     return PushRefused(
-        "git could not push the changes. Try again; if it fails again, this server's log has what "
-        f"git said. {reason}".strip(),
+        "git could not push the changes. Try again; if it fails again, see this server's log for "
+        f"git's output. {reason}".strip(),
         "push_failed",
     )
 
 
 def timed_out() -> AppError:
-    """Return the error for a repository that took too long."""
+    """Return the error for a timeout of the repository host."""
     return Unavailable(
-        "Talking to the repository took longer than it may. The host or the network is slow; try "
-        "again. What was pushed until then counts.",
+        "The repository host did not answer in time. The host or the network is slow. Try again; "
+        "finished steps are not repeated.",
         "git_timeout",
     )
 
 
 def worked_too_long() -> AppError:
-    """Return the error for a push whose time was over while it worked on this machine."""
+    """Return the error for a push whose time ended during its work on this server."""
     return Unavailable(
-        "Preparing the push took longer than it may: this server is busy, or the changes are "
-        "large. Nothing was pushed; try again.",
+        "Preparing the push took too long: this server is busy, or the changes are large. "
+        "Nothing was pushed; try again.",
         "git_timeout",
     )
 
 
-def no_turn() -> AppError:
-    """Return the error for a push whose time was over while others were prepared."""
-    return busy(
-        "This server prepares as many other pushes as it can, so that this one had no turn. "
-        "Nothing was pushed"
-    )
+def queue_timed_out() -> AppError:
+    """Return the error for a push whose time ended while it waited for others."""
+    return busy("This server is preparing too many other pushes. Nothing was pushed")
 
 
 def cannot_work(error: OSError) -> AppError:
     """Return the error for a folder that cannot be written, or a git that cannot be started."""
     return Unavailable(
-        f"The push could not be prepared: {error.strerror}. Check free space, the permissions of "
-        "DATA_DIR, and that git is installed.",
+        f"The push could not be prepared: {error.strerror}. Check the free space, the permissions "
+        "of DATA_DIR, and that git is installed.",
         "push_not_possible",
     )
 
 
 def branch_changed(branch: str, remote_commit: str) -> BranchChanged:
-    """Return the error for a branch that holds what we did not push."""
+    """Return the error for a branch with commits that this server did not push."""
     return BranchChanged(
-        f"Someone else pushed to the branch {branch}: it is at {remote_commit} now, and is left as "
-        "it is. Merge it or take over what is there, then rename or delete the branch and try "
-        "again.",
+        f"Someone else pushed to the branch {branch}. It is at {remote_commit} now and was not "
+        "changed. Save or merge these commits, then rename or delete the branch and try again.",
         remote_commit,
     )
 
 
-def base_gone() -> PushRefused:
-    """Return the error for a base commit that the repository no longer has."""
+def base_missing() -> PushRefused:
+    """Return the error for a base commit that is no longer in the repository."""
     return PushRefused(
-        "The repository no longer has the commit that the task started from; its history was "
-        "rewritten. Start the task again.",
+        "The repository no longer has the commit that the task started from, because its history "
+        "was rewritten. Start the task again.",
         "base_commit_gone",
     )
 
@@ -133,51 +129,50 @@ def does_not_apply(result: CommandResult) -> PushRefused:
 
 
 def unpacks_too_large(lacking: str) -> PushRefused:
-    """Return the error for changes that need more than git may take, say of `memory`."""
+    """Return the error for changes beyond a resource limit of git, such as `memory`."""
     return PushRefused(
-        f"The files that the task changed are too large or too many: git needs more {lacking} for "
-        "them than a push may take. Have the task change fewer of them, or store large ones "
-        "elsewhere.",
+        f"The changed files are too large or too many: git needs more {lacking} for them than "
+        "this server allows. Ask the agent to change fewer files, or store large ones elsewhere.",
         "file_too_large",
     )
 
 
 def tree_mismatch() -> PushRefused:
-    """Return the error for a patch that gives other files than the sandbox held."""
+    """Return the error for a patch whose result differs from the files in the sandbox."""
     return PushRefused(
-        "The stored patch gives other files than the sandbox held, so nothing was pushed. Start "
-        "the task again.",
+        "Applying the stored patch gives other files than those in the sandbox, so nothing was "
+        "pushed. Start the task again.",
         "tree_mismatch",
     )
 
 
 def output_text(result: CommandResult) -> str:
-    """Return everything that a command printed."""
+    """Return the output and the errors of a command as text."""
     return (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
 
 
 def _no_access(*, has_token: bool) -> AppError:
     if has_token:
         return Forbidden(
-            "The repository host does not know this token: it is wrong, expired or revoked. Make a "
-            "new one and send it as github_token. " + PERMISSION_HINT,
+            "The repository host does not accept this token: it is wrong, expired or revoked. "
+            "Create a new one and send it as github_token. " + PERMISSION_HINT,
             "github_token_refused",
         )
     return InvalidInput(
-        "The repository host wants a token for this. Send one as github_token. " + PERMISSION_HINT,
+        "The repository host requires a token. Send one as github_token. " + PERMISSION_HINT,
         "github_token_needed",
     )
 
 
 def _without_address(text: str, url: str) -> str:
-    # Hosts name a repository by its path, in their own spelling.
+    # Hosts print the path of a repository, sometimes in another case.
     path = urlsplit(url).path.strip("/").removesuffix(".git")
     names = (url, path) if "/" in path else (url,)
     return re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
 
 
 def _reason(text: str) -> str:
-    """Return what the remote says about a refusal, in one line."""
+    """Return the remote's reason for a refusal, in one line."""
     said = [match["remote"] for match in _REASON.finditer(text) if match["remote"]]
     statuses = _PORCELAIN_STATUS.findall(text)
     return _shortened(" ".join([*statuses, *said]))

@@ -1,4 +1,4 @@
-"""Fetches no more of a repository than a patch needs to be applied to its base commit."""
+"""Fetches the objects that a patch needs, and no others where the server allows it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _QUIETLY = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submo
 _BASE_REFERENCE = "refs/heads/base"
 _TIP_REFERENCE = "refs/remotes/tip"
 
-# A server that knows protocol 2 gives any object by its name; this is what it says to one it lacks.
+# With protocol version 2 any object can be fetched by name; this is the answer for a missing one.
 _NO_SUCH_OBJECT = re.compile(r"not our ref ([0-9a-f]{40,64})")
 _NOT_BY_NAME = re.compile(r"unadvertised object|want [0-9a-f]{40,64} not valid")
 _NO_FILTER = re.compile(r"filtering not recognized by server")
 
 Heads = dict[str, str]
-"""Commits by the full name of their reference."""
+"""Commits by full reference name."""
 
 
 def read_heads(repository: PushRepository, branches: Iterable[str]) -> Heads:
-    """Ask the remote where branches are; those it does not have are left out."""
+    """Return the commits of branches on the remote; missing branches are left out."""
     references = [f"refs/heads/{branch}" for branch in branches]
     result = repository.run_remote("ls-remote", REMOTE, *references)
     if not result.ok:
@@ -39,10 +39,10 @@ def read_heads(repository: PushRepository, branches: Iterable[str]) -> Heads:
 
 
 def fetch_base(repository: PushRepository, base: str, base_branch: str, plan: PatchPlan) -> bool:
-    """Fetch a commit without its history, and of its files only those that a patch names.
+    """Fetch a commit without its history, and only the blobs that a patch names.
 
-    Returns False when all files came, because the server allows no less. Raises `base_commit_gone`
-    and the like.
+    Return False when the server sent all files because it does not support filters. Raises
+    `PushRefused` (`base_commit_gone`, `patch_does_not_apply`) and what `failure` returns.
     """
     wanted = [f"{base}:{_BASE_REFERENCE}", *plan.objects]
     result = _fetch_names(repository, ["--depth=1", "--filter=blob:none"], wanted)
@@ -55,11 +55,11 @@ def fetch_base(repository: PushRepository, base: str, base_branch: str, plan: Pa
     missing = _NO_SUCH_OBJECT.search(text)
     if missing is None:
         raise repository.failure(result)
-    raise errors.base_gone() if missing[1] == base else errors.does_not_apply(result)
+    raise errors.base_missing() if missing[1] == base else errors.does_not_apply(result)
 
 
 def fetch_blobs(repository: PushRepository, names: Collection[str]) -> None:
-    """Fetch blobs, all at once."""
+    """Fetch blobs with one request."""
     if not names:
         return
     result = _fetch_names(repository, ["--filter=blob:none"], names)
@@ -70,26 +70,26 @@ def fetch_blobs(repository: PushRepository, names: Collection[str]) -> None:
 def _fetch_names(
     repository: PushRepository, options: Iterable[str], names: Iterable[str]
 ) -> CommandResult:
-    # Through stdin, as a patch may name more objects than a command line holds.
+    # Use stdin: a patch may name more objects than fit on a command line.
     lines = "".join(f"{name}\n" for name in names).encode()
-    # They are not here, so there is nothing to negotiate.
+    # None of the objects are here, so there is nothing to negotiate.
     fetch = ("-c", "fetch.negotiationAlgorithm=noop", "fetch", *_QUIETLY)
     return repository.run_remote(*fetch, *options, "--stdin", REMOTE, stdin=lines)
 
 
 def _fetch_history(repository: PushRepository, base: str, base_branch: str) -> None:
-    """Fetch the base branch deeper and deeper, with all files, until the base commit is there."""
-    # Of what came without its files, the server would think that all of it is here.
+    """Fetch more and more history of the base branch, with all files, up to the base commit."""
+    # Start empty: the server would assume that fetched commits have all their files.
     repository.empty()
     for depth in (f"--depth={FIRST_DEPTH}", f"--deepen={DEPTH_STEP}", "--unshallow"):
         source = f"+refs/heads/{base_branch}:{_TIP_REFERENCE}"
         result = repository.run_remote("fetch", *_QUIETLY, "--no-filter", depth, REMOTE, source)
         if not result.ok and re.search(BRANCH_MISSING, errors.output_text(result)):
-            raise errors.base_gone()
+            raise errors.base_missing()
         if not result.ok:
             raise repository.failure(result)
         if repository.run("cat-file", "-e", f"{base}^{{commit}}").ok:
             return
         if not (repository.folder / "shallow").exists():
             break
-    raise errors.base_gone()
+    raise errors.base_missing()

@@ -1,4 +1,4 @@
-"""Reads what has to be known of a stored patch before it can be applied: runs and objects."""
+"""Plans how to apply a stored patch: in which runs, and with which objects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from itertools import accumulate
 
 from utils.git.output import LINK_MODE, NO_OBJECT, SUBMODULE_MODE, unquote_path
 
-# No line of a diff begins with a word and a space but git's own headers: lines of files have a
-# sign before them, base85 knows no space. The capture keeps messages that would pass for either
-# out of the patch.
+# Only git's headers begin with a word and a space: content lines begin with a sign, and base85 has
+# no spaces. The capture removes messages that look like headers.
 _MAIL = re.compile(rb"^From [0-9a-f]{40,64} Mon Sep 17 00:00:00 2001$", re.MULTILINE)
 _HEADER = re.compile(
     rb"^(?:(?P<file>diff --git )(?P<names>.*)"
@@ -20,7 +19,7 @@ _HEADER = re.compile(
     rb"|(?:rename|copy) (?:from (?P<source>.*)|to (?P<target>.*)))$",
     re.MULTILINE,
 )
-# git cannot tell where the first name ends when a folder's name ends with a blank, and a binary
+# When a folder's name ends with a blank, git cannot find the end of the first name, and a binary
 # file has no other line with its name.
 _AMBIGUOUS = re.compile(rb"^diff --git (?P<names>a/.* /.*)$", re.MULTILINE)
 _SUBMODULE = SUBMODULE_MODE.encode()
@@ -29,11 +28,11 @@ _LINK = LINK_MODE.encode()
 
 @dataclass(frozen=True, slots=True)
 class PatchPlan:
-    """A patch in parts to be applied one after the other, and what it needs of the repository.
+    """The parts of a patch in order, and the objects that they need from the repository.
 
-    `runs` are the parts that one process of git can apply, one run after the other. `objects` are
-    the blobs the patch names and does not itself make; `paths` those of files whose blob it does
-    not name, because their content stays.
+    Each of `runs` holds the parts that one git process can apply. `objects` are the blobs that the
+    patch names and does not create. `paths` are files whose blob the patch does not name, because
+    their content does not change.
     """
 
     runs: tuple[tuple[bytes, ...], ...]
@@ -52,7 +51,7 @@ class _File:
 
     @property
     def path(self) -> bytes:
-        """The path before the change. Without a rename both names are the same, and as long."""
+        """The path before the change. Without a rename both names have the same length."""
         if self.source is not None:
             return unquote_path(self.source)
         return unquote_path(self.names[: len(self.names) // 2])[len(b"a/") :]
@@ -64,7 +63,7 @@ class _File:
 
 
 def plan_patch(patch: bytes) -> PatchPlan:
-    """Read `git format-patch --binary --full-index` of any number of commits."""
+    """Parse the output of `git format-patch --binary --full-index` for one or more commits."""
     parts = [(part, list(_files(part))) for part in _parts(patch)]
     wanted: dict[str, None] = {}
     made: set[str] = set()
@@ -74,15 +73,15 @@ def plan_patch(patch: bytes) -> PatchPlan:
         old = {file.old: None for file in files if not NO_OBJECT.match(file.old)}
         wanted |= {name: None for name in old if name and name not in made}
         paths.update(file.path for file in files if not file.old)
-        # Only afterwards: two files may swap their contents.
+        # After the loop, because two files may swap their contents.
         made.update(file.new for file in files)
     return PatchPlan(tuple(_runs(parts)), tuple(wanted), frozenset(paths))
 
 
 def _runs(parts: Iterable[tuple[bytes, Collection[_File]]]) -> Iterator[tuple[bytes, ...]]:
-    """Begin a new run where a link that the run made is a folder by now.
+    """Begin a new run where a link that the run created has become a folder.
 
-    To a process of git a link of one part stays one, whatever later parts make of it.
+    A git process treats the path as a link for the rest of its run.
     """
     run: list[bytes] = []
     links: set[bytes] = set()
@@ -104,7 +103,7 @@ def _is_below(path: bytes, links: Collection[bytes]) -> bool:
 def _parts(patch: bytes) -> Iterator[bytes]:
     starts = [match.start() for match in _MAIL.finditer(patch)] or [0]
     for start, end in zip(starts, [*starts[1:], len(patch)], strict=True):
-        # What is before is the message, which `git apply` would read too.
+        # Skip the message, which `git apply` would parse as well.
         first = re.compile(rb"^diff --git ", re.MULTILINE).search(patch, start, end)
         if first:
             yield _AMBIGUOUS.sub(_quoted, patch[first.start() : end])
@@ -113,7 +112,7 @@ def _parts(patch: bytes) -> Iterator[bytes]:
 def _quoted(header: re.Match[bytes]) -> bytes:
     names = header["names"]
     old, new = names[: len(names) // 2], names[len(names) // 2 + 1 :]
-    # A file that is renamed has lines of its own for both names.
+    # A rename has lines of its own for both names.
     if old.removeprefix(b"a/") != new.removeprefix(b"b/"):
         return header[0]
     return b'diff --git "%b" "%b"' % (old, new)

@@ -1,9 +1,9 @@
 """Pushes the result of a task as one commit on a branch, exact to the byte.
 
-From the stored base commit and patch alone, long after the sandbox is gone: the base commit and the
-blobs that the patch touches are fetched into a temporary bare repository, the patch is applied to
-its index, and nothing is pushed unless that gives the tree that the sandbox held. The same request
-always gives the same commit, so that a push that already happened is recognised.
+Needs only the stored base commit and patch, not the sandbox. Fetches the base commit and the blobs
+that the patch changes into a temporary bare repository, and applies the patch to its index. Pushes
+only if the result is the tree that the sandbox had. Equal requests give the same commit, so a push
+that was already done is recognized.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """The content to push to a branch, and its author.
+    """The commit to push, its branch and the token.
 
-    `repo_url` is canonical; `base_branch` is where the base commit was. `expected_remote` is the
-    commit that was pushed to the branch last, None when none was.
+    `repo_url` is canonical; `base_branch` contained the base commit when the task started.
+    `expected_remote` is the last commit that this server pushed to the branch, None for none.
     """
 
     repo_url: str
@@ -56,10 +56,9 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushLimits:
-    """The folder and the limits of a push.
+    """The folder, the time limit and the environment (PATH, proxies, certificates) of a push.
 
-    `environment` holds PATH, proxies and certificates for git. `bounds` are for the processes of
-    git that read the patch or its results.
+    `bounds` limit the git processes that read the patch or its results.
     """
 
     work_folder: Path
@@ -70,7 +69,7 @@ class PushLimits:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """The content of the branch after a push; `was_there` if an earlier push had done it."""
+    """The commit on the branch. `was_there` is True if an earlier push had put it there."""
 
     commit: str
     tree: str
@@ -79,14 +78,14 @@ class Pushed:
 
 
 def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) -> Pushed:
-    """Put the result of a task on a branch of its repository, blocking.
+    """Push the result of a task to a branch of its repository. Blocks until it is done.
 
-    Raises `BranchChanged` when someone else pushed there, and otherwise `PushRefused`, `Forbidden`,
-    `NotFound` or `Unavailable` with a code of `utils.push.errors`, or `Conflict` with
-    `workflow_changes`; then nothing was pushed.
+    Raises `BranchChanged` when someone else pushed to the branch; `PushRefused`, `Forbidden`,
+    `NotFound` or `Unavailable` with a code of `utils.push.errors`; `Conflict` (`workflow_changes`).
+    After an error nothing was pushed.
     """
     validate_branch(request.branch)
-    _refuse_odd_token(request.token)
+    _refuse_malformed_token(request.token)
     started = time.monotonic()
     known = redactor.child()
     remote = Remote(request.repo_url, request.token, limits.environment)
@@ -109,7 +108,7 @@ def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) ->
 
 
 def remove_leftovers(work_folder: Path) -> None:
-    """Remove what a server that was killed during a push left, while no push is under way."""
+    """Remove the folders of pushes that a killed server left. Call it while no push is running."""
     for folder in work_folder.glob(f"{_FOLDER_PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -128,31 +127,31 @@ def _folder(work_folder: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_odd_token(token: str | None) -> None:
+def _refuse_malformed_token(token: str | None) -> None:
     # A line break would end git's credential answer early.
     if token and (
         len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable()
     ):
         raise Forbidden(
-            "This cannot be a token: it is too long, or holds line breaks or other characters that "
+            "This is not a token: it is too long, or contains line breaks or other characters that "
             "no token has. Copy it again.",
             "github_token_refused",
         )
 
 
 class _Push:
-    """One push."""
+    """Performs one push."""
 
     def __init__(self, request: PushRequest, repository: PushRepository) -> None:
         self._request = request
         self._repository = repository
         self._reference = f"refs/heads/{request.branch}"
-        # Known before anything is fetched, as the tree is.
+        # The tree is known, so the commit is known before anything is fetched.
         self._object = commit_object(request.tree_hash, request.base_commit, request.text)
         self._commit = object_name(self._object, object_format(request.base_commit))
 
     def run(self) -> Pushed:
-        """Push, unless an earlier push did."""
+        """Push, unless an earlier push has done it."""
         heads = self._heads()
         was_there = self._is_done(heads)
         if not was_there:
@@ -166,15 +165,15 @@ class _Push:
         return read_heads(self._repository, (self._request.base_branch, self._request.branch))
 
     def _is_done(self, heads: Heads) -> bool:
-        """Return True when the branch has the result. Raises when it belongs to someone else."""
+        """Tell whether the commit is on the branch. Raise if others have pushed there."""
         present = heads.get(self._reference)
-        # A branch that is gone, say after a merge, holds nobody's work.
+        # A deleted branch, for example after a merge, holds nobody's work.
         if present and present not in {self._commit, self._request.expected_remote}:
             raise errors.branch_changed(self._request.branch, present)
         return present == self._commit
 
     def _apply(self) -> None:
-        """Have the tree of the result in the repository."""
+        """Write the tree of the result to the repository."""
         request, repository = self._request, self._repository
         plan = plan_patch(request.patch.encode())
         partial = fetch_base(repository, request.base_commit, request.base_branch, plan)
@@ -187,17 +186,17 @@ class _Push:
             raise workflow_changes()
 
     def _write_tree(self) -> None:
-        # git keeps a folder that nothing touches as it is, also with modes that are written
-        # otherwise today, and empty folders. A new clone writes such a folder anew.
+        # git reuses the tree objects of unchanged folders, also those with outdated modes or empty
+        # folders. A sandbox's clone writes them anew, so both forms are tried.
         for options in ((), ("--ignore-cache-tree",)):
-            # Files that the patch does not touch were not fetched.
+            # Blobs of files that the patch does not change were not fetched.
             tree = self._local("write-tree", "--missing-ok", *options)
             if tree.decode().strip() == self._request.tree_hash:
                 return
         raise errors.tree_mismatch()
 
     def _changes_workflows(self) -> bool:
-        # Not the patch but what came of it: git understands more than a look at it would find.
+        # Compare the trees: git may find more changes in a patch than our parser does.
         options = ("-r", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
         trees = (self._request.base_commit, self._request.tree_hash)
         changed = self._local("diff-tree", *options, *trees, "--", FOLDER)
@@ -214,7 +213,7 @@ class _Push:
             files = [self._repository.folder / f"{number}.patch" for number in range(len(run))]
             for file, part in zip(files, run, strict=True):
                 file.write_bytes(part)
-            # The index is enough, and nothing converts what goes into it.
+            # Only the index is needed, and git converts no content there.
             names = [file.name for file in files]
             result = self._repository.run("apply", "--cached", "--whitespace=nowarn", *names)
             if not result.ok:
@@ -226,17 +225,17 @@ class _Push:
             raise errors.tree_mismatch()
 
     def _send(self, heads: Heads) -> None:
-        """Push the commit, unless someone has pushed to the branch since it was looked at."""
+        """Push the commit, unless someone has pushed to the branch since it was read."""
         expected = heads.get(self._reference, "")
         base_branch = f"refs/heads/{self._request.base_branch}"
-        # git leaves out what the remote's branches have. When none of them is at the base commit
-        # any more, it has to ask, or would send, and first fetch, every file.
+        # git does not send objects that the remote's branches have. When no branch is at the base
+        # commit any more, git must negotiate, or it would fetch and send every file.
         negotiate = heads.get(base_branch) != self._request.base_commit
         result = self._repository.run_remote(
             "-c",
             f"push.negotiate={'true' if negotiate else 'false'}",
             "-c",
-            # Each thread would take memory of its own for what it compares.
+            # Each thread would use memory of its own for deltas.
             "pack.threads=1",
             "push",
             "--porcelain",
@@ -245,7 +244,7 @@ class _Push:
             REMOTE,
             f"{self._commit}:{self._reference}",
         )
-        # The answer to a push may be lost, and another call may have done the same.
+        # The answer may have been lost, or another request may have pushed the same commit.
         if not result.ok and (result.timed_out or not self._is_done(self._heads())):
             raise self._repository.failure(result)
 

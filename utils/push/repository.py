@@ -1,8 +1,8 @@
-"""Runs git for a push: in a process group of its own, with a limit, and with a token nobody sees.
+"""Runs git for a push, in its own process group, with resource limits and a hidden token.
 
-The token goes through a pipe that git's processes inherit. A credential helper, written into git's
-environment, reads it from there when git asks for exactly the scheme, host and port of the
-repository. It is in no argument, environment, file or URL.
+The token is passed through a pipe that git's processes inherit. A credential helper in git's
+environment reads it from the pipe when git asks for the scheme, host and port of the repository.
+The token is in no argument, environment variable, file or URL.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from utils.git.credentials import credential_helper_output, credential_url
 from utils.git.environment import git_environment
 from utils.models.runs import KILLED, CommandResult
 from utils.processes import exit_code
-from utils.push import resource_limits as memory
-from utils.push.errors import failure, no_turn, unpacks_too_large, worked_too_long
+from utils.push import resource_limits as limits
+from utils.push.errors import failure, queue_timed_out, unpacks_too_large, worked_too_long
 
 REMOTE = "origin"
 
@@ -42,16 +42,16 @@ _HELPER = """!answer() {
     printf '%s\\n' "$user" "$password"
 }; answer"""
 
-# A push that negotiates has several processes that each ask; a pipe holds at least 16 KB.
+# Several processes of one push may each ask once. All answers must fit into a pipe (16 KB).
 _ANSWERS = 6
 MAX_TOKEN_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository elsewhere.
+    """A remote repository.
 
-    `environment` holds what git needs of this process's own: PATH, proxies, certificates.
+    `environment` holds the variables of this process that git needs: PATH, proxies, certificates.
     """
 
     url: str
@@ -60,7 +60,7 @@ class Remote:
 
 
 class PushRepository:
-    """A bare repository for one push, with one remote. Everything in it ends at one moment."""
+    """A bare repository for one push, with one remote. All its commands share one deadline."""
 
     def __init__(
         self,
@@ -68,20 +68,20 @@ class PushRepository:
         remote: Remote,
         object_format: str,
         deadline: float,
-        bounds: memory.ResourceLimits,
+        bounds: limits.ResourceLimits,
         redact: Callable[[str], str],
     ) -> None:
         self.folder = folder
         self._object_format = object_format
         self._remote = remote
         self._deadline = deadline
-        self._allowance = memory.ResourceBudget(bounds, folder.with_name("times"))
+        self._budget = limits.ResourceBudget(bounds, folder.with_name("times"))
         self._redact = redact
         self._environment = self._variables()
         self.empty()
 
     def empty(self) -> None:
-        """Make the repository, also in the place of what it was."""
+        """Create the repository; remove the old one if there is one."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("objects/pack", "refs/heads"):
             (self.folder / name).mkdir(parents=True)
@@ -93,40 +93,39 @@ class PushRepository:
         )
 
     def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """Run a git command that stays on this machine, within bounds.
+        """Run a local git command within the resource limits of the push.
 
-        Raises `PushRefused` (`file_too_large`) when it needs more than those before it left, and
-        `Unavailable` when the time is over before it could begin (`github_busy`) or end
-        (`git_timeout`).
+        Raises `PushRefused` (`file_too_large`) when the limits are exceeded, and `Unavailable`
+        when the deadline passes before the command starts (`github_busy`) or ends (`git_timeout`).
         """
-        # An object that should be here is not to be fetched by the way, one after the other.
+        # git must not fetch missing objects on demand, one after the other.
         variables = {"GIT_ALLOW_PROTOCOL": "none"}
-        command = self._allowance.limited(["git", *arguments])
-        with memory.place(self._deadline) as is_taken:
-            if not is_taken:
-                raise no_turn()
+        command = self._budget.limit(["git", *arguments])
+        with limits.process_slot(self._deadline) as is_free:
+            if not is_free:
+                raise queue_timed_out()
             result = self._run(command, stdin, variables, ())
         if result.timed_out:
             raise worked_too_long()
-        lacking = self._allowance.exceeded(result)
+        lacking = self._budget.record(result)
         if lacking:
             raise unpacks_too_large(lacking)
         return result
 
     def run_remote(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """Run a git command that may ask for the token."""
+        """Run a git command that may use the network and the token."""
         with _credential_pipe(self._remote) as descriptor:
             variables = {"CREDENTIAL_DESCRIPTOR": str(descriptor)}
             return self._run(["git", *arguments], stdin, variables, (descriptor,))
 
     def failure(self, result: CommandResult) -> AppError:
-        """Return the error for a command that failed, without the token."""
+        """Return the error for a failed command, with the token redacted."""
         url, token = self._remote.url, self._remote.token
         return failure(result, url=url, has_token=bool(token), redact=self._redact)
 
     @property
     def objects_received(self) -> int:
-        """The number of objects fetched from the remote so far."""
+        """The number of objects received from the remote."""
         packs = (self.folder / "objects" / "pack").glob("*.pack")
         return sum(_objects_in(pack) for pack in packs)
 
@@ -153,7 +152,7 @@ class PushRepository:
         except subprocess.TimeoutExpired:
             return CommandResult(KILLED, b"", b"", timed_out=True)
         finally:
-            # Also after a good end: what outlives git would keep the token's pipe.
+            # Also after success: a process that outlives git would hold the token's pipe.
             _end_group(process)
         return CommandResult(exit_code(process.returncode), stdout, stderr)
 
@@ -163,21 +162,21 @@ class PushRepository:
         configuration = {
             f"remote.{REMOTE}.url": url,
             f"remote.{REMOTE}.promisor": "true",
-            # A repository that moved may have moved to another host.
+            # A redirect may lead to another host.
             "http.followRedirects": "false",
-            # Empties the list of helpers, so that ours is the only one.
+            # The empty value clears the list of helpers, so that ours is the only one.
             "credential.helper": "",
             f"credential.{bound_to}.helper": _HELPER,
-            # Each fetch stays one pack, which is quick to write and to count.
+            # Keep each fetch as one pack, which is fast to write and to count.
             "fetch.unpackLimit": "1",
             "submodule.recurse": "false",
-            **memory.CONFIGURATION,
+            **limits.CONFIGURATION,
         }
         return {
             **self._remote.environment,
             **git_environment(urlsplit(url).scheme or None, configuration=configuration),
-            **memory.ENVIRONMENT,
-            # Nobody's .netrc and configuration.
+            **limits.ENVIRONMENT,
+            # Ignore the .netrc and the configuration of the server's user.
             "HOME": str(self.folder),
             "GIT_DIR": str(self.folder),
             "CREDENTIAL_URL": bound_to,
@@ -186,7 +185,7 @@ class PushRepository:
 
 @contextlib.contextmanager
 def _credential_pipe(remote: Remote) -> Iterator[int]:
-    """Yield a descriptor from which the helper can read the answer, each time it is asked."""
+    """Yield a descriptor from which the helper can read the credentials several times."""
     reading, writing = os.pipe()
     try:
         try:
@@ -204,7 +203,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
-            # What is still to be written has nobody to read it.
+            # Unwritten input has no reader any more.
             with contextlib.suppress(OSError):
                 pipe.close()
     process.wait()

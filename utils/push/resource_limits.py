@@ -1,7 +1,7 @@
-"""Bounds the memory and the processor time of git processes that read what a sandbox wrote.
+"""Limits the memory and processor time of git processes that read data from a sandbox.
 
-A patch of a few hundred bytes may say that it unpacks to gigabytes, and few tree objects may name
-billions of files. What they would take is known only to git, so that git runs with limits.
+A patch of a few hundred bytes can unpack to gigabytes, and a few tree objects can name billions of
+files. Only git finds out what they need, so git runs with limits.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from utils.models.runs import KILLED, CommandResult
 from utils.processes import SIGNALLED
 
 MAX_MEMORY_BYTES = 768 * 2**20
-"""Address space of one git process; it takes four to five times a changed file of 90 MB."""
+"""Address space of one git process. A changed file of 90 MB needs four to five times its size."""
 
 MAX_PROCESSOR_SECONDS = 20
 """Processor time of all git processes of one push; a changed file of 90 MB takes two to five."""
 
 PROCESSES_AT_ONCE = 2
-"""Such processes of the whole server; together they leave a server with 2 GB its own memory."""
+"""Limited git processes of the whole server, so that a server with 2 GB has memory left."""
 
-# Where a limit is not known, as that of memory on macOS, git goes on without. Only the soft limit
-# of time has a signal of its own, which would leave the whole memory in a file.
+# git runs without the limits that a system lacks, such as memory on macOS. Only the soft limit of
+# time has a signal of its own; that signal would write a core dump, which is turned off.
 _LIMITED = """
 ulimit -v "$1" 2>/dev/null
 ulimit -S -t "$2" 2>/dev/null
@@ -41,7 +41,7 @@ status=$?
 times >"$times"
 exit "$status"
 """
-# Shorter processes pass for nothing where time is counted in ticks, and there may be many.
+# Systems that count time in ticks report 0 for short processes, and there may be many of them.
 _LEAST_SECONDS = 0.01
 _TIME = re.compile(r"(\d+)m(\d+(?:\.\d+)?)s")
 _TIME_IS_OVER = SIGNALLED + signal.SIGXCPU
@@ -51,43 +51,42 @@ _RAN_OUT = re.compile(
 )
 
 CONFIGURATION = {
-    # Mapped parts of packs count as memory. These are git's own figures for small machines.
+    # Mapped parts of packs count as memory. These are git's defaults for small machines.
     "core.packedGitWindowSize": "32m",
     "core.packedGitLimit": "256m",
     # Each thread would reserve address space, so that a limit would depend on the cores.
     "index.threads": "1",
-    # What is sent is compared with what is alike, which is all in memory; files that are larger
-    # than this are sent whole.
+    # git keeps similar objects in memory to compute deltas; larger files are sent without deltas.
     "core.bigFileThreshold": "50m",
     "pack.windowMemory": "64m",
 }
-"""Settings of git that bound its memory; some also where there is no limit, when it sends."""
+"""Git settings that reduce its memory; some also apply to sending, which has no limit."""
 
 ENVIRONMENT = {
-    # For each object that git makes, glibc would give memory back to the system and take it again,
-    # which costs more than everything else about a small file.
+    # By default glibc returns memory to the system after each object that git creates, which takes
+    # more time than everything else about a small file.
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**20),
 }
-"""Variables for git."""
+"""Environment variables for git."""
 
-PUSH_SECONDS = 5
-"""A push waits for a place until so much of its time is left, which it needs for the rest."""
+SECONDS_AFTER_WAIT = 5
+"""Time that a push needs after its wait for a slot."""
 
-_places = BoundedSemaphore(PROCESSES_AT_ONCE)
+_slots = BoundedSemaphore(PROCESSES_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """Limits for git: address space of each process, and total CPU seconds."""
+    """Address space of each git process, and processor time of all processes together."""
 
     memory_bytes: int = MAX_MEMORY_BYTES
     processor_seconds: int = MAX_PROCESSOR_SECONDS
 
 
 class ResourceBudget:
-    """The remaining limits for the processes of one push.
+    """The remaining resources of one push, whose git processes run one after the other.
 
-    `times` is a file of its own, for what the last one took.
+    `times` is a file for the processor times of the last process.
     """
 
     def __init__(self, bounds: ResourceLimits, times: Path) -> None:
@@ -96,33 +95,36 @@ class ResourceBudget:
         self._times = times
         self._times.touch()
 
-    def limited(self, command: Sequence[str]) -> list[str]:
-        """Return a command that runs another one with what is left."""
+    def limit(self, command: Sequence[str]) -> list[str]:
+        """Return the command wrapped in the remaining limits."""
         seconds = max(1, math.ceil(self._seconds_left))
         limits = (str(self._memory_bytes // 1024), str(seconds), str(self._times))
         return ["sh", "-c", _LIMITED, "sh", *limits, *command]
 
-    def exceeded(self, result: CommandResult) -> str | None:
-        """Count a command that ended; return what it lacked, `memory` or `processor time`."""
+    def record(self, result: CommandResult) -> str | None:
+        """Subtract a command's usage; return the limit that it exceeded, if any.
+
+        The limit is `memory` or `processor time`.
+        """
         self._seconds_left -= max(_LEAST_SECONDS, self._seconds_of_last())
         if result.exit_code == _TIME_IS_OVER or self._seconds_left <= 0:
             return "processor time"
-        # Killed by the machine, whose last memory it took.
+        # Killed by the system, which ran out of memory.
         killed = result.exit_code == KILLED and not result.timed_out
         return "memory" if killed or _RAN_OUT.search(result.stderr) else None
 
     def _seconds_of_last(self) -> float:
-        # Empty on a disk that is full, where git comes to nothing either.
+        # The file is empty when the disk is full; then git fails as well.
         found = _TIME.findall(self._times.read_text())
         return sum(60 * int(minutes) + float(seconds) for minutes, seconds in found)
 
 
 @contextmanager
-def place(deadline: float) -> Iterator[bool]:
-    """Wait for one of the few places; yield whether there was one in time for the deadline."""
-    taken = _places.acquire(timeout=max(0.0, deadline - PUSH_SECONDS - time.monotonic()))
+def process_slot(deadline: float) -> Iterator[bool]:
+    """Wait for one of the few slots; yield False if none became free in time."""
+    taken = _slots.acquire(timeout=max(0.0, deadline - SECONDS_AFTER_WAIT - time.monotonic()))
     try:
         yield taken
     finally:
         if taken:
-            _places.release()
+            _slots.release()
