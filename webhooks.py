@@ -7,7 +7,7 @@ from flask import Blueprint
 from utils.api.endpoint import Services, endpoint
 from utils.models.tasks import Json
 from utils.webhooks.delivery import read_delivery
-from utils.webhooks.events import follow
+from utils.webhooks.events import handle_delivery
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
@@ -20,4 +20,4 @@ def receive_delivery(services: Services) -> Json:
     GitHub signs each delivery with `GITHUB_WEBHOOK_SECRET`; others are refused.
     """
     delivery = read_delivery(services.settings.github_webhook_secret)
-    return {"message": follow(services, delivery)}
+    return {"message": handle_delivery(services, delivery)}

@@ -48,7 +48,7 @@ def test_a_pull_request_that_is_closed_on_github_is_known_to_be(hosted: Hosted) 
     made = hosted.created(task_id)
     delivery = ended("closed", made["pr_url"], number=made["pr_number"], branch=made["branch"])
     told = Deliverer(hosted.backend.app).message("pull_request", delivery, "closed-it")
-    assert told == "The pull request is closed; tasks of it: 1."
+    assert told == "The pull request is closed; tasks updated: 1."
     assert state(hosted, task_id) == "closed"
 
 
@@ -62,6 +62,6 @@ def test_a_pull_request_is_known_after_its_repository_was_renamed(hosted: Hosted
     its = {"number": made["pr_number"], "branch": made["branch"], "full_name": new}
     merged = ended("closed", address, merged=True, **its)
     told = Deliverer(hosted.backend.app).message("pull_request", merged, "merged-it")
-    assert told == "The pull request is merged; tasks of it: 1."
+    assert told == "The pull request is merged; tasks updated: 1."
     row = hosted.row(task_id)
     assert (row["pr_state"], row["pr_url"]) == ("merged", address)

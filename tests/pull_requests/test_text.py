@@ -136,7 +136,7 @@ def test_a_long_body_is_cut_and_leaves_no_block_open(parts: list[str], padding: 
     body = "x\n" * padding + "".join(parts) + "\n" + "tail\n" * 14_000
     cut = cut_body(body)
     assert len(cut.encode()) <= MAX_BODY_CHARACTERS
-    assert cut.endswith("GitHub takes no more.")
+    assert cut.endswith("GitHub's size limit.")
 
 
 def test_a_body_that_fits_stays_as_it_is() -> None:

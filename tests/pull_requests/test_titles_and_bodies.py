@@ -48,7 +48,7 @@ def test_given_texts_are_cut_to_what_github_takes(hosted: Hosted) -> None:
     assert answer["title"] == pull.title
     assert (len(pull.title) <= 256, pull.title.endswith("...")) == (True, True)
     assert len(pull.body.encode()) <= 65_536
-    assert pull.body.endswith("GitHub takes no more.")
+    assert pull.body.endswith("GitHub's size limit.")
 
 
 def test_conventional_titles_are_made_and_wanted(hosted: Hosted) -> None:

@@ -110,7 +110,7 @@ def test_what_no_row_knows_has_a_remedy_and_is_in_the_log(
 ) -> None:
     error = told(f"fatal: remote error: closed for {TOKEN} today\n")
     assert (error.http_status, error.code) == (409, "push_failed")
-    assert "Try again; if it fails again, this server's log" in error.message
+    assert "Try again; if it fails again, see this server's log" in error.message
     assert error.message.endswith(" closed for [redacted] today")
     logged = capsys.readouterr()
     assert "closed for [redacted] today" in logged.out + logged.err

@@ -27,7 +27,7 @@ from utils.github.client import GitHub
 from utils.github.comment_command import is_command
 from utils.models.tasks import TERMINAL_STATUSES
 
-IGNORED = "Nothing follows from this event."
+IGNORED = "This event was ignored."
 
 
 def test_a_comment_starts_a_task_and_is_answered_with_a_link(
@@ -107,7 +107,7 @@ def test_who_may_not_push_starts_nothing_whatever_the_delivery_says(
     github.repositories[NAME].roles |= {"triager": "triage"}
     before = len(hook.tasks)
     told = said(hook, comment("/async-code Fix it", login))
-    assert told == "Its author may not push to the repository."
+    assert told == "The author of the comment may not push to the repository."
     assert (len(hook.tasks), answers(github)) == (before, [])
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_agent_is_answered_with_those_there_are(
     before = len(hook.tasks)
     said(hook, comment("/async-code agent=@everybody Fix it"))
     [answer] = answers(github)
-    assert "There is no such agent." in answer
+    assert "Unknown agent." in answer
     assert answer.endswith("claude, codex, scripted.")
     assert "everybody" not in answer
     assert len(hook.tasks) == before
@@ -186,7 +186,7 @@ def test_comments_start_nothing_unless_it_is_allowed(
     changes = STARTS_TASKS | {"webhook_tasks": False}
     app = make_app(github_api_url=github.api_url, **changes)
     told = said(Deliverer(app), comment("/async-code Fix it"))
-    assert told == "Comments start no tasks here: WEBHOOK_TASKS is not true."
+    assert told == "Comments do not start tasks on this server, because WEBHOOK_TASKS is not true."
     assert (Deliverer(app).tasks, github.requests) == ([], [])
 
 

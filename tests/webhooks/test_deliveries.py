@@ -142,8 +142,10 @@ def test_odd_json_is_refused(hook: Deliverer, event: str, body: bytes, code: str
 
 def test_a_body_above_the_servers_limit_for_others_is_taken(hook: Deliverer) -> None:
     padded = {**ended("closed", URL), "rest": "x" * 2_000_000}
-    assert hook.message("pull_request", padded) == "It is no task's pull request."
-    assert hook.message("push", {"rest": "x" * (MAX_READ_BYTES + 1)}).startswith("Nothing")
+    assert hook.message("pull_request", padded) == "This pull request belongs to no task."
+    assert hook.message("push", {"rest": "x" * (MAX_READ_BYTES + 1)}).startswith(
+        "This event was ignored"
+    )
     padded["rest"] = "x" * MAX_READ_BYTES
     assert hook.refusal("pull_request", padded) == (413, "body_too_large")
     refused = hook.send("push", b"x" * (25 * 1024 * 1024 + 1))
@@ -152,7 +154,7 @@ def test_a_body_above_the_servers_limit_for_others_is_taken(hook: Deliverer) -> 
 
 @pytest.mark.parametrize("event", ["push", "star", "issues", "pull_request_review"])
 def test_other_events_are_ignored(hook: Deliverer, event: str) -> None:
-    assert hook.message(event, {"action": "created"}) == "Nothing follows from this event."
+    assert hook.message(event, {"action": "created"}) == "This event was ignored."
 
 
 def test_what_became_of_a_pull_request_is_noted_with_its_tasks(
@@ -213,7 +215,7 @@ def test_of_many_at_once_one_is_followed(
 
     with ThreadPoolExecutor(4) as threads:
         told = sorted(threads.map(deliver, range(4)))
-    assert told == [*[SEEN] * 3, "The pull request is closed; tasks of it: 1."]
+    assert told == [*[SEEN] * 3, "The pull request is closed; tasks updated: 1."]
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", "\t\n"])

@@ -23,7 +23,7 @@ from utils.webhooks.delivery import SEEN
 
 NEW = "team/renamed"
 BAIT = "stranger/bait"
-NOTHING = "It is no task's pull request."
+NOTHING = "This pull request belongs to no task."
 
 _numbers = count(1000)
 
@@ -79,7 +79,7 @@ def test_a_pull_request_is_found_after_its_repository_was_renamed(
 ) -> None:
     github.repositories[NAME].private = private
     github.move(NAME, NEW)
-    assert made.told("closed", NEW) == "The pull request is closed; tasks of it: 1."
+    assert made.told("closed", NEW) == "The pull request is closed; tasks updated: 1."
     assert made.state == "closed"
     row = services_of(made.hook.app).database.get_task(made.caller.user, made.task_id)
     assert row.pr_url == made.address(NEW)
@@ -164,7 +164,7 @@ def test_a_delivery_whose_state_could_not_be_noted_may_come_again(
     with broken(made.hook.app, lost):
         assert made.hook.refusal("pull_request", payload, delivery)[0] == 500
     told = made.hook.message("pull_request", payload, delivery)
-    assert (told, made.state) == ("The pull request is closed; tasks of it: 1.", "closed")
+    assert (told, made.state) == ("The pull request is closed; tasks updated: 1.", "closed")
     assert made.hook.message("pull_request", payload, delivery) == SEEN
 
 

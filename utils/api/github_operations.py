@@ -1,4 +1,4 @@
-"""Performs operations on GitHub for a caller and stores their results with tasks."""
+"""Performs operations on GitHub for a caller, and stores their results with tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def update_pull(
     with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
         pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
     if change.state:
-        note_state(services.database, pull.url, pull.outcome)
+        store_pull_request_state(services.database, pull.url, pull.outcome)
     return pull
 
 
@@ -39,7 +39,7 @@ def merge_pull(
         if not pull.is_merged:
             method = MergeMethod(how.method)
             made = github.merge_pull(full_name, number, method=method, expected_head=how.sha)
-    note_state(services.database, pull.url, "merged")
+    store_pull_request_state(services.database, pull.url, "merged")
     return made
 
 
@@ -69,10 +69,10 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
     return {"commit": task.pr_commit, "link": link}
 
 
-def note_state(
+def store_pull_request_state(
     database: Database, pr_url: str, state: str, tasks: list[Task] | None = None
 ) -> None:
-    """Note where a pull request is, and if open, closed or merged, with every task it is of."""
+    """Store the address and the state (open, closed, merged) of a pull request with its tasks."""
     for task in database.tasks_of_pull_request(pr_url) if tasks is None else tasks:
         with suppress(NotFound):  # deleted meanwhile
             database.set_pull_request(task.user_id, task.id, {"pr_state": state, "pr_url": pr_url})

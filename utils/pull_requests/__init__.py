@@ -1,1 +1,1 @@
-"""From a task's result to its pull request."""
+"""Pull requests from the results of tasks."""

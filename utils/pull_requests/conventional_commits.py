@@ -1,4 +1,4 @@
-"""Titles that follow Conventional Commits: `type(scope)!: description`."""
+"""Checks and builds titles that follow Conventional Commits: `type(scope)!: description`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORM = (
 
 _TITLE = re.compile(rf"(?:{'|'.join(TYPES)})(?:\([\w$.,/@-]+(?: [\w$.,/@-]+)*\))?!?: \S.*")
 
-# A prompt is in nobody's format; the first line that fits counts.
+# Words in a prompt that suggest a type. The first row that matches decides.
 _GUESSES = (
     ("revert", r"revert|roll back|undo"),
     ("fix", r"fix(?:e[sd]|ing)?|bugs?|crash(?:es)?|broken|repair|typos?|regressions?|wrong"),
@@ -47,7 +47,7 @@ _FIRST_WORDS = 12
 def require_conventional(title: str) -> str:
     """Return a title that follows Conventional Commits.
 
-    Raises `InvalidInput` (`title_not_conventional`) that shows the form.
+    Raises `InvalidInput` (`title_not_conventional`) with a message that explains the form.
     """
     if not is_conventional(title):
         raise InvalidInput(FORM, "title_not_conventional")
@@ -55,24 +55,24 @@ def require_conventional(title: str) -> str:
 
 
 def is_conventional(title: str) -> bool:
-    """Return True when a title is one line in the required form, with a lower-case type."""
+    """Tell whether a title is one line of the right form, with its type in lower case."""
     return _TITLE.fullmatch(title) is not None
 
 
 def conventional_title(title: str) -> str:
-    """Return a title with a type before it, guessed from its first words; as it is with one."""
+    """Return a title with a type, guessed from its first words if it has none."""
     if is_conventional(title):
         return title
     return f"{guess_type(title)}: {_lower_first(title)}"
 
 
 def guess_type(text: str) -> str:
-    """Return the type that the first words of a prompt suggest, `feat` when none does."""
+    """Return the type that the first words of a prompt suggest, else `feat`."""
     start = " ".join(text.lower().split()[:_FIRST_WORDS])
     return next((kind for kind, words in _GUESSES if re.search(rf"\b(?:{words})\b", start)), "feat")
 
 
 def _lower_first(text: str) -> str:
-    # A name in capitals, as README or OAuth, stays.
+    # Keep names with capitals, such as README or OAuth.
     first = text.split(maxsplit=1)[0] if text.strip() else ""
     return text if any(letter.isupper() for letter in first[1:]) else text[:1].lower() + text[1:]

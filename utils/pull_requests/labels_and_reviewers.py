@@ -1,4 +1,4 @@
-"""Labels and reviewers of a pull request: what lacks is asked for, and what is refused is told."""
+"""Adds missing labels and review requests; reports the ones that GitHub refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Add = Callable[[str, int, Collection[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class LabelsAndReviewers:
-    """The labels and reviewers requested for a pull request."""
+    """Adds labels and review requests to one pull request."""
 
     github: GitHub
     deadline: Deadline
@@ -23,7 +23,7 @@ class LabelsAndReviewers:
     pull: GitHubPull
 
     def add(self, labels: Collection[str], reviewers: Collection[str]) -> Iterator[AppError]:
-        """Add what the pull request lacks, and yield what GitHub says where it does not take it."""
+        """Add missing labels and review requests; yield the errors of refused ones."""
         there = {label.lower() for label in self.pull.labels}
         added = tuple(sorted({label for label in labels if label.lower() not in there}))
         if refusal := self._refusal(self.github.add_labels, added):
@@ -34,7 +34,7 @@ class LabelsAndReviewers:
         yield from self._refused_reviewers(tuple(sorted(lacking)))
 
     def _refused_reviewers(self, names: tuple[str, ...]) -> Iterator[AppError]:
-        # GitHub asks nobody when one of several is wrong, and does not tell which one.
+        # If one of several reviewers is invalid, GitHub requests no review and does not name it.
         together = self._refusal(self.github.request_reviews, names)
         if together is None:
             return
@@ -53,7 +53,9 @@ class LabelsAndReviewers:
     def _refusal(self, add: _Add, names: tuple[str, ...]) -> AppError | None:
         if names:
             try:
-                self.deadline.check("The pull request is open; labels or reviewers lack.")
+                self.deadline.check(
+                    "The pull request is open, but labels or reviewers are missing."
+                )
                 add(self.full_name, self.pull.number, names)
             except AppError as error:
                 return error
@@ -61,7 +63,7 @@ class LabelsAndReviewers:
 
 
 def _reviewer(name: str) -> str:
-    # GitHub takes teams of the repository's owner only, and tells them without the owner.
+    # Only teams of the repository's owner can review; GitHub lists them without the owner.
     return _team(name.rpartition("/")[2]) if "/" in name else name.lower()
 
 

@@ -1,4 +1,4 @@
-"""Checks the preconditions of a pull request from a task's result."""
+"""Checks that a task's result can become a pull request."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Result:
     patch: str
 
     def is_in(self, commit: GitHubCommit) -> bool:
-        """Return True when a commit contains exactly this result, whoever made it."""
+        """Tell whether a commit has exactly this result, whoever created it."""
         return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
 
 
 def require_result(task: Task, options: PullRequestOptions) -> Result:
-    """Return what a task left. Raises `Conflict` with the reason why there is no pull request."""
+    """Return the result of a task. Raise `Conflict` if no pull request can be made from it."""
     if task.status not in TERMINAL_STATUSES:
         raise Conflict(
-            "The task has not ended yet. Wait for its end, or cancel it: what it has changed until "
-            "then is kept.",
+            "The task has not ended yet. Wait until it ends, or cancel it; a cancelled task keeps "
+            "its changes.",
             "task_not_ended",
         )
     result = _result(task)
     if is_simulated(task) and not options.allow_simulated:
         raise Conflict(
-            "No coding agent made this result: it is simulated. Send allow_simulated: true for a "
-            "pull request from it all the same.",
+            "This result is simulated: no coding agent made it. To open a pull request anyway, "
+            "send allow_simulated: true.",
             "result_simulated",
         )
     if changes_workflows(task) and not options.allow_workflow_changes:
@@ -45,40 +45,40 @@ def require_result(task: Task, options: PullRequestOptions) -> Result:
 
 
 def is_simulated(task: Task) -> bool:
-    """Return True when no coding agent worked on a task."""
+    """Tell whether a task ran without a coding agent."""
     return bool((task.execution_metadata or {}).get("simulated"))
 
 
-def notes_of(task: Task) -> list[str]:
-    """Return what the capture noted of a result, such as what it left out."""
+def capture_notes(task: Task) -> list[str]:
+    """Return the notes of the capture, such as files that it left out."""
     notes = (task.execution_metadata or {}).get("notes")
-    # Rows of older backends may hold anything there.
+    # Rows of older backends may have any value here.
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def changes_workflows(task: Task) -> bool:
-    """Return True when a result changes workflows; it lists both names of a renamed file.
+    """Tell whether the list of changed files has workflows; renamed files have both names in it.
 
-    A patch that was stored by hand may do what the list does not say, so a push looks at its tree.
+    A patch that was edited by hand may differ from the list, so a push checks the tree as well.
     """
     return any(map(is_workflow, task.changed_files or ()))
 
 
 def _result(task: Task) -> Result:
     metadata = task.execution_metadata or {}
-    # The patch of commits that take each other back is not empty. Old rows have no list.
+    # Commits that revert each other have a patch but no changed files. Old rows have no list.
     if task.changed_files == [] or not (task.changed_files or task.git_patch):
         raise Conflict("The task changed nothing.", "no_changes")
     if not task.git_patch:
         raise Conflict(
-            "The changes were too large to be stored (MAX_PATCH_BYTES), so nothing can be "
-            "pushed. Ask for less in one task.",
+            "The changes were too large to be stored (MAX_PATCH_BYTES), so they cannot be pushed. "
+            "Split the work into smaller tasks.",
             "patch_too_large",
         )
     base, tree = metadata.get("base_commit"), metadata.get("tree_hash")
     if not (isinstance(base, str) and isinstance(tree, str)):
         raise Conflict(
-            "It is not known which commit this task started from: it was imported. Start it again.",
+            "This task was imported without the commit that it started from. Start the task again.",
             "base_commit_unknown",
         )
     return Result(base, tree, task.git_patch)

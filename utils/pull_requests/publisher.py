@@ -1,7 +1,7 @@
-"""Makes or updates the pull request of one task: look, push, open, note.
+"""Creates or updates the pull request of one task: read the state, push, open, store.
 
-Each step finds out what an earlier call has done already, so that a call that was cut short, or
-that came twice, is gone on with.
+Each step first finds out whether an earlier request has done it, so that a repeated request
+continues where an interrupted one ended.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PullRequestPlan:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestResult:
-    """The pull request of a task, and what of the wishes beside it was refused."""
+    """The pull request of a task, and the errors of refused labels and reviewers."""
 
     pull: GitHubPull
     branch: str
@@ -58,7 +58,7 @@ class PullRequestResult:
 
 @dataclass(frozen=True, slots=True)
 class PublishContext:
-    """The parts of a run, for one token. `address` returns the clone URL of a repository."""
+    """The dependencies of a publisher, for one token. `address` maps a name to its clone URL."""
 
     github: GitHub
     token: ChosenToken = field(repr=False)
@@ -71,7 +71,7 @@ class PublishContext:
 
 
 class PullRequestPublisher:
-    """One call's work on the pull request of one task."""
+    """Performs one request for the pull request of one task."""
 
     def __init__(
         self,
@@ -86,22 +86,22 @@ class PullRequestPublisher:
         self._task = task
         self._result = result
         self._plan = plan
-        self._choice = PullRequestSelector(task, result, plan.options.base)
+        self._selector = PullRequestSelector(task, result, plan.options.base)
         self._asked_for = full_name
         self._name = full_name
 
     def run(self) -> PullRequestResult:
-        """Have the pull request be there as it is wanted. Raises errors with a code and remedy."""
+        """Create or update the pull request. Raise errors with a code and a remedy."""
         repository = self._repository()
         there = self._step("Nothing is pushed yet.", self._pulls)
-        found = self._choice.opened(there)
+        found = self._selector.find_open(there)
         if found is None or self._plan.options.base not in {None, found.base}:
             self._step("Nothing is pushed yet.", lambda: self._refuse_merged(there, found))
             self._step("Nothing is pushed yet.", lambda: self._check_base(repository))
         commit = self._pushed_before(found) or self._push(found)
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
-        self._note_pull(pull)
+        self._store_pull(pull)
         options = self._plan.options
         extras = LabelsAndReviewers(self._github, self._context.deadline, self._name, pull)
         warnings = tuple(extras.add(options.labels, options.reviewers))
@@ -115,59 +115,59 @@ class PullRequestPublisher:
         found = self._github.repository(self._name)
         if found.moved_from is not None and not self._plan.options.allow_moved:
             raise Conflict(
-                f"The repository has moved to {found.full_name}. If that is right, send "
-                "allow_moved: true, and change the address of the project.",
+                f"The repository has moved to {found.full_name}. If you trust the new address, "
+                "send allow_moved: true, and change the address of the project.",
                 "repository_moved",
             )
         if found.is_archived:
             raise Conflict(
-                "The repository is archived and takes no changes. Unarchive it and try again.",
+                "The repository is archived and cannot be changed. Unarchive it and try again.",
                 "repository_archived",
             )
         if found.can_push is False:
             raise Forbidden(
-                "The token may not push to this repository. Ask for write access to it, or send "
-                "the token of somebody who has it.",
+                "The token may not push to this repository. Ask for write access, or send the "
+                "token of a user who has it.",
                 "repository_no_permission",
             )
         self._name = found.full_name
         return found
 
     def _pulls(self) -> tuple[GitHubPull, ...]:
-        """Return the pull requests of the branch, and note how it went with the task's."""
+        """Return the pull requests of the branch, and store the state of the task's own."""
         there = self._github.find_pulls(self._name, self._plan.branch)
-        noted = self._choice.noted(there)
+        noted = self._selector.find_stored(there)
         if noted and noted.outcome != self._task.pr_state:
-            self._note_pull(noted)
+            self._store_pull(noted)
         return there
 
     def _refuse_merged(self, there: tuple[GitHubPull, ...], found: GitHubPull | None) -> None:
-        """Raise when the result is merged, also with what people have pushed on top of it.
+        """Raise when the result was merged, alone or with later commits of others.
 
-        After a squash its own commit is not in the base, and the branch may be gone.
+        After a squash the base does not contain the pushed commit, and the branch may be deleted.
         """
-        pull = self._choice.merged(
+        pull = self._selector.find_merged(
             there, lambda pull: self._github.pull_commits(self._name, pull.number)
         )
         if pull is not None:
             if found is None:
-                self._note_pull(pull)
+                self._store_pull(pull)
             raise pull_request_refusals.merged(pull)
 
     def _check_base(self, repository: GitHubRepository) -> None:
         try:
-            exists = self._github.branch_sha(self._name, self._choice.base) is not None
-        except RepositoryMoved:  # the repository's name is right, so it is the branch's
+            exists = self._github.branch_sha(self._name, self._selector.base) is not None
+        except RepositoryMoved:  # the repository did not move, so the branch was renamed
             exists = False
         if not exists:
             raise Conflict(
-                "The base branch does not exist: it was deleted or renamed. Send base, the branch "
-                f"that the changes are for; the default one is {repository.default_branch}.",
+                "The base branch was deleted or renamed. Send the name of another branch as base; "
+                f"the default branch is {repository.default_branch}.",
                 "base_branch_missing",
             )
 
     def _pushed_before(self, found: GitHubPull | None) -> str | None:
-        """Return the commit of an open pull request that is at what we pushed: it stays."""
+        """Return the pushed commit if an open pull request is still at it."""
         ours = self._task.pr_commit
         return ours if found is not None and found.head_sha == ours else None
 
@@ -195,13 +195,13 @@ class PullRequestPublisher:
                 if found is None:
                     raise
                 raise pull_request_refusals.moved_on(found, self._name, commit) from None
-        self._note(pr_branch=self._plan.branch, pr_commit=commit)
+        self._store(pr_branch=self._plan.branch, pr_commit=commit)
         return commit
 
     def _is_result(self, name: str) -> bool:
-        """Return True when a commit contains the result, even with another title.
+        """Tell whether a commit has the task's result, for example with another title.
 
-        Another process pushed it just now, or one that ended before it could note it.
+        Then another process pushed it, or one that ended before it stored the commit.
         """
         try:
             commit = self._github.commit(self._name, name)
@@ -224,29 +224,29 @@ class PullRequestPublisher:
         )
 
     def _create(self) -> tuple[GitHubPull, bool]:
-        """Return the pull request, and whether it is new."""
+        """Return the pull request, and True if it is new."""
         plan = self._plan
         try:
             made = self._github.create_pull(
                 self._name,
                 head=plan.branch,
-                base=self._choice.base,
+                base=self._selector.base,
                 title=plan.title,
                 body=plan.body,
                 draft=plan.options.draft,
             )
         except Conflict as error:
-            # Another process has opened it since it was looked for.
+            # Another process has opened it since the list was read.
             if error.code != pull_request_refusals.EXISTS:
                 raise
-            there = self._choice.opened(self._pulls())
+            there = self._selector.find_open(self._pulls())
             if there is None:
                 raise
             return self._update(there), False
         return made, True
 
     def _update(self, found: GitHubPull) -> GitHubPull:
-        """Change what the caller gave, and nothing that people may have changed since."""
+        """Change the fields that the caller sent, and no others, which people may have edited."""
         given = {name: getattr(self._plan.options, name) for name in ("title", "body", "base")}
         changes: dict[str, Any] = {
             name: value
@@ -255,8 +255,8 @@ class PullRequestPublisher:
         }
         return self._github.update_pull(self._name, found.number, **changes) if changes else found
 
-    def _note_pull(self, pull: GitHubPull) -> None:
-        self._note(pr_number=pull.number, pr_url=pull.url, pr_state=pull.outcome)
+    def _store_pull(self, pull: GitHubPull) -> None:
+        self._store(pr_number=pull.number, pr_url=pull.url, pr_state=pull.outcome)
 
-    def _note(self, **fields: Any) -> None:
+    def _store(self, **fields: Any) -> None:
         self._context.database.set_pull_request(self._task.user_id, self._task.id, fields)

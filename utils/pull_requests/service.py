@@ -1,4 +1,4 @@
-"""Pull requests from the results of tasks; what a view calls."""
+"""Service that creates pull requests from the results of tasks and checks tokens."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from utils.pull_requests.concurrency import Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
 from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.preconditions import (
+    capture_notes,
     changes_workflows,
     is_simulated,
-    notes_of,
     require_result,
 )
 from utils.pull_requests.publisher import (
@@ -48,17 +48,17 @@ from utils.redaction import Redactor
 log = structlog.get_logger(__name__)
 
 TOTAL_SECONDS = 25.0
-"""Time limit of a request while GitHub responds. Pages wait 30 s for a response."""
+"""Time limit of a request. Web pages wait 30 s for the answer."""
 
 TOKEN_SECONDS = 15.0
-"""Time limit of a token check. Pages wait 30 s, and a retried step takes longer."""
+"""Time limit of a token check. Web pages wait 30 s, and a retried step takes longer."""
 
 STEP_SECONDS = 5
-"""Timeout of a read from GitHub; no step begins with less time left."""
+"""Read timeout of GitHub. No step begins with less time left."""
 
 
 class PullRequests:
-    """Makes pull requests, a few at once and for each task one after the other."""
+    """Creates pull requests, several at a time but one after the other for each task."""
 
     def __init__(
         self,
@@ -81,13 +81,13 @@ class PullRequests:
     def create(
         self, user_id: str, task_id: int, options: PullRequestOptions
     ) -> tuple[Task, PullRequestResult]:
-        """Have a task's result be an open pull request; return the task and the pull request.
+        """Create or update the pull request of a task; return the task and the pull request.
 
-        Calling again updates it. Raises `NotFound`, and otherwise errors whose code says what has
-        to change; then nothing was pushed, or another call goes on with what was.
+        Raises `NotFound`, and errors whose code names the cause. After an error another call
+        continues where this one ended.
         """
         deadline = Deadline(TOTAL_SECONDS, STEP_SECONDS)
-        self._database.get_task_status(user_id, task_id)  # strangers take nobody's turn
+        self._database.get_task_status(user_id, task_id)  # check the owner before taking a slot
         with self._limiter.slot(), self._locks.lock(task_id, deadline):
             task = self._database.get_task(user_id, task_id)
             result = require_result(task, options)
@@ -108,10 +108,10 @@ class PullRequests:
     def check_token(
         self, user_id: str | None, token: SecretStr | None, repo_url: str | None
     ) -> TokenAccess:
-        """Return what a token may do, with requests that only read.
+        """Return the permissions of a token, with requests that only read.
 
-        A blank address is none. Raises what they raise, and `Unavailable` (`github_unavailable`)
-        when they are too slow.
+        A blank address counts as none. Raises the errors of these requests, and `Unavailable`
+        (`github_unavailable`) when they are too slow.
         """
         deadline = Deadline(TOKEN_SECONDS, STEP_SECONDS)
         host = self._settings.github_host
@@ -157,15 +157,15 @@ class PullRequests:
             return github_full_name(repo_url, self._settings.github_host)
         except RepositoryNotAllowed as error:
             raise RepositoryNotAllowed(
-                f"{error.message} Elsewhere, apply the patch: GET /tasks/{{id}}/patch is ready for "
-                "git am.",
+                f"{error.message} For other hosts, download the patch with GET /tasks/{{id}}/patch "
+                "and apply it with git am.",
                 error.code,
             ) from None
 
     def _plan(self, task: Task, options: PullRequestOptions) -> PullRequestPlan:
         branch = self._branch(task)
         if options.base is not None and validate_branch(options.base) == branch:
-            raise InvalidInput("base: must not be the branch that the changes are pushed to.")
+            raise InvalidInput("base: must not be the branch to which the changes are pushed.")
         conventional = self._wants_conventional(task)
         facts = self._facts(task)
         title = cut_title(options.title or "") or None
@@ -180,7 +180,7 @@ class PullRequests:
         )
 
     def _branch(self, task: Task) -> str:
-        # The setting may have changed since; the pull request is of the branch that it had then.
+        # The setting may have changed; the pull request keeps its branch.
         pushed = task.pr_branch if task.pr_commit else None
         return pushed or self._settings.branch_of_task(task.id)
 
@@ -199,20 +199,20 @@ class PullRequests:
             prompt=task.prompt,
             agent=task.agent,
             changed_files=task.changed_files or (),
-            notes=notes_of(task),
+            notes=capture_notes(task),
             simulated=is_simulated(task),
             link=self._settings.link_to_task(task.id),
         )
 
 
 def pushes_folder(settings: Settings) -> Path:
-    """Return where pushes work; what a killed server left there is removed at the start."""
+    """Return the folder of temporary repositories, which is cleaned when the server starts."""
     return settings.data_dir / "pushes"
 
 
 @contextmanager
 def _redacting(known: Redactor) -> Iterator[None]:
-    # Some messages quote a host, and are logged when the token is not held any more.
+    # Messages that quote the host are logged after the token has left the redactor.
     try:
         yield
     except AppError as error:
@@ -224,7 +224,7 @@ def _redacting(known: Redactor) -> Iterator[None]:
 def _refuse_slow(deadline: Deadline) -> None:
     if deadline.seconds_left <= 0:
         raise Unavailable(
-            "GitHub takes too long to tell about the token; try again later.",
+            "GitHub took too long to check the token; try again later.",
             "github_unavailable",
             retry_after_seconds=UNAVAILABLE_SECONDS,
         )
@@ -238,5 +238,6 @@ def _partial_notice(task: Task) -> str:
         TaskStatus.FAILED: f"failed (`{task.error_code or 'unknown'}`)",
     }[task.status]
     return (
-        f"**This is a partial result:** the task {ended}, and this is what was done until then.\n\n"
+        f"**This is a partial result:** the task {ended}. "
+        "These are the changes up to that point.\n\n"
     )

@@ -1,7 +1,7 @@
-"""The title and the body that a pull request gets when nobody gives others.
+"""Builds the default title and body of a pull request.
 
-The body shows the prompt, which anybody may have written: in a fence that it cannot close, where
-GitHub neither notifies those whose names are in it nor closes the issues that it mentions.
+The body quotes the prompt, which may be anybody's text. It stands in a fenced block that it cannot
+close, so that GitHub sends no notifications for mentions and closes no issues.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TITLE_CHARACTERS = 72
 _PROMPT_CHARACTERS = 20_000
 _FILES = 100
 _PATH_CHARACTERS = 200
-_CUT = "\n\nThe rest is left out: GitHub takes no more."
+_CUT = "\n\nThe rest is left out because of GitHub's size limit."
 _ELLIPSIS = "..."
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _MENTION = re.compile(r"@(?=\w)")
@@ -30,10 +30,10 @@ _SEPARATOR = "\u200b"
 
 @dataclass(frozen=True, slots=True)
 class PullRequestFacts:
-    """The values that the text is made from.
+    """The facts for the text.
 
-    `notes` are those of the capture, such as what was left out; `link` leads to the task, where it
-    is known.
+    `notes` are those of the capture, such as files that were left out. `link` is the address of the
+    task, if known.
     """
 
     task_id: int
@@ -46,7 +46,7 @@ class PullRequestFacts:
 
 
 def default_title(facts: PullRequestFacts, *, conventional: bool = False) -> str:
-    """Return the first line of the prompt, cut between words, as one line that refers to nobody.
+    """Return the first line of the prompt, cut between words, without mentions and references.
 
     With `conventional` it follows Conventional Commits.
     """
@@ -54,13 +54,13 @@ def default_title(facts: PullRequestFacts, *, conventional: bool = False) -> str
     line = next((line.lstrip("#*->` ") for line in lines if line.strip("#*->` ")), "")
     title = line or f"Changes of task {facts.task_id}"
     title = _shortened(conventional_title(title) if conventional else title, _TITLE_CHARACTERS)
-    # The scope of a conventional title may be a package's name, as @angular/core.
+    # The scope of a conventional title may be a package name such as @angular/core.
     kind, colon, description = title.partition(": ") if conventional else ("", "", title)
     return f"{kind}{colon}{_harmless(description)}"
 
 
 def default_body(facts: PullRequestFacts) -> str:
-    """Return the body: who made this, from which prompt, and which files it changes."""
+    """Return the body, with the agent, the prompt and the changed files."""
     task = f"[task {facts.task_id}]({facts.link})" if facts.link else f"task {facts.task_id}"
     simulated = (
         "**This is a simulated result:** no coding agent worked on it.\n\n"
@@ -68,7 +68,7 @@ def default_body(facts: PullRequestFacts) -> str:
         else ""
     )
     prompt = _cut(_visible(facts.prompt), _PROMPT_CHARACTERS)
-    # They name files, and so may hold anything.
+    # Notes contain file names, and these may contain any characters.
     notes = _visible("\n".join(facts.notes))
     noted = f"### Notes\n\n{fenced(notes)}\n\n" if notes else ""
     return cut_body(
@@ -78,15 +78,14 @@ def default_body(facts: PullRequestFacts) -> str:
 
 
 def cut_title(title: str) -> str:
-    """Return a title as GitHub takes it: one line of at most 256 characters."""
+    """Return a title within GitHub's limit: one line of at most 256 characters."""
     return _shortened(" ".join(_visible(title).split()), MAX_TITLE_CHARACTERS)
 
 
 def cut_body(body: str) -> str:
-    """Return a body as GitHub takes it; one that is too long ends at a line and says so.
+    """Return a body within GitHub's limit; a cut body ends with a line that says so.
 
-    GitHub counts a character beyond the first 65,536 of Unicode twice or four times, so bytes are
-    counted as well.
+    GitHub counts some characters more than once, so the limit is applied to UTF-8 bytes.
     """
     if len(body.encode(errors="replace")) <= MAX_BODY_CHARACTERS:
         return body
@@ -98,7 +97,7 @@ def cut_body(body: str) -> str:
 
 
 def fenced(text: str) -> str:
-    """Return text as a block of code that nothing in it can end."""
+    """Return text as a fenced code block that the text cannot close."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(longest + 1, 3)
     return f"{fence}text\n{text}\n{fence}"
@@ -110,7 +109,7 @@ def _closing_room(body: str) -> int:
 
 
 def _open_fence(text: str) -> str:
-    # A fence is closed by a line of at least as many marks, and nothing else.
+    # Only a line of at least as many marks, and nothing else, closes a fence.
     fence = ""
     for match in re.finditer(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", text, re.MULTILINE):
         marks, rest = match.groups()
@@ -139,7 +138,7 @@ def _code(text: str) -> str:
 
 
 def _harmless(title: str) -> str:
-    """Return a title whose mentions and references are not ones, and which reads the same."""
+    """Return a title that reads the same but has no mentions and references for GitHub."""
     apart = _MENTION.sub(f"@{_SEPARATOR}", title)
     return _REFERENCE.sub(lambda found: f"{found[0]}{_SEPARATOR}", apart)
 

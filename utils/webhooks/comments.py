@@ -1,4 +1,4 @@
-"""Starts a task for a comment `/async-code <prompt>` by somebody who may push, and answers it."""
+"""Starts tasks for comments `/async-code <prompt>` by users who may push, and answers them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_PROJECT = (
     "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
 )
 
-# GitHub sends no delivery again by itself, so waiting for a slot pays off.
+# GitHub does not repeat failed deliveries, so wait for a slot.
 _SLOT_SECONDS = 3.0
 
 _USAGE = f"Write `{COMMAND} <what to do>`, or `{COMMAND} agent=<name> <what to do>` with one of: "
@@ -32,19 +32,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The user, the agent and the repository of a task."""
+    """The agent and the branch of a new task."""
 
     agent: str
     branch: str
     is_private: bool
 
 
-def follow_comment(services: Services, delivery: Delivery) -> str | None:
-    """Start a task if the comment asks for one and its author may push; return what was done.
+def handle_comment(services: Services, delivery: Delivery) -> str | None:
+    """Start a task if the comment has the command and its author may push; return the result.
 
-    None when it asks for nothing. Comments of programs, ours too, never do, nor those that another
-    App makes in the name of a user. Raises what GitHub's API and the database end with; the
-    delivery may be sent again then.
+    None when it has no command. Comments of bots, including this server's own, and those of Apps
+    on behalf of a user are ignored. Raises the errors of GitHub's API and the database; then the
+    delivery may be sent again.
     """
     event = read_event(CommentEvent, delivery)
     author = event.comment.user
@@ -54,15 +54,15 @@ def follow_comment(services: Services, delivery: Delivery) -> str | None:
     if event.comment.performed_via_github_app is not None:
         return None
     if not services.settings.webhook_tasks:
-        return "Comments start no tasks here: WEBHOOK_TASKS is not true."
+        return "Comments do not start tasks on this server, because WEBHOOK_TASKS is not true."
     with services.github_limiter.slot(wait_seconds=_SLOT_SECONDS):
-        return _follow(services, event, command, author.login)
+        return _handle(services, event, command, author.login)
 
 
-def _follow(services: Services, event: CommentEvent, command: Command, login: str) -> str:
+def _handle(services: Services, event: CommentEvent, command: Command, login: str) -> str:
     full_name = event.repository.full_name
     repo_url = _clonable(services, full_name)
-    # Anybody may push to a repository of their own, and install an App that is public there.
+    # Anybody may push to their own repository and install a public App there.
     project = find_project(services, _user_id(services), full_name, is_active=True)
     if project is None:
         log.warning(
@@ -79,7 +79,7 @@ def _follow(services: Services, event: CommentEvent, command: Command, login: st
         return "The GitHub App is not installed in this repository."
     with services.user_tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
         if not _may_push(github, full_name, login):
-            return "Its author may not push to the repository."
+            return "The author of the comment may not push to the repository."
         try:
             work = _work(github, event, command)
             token = _token(services, full_name, repo_url) if work.is_private else None
@@ -105,7 +105,7 @@ def _clonable(services: Services, full_name: str) -> str:
 
 
 def _may_push(github: GitHub, full_name: str, login: str) -> bool:
-    # What the delivery says of the author's association with the repository is no permission.
+    # The author's association in the delivery is not a permission.
     try:
         return github.permission(full_name, login) in WRITERS
     except (InvalidInput, NotFound):
@@ -113,10 +113,10 @@ def _may_push(github: GitHub, full_name: str, login: str) -> bool:
 
 
 def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
-    """Return what a comment asks for. Raises `InvalidInput` where that cannot be done."""
+    """Return the work that a comment asks for. Raise `InvalidInput` if it is not possible."""
     agent = DEFAULT_AGENT if command.agent is None else command.agent
     if agent not in AGENT_NAMES:
-        raise InvalidInput(f"There is no such agent. {_USAGE}{', '.join(AGENT_NAMES)}.")
+        raise InvalidInput(f"Unknown agent. {_USAGE}{', '.join(AGENT_NAMES)}.")
     if not command.prompt:
         raise InvalidInput(f"The prompt is missing. {_USAGE}{', '.join(AGENT_NAMES)}.")
     found = github.repository(event.repository.full_name)
@@ -124,15 +124,17 @@ def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
     if event.issue.pull_request:
         pull = github.pull(found.full_name, event.issue.number)
         if (pull.head_repository or "").lower() != found.full_name.lower():
-            raise InvalidInput("The branch of this pull request is in a fork; forks do not work.")
+            raise InvalidInput(
+                "The branch of this pull request is in a fork. Tasks cannot run on forks."
+            )
         branch = pull.head
     return _Work(agent, validate_branch(branch), found.is_private)
 
 
 def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
-    """Return what to clone a private repository with, None for the user's own token."""
+    """Return the App's token to clone a private repository, None if the user has a token."""
     tokens = services.user_tokens
-    # Their own is taken when the task starts. One of the App's may end while it waits.
+    # A user's own token is read when the task starts. The App's may expire while the task waits.
     if tokens.own(_user_id(services), repo_url, None).token:
         return None
     token = tokens.servers(full_name, Purpose.CLONE).token
@@ -140,7 +142,7 @@ def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | Non
 
 
 def _start(services: Services, new: NewTask, token: SecretStr | None) -> str | None:
-    """Start a task; None when there is one for this comment."""
+    """Start a task; return None if the comment has one already."""
     try:
         task = services.dispatcher.start_task(_user_id(services), new, token)
     except Conflict:
@@ -160,7 +162,7 @@ def _user_id(services: Services) -> str:
 
 
 def _name(event: CommentEvent) -> str:
-    # An App's webhook and a repository's own both deliver a comment, each with an id of its own.
+    # An App's webhook and a repository's webhook deliver the same comment with different ids.
     return f"comment-{event.comment.id}"
 
 
@@ -168,5 +170,5 @@ def _answer(github: GitHub, full_name: str, number: int, text: str) -> None:
     try:
         github.comment(full_name, number, text)
     except AppError as error:
-        # What was done stays done; to fail would have the delivery sent again in vain.
+        # The task is started; an error would only cause a repeated delivery.
         log.warning("comment not answered", action="webhook.not_answered", code=error.code)

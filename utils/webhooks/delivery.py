@@ -1,4 +1,4 @@
-"""Reads what GitHub delivers, and makes sure that it is GitHub who does."""
+"""Reads webhook deliveries and verifies their signatures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from utils.api.endpoint import NotJson
 from utils.errors import Forbidden, InvalidInput, TooLarge
 
 MAX_BYTES = 25 * 1024 * 1024
-"""GitHub sends no larger body."""
+"""Maximum size of a delivery, as documented by GitHub."""
 
 MAX_READ_BYTES = 4_000_000
-"""Largest body that is kept; a pull request and a comment of full length are far below."""
+"""Maximum size of a parsed body. The longest pull requests and comments are much smaller."""
 
-SEEN = "It was seen before."
-"""The response to a delivery that was processed before."""
+SEEN = "This delivery was already processed."
+"""Answer to a repeated delivery."""
 
 TIMEOUT_SECONDS = 4
-"""For each request to GitHub, which waits ten for an answer. What takes longer is done as well."""
+"""Timeout of each request to GitHub, which itself waits ten seconds for our answer."""
 
 READ_EVENTS = frozenset({"ping", "pull_request", "issue_comment"})
 
@@ -36,7 +36,7 @@ _DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Something that happened on GitHub. `content` is empty unless it is one of `READ_EVENTS`."""
+    """A delivery. `content` is empty unless the event is one of `READ_EVENTS`."""
 
     id: str
     event: str
@@ -44,31 +44,31 @@ class Delivery:
 
 
 class _Part(BaseModel):
-    """A part of what GitHub sends; what is not read here may be anything."""
+    """Base class of parsed payloads; unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class Account(_Part):
-    """A user, or a program that acts as one."""
+    """A user or a bot."""
 
     login: str
     type: str = "User"
 
     @property
     def is_bot(self) -> bool:
-        """True when the sender is a program."""
+        """True when the account is a bot."""
         return self.type != "User" or self.login.endswith("[bot]")
 
 
 class Repository(_Part):
-    """The repository of the event."""
+    """The repository of an event."""
 
     full_name: str
 
 
 class Head(_Part):
-    """The branch that a pull request is from."""
+    """The head branch of a pull request."""
 
     ref: str
 
@@ -85,7 +85,7 @@ class Pull(_Part):
 
 
 class PullRequestEvent(_Part):
-    """Something happened to a pull request."""
+    """The payload of a `pull_request` event."""
 
     action: str
     pull_request: Pull
@@ -93,16 +93,16 @@ class PullRequestEvent(_Part):
 
 
 class Issue(_Part):
-    """The issue of a comment; `pull_request` is set if it is a pull request."""
+    """The issue of a comment; `pull_request` is set when it is a pull request."""
 
     number: int
     pull_request: object = None
 
 
 class Comment(_Part):
-    """A comment. Its user is gone when the account was deleted.
+    """A comment. `user` is None when the account was deleted.
 
-    `performed_via_github_app` is the App that wrote it in the name of this user, if one did.
+    `performed_via_github_app` is the App that wrote it on behalf of the user, if any.
     """
 
     id: int
@@ -112,7 +112,7 @@ class Comment(_Part):
 
 
 class CommentEvent(_Part):
-    """Somebody commented on an issue or a pull request."""
+    """The payload of an `issue_comment` event."""
 
     action: str
     issue: Issue
@@ -126,12 +126,12 @@ Event = TypeVar("Event", bound=_Part)
 def read_delivery(secret: SecretStr | None) -> Delivery:
     """Return the delivery of the current request.
 
-    Raises `Forbidden` unless it is signed with the secret, `TooLarge`, `NotJson`, `InvalidInput`.
+    Raises `Forbidden` for a wrong signature, `TooLarge`, `NotJson` and `InvalidInput`.
     """
     if secret is None:
         raise Forbidden(
-            "This server takes no deliveries: set GITHUB_WEBHOOK_SECRET to the secret of the "
-            "webhook on GitHub.",
+            "This server accepts no webhook deliveries. Set GITHUB_WEBHOOK_SECRET to the secret of "
+            "the webhook on GitHub.",
             "webhook_secret_missing",
         )
     event = request.headers.get("X-GitHub-Event", "")
@@ -140,16 +140,16 @@ def read_delivery(secret: SecretStr | None) -> Delivery:
         raise NotJson("Set the content type of the webhook on GitHub to application/json.")
     delivery_id = request.headers.get("X-GitHub-Delivery", "")
     if not event or not _DELIVERY_ID.fullmatch(delivery_id):
-        raise InvalidInput("The delivery names no event in X-GitHub-Event, or no id of its own.")
+        raise InvalidInput("X-GitHub-Event or X-GitHub-Delivery is missing or not valid.")
     return Delivery(delivery_id, event, content)
 
 
 def read_event(kind: type[Event], delivery: Delivery) -> Event:
-    """Return what a delivery says. Raises `InvalidInput` when GitHub would not say it so."""
+    """Parse the payload of a delivery. Raise `InvalidInput` if it has not GitHub's form."""
     try:
         return kind.model_validate(from_json(delivery.content, allow_inf_nan=False))
     except ValidationError:
-        raise InvalidInput("The delivery is not what GitHub sends for this event.") from None
+        raise InvalidInput("The delivery does not have the form of this event.") from None
     except ValueError:
         raise InvalidInput("The delivery is not valid JSON in UTF-8.", "invalid_json") from None
 
@@ -166,7 +166,7 @@ def _signed_content(secret: SecretStr, *, keep: bool) -> bytes:
         if keep:
             kept += chunk
         if len(kept) > MAX_READ_BYTES:
-            raise TooLarge(f"A delivery of this event may have {MAX_READ_BYTES:,} bytes.")
+            raise TooLarge(f"A delivery of this event may have at most {MAX_READ_BYTES:,} bytes.")
     if not hmac.compare_digest(f"sha256={digest.hexdigest()}", given):
         raise _unsigned()
     return bytes(kept)
@@ -174,7 +174,7 @@ def _signed_content(secret: SecretStr, *, keep: bool) -> bytes:
 
 def _unsigned() -> Forbidden:
     return Forbidden(
-        "X-Hub-Signature-256 does not fit: the secret of the webhook on GitHub must be "
+        "X-Hub-Signature-256 does not match. The secret of the webhook on GitHub must equal "
         "GITHUB_WEBHOOK_SECRET.",
         "signature_invalid",
     )

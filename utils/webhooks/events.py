@@ -1,22 +1,22 @@
-"""Processes webhook deliveries of GitHub."""
+"""Dispatches webhook deliveries to their handlers."""
 
 from __future__ import annotations
 
 from utils.api.endpoint import Services
-from utils.webhooks.comments import follow_comment
+from utils.webhooks.comments import handle_comment
 from utils.webhooks.delivery import Delivery
-from utils.webhooks.pulls import follow_pull
+from utils.webhooks.pulls import handle_pull_request
 
-IGNORED = "Nothing follows from this event."
+IGNORED = "This event was ignored."
 
 
-def follow(services: Services, delivery: Delivery) -> str:
-    """Do what follows from a delivery; return what that was, for GitHub's list of deliveries."""
+def handle_delivery(services: Services, delivery: Delivery) -> str:
+    """Handle a delivery; return the result, which GitHub shows in its list of deliveries."""
     done = None
     if delivery.event == "pull_request":
-        done = follow_pull(services, delivery)
+        done = handle_pull_request(services, delivery)
     elif delivery.event == "issue_comment":
-        done = follow_comment(services, delivery)
+        done = handle_comment(services, delivery)
     elif delivery.event == "ping":
         done = "The webhook works."
     return done or IGNORED

@@ -1,4 +1,4 @@
-"""Notes with tasks what became of their pull requests."""
+"""Stores the states of pull requests with their tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from utils.api.endpoint import Services
-from utils.api.github_operations import note_state
+from utils.api.github_operations import store_pull_request_state
 from utils.errors import AppError, NotFound
 from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose
@@ -15,10 +15,10 @@ from utils.models.tasks import Task
 from utils.webhooks.delivery import SEEN, TIMEOUT_SECONDS, Delivery, PullRequestEvent, read_event
 
 
-def follow_pull(services: Services, delivery: Delivery) -> str | None:
-    """Note the state of a pull request with its tasks; return what was done, None for nothing.
+def handle_pull_request(services: Services, delivery: Delivery) -> str | None:
+    """Store the state of a pull request with its tasks; return the result, None if ignored.
 
-    The delivery is taken last: to note the same once more, after a failure, changes nothing.
+    The delivery is marked as processed last: after a failure it is safe to store the state again.
     """
     event = read_event(PullRequestEvent, delivery)
     if event.action not in {"closed", "reopened"}:
@@ -26,30 +26,30 @@ def follow_pull(services: Services, delivery: Delivery) -> str | None:
     pull = event.pull_request
     tasks = _tasks(services, event)
     if not tasks:
-        return "It is no task's pull request."
+        return "This pull request belongs to no task."
     if services.database.has_delivery(delivery.id):
         return SEEN
     state = _state(services, event)
-    note_state(services.database, pull.html_url, state, tasks)
+    store_pull_request_state(services.database, pull.html_url, state, tasks)
     if not services.database.take_delivery(delivery.id):
         return SEEN
-    return f"The pull request is {state}; tasks of it: {len(tasks)}."
+    return f"The pull request is {state}; tasks updated: {len(tasks)}."
 
 
 def _state(services: Services, event: PullRequestEvent) -> str:
-    """Return what the pull request is now, or was at the delivery where GitHub does not tell.
+    """Return the current state from GitHub, or that of the delivery if GitHub does not answer.
 
-    Deliveries come in any order, and anybody with access to the webhook has old ones sent again.
+    Deliveries arrive in any order, and old ones can be sent again.
     """
     pull, full_name = event.pull_request, event.repository.full_name
-    if pull.merged:  # nothing comes after that
+    if pull.merged:  # the final state
         return "merged"
     try:
         with _servers_github(services, full_name, Purpose.READ_PULLS) as github:
             now = github.pull(full_name, pull.number)
     except AppError:
         return pull.state
-    # Right after a change GitHub's API may still answer with what was before it.
+    # Right after a change GitHub's API may still return the old state.
     is_older = now.updated_at and pull.updated_at and now.updated_at < pull.updated_at
     if is_older or now.url.lower() != pull.html_url.lower():
         return pull.state
@@ -59,7 +59,7 @@ def _state(services: Services, event: PullRequestEvent) -> str:
 def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     pull = event.pull_request
     there = services.database.tasks_of_pull_request(pull.html_url)
-    # Once a repository has another name, a new one may have the old, and count anew.
+    # After a repository was renamed, a new one may have its old name and the same numbers.
     return [task for task in there if task.pr_branch in {None, pull.head.ref}] or _moved_tasks(
         services, event
     )
@@ -68,8 +68,8 @@ def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
 def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     """Return the tasks whose pull request had another address before its repository moved.
 
-    Anybody may have a pull request with this number and branch, and the very commit, in a
-    repository of theirs, and deliveries from there may be signed. Only GitHub knows what has moved.
+    Any repository may have a pull request with this number, branch and commit, and its deliveries
+    may be signed. So GitHub is asked whether the repository of the task has moved here.
     """
     pull, full_name = event.pull_request, event.repository.full_name
     tasks = services.database.tasks_of_branch(pull.head.ref, pull.number)
@@ -82,7 +82,7 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
 
 @contextmanager
 def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Iterator[GitHub]:
-    """Speak to GitHub with the server's token for a repository, or as nobody without one."""
+    """Provide a client with the server's token for a repository, anonymous without one."""
     tokens = services.user_tokens
     with services.github_limiter.slot():
         chosen = tokens.servers(full_name, purpose)
