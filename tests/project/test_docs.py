@@ -40,7 +40,7 @@ UTILS = ROOT / "utils"
 PAGES = markdown_files()
 ALL_ERRORS = (*TASK_ERRORS, *PULL_REQUEST_ERRORS, *GITHUB_ERRORS, *HTTP_ERRORS)
 
-# Stand where codes stand, and are keys of what is stored or of what GitHub answers.
+# Stands where codes stand, and is a key of what is stored.
 NOT_CODES = frozenset({"installations_count", "tree_hash"})
 # A task that is stopped with it is put back, so it is stored nowhere.
 NOT_SHOWN = frozenset({"shutdown"})

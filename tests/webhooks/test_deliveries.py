@@ -215,7 +215,7 @@ def test_of_many_at_once_one_is_followed(
 
     with ThreadPoolExecutor(4) as threads:
         told = sorted(threads.map(deliver, range(4)))
-    assert told == [*[SEEN] * 3, "The pull request is closed; tasks updated: 1."]
+    assert told == ["The pull request is closed; tasks updated: 1.", *[SEEN] * 3]
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", "\t\n"])
