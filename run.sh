@@ -18,7 +18,7 @@ Usage: ./run.sh [command]
 
   serve    start the server on http://127.0.0.1:8000 (default command)
   demo     run a sample task from prompt to diff; see ./run.sh demo --help
-  test     run all checks and tests; arguments are passed to pytest
+  test     run checks and tests (--all: the exhaustive ones too); takes arguments of pytest
   bench    run the benchmarks; see ./run.sh bench --help
   doctor   check your setup and tell you how to fix what fails
   migrate  update the tables of the database in DATABASE_URL
@@ -185,14 +185,33 @@ check_scripts() {
     "$VENV/bin/shellcheck" "${scripts[@]}"
 }
 
+# Tells whether one or two test files are named and nothing else: they have passed before the
+# processes of a larger run have started.
+names_few_files() {
+    local argument files=0
+    for argument in "$@"; do
+        case $argument in
+            *.py | *.py::*) files=$((files + 1)) ;;
+            -n* | --numprocesses*) return 1 ;;
+            -*) ;;
+            *) [ ! -e "$argument" ] || return 1 ;;
+        esac
+    done
+    [ "$files" -ge 1 ] && [ "$files" -le 2 ]
+}
+
 # pytest runs last and gets the names of the failed checks for its summary.
 run_tests() {
+    local processes=$TEST_PROCESSES
+    if names_few_files "$@"; then
+        processes=0
+    fi
     check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
     check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
     check "shellcheck" check_scripts
     FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.support.closing_summary \
-        -n "$TEST_PROCESSES" --dist loadfile "$@" || return
+        -n "$processes" --dist loadfile "$@" || return
     [ -z "$FAILED_CHECKS" ]
 }
 

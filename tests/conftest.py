@@ -33,6 +33,7 @@ pytest_plugins = (
     "tests.fixtures.supabase",
     "tests.fixtures.tasks",
     "tests.fixtures.webhooks",
+    "tests.support.exhaustive",
 )
 
 Headers = dict[str, str]

@@ -11,7 +11,7 @@ import pytest
 import schemathesis
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.conftest import Headers, MakeApp
 from tests.fakes.github.server import serve_github
+from tests.support.generated import generated
 from tests.support.source_files import ROOT
 
 CHECKS = [
@@ -72,7 +73,13 @@ def rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_answers_are_as_documented(
-    app: Flask, headers: Headers, repository: Path, rows: Rows, path: str, method: str
+    app: Flask,
+    headers: Headers,
+    repository: Path,
+    rows: Rows,
+    runs_all: bool,
+    path: str,
+    method: str,
 ) -> None:
     operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path][method]
 
@@ -87,14 +94,7 @@ def test_answers_are_as_documented(
     documented = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
     undocumented = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
-    @settings(
-        max_examples=25,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @generated(25 if runs_all else 10)
     @given(st.one_of(documented.map(with_rows), documented, undocumented))
     def answers_as_documented(case: Case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)

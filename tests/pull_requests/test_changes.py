@@ -11,6 +11,7 @@ from tests.push.test_changes import MORE
 from tests.support.backends import Repository, git
 from tests.support.git.exactness import make_sample
 from tests.support.github.names import TOKEN
+from tests.support.exhaustive import sampled
 from tests.support.pull_requests import Hosted, Hub
 
 one_by_one = pytest.mark.local_only("all together go through the other place in one task")
@@ -78,10 +79,11 @@ def sample(hub: Hub, origin: Repository) -> Hosted:
 
 
 @pytest.fixture(scope="module")
-def started(sample: Hosted) -> dict[str, int]:
-    """All tasks, so that some are done while the pull requests of others are made."""
+def started(sample: Hosted, runs_all: bool) -> dict[str, int]:
+    """Start all tasks, so that some are done while the pull requests of others are made."""
     start = sample.backend.start
-    return {name: start(script, sample.url, github_token=TOKEN) for name, script in CASES.items()}
+    cases = CASES if runs_all else KINDS.values()
+    return {name: start(CASES[name], sample.url, github_token=TOKEN) for name in cases}
 
 
 def test_there_are_many_cases() -> None:
@@ -90,7 +92,7 @@ def test_there_are_many_cases() -> None:
 
 
 @one_by_one
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sampled(CASES, KINDS.values(), "the push of each is tested"))
 def test_the_pull_request_holds_the_sandboxs_tree(
     sample: Hosted, origin: Repository, started: dict[str, int], case: str
 ) -> None:

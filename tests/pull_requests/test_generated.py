@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pipeline.capture.test_generated import (
@@ -21,12 +21,15 @@ from tests.pipeline.capture.test_generated import (
     without_conflicts,
 )
 from tests.support.backends import Repository, git
+from tests.support.generated import generated
 from tests.support.pull_requests import Hub
 
 pytestmark = pytest.mark.local_only("all odd changes together go through the other place")
 
 Change = tuple[Any, ...]
 """An operation, the file it applies to, and its content."""
+ChangeSet = tuple[Tree, list[Change], list[Change]]
+"""The files of a base, what a commit changes, and what is changed after it."""
 
 which = st.integers(0, 9)
 changes: st.SearchStrategy[Change] = st.one_of(
@@ -71,30 +74,29 @@ def together(made: list[Tree]) -> Tree:
     }
 
 
-@settings(
-    max_examples=8,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=(Phase.generate,),
-    suppress_health_check=list(HealthCheck),
-)
-@given(generated=change_sets)
-def test_any_changes_become_a_pull_request_that_holds_them(
-    hub: Hub, generated: list[tuple[Tree, list[Change], list[Change]]]
-) -> None:
-    before = [tree for tree, _, _ in generated]
-    between = [changed(tree, first) for tree, first, _ in generated]
-    after = [changed(tree, last) for tree, (_, _, last) in zip(between, generated, strict=True)]
-    with tempfile.TemporaryDirectory() as temporary:
-        origin = Repository(Path(temporary) / "origin")
-        origin.commit(unpacking(together(before)))
-        wanted = Repository(Path(temporary) / "wanted")
-        wanted.commit(unpacking(together(after)))
-        hosted = hub.host(origin)
-        commit = "git add --all; git commit -qm Between\n"
-        task_id = hosted.task(unpacking(together(between)) + commit + unpacking(together(after)))
-        branch = hosted.created(task_id)["branch"]
-        assert hosted.rev(f"{branch}^{{tree}}") == git(wanted.folder, "rev-parse", "HEAD^{tree}")
-        assert hosted.rev(f"{branch}^") == origin.head
-        git(hosted.bare, "fsck", "--strict", "--no-dangling")
+def test_any_changes_become_a_pull_request_that_holds_them(hub: Hub, runs_all: bool) -> None:
+    @generated(8 if runs_all else 3)
+    @given(change_sets)
+    def become_a_pull_request(made: list[ChangeSet]) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            check_pull_request(hub, Path(temporary), made)
+
+    become_a_pull_request()
+
+
+def check_pull_request(hub: Hub, folder: Path, made: list[ChangeSet]) -> None:
+    """Check the pull request of a task that makes all changes, each in a folder of its own."""
+    before = [tree for tree, _, _ in made]
+    between = [changed(tree, first) for tree, first, _ in made]
+    after = [changed(tree, last) for tree, (_, _, last) in zip(between, made, strict=True)]
+    origin = Repository(folder / "origin")
+    origin.commit(unpacking(together(before)))
+    wanted = Repository(folder / "wanted")
+    wanted.commit(unpacking(together(after)))
+    hosted = hub.host(origin)
+    commit = "git add --all; git commit -qm Between\n"
+    task_id = hosted.task(unpacking(together(between)) + commit + unpacking(together(after)))
+    branch = hosted.created(task_id)["branch"]
+    assert hosted.rev(f"{branch}^{{tree}}") == git(wanted.folder, "rev-parse", "HEAD^{tree}")
+    assert hosted.rev(f"{branch}^") == origin.head
+    git(hosted.bare, "fsck", "--strict", "--no-dangling")

@@ -132,7 +132,19 @@ NAME_SCRIPTS = {
 
 CASES = {**CONTENTS, **SHAPES, **NAME_SCRIPTS}
 
+# What the way of a result out of a cloud sandbox could bend: bytes, sizes, names and modes.
+CLOUD_SAMPLE = {
+    *("everything deleted", "a binary of 5 MB", "a line of 3 MB", "a thousand files"),
+    *("a file that is not UTF-8", "UTF-16 with its mark", "a NUL edited in late"),
+    *("mixed line ends", "no final newline", "lines that look like a patch"),
+    *("overlong and surrogate bytes", "a renamed and edited file", "a file made executable"),
+    *("a folder nobody may enter", "a symbolic link with an odd target"),
+    *("a folder that becomes a link", "a FIFO beside the changes"),
+    *("a name with a newline", "a name with bytes that are not UTF-8"),
+}
 
+
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", CASES)
 def test_the_patch_and_the_diff_give_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path, case: str

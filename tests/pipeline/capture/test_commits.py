@@ -111,7 +111,14 @@ AUTHORS = {
     "a from line": "'From: x <from@example.org>'",
 }
 
+CLOUD_SAMPLE = {
+    *("several commits", "a merge", "an unfinished rebase", "an orphan branch"),
+    *("a submodule that came and went", "a split index", "stale locks everywhere"),
+    *("a diff", "latin-1", "control characters", "accents"),
+}
 
+
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", HISTORIES)
 def test_a_history_ends_in_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
@@ -125,6 +132,7 @@ def test_a_history_ends_in_the_agents_tree(
     check_exact(shell, task, sample, expected, tmp_path)
 
 
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", MESSAGES)
 def test_a_message_cannot_break_the_patch(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
@@ -137,6 +145,7 @@ def test_a_message_cannot_break_the_patch(
     check_exact(shell, task, sample, tree_left_by(sample, script, tmp_path / "x"), tmp_path)
 
 
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", AUTHORS)
 def test_an_author_cannot_break_the_patch(
     shell: Backend, sample: Repository, tmp_path: Path, case: str

@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.backends import Backend, Repository
 from tests.support.git.exactness import check_exact, tree_left_by
+from tests.support.generated import generated
 
 Tree = Mapping[bytes, tuple[str, bytes]]
 """Kind (file, program or link) and contents by name."""
@@ -71,27 +72,27 @@ def unpacking(tree: Tree) -> str:
     )
 
 
-@settings(
-    max_examples=30,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=(Phase.generate,),
-    suppress_health_check=list(HealthCheck),
-)
-@given(before=trees, between=st.none() | trees, after=trees)
-def test_any_tree_leads_to_any_other(
-    shell: Backend, before: Tree, between: Tree | None, after: Tree
+def test_any_tree_leads_to_any_other(shell: Backend, runs_all: bool) -> None:
+    @generated(30 if runs_all else 10)
+    @given(before=trees, between=st.none() | trees, after=trees)
+    def leads(before: Tree, between: Tree | None, after: Tree) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            check_change(shell, Path(temporary), before, between, after)
+
+    leads()
+
+
+def check_change(
+    shell: Backend, folder: Path, before: Tree, between: Tree | None, after: Tree
 ) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        repository = Repository(folder / "repository")
-        repository.commit(unpacking(before))
-        commit = "git add -A; git commit -qm Between\n"
-        script = (unpacking(between) + commit if between is not None else "") + unpacking(after)
-        task = shell.complete(script, repository)
-        expected = tree_left_by(repository, script, folder / "expected")
-        if task["git_patch"]:
-            check_exact(shell, task, repository, expected, folder)
-        assert task["execution_metadata"]["tree_hash"] == expected
-        assert bool(task["git_diff"]) == bool(task["changed_files"])
+    """Check what a task stores that turns one tree into another, by a commit between if given."""
+    repository = Repository(folder / "repository")
+    repository.commit(unpacking(before))
+    commit = "git add -A; git commit -qm Between\n"
+    script = (unpacking(between) + commit if between is not None else "") + unpacking(after)
+    task = shell.complete(script, repository)
+    expected = tree_left_by(repository, script, folder / "expected")
+    if task["git_patch"]:
+        check_exact(shell, task, repository, expected, folder)
+    assert task["execution_metadata"]["tree_hash"] == expected
+    assert bool(task["git_diff"]) == bool(task["changed_files"])

@@ -69,7 +69,15 @@ CONFIGURATIONS = {
     '>>../c/config; echo "$PWD/../c" >.git/commondir',
 }
 
+CLOUD_SAMPLE = {
+    *("a file system monitor", "a filter process", "hooks elsewhere", "line ends converted"),
+    *("the home's configuration", "configuration that cannot be read", "a common folder"),
+    *("no bundle", "sizes that are no numbers", "no text"),
+    *("* text=auto", "* filter=lfs diff=lfs merge=lfs -text"),
+}
 
+
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", CONFIGURATIONS)
 def test_hostile_configuration_changes_nothing(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
@@ -83,8 +91,9 @@ def test_hostile_configuration_changes_nothing(
     check_exact(shell, task, sample, expected, tmp_path)
 
 
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize(
-    "attributes",
+    "case",
     [
         "* text=auto",
         "* text eol=crlf",
@@ -101,10 +110,10 @@ def test_hostile_configuration_changes_nothing(
 )
 @pytest.mark.parametrize("name", [".gitattributes", "docs/.gitattributes"])
 def test_attributes_of_the_agent_keep_the_result_exact(
-    shell: Backend, sample: Repository, tmp_path: Path, attributes: str, name: str
+    shell: Backend, sample: Repository, tmp_path: Path, case: str, name: str
 ) -> None:
     script = (
-        f"printf '%s\\n' '{attributes}' >{name}\n"
+        f"printf '%s\\n' '{case}' >{name}\n"
         "printf 'a\\r\\nb\\r\\n' >docs/new.txt; printf 'c\\nd\\n' >>docs/notes.txt\n"
         "printf '$Id$\\n' >docs/id.txt; printf 'x\\r\\n' >>docs/dos.txt; printf '\\0' >docs/nul"
     )
@@ -182,6 +191,7 @@ FORGERIES = {
 NAMES = f"{'a' * 40} {'b' * 40}"
 
 
+@pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", FORGERIES)
 def test_a_forged_result_fails_clearly_and_what_the_agent_said_is_kept(
     shell: Backend, sample: Repository, case: str

@@ -35,6 +35,7 @@ def note(task: Row) -> str:
     return str(text).removeprefix("Left out: ").split(". Either git")[0]
 
 
+@pytest.mark.cloud_sample({"a folder like git's own", "git's own with what nobody sees"})
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refused_name_is_told_and_everything_else_is_kept(
     shell: Backend, sample: Repository, tmp_path: Path, case: str

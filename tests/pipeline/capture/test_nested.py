@@ -28,6 +28,7 @@ def set_paths(path: str, registered: str) -> str:
     return f'path="{path}"; registered="{registered}"\n'
 
 
+@pytest.mark.cloud_sample({"that it matches as a pattern"})
 @pytest.mark.parametrize("case", OTHERS)
 def test_next_to_a_submodule_with_a_path(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
