@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,10 @@ pytest_plugins = (
     "tests.fixtures.webhooks",
     "tests.support.exhaustive",
 )
+
+# A shell starts what is in the background with SIGINT ignored, and all children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Headers = dict[str, str]
 MakeApp = Callable[..., Flask]

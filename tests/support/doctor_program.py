@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
 
 
@@ -25,15 +24,11 @@ class Doctor:
 
     def ask(self, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run the command; return its exit code and its output."""
-        result = subprocess.run(
-            [sys.executable, "-m", "utils.commands.doctor"],
+        code, printed = run_preloaded(
+            ["-m", "utils.commands.doctor"],
             env={**self._environment, **(environment or {})},
             cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
             timeout=100,
-            check=False,
         )
-        assert "Traceback" not in result.stdout, result.stdout
-        return result.returncode, result.stdout
+        assert "Traceback" not in printed, printed
+        return code, printed

@@ -6,10 +6,7 @@ import http.client
 import json
 import os
 import re
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -20,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 
 from tests.support.places import LocalPlace, Place
+from tests.support.preloaded import PreloadedProcess, start_preloaded
 from tests.support.source_files import ROOT
 
 WAIT_SECONDS = 60.0
@@ -135,7 +133,7 @@ class LiveServer:
             **self.place.environment,
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: PreloadedProcess | None = None
         self._clients: list[Client] = []
         self.temporary.mkdir(parents=True)
 
@@ -167,14 +165,13 @@ class LiveServer:
             **{name: str(value) for name, value in self._settings.items()},
         }
         with self.output.open("w") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, str(self.source / "main.py")],
+            self._process = start_preloaded(
+                [str(self.source / "main.py")],
                 cwd=self._folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                output=output.fileno(),
                 start_new_session=True,
+                is_elsewhere=self.source != ROOT,
             )
 
     def wait_until_ready(self) -> None:
@@ -198,7 +195,7 @@ class LiveServer:
     def kill(self) -> None:
         """Kill arbiter and worker with SIGKILL. Their child processes have their own sessions."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill_group()
         self._forget()
 
     def kill_arbiter(self) -> None:

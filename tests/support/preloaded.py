@@ -1,0 +1,239 @@
+"""Python programs of this project as processes that begin with everything imported.
+
+Importing the application takes a second of processor time. A process of its own does it once and
+then forks for each program: what runs is `python FILE` or `python -m MODULE` with its arguments,
+environment, folder and streams. The process ends with the one that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.source_files import ROOT
+
+PAUSE_SECONDS = 0.01
+REQUEST_BYTES = 1_000_000
+
+
+class PreloadedProcess:
+    """A program that was started; a part of what `subprocess.Popen` offers."""
+
+    def __init__(self, report: socket.socket) -> None:
+        self._report = report.makefile("r")
+        report.close()
+        self.returncode: int | None = None
+        self.pid = int(self._report.readline())
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while the program runs."""
+        if self.returncode is None and select.select([self._report], [], [], 0)[0]:
+            self.returncode = int(self._report.readline())
+            self._report.close()
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end and return the exit code."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("a preloaded program", timeout)
+            time.sleep(PAUSE_SECONDS)
+        return code
+
+    def terminate(self) -> None:
+        """Send SIGTERM, if it still runs."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL, if it still runs."""
+        self._send(signal.SIGKILL)
+
+    def kill_group(self) -> None:
+        """Send SIGKILL to it and to all that is in its process group, as long as any of it runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class _Forker:
+    """The process that has everything imported, seen from the one that started it."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._turn = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())],
+            cwd=ROOT,
+            # Read when the SDK is imported; the value of the tests' clouds.
+            env={**_plain_environment(), "E2B_MAX_CONNECTIONS": "5000"},
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        atexit.register(self._stop)
+
+    def _stop(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+    def start(
+        self, order: dict[str, Any], stdin: int, stdout: int, stderr: int
+    ) -> PreloadedProcess:
+        ours, theirs = socket.socketpair()
+        request = json.dumps(order).encode()
+        with theirs, self._turn:
+            # One at a time, so that a message and its descriptors stay together.
+            socket.send_fds(self._socket, [request], [stdin, stdout, stderr, theirs.fileno()])
+            return PreloadedProcess(ours)
+
+
+_forker: _Forker | None = None
+
+
+def start_preloaded(
+    program: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    output: int,
+    start_new_session: bool = False,
+    is_elsewhere: bool = False,
+) -> PreloadedProcess:
+    """Start what `python *program` would run; both streams go to one descriptor.
+
+    `is_elsewhere` is for another copy of the project: its modules are imported from there.
+    """
+    global _forker  # noqa: PLW0603
+    _forker = _forker or _Forker()
+    order = {
+        "program": list(program),
+        "cwd": str(cwd),
+        "env": dict(env),
+        "session": start_new_session,
+        "is_elsewhere": is_elsewhere,
+    }
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        return _forker.start(order, nothing.fileno(), output, output)
+
+
+def run_preloaded(
+    program: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+) -> tuple[int, str]:
+    """Run what `python *program` would run; return the exit code and what it printed."""
+    with tempfile.TemporaryFile() as output:
+        process = start_preloaded(program, cwd=cwd, env=env, output=output.fileno())
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        output.seek(0)
+        return code, output.read().decode()
+
+
+def _plain_environment() -> dict[str, str]:
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _serve(requests: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request; return what to run in the child, None at the end of all requests."""
+    children: dict[int, socket.socket] = {}
+    awake, wake = socket.socketpair()
+    awake.setblocking(False)
+    wake.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([requests, awake], [], [])
+        if awake in ready:
+            awake.recv(REQUEST_BYTES)
+            _report_ends(children)
+        if requests not in ready:
+            continue
+        text, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 4)
+        if not text:
+            return None
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number, descriptor in enumerate(descriptors[:3]):
+                os.dup2(descriptor, number)
+            for other in (requests, awake, wake, *children.values()):
+                other.close()
+            for descriptor in descriptors:
+                os.close(descriptor)
+            order: dict[str, Any] = json.loads(text)
+            return order
+        for descriptor in descriptors[:3]:
+            os.close(descriptor)
+        children[pid] = socket.socket(fileno=descriptors[3])
+        children[pid].sendall(b"%d\n" % pid)
+
+
+def _report_ends(children: dict[int, socket.socket]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with children.pop(pid) as report, contextlib.suppress(BrokenPipeError):
+            report.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def _become(order: dict[str, Any]) -> None:
+    """Run a program in this process as if it had been started for it."""
+    if order["session"]:
+        os.setsid()
+    os.chdir(order["cwd"])
+    if order["is_elsewhere"]:
+        os.execve(sys.executable, [sys.executable, *order["program"]], order["env"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    tempfile.tempdir = None
+    # As Python opens them when they are no terminal.
+    sys.stdin = os.fdopen(0, "r", closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    flag, *rest = order["program"]
+    if flag == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [flag, *rest]
+        runpy.run_path(flag, run_name="__main__")
+
+
+def _import_everything() -> None:
+    import e2b  # noqa: F401
+
+    import main  # noqa: F401
+    import utils.commands.doctor.__main__
+    import utils.database.supabase.database
+    import utils.sandboxes.e2b.provider  # noqa: F401
+
+
+if __name__ == "__main__":
+    _import_everything()
+    assert threading.active_count() == 1, "a fork would leave the other threads behind"
+    work = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if work is not None:
+        _become(work)
