@@ -34,7 +34,7 @@ def start_task_latency(bench: Bench) -> list[Figure]:
         alone = load(server, request, clients=1, requests=bench.size(100, 3))
         server.wait_until_idle()
         # Fewer than MAX_QUEUED_TASKS, so that none is refused.
-        many = load(server, request, clients=MANY, requests=bench.size(900, 2 * MANY))
+        many = load(server, request, clients=MANY, requests=bench.size(900, MANY))
         server.wait_until_idle()
     return [
         Figure("one client, p50", alone.p50, "ms", ALONE_TARGET_MS),
@@ -56,7 +56,7 @@ def task_status_throughput(bench: Bench) -> list[Figure]:
         request = server.request("GET", f"/api/task-status/{posted['task_id']}")
         load(server, request, clients=MANY, requests=bench.size(1000, MANY))
         loads = {
-            clients: load(server, request, clients=clients, requests=bench.size(8000, 2 * MANY))
+            clients: load(server, request, clients=clients, requests=bench.size(8000, MANY))
             for clients in (8, MANY)
         }
     return [
