@@ -69,7 +69,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "the condition never held"
-        time.sleep(0.01)
+        time.sleep(0.02)
     return value
 
 
