@@ -210,7 +210,7 @@ run_tests() {
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
     check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
     check "shellcheck" check_scripts
-    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.support.closing_summary \
+    FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.support.suite.closing_summary \
         -n "$processes" --dist loadfile "$@" || return
     [ -z "$FAILED_CHECKS" ]
 }

@@ -34,7 +34,7 @@ pytest_plugins = (
     "tests.fixtures.supabase",
     "tests.fixtures.tasks",
     "tests.fixtures.webhooks",
-    "tests.support.exhaustive",
+    "tests.support.suite.exhaustive",
 )
 
 # A shell starts what is in the background with SIGINT ignored, and all children would inherit that.

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.figures import Figure, as_page, machine
-from tests.support.exhaustive import sampled
 from tests.support.source_files import ROOT
+from tests.support.suite.exhaustive import sampled
 
 FIGURES = {
     "task_small": {"task, local repository / script, local path", "first task, HTTP, median"},

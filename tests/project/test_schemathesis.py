@@ -27,8 +27,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.conftest import Headers, MakeApp
 from tests.fakes.github.server import serve_github
-from tests.support.generated import generated
 from tests.support.source_files import ROOT
+from tests.support.suite.generated import generated
 
 CHECKS = [
     not_a_server_error,

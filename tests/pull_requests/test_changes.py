@@ -11,8 +11,8 @@ from tests.push.test_changes import MORE
 from tests.support.backends import Repository, git
 from tests.support.git.exactness import make_sample
 from tests.support.github.names import TOKEN
-from tests.support.exhaustive import sampled
 from tests.support.pull_requests import Hosted, Hub
+from tests.support.suite.exhaustive import sampled
 
 one_by_one = pytest.mark.local_only("all together go through the other place in one task")
 

@@ -21,8 +21,8 @@ from tests.pipeline.capture.test_generated import (
     without_conflicts,
 )
 from tests.support.backends import Repository, git
-from tests.support.generated import generated
 from tests.support.pull_requests import Hub
+from tests.support.suite.generated import generated
 
 pytestmark = pytest.mark.local_only("all odd changes together go through the other place")
 

@@ -15,7 +15,7 @@ from tests.pull_requests.test_generated import together
 from tests.support.backends import Backend, Repository, git
 from tests.support.git.pushes import publish, push, request_of, tree_on
 from tests.support.git.server import GitServer
-from tests.support.generated import generated
+from tests.support.suite.generated import generated
 
 pytestmark = pytest.mark.local_only("the place of a task is told by its capture's tests")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.backends import Backend, Repository
 from tests.support.git.exactness import check_exact, tree_left_by
-from tests.support.generated import generated
+from tests.support.suite.generated import generated
 
 Tree = Mapping[bytes, tuple[str, bytes]]
 """Kind (file, program or link) and contents by name."""
