@@ -15,11 +15,11 @@ from database import Database
 from utils.api.endpoint import Services, endpoint
 from utils.api.requests import RefreshRequest, TokenRequest
 from utils.api.responses import TokenPair
-from utils.auth.tokens import Tokens, canonical_user_id
+from utils.auth.tokens import Tokens
 from utils.config.settings import Settings
 from utils.errors import InvalidInput, NotFound, Unauthenticated
 from utils.models.tasks import Json
-from utils.models.users import User
+from utils.models.users import User, canonical_user_id
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 

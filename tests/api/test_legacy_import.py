@@ -13,7 +13,7 @@ from database import Database
 from tests.conftest import Headers, MakeApp
 from tests.support.database.samples import USER
 from utils.api.legacy_import import MAX_TASKS, read_legacy_tasks
-from utils.database.sql.progress import MAX_CHAT_MESSAGES
+from utils.database.shared import MAX_CHAT_MESSAGES
 
 Json = dict[str, Any]
 

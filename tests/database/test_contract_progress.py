@@ -26,7 +26,7 @@ from tests.support.database.samples import (
     project_fields,
     running_task,
 )
-from utils.database.sql.progress import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES
+from utils.database.shared import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES
 from utils.errors import Conflict, InvalidInput, NotFound
 from utils.models.tasks import ACTIVE_STATUSES, NO_EVENTS, Event, TaskStatus
 

@@ -18,7 +18,7 @@ from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import NAME
 from utils.config.explain import explain_settings
 from utils.config.settings import Settings
-from utils.credentials.github_tokens import TokenSource, choose_token
+from utils.credentials.github_resolver import TokenSource, choose_token
 from utils.errors import AppError, ConfigurationError
 from utils.git.repository_url import validate_branch
 from utils.github.app import GitHubApp, Purpose

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from utils.api.endpoint import TOKEN_HEADER, Services
 from utils.api.github_schemas import OWN_STATUS
-from utils.credentials.github_tokens import ChosenToken, TokenSource
+from utils.credentials.github_resolver import ChosenToken, TokenSource
 from utils.errors import Forbidden
 from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose

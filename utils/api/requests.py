@@ -10,8 +10,8 @@ from uuid import uuid4
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
-from utils.auth.tokens import canonical_user_id
 from utils.models.tasks import Json
+from utils.models.users import canonical_user_id
 
 ID_DIGITS = 18
 MAX_ID = 10**ID_DIGITS - 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import jwt
 from pydantic import SecretStr
@@ -25,7 +25,7 @@ from utils.config.settings import Settings
 from utils.credentials.vault import signing_key
 from utils.errors import Unauthenticated
 from utils.models.tasks import Json
-from utils.models.users import RefreshToken, User
+from utils.models.users import RefreshToken, User, canonical_user_id
 
 _ALGORITHMS = ["HS256"]
 _OWN_CLAIMS = ["user_id", "sub", "type", "iat", "exp", "jti"]
@@ -159,17 +159,6 @@ class Tokens:
             "token_type": "Bearer",
             "expires_in": expires - issued,
         }
-
-
-def canonical_user_id(text: object) -> str | None:
-    """Return a UUID in its usual lower-case form with dashes, None for anything else."""
-    if not isinstance(text, str) or len(text) != 36:  # noqa: PLR2004
-        return None
-    try:
-        canonical = str(UUID(text))
-    except ValueError:
-        return None
-    return canonical if canonical == text.lower() else None
 
 
 def _decode(token: str, secret: SecretStr) -> dict[str, Any]:

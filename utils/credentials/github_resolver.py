@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pydantic import SecretStr
 
 from database import Database
 from utils.config.settings import Settings
-from utils.credentials.github_tokens import ChosenToken, TokenSource, choose_token
 from utils.credentials.profiles import given_token, token_for
 from utils.credentials.vault import Vault, is_sealed
 from utils.errors import AppError, Conflict, InvalidInput, TaskError
 from utils.github.app import GitHubApp, Purpose
 from utils.github.client import GitHub
 from utils.github.transport import TIMEOUT_SECONDS
+
+
+class TokenSource(StrEnum):
+    """Where a token came from, for messages and logs."""
+
+    REQUEST = "request"
+    USER = "user"
+    APP = "app"
+    DEPLOYMENT = "deployment"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenToken:
+    """A token and where it came from; `token` is None for `NONE`."""
+
+    source: TokenSource
+    token: str | None = field(repr=False)
+
+
+def choose_token(
+    full_name: str,
+    *,
+    request: SecretStr | str | None = None,
+    stored: SecretStr | str | None = None,
+    app_token: Callable[[str], str | None] | None = None,
+    deployment: SecretStr | None = None,
+) -> ChosenToken:
+    """Return the token for a repository.
+
+    It is the request's own, else the one the user has stored, else the GitHub App's where it is
+    installed (`app_token` is asked only then, and may raise), else the deployment's default. The
+    caller gives `app_token` and `deployment` only for who may use what is the server's.
+    """
+    for source, given in ((TokenSource.REQUEST, request), (TokenSource.USER, stored)):
+        if token := _text(given):
+            return ChosenToken(source, token)
+    if app_token is not None and (token := app_token(full_name) or ""):
+        return ChosenToken(TokenSource.APP, token)
+    if token := _text(deployment):
+        return ChosenToken(TokenSource.DEPLOYMENT, token)
+    return ChosenToken(TokenSource.NONE, None)
 
 
 class GitHubTokenResolver:
@@ -119,3 +162,8 @@ class GitHubTokenResolver:
             return token_for(self._vault, user_id, stored, repo_url, host)
         except TaskError as error:
             raise Conflict(error.message, error.code) from None
+
+
+def _text(secret: SecretStr | str | None) -> str:
+    text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+    return (text or "").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from utils.models.tasks import Json
 
@@ -70,3 +71,14 @@ class RefreshToken:
     family: str
     user_id: str
     expires_at: datetime
+
+
+def canonical_user_id(text: object) -> str | None:
+    """Return a UUID in its usual lower-case form with dashes, None for anything else."""
+    if not isinstance(text, str) or len(text) != 36:  # noqa: PLR2004
+        return None
+    try:
+        canonical = str(UUID(text))
+    except ValueError:
+        return None
+    return canonical if canonical == text.lower() else None

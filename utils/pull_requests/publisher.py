@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from database import Database
-from utils.credentials.github_tokens import ChosenToken
+from utils.credentials.github_resolver import ChosenToken
 from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
 from utils.git.environment import AUTHOR_EMAIL, AUTHOR_NAME
 from utils.github.client import GitHub

@@ -15,12 +15,20 @@ from utils.database.sql.runs import RunVerbs
 from utils.database.sql.servers import ServerVerbs
 from utils.database.sql.tasks import TaskVerbs
 from utils.database.sql.users import UserVerbs
+from utils.database.sql.webhook_deliveries import WebhookDeliveryVerbs
 
 _one = text("SELECT 1")
 
 
 class SqlDatabase(
-    UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, RunVerbs, ServerVerbs, PullRequestVerbs
+    UserVerbs,
+    ProjectVerbs,
+    TaskVerbs,
+    ProgressVerbs,
+    RunVerbs,
+    ServerVerbs,
+    PullRequestVerbs,
+    WebhookDeliveryVerbs,
 ):
     """Every verb of `Database`, in SQL."""
 

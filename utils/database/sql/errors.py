@@ -9,6 +9,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import exc
 
+from utils.database.shared import (
+    NO_ANSWER,
+    NO_ROW,
+    NOT_UNICODE,
+    PROJECT_EXISTS,
+    ROW_EXISTS,
+    USER_GONE,
+    VALUE_DOES_NOT_FIT,
+)
 from utils.database.types import NO_PLACE
 from utils.errors import (
     AppError,
@@ -41,28 +50,24 @@ FOREIGN_KEY = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
 NOT_ALLOWED = frozenset({"23514"})
 IMPOSSIBLE_NUMBER = frozenset({"22003"})
 
-NO_ROW = "There is no such row."
-NO_USER = "This user does not exist any more; sign in again."
-NO_ANSWER = "The database did not answer; try again."
-
 # Read from the top; the first line that fits counts.
 TRANSLATIONS = (
-    Translation(UnicodeEncodeError, InvalidInput, "The text holds characters that are no Unicode."),
+    Translation(UnicodeEncodeError, InvalidInput, NOT_UNICODE),
     Translation(OverflowError, NotFound, NO_ROW),
     Translation(exc.TimeoutError, DatabaseUnavailable, "The database is too busy; try again."),
-    Translation(exc.IntegrityError, Unauthenticated, NO_USER, FOREIGN_KEY),
+    Translation(exc.IntegrityError, Unauthenticated, USER_GONE, FOREIGN_KEY),
     Translation(
         exc.IntegrityError,
         Conflict,
-        "You have a project for this repository already.",
+        PROJECT_EXISTS,
         UNIQUE,
         "projects",
     ),
-    Translation(exc.IntegrityError, Conflict, "This row exists already.", UNIQUE),
+    Translation(exc.IntegrityError, Conflict, ROW_EXISTS, UNIQUE),
     Translation(exc.IntegrityError, InvalidInput, NO_PLACE, NOT_ALLOWED),
     Translation(exc.IntegrityError),
     Translation(exc.DataError, NotFound, NO_ROW, IMPOSSIBLE_NUMBER),
-    Translation(exc.DataError, InvalidInput, "A value does not fit where it is to be stored."),
+    Translation(exc.DataError, InvalidInput, VALUE_DOES_NOT_FIT),
     Translation(exc.ProgrammingError),
     Translation(exc.NotSupportedError),
     Translation(exc.OperationalError, DatabaseUnavailable, NO_ANSWER),

@@ -20,10 +20,16 @@ from sqlalchemy import (
 
 from utils.database.rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
 from utils.database.schema import task_events, task_runs, task_secrets, tasks
+from utils.database.shared import (
+    MAX_CHAT_CHARACTERS,
+    MAX_CHAT_MESSAGES,
+    NO_TASK,
+    conversation_full,
+)
 from utils.database.sql.engine import SqlVerbs, reading, writing
-from utils.database.sql.tasks import NO_TASK, require_task
+from utils.database.sql.tasks import require_task
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
-from utils.errors import Conflict, NotFound
+from utils.errors import NotFound
 from utils.models.tasks import (
     NO_EVENTS,
     TERMINAL_STATUSES,
@@ -33,9 +39,6 @@ from utils.models.tasks import (
     Task,
     TaskStatus,
 )
-
-MAX_CHAT_MESSAGES = 1_000
-MAX_CHAT_CHARACTERS = 2_000_000
 
 # Locks a row without standing in the way of rows that refer to it. SQLite has the whole file.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
@@ -199,15 +202,6 @@ def _refuse_too_long(messages: Sequence[Json]) -> None:
     characters = sum(len(message["content"]) for message in messages)
     if len(messages) > MAX_CHAT_MESSAGES or characters > MAX_CHAT_CHARACTERS:
         raise conversation_full()
-
-
-def conversation_full() -> Conflict:
-    """Return the refusal of one more message."""
-    return Conflict(
-        f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
-        f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
-        "conversation_full",
-    )
 
 
 def lock_task(connection: Connection, this_one: ColumnElement[bool]) -> bool:

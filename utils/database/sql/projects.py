@@ -9,11 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, ins
 
 from utils.database.rows import PROJECTS, now
 from utils.database.schema import projects
+from utils.database.shared import NO_PROJECT
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.errors import NotFound
 from utils.models.users import Project
-
-NO_PROJECT = "There is no such project."
 
 _project_id = select(projects.c.id).where(
     projects.c.id == bindparam("project_id"), projects.c.user_id == bindparam("user_id")

@@ -8,16 +8,15 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from utils.database.rows import POLLED_COLUMNS, now, task_from
-from utils.database.schema import tasks, webhook_deliveries
+from utils.database.schema import tasks
+from utils.database.shared import NO_TASK
 from utils.database.sql.engine import SqlVerbs, reading, writing
-from utils.database.sql.tasks import NO_TASK
-from utils.database.sql.webhook_deliveries import remember_delivery
-from utils.errors import Conflict, NotFound
+from utils.errors import NotFound
 from utils.models.tasks import Task
 
 
 class PullRequestVerbs(SqlVerbs):
-    """Pull requests of tasks, and the deliveries that tell about them."""
+    """Verbs on the pull requests of tasks."""
 
     @writing
     def set_pull_request(
@@ -44,21 +43,3 @@ class PullRequestVerbs(SqlVerbs):
         these = (tasks.c.pr_branch == pr_branch) & (tasks.c.pr_number == pr_number)
         found = select(*POLLED_COLUMNS).where(these).order_by(tasks.c.id)
         return [task_from(row) for row in connection.execute(found)]
-
-    @reading
-    def has_delivery(self, connection: Connection, delivery_id: str) -> bool:
-        """See `Database`."""
-        this_one = select(webhook_deliveries.c.id).where(webhook_deliveries.c.id == delivery_id)
-        return connection.execute(this_one).first() is not None
-
-    def take_delivery(self, delivery_id: str) -> bool:
-        """See `Database`."""
-        try:
-            self._add_delivery(delivery_id)
-        except Conflict:
-            return False
-        return True
-
-    @writing
-    def _add_delivery(self, connection: Connection, delivery_id: str) -> None:
-        remember_delivery(connection, delivery_id)

@@ -18,13 +18,12 @@ from utils.database.rows import (
     task_from,
 )
 from utils.database.schema import task_secrets, tasks, users
+from utils.database.shared import NO_TASK, USER_GONE, imported_values
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.sql.projects import hold_project, require_project
-from utils.database.sql.webhook_deliveries import remember_delivery
+from utils.database.sql.webhook_deliveries import record_delivery
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import NewTask, Task, TaskPage, TaskStatus, TaskSummary
-
-NO_TASK = "There is no such task."
 
 _own = (tasks.c.id == bindparam("task_id"), tasks.c.user_id == bindparam("user_id"))
 _full_task = select(*TASK_COLUMNS).where(*_own)
@@ -33,11 +32,6 @@ _git_diff = select(func.coalesce(tasks.c.git_diff, "")).where(*_own)
 _task_id = select(tasks.c.id).where(*_own)
 _insert_secret = insert(task_secrets)
 _insert_task = insert(tasks).returning(*STATUS_COLUMNS)
-
-NOT_IMPORTED = frozenset(
-    {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested"}
-)
-IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
 
 
 class TaskVerbs(SqlVerbs):
@@ -54,7 +48,7 @@ class TaskVerbs(SqlVerbs):
             secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
             connection.execute(_insert_secret, secret)
         if new.delivery is not None:
-            remember_delivery(connection, new.delivery)
+            record_delivery(connection, new.delivery)
         return task_from(row)
 
     @reading
@@ -117,7 +111,7 @@ class TaskVerbs(SqlVerbs):
         # Holding the user's row makes two imports of one user wait for each other.
         user = select(users.c.id).where(users.c.id == user_id).with_for_update()
         if connection.execute(user).first() is None:
-            raise Unauthenticated("This user does not exist any more; sign in again.")
+            raise Unauthenticated(USER_GONE)
         for project_id in {row["project_id"] for row in rows if row.get("project_id")}:
             hold_project(connection, user_id, project_id)
         fresh = [imported_values(user_id, row) for row in _fresh(connection, user_id, rows)]
@@ -181,19 +175,3 @@ def _fresh(
         if number not in seen:
             seen.add(number)
             yield row
-
-
-def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a task of another backend."""
-    moment = now()
-    messages = row.get("chat_messages") or []
-    prompt = str(messages[0]["content"]) if messages else ""
-    given = {name: row.get(name) for name in IMPORTED_COLUMNS}
-    return given | {
-        "user_id": user_id,
-        "chat_messages": messages,
-        "attempt": row.get("attempt") or 0,
-        "created_at": row.get("created_at") or moment,
-        "updated_at": row.get("updated_at") or row.get("created_at") or moment,
-        **prompt_columns(prompt),
-    }

@@ -11,13 +11,12 @@ from sqlalchemy import Connection, Row, delete, func, insert, literal, select, u
 
 from utils.database.rows import PROFILE_COLUMNS, USER_COLUMNS, json_object, now
 from utils.database.schema import refresh_tokens, users
+from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.types import UtcDateTime
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import Json
 from utils.models.users import UNANSWERED_TIME, Profile, RefreshToken, User
-
-NO_USER = "There is no such user."
 
 
 class UserVerbs(SqlVerbs):
@@ -106,7 +105,7 @@ class UserVerbs(SqlVerbs):
         """See `Database`."""
         own = users.c.id == token.user_id
         if connection.execute(_locked_user.where(own)).first() is None:
-            raise Unauthenticated("This user does not exist any more; sign in again.")
+            raise Unauthenticated(USER_GONE)
         # Clients sign in at every page load, so each sign-in clears away what ran out.
         old = refresh_tokens.c.user_id == token.user_id, refresh_tokens.c.expires_at <= now()
         connection.execute(delete(refresh_tokens).where(*old))
@@ -119,7 +118,7 @@ class UserVerbs(SqlVerbs):
         # The refusal comes after the transaction: it must not undo the revocation.
         user = self._rotate(token_hash, replacement_hash, expires_at, now)
         if user is None:
-            raise Unauthenticated("This refresh token is not valid any more; sign in again.")
+            raise Unauthenticated(REFRESH_TOKEN_INVALID)
         return user
 
     @writing

@@ -1,21 +1,41 @@
-"""Stores received webhook deliveries in SQL."""
+"""Verbs that record webhook deliveries so that none is handled twice, in SQL."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, select
 
 from utils.database.rows import now
 from utils.database.schema import webhook_deliveries
+from utils.database.shared import DELIVERY_RETENTION
+from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.errors import Conflict
 
-REMEMBERED_DELIVERIES = timedelta(days=30)
-"""Longer than GitHub offers to send a delivery again."""
+
+class WebhookDeliveryVerbs(SqlVerbs):
+    """Verbs on webhook deliveries."""
+
+    @reading
+    def has_delivery(self, connection: Connection, delivery_id: str) -> bool:
+        """See `Database`."""
+        this_one = select(webhook_deliveries.c.id).where(webhook_deliveries.c.id == delivery_id)
+        return connection.execute(this_one).first() is not None
+
+    def take_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        try:
+            self._add_delivery(delivery_id)
+        except Conflict:
+            return False
+        return True
+
+    @writing
+    def _add_delivery(self, connection: Connection, delivery_id: str) -> None:
+        record_delivery(connection, delivery_id)
 
 
-def remember_delivery(connection: Connection, delivery_id: str) -> None:
-    """Take a delivery, and forget old ones. Raises `Conflict` when it was taken before."""
+def record_delivery(connection: Connection, delivery_id: str) -> None:
+    """Insert a delivery and delete old ones. Raises `Conflict` when it is recorded already."""
     moment = now()
-    old = webhook_deliveries.c.received_at < moment - REMEMBERED_DELIVERIES
+    old = webhook_deliveries.c.received_at < moment - DELIVERY_RETENTION
     connection.execute(delete(webhook_deliveries).where(old))
     connection.execute(insert(webhook_deliveries), {"id": delivery_id, "received_at": moment})

@@ -10,13 +10,22 @@ from utils.database.supabase.errors import NOT_MIGRATED
 from utils.database.supabase.progress import ProgressVerbs
 from utils.database.supabase.projects import ProjectVerbs
 from utils.database.supabase.pull_requests import PullRequestVerbs
+from utils.database.supabase.runs import RunVerbs
 from utils.database.supabase.servers import ServerVerbs
 from utils.database.supabase.tasks import TaskVerbs
 from utils.database.supabase.users import UserVerbs
+from utils.database.supabase.webhook_deliveries import WebhookDeliveryVerbs
 
 
 class SupabaseDatabase(
-    UserVerbs, ProjectVerbs, TaskVerbs, ProgressVerbs, ServerVerbs, PullRequestVerbs
+    UserVerbs,
+    ProjectVerbs,
+    TaskVerbs,
+    ProgressVerbs,
+    RunVerbs,
+    ServerVerbs,
+    PullRequestVerbs,
+    WebhookDeliveryVerbs,
 ):
     """Every verb of `Database`, through supabase-py."""
 

@@ -13,6 +13,15 @@ from dataclasses import dataclass
 import httpx
 from postgrest import APIError
 
+from utils.database.shared import (
+    NO_ANSWER,
+    NO_ROW,
+    NOT_UNICODE,
+    PROJECT_EXISTS,
+    ROW_EXISTS,
+    USER_GONE,
+    VALUE_DOES_NOT_FIT,
+)
 from utils.database.types import NO_PLACE
 from utils.errors import (
     AppError,
@@ -24,8 +33,6 @@ from utils.errors import (
     Unauthenticated,
 )
 
-NO_ROW = "There is no such row."
-NO_ANSWER = "The database did not answer; try again."
 NO_WRITES = "The database takes no changes now; Supabase does so when its disk is full."
 KEY_REFUSED = (
     "Supabase does not accept SUPABASE_SERVICE_ROLE_KEY: take the service_role key or a secret "
@@ -75,17 +82,15 @@ class Translation:
 TRANSLATIONS = (
     Translation(
         Conflict,
-        "You have a project for this repository already.",
+        PROJECT_EXISTS,
         codes=("23505",),
         constraint="projects",
     ),
-    Translation(Conflict, "This row exists already.", codes=("23505",)),
-    Translation(
-        Unauthenticated, "This user does not exist any more; sign in again.", codes=("23503",)
-    ),
+    Translation(Conflict, ROW_EXISTS, codes=("23505",)),
+    Translation(Unauthenticated, USER_GONE, codes=("23503",)),
     Translation(InvalidInput, NO_PLACE, codes=("23514",)),
     Translation(NotFound, NO_ROW, codes=("22003",)),
-    Translation(InvalidInput, "A value does not fit where it is to be stored.", codes=("22",)),
+    Translation(InvalidInput, VALUE_DOES_NOT_FIT, codes=("22",)),
     Translation(
         InvalidInput, "This is more than Supabase takes at once.", statuses=frozenset({413})
     ),
@@ -142,7 +147,7 @@ def translating(*, at_start: bool = False) -> Iterator[None]:
 def translate(error: Exception, *, at_start: bool = False) -> Exception:
     """Return our error for one of the client's; a `RuntimeError` for a mistake of this program."""
     if isinstance(error, UnicodeEncodeError):
-        return InvalidInput("The text holds characters that are no Unicode.")
+        return InvalidInput(NOT_UNICODE)
     if not isinstance(error, Refused):
         return DatabaseUnavailable(NO_ANSWER)
     line = next(line for line in TRANSLATIONS if _fits(line, error))

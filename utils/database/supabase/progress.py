@@ -6,8 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from utils.database.schema import tasks
-from utils.database.sql.progress import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES, conversation_full
-from utils.database.sql.tasks import NO_TASK
+from utils.database.shared import (
+    MAX_CHAT_CHARACTERS,
+    MAX_CHAT_MESSAGES,
+    NO_TASK,
+    conversation_full,
+)
 from utils.database.supabase.rows import SupabaseVerbs, read_task, reader, sent, sent_events
 from utils.database.types import storable, user_key
 from utils.errors import NotFound

@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.database.rows import now
 from utils.database.schema import projects
-from utils.database.sql.projects import NO_PROJECT
+from utils.database.shared import NO_PROJECT
 from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
 from utils.database.types import user_key
 from utils.errors import NotFound

@@ -7,8 +7,7 @@ from typing import Any
 
 from utils.database.rows import WIDE, now
 from utils.database.schema import tasks
-from utils.database.sql.tasks import NO_TASK
-from utils.database.sql.webhook_deliveries import REMEMBERED_DELIVERIES
+from utils.database.shared import NO_TASK
 from utils.database.supabase.rows import SupabaseVerbs, read_task, sent
 from utils.database.types import user_key
 from utils.errors import NotFound
@@ -20,7 +19,7 @@ _POLLED = ",".join(
 
 
 class PullRequestVerbs(SupabaseVerbs):
-    """Pull requests of tasks, and the deliveries that tell about them."""
+    """Verbs on the pull requests of tasks."""
 
     def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:
         """See `Database`."""
@@ -46,15 +45,3 @@ class PullRequestVerbs(SupabaseVerbs):
         all_tasks = self.supabase.table("tasks").select(_POLLED)
         request = all_tasks.eq("pr_branch", pr_branch).eq("pr_number", pr_number).order("id")
         return [read_task(row) for row in self.supabase.rows(request, repeatable=True)]
-
-    def has_delivery(self, delivery_id: str) -> bool:
-        """See `Database`."""
-        request = self.supabase.table("webhook_deliveries").select("id").eq("id", delivery_id)
-        return bool(self.supabase.rows(request, repeatable=True))
-
-    def take_delivery(self, delivery_id: str) -> bool:
-        """See `Database`."""
-        horizon = (now() - REMEMBERED_DELIVERIES).isoformat()
-        arguments = {"delivery": delivery_id, "horizon": horizon}
-        taken: bool = self.supabase.call("backend_take_delivery", arguments, repeatable=False)
-        return taken

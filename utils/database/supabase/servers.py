@@ -1,64 +1,18 @@
-"""Verbs for runs, and for the servers that share the tasks, through Supabase."""
+"""Verbs by which the servers of one database share its tasks, through Supabase."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
 
-from utils.database.schema import task_runs
-from utils.database.supabase.progress import may_be_sent_again
-from utils.database.supabase.rows import (
-    SupabaseVerbs,
-    column_names,
-    read_claimed,
-    reader,
-    sent,
-    sent_events,
-)
+from utils.database.supabase.rows import SupabaseVerbs, reader
 from utils.database.types import user_key
-from utils.models.runs import AgentRun
-from utils.models.tasks import ClaimedTask, EventBatch, Heartbeat, QueuedTask, TaskStatus
+from utils.models.tasks import Heartbeat, QueuedTask, TaskStatus
 
-_RUN_COLUMNS = column_names(task_runs, AgentRun)
-_read_run = reader(AgentRun)
 _read_queued = reader(QueuedTask)
 
 
 class ServerVerbs(SupabaseVerbs):
-    """Heartbeats of servers and the ownership of tasks."""
-
-    def claim_task(self, task_id: int, *, again: bool = False) -> ClaimedTask | None:
-        """See `Database`."""
-        arguments = {"this_task": task_id, "this_server": self.server, "again": again}
-        row = self.supabase.call("backend_claim_task", arguments, repeatable=again)
-        return None if row is None else read_claimed(row)
-
-    def start_run(self, run: AgentRun, batch: EventBatch) -> bool:
-        """See `Database`."""
-        arguments = {
-            "run": sent(task_runs, asdict(run)),
-            "this_server": self.server,
-            **sent_events(batch),
-        }
-        started: bool = self.supabase.call(
-            "backend_start_run", arguments, repeatable=may_be_sent_again(batch)
-        )
-        return started
-
-    def get_run(self, task_id: int) -> AgentRun | None:
-        """See `Database`."""
-        request = self.supabase.table("task_runs").select(_RUN_COLUMNS).eq("task_id", task_id)
-        rows = self.supabase.rows(request, repeatable=True)
-        return _read_run(rows[0]) if rows else None
-
-    def count_resume(self, task_id: int) -> None:
-        """See `Database`."""
-        self.supabase.call("backend_count_resume", {"this_task": task_id}, repeatable=False)
-
-    def list_run_sandboxes(self) -> list[str]:
-        """See `Database`."""
-        ids: list[str] = self.supabase.call("backend_list_run_sandboxes", {}, repeatable=True)
-        return ids
+    """Verbs for heartbeats, takeover of tasks and stop requests."""
 
     def record_heartbeat(self) -> Heartbeat:
         """See `Database`."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.database.rows import now, prompt_columns
+from utils.database.rows import prompt_columns
 from utils.database.schema import tasks
-from utils.database.sql.projects import NO_PROJECT
-from utils.database.sql.tasks import NO_TASK, imported_values
-from utils.database.sql.webhook_deliveries import REMEMBERED_DELIVERIES
+from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_values
 from utils.database.supabase.rows import (
     SupabaseVerbs,
     column_names,
@@ -18,6 +16,7 @@ from utils.database.supabase.rows import (
     sent,
     sent_bytes,
 )
+from utils.database.supabase.webhook_deliveries import delivery_arguments
 from utils.database.types import storable, user_key
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import Json, NewTask, Task, TaskPage, TaskSummary
@@ -49,8 +48,7 @@ class TaskVerbs(SupabaseVerbs):
         function = "backend_create_task"
         if new.delivery is not None:
             function = "backend_create_task_once"
-            horizon = (now() - REMEMBERED_DELIVERIES).isoformat()
-            arguments |= {"delivery": new.delivery, "horizon": horizon}
+            arguments |= delivery_arguments(new.delivery)
         row = self.supabase.call(function, arguments, repeatable=False)
         if row is None:
             raise NotFound(NO_PROJECT)
@@ -117,7 +115,7 @@ class TaskVerbs(SupabaseVerbs):
         }
         answer = self.supabase.call("backend_import_tasks", arguments, repeatable=True)
         if answer["outcome"] == "no_user":
-            raise Unauthenticated("This user does not exist any more; sign in again.")
+            raise Unauthenticated(USER_GONE)
         if answer["outcome"] == "no_project":
             raise NotFound(NO_PROJECT)
         return int(answer["count"])

@@ -9,13 +9,12 @@ from typing import Any
 
 from utils.database.rows import json_object, now
 from utils.database.schema import refresh_tokens, users
+from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE
 from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
 from utils.database.types import in_utc, user_key
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import Json
 from utils.models.users import UNANSWERED_TIME, Profile, RefreshToken, User
-
-NO_USER = "There is no such user."
 
 _USER_COLUMNS = column_names(users, User)
 _PROFILE_COLUMNS = column_names(users, Profile)
@@ -113,7 +112,7 @@ class UserVerbs(SupabaseVerbs):
         """See `Database`."""
         arguments = {"token": sent(refresh_tokens, asdict(token))}
         if not self.supabase.call("backend_add_refresh_token", arguments, repeatable=False):
-            raise Unauthenticated("This user does not exist any more; sign in again.")
+            raise Unauthenticated(USER_GONE)
 
     def rotate_refresh_token(
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
@@ -128,7 +127,7 @@ class UserVerbs(SupabaseVerbs):
         }
         row = self.supabase.call("backend_rotate_refresh_token", arguments, repeatable=False)
         if row is None:
-            raise Unauthenticated("This refresh token is not valid any more; sign in again.")
+            raise Unauthenticated(REFRESH_TOKEN_INVALID)
         return _read_user(row)
 
     def revoke_refresh_family(self, token_hash: str) -> None:

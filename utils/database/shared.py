@@ -1,0 +1,59 @@
+"""Limits, refusals and column values that the SQL and the Supabase gateway share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from utils.database.rows import now, prompt_columns
+from utils.database.schema import tasks
+from utils.errors import Conflict
+
+NO_USER = "There is no such user."
+NO_PROJECT = "There is no such project."
+NO_TASK = "There is no such task."
+NO_ROW = "There is no such row."
+USER_GONE = "This user does not exist any more; sign in again."
+REFRESH_TOKEN_INVALID = "This refresh token is not valid any more; sign in again."  # noqa: S105
+NO_ANSWER = "The database did not answer; try again."
+PROJECT_EXISTS = "You have a project for this repository already."
+ROW_EXISTS = "This row exists already."
+NOT_UNICODE = "The text holds characters that are no Unicode."
+VALUE_DOES_NOT_FIT = "A value does not fit where it is to be stored."
+
+MAX_CHAT_MESSAGES = 1_000
+MAX_CHAT_CHARACTERS = 2_000_000
+
+DELIVERY_RETENTION = timedelta(days=30)
+"""GitHub offers to send a delivery again for a shorter time than this."""
+
+NOT_IMPORTED = frozenset(
+    {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested"}
+)
+IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
+
+
+def conversation_full() -> Conflict:
+    """Return the error for a chat message above the limits."""
+    return Conflict(
+        f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
+        f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
+        "conversation_full",
+    )
+
+
+def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a task that another backend exported."""
+    moment = now()
+    messages = row.get("chat_messages") or []
+    prompt = str(messages[0]["content"]) if messages else ""
+    given = {name: row.get(name) for name in IMPORTED_COLUMNS}
+    return given | {
+        "user_id": user_id,
+        "chat_messages": messages,
+        "attempt": row.get("attempt") or 0,
+        "created_at": row.get("created_at") or moment,
+        "updated_at": row.get("updated_at") or row.get("created_at") or moment,
+        **prompt_columns(prompt),
+    }

@@ -1,0 +1,28 @@
+"""Verbs that record webhook deliveries so that none is handled twice, through Supabase."""
+
+from __future__ import annotations
+
+from utils.database.rows import now
+from utils.database.shared import DELIVERY_RETENTION
+from utils.database.supabase.rows import SupabaseVerbs
+from utils.models.tasks import Json
+
+
+class WebhookDeliveryVerbs(SupabaseVerbs):
+    """Verbs on webhook deliveries."""
+
+    def has_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        request = self.supabase.table("webhook_deliveries").select("id").eq("id", delivery_id)
+        return bool(self.supabase.rows(request, repeatable=True))
+
+    def take_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        arguments = delivery_arguments(delivery_id)
+        taken: bool = self.supabase.call("backend_take_delivery", arguments, repeatable=False)
+        return taken
+
+
+def delivery_arguments(delivery_id: str) -> Json:
+    """Return the arguments that record a delivery and delete those older than `horizon`."""
+    return {"delivery": delivery_id, "horizon": (now() - DELIVERY_RETENTION).isoformat()}
