@@ -26,8 +26,12 @@ from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, install_hooks
 from utils.api.openapi import build_openapi, format_openapi
 from utils.auth.tokens import Tokens
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings, inherited_environment, proxies_with_password
+from utils.config.settings import (
+    Settings,
+    explain_settings,
+    inherited_environment,
+    proxies_with_password,
+)
 from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault, encryption_keys, signing_key
 from utils.dispatcher.admission import AdmissionController

@@ -234,7 +234,7 @@ main() {
         test) run_tests "$@" ;;
         bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
         doctor) exec "$VENV_PYTHON" -m utils.commands.doctor "$@" ;;
-        migrate) exec "$VENV_PYTHON" -m utils.database.migrations "$@" ;;
+        migrate) exec "$VENV_PYTHON" -m utils.commands.migrate "$@" ;;
         supabase-sql) exec "$VENV_PYTHON" -m utils.commands.supabase_sql "$@" ;;
         rotate-keys) exec "$VENV_PYTHON" -m utils.commands.rotate_keys "$@" ;;
         build-template) exec "$VENV_PYTHON" -m utils.commands.build_template "$@" ;;

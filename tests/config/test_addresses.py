@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings
+from utils.config.settings import Settings, explain_settings
 
 ADDRESSES = ("github_api_url", "public_url", "supabase_url", "supabase_jwks_url")
 HOSTS = ("e2b_domain", "allowed_git_hosts")

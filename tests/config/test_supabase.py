@@ -8,8 +8,7 @@ import jwt
 import pytest
 from pydantic import ValidationError
 
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings
+from utils.config.settings import Settings, explain_settings
 
 URL = "https://project.supabase.co"
 

@@ -22,10 +22,10 @@ from sqlalchemy import Connection, exc, text
 
 from database import open_database
 from tests.support.backends import WAIT_SECONDS
-from tests.support.database.samples import PENDING, RUNNING, USER, new_task, project_fields
+from tests.support.database_samples import PENDING, RUNNING, USER, new_task, project_fields
+from utils.commands.migrate import main as run_migrate_command
 from utils.config.settings import Settings
 from utils.database.migrations import MIGRATIONS, head_revision, migrate
-from utils.database.migrations import main as migrate_as_told
 from utils.database.schema import metadata
 from utils.database.sql.database import SqlDatabase
 from utils.database.sql.engine import postgresql_url
@@ -127,7 +127,7 @@ def test_wrong_settings_are_explained_before_anything_is_migrated(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PORT", "many")
     with pytest.raises(SystemExit) as end:
-        migrate_as_told()
+        run_migrate_command()
     assert "PORT: Input should be" in str(end.value)
     assert "Port to listen on." in str(end.value)
     assert list(tmp_path.iterdir()) == []

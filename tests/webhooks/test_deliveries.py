@@ -21,10 +21,9 @@ from tests.support.github.app import (
     Deliverer,
     signature,
 )
-from tests.support.github.names import NAME
-from tests.support.github.pulls import ended
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings
+from tests.support.github_names import NAME
+from tests.support.github_pulls import ended
+from utils.config.settings import Settings, explain_settings
 from utils.webhooks.delivery import MAX_READ_BYTES, SEEN
 
 URL = "https://github.example/team/demo/pull/7"

@@ -20,8 +20,7 @@ from e2b.exceptions import BuildException
 from e2b.template.types import BuildInfo, TemplateBuildStatus, TemplateBuildStatusResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings
+from utils.config.settings import Settings, explain_settings
 from utils.errors import AppError, ConfigurationError, Unavailable
 from utils.models.tasks import Json
 from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, explain_e2b, leave

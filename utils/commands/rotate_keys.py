@@ -14,8 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from database import Database, open_database
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings
+from utils.config.settings import Settings, explain_settings
 from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, TRIES, login_text, with_secrets
 from utils.credentials.vault import Vault, has_key, is_sealed
 from utils.errors import (

@@ -11,7 +11,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from utils.config.settings import MINIMUM_KEY_CHARACTERS, Settings
+from utils.config.server import MINIMUM_KEY_CHARACTERS
+from utils.config.settings import Settings
 from utils.errors import ConfigurationError, TaskError
 
 SEAL = "enc:v1:"

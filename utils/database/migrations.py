@@ -1,23 +1,17 @@
-"""The revision of the database: reading it, and bringing it up to date.
-
-`python -m utils.database.migrations` does the latter.
-"""
+"""Reads the revision of a database and runs the migrations that are missing."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, exc, inspect, text
 
-from utils.config.explain import explain_settings
 from utils.config.settings import Settings
 from utils.database.sql.engine import Engines, open_engines
 from utils.database.sql.errors import translating
-from utils.errors import AppError, ConfigurationError
+from utils.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -132,18 +126,3 @@ def migrate(settings: Settings) -> str:
         return head_revision()
     finally:
         engines.close()
-
-
-def main() -> None:
-    """Migrate as the environment says, and say so."""
-    try:
-        revision = migrate(Settings())
-    except ValidationError as error:
-        raise SystemExit("\n".join(explain_settings(error))) from None
-    except AppError as error:
-        raise SystemExit(error.message) from None
-    sys.stdout.write(f"The database is at revision {revision}.\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests.support.database.postgres_server import postgres_binaries, running_postgres
 from tests.support.supabase.postgrest import MissingPostgrest
 from tests.support.supabase.stack import SupabaseStack, open_supabase_stack
-from utils.config.explain import explain_settings
+from utils.config.settings import explain_settings
 
 EMAILS = ("first@example.com", "second@example.com")
 

@@ -33,8 +33,7 @@ from utils.commands.doctor.local import (
 )
 from utils.commands.doctor.supabase import check_sign_in
 from utils.commands.doctor.webhook import check_webhook
-from utils.config.explain import explain_settings
-from utils.config.settings import Settings
+from utils.config.settings import Settings, explain_settings
 from utils.sandboxes.e2b.advice import leave
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 

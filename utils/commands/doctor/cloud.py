@@ -14,7 +14,8 @@ from utils.agents.registry import PROGRAMS
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.local import hosts_to_try
 from utils.config.identity import FILE_NAME
-from utils.config.settings import E2B_TASK_PLACES, Settings
+from utils.config.limits import E2B_TASK_PLACES
+from utils.config.settings import Settings
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.tested_versions import (
