@@ -54,6 +54,9 @@ class Database(Protocol):
     kind: str
     """`sqlite`, `postgresql` or `supabase`, for health answers."""
 
+    is_shared: bool
+    """True when several servers may use the database; an SQLite file belongs to one server."""
+
     server: str
     """The name of this server among those that share the database; see `utils.config.identity`."""
 

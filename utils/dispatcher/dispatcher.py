@@ -188,7 +188,7 @@ class Dispatcher:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 self._resume(unfinished)
-                if self._database.kind != "sqlite":
+                if self._database.is_shared:
                     tasks.start_soon(self._heartbeats.run, self)
                 if self._provider.kind.survives:
                     grace_seconds = self._settings.sweep_grace_seconds

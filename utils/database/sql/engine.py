@@ -88,6 +88,7 @@ class SqlVerbs:
     def __init__(self, engines: Engines, server: str) -> None:
         self.engines = engines
         self.kind = engines.kind
+        self.is_shared = engines.kind != "sqlite"
         self.server = server
 
 

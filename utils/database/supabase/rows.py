@@ -23,6 +23,7 @@ class SupabaseVerbs:
     """Common base of the groups of verbs."""
 
     kind = "supabase"
+    is_shared = True
 
     def __init__(self, supabase: Supabase, server: str) -> None:
         self.supabase = supabase
