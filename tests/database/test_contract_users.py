@@ -30,6 +30,7 @@ NOW = LATER - timedelta(days=1)
 def test_the_database_answers_and_says_what_it_is(database: Database) -> None:
     database.ping()
     assert database.kind in {"sqlite", "postgresql", "supabase"}
+    assert database.is_shared == (database.kind != "sqlite")
 
 
 def test_a_user_is_made_on_first_sight_and_then_left_alone(database: Database) -> None:
