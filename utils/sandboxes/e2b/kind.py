@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.config.settings import E2B_TASK_PLACES
+from utils.config.limits import E2B_TASK_PLACES
 from utils.sandboxes.e2b.tested_versions import version_warnings
 from utils.sandboxes.protocol import SandboxKind
 
