@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from utils.api.responses import (
-    ChatMessageRow,
     EventRow,
     FullTaskRow,
     ProjectRow,
@@ -23,37 +22,10 @@ _PREVIEW_CHARACTERS = 200
 
 def task_row(task: Task) -> TaskRow:
     """Return the row of a task, without its diff and patch."""
-    return {
-        "id": task.id,
-        "user_id": task.user_id,
-        "project_id": task.project_id,
-        "status": task.status.value,
-        "agent": task.agent,
-        "model": task.agent,
-        "prompt": task.prompt,
-        "repo_url": task.repo_url,
-        "target_branch": task.target_branch,
-        "branch": task.target_branch,
-        "pr_branch": task.pr_branch,
-        "container_id": task.container_id,
-        "commit_hash": task.commit_hash,
-        "pr_number": task.pr_number,
-        "pr_url": task.pr_url,
-        "pr_state": task.pr_state,
-        "has_patch": task.has_patch,
-        "changed_files": task.changed_files,
-        "error": task.error,
-        "error_code": task.error_code,
-        "error_stage": task.error_stage,
-        "stage": task.stage,
-        "attempt": task.attempt,
-        "chat_messages": cast("list[ChatMessageRow]", task.chat_messages),
-        "execution_metadata": task.execution_metadata,
-        "created_at": task.created_at,
-        "updated_at": task.updated_at,
-        "started_at": task.started_at,
-        "completed_at": task.completed_at,
-    }
+    row = _columns(
+        task, TaskRow, status=task.status.value, model=task.agent, branch=task.target_branch
+    )
+    return cast("TaskRow", row)
 
 
 def full_task_row(task: Task) -> FullTaskRow:
@@ -132,42 +104,23 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
 
 def event_row(event: Event) -> EventRow:
     """Return the row of an event."""
-    return {
-        "sequence": event.sequence,
-        "at": event.at,
-        "kind": event.kind,
-        "data": event.data,
-    }
+    return cast("EventRow", _columns(event, EventRow))
 
 
 def project_row(project: Project) -> ProjectRow:
     """Return the row of a project."""
-    return {
-        "id": project.id,
-        "user_id": project.user_id,
-        "name": project.name,
-        "description": project.description,
-        "repo_url": project.repo_url,
-        "repo_owner": project.repo_owner,
-        "repo_name": project.repo_name,
-        "is_active": project.is_active,
-        "settings": project.settings,
-        "task_count": project.task_count,
-        "completed_tasks": project.completed_tasks,
-        "active_tasks": project.active_tasks,
-        "created_at": project.created_at,
-        "updated_at": project.updated_at,
-    }
+    return cast("ProjectRow", _columns(project, ProjectRow))
 
 
 def test_user_row(user: User) -> TestUserRow:
     """Return the row of a test user."""
+    return cast("TestUserRow", _columns(user, TestUserRow))
+
+
+def _columns(value: object, row: type, **given: Any) -> dict[str, Any]:
+    """Return a row whose keys come from its type: `given`, else the attribute of that name."""
     return {
-        "id": user.id,
-        "email": user.email,
-        "created_at": user.created_at,
-        "metadata": user.metadata,
-        "expires_at": user.expires_at,
+        name: given[name] if name in given else getattr(value, name) for name in row.__annotations__
     }
 
 

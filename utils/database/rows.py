@@ -66,6 +66,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def columns_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a value as columns, without copying what they hold."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
 def task_from(row: Row[Any]) -> Task:
     """Return the value for `STATUS_COLUMNS` or `TASK_COLUMNS`."""
     return Task(**row._mapping)

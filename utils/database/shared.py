@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from utils.database.rows import now, prompt_columns
 from utils.database.schema import tasks
 from utils.errors import Conflict
+from utils.models.tasks import Json, NewTask
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
@@ -41,6 +42,46 @@ def conversation_full() -> Conflict:
         f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
         "conversation_full",
     )
+
+
+def new_user_values(user_id: str, email: str | None) -> dict[str, Any]:
+    """Return the columns of a user to insert."""
+    moment = now()
+    return {
+        "id": user_id,
+        "email": email,
+        "metadata": {},
+        "is_test_user": False,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+
+
+def test_user_values(
+    user_id: str, email: str, metadata: Json, expires_at: datetime
+) -> dict[str, Any]:
+    """Return the columns of a test user to insert."""
+    marks = {"is_test_user": True, "metadata": metadata, "expires_at": expires_at}
+    return new_user_values(user_id, email) | marks
+
+
+def new_project_values(user_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a project to insert."""
+    moment = now()
+    defaults = {"settings": {}, "is_active": True, "created_at": moment, "updated_at": moment}
+    return defaults | dict(fields) | {"user_id": user_id}
+
+
+def new_task_values(new: NewTask) -> dict[str, Any]:
+    """Return the columns of a task to insert that follow from the request alone."""
+    return {
+        "project_id": new.project_id,
+        "agent": new.agent,
+        "repo_url": new.repo_url,
+        "target_branch": new.branch,
+        "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
+        **prompt_columns(new.prompt),
+    }
 
 
 def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:

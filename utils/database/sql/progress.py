@@ -18,7 +18,14 @@ from sqlalchemy import (
     update,
 )
 
-from utils.database.rows import EVENT_COLUMNS, STATUS_COLUMNS, chat_message, now, task_from
+from utils.database.rows import (
+    EVENT_COLUMNS,
+    STATUS_COLUMNS,
+    chat_message,
+    columns_of,
+    now,
+    task_from,
+)
 from utils.database.schema import task_events, task_runs, task_secrets, tasks
 from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
@@ -184,13 +191,7 @@ def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> No
     last = last_sequence(connection, task_id)
     fresh = batch.events if batch.after is None else batch.events[max(last - batch.after, 0) :]
     rows = [
-        {
-            "task_id": task_id,
-            "sequence": sequence,
-            "at": event.at,
-            "kind": event.kind,
-            "data": event.data,
-        }
+        {**columns_of(event), "task_id": task_id, "sequence": sequence}
         for sequence, event in enumerate(fresh, start=last + 1)
     ]
     if rows:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, ins
 
 from utils.database.rows import PROJECTS, now
 from utils.database.schema import projects
-from utils.database.shared import NO_PROJECT
+from utils.database.shared import NO_PROJECT, new_project_values
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.errors import NotFound
 from utils.models.users import Project
@@ -28,9 +28,7 @@ class ProjectVerbs(SqlVerbs):
         self, connection: Connection, user_id: str, fields: Mapping[str, Any]
     ) -> Project:
         """See `Database`."""
-        moment = now()
-        row = {"settings": {}, "is_active": True, "created_at": moment, "updated_at": moment}
-        values = row | dict(fields) | {"user_id": user_id}
+        values = new_project_values(user_id, fields)
         added = connection.execute(insert(projects).values(values).returning(projects.c.id))
         return _project(connection, user_id, added.scalar_one())
 

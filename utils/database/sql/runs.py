@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from utils.database.rows import STATUS_COLUMNS, json_object
+from utils.database.rows import STATUS_COLUMNS, columns_of, json_object
 from utils.database.schema import projects, task_runs, task_secrets, tasks, users
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.sql.progress import insert_events, last_sequence, lock_task, move, runs_here
@@ -63,7 +61,7 @@ class RunVerbs(SqlVerbs):
         if not lock_task(connection, runs_here(self.server, run.task_id)):
             return False
         connection.execute(delete(task_runs).where(task_runs.c.task_id == run.task_id))
-        connection.execute(insert(task_runs), asdict(run))
+        connection.execute(insert(task_runs), columns_of(run))
         insert_events(connection, run.task_id, batch)
         return True
 

@@ -14,11 +14,10 @@ from utils.database.rows import (
     TASK_COLUMNS,
     chat_message,
     now,
-    prompt_columns,
     task_from,
 )
 from utils.database.schema import task_secrets, tasks, users
-from utils.database.shared import NO_TASK, USER_GONE, imported_values
+from utils.database.shared import NO_TASK, USER_GONE, imported_values, new_task_values
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.sql.projects import hold_project, require_project
 from utils.database.sql.webhook_deliveries import record_delivery
@@ -148,18 +147,13 @@ def _page(statement: Select[Any], limit: int, cursor: int | None) -> Select[Any]
 def _new_task_values(user_id: str, new: NewTask) -> dict[str, Any]:
     moment = now()
     return {
+        **new_task_values(new),
         "user_id": user_id,
-        "project_id": new.project_id,
         "status": TaskStatus.PENDING,
-        "agent": new.agent,
-        "repo_url": new.repo_url,
-        "target_branch": new.branch,
         "attempt": 0,
         "chat_messages": [chat_message("user", new.prompt, moment)],
-        "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
         "created_at": moment,
         "updated_at": moment,
-        **prompt_columns(new.prompt),
     }
 
 

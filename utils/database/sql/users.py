@@ -9,9 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
 
-from utils.database.rows import PROFILE_COLUMNS, USER_COLUMNS, json_object, now
+from utils.database.rows import PROFILE_COLUMNS, USER_COLUMNS, columns_of, json_object, now
 from utils.database.schema import refresh_tokens, users
-from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE
+from utils.database.shared import (
+    NO_USER,
+    REFRESH_TOKEN_INVALID,
+    USER_GONE,
+    new_user_values,
+    test_user_values,
+)
 from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.types import UtcDateTime
 from utils.errors import Conflict, NotFound, Unauthenticated
@@ -28,7 +34,7 @@ class UserVerbs(SqlVerbs):
         with suppress(NotFound):
             return self.get_user(user_id)
         with suppress(Conflict):
-            return self._add_user(_user_values(user_id, email))
+            return self._add_user(new_user_values(user_id, email))
         return self.get_user(user_id)
 
     @reading
@@ -84,8 +90,7 @@ class UserVerbs(SqlVerbs):
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:
         """See `Database`."""
-        marks = {"is_test_user": True, "metadata": metadata, "expires_at": expires_at}
-        return self._add_user(_user_values(user_id, email) | marks)
+        return self._add_user(test_user_values(user_id, email, metadata, expires_at))
 
     @reading
     def list_test_users(self, connection: Connection) -> list[User]:
@@ -109,7 +114,7 @@ class UserVerbs(SqlVerbs):
         # Clients sign in at every page load, so each sign-in clears away what ran out.
         old = refresh_tokens.c.user_id == token.user_id, refresh_tokens.c.expires_at <= now()
         connection.execute(delete(refresh_tokens).where(*old))
-        connection.execute(insert(refresh_tokens), _token_values(token))
+        connection.execute(insert(refresh_tokens), columns_of(token))
 
     def rotate_refresh_token(
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
@@ -152,7 +157,7 @@ class UserVerbs(SqlVerbs):
             return None
         _use(connection, row, now)
         token = RefreshToken(replacement_hash, row.family, row.user_id, expires_at)
-        connection.execute(insert(refresh_tokens), _token_values(token))
+        connection.execute(insert(refresh_tokens), columns_of(token))
         owner = connection.execute(select(*USER_COLUMNS).where(users.c.id == row.user_id)).one()
         return User(**owner._mapping)
 
@@ -162,18 +167,6 @@ def _profile(row: Row[Any] | None) -> Profile:
         raise NotFound(NO_USER)
     columns = dict(row._mapping)
     return Profile(**columns | {"preferences": json_object(columns["preferences"])})
-
-
-def _user_values(user_id: str, email: str | None) -> dict[str, Any]:
-    moment = now()
-    return {
-        "id": user_id,
-        "email": email,
-        "metadata": {},
-        "is_test_user": False,
-        "created_at": moment,
-        "updated_at": moment,
-    }
 
 
 # Whoever changes a user's tokens holds the user's row first. A rotation and a revocation of one
@@ -208,12 +201,3 @@ def _use(connection: Connection, row: Row[Any], moment: datetime) -> None:
 def _revoke_family(connection: Connection, family: str, moment: datetime) -> None:
     live = refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None)
     connection.execute(update(refresh_tokens).where(*live).values(revoked_at=moment))
-
-
-def _token_values(token: RefreshToken) -> dict[str, Any]:
-    return {
-        "token_hash": token.token_hash,
-        "family": token.family,
-        "user_id": token.user_id,
-        "expires_at": token.expires_at,
-    }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.database.rows import now
 from utils.database.schema import projects
-from utils.database.shared import NO_PROJECT
+from utils.database.shared import NO_PROJECT, new_project_values
 from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
 from utils.database.types import user_key
 from utils.errors import NotFound
@@ -23,9 +22,7 @@ class ProjectVerbs(SupabaseVerbs):
 
     def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
         """See `Database`."""
-        moment = now()
-        row = {"settings": {}, "is_active": True, "created_at": moment, "updated_at": moment}
-        values = row | dict(fields) | {"user_id": user_id}
+        values = new_project_values(user_id, fields)
         request = self.supabase.table("projects").insert(sent(projects, values)).select(_COLUMNS)
         return _read_project(self.supabase.rows(request, repeatable=False)[0])
 

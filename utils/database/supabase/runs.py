@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
+from utils.database.rows import columns_of
 from utils.database.schema import task_runs
 from utils.database.supabase.progress import may_be_sent_again
 from utils.database.supabase.rows import (
@@ -33,7 +32,7 @@ class RunVerbs(SupabaseVerbs):
     def start_run(self, run: AgentRun, batch: EventBatch) -> bool:
         """See `Database`."""
         arguments = {
-            "run": sent(task_runs, asdict(run)),
+            "run": sent(task_runs, columns_of(run)),
             "this_server": self.server,
             **sent_events(batch),
         }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.database.rows import prompt_columns
 from utils.database.schema import tasks
-from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_values
+from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_values, new_task_values
 from utils.database.supabase.rows import (
     SupabaseVerbs,
     column_names,
@@ -30,18 +29,10 @@ class TaskVerbs(SupabaseVerbs):
 
     def create_task(self, user_id: str, new: NewTask) -> Task:
         """See `Database`."""
-        columns = {
-            "project_id": new.project_id,
-            "agent": new.agent,
-            "repo_url": new.repo_url,
-            "target_branch": new.branch,
-            "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
-            **prompt_columns(new.prompt),
-        }
         arguments = {
             "this_user": user_key(user_id),
             "this_server": self.server,
-            "task": sent(tasks, columns),
+            "task": sent(tasks, new_task_values(new)),
             "message": {"role": "user", "content": storable(new.prompt)},
             "ciphertext": sent_bytes(new.encrypted_token),
         }

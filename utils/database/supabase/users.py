@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from utils.database.rows import json_object, now
+from utils.database.rows import columns_of, json_object, now
 from utils.database.schema import refresh_tokens, users
-from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE
+from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE, test_user_values
 from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
 from utils.database.types import in_utc, user_key
 from utils.errors import NotFound, Unauthenticated
@@ -79,16 +78,7 @@ class UserVerbs(SupabaseVerbs):
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:
         """See `Database`."""
-        moment = now()
-        row = {
-            "id": user_id,
-            "email": email,
-            "metadata": metadata,
-            "is_test_user": True,
-            "expires_at": expires_at,
-            "created_at": moment,
-            "updated_at": moment,
-        }
+        row = test_user_values(user_id, email, metadata, expires_at)
         request = self.supabase.table("users").insert(sent(users, row)).select(_USER_COLUMNS)
         return _read_user(_only(self.supabase.rows(request, repeatable=False)))
 
@@ -110,7 +100,7 @@ class UserVerbs(SupabaseVerbs):
 
     def add_refresh_token(self, token: RefreshToken) -> None:
         """See `Database`."""
-        arguments = {"token": sent(refresh_tokens, asdict(token))}
+        arguments = {"token": sent(refresh_tokens, columns_of(token))}
         if not self.supabase.call("backend_add_refresh_token", arguments, repeatable=False):
             raise Unauthenticated(USER_GONE)
 
