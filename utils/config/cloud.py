@@ -30,62 +30,68 @@ ModelList = Annotated[NameList, AfterValidator(_require_name)]
 
 
 class CloudSettings(BaseSettings):
-    """Settings of the cloud that runs agents, and of the agents' access."""
+    """Settings of E2B's sandboxes and of the agents."""
 
     e2b_api_key: SecretStr | None = Field(
-        None, description="E2B key; with it tasks run in cloud sandboxes."
+        None, description="E2B API key. With it, tasks run in E2B's cloud sandboxes."
     )
     e2b_domain: str | None = Field(
-        None, description="E2B installation to use; `e2b.app` when not given."
+        None, description="Domain of the E2B installation. The default is `e2b.app`."
     )
     e2b_template_id: str = Field(
-        "async-code", description="Template of the sandboxes; `./run.sh build-template` makes it."
+        "async-code",
+        description="E2B template of the sandboxes. `./run.sh build-template` builds it.",
     )
     deployment: str | None = Field(
         None,
-        description="Name of this deployment, marked on its sandboxes; made once in `DATA_DIR`. "
-        "Set it where `DATA_DIR` does not outlive the server, so that the next one finds its "
-        "sandboxes.",
+        description="Name of this deployment, stored in the metadata of its sandboxes. By default "
+        "generated once and stored in `DATA_DIR`. Set it when `DATA_DIR` is lost on a restart, so "
+        "that the next server finds its sandboxes.",
     )
     retry_lost_sandbox: bool = Field(
         default=False,
-        description="Start an agent again whose sandbox was lost; it is paid for twice.",
+        description="Run the agent again when its sandbox was lost. The model is then paid twice.",
     )
     sweep_grace_seconds: float = Field(
-        120, ge=0, description="Age at which a sandbox that no task knows is ended."
+        120,
+        ge=0,
+        description="Age in seconds at which a sandbox that belongs to no task is deleted.",
     )
     secrets_mode: Literal["environment", "egress"] = Field(
         "environment",
-        description="`egress` keeps keys out of the sandbox: E2B's network adds them to requests.",
+        description="`environment` passes keys to the sandbox. `egress` keeps them out of it: "
+        "E2B's network adds them to outgoing requests.",
     )
 
     anthropic_api_key: SecretStr | None = Field(
-        None, description="Key for the agent `claude`; only its process gets it."
+        None, description="API key for the agent `claude`. Only the agent's process receives it."
     )
     openai_api_key: SecretStr | None = Field(
-        None, description="Key for the agent `codex`; only its process gets it."
+        None, description="API key for the agent `codex`. Only the agent's process receives it."
     )
     claude_models: ModelList = Field(
         ("sonnet", "opus", "haiku"),
-        description="Models that tasks may ask `claude` for; the first is the default.",
+        description="Models that a task may choose for `claude`, separated by commas. The first "
+        "is the default.",
     )
     codex_models: ModelList = Field(
         ("gpt-6.1-sol",),
-        description="Models that tasks may ask `codex` for; the first is the default.",
+        description="Models that a task may choose for `codex`, separated by commas. The first is "
+        "the default.",
     )
     agent_idle_seconds: float = Field(
         300,
         gt=0,
-        description="Silence after which an agent counts as hung and is ended; matters where "
-        "`AGENT_TIMEOUT_SECONDS` is longer.",
+        description="Seconds without output after which an agent is stopped as hung. Has an "
+        "effect only when it is less than `AGENT_TIMEOUT_SECONDS`.",
     )
     simulate_with_real_agent: bool = Field(
         default=False,
-        description="Run the real agent programs in local folders, for developers.",
+        description="Run the real agent programs in local sandboxes. For developers only.",
     )
     e2b_smoke_test: bool = Field(
         default=False,
-        description="Have the scripted agent work in E2B's sandboxes: needs no model key.",
+        description="Run the scripted agent in E2B's sandboxes. No model key is needed.",
     )
 
     @field_validator("e2b_domain")

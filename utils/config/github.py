@@ -1,4 +1,4 @@
-"""The settings of GitHub: where its API is, and what this server may do there by itself."""
+"""Settings of GitHub: its API, tokens, webhooks and branches; a part of `utils.config.settings`."""
 
 from __future__ import annotations
 
@@ -29,43 +29,50 @@ _BRANCH_PATTERN = re.compile(
 
 
 class GitHubSettings(BaseSettings):
-    """Settings of the GitHub host and of the deployment's own credentials there."""
+    """Address of GitHub and the credentials of this deployment."""
 
     github_api_url: str = Field(
         GITHUB_API_URL,
-        description="GitHub's REST API; `https://<host>/api/v3` for GitHub Enterprise, whose host "
-        "belongs into `ALLOWED_GIT_HOSTS` too.",
+        description="Base URL of GitHub's REST API. For GitHub Enterprise set it to "
+        "`https://<host>/api/v3` and add the host to `ALLOWED_GIT_HOSTS`.",
     )
     github_token: SecretStr | None = Field(
         None,
-        description="Token for repositories whose user has none; everybody who may sign in acts "
-        "with it.",
+        description="GitHub token for requests of users who have none. Every user who can sign in "
+        "then acts with this token.",
     )
     github_app_id: str | None = Field(
-        None, description="Id of a GitHub App; its tokens are for one repository and one hour."
+        None,
+        description="Id of a GitHub App. Each of its tokens is valid for one repository and one "
+        "hour.",
     )
     github_app_private_key: SecretStr | None = Field(
-        None, description="Private key of the GitHub App (PEM); line ends may be written as `\\n`."
+        None,
+        description="Private key of the GitHub App in PEM format. Line ends may be written as "
+        "`\\n`.",
     )
     github_webhook_secret: SecretStr | None = Field(
         None,
-        description="Shows that a delivery is GitHub's, 16 characters at least; without it none is "
-        "taken.",
+        description="Secret that verifies webhook deliveries from GitHub, at least 16 characters. "
+        "Without it, all deliveries are rejected.",
     )
     webhook_tasks: bool = Field(
         default=False,
-        description="Let a comment `/async-code <prompt>` of somebody with write access start a "
-        "task.",
+        description="Start a task when a user with write access comments `/async-code <prompt>` "
+        "on GitHub.",
     )
     webhook_user_id: str | None = Field(
-        None, description="UUID of the user whose tasks those are; `WEBHOOK_TASKS` needs one."
+        None,
+        description="UUID of the user who owns the tasks started by comments. Required with "
+        "`WEBHOOK_TASKS`.",
     )
     pull_request_branch: str = Field(
-        "async-code/task-{task_id}", description="Name of the branch that a task is pushed to."
+        "async-code/task-{task_id}",
+        description="Name of the branch that a task's changes are pushed to.",
     )
     public_url: str | None = Field(
         None,
-        description="Address of the web page; links to a task are `<PUBLIC_URL>/tasks/<id>`.",
+        description="Address of the web front end. Links to a task are `<PUBLIC_URL>/tasks/<id>`.",
     )
 
     @field_validator("github_api_url")

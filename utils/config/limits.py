@@ -19,20 +19,26 @@ class LimitSettings(BaseSettings):
     max_patch_bytes: int = Field(
         10 * Megabyte,
         ge=1,
-        description="Largest patch, and largest sum of file contents, that is stored with a task.",
+        description="Maximum size of a stored patch, and of all stored file contents of a task "
+        "together.",
     )
     max_file_changes: int = Field(
-        200, ge=0, description="Files whose contents before and after are stored."
+        200,
+        ge=0,
+        description="Maximum number of changed files per task whose old and new contents are "
+        "stored.",
     )
     max_file_change_bytes: int = Field(
-        256_000, ge=0, description="Largest file whose contents are stored."
+        256_000, ge=0, description="Maximum size of a file whose contents are stored."
     )
     max_output_bytes: int = Field(
-        2 * Megabyte, ge=0, description="Agent output that is stored with a task."
+        2 * Megabyte, ge=0, description="Maximum size of the agent output stored per task."
     )
-    max_body_bytes: int = Field(Megabyte, ge=1, description="Largest request body.")
+    max_body_bytes: int = Field(
+        Megabyte, ge=1, description="Maximum size of a request body. Larger ones get 413."
+    )
     max_import_bytes: int = Field(
-        16 * Megabyte, ge=1, description="Largest upload to /migrate-legacy-tasks."
+        16 * Megabyte, ge=1, description="Maximum size of an upload to /migrate-legacy-tasks."
     )
 
 
@@ -43,38 +49,51 @@ class TaskLimitSettings(BaseSettings):
         None,
         ge=1,
         le=500,
-        description=f"Tasks that run at once; when not given, {E2B_TASK_PLACES} with E2B and "
-        "else the number of cores.",
+        description="Maximum number of tasks that run at the same time. The default is "
+        f"{E2B_TASK_PLACES} with E2B, else the number of CPU cores.",
     )
-    max_tasks_per_user: int = Field(8, ge=1, description="Tasks of one user that run at once.")
+    max_tasks_per_user: int = Field(
+        8, ge=1, description="Maximum number of tasks of one user that run at the same time."
+    )
     max_queued_tasks: int = Field(
-        1000, ge=1, description="Tasks that wait; one more is answered with 429."
+        1000, ge=1, description="Maximum number of queued tasks. Further requests get 429."
     )
     max_attempts: int = Field(
-        3, ge=1, description="Times a task is started when the server dies under it."
+        3,
+        ge=1,
+        description="Maximum number of times a task is started when the server stops while it "
+        "runs.",
     )
     sandbox_timeout_seconds: float = Field(
-        600, gt=0, description="Limit for clone and agent together."
+        600, gt=0, description="Time limit in seconds for the clone and the agent together."
     )
-    clone_timeout_seconds: float = Field(60, gt=0, description="Limit for the clone.")
-    agent_timeout_seconds: float = Field(300, gt=0, description="Limit for the agent.")
-    command_timeout_seconds: float = Field(30, gt=0, description="Limit for every other command.")
+    clone_timeout_seconds: float = Field(
+        60, gt=0, description="Time limit in seconds for the clone."
+    )
+    agent_timeout_seconds: float = Field(
+        300, gt=0, description="Time limit in seconds for the agent."
+    )
+    command_timeout_seconds: float = Field(
+        30, gt=0, description="Time limit in seconds for every other command."
+    )
     shutdown_grace_seconds: float = Field(
-        10, ge=0, description="Time that running tasks get to finish when the server stops."
+        10, ge=0, description="Seconds that running tasks get to finish when the server shuts down."
     )
     server_silence_seconds: float = Field(
         30,
         gt=0,
-        description="Silence after which another server on the same database counts as ended, and "
-        "its tasks are taken over.",
+        description="Seconds without a heartbeat after which another server on the same database "
+        "is considered stopped and its tasks are taken over.",
     )
     clone_depth: int = Field(
-        0, ge=0, description="Commits of history to clone; 0 is all of the branch."
+        0, ge=0, description="Number of commits to clone. 0 clones the full history of the branch."
     )
     mirror_dir: Path | None = Field(
         None,
-        description="Folder for local mirrors of repositories; `DATA_DIR/mirrors` if not given.",
+        description="Folder for cached mirrors of repositories. The default is `DATA_DIR/mirrors`.",
     )
     mirror_max_bytes: int = Field(
-        2000 * Megabyte, ge=0, description="Size of all mirrors together; 0 turns mirrors off."
+        2000 * Megabyte,
+        ge=0,
+        description="Maximum size of all mirrors together. 0 turns mirrors off.",
     )

@@ -21,74 +21,95 @@ class ServerSettings(BaseSettings):
     """Addresses, storage, keys, sign-in, repositories and the kind of sandbox."""
 
     environment: Literal["development", "production"] = Field(
-        "development", description="`production` turns on the strict defaults."
+        "development",
+        description="`production` turns on strict defaults: requests need a token, `JWT_SECRET` is "
+        "required, and so is `E2B_API_KEY` or `SANDBOX=local`.",
     )
     host: str | None = Field(
-        None, description="Address to listen on; loopback in development, all in production."
+        None,
+        description="Address to listen on. The default is 127.0.0.1 in development and 0.0.0.0 in "
+        "production.",
     )
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
     http_threads: int | None = Field(
         None,
         ge=1,
         le=48,
-        description=f"Threads that answer HTTP requests; when not given, {REQUEST_THREADS}, and "
-        f"{SUPABASE_REQUEST_THREADS} with Supabase, whose answers they wait for.",
+        description="Number of threads that answer HTTP requests. The default is "
+        f"{REQUEST_THREADS}, or {SUPABASE_REQUEST_THREADS} when rows are stored in Supabase.",
     )
     cors_origins: NameList = Field(
-        ("http://localhost:3000",), description="Web origins that may call, separated by commas."
+        ("http://localhost:3000",),
+        description="Web origins allowed to call the API from a browser (CORS), separated by "
+        "commas.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe log line that is written."
+        "INFO", description="Minimum level of the log lines that are written."
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`auto` is JSON in production, readable text otherwise."
+        "auto",
+        description="Format of log lines. `auto` means JSON in production and readable text "
+        "otherwise.",
     )
 
     data_dir: Path = Field(
-        Path("data"), description="Folder for the embedded database, keys and local sandboxes."
+        Path("data"),
+        description="Folder for the SQLite database, generated keys and local sandboxes.",
     )
     database_url: SecretStr | None = Field(
-        None, description="PostgreSQL URL; without it SQLite in `DATA_DIR` is used."
+        None,
+        description="PostgreSQL connection URL. Without it, rows are stored in SQLite in "
+        "`DATA_DIR`.",
     )
 
     jwt_secret: SecretStr | None = Field(
         None,
-        description="Signs access tokens, 32 characters or more; required in production, "
-        "made once in `DATA_DIR` otherwise.",
+        description="Secret that signs access tokens, at least 32 characters. Required in "
+        "production; otherwise generated once and stored in `DATA_DIR`.",
     )
     secret_key: SecretStr | None = Field(
         None,
-        description="Encrypts tokens at rest, 32 characters or more; made once in `DATA_DIR` "
-        "when not given.",
+        description="Key that encrypts stored tokens and credentials, at least 32 characters. By "
+        "default generated once and stored in `DATA_DIR`.",
     )
     secret_key_previous: SecretStr | None = Field(
         None,
-        description="The `SECRET_KEY` before the present one: what it encrypted can still be read.",
+        description="Previous `SECRET_KEY`. Set it after a key change so that values encrypted "
+        "with the old key can still be read.",
     )
     trust_user_id: bool | None = Field(
         None,
-        description="Believe a bare user id. On by default only in development on loopback, "
-        "without Supabase.",
+        description="Accept a user id without a token. By default on only in development, on a "
+        "loopback address, without Supabase.",
     )
     enable_test_users: bool | None = Field(
-        None, description="Serve /test-users. On where `TRUST_USER_ID` is on by default."
+        None,
+        description="Serve the /test-users endpoints. By default on where `TRUST_USER_ID` is on "
+        "by default; never in production.",
     )
-    access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
-    refresh_token_seconds: int = Field(604_800, ge=60, description="Life of a refresh token.")
+    access_token_seconds: int = Field(
+        3600, ge=60, description="Lifetime of an access token, in seconds."
+    )
+    refresh_token_seconds: int = Field(
+        604_800, ge=60, description="Lifetime of a refresh token, in seconds."
+    )
 
     allowed_git_hosts: NameList = Field(
-        ("github.com",), description="Hosts to clone from, separated by commas; `*` is any host."
+        ("github.com",),
+        description="Git hosts that repositories may be cloned from, separated by commas. `*` "
+        "allows every host.",
     )
     allow_local_repos: bool | None = Field(
         None,
-        description="Allow file paths, file:// and http:// on loopback. On in development without "
-        "E2B, whose sandboxes do not see this machine.",
+        description="Allow repositories on this machine: file paths, file:// URLs and http:// "
+        "URLs on loopback. By default on in development without E2B.",
     )
 
     sandbox: Literal["auto", "local", "e2b"] = Field(
         "auto",
-        description="`e2b` needs `E2B_API_KEY`, `local` runs tasks in folders of this machine; "
-        "`auto` is `e2b` with a key. Production wants `local` said.",
+        description="Kind of sandbox. `e2b` uses E2B's cloud and needs `E2B_API_KEY`; `local` "
+        "runs tasks as processes of this machine; `auto` means `e2b` when there is a key, else "
+        "`local`. In production `local` must be set explicitly.",
     )
 
     @field_validator("allowed_git_hosts")

@@ -1,4 +1,4 @@
-"""The settings of a Supabase project, which signs users in and may hold the rows."""
+"""Settings of a Supabase project: sign-in and storage; a part of `utils.config.settings`."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ _WHERE_THE_KEY_IS = "take the service_role key or a secret key from Project Sett
 
 
 class SupabaseSettings(BaseSettings):
-    """Settings of the Supabase project: its URL, and the keys that verify tokens."""
+    """Address of a Supabase project and the keys that verify its tokens."""
 
     supabase_url: str | None = Field(
         None,
-        description="Supabase project, like `https://<project>.supabase.co`; its users sign in "
-        "and secure mode is on.",
+        description="URL of the Supabase project, such as `https://<project>.supabase.co`. Its "
+        "users sign in, and a user id without a token is not accepted by default.",
     )
     supabase_service_role_key: SecretStr | None = Field(
         None,
-        description="Server key of the Supabase project; with SUPABASE_URL all rows live there.",
+        description="Server key of the Supabase project. With it and `SUPABASE_URL`, all rows are "
+        "stored in Supabase.",
     )
     supabase_jwt_secret: SecretStr | None = Field(
         None,
-        description="Verifies Supabase access tokens of projects that sign with a shared secret "
-        "(HS256).",
+        description="Secret that verifies Supabase access tokens signed with HS256 (legacy JWT "
+        "secret of the project).",
     )
     supabase_jwks_url: str | None = Field(
         None,
-        description="Public keys that verify Supabase access tokens; "
-        "`<SUPABASE_URL>/auth/v1/.well-known/jwks.json` when not given.",
+        description="URL of the public keys that verify Supabase access tokens. The default is "
+        "`<SUPABASE_URL>/auth/v1/.well-known/jwks.json`.",
     )
     supabase_issuer: str | None = Field(
         None,
-        description="Issuer that Supabase access tokens must name; `<SUPABASE_URL>/auth/v1` when "
-        "not given.",
+        description="Expected issuer of Supabase access tokens. The default is "
+        "`<SUPABASE_URL>/auth/v1`.",
     )
 
     @field_validator("supabase_url", "supabase_jwks_url")
