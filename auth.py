@@ -53,7 +53,7 @@ class Callers:
             "token_missing",
         )
 
-    def forget_users(self) -> None:
+    def clear_user_cache(self) -> None:
         """Clear the cache of known users, because rows may have been deleted."""
         with self._lock:
             self._seen.clear()

@@ -206,16 +206,16 @@ class Database(Protocol):
         commit that was pushed last. Raises `NotFound`.
         """
 
-    def tasks_of_pull_request(self, pr_url: str) -> list[Task]:
+    def list_pull_request_tasks(self, pr_url: str) -> list[Task]:
         """Return the tasks, of all users, whose pull request this is, as `get_task_status` does."""
 
-    def tasks_of_branch(self, pr_branch: str, pr_number: int) -> list[Task]:
+    def list_branch_tasks(self, pr_branch: str, pr_number: int) -> list[Task]:
         """Return all tasks, also in other repositories, with this branch and number."""
 
     def has_delivery(self, delivery_id: str) -> bool:
         """Say whether a webhook's delivery was taken before."""
 
-    def take_delivery(self, delivery_id: str) -> bool:
+    def record_delivery(self, delivery_id: str) -> bool:
         """Say whether a webhook's delivery is new, and remember it for 30 days."""
 
     def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
@@ -247,8 +247,8 @@ class Database(Protocol):
     def get_run(self, task_id: int) -> AgentRun | None:
         """Return the run of a task, None when its agent was not started."""
 
-    def count_resume(self, task_id: int) -> None:
-        """Count a resumption of a run; the count returns to 0 when its position changes."""
+    def record_resume(self, task_id: int) -> None:
+        """Note that one more process goes on with a run; forgotten when its position moves."""
 
     def list_run_sandboxes(self) -> list[str]:
         """Return the ids of the sandboxes of all runs."""
@@ -284,9 +284,10 @@ class Database(Protocol):
     ) -> User:
         """Use a token, store its replacement in the same family, and return the user.
 
-        For `UNANSWERED_TIME` it may be used again while its replacement was not, which a new one
-        then takes the place of. Raises `Unauthenticated` when it is unknown, expired or revoked,
-        and when it was used or replaced before; then the whole family is revoked.
+        Within `REFRESH_RETRY_PERIOD` a token may be used again while its replacement is unused; a
+        new replacement then takes the place of the first. Raises `Unauthenticated` for a token
+        that is unknown, expired or revoked. A token that was used or replaced before raises it as
+        well and revokes the whole family.
         """
 
     def revoke_refresh_family(self, token_hash: str) -> None:

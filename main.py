@@ -103,7 +103,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         github_limiter=limiter,
         pull_requests=_build_pull_requests(settings, database, user_tokens, redactor, limiter),
         identify=callers.identify,
-        forget_users=callers.forget_users,
+        clear_user_cache=callers.clear_user_cache,
         stop=lifetime.close,
     )
 

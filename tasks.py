@@ -15,7 +15,7 @@ from utils.api.serializers import (
     task_status_row,
     task_summary_row,
 )
-from utils.credentials.profiles import given_token
+from utils.credentials.profiles import open_request_token
 from utils.errors import InvalidInput, NotFound
 from utils.git.repository_url import parse_repository_url, validate_branch
 from utils.models.tasks import Json, NewTask, TaskStatus
@@ -41,7 +41,7 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         agent_model=body.agent_model,
         project_id=body.project_id,
     )
-    token = given_token(services.vault, user_id, body.github_token)
+    token = open_request_token(services.vault, user_id, body.github_token)
     task = services.dispatcher.start_task(user_id, new, token)
     return {"message": "The task is queued.", "task_id": task.id}
 

@@ -94,7 +94,7 @@ def _delete(services: Services, users: Iterable[User]) -> int:
     for user in users:
         services.dispatcher.cancel_active_tasks(user.id)
         deleted += services.database.delete_test_user(user.id)
-    services.forget_users()
+    services.clear_user_cache()
     return deleted
 
 

@@ -29,7 +29,7 @@ from tests.support.git.server import GitServer
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.registry import AGENT_NAMES
 from utils.commands.rotate_keys import main as rotate_keys
-from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, token_for
+from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, stored_token_for
 from utils.credentials.vault import Vault
 
 LOCAL = pytest.mark.local_only("which token a task gets is decided before it has a sandbox")
@@ -132,7 +132,7 @@ def test_the_stored_token_goes_to_no_other_host(
 def test_only_githubs_own_address_counts_as_github(url: str, token: str | None) -> None:
     vault = Vault(SecretStr(FIRST))
     stored = vault.seal(USER, GITHUB_TOKEN, TOKEN)
-    assert token_for(vault, USER, stored, url, "github.com") == token
+    assert stored_token_for(vault, USER, stored, url, "github.com") == token
 
 
 @LOCAL

@@ -56,8 +56,8 @@ def test_tasks_are_found_by_their_pull_request(database: Database) -> None:
     )
     noted = [database.set_pull_request(task.user_id, task.id, OPEN) for task in (first, second)]
     database.set_pull_request(USER, other.id, {**OPEN, "pr_url": f"{URL}1"})
-    assert database.tasks_of_pull_request(URL) == noted
-    assert database.tasks_of_pull_request("https://github.com/octo/demo/pull/8") == []
+    assert database.list_pull_request_tasks(URL) == noted
+    assert database.list_pull_request_tasks("https://github.com/octo/demo/pull/8") == []
 
 
 def test_tasks_are_found_by_branch_and_number_in_every_repository(database: Database) -> None:
@@ -70,9 +70,9 @@ def test_tasks_are_found_by_branch_and_number_in_every_repository(database: Data
         database.set_pull_request(STRANGER, second.id, moved),
     ]
     database.set_pull_request(USER, other.id, {**OPEN, "pr_number": 8})
-    assert database.tasks_of_branch("async-code/task-1", 7) == noted
-    assert database.tasks_of_branch("async-code/task-10", 7) == []
-    assert database.tasks_of_branch("a,b)\"'.eq.%\\ \xe9", 7) == []
+    assert database.list_branch_tasks("async-code/task-1", 7) == noted
+    assert database.list_branch_tasks("async-code/task-10", 7) == []
+    assert database.list_branch_tasks("a,b)\"'.eq.%\\ \xe9", 7) == []
 
 
 def test_a_delivery_makes_one_task(database: Database) -> None:
@@ -82,11 +82,11 @@ def test_a_delivery_makes_one_task(database: Database) -> None:
     assert database.get_task(USER, task.id) == task
     assert [one.id for one in database.list_tasks(USER).tasks] == [task.id]
     assert database.has_delivery("comment-1")
-    assert not database.take_delivery("comment-1")
+    assert not database.record_delivery("comment-1")
 
 
 def test_a_delivery_that_was_taken_makes_no_task(database: Database) -> None:
-    database.take_delivery("comment-1")
+    database.record_delivery("comment-1")
     assert _created(database, new_task(delivery="comment-1")) is None
     assert database.list_tasks(USER).tasks == ()
 
@@ -109,12 +109,12 @@ def _created(database: Database, asked: NewTask) -> Task | None:
 
 def test_a_delivery_is_new_once(database: Database) -> None:
     assert not database.has_delivery("one")
-    assert database.take_delivery("one")
+    assert database.record_delivery("one")
     assert database.has_delivery("one")
-    assert not database.take_delivery("one")
-    assert database.take_delivery("two")
+    assert not database.record_delivery("one")
+    assert database.record_delivery("two")
 
 
 def test_of_a_delivery_that_comes_several_times_at_once_one_is_new(database: Database) -> None:
-    taken = all_at_once([lambda: database.take_delivery("same")] * 6)
+    taken = all_at_once([lambda: database.record_delivery("same")] * 6)
     assert sorted(taken) == [False] * 5 + [True]

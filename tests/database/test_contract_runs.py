@@ -150,13 +150,13 @@ def test_resumes_are_counted_until_the_run_gets_further(database: Database) -> N
     for one in (task, other):
         database.start_run(run_of(one.id), NO_EVENTS)
     for _ in range(3):
-        database.count_resume(task.id)
+        database.record_resume(task.id)
     append(database, task.id, event(1))
     assert database.get_run(task.id) == replace(run_of(task.id), resumes=3)
     assert database.get_run(other.id) == run_of(other.id)
     append(database, task.id, event(2), position={"stdout": 1})
     assert database.get_run(task.id) == replace(run_of(task.id), position={"stdout": 1})
-    database.count_resume(12345)
+    database.record_resume(12345)
 
 
 def test_the_position_moves_only_when_one_is_given(database: Database) -> None:

@@ -22,7 +22,7 @@ from tests.support.database.samples import (
     running_task,
 )
 from utils.errors import Conflict, NotFound, Unauthenticated
-from utils.models.users import UNANSWERED_TIME, RefreshToken
+from utils.models.users import REFRESH_RETRY_PERIOD, RefreshToken
 
 NOW = LATER - timedelta(days=1)
 
@@ -183,7 +183,7 @@ def test_a_token_used_again_later_revokes_its_whole_family(database: Database) -
     signed_in(database)
     database.add_refresh_token(RefreshToken("other", "other family", USER, LATER))
     database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
-    refused(database, "hash-0", "hash-1", now=NOW + UNANSWERED_TIME)
+    refused(database, "hash-0", "hash-1", now=NOW + REFRESH_RETRY_PERIOD)
     assert database.rotate_refresh_token("other", "other-1", LATER, NOW).id == USER
 
 
@@ -196,7 +196,11 @@ def test_a_token_whose_replacement_was_used_revokes_its_whole_family(database: D
 
 def test_a_token_that_was_not_answered_is_used_again(database: Database) -> None:
     signed_in(database)
-    moments = (NOW, NOW + UNANSWERED_TIME / 2, NOW + UNANSWERED_TIME - timedelta(milliseconds=1))
+    moments = (
+        NOW,
+        NOW + REFRESH_RETRY_PERIOD / 2,
+        NOW + REFRESH_RETRY_PERIOD - timedelta(milliseconds=1),
+    )
     for number, moment in enumerate(moments):
         database.rotate_refresh_token("hash-0", f"try-{number}", LATER, moment)
     assert database.rotate_refresh_token("try-2", "hash-2", LATER, NOW).id == USER
@@ -206,8 +210,8 @@ def test_a_token_that_was_not_answered_is_used_again(database: Database) -> None
 def test_using_a_token_again_does_not_make_the_time_for_it_longer(database: Database) -> None:
     signed_in(database)
     database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
-    database.rotate_refresh_token("hash-0", "hash-2", LATER, NOW + UNANSWERED_TIME / 2)
-    refused(database, "hash-0", "hash-2", now=NOW + UNANSWERED_TIME)
+    database.rotate_refresh_token("hash-0", "hash-2", LATER, NOW + REFRESH_RETRY_PERIOD / 2)
+    refused(database, "hash-0", "hash-2", now=NOW + REFRESH_RETRY_PERIOD)
 
 
 def test_a_replaced_replacement_revokes_its_whole_family(database: Database) -> None:

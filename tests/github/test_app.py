@@ -214,16 +214,14 @@ def test_the_host_of_repositories_follows_from_the_api(url: str, host: str) -> N
 
 
 def test_a_task_has_a_branch_and_a_link() -> None:
-    assert settings().branch_of_task(7) == "async-code/task-7"
-    assert settings(pull_request_branch="bot/{task_id}-x").branch_of_task(7) == "bot/7-x"
-    assert settings().link_to_task(7) is None
-    assert settings(public_url="http://web.example/").link_to_task(7) == (
-        "http://web.example/tasks/7"
-    )
+    assert settings().task_branch(7) == "async-code/task-7"
+    assert settings(pull_request_branch="bot/{task_id}-x").task_branch(7) == "bot/7-x"
+    assert settings().task_url(7) is None
+    assert settings(public_url="http://web.example/").task_url(7) == ("http://web.example/tasks/7")
 
 
 def test_a_branch_has_room_for_every_number() -> None:
-    longest = settings(pull_request_branch="a" * 237 + "{task_id}").branch_of_task(10**18 - 1)
+    longest = settings(pull_request_branch="a" * 237 + "{task_id}").task_branch(10**18 - 1)
     assert validate_branch(longest) == longest
     with pytest.raises(ValidationError, match="name is longer than 255 bytes"):
         settings(pull_request_branch="a" * 238 + "{task_id}")

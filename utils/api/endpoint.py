@@ -62,7 +62,7 @@ class Services:
     user_tokens: GitHubTokenResolver
     github_limiter: ConcurrencyLimiter
     identify: Callable[[], str]
-    forget_users: Callable[[], None]
+    clear_user_cache: Callable[[], None]
     stop: Callable[[], None]
 
 

@@ -45,15 +45,15 @@ def caller_github(
     block says what the repository is called now.
     """
     tokens = services.user_tokens
-    address = services.settings.address_on_github(full_name)
-    chosen = tokens.own(user_id, address, token_of_request())
+    address = services.settings.github_clone_url(full_name)
+    chosen = tokens.user_token(user_id, address, token_of_request())
     with services.github_limiter.slot():
         if chosen.source is TokenSource.NONE and (
             own_status or _is_theirs(services, user_id, full_name, own_pull)
         ):
-            chosen = tokens.servers(full_name, purpose)
+            chosen = tokens.server_token(full_name, purpose)
             _refuse_anothers_name(chosen, own_status)
-        with tokens.speaking(chosen, full_name) as github, _naming_moved(github):
+        with tokens.open_client(chosen, full_name) as github, _naming_moved(github):
             yield github
 
 
@@ -84,14 +84,14 @@ def find_project(
 
 
 def _is_theirs(services: Services, user_id: str, full_name: str, own_pull: int | None) -> bool:
-    if not services.user_tokens.has_servers:
+    if not services.user_tokens.has_server_token:
         return False
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
         user_id, limit=MAX_TASKS_SEARCHED
     ).tasks
     if own_pull is not None:
         # The address of a task stays; once its repository has moved, another may be there.
-        url = f"{services.settings.address_on_github(full_name)}/pull/{own_pull}".lower()
+        url = f"{services.settings.github_clone_url(full_name)}/pull/{own_pull}".lower()
         return any((task.pr_url or "").lower() == url for task in tasks)
     inside = any(_is_in(services, full_name, task.repo_url) for task in tasks)
     return inside or find_project(services, user_id, full_name) is not None

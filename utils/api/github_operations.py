@@ -50,7 +50,7 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
     if task.pr_commit is None:
         raise Conflict("Nothing of this task was pushed yet: create its pull request first.",
                        "not_pushed")  # fmt: skip
-    link = services.settings.link_to_task(task_id)
+    link = services.settings.task_url(task_id)
     with caller_github(
         services, user_id, full_name, Purpose.SET_STATUS, own_status=report.context
     ) as github:
@@ -72,7 +72,7 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
 def store_pull_request_state(
     database: Database, pr_url: str, state: str, tasks: list[Task] | None = None
 ) -> None:
-    """Store the address and the state (open, closed, merged) of a pull request with its tasks."""
-    for task in database.tasks_of_pull_request(pr_url) if tasks is None else tasks:
+    """Note where a pull request is, and if open, closed or merged, with every task it is of."""
+    for task in database.list_pull_request_tasks(pr_url) if tasks is None else tasks:
         with suppress(NotFound):  # deleted meanwhile
             database.set_pull_request(task.user_id, task.id, {"pr_state": state, "pr_url": pr_url})

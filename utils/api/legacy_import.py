@@ -16,7 +16,7 @@ from typing import Any
 from flask import request
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
-from utils.database.types import storable
+from utils.database.types import sanitize
 from utils.errors import InvalidInput
 from utils.models.tasks import TERMINAL_STATUSES, Json, TaskStatus
 
@@ -61,7 +61,7 @@ def read_legacy_tasks(content: bytes) -> list[Json]:
                 "Split the file and upload its parts.",
                 "too_many_tasks",
             )
-        return [_row(legacy_id, storable(task), now) for legacy_id, task in tasks.items()]
+        return [_row(legacy_id, sanitize(task), now) for legacy_id, task in tasks.items()]
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The upload is not JSON. {_SHAPES}", "invalid_json") from error
 
@@ -84,7 +84,7 @@ def _entries(payload: Any) -> Iterator[tuple[str, Json]]:
 def _legacy_id(key: str | None, task: Json) -> str:
     given = task.get("id", key)
     if isinstance(given, str | int) and str(given):
-        return str(storable(str(given)))[:200]
+        return str(sanitize(str(given)))[:200]
     # A task without an id is recognized by its content if it is imported again.
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 

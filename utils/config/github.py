@@ -169,14 +169,14 @@ class GitHubSettings(BaseSettings):
         # GitHub's own hosts have a name for the API; Enterprise has a path on its one name.
         return authority if parts.path else authority.removeprefix("api.")
 
-    def address_on_github(self, full_name: str) -> str:
+    def github_clone_url(self, full_name: str) -> str:
         """Return the address that a repository `owner/name` of GitHub's is cloned from."""
         return f"{urlsplit(self.github_api_url).scheme}://{self.github_host}/{full_name}"
 
-    def branch_of_task(self, task_id: int) -> str:
+    def task_branch(self, task_id: int) -> str:
         """Return the name of the branch that a task's changes are pushed to."""
         return self.pull_request_branch.replace("{task_id}", str(task_id))
 
-    def link_to_task(self, task_id: int) -> str | None:
+    def task_url(self, task_id: int) -> str | None:
         """Return the address of a task on the web page, None when it is not known."""
         return self.public_url and f"{self.public_url}/tasks/{task_id}"

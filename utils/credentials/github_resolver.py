@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.config.settings import Settings
-from utils.credentials.profiles import given_token, token_for
+from utils.credentials.profiles import open_request_token, stored_token_for
 from utils.credentials.vault import Vault, is_sealed
 from utils.errors import AppError, Conflict, InvalidInput, TaskError
 from utils.github.app import GitHubApp, Purpose
@@ -72,7 +72,7 @@ class GitHubTokenResolver:
         self._vault = vault
         self._app = app
 
-    def choose(
+    def resolve(
         self,
         user_id: str,
         full_name: str,
@@ -82,12 +82,12 @@ class GitHubTokenResolver:
     ) -> ChosenToken:
         """Return the token for a repository on GitHub, for who may use the server's as well.
 
-        Raises `InvalidInput` (`github_token_needed`) when there is none, and what `own` and
-        `servers` raise.
+        Raises `InvalidInput` (`github_token_needed`) when there is none, and what `user_token` and
+        `server_token` raise.
         """
-        chosen = self.own(user_id, repo_url, given)
+        chosen = self.user_token(user_id, repo_url, given)
         if chosen.source is TokenSource.NONE:
-            chosen = self.servers(full_name, purpose)
+            chosen = self.server_token(full_name, purpose)
         if chosen.source is TokenSource.NONE:
             raise InvalidInput(
                 "A token for GitHub is needed. Send github_token, or store one with PUT /users/me; "
@@ -97,23 +97,23 @@ class GitHubTokenResolver:
             )
         return chosen
 
-    def own(self, user_id: str, repo_url: str, given: SecretStr | None) -> ChosenToken:
+    def user_token(self, user_id: str, repo_url: str, given: SecretStr | None) -> ChosenToken:
         """Return the token of a request, else the one its user has stored, else none.
 
         The stored one is for repositories on GitHub only. Raises `InvalidInput` for what can be no
         token, `Conflict` (`stored_secret_unreadable`).
         """
-        request = given_token(self._vault, user_id, given)
+        request = open_request_token(self._vault, user_id, given)
         # One that is not needed need not be readable either.
         stored = None if request else self._stored(user_id, repo_url)
         return choose_token("", request=request, stored=stored)
 
     @property
-    def has_servers(self) -> bool:
-        """True when the server has a token or an App of its own."""
+    def has_server_token(self) -> bool:
+        """Whether the server may have a token of its own for some repository."""
         return self._app is not None or self._settings.github_token is not None
 
-    def servers(self, full_name: str, purpose: Purpose) -> ChosenToken:
+    def server_token(self, full_name: str, purpose: Purpose) -> ChosenToken:
         """Return the GitHub App's token for a repository, else the deployment's, else none.
 
         The App's has the permissions for its purpose only. Raises what
@@ -127,7 +127,7 @@ class GitHubTokenResolver:
         )
 
     @contextmanager
-    def speaking(
+    def open_client(
         self, chosen: ChosenToken, full_name: str, timeout_seconds: int = TIMEOUT_SECONDS
     ) -> Iterator[GitHub]:
         """Speak to GitHub about a repository with a token, or as nobody.
@@ -144,7 +144,7 @@ class GitHubTokenResolver:
                 from_app.invalidate(full_name)
             raise
 
-    def opened(self, user_id: str | None, given: SecretStr | None) -> str:
+    def decrypt_request_token(self, user_id: str | None, given: SecretStr | None) -> str:
         """Return the token of a request in the clear. Raises `InvalidInput`."""
         if given is None:
             raise InvalidInput(
@@ -152,14 +152,14 @@ class GitHubTokenResolver:
             )
         if user_id is None and is_sealed(given.get_secret_value()):
             raise InvalidInput("github_token: is encrypted for a user, who has to be signed in.")
-        token = given_token(self._vault, user_id, given) if user_id else given
+        token = open_request_token(self._vault, user_id, given) if user_id else given
         return (token or given).get_secret_value()
 
     def _stored(self, user_id: str, repo_url: str) -> str | None:
         stored = self._database.get_profile(user_id).github_token
         host = self._settings.github_host
         try:
-            return token_for(self._vault, user_id, stored, repo_url, host)
+            return stored_token_for(self._vault, user_id, stored, repo_url, host)
         except TaskError as error:
             raise Conflict(error.message, error.code) from None
 

@@ -37,7 +37,7 @@ TRIES = 5
 """Times that a change is tried while somebody else changes the same row."""
 
 
-def token_for(
+def stored_token_for(
     vault: Vault, user_id: str, stored: str | None, repo_url: str, github_host: str
 ) -> str | None:
     """Return a user's stored token where the repository is GitHub's, else None.
@@ -53,7 +53,7 @@ def token_for(
     return None if _fault(token) else _stripped(token).get_secret_value()
 
 
-def given_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretStr | None:
+def open_request_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretStr | None:
     """Return the token of a request in the clear: clients send along what they read in the row.
 
     Raises `InvalidInput` when it is sealed and not to be opened for this user, or holds no token.

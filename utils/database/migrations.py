@@ -44,10 +44,10 @@ def ensure_current(engines: Engines) -> None:
     if engines.kind == "sqlite" and (stored or "") < head_revision():
         upgrade(engines)
     else:
-        require_newest(stored, "Run ./run.sh migrate")
+        require_head_revision(stored, "Run ./run.sh migrate")
 
 
-def require_newest(stored: str | None, advice: str) -> None:
+def require_head_revision(stored: str | None, advice: str) -> None:
     """Raise `ConfigurationError` unless the revision is the newest; `advice` helps an older."""
     head = head_revision()
     if stored is not None and stored > head:

@@ -25,9 +25,9 @@ USER_COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
 
 SUMMARY_COLUMNS = tuple(tasks.c[name] for name in TaskSummary.__dataclass_fields__)
 
-WIDE = frozenset({"git_diff", "git_patch", "execution_metadata"})
+WIDE_COLUMNS = frozenset({"git_diff", "git_patch", "execution_metadata"})
 STATUS_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    *(tasks.c[name] for name in Task.__dataclass_fields__ if name not in WIDE),
+    *(tasks.c[name] for name in Task.__dataclass_fields__ if name not in WIDE_COLUMNS),
     tasks.c.execution_summary.label("execution_metadata"),
 )
 # Compared one by one: a list would be spelled out anew at every read, and this one is often read.
@@ -71,7 +71,7 @@ def columns_of(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def task_from(row: Row[Any]) -> Task:
+def task_from_row(row: Row[Any]) -> Task:
     """Return the value for `STATUS_COLUMNS` or `TASK_COLUMNS`."""
     return Task(**row._mapping)
 

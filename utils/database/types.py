@@ -23,21 +23,21 @@ from utils.models.tasks import TaskStatus
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
 
-NO_PLACE = "This is larger, or nested deeper, or holds larger numbers than a row may."
-NOT_READABLE = (
+TOO_LARGE_FOR_ROW = "This is larger, or nested deeper, or holds larger numbers than a row may."
+DOCUMENT_UNREADABLE = (
     "A document stored here is nested too deep or holds numbers that are too large to be read; "
     "store it again."
 )
 
 
-def storable(value: Any) -> Any:
+def sanitize(value: Any) -> Any:
     """Replace what no database takes: NUL, lone surrogates, NaN and the infinities."""
     if isinstance(value, str):
         return UNSTORABLE.sub(REPLACEMENT, value)
     if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
+        return {sanitize(key): sanitize(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [sanitize(item) for item in value]
     if isinstance(value, float) and not isfinite(value):
         return None
     return value
@@ -48,10 +48,10 @@ def dump_json(value: Any) -> str:
     try:
         text = _compact(value)
     except ValueError:
-        return _compact(storable(value))
+        return _compact(sanitize(value))
     # JSON writes NUL as an escape, so the text alone cannot be cleaned; the value is.
     if "\\u0000" in text or UNSTORABLE.search(text):
-        return _compact(storable(value))
+        return _compact(sanitize(value))
     return text
 
 
@@ -60,21 +60,21 @@ def load_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise RowUnreadable(NOT_READABLE) from None
+        raise RowUnreadable(DOCUMENT_UNREADABLE) from None
 
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def in_utc(moment: datetime) -> datetime:
+def to_utc(moment: datetime) -> datetime:
     """Return the moment in UTC. Raises `ValueError` without a zone: it could be any moment."""
     if moment.tzinfo is None:
         raise ValueError("a moment needs a time zone")
     return moment.astimezone(UTC)
 
 
-def user_key(user_id: str) -> str:
+def normalize_user_id(user_id: str) -> str:
     """Return a user's id in its usual spelling. Raises `NotFound` for what is no UUID."""
     try:
         return str(UUID(user_id))
@@ -98,7 +98,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Refuse a moment without a zone: nobody could say later which one was meant."""
         if value is None:
             return None
-        moment = in_utc(value)
+        moment = to_utc(value)
         if dialect.name == "postgresql":
             return moment
         return moment.isoformat(timespec="microseconds")
@@ -126,7 +126,7 @@ class UserId(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Treat what is no UUID as a user that does not exist."""
-        return None if value is None else user_key(value)
+        return None if value is None else normalize_user_id(value)
 
 
 class CleanText(TypeDecorator[str]):

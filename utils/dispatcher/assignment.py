@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from utils.agents.registry import Agents
 from utils.agents.spec import AgentAccess, AgentSpec
 from utils.config.settings import Settings
-from utils.credentials.profiles import readable_preferences, token_for
+from utils.credentials.profiles import readable_preferences, stored_token_for
 from utils.credentials.vault import Vault
 from utils.errors import TaskError
 from utils.git.credentials import authorization_header
@@ -57,7 +57,7 @@ def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None
     if claimed.ciphertext:
         return vault.decrypt(claimed.ciphertext).get_secret_value()
     task, stored = claimed.task, claimed.user_token
-    return token_for(vault, task.user_id, stored, task.repo_url, settings.github_host)
+    return stored_token_for(vault, task.user_id, stored, task.repo_url, settings.github_host)
 
 
 def _assignment(

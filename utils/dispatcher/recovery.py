@@ -55,7 +55,7 @@ def classify_unfinished(
                 "problems, this task may be the cause.",
             )
         elif run:
-            database.count_resume(task.id)
+            database.record_resume(task.id)
             unfinished.resumable.append((task, run))
         elif not running or _requeue(database, task, max_attempts):
             unfinished.queued.append(task)

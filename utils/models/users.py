@@ -8,7 +8,7 @@ from uuid import UUID
 
 from utils.models.tasks import Json
 
-UNANSWERED_TIME = timedelta(seconds=30)
+REFRESH_RETRY_PERIOD = timedelta(seconds=30)
 """For so long may a refresh token be used again whose replacement may not have arrived."""
 
 

@@ -117,7 +117,7 @@ class PullRequests:
         host = self._settings.github_host
         address = (repo_url or "").strip()
         full_name = github_full_name(address, host) if address else None
-        text = self._tokens.opened(user_id, token)
+        text = self._tokens.decrypt_request_token(user_id, token)
         known = self._redactor.child()
         api_url = self._settings.github_api_url
         with (
@@ -133,13 +133,13 @@ class PullRequests:
         self, task: Task, full_name: str, given: SecretStr | None, deadline: Deadline
     ) -> Iterator[PublishContext]:
         purpose = Purpose.PUSH_WORKFLOWS if changes_workflows(task) else Purpose.PUSH
-        chosen = self._tokens.choose(task.user_id, full_name, task.repo_url, purpose, given)
+        chosen = self._tokens.resolve(task.user_id, full_name, task.repo_url, purpose, given)
         deadline.check("Nothing is pushed yet.")
         known = self._redactor.child()
         with (
             known.hold(chosen.token),
             _redacting(known),
-            self._tokens.speaking(chosen, full_name, STEP_SECONDS) as github,
+            self._tokens.open_client(chosen, full_name, STEP_SECONDS) as github,
         ):
             yield PublishContext(
                 github=github,
@@ -149,7 +149,7 @@ class PullRequests:
                 work_folder=pushes_folder(self._settings),
                 environment=self._environment,
                 deadline=deadline,
-                address=self._settings.address_on_github,
+                address=self._settings.github_clone_url,
             )
 
     def _full_name(self, repo_url: str) -> str:
@@ -182,7 +182,7 @@ class PullRequests:
     def _branch(self, task: Task) -> str:
         # The setting may have changed; the pull request keeps its branch.
         pushed = task.pr_branch if task.pr_commit else None
-        return pushed or self._settings.branch_of_task(task.id)
+        return pushed or self._settings.task_branch(task.id)
 
     def _wants_conventional(self, task: Task) -> bool:
         if task.project_id is None:
@@ -201,7 +201,7 @@ class PullRequests:
             changed_files=task.changed_files or (),
             notes=capture_notes(task),
             simulated=is_simulated(task),
-            link=self._settings.link_to_task(task.id),
+            link=self._settings.task_url(task.id),
         )
 
 

@@ -74,10 +74,10 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
     if services.database.has_delivery(_name(event)):
         return SEEN
     purpose = Purpose.CHANGE_PULLS if event.issue.pull_request else Purpose.CHANGE_ISSUES
-    chosen = services.user_tokens.servers(full_name, purpose)
+    chosen = services.user_tokens.server_token(full_name, purpose)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
-    with services.user_tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
+    with services.user_tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
         if not _may_push(github, full_name, login):
             return "The author of the comment may not push to the repository."
         try:
@@ -98,7 +98,7 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
 def _clonable(services: Services, full_name: str) -> str:
     settings = services.settings
     return parse_repository_url(
-        settings.address_on_github(full_name),
+        settings.github_clone_url(full_name),
         allowed_hosts=settings.allowed_git_hosts,
         allow_local=settings.local_repos_allowed,
     ).url
@@ -134,10 +134,10 @@ def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
 def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
     """Return the App's token to clone a private repository, None if the user has a token."""
     tokens = services.user_tokens
-    # A user's own token is read when the task starts. The App's may expire while the task waits.
-    if tokens.own(_user_id(services), repo_url, None).token:
+    # Their own is taken when the task starts. One of the App's may end while it waits.
+    if tokens.user_token(_user_id(services), repo_url, None).token:
         return None
-    token = tokens.servers(full_name, Purpose.CLONE).token
+    token = tokens.server_token(full_name, Purpose.CLONE).token
     return None if token is None else SecretStr(token)
 
 
@@ -148,12 +148,12 @@ def _start(services: Services, new: NewTask, token: SecretStr | None) -> str | N
     except Conflict:
         return None
     log.info("comment started a task", action="webhook.task_started", task_id=task.id)
-    link = services.settings.link_to_task(task.id)
+    link = services.settings.task_url(task.id)
     return f"[Task {task.id}]({link}) is queued." if link else f"Task {task.id} is queued."
 
 
 def _refuse(services: Services, event: CommentEvent, error: AppError) -> str | None:
-    is_new = services.database.take_delivery(_name(event))
+    is_new = services.database.record_delivery(_name(event))
     return f"No task was started. {error.message}" if is_new else None
 
 

@@ -30,8 +30,8 @@ def handle_pull_request(services: Services, delivery: Delivery) -> str | None:
     if services.database.has_delivery(delivery.id):
         return SEEN
     state = _state(services, event)
-    store_pull_request_state(services.database, pull.html_url, state, tasks)
-    if not services.database.take_delivery(delivery.id):
+    note_state(services.database, pull.html_url, state, tasks)
+    if not services.database.record_delivery(delivery.id):
         return SEEN
     return f"The pull request is {state}; tasks updated: {len(tasks)}."
 
@@ -58,8 +58,8 @@ def _state(services: Services, event: PullRequestEvent) -> str:
 
 def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     pull = event.pull_request
-    there = services.database.tasks_of_pull_request(pull.html_url)
-    # After a repository was renamed, a new one may have its old name and the same numbers.
+    there = services.database.list_pull_request_tasks(pull.html_url)
+    # Once a repository has another name, a new one may have the old, and count anew.
     return [task for task in there if task.pr_branch in {None, pull.head.ref}] or _moved_tasks(
         services, event
     )
@@ -72,7 +72,7 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     may be signed. So GitHub is asked whether the repository of the task has moved here.
     """
     pull, full_name = event.pull_request, event.repository.full_name
-    tasks = services.database.tasks_of_branch(pull.head.ref, pull.number)
+    tasks = services.database.list_branch_tasks(pull.head.ref, pull.number)
     if not tasks:
         return []
     host = services.settings.github_host
@@ -85,8 +85,8 @@ def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Ite
     """Provide a client with the server's token for a repository, anonymous without one."""
     tokens = services.user_tokens
     with services.github_limiter.slot():
-        chosen = tokens.servers(full_name, purpose)
-        with tokens.speaking(chosen, full_name, TIMEOUT_SECONDS) as github:
+        chosen = tokens.server_token(full_name, purpose)
+        with tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
             yield github
 
 

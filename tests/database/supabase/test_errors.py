@@ -183,7 +183,7 @@ ONCE: dict[str, Verb] = {
     "delete_project": lambda one: one.delete_project(USER, 1),
     "append_chat_message": lambda one: one.append_chat_message(USER, 1, "user", "Hello"),
     "rotate": lambda one: one.rotate_refresh_token("hash", "next", LATER, LATER),
-    "count_resume": lambda one: one.count_resume(1),
+    "record_resume": lambda one: one.record_resume(1),
     "claim": lambda one: one.claim_task(1),
     "events without a number": lambda one: one.save_progress(1, EventBatch(EVENTS)),
 }

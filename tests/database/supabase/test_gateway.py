@@ -74,7 +74,7 @@ def test_the_functions_name_every_column_of_a_value(gateway: SupabaseDatabase) -
     project = gateway.create_project(USER, project_fields())
     task = running_task(gateway, project_id=project.id)
     gateway.save_progress(task.id, BATCH)
-    call = partial(gateway.supabase.call, repeatable=False)
+    call = partial(gateway.supabase.call, idempotent=False)
     own = {"this_user": USER, "this_task": task.id}
     page = {"this_user": USER, "this_project": project.id, "below": None, "page_size": 1}
     rows: list[tuple[type[Any], dict[str, Any]]] = [

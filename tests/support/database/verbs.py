@@ -99,7 +99,7 @@ def writing_verbs(database: Database, project_id: int) -> Calls:
         "claim_task": partial(database.claim_task, waiting_id),
         "start_run": partial(database.start_run, run, BATCH),
         "get_run": partial(database.get_run, running_id),
-        "count_resume": partial(database.count_resume, running_id),
+        "record_resume": partial(database.record_resume, running_id),
         "save_progress": partial(
             database.save_progress, running_id, BATCH, position={}, fields=stage
         ),
@@ -116,10 +116,10 @@ def pull_request_verbs(database: Database) -> Calls:
     task_id = running_task(database).id
     return {
         "set_pull_request": partial(database.set_pull_request, USER, task_id, {"pr_number": 1}),
-        "tasks_of_pull_request": partial(database.tasks_of_pull_request, "https://x.example/1"),
-        "tasks_of_branch": partial(database.tasks_of_branch, "async-code/task-1", 1),
+        "list_pull_request_tasks": partial(database.list_pull_request_tasks, "https://x.example/1"),
+        "list_branch_tasks": partial(database.list_branch_tasks, "async-code/task-1", 1),
         "has_delivery": partial(database.has_delivery, "delivery"),
-        "take_delivery": partial(database.take_delivery, "delivery"),
+        "record_delivery": partial(database.record_delivery, "delivery"),
     }
 
 

@@ -85,7 +85,7 @@ def _check_clones(settings: Settings) -> Iterator[Finding]:
     host = settings.github_host
     try:
         parse_repository_url(
-            settings.address_on_github("owner/name"),
+            settings.github_clone_url("owner/name"),
             allowed_hosts=settings.allowed_git_hosts,
             allow_local=settings.local_repos_allowed,
         )
@@ -113,7 +113,7 @@ def _no_user(settings: Settings, error: AppError) -> Finding:
         return problem(
             f"GitHub: {settings.github_host} does not accept GITHUB_TOKEN: it is wrong, has "
             "ended or was revoked",
-            f"Make a new one at {settings.address_on_github('settings/tokens')}, or leave it "
+            f"Make a new one at {settings.github_clone_url('settings/tokens')}, or leave it "
             "out: with this one not even public repositories can be cloned.",
         )
     if error.code == "github_token_scope":

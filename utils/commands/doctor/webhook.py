@@ -8,7 +8,7 @@ from contextlib import closing
 from database import Database
 from utils.commands.doctor.findings import Finding, ok, problem
 from utils.config.settings import Settings
-from utils.database.migrations import require_newest, stored_revision
+from utils.database.migrations import require_head_revision, stored_revision
 from utils.database.sql.database import SqlDatabase
 from utils.database.sql.engine import SQLITE_FILE, open_engines
 from utils.errors import AppError, NotFound
@@ -55,7 +55,9 @@ def _repositories(settings: Settings, user_id: str) -> list[str]:
         raise NotFound("There is no database yet.")
     with closing(_open(settings)) as database:
         if isinstance(database, SqlDatabase):
-            require_newest(database.engines.read(stored_revision), "The tables are not current.")
+            require_head_revision(
+                database.engines.read(stored_revision), "The tables are not current."
+            )
         database.get_user(user_id)
         projects = database.list_projects(user_id)
     active = [one.repo_url for one in projects if one.is_active]

@@ -18,7 +18,7 @@ from utils.database.shared import (
     USER_GONE,
     VALUE_DOES_NOT_FIT,
 )
-from utils.database.types import NO_PLACE
+from utils.database.types import TOO_LARGE_FOR_ROW
 from utils.errors import (
     AppError,
     Conflict,
@@ -64,7 +64,7 @@ TRANSLATIONS = (
         "projects",
     ),
     Translation(exc.IntegrityError, Conflict, ROW_EXISTS, UNIQUE),
-    Translation(exc.IntegrityError, InvalidInput, NO_PLACE, NOT_ALLOWED),
+    Translation(exc.IntegrityError, InvalidInput, TOO_LARGE_FOR_ROW, NOT_ALLOWED),
     Translation(exc.IntegrityError),
     Translation(exc.DataError, NotFound, NO_ROW, IMPOSSIBLE_NUMBER),
     Translation(exc.DataError, InvalidInput, VALUE_DOES_NOT_FIT),

@@ -24,7 +24,7 @@ from utils.database.rows import (
     chat_message,
     columns_of,
     now,
-    task_from,
+    task_from_row,
 )
 from utils.database.schema import task_events, task_runs, task_secrets, tasks
 from utils.database.shared import (
@@ -149,7 +149,7 @@ class ProgressVerbs(SqlVerbs):
             "updated_at": moment,
         }
         statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
-        task = task_from(connection.execute(statement).one())
+        task = task_from_row(connection.execute(statement).one())
         _refuse_too_long(task.chat_messages)
         return task
 
@@ -230,7 +230,7 @@ def move(
         connection.execute(_forget_run, {"run_task_id": task_id})
     if to in TERMINAL_STATUSES:
         connection.execute(delete(task_secrets).where(task_secrets.c.task_id == task_id))
-    return task_from(row)
+    return task_from_row(row)
 
 
 def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:

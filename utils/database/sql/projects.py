@@ -17,7 +17,7 @@ from utils.models.users import Project
 _project_id = select(projects.c.id).where(
     projects.c.id == bindparam("project_id"), projects.c.user_id == bindparam("user_id")
 )
-_held_project_id = _project_id.with_for_update(read=True, key_share=True)
+_locked_project_id = _project_id.with_for_update(read=True, key_share=True)
 
 
 class ProjectVerbs(SqlVerbs):
@@ -66,9 +66,9 @@ def require_project(connection: Connection, user_id: str, project_id: int) -> No
     _require(connection, _project_id, user_id, project_id)
 
 
-def hold_project(connection: Connection, user_id: str, project_id: int) -> None:
+def lock_project(connection: Connection, user_id: str, project_id: int) -> None:
     """Do as `require_project` and keep the project from being deleted in this transaction."""
-    _require(connection, _held_project_id, user_id, project_id)
+    _require(connection, _locked_project_id, user_id, project_id)
 
 
 def _require(connection: Connection, statement: Select[int], user_id: str, project_id: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from utils.database.rows import POLLED_COLUMNS, now, task_from
+from utils.database.rows import POLLED_COLUMNS, now, task_from_row
 from utils.database.schema import tasks
 from utils.database.shared import NO_TASK
 from utils.database.sql.engine import SqlVerbs, reading, writing
@@ -29,17 +29,19 @@ class PullRequestVerbs(SqlVerbs):
         row = connection.execute(statement).first()
         if row is None:
             raise NotFound(NO_TASK)
-        return task_from(row)
+        return task_from_row(row)
 
     @reading
-    def tasks_of_pull_request(self, connection: Connection, pr_url: str) -> list[Task]:
+    def list_pull_request_tasks(self, connection: Connection, pr_url: str) -> list[Task]:
         """See `Database`."""
         theirs = select(*POLLED_COLUMNS).where(tasks.c.pr_url == pr_url).order_by(tasks.c.id)
-        return [task_from(row) for row in connection.execute(theirs)]
+        return [task_from_row(row) for row in connection.execute(theirs)]
 
     @reading
-    def tasks_of_branch(self, connection: Connection, pr_branch: str, pr_number: int) -> list[Task]:
+    def list_branch_tasks(
+        self, connection: Connection, pr_branch: str, pr_number: int
+    ) -> list[Task]:
         """See `Database`."""
         these = (tasks.c.pr_branch == pr_branch) & (tasks.c.pr_number == pr_number)
         found = select(*POLLED_COLUMNS).where(these).order_by(tasks.c.id)
-        return [task_from(row) for row in connection.execute(found)]
+        return [task_from_row(row) for row in connection.execute(found)]

@@ -72,7 +72,7 @@ class RunVerbs(SqlVerbs):
         return AgentRun(**row._mapping) if row else None
 
     @writing
-    def count_resume(self, connection: Connection, task_id: int) -> None:
+    def record_resume(self, connection: Connection, task_id: int) -> None:
         """See `Database`."""
         one_more = {"resumes": task_runs.c.resumes + 1}
         connection.execute(update(task_runs).where(task_runs.c.task_id == task_id).values(one_more))

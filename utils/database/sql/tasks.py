@@ -14,13 +14,13 @@ from utils.database.rows import (
     TASK_COLUMNS,
     chat_message,
     now,
-    task_from,
+    task_from_row,
 )
 from utils.database.schema import task_secrets, tasks, users
 from utils.database.shared import NO_TASK, USER_GONE, imported_values, new_task_values
 from utils.database.sql.engine import SqlVerbs, reading, writing
-from utils.database.sql.projects import hold_project, require_project
-from utils.database.sql.webhook_deliveries import record_delivery
+from utils.database.sql.projects import lock_project, require_project
+from utils.database.sql.webhook_deliveries import insert_delivery
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import NewTask, Task, TaskPage, TaskStatus, TaskSummary
 
@@ -40,25 +40,25 @@ class TaskVerbs(SqlVerbs):
     def create_task(self, connection: Connection, user_id: str, new: NewTask) -> Task:
         """See `Database`."""
         if new.project_id is not None:
-            hold_project(connection, user_id, new.project_id)
+            lock_project(connection, user_id, new.project_id)
         values = {**_new_task_values(user_id, new), "server": self.server}
         row = connection.execute(_insert_task, values).one()
         if new.encrypted_token is not None:
             secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
             connection.execute(_insert_secret, secret)
         if new.delivery is not None:
-            record_delivery(connection, new.delivery)
-        return task_from(row)
+            insert_delivery(connection, new.delivery)
+        return task_from_row(row)
 
     @reading
     def get_task(self, connection: Connection, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        return task_from(_one(connection, _full_task, user_id, task_id))
+        return task_from_row(_one(connection, _full_task, user_id, task_id))
 
     @reading
     def get_task_status(self, connection: Connection, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        return task_from(_one(connection, _task_status, user_id, task_id))
+        return task_from_row(_one(connection, _task_status, user_id, task_id))
 
     @reading
     def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:
@@ -100,7 +100,7 @@ class TaskVerbs(SqlVerbs):
         """See `Database`."""
         require_project(connection, user_id, project_id)
         theirs = select(*STATUS_COLUMNS).where(tasks.c.project_id == project_id)
-        return [task_from(row) for row in connection.execute(_page(theirs, limit, cursor))]
+        return [task_from_row(row) for row in connection.execute(_page(theirs, limit, cursor))]
 
     @writing
     def import_tasks(
@@ -112,7 +112,7 @@ class TaskVerbs(SqlVerbs):
         if connection.execute(user).first() is None:
             raise Unauthenticated(USER_GONE)
         for project_id in {row["project_id"] for row in rows if row.get("project_id")}:
-            hold_project(connection, user_id, project_id)
+            lock_project(connection, user_id, project_id)
         fresh = [imported_values(user_id, row) for row in _fresh(connection, user_id, rows)]
         if fresh:
             connection.execute(insert(tasks), fresh)

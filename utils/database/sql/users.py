@@ -22,7 +22,7 @@ from utils.database.sql.engine import SqlVerbs, reading, writing
 from utils.database.types import UtcDateTime
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import Json
-from utils.models.users import UNANSWERED_TIME, Profile, RefreshToken, User
+from utils.models.users import REFRESH_RETRY_PERIOD, Profile, RefreshToken, User
 
 
 class UserVerbs(SqlVerbs):
@@ -183,7 +183,7 @@ def _locked_token(connection: Connection, token_hash: str) -> Row[Any] | None:
 
 def _is_unanswered(row: Row[Any], moment: datetime) -> bool:
     # Of a family's tokens that are not revoked, one is the last one used, and one replaces it.
-    recent: bool = row.used_at > moment - UNANSWERED_TIME
+    recent: bool = row.used_at > moment - REFRESH_RETRY_PERIOD
     return recent and row.revoked_at is None
 
 

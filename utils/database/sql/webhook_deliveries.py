@@ -20,7 +20,7 @@ class WebhookDeliveryVerbs(SqlVerbs):
         this_one = select(webhook_deliveries.c.id).where(webhook_deliveries.c.id == delivery_id)
         return connection.execute(this_one).first() is not None
 
-    def take_delivery(self, delivery_id: str) -> bool:
+    def record_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""
         try:
             self._add_delivery(delivery_id)
@@ -30,10 +30,10 @@ class WebhookDeliveryVerbs(SqlVerbs):
 
     @writing
     def _add_delivery(self, connection: Connection, delivery_id: str) -> None:
-        record_delivery(connection, delivery_id)
+        insert_delivery(connection, delivery_id)
 
 
-def record_delivery(connection: Connection, delivery_id: str) -> None:
+def insert_delivery(connection: Connection, delivery_id: str) -> None:
     """Insert a delivery and delete old ones. Raises `Conflict` when it is recorded already."""
     moment = now()
     old = webhook_deliveries.c.received_at < moment - DELIVERY_RETENTION

@@ -13,8 +13,13 @@ from postgrest import APIResponse, SyncRequestBuilder
 from supabase import ClientOptions, create_client
 
 from utils.config.settings import Settings
-from utils.database.supabase.errors import Refused, passes, refuse, translating
-from utils.database.types import NOT_READABLE
+from utils.database.supabase.errors import (
+    RequestRefused,
+    is_retryable,
+    raise_for_refusal,
+    translating,
+)
+from utils.database.types import DOCUMENT_UNREADABLE
 from utils.errors import RowUnreadable
 from utils.models.tasks import Json
 
@@ -56,7 +61,7 @@ class Supabase:
                 max_keepalive_connections=threads,
                 keepalive_expiry=IDLE_SECONDS,
             ),
-            event_hooks={"response": [refuse]},
+            event_hooks={"response": [raise_for_refusal]},
         )
         # The client's own retries wait for whole seconds, and know nothing of functions.
         options = ClientOptions(
@@ -75,14 +80,14 @@ class Supabase:
         """Begin a request about one table."""
         return self._rest.table(name)
 
-    def rows(self, request: Request, *, repeatable: bool) -> list[Json]:
+    def rows(self, request: Request, *, idempotent: bool) -> list[Json]:
         """Send a request about a table and return its rows."""
-        return cast("list[Json]", self._send(request, repeatable=repeatable))
+        return cast("list[Json]", self._send(request, idempotent=idempotent))
 
-    def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+    def call(self, function: str, arguments: Mapping[str, Any], *, idempotent: bool) -> Any:
         """Call a function of the database and return its value, which is never text."""
         request = self._rest.rpc(function, dict(arguments))
-        return self._send(request, repeatable=repeatable)
+        return self._send(request, idempotent=idempotent)
 
     def revision(self) -> str | None:
         """Return the revision of the project's tables.
@@ -90,18 +95,18 @@ class Supabase:
         Raises `ConfigurationError` when the address, the key or the project is a wrong one.
         """
         request = self._rest.rpc("backend_revision", {})
-        revision: str | None = self._send(request, repeatable=True, at_start=True)["revision"]
+        revision: str | None = self._send(request, idempotent=True, at_start=True)["revision"]
         return revision
 
-    def _send(self, request: Request, *, repeatable: bool, at_start: bool = False) -> Any:
+    def _send(self, request: Request, *, idempotent: bool, at_start: bool = False) -> Any:
         with translating(at_start=at_start):
             try:
                 return _answer(request)
-            except (httpx.HTTPError, Refused) as error:
-                if not passes(error, repeatable=repeatable):
+            except (httpx.HTTPError, RequestRefused) as error:
+                if not is_retryable(error, idempotent=idempotent):
                     raise
             # Most often a connection that was closed while nobody used it: the next one is new.
-            return _more_tries(partial(passes, repeatable=repeatable), _answer, request)
+            return _more_tries(partial(is_retryable, idempotent=idempotent), _answer, request)
 
 
 def connect(settings: Settings) -> Supabase:
@@ -118,11 +123,11 @@ def _answer(request: Request) -> Any:
         # The client hands on as text what it cannot read.
         if isinstance(data, str):
             json.loads(data)
-            raise Refused(200)
+            raise RequestRefused(200)
     except json.JSONDecodeError:
-        raise Refused(200) from None
+        raise RequestRefused(200) from None
     except UnicodeEncodeError:
         raise
     except (ValueError, RecursionError):
-        raise RowUnreadable(NOT_READABLE) from None
+        raise RowUnreadable(DOCUMENT_UNREADABLE) from None
     return data

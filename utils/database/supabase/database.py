@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from utils.config.identity import server_name
 from utils.config.settings import Settings
-from utils.database.migrations import require_newest
+from utils.database.migrations import require_head_revision
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
 from utils.database.supabase.progress import ProgressVerbs
@@ -32,7 +32,7 @@ class SupabaseDatabase(
     def ping(self) -> None:
         """See `Database`."""
         request = self.supabase.table("servers").select("id").limit(1)
-        self.supabase.rows(request, repeatable=True)
+        self.supabase.rows(request, idempotent=True)
 
     def close(self) -> None:
         """See `Database`."""
@@ -54,7 +54,7 @@ def connect_current(settings: Settings) -> Supabase:
     """
     supabase = connect(settings)
     try:
-        require_newest(supabase.revision(), NOT_MIGRATED)
+        require_head_revision(supabase.revision(), NOT_MIGRATED)
     except BaseException:
         supabase.close()
         raise

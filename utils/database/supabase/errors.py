@@ -22,7 +22,7 @@ from utils.database.shared import (
     USER_GONE,
     VALUE_DOES_NOT_FIT,
 )
-from utils.database.types import NO_PLACE
+from utils.database.types import TOO_LARGE_FOR_ROW
 from utils.errors import (
     AppError,
     ConfigurationError,
@@ -48,7 +48,7 @@ _CODE = re.compile(r"[A-Z0-9]{5}|PGRST[A-Z0-9]{3}")
 _CONSTRAINT = re.compile(r'constraint "(\w+)"')
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """An answer that is not what was asked for.
 
     `status` is HTTP's, `code` a SQLSTATE or one of PostgREST's, empty when something before
@@ -88,7 +88,7 @@ TRANSLATIONS = (
     ),
     Translation(Conflict, ROW_EXISTS, codes=("23505",)),
     Translation(Unauthenticated, USER_GONE, codes=("23503",)),
-    Translation(InvalidInput, NO_PLACE, codes=("23514",)),
+    Translation(InvalidInput, TOO_LARGE_FOR_ROW, codes=("23514",)),
     Translation(NotFound, NO_ROW, codes=("22003",)),
     Translation(InvalidInput, VALUE_DOES_NOT_FIT, codes=("22",)),
     Translation(
@@ -139,7 +139,7 @@ def translating(*, at_start: bool = False) -> Iterator[None]:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
         raise translate(error) from error
-    except (Refused, APIError, UnicodeEncodeError) as error:
+    except (RequestRefused, APIError, UnicodeEncodeError) as error:
         # These know the row.
         raise translate(error, at_start=at_start) from None
 
@@ -148,7 +148,7 @@ def translate(error: Exception, *, at_start: bool = False) -> Exception:
     """Return our error for one of the client's; a `RuntimeError` for a mistake of this program."""
     if isinstance(error, UnicodeEncodeError):
         return InvalidInput(NOT_UNICODE)
-    if not isinstance(error, Refused):
+    if not isinstance(error, RequestRefused):
         return DatabaseUnavailable(NO_ANSWER)
     line = next(line for line in TRANSLATIONS if _fits(line, error))
     answer = line.at_start if at_start and line.at_start else line.answer
@@ -157,7 +157,7 @@ def translate(error: Exception, *, at_start: bool = False) -> Exception:
     return answer(line.message)
 
 
-def _fits(line: Translation, error: Refused) -> bool:
+def _fits(line: Translation, error: RequestRefused) -> bool:
     return (
         (not line.statuses or error.status in line.statuses)
         and (not line.codes or error.code.startswith(line.codes))
@@ -165,21 +165,21 @@ def _fits(line: Translation, error: Refused) -> bool:
     )
 
 
-def passes(error: Exception, *, repeatable: bool) -> bool:
-    """Return True when the same request may be sent again at once.
+def is_retryable(error: Exception, *, idempotent: bool) -> bool:
+    """Whether the same request may be sent again at once.
 
     What never arrived, and what was undone, may be sent again always; what may have been done only
     when doing it twice is the same. A timeout has taken long enough.
     """
     if isinstance(error, httpx.ConnectError):
         return True
-    if isinstance(error, Refused):
-        return error.code in UNDONE or (repeatable and error.status in PASSING)
-    return repeatable and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+    if isinstance(error, RequestRefused):
+        return error.code in UNDONE or (idempotent and error.status in PASSING)
+    return idempotent and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
-def refuse(response: httpx.Response) -> None:
-    """Raise `Refused` unless the answer is a good one; called by the client for every answer."""
+def raise_for_refusal(response: httpx.Response) -> None:
+    """Raise `RequestRefused` for an error response or one that is not JSON."""
     if response.is_success and _may_be_json(response):
         return
     response.read()
@@ -191,7 +191,7 @@ def _may_be_json(response: httpx.Response) -> bool:
     return kind.startswith("application/json")
 
 
-def _refusal(response: httpx.Response) -> Refused:
+def _refusal(response: httpx.Response) -> RequestRefused:
     try:
         body = response.json()
     except ValueError:
@@ -199,7 +199,7 @@ def _refusal(response: httpx.Response) -> Refused:
     told = body if isinstance(body, dict) else {}
     code = _CODE.fullmatch(str(told.get("code")))
     constraint = _CONSTRAINT.search(str(told.get("message")))
-    return Refused(
+    return RequestRefused(
         response.status_code,
         code.group() if code else "",
         constraint.group(1) if constraint else "",

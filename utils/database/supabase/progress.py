@@ -12,12 +12,18 @@ from utils.database.shared import (
     NO_TASK,
     conversation_full,
 )
-from utils.database.supabase.rows import SupabaseVerbs, read_task, reader, sent, sent_events
-from utils.database.types import storable, user_key
+from utils.database.supabase.rows import (
+    SupabaseVerbs,
+    decode_task,
+    encode_columns,
+    encode_events,
+    row_decoder,
+)
+from utils.database.types import normalize_user_id, sanitize
 from utils.errors import NotFound
 from utils.models.tasks import NO_EVENTS, Event, EventBatch, Json, Task, TaskStatus
 
-_read_event = reader(Event)
+_decode_event = row_decoder(Event)
 
 
 class ProgressVerbs(SupabaseVerbs):
@@ -44,12 +50,12 @@ class ProgressVerbs(SupabaseVerbs):
         batch: EventBatch = NO_EVENTS,
     ) -> Task | None:
         """See `Database`."""
-        columns, changes = dict(fields), storable(list(file_changes)) or None
+        columns, changes = dict(fields), sanitize(list(file_changes)) or None
         if changes and "execution_metadata" in columns:
             metadata = columns["execution_metadata"] or {}
             columns["execution_metadata"] = {**metadata, "file_changes": changes}
             changes = None
-        more = {"message": storable(chat_message), "file_changes": changes, **sent_events(batch)}
+        more = {"message": sanitize(chat_message), "file_changes": changes, **encode_events(batch)}
         return self._move(task_id, (TaskStatus.RUNNING,), to, columns, more)
 
     def save_progress(
@@ -64,45 +70,45 @@ class ProgressVerbs(SupabaseVerbs):
         arguments = {
             "this_task": task_id,
             "this_server": self.server,
-            "changes": sent(tasks, fields or {}),
-            "run_position": storable(position),
-            **sent_events(batch),
+            "changes": encode_columns(tasks, fields or {}),
+            "run_position": sanitize(position),
+            **encode_events(batch),
         }
         saved: bool = self.supabase.call(
-            "backend_save_progress", arguments, repeatable=may_be_sent_again(batch)
+            "backend_save_progress", arguments, idempotent=is_idempotent(batch)
         )
         return saved
 
     def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "this_task": task_id,
-            "message": storable({"role": role, "content": content}),
+            "message": sanitize({"role": role, "content": content}),
             "most_messages": MAX_CHAT_MESSAGES,
             "most_characters": MAX_CHAT_CHARACTERS,
         }
-        answer = self.supabase.call("backend_append_chat_message", arguments, repeatable=False)
+        answer = self.supabase.call("backend_append_chat_message", arguments, idempotent=False)
         if answer["outcome"] == "no_task":
             raise NotFound(NO_TASK)
         if answer["outcome"] == "full":
             raise conversation_full()
-        return read_task(answer["task"])
+        return decode_task(answer["task"])
 
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500
     ) -> list[Event]:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "this_task": task_id,
             "above": after,
             "page_size": limit,
         }
-        rows = self.supabase.call("backend_list_events", arguments, repeatable=True)
+        rows = self.supabase.call("backend_list_events", arguments, idempotent=True)
         if rows is None:
             raise NotFound(NO_TASK)
-        return [_read_event(row) for row in rows]
+        return [_decode_event(row) for row in rows]
 
     def _move(
         self,
@@ -117,13 +123,13 @@ class ProgressVerbs(SupabaseVerbs):
             "this_server": self.server,
             "from_statuses": sorted(from_statuses),
             "new_status": to,
-            "changes": sent(tasks, fields),
+            "changes": encode_columns(tasks, fields),
             **(more or {}),
         }
-        row = self.supabase.call("backend_move_task", arguments, repeatable=False)
-        return None if row is None else read_task(row)
+        row = self.supabase.call("backend_move_task", arguments, idempotent=False)
+        return None if row is None else decode_task(row)
 
 
-def may_be_sent_again(batch: EventBatch) -> bool:
-    """Return True when storing a batch twice has the same effect as storing it once."""
+def is_idempotent(batch: EventBatch) -> bool:
+    """Whether storing a batch twice is the same as storing it once."""
     return not batch.events or batch.after is not None

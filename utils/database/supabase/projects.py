@@ -7,14 +7,14 @@ from typing import Any
 
 from utils.database.schema import projects
 from utils.database.shared import NO_PROJECT, new_project_values
-from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
-from utils.database.types import user_key
+from utils.database.supabase.rows import SupabaseVerbs, column_names, encode_columns, row_decoder
+from utils.database.types import normalize_user_id
 from utils.errors import NotFound
 from utils.models.tasks import Json
 from utils.models.users import Project
 
 _COLUMNS = column_names(projects, Project)
-_read_project = reader(Project)
+_decode_project = row_decoder(Project)
 
 
 class ProjectVerbs(SupabaseVerbs):
@@ -23,13 +23,17 @@ class ProjectVerbs(SupabaseVerbs):
     def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
         """See `Database`."""
         values = new_project_values(user_id, fields)
-        request = self.supabase.table("projects").insert(sent(projects, values)).select(_COLUMNS)
-        return _read_project(self.supabase.rows(request, repeatable=False)[0])
+        request = (
+            self.supabase.table("projects")
+            .insert(encode_columns(projects, values))
+            .select(_COLUMNS)
+        )
+        return _decode_project(self.supabase.rows(request, idempotent=False)[0])
 
     def list_projects(self, user_id: str) -> list[Project]:
         """See `Database`."""
         rows = self._counted(user_id, None)
-        return [_read_project(row) for row in rows]
+        return [_decode_project(row) for row in rows]
 
     def get_project(self, user_id: str, project_id: int) -> Project:
         """See `Database`."""
@@ -38,11 +42,11 @@ class ProjectVerbs(SupabaseVerbs):
     def update_project(self, user_id: str, project_id: int, fields: Mapping[str, Any]) -> Project:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "this_project": project_id,
-            "changes": sent(projects, fields),
+            "changes": encode_columns(projects, fields),
         }
-        return _only(self.supabase.call("backend_update_project", arguments, repeatable=True))
+        return _only(self.supabase.call("backend_update_project", arguments, idempotent=True))
 
     def delete_project(self, user_id: str, project_id: int) -> None:
         """See `Database`."""
@@ -50,19 +54,19 @@ class ProjectVerbs(SupabaseVerbs):
             self.supabase.table("projects")
             .delete()
             .eq("id", project_id)
-            .eq("user_id", user_key(user_id))
+            .eq("user_id", normalize_user_id(user_id))
             .select("id")
         )
-        if not self.supabase.rows(request, repeatable=False):
+        if not self.supabase.rows(request, idempotent=False):
             raise NotFound(NO_PROJECT)
 
     def _counted(self, user_id: str, project_id: int | None) -> list[Json]:
-        arguments = {"this_user": user_key(user_id), "this_project": project_id}
-        rows: list[Json] = self.supabase.call("backend_list_projects", arguments, repeatable=True)
+        arguments = {"this_user": normalize_user_id(user_id), "this_project": project_id}
+        rows: list[Json] = self.supabase.call("backend_list_projects", arguments, idempotent=True)
         return rows
 
 
 def _only(rows: list[Json]) -> Project:
     if not rows:
         raise NotFound(NO_PROJECT)
-    return _read_project(rows[0])
+    return _decode_project(rows[0])

@@ -11,7 +11,7 @@ from sqlalchemy import JSON, Table
 
 from utils.database.rows import json_object
 from utils.database.supabase.client import Supabase
-from utils.database.types import CleanText, UserId, UtcDateTime, in_utc, storable, user_key
+from utils.database.types import CleanText, UserId, UtcDateTime, normalize_user_id, sanitize, to_utc
 from utils.models.tasks import ClaimedTask, EventBatch, Json, Task, TaskStatus
 
 Value = TypeVar("Value")
@@ -30,13 +30,13 @@ class SupabaseVerbs:
         self.server = server
 
 
-def moment_from(text: str) -> datetime:
+def parse_timestamp(text: str) -> datetime:
     """Return a moment, in UTC whatever zone the session is in."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
-def reader(kind: type[Value]) -> Callable[[Json], Value]:
+def row_decoder(kind: type[Value]) -> Callable[[Json], Value]:
     """Return what makes rows into values of a kind; the columns are named like its fields."""
     # The annotations are text, as everywhere here.
     types = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def reader(kind: type[Value]) -> Callable[[Json], Value]:
     def read(row: Json) -> Value:
         for name in moments:
             if row.get(name) is not None:
-                row[name] = moment_from(row[name])
+                row[name] = parse_timestamp(row[name])
         if has_status:
             row["status"] = TaskStatus(row["status"])
         return kind(**row)
@@ -54,14 +54,14 @@ def reader(kind: type[Value]) -> Callable[[Json], Value]:
     return read
 
 
-read_task = reader(Task)
+decode_task = row_decoder(Task)
 
 
-def read_claimed(row: Json) -> ClaimedTask:
+def decode_claimed_task(row: Json) -> ClaimedTask:
     """Return the value for an answer of `backend_claim_task`."""
     ciphertext = row["ciphertext"]
     return ClaimedTask(
-        task=read_task(row["task"]),
+        task=decode_task(row["task"]),
         ciphertext=ciphertext and bytes.fromhex(ciphertext.removeprefix(BYTES_PREFIX)),
         user_token=row["user_token"],
         last_sequence=row["last_sequence"],
@@ -76,36 +76,36 @@ def column_names(table: Table, kind: type[object]) -> str:
     return ",".join(name for name in names if name in table.c)
 
 
-def sent(table: Table, values: Mapping[str, Any]) -> Json:
+def encode_columns(table: Table, values: Mapping[str, Any]) -> Json:
     """Return columns as they travel, cleaned as the SQL gateway cleans them."""
-    return {name: _sent(table.c[name].type, value) for name, value in values.items()}
+    return {name: _encode(table.c[name].type, value) for name, value in values.items()}
 
 
-def _sent(kind: object, value: Any) -> Any:
+def _encode(kind: object, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(kind, UtcDateTime):
-        return in_utc(value).isoformat()
+        return to_utc(value).isoformat()
     if isinstance(kind, UserId):
-        return user_key(value)
+        return normalize_user_id(value)
     if isinstance(kind, JSON | CleanText):
-        return storable(value)
+        return sanitize(value)
     return value
 
 
-def sent_events(batch: EventBatch) -> Json:
+def encode_events(batch: EventBatch) -> Json:
     """Return the arguments that stand for a batch."""
     events = [
         {
-            "at": in_utc(event.at).isoformat(),
+            "at": to_utc(event.at).isoformat(),
             "kind": event.kind,
-            "data": storable(event.data),
+            "data": sanitize(event.data),
         }
         for event in batch.events
     ]
     return {"events": events, "after_sequence": batch.after}
 
 
-def sent_bytes(value: bytes | None) -> str | None:
+def encode_bytes(value: bytes | None) -> str | None:
     """Return bytes as PostgreSQL writes them."""
     return None if value is None else BYTES_PREFIX + value.hex()

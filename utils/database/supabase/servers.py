@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from utils.database.supabase.rows import SupabaseVerbs, reader
-from utils.database.types import user_key
+from utils.database.supabase.rows import SupabaseVerbs, row_decoder
+from utils.database.types import normalize_user_id
 from utils.models.tasks import Heartbeat, QueuedTask, TaskStatus
 
-_read_queued = reader(QueuedTask)
+_decode_queued = row_decoder(QueuedTask)
 
 
 class ServerVerbs(SupabaseVerbs):
@@ -16,7 +16,7 @@ class ServerVerbs(SupabaseVerbs):
 
     def record_heartbeat(self) -> Heartbeat:
         """See `Database`."""
-        seen = self.supabase.call("backend_beat", {"this_server": self.server}, repeatable=True)
+        seen = self.supabase.call("backend_beat", {"this_server": self.server}, idempotent=True)
         return Heartbeat(**seen)
 
     def claim_unfinished_tasks(
@@ -24,8 +24,8 @@ class ServerVerbs(SupabaseVerbs):
     ) -> list[QueuedTask]:
         """See `Database`."""
         arguments = {"this_server": self.server, "silent": sorted(silent), "own": own}
-        rows = self.supabase.call("backend_adopt_tasks", arguments, repeatable=True)
-        return [_read_queued(row) for row in rows]
+        rows = self.supabase.call("backend_adopt_tasks", arguments, idempotent=True)
+        return [_decode_queued(row) for row in rows]
 
     def request_stop(self, user_id: str, task_id: int) -> bool:
         """See `Database`."""
@@ -33,8 +33,8 @@ class ServerVerbs(SupabaseVerbs):
             self.supabase.table("tasks")
             .update({"stop_requested": True})
             .eq("id", task_id)
-            .eq("user_id", user_key(user_id))
+            .eq("user_id", normalize_user_id(user_id))
             .eq("status", TaskStatus.RUNNING)
             .select("id")
         )
-        return bool(self.supabase.rows(request, repeatable=True))
+        return bool(self.supabase.rows(request, idempotent=True))

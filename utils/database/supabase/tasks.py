@@ -10,18 +10,18 @@ from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_value
 from utils.database.supabase.rows import (
     SupabaseVerbs,
     column_names,
-    read_task,
-    reader,
-    sent,
-    sent_bytes,
+    decode_task,
+    encode_bytes,
+    encode_columns,
+    row_decoder,
 )
 from utils.database.supabase.webhook_deliveries import delivery_arguments
-from utils.database.types import storable, user_key
+from utils.database.types import normalize_user_id, sanitize
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import Json, NewTask, Task, TaskPage, TaskSummary
 
 _TASK_COLUMNS = column_names(tasks, Task)
-_read_summary = reader(TaskSummary)
+_decode_summary = row_decoder(TaskSummary)
 
 
 class TaskVerbs(SupabaseVerbs):
@@ -30,32 +30,32 @@ class TaskVerbs(SupabaseVerbs):
     def create_task(self, user_id: str, new: NewTask) -> Task:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "this_server": self.server,
-            "task": sent(tasks, new_task_values(new)),
-            "message": {"role": "user", "content": storable(new.prompt)},
-            "ciphertext": sent_bytes(new.encrypted_token),
+            "task": encode_columns(tasks, new_task_values(new)),
+            "message": {"role": "user", "content": sanitize(new.prompt)},
+            "ciphertext": encode_bytes(new.encrypted_token),
         }
         function = "backend_create_task"
         if new.delivery is not None:
             function = "backend_create_task_once"
             arguments |= delivery_arguments(new.delivery)
-        row = self.supabase.call(function, arguments, repeatable=False)
+        row = self.supabase.call(function, arguments, idempotent=False)
         if row is None:
             raise NotFound(NO_PROJECT)
-        return read_task(row)
+        return decode_task(row)
 
     def get_task(self, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        return read_task(self._columns_of_task(user_id, task_id, _TASK_COLUMNS))
+        return decode_task(self._columns_of_task(user_id, task_id, _TASK_COLUMNS))
 
     def get_task_status(self, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        arguments = {"this_user": user_key(user_id), "this_task": task_id}
-        row = self.supabase.call("backend_get_task_status", arguments, repeatable=True)
+        arguments = {"this_user": normalize_user_id(user_id), "this_task": task_id}
+        row = self.supabase.call("backend_get_task_status", arguments, idempotent=True)
         if row is None:
             raise NotFound(NO_TASK)
-        return read_task(row)
+        return decode_task(row)
 
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """See `Database`."""
@@ -71,14 +71,14 @@ class TaskVerbs(SupabaseVerbs):
     ) -> TaskPage:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "this_project": project_id,
             "below": cursor,
             # One row more than asked for tells whether there is a next page.
             "page_size": limit + 1,
         }
-        page = self.supabase.call("backend_list_tasks", arguments, repeatable=True)
-        found = tuple(_read_summary(row) for row in page["tasks"][:limit])
+        page = self.supabase.call("backend_list_tasks", arguments, idempotent=True)
+        found = tuple(_decode_summary(row) for row in page["tasks"][:limit])
         next_cursor = found[-1].id if len(page["tasks"]) > limit else None
         return TaskPage(found, page["total"], next_cursor)
 
@@ -87,24 +87,24 @@ class TaskVerbs(SupabaseVerbs):
     ) -> list[Task]:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "this_project": project_id,
             "below": cursor,
             "page_size": limit,
         }
-        rows = self.supabase.call("backend_list_project_tasks", arguments, repeatable=True)
+        rows = self.supabase.call("backend_list_project_tasks", arguments, idempotent=True)
         if rows is None:
             raise NotFound(NO_PROJECT)
-        return [read_task(row) for row in rows]
+        return [decode_task(row) for row in rows]
 
     def import_tasks(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
+            "this_user": normalize_user_id(user_id),
             "projects": sorted({row["project_id"] for row in rows if row.get("project_id")}),
-            "tasks": [sent(tasks, imported_values(user_id, row)) for row in rows],
+            "tasks": [encode_columns(tasks, imported_values(user_id, row)) for row in rows],
         }
-        answer = self.supabase.call("backend_import_tasks", arguments, repeatable=True)
+        answer = self.supabase.call("backend_import_tasks", arguments, idempotent=True)
         if answer["outcome"] == "no_user":
             raise Unauthenticated(USER_GONE)
         if answer["outcome"] == "no_project":
@@ -113,7 +113,7 @@ class TaskVerbs(SupabaseVerbs):
 
     def count_tasks(self) -> dict[tuple[str, str], int]:
         """See `Database`."""
-        counts = self.supabase.call("backend_count_tasks", {}, repeatable=True)
+        counts = self.supabase.call("backend_count_tasks", {}, idempotent=True)
         return {(status, agent): count for status, agent, count in counts}
 
     def _columns_of_task(self, user_id: str, task_id: int, columns: str) -> Json:
@@ -121,9 +121,9 @@ class TaskVerbs(SupabaseVerbs):
             self.supabase.table("tasks")
             .select(columns)
             .eq("id", task_id)
-            .eq("user_id", user_key(user_id))
+            .eq("user_id", normalize_user_id(user_id))
         )
-        rows = self.supabase.rows(request, repeatable=True)
+        rows = self.supabase.rows(request, idempotent=True)
         if not rows:
             raise NotFound(NO_TASK)
         return rows[0]

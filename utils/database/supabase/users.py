@@ -9,16 +9,16 @@ from typing import Any
 from utils.database.rows import columns_of, json_object, now
 from utils.database.schema import refresh_tokens, users
 from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE, test_user_values
-from utils.database.supabase.rows import SupabaseVerbs, column_names, reader, sent
-from utils.database.types import in_utc, user_key
+from utils.database.supabase.rows import SupabaseVerbs, column_names, encode_columns, row_decoder
+from utils.database.types import normalize_user_id, to_utc
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import Json
-from utils.models.users import UNANSWERED_TIME, Profile, RefreshToken, User
+from utils.models.users import REFRESH_RETRY_PERIOD, Profile, RefreshToken, User
 
 _USER_COLUMNS = column_names(users, User)
 _PROFILE_COLUMNS = column_names(users, Profile)
-_read_user = reader(User)
-_read_profile = reader(Profile)
+_decode_user = row_decoder(User)
+_decode_profile = row_decoder(Profile)
 
 
 class UserVerbs(SupabaseVerbs):
@@ -26,12 +26,12 @@ class UserVerbs(SupabaseVerbs):
 
     def ensure_user(self, user_id: str, email: str | None = None) -> User:
         """See `Database`."""
-        arguments = {"this_user": user_key(user_id), "this_email": email}
-        return _read_user(self.supabase.call("backend_ensure_user", arguments, repeatable=True))
+        arguments = {"this_user": normalize_user_id(user_id), "this_email": email}
+        return _decode_user(self.supabase.call("backend_ensure_user", arguments, idempotent=True))
 
     def get_user(self, user_id: str) -> User:
         """See `Database`."""
-        return _read_user(self._columns_of_user(user_id, _USER_COLUMNS))
+        return _decode_user(self._columns_of_user(user_id, _USER_COLUMNS))
 
     def get_profile(self, user_id: str) -> Profile:
         """See `Database`."""
@@ -41,22 +41,22 @@ class UserVerbs(SupabaseVerbs):
         """See `Database`."""
         request = (
             self.supabase.table("users")
-            .update(sent(users, {**fields, "updated_at": now()}))
-            .eq("id", user_key(user_id))
+            .update(encode_columns(users, {**fields, "updated_at": now()}))
+            .eq("id", normalize_user_id(user_id))
             .select(_PROFILE_COLUMNS)
         )
-        return _profile(_only(self.supabase.rows(request, repeatable=True)))
+        return _profile(_only(self.supabase.rows(request, idempotent=True)))
 
     def replace_profile(
         self, user_id: str, seen: Profile, fields: Mapping[str, Any]
     ) -> Profile | None:
         """See `Database`."""
         arguments = {
-            "this_user": user_key(user_id),
-            "seen": in_utc(seen.updated_at).isoformat(),
-            "changes": sent(users, {**fields, "updated_at": now()}),
+            "this_user": normalize_user_id(user_id),
+            "seen": to_utc(seen.updated_at).isoformat(),
+            "changes": encode_columns(users, {**fields, "updated_at": now()}),
         }
-        row = self.supabase.call("backend_replace_profile", arguments, repeatable=False)
+        row = self.supabase.call("backend_replace_profile", arguments, idempotent=False)
         if row is None:
             raise NotFound(NO_USER)
         return _profile(row) if row else None
@@ -71,37 +71,39 @@ class UserVerbs(SupabaseVerbs):
             .limit(limit)
         )
         if after is not None:
-            request = request.gt("id", user_key(after))
-        return [row["id"] for row in self.supabase.rows(request, repeatable=True)]
+            request = request.gt("id", normalize_user_id(after))
+        return [row["id"] for row in self.supabase.rows(request, idempotent=True)]
 
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:
         """See `Database`."""
         row = test_user_values(user_id, email, metadata, expires_at)
-        request = self.supabase.table("users").insert(sent(users, row)).select(_USER_COLUMNS)
-        return _read_user(_only(self.supabase.rows(request, repeatable=False)))
+        request = (
+            self.supabase.table("users").insert(encode_columns(users, row)).select(_USER_COLUMNS)
+        )
+        return _decode_user(_only(self.supabase.rows(request, idempotent=False)))
 
     def list_test_users(self) -> list[User]:
         """See `Database`."""
-        rows = self.supabase.call("backend_list_test_users", {}, repeatable=True)
-        return [_read_user(row) for row in rows]
+        rows = self.supabase.call("backend_list_test_users", {}, idempotent=True)
+        return [_decode_user(row) for row in rows]
 
     def delete_test_user(self, user_id: str) -> bool:
         """See `Database`."""
         request = (
             self.supabase.table("users")
             .delete()
-            .eq("id", user_key(user_id))
+            .eq("id", normalize_user_id(user_id))
             .is_("is_test_user", value=True)
             .select("id")
         )
-        return bool(self.supabase.rows(request, repeatable=False))
+        return bool(self.supabase.rows(request, idempotent=False))
 
     def add_refresh_token(self, token: RefreshToken) -> None:
         """See `Database`."""
-        arguments = {"token": sent(refresh_tokens, columns_of(token))}
-        if not self.supabase.call("backend_add_refresh_token", arguments, repeatable=False):
+        arguments = {"token": encode_columns(refresh_tokens, columns_of(token))}
+        if not self.supabase.call("backend_add_refresh_token", arguments, idempotent=False):
             raise Unauthenticated(USER_GONE)
 
     def rotate_refresh_token(
@@ -111,23 +113,23 @@ class UserVerbs(SupabaseVerbs):
         arguments = {
             "this_token": token_hash,
             "replacement": replacement_hash,
-            "replacement_expires_at": in_utc(expires_at).isoformat(),
-            "moment": in_utc(now).isoformat(),
-            "unanswered_since": in_utc(now - UNANSWERED_TIME).isoformat(),
+            "replacement_expires_at": to_utc(expires_at).isoformat(),
+            "moment": to_utc(now).isoformat(),
+            "unanswered_since": to_utc(now - REFRESH_RETRY_PERIOD).isoformat(),
         }
-        row = self.supabase.call("backend_rotate_refresh_token", arguments, repeatable=False)
+        row = self.supabase.call("backend_rotate_refresh_token", arguments, idempotent=False)
         if row is None:
             raise Unauthenticated(REFRESH_TOKEN_INVALID)
-        return _read_user(row)
+        return _decode_user(row)
 
     def revoke_refresh_family(self, token_hash: str) -> None:
         """See `Database`."""
         arguments = {"this_token": token_hash}
-        self.supabase.call("backend_revoke_refresh_family", arguments, repeatable=True)
+        self.supabase.call("backend_revoke_refresh_family", arguments, idempotent=True)
 
     def _columns_of_user(self, user_id: str, columns: str) -> Json:
-        request = self.supabase.table("users").select(columns).eq("id", user_key(user_id))
-        return _only(self.supabase.rows(request, repeatable=True))
+        request = self.supabase.table("users").select(columns).eq("id", normalize_user_id(user_id))
+        return _only(self.supabase.rows(request, idempotent=True))
 
 
 def _only(rows: list[Json]) -> Json:
@@ -137,4 +139,4 @@ def _only(rows: list[Json]) -> Json:
 
 
 def _profile(row: Json) -> Profile:
-    return _read_profile(row | {"preferences": json_object(row["preferences"])})
+    return _decode_profile(row | {"preferences": json_object(row["preferences"])})

@@ -14,12 +14,12 @@ class WebhookDeliveryVerbs(SupabaseVerbs):
     def has_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""
         request = self.supabase.table("webhook_deliveries").select("id").eq("id", delivery_id)
-        return bool(self.supabase.rows(request, repeatable=True))
+        return bool(self.supabase.rows(request, idempotent=True))
 
-    def take_delivery(self, delivery_id: str) -> bool:
+    def record_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""
         arguments = delivery_arguments(delivery_id)
-        taken: bool = self.supabase.call("backend_take_delivery", arguments, repeatable=False)
+        taken: bool = self.supabase.call("backend_take_delivery", arguments, idempotent=False)
         return taken
 
 
