@@ -1,11 +1,12 @@
-"""The gateway to the rows: domain verbs, the same on every database.
+"""Defines the database gateway: one set of operations for every kind of database.
 
-Every verb is synchronous and safe to call from any thread; views call it directly, the event loop
-through a thread pool. `user_id` is the first argument of every verb on a user's data, and a row of
-another user does not exist for it. Each verb is atomic. All may raise `DatabaseUnavailable`.
+All methods are synchronous and safe to call from any thread. Views call them directly; the event
+loop calls them through a thread pool. `user_id` is the first argument of every method on a user's
+data; rows of other users are treated as missing. Each method is atomic. All may raise
+`DatabaseUnavailable`.
 
-Several servers may share one database. An unfinished task belongs to one of them: the one that
-created it, or adopted it later. Only that server has it run and moves it away from running.
+Several servers may share one database. An unfinished task belongs to one of them: the server that
+created it or took it over. Only that server runs the task and moves it away from running.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from utils.models.users import Profile, Project, RefreshToken, User
 
 
 def open_database(settings: Settings) -> Database:
-    """Return the gateway to Supabase, PostgreSQL or SQLite, the first of them that is configured.
+    """Open Supabase if it is configured, else PostgreSQL if it is, else SQLite in `DATA_DIR`.
 
-    SQLite in `DATA_DIR` always is. Raises `ConfigurationError` when the tables are not as this
-    version needs them and it may not change them by itself, `DatabaseUnavailable`.
+    Raises `DatabaseUnavailable`, and `ConfigurationError` when the tables are at another revision
+    and this version may not migrate them by itself.
     """
     if settings.uses_supabase:
         # Its client takes long to import.
@@ -49,7 +50,7 @@ def open_database(settings: Settings) -> Database:
 
 
 class Database(Protocol):
-    """The verbs. See the module text for what holds for all of them."""
+    """Declares the operations. The module docstring lists the rules that hold for all of them."""
 
     kind: str
     """`sqlite`, `postgresql` or `supabase`, for health answers."""
@@ -58,16 +59,19 @@ class Database(Protocol):
     """True when several servers may use the database; an SQLite file belongs to one server."""
 
     server: str
-    """The name of this server among those that share the database; see `utils.config.identity`."""
+    """Name of this server among those that share the database; see `utils.config.identity`."""
 
     def ping(self) -> None:
-        """Do one trivial read; raise `DatabaseUnavailable` when it fails."""
+        """Run a trivial read. Raises `DatabaseUnavailable` when it fails."""
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close all connections."""
 
     def ensure_user(self, user_id: str, email: str | None = None) -> User:
-        """Return the user with this UUID, made on first sight. An existing row is not changed."""
+        """Return the user with this UUID; create the row if it is missing.
+
+        An existing row is not changed.
+        """
 
     def get_user(self, user_id: str) -> User:
         """Return the user. Raises `NotFound`."""
@@ -75,10 +79,10 @@ class Database(Protocol):
     def create_test_user(
         self, user_id: str, email: str, metadata: Json, expires_at: datetime
     ) -> User:
-        """Add a user with `is_test_user` set. Raises `Conflict` when the id is taken."""
+        """Insert a user with `is_test_user` set. Raises `Conflict` when the id exists."""
 
     def get_profile(self, user_id: str) -> Profile:
-        """Return what a user has stored about themselves. Raises `NotFound`, `RowUnreadable`."""
+        """Return the profile of a user. Raises `NotFound`, `RowUnreadable`."""
 
     def update_profile(self, user_id: str, fields: Mapping[str, Any]) -> Profile:
         """Change the given columns of `Profile`. Raises `NotFound`."""
@@ -86,30 +90,30 @@ class Database(Protocol):
     def replace_profile(
         self, user_id: str, seen: Profile, fields: Mapping[str, Any]
     ) -> Profile | None:
-        """`update_profile` if nothing has changed the profile since it was `seen`.
+        """Update the profile if it has not changed since `seen` was read (compare-and-set).
 
-        None when something has; then nothing is written. Raises `NotFound`.
+        Returns None when it has changed; nothing is written then. Raises `NotFound`.
         """
 
     def list_profile_ids(self, after: str | None = None, *, limit: int = 500) -> list[str]:
-        """Return the users with a token or preferences, in order, with ids above `after`."""
+        """Return the sorted ids above `after` of users with a token or preferences."""
 
     def list_test_users(self) -> list[User]:
         """Return all test users, newest first."""
 
     def delete_test_user(self, user_id: str) -> bool:
-        """Delete a test user and all rows of it; False when there is no such test user."""
+        """Delete a test user and all its rows; return False when there is no such test user."""
 
     def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
-        """Add a project.
+        """Insert a project.
 
-        `fields`: name, description, repo_url, repo_owner, repo_name, settings.
-        Raises `Conflict` when the user has a project for this repository already,
-        `Unauthenticated` when the user does not exist.
+        `fields`: name, description, repo_url, repo_owner, repo_name, settings. Raises `Conflict`
+        when the user already has a project for this repository, `Unauthenticated` when the user
+        does not exist.
         """
 
     def list_projects(self, user_id: str) -> list[Project]:
-        """Return the user's projects with counters, newest first."""
+        """Return the projects of a user with counters, newest first."""
 
     def get_project(self, user_id: str, project_id: int) -> Project:
         """Return one project with counters. Raises `NotFound`."""
@@ -121,23 +125,24 @@ class Database(Protocol):
         """Delete a project and its tasks. Raises `NotFound`."""
 
     def create_task(self, user_id: str, new: NewTask) -> Task:
-        """Add a pending task whose first chat message is the prompt, and its token if it has one.
+        """Insert a pending task with the prompt as its first chat message, and its token if any.
 
-        Takes `new.delivery` in the same step. Raises `NotFound` when the project is not the user's,
-        `Unauthenticated` when the user does not exist, `Conflict` when the delivery was taken.
+        Records `new.delivery` in the same transaction. Raises `NotFound` when the project is not
+        the user's, `Unauthenticated` when the user does not exist, `Conflict` when the delivery
+        was recorded before.
         """
 
     def get_task(self, user_id: str, task_id: int) -> Task:
-        """Return the full row. Raises `NotFound`."""
+        """Return the complete row. Raises `NotFound`."""
 
     def get_task_status(self, user_id: str, task_id: int) -> Task:
-        """Return the row without diff and patch, and `file_changes` only once the task has ended.
+        """Return the row without diff and patch; include `file_changes` only after the task ended.
 
-        Cheap. Raises `NotFound`.
+        Cheap enough for polling. Raises `NotFound`.
         """
 
     def get_git_diff(self, user_id: str, task_id: int) -> str:
-        """Return the diff alone, empty when there is none. Raises `NotFound`."""
+        """Return only the diff, or an empty string if there is none. Raises `NotFound`."""
 
     def list_tasks(
         self,
@@ -147,26 +152,26 @@ class Database(Protocol):
         limit: int = 100,
         cursor: int | None = None,
     ) -> TaskPage:
-        """Return a page of summaries, newest first, with ids below `cursor`."""
+        """Return a page of summaries with ids below `cursor`, newest first."""
 
     def list_project_tasks(
         self, user_id: str, project_id: int, *, limit: int = 100, cursor: int | None = None
     ) -> list[Task]:
-        """Return rows as `get_task_status` does, newest first. Raises `NotFound`."""
+        """Return rows in the form of `get_task_status`, newest first. Raises `NotFound`."""
 
     def import_tasks(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Add finished tasks of another backend; return how many were new.
+        """Insert finished tasks that another backend exported; return the number inserted.
 
-        Each row has columns of `tasks` and `execution_metadata.legacy_id`; one whose legacy id the
-        user has already is skipped.
+        Each row holds columns of `tasks` and `execution_metadata.legacy_id`. Rows with a legacy id
+        that the user already has are skipped.
         """
 
     def claim_task(self, task_id: int, *, again: bool = False) -> ClaimedTask | None:
-        """Move a pending task of this server to running, as `move_task` does, with stage cloning.
+        """Move a pending task of this server to running, in stage cloning, and return its data.
 
-        None when it is not pending, another server's, or gone. With `again` a task that this
-        server has running already is returned as it is: the answer to a claim may have been lost,
-        or an earlier process have claimed it.
+        Returns None when the task is not pending, belongs to another server or is deleted. With
+        `again`, a task that already runs on this server is returned unchanged: the response to an
+        earlier claim may have been lost, or an earlier process may have claimed it.
         """
 
     def move_task(
@@ -176,13 +181,13 @@ class Database(Protocol):
         to: TaskStatus,
         **fields: Any,
     ) -> Task | None:
-        """Compare-and-set of the status, with more columns set in the same step.
+        """Change the status with compare-and-set; set more columns in the same transaction.
 
-        Returns the row as `get_task_status` does, or None when the status was none of
-        `from_statuses`, or running on another server (the row is then unchanged). Going to
-        running counts `attempt` up and sets `started_at`; going elsewhere forgets the run; going
-        to an end sets `completed_at`, clears `stage` and erases the stored token; `updated_at`
-        always moves.
+        Returns the row in the form of `get_task_status`. Returns None and changes nothing when the
+        status is not in `from_statuses` or the task runs on another server. A move to running
+        increments `attempt` and sets `started_at`; a move to any other status deletes the stored
+        run. A move to a terminal status also sets `completed_at`, clears `stage` and deletes the
+        stored token. `updated_at` is always set.
         """
 
     def finish_task(
@@ -194,34 +199,35 @@ class Database(Protocol):
         file_changes: Sequence[Json] = (),
         batch: EventBatch = NO_EVENTS,
     ) -> Task | None:
-        """`move_task` from running, with a last message and events appended in the same step.
+        """Move a running task on and append a last chat message and events in one transaction.
 
-        `fields` may hold `execution_metadata`; `file_changes` goes into it under that name.
+        Works like `move_task`. `fields` may hold `execution_metadata`; `file_changes` is stored in
+        it under that name.
         """
 
     def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:
-        """Note what is known of a task's pull request; return the row as `get_task_status` does.
+        """Update the pull request columns of a task; return the row as `get_task_status` does.
 
         `fields`: pr_branch, pr_number, pr_url, pr_state (open, closed, merged), and pr_commit, the
-        commit that was pushed last. Raises `NotFound`.
+        commit pushed last. Raises `NotFound`.
         """
 
     def list_pull_request_tasks(self, pr_url: str) -> list[Task]:
-        """Return the tasks, of all users, whose pull request this is, as `get_task_status` does."""
+        """Return the tasks of all users with this pull request, as `get_task_status` does."""
 
     def list_branch_tasks(self, pr_branch: str, pr_number: int) -> list[Task]:
-        """Return all tasks, also in other repositories, with this branch and number."""
+        """Return all tasks of any repository with this branch and pull request number."""
 
     def has_delivery(self, delivery_id: str) -> bool:
-        """Say whether a webhook's delivery was taken before."""
+        """Tell whether a webhook delivery was recorded before."""
 
     def record_delivery(self, delivery_id: str) -> bool:
-        """Say whether a webhook's delivery is new, and remember it for 30 days."""
+        """Record a webhook delivery for 30 days; return False when it was recorded before."""
 
     def append_chat_message(self, user_id: str, task_id: int, role: str, content: str) -> Task:
-        """Append a message, stamped when it is appended.
+        """Append a chat message with the current time as its timestamp.
 
-        Raises `NotFound`, and `Conflict` with `conversation_full` when there are too many.
+        Raises `NotFound`, and `Conflict` (`conversation_full`) above the limits of a conversation.
         """
 
     def save_progress(
@@ -234,24 +240,24 @@ class Database(Protocol):
     ) -> bool:
         """Append events and set columns (stage, container_id, ...) of a running task.
 
-        `position` replaces that of the task's run, if it has one, and sets its resumes to 0. False
-        when the task does not run on this server (any more); then nothing is written.
+        `position` replaces the position of the task's run, if it has one, and resets its resumes
+        to 0. Returns False and writes nothing when the task does not run on this server.
         """
 
     def start_run(self, run: AgentRun, batch: EventBatch) -> bool:
-        """Store a run, and events, before its agent starts.
+        """Store a run and events before its agent starts.
 
-        False when the task does not run on this server; then nothing is written.
+        Returns False and writes nothing when the task does not run on this server.
         """
 
     def get_run(self, task_id: int) -> AgentRun | None:
-        """Return the run of a task, None when its agent was not started."""
+        """Return the run of a task, or None when its agent was not started."""
 
     def record_resume(self, task_id: int) -> None:
-        """Note that one more process goes on with a run; forgotten when its position moves."""
+        """Increment the resumes of a run; `save_progress` with a position resets them."""
 
     def list_run_sandboxes(self) -> list[str]:
-        """Return the ids of the sandboxes of all runs."""
+        """Return the sandbox ids of all runs."""
 
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500
@@ -259,25 +265,26 @@ class Database(Protocol):
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
     def record_heartbeat(self) -> Heartbeat:
-        """Record a heartbeat of this server; return those of the others and the tasks to stop."""
+        """Increment the heartbeat of this server; return the others' and the stop requests."""
 
     def claim_unfinished_tasks(
         self, silent: Collection[str] = (), *, own: bool = False
     ) -> list[QueuedTask]:
-        """Assign unfinished tasks without a running server to this one; return them, oldest first.
+        """Assign unfinished tasks without a live server to this server; return them, oldest first.
 
-        These are the tasks of the `silent` servers, whose rows are deleted, of servers without any
-        heartbeat, and of no server; with `own` also those of an earlier process of this server.
+        A task has no live server when its server is one of `silent` (these are deleted), has never
+        sent a heartbeat, or is not set. With `own`, tasks that an earlier process of this server
+        left are returned as well.
         """
 
     def request_stop(self, user_id: str, task_id: int) -> bool:
-        """Have the server that runs a task stop it; False when the task does not run."""
+        """Ask the server that runs a task to stop it; return False when the task does not run."""
 
     def count_tasks(self) -> dict[tuple[str, str], int]:
         """Return the number of tasks by (status, agent), for metrics."""
 
     def add_refresh_token(self, token: RefreshToken) -> None:
-        """Store a token that starts a family. Raises `Unauthenticated` without such a user."""
+        """Store the first token of a family. Raises `Unauthenticated` when the user is missing."""
 
     def rotate_refresh_token(
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
@@ -291,4 +298,4 @@ class Database(Protocol):
         """
 
     def revoke_refresh_family(self, token_hash: str) -> None:
-        """Revoke the family this token belongs to; an unknown one is ignored."""
+        """Revoke the family of a token; ignore an unknown token."""

@@ -1,1 +1,1 @@
-"""The gateway behind `database.py`: what both backends share."""
+"""Implements the gateway of `database.py`; this package holds the parts both backends share."""

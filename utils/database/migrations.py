@@ -15,23 +15,23 @@ from utils.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
-# Any number will do, as long as every process that migrates takes the same.
+# An arbitrary number, the same in every process that migrates.
 ADVISORY_LOCK = 20_260_501
 
-# The SQLSTATE of what a migration refuses to do, in words of its own.
+# SQLSTATE of the exceptions that migrations raise; their messages are written for people.
 REFUSED = "P0001"
 
-# Heard by PostgREST, where there is one: it remembers tables and functions.
+# Makes PostgREST, if there is one, reload its schema cache.
 RELOAD_SCHEMA = "NOTIFY pgrst, 'reload schema'"
 
 
 def head_revision() -> str:
-    """Return the newest revision, read from the file names: Alembic takes long to import."""
+    """Return the newest revision, from the file names because importing Alembic is slow."""
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def stored_revision(connection: Connection) -> str | None:
-    """Return the revision a database is at, None when it is empty."""
+    """Return the revision of a database, or None when it is empty."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -39,7 +39,7 @@ def stored_revision(connection: Connection) -> str | None:
 
 
 def ensure_current(engines: Engines) -> None:
-    """Bring SQLite up to date; raise `ConfigurationError` for a PostgreSQL that is not."""
+    """Migrate SQLite if necessary. Raises `ConfigurationError` for an outdated PostgreSQL."""
     stored = engines.read(stored_revision)
     if engines.kind == "sqlite" and (stored or "") < head_revision():
         upgrade(engines)
@@ -48,12 +48,15 @@ def ensure_current(engines: Engines) -> None:
 
 
 def require_head_revision(stored: str | None, advice: str) -> None:
-    """Raise `ConfigurationError` unless the revision is the newest; `advice` helps an older."""
+    """Raise `ConfigurationError` unless the revision is the newest one.
+
+    The message for an older revision ends with `advice`.
+    """
     head = head_revision()
     if stored is not None and stored > head:
         raise ConfigurationError(
-            f"The database is at revision {stored}, this version knows {head}: it was made by a "
-            "newer version. Start that one."
+            f"The database is at revision {stored}, but this version knows revisions up to {head} "
+            "only. Start the newer version of the server."
         )
     if stored != head:
         raise ConfigurationError(
@@ -62,18 +65,18 @@ def require_head_revision(stored: str | None, advice: str) -> None:
 
 
 def upgrade(engines: Engines) -> None:
-    """Run the missing migrations, all or none of them.
+    """Run the missing migrations in one transaction.
 
-    Raises `ConfigurationError` for a database that holds the tables of another program.
+    Raises `ConfigurationError` for a database that holds tables of another program.
     """
     with (
         translating(),
-        _telling_refusals(),
+        _translating_exceptions(),
         engines.write_lock,
         engines.writers.connect() as connection,
     ):
         if engines.kind == "sqlite":
-            _forget_foreign_keys(connection)
+            _disable_foreign_keys(connection)
         else:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
         _run_alembic(connection)
@@ -83,7 +86,7 @@ def upgrade(engines: Engines) -> None:
 
 
 @contextmanager
-def _telling_refusals() -> Iterator[None]:
+def _translating_exceptions() -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
@@ -92,9 +95,9 @@ def _telling_refusals() -> Iterator[None]:
         raise ConfigurationError(str(error.orig).partition("\n")[0]) from error
 
 
-def _forget_foreign_keys(connection: Connection) -> None:
-    # SQLite changes a table by rebuilding it, and dropping the old one would delete, by cascade,
-    # the rows that refer to it. Detached, the connection is closed afterwards and not used again.
+def _disable_foreign_keys(connection: Connection) -> None:
+    # SQLite alters a table by rebuilding it; dropping the old table would delete the rows that
+    # refer to it by cascade. A detached connection is closed afterwards and not used again.
     connection.detach()
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA foreign_keys = OFF")
@@ -111,14 +114,14 @@ def _run_alembic(connection: Connection) -> None:
 
 
 def migrate(settings: Settings) -> str:
-    """Bring the configured database up to date; return its revision.
+    """Run the missing migrations of the configured database; return its revision.
 
-    Raises `ConfigurationError` where only the SQL editor of a Supabase project would reach it.
+    Raises `ConfigurationError` for a Supabase project without `DATABASE_URL`.
     """
     if settings.uses_supabase and settings.database_url is None:
         raise ConfigurationError(
-            "Set DATABASE_URL to the connection string of the Supabase project, under Connect on "
-            "its page, or paste supabase.sql into its SQL editor."
+            "Set DATABASE_URL to the connection string of the Supabase project (see Connect on its "
+            "dashboard), or paste supabase.sql into its SQL editor."
         )
     engines = open_engines(settings)
     try:

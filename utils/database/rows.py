@@ -1,4 +1,4 @@
-"""Maps columns to values and builds values from rows."""
+"""Maps rows to values: the columns that each kind of value is read from, and conversions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ STATUS_COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(tasks.c[name] for name in Task.__dataclass_fields__ if name not in WIDE_COLUMNS),
     tasks.c.execution_summary.label("execution_metadata"),
 )
-# Compared one by one: a list would be spelled out anew at every read, and this one is often read.
+# Compared one by one: `IN` with a list would be compiled again for each of these frequent reads.
 _ENDED = sorted(TERMINAL_STATUSES)
-# The metadata as a whole once the task has ended; until then without what it does not have yet.
+# The complete metadata once the task has ended; until then the part without `file_changes`.
 POLLED_COLUMNS = (
     *STATUS_COLUMNS[:-1],
     case(
@@ -58,31 +58,31 @@ PROJECTS = (
     .group_by(projects.c.id)
     .order_by(projects.c.id.desc())
 )
-"""Projects with their counters, newest first; a caller adds whose."""
+"""Selects projects with their counters, newest first; callers add the condition."""
 
 
 def now() -> datetime:
-    """Return the moment, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def columns_of(value: Any) -> dict[str, Any]:
-    """Return the fields of a value as columns, without copying what they hold."""
+    """Return the fields of a value as columns (a shallow copy)."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def task_from_row(row: Row[Any]) -> Task:
-    """Return the value for `STATUS_COLUMNS` or `TASK_COLUMNS`."""
+    """Return the task of a row with `STATUS_COLUMNS`, `POLLED_COLUMNS` or `TASK_COLUMNS`."""
     return Task(**row._mapping)
 
 
 def chat_message(role: str, content: str, timestamp: datetime) -> Json:
-    """Return a message as clients read it."""
+    """Return a chat message in the form that is stored and sent to clients."""
     return {"role": role, "content": content, "timestamp": timestamp.isoformat()}
 
 
 def prompt_columns(prompt: str) -> dict[str, Any]:
-    """Return what lists show of a prompt."""
+    """Return the columns of a prompt that task lists show."""
     return {
         "prompt_preview": prompt[:PROMPT_PREVIEW_CHARACTERS],
         "prompt_characters": len(prompt),
@@ -90,5 +90,5 @@ def prompt_columns(prompt: str) -> dict[str, Any]:
 
 
 def json_object(value: Any) -> Json:
-    """Return a JSON object; whatever else a client has stored in its place counts as empty."""
+    """Return the value if it is a JSON object, else an empty one; clients may store anything."""
     return value if isinstance(value, dict) else {}

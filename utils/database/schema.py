@@ -1,6 +1,6 @@
-"""The tables as the SQL gateway sees them.
+"""Table definitions of the SQL gateway.
 
-The migrations make the tables; a test keeps the two in step.
+The migrations create the tables; a test compares them with these definitions.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ projects = Table(
     sqlite_autoincrement=True,
 )
 
-# The wide columns come last: SQLite walks through a row to reach a column, so a list or a status
-# read never touches the pages that hold a patch. `has_patch` and `execution_summary` (the metadata
-# without `file_changes`) are computed by the database when the row is written.
+# Large columns come last: SQLite reads a row from its start up to the column, so lists and status
+# reads do not touch the pages of a patch. The database computes `has_patch` and
+# `execution_summary` (the metadata without `file_changes`) when it writes the row.
 tasks = Table(
     "tasks",
     metadata,

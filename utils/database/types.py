@@ -1,4 +1,4 @@
-"""Column types and SQL functions that SQLite and PostgreSQL spell differently."""
+"""Column types and SQL functions that differ between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from utils.models.tasks import TaskStatus
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
 
-TOO_LARGE_FOR_ROW = "This is larger, or nested deeper, or holds larger numbers than a row may."
+TOO_LARGE_FOR_ROW = "This is too large, nested too deeply, or holds too large numbers to be stored."
 DOCUMENT_UNREADABLE = (
-    "A document stored here is nested too deep or holds numbers that are too large to be read; "
-    "store it again."
+    "A stored JSON document cannot be read: it is nested too deeply or holds too large numbers. "
+    "Store it again."
 )
 
 
 def sanitize(value: Any) -> Any:
-    """Replace what no database takes: NUL, lone surrogates, NaN and the infinities."""
+    """Replace values that no database stores: NUL, lone surrogates, NaN and infinities."""
     if isinstance(value, str):
         return UNSTORABLE.sub(REPLACEMENT, value)
     if isinstance(value, dict):
@@ -44,19 +44,19 @@ def sanitize(value: Any) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """Write JSON as it is stored: compact, readable, and without what cannot be stored."""
+    """Serialize to compact JSON, without values that cannot be stored."""
     try:
         text = _compact(value)
     except ValueError:
         return _compact(sanitize(value))
-    # JSON writes NUL as an escape, so the text alone cannot be cleaned; the value is.
+    # JSON writes NUL as an escape sequence, so the value is cleaned instead of the text.
     if "\\u0000" in text or UNSTORABLE.search(text):
         return _compact(sanitize(value))
     return text
 
 
 def load_json(text: str | bytes) -> Any:
-    """Read JSON. Raises `RowUnreadable` for numbers too long and lists too deep for Python."""
+    """Parse JSON. Raises `RowUnreadable` for too long numbers and too deep nesting."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -68,14 +68,14 @@ def _compact(value: Any) -> str:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Return the moment in UTC. Raises `ValueError` without a zone: it could be any moment."""
+    """Convert a datetime to UTC. Raises `ValueError` for one without a time zone."""
     if moment.tzinfo is None:
-        raise ValueError("a moment needs a time zone")
+        raise ValueError("a datetime needs a time zone")
     return moment.astimezone(UTC)
 
 
 def normalize_user_id(user_id: str) -> str:
-    """Return a user's id in its usual spelling. Raises `NotFound` for what is no UUID."""
+    """Return a user id in canonical UUID form. Raises `NotFound` for anything but a UUID."""
     try:
         return str(UUID(user_id))
     except ValueError:
@@ -83,19 +83,19 @@ def normalize_user_id(user_id: str) -> str:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, in UTC both ways. SQLite keeps ISO 8601 text whose order is the order in time."""
+    """Stores datetimes in UTC. In SQLite they are ISO 8601 texts that sort by time."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Use `timestamptz` where there is one."""
+        """Use `timestamptz` in PostgreSQL and text in SQLite."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(TIMESTAMP(timezone=True))
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Refuse a moment without a zone: nobody could say later which one was meant."""
+        """Convert to UTC. Raises `ValueError` for a datetime without a time zone."""
         if value is None:
             return None
         moment = to_utc(value)
@@ -104,7 +104,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return UTC whatever zone the session is in."""
+        """Convert to UTC, whatever time zone the session has."""
         if value is None:
             return None
         if isinstance(value, str):
@@ -113,30 +113,30 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class UserId(TypeDecorator[str]):
-    """A UUID in its usual spelling, so that every spelling of it names the same user."""
+    """Stores a UUID in canonical form, so that every spelling of it finds the same user."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Use `uuid` where there is one."""
+        """Use `uuid` in PostgreSQL and text in SQLite."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(POSTGRESQL_UUID(as_uuid=False))
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Treat what is no UUID as a user that does not exist."""
+        """Convert to canonical form. Raises `NotFound` for anything but a UUID."""
         return None if value is None else normalize_user_id(value)
 
 
 class CleanText(TypeDecorator[str]):
-    """Text that may come from an agent: what cannot be stored becomes U+FFFD."""
+    """Stores text that may come from an agent; characters that cannot be stored become U+FFFD."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Clean it."""
+        """Replace characters that cannot be stored."""
         return None if value is None else UNSTORABLE.sub(REPLACEMENT, value)
 
 
@@ -151,7 +151,7 @@ Status = Enum(
 
 
 class json_appended(GenericFunction[Any]):  # noqa: N801
-    """`json_appended(array, item)`: the array with one more item, made by the database."""
+    """Appends an item to a JSON array in the database: `json_appended(array, item)`."""
 
     type = Document
     inherit_cache = True
@@ -170,7 +170,7 @@ def _append_in_postgresql(element: json_appended, compiler: SQLCompiler, **optio
 
 
 class json_with_file_changes(GenericFunction[Any]):  # noqa: N801
-    """`json_with_file_changes(object, list)`: the object, or `{}`, with `file_changes` set."""
+    """Sets `file_changes` of a JSON object, or of `{}`: `json_with_file_changes(object, list)`."""
 
     type = Document
     inherit_cache = True

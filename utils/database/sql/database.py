@@ -1,4 +1,4 @@
-"""The gateway on SQLite and PostgreSQL, put together from its groups of verbs."""
+"""Combines the groups of methods into the gateway to SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from utils.config.identity import server_name
 from utils.config.settings import Settings
 from utils.database.migrations import ensure_current
 from utils.database.sql.engine import open_engines, reading
-from utils.database.sql.progress import ProgressVerbs
-from utils.database.sql.projects import ProjectVerbs
-from utils.database.sql.pull_requests import PullRequestVerbs
-from utils.database.sql.runs import RunVerbs
-from utils.database.sql.servers import ServerVerbs
-from utils.database.sql.tasks import TaskVerbs
-from utils.database.sql.users import UserVerbs
-from utils.database.sql.webhook_deliveries import WebhookDeliveryVerbs
+from utils.database.sql.progress import ProgressMethods
+from utils.database.sql.projects import ProjectMethods
+from utils.database.sql.pull_requests import PullRequestMethods
+from utils.database.sql.runs import RunMethods
+from utils.database.sql.servers import ServerMethods
+from utils.database.sql.tasks import TaskMethods
+from utils.database.sql.users import UserMethods
+from utils.database.sql.webhook_deliveries import WebhookDeliveryMethods
 
 _one = text("SELECT 1")
 
 
 class SqlDatabase(
-    UserVerbs,
-    ProjectVerbs,
-    TaskVerbs,
-    ProgressVerbs,
-    RunVerbs,
-    ServerVerbs,
-    PullRequestVerbs,
-    WebhookDeliveryVerbs,
+    UserMethods,
+    ProjectMethods,
+    TaskMethods,
+    ProgressMethods,
+    RunMethods,
+    ServerMethods,
+    PullRequestMethods,
+    WebhookDeliveryMethods,
 ):
-    """Every verb of `Database`, in SQL."""
+    """Implements `Database` in SQL."""
 
     @reading
     def ping(self, connection: Connection) -> None:
@@ -43,7 +43,7 @@ class SqlDatabase(
 
 
 def open_sql_database(settings: Settings) -> SqlDatabase:
-    """Return the gateway once the tables are as this version needs them.
+    """Open the configured database; migrate it if it is SQLite.
 
     Raises `ConfigurationError`, `DatabaseUnavailable`.
     """

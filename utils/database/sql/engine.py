@@ -1,4 +1,4 @@
-"""Connections and transactions of the SQL gateway."""
+"""Manages connections and transactions of the SQL gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils.errors import ConfigurationError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Verbs = TypeVar("Verbs", bound="SqlVerbs")
+Methods = TypeVar("Methods", bound="SqlMethods")
 
 SQLITE_LOCK_SECONDS = 10
 SQLITE_READERS = 64
@@ -31,7 +31,7 @@ POOL_WAIT_SECONDS = 10
 OLDEST_SQLITE = (3, 35)
 POSTGRESQL_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 
-# A peer that vanished without a word is noticed within seconds instead of hours.
+# A dead peer is detected within seconds instead of hours.
 POSTGRESQL_TIMEOUTS = {
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
@@ -43,10 +43,10 @@ POSTGRESQL_TIMEOUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The connection settings of a database.
+    """Holds the connection pools of one database.
 
-    Readers run outside transactions. Writers of SQLite take turns at `write_lock`, because waiting
-    for the file's own lock means polling it; PostgreSQL needs no such turn.
+    Reads run outside transactions. SQLite writers take `write_lock` first, because waiting for the
+    lock of the file means polling; for PostgreSQL it does nothing.
     """
 
     kind: str
@@ -55,17 +55,17 @@ class Engines:
     write_lock: AbstractContextManager[Any]
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
-        """Run reads, once more when the connection turned out to be a dead one."""
+        """Run reads; retry once when the connection was dead."""
         with translating():
             return _retried(partial(self._read_once, work))
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Run one transaction, once more when the connection died before the commit."""
+        """Run a transaction; retry once when the connection died before the commit."""
         with translating():
             return _retried(partial(self._write_once, work))
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close all connections."""
         self.readers.dispose()
         self.writers.dispose()
 
@@ -76,14 +76,14 @@ class Engines:
     def _write_once(self, work: Callable[[Connection], Result]) -> Result:
         with self.write_lock, self.writers.connect() as connection:
             result = work(connection)
-            # Translated here, a lost connection is not retried: the commit may have arrived.
+            # The commit may have succeeded: a connection lost here is not retried.
             with translating():
                 connection.commit()
             return result
 
 
-class SqlVerbs:
-    """Common base of the groups of verbs."""
+class SqlMethods:
+    """Base of the groups of methods."""
 
     def __init__(self, engines: Engines, server: str) -> None:
         self.engines = engines
@@ -93,45 +93,45 @@ class SqlVerbs:
 
 
 def reading(
-    verb: Callable[Concatenate[Verbs, Connection, Arguments], Result],
-) -> Callable[Concatenate[Verbs, Arguments], Result]:
-    """Give a verb that only reads its connection."""
+    method: Callable[Concatenate[Methods, Connection, Arguments], Result],
+) -> Callable[Concatenate[Methods, Arguments], Result]:
+    """Decorate a method that only reads: pass it a connection."""
 
-    @wraps(verb)
-    def run(self: Verbs, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        return self.engines.read(lambda connection: verb(self, connection, *args, **kwargs))
+    @wraps(method)
+    def run(self: Methods, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return self.engines.read(lambda connection: method(self, connection, *args, **kwargs))
 
     return run
 
 
 def writing(
-    verb: Callable[Concatenate[Verbs, Connection, Arguments], Result],
-) -> Callable[Concatenate[Verbs, Arguments], Result]:
-    """Give a verb its transaction: committed when it returns, rolled back when it raises."""
+    method: Callable[Concatenate[Methods, Connection, Arguments], Result],
+) -> Callable[Concatenate[Methods, Arguments], Result]:
+    """Decorate a method that writes: commit when it returns, roll back when it raises."""
 
-    @wraps(verb)
-    def run(self: Verbs, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        return self.engines.write(lambda connection: verb(self, connection, *args, **kwargs))
+    @wraps(method)
+    def run(self: Methods, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return self.engines.write(lambda connection: method(self, connection, *args, **kwargs))
 
     return run
 
 
 def open_engines(settings: Settings) -> Engines:
-    """Return the engines for PostgreSQL where `DATABASE_URL` is set, for SQLite otherwise."""
+    """Return engines for PostgreSQL if `DATABASE_URL` is set, else for SQLite."""
     if settings.database_url is not None:
         return open_postgresql(settings.database_url.get_secret_value(), settings.request_threads)
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"DATA_DIR cannot be made: {error.strerror}.") from error
+        raise ConfigurationError(f"DATA_DIR cannot be created: {error.strerror}.") from error
     return open_sqlite(settings.data_dir / SQLITE_FILE)
 
 
 def open_sqlite(path: Path) -> Engines:
-    """Return the engines for a database file."""
+    """Return engines for a database file. Raises `ConfigurationError` for an old SQLite."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigurationError(
-            f"This Python carries SQLite {sqlite3.sqlite_version}; 3.35 or newer is needed. "
+            f"This Python includes SQLite {sqlite3.sqlite_version}, but 3.35 or newer is required. "
             "Use a newer Python or set DATABASE_URL."
         )
     url = URL.create("sqlite", database=str(path))
@@ -150,7 +150,7 @@ def open_sqlite(path: Path) -> Engines:
 
 
 def prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Set up a connection: readers never wait for the writer, and keys to other tables hold."""
+    """Configure a connection: WAL, so that readers never wait, and foreign keys."""
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {SQLITE_LOCK_SECONDS * 1000}")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -164,12 +164,12 @@ def _prepare_sqlite_reader(connection: sqlite3.Connection, record: object) -> No
 
 
 def _begin_sqlite_write(connection: Connection) -> None:
-    # A transaction that reads first and asks to write later can be refused; this one waits.
+    # A transaction that reads first and writes later can fail with "busy"; this one waits.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def open_postgresql(database_url: str, pool_size: int) -> Engines:
-    """Return the engines for a server. Raises `ConfigurationError` for a URL of another kind."""
+    """Return engines for a PostgreSQL URL. Raises `ConfigurationError` for another URL."""
     url = postgresql_url(database_url)
     timeouts = {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
     engine = _engine(
@@ -185,7 +185,7 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
 
 
 def postgresql_url(database_url: str) -> URL:
-    """Return the URL with the driver that is installed. The message never repeats the password."""
+    """Return the URL with the installed driver. Raises `ConfigurationError`, without the URL."""
     try:
         url = make_url(database_url)
     except (sql_errors.ArgumentError, ValueError):
@@ -196,7 +196,7 @@ def postgresql_url(database_url: str) -> URL:
 
 
 def _engine(url: URL, **options: Any) -> Engine:
-    # Parameters are hidden because an error's text would tell what users have stored.
+    # Parameters are hidden because error messages would contain stored data.
     return create_engine(
         url,
         json_serializer=dump_json,
@@ -207,8 +207,8 @@ def _engine(url: URL, **options: Any) -> Engine:
 
 
 def _retried(once: Callable[[], Result]) -> Result:
-    # Asking every connection whether it lives would double the cost of each read. A dead one says
-    # so by itself; then the whole pool is new, and one more try is enough.
+    # A liveness check of each connection would double the cost of a read. A dead connection raises
+    # and invalidates the whole pool, so one retry is enough.
     try:
         return once()
     except sql_errors.DBAPIError as error:

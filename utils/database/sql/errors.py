@@ -1,4 +1,4 @@
-"""The one place where an error of SQLAlchemy or a driver becomes one of ours."""
+"""Translates errors of SQLAlchemy and the drivers to errors of this application."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from utils.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """One line of the table. Without `answer` the error is a mistake of this program and stays.
+    """A row of the table. Without `answer` the error is a bug and is raised unchanged.
 
-    `codes` are SQLSTATEs and SQLite's extended result codes; `table` must be named by the error.
+    `codes` are SQLSTATEs and SQLite's extended result codes; the message must contain `table`.
     """
 
     error: type[Exception]
@@ -50,11 +50,11 @@ FOREIGN_KEY = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
 NOT_ALLOWED = frozenset({"23514"})
 IMPOSSIBLE_NUMBER = frozenset({"22003"})
 
-# Read from the top; the first line that fits counts.
+# The first row that matches applies.
 TRANSLATIONS = (
     Translation(UnicodeEncodeError, InvalidInput, NOT_UNICODE),
     Translation(OverflowError, NotFound, NO_ROW),
-    Translation(exc.TimeoutError, DatabaseUnavailable, "The database is too busy; try again."),
+    Translation(exc.TimeoutError, DatabaseUnavailable, "The database is busy; try again."),
     Translation(exc.IntegrityError, Unauthenticated, USER_GONE, FOREIGN_KEY),
     Translation(
         exc.IntegrityError,
@@ -80,7 +80,7 @@ TRANSLATIONS = (
 
 @contextmanager
 def translating() -> Iterator[None]:
-    """Raise our error in place of the database's."""
+    """Raise the translated error in place of the database's."""
     try:
         yield
     except (exc.SQLAlchemyError, OverflowError, UnicodeEncodeError) as error:
@@ -91,12 +91,12 @@ def translating() -> Iterator[None]:
 
 
 def translate(error: Exception) -> AppError | None:
-    """Return our error for one of the database's, None for a mistake of this program."""
+    """Return the translation of a database error, or None for a bug of this application."""
     cause = getattr(error, "orig", None)
     if isinstance(cause, AppError):
         return cause
     code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorcode", None)
-    # Further lines may quote the values of the row.
+    # Further lines may quote values of the row.
     text = str(cause).partition("\n")[0]
     for line in TRANSLATIONS:
         fits = isinstance(error, line.error) and (not line.codes or code in line.codes)

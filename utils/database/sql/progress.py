@@ -1,4 +1,4 @@
-"""Verbs that move tasks on and append to them, in SQL."""
+"""Changes the status of tasks and appends messages and events, in SQL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from utils.database.shared import (
     NO_TASK,
     conversation_full,
 )
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tasks import require_task
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
 from utils.errors import NotFound
@@ -47,7 +47,7 @@ from utils.models.tasks import (
     TaskStatus,
 )
 
-# Locks a row without standing in the way of rows that refer to it. SQLite has the whole file.
+# Locks a row, but not inserts of rows that refer to it. SQLite locks the whole file anyway.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
 _last_sequence = select(func.coalesce(func.max(task_events.c.sequence), 0)).where(
     task_events.c.task_id == bindparam("task_id")
@@ -68,8 +68,8 @@ _move_position = (
 )
 
 
-class ProgressVerbs(SqlVerbs):
-    """Compare-and-set of the status, and everything that is appended."""
+class ProgressMethods(SqlMethods):
+    """Methods that change the status of tasks and append to them."""
 
     @writing
     def move_task(
@@ -142,7 +142,7 @@ class ProgressVerbs(SqlVerbs):
         own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
         if not lock_task(connection, own):
             raise NotFound(NO_TASK)
-        # The moment is taken under the lock: the order of the stamps is the order of the messages.
+        # The time is read under the lock, so timestamps and messages have the same order.
         moment = now()
         values = {
             "chat_messages": _appended(chat_message(role, content, moment)),
@@ -150,7 +150,7 @@ class ProgressVerbs(SqlVerbs):
         }
         statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
         task = task_from_row(connection.execute(statement).one())
-        _refuse_too_long(task.chat_messages)
+        _check_conversation_limits(task.chat_messages)
         return task
 
     @reading
@@ -170,7 +170,7 @@ class ProgressVerbs(SqlVerbs):
 
 
 def runs_here(server: str, task_id: int) -> ColumnElement[bool]:
-    """Return the condition that a task runs on a server."""
+    """Return the condition that a task is running on a server."""
     return (
         (tasks.c.id == task_id)
         & (tasks.c.status == TaskStatus.RUNNING)
@@ -179,13 +179,13 @@ def runs_here(server: str, task_id: int) -> ColumnElement[bool]:
 
 
 def last_sequence(connection: Connection, task_id: int) -> int:
-    """Return the number of a task's newest event, 0 without any."""
+    """Return the sequence of the newest event of a task, or 0 without events."""
     last: int = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
     return last
 
 
 def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> None:
-    """Append events of a task whose row is locked."""
+    """Append events of a task. The caller holds the lock on the task's row."""
     if not batch.events:
         return
     last = last_sequence(connection, task_id)
@@ -198,15 +198,15 @@ def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> No
         connection.execute(insert(task_events), rows)
 
 
-def _refuse_too_long(messages: Sequence[Json]) -> None:
-    # Every answer about a task holds its whole conversation.
+def _check_conversation_limits(messages: Sequence[Json]) -> None:
+    # Every response about a task includes its whole conversation.
     characters = sum(len(message["content"]) for message in messages)
     if len(messages) > MAX_CHAT_MESSAGES or characters > MAX_CHAT_CHARACTERS:
         raise conversation_full()
 
 
 def lock_task(connection: Connection, this_one: ColumnElement[bool]) -> bool:
-    """Lock a task's row for the rest of the transaction; False when there is none."""
+    """Lock a task's row for the transaction; return False when there is no such row."""
     return connection.execute(_locked_task.where(this_one)).first() is not None
 
 
@@ -218,7 +218,7 @@ def move(
     to: TaskStatus,
     fields: Mapping[str, Any],
 ) -> Task | None:
-    """Move a task, see `Database.move_task`; None when it may not be moved so by this server."""
+    """Change the status of a task as `Database.move_task` describes."""
     expected = (tasks.c.id == task_id) & tasks.c.status.in_(list(from_statuses))
     movable = or_(tasks.c.server == server, tasks.c.status != TaskStatus.RUNNING)
     values = {**fields, **_values_of_move(to, now())}

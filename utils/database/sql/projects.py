@@ -1,4 +1,4 @@
-"""Verbs on projects, in SQL."""
+"""Stores projects, in SQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, ins
 from utils.database.rows import PROJECTS, now
 from utils.database.schema import projects
 from utils.database.shared import NO_PROJECT, new_project_values
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import NotFound
 from utils.models.users import Project
 
@@ -20,8 +20,8 @@ _project_id = select(projects.c.id).where(
 _locked_project_id = _project_id.with_for_update(read=True, key_share=True)
 
 
-class ProjectVerbs(SqlVerbs):
-    """Projects and their counters."""
+class ProjectMethods(SqlMethods):
+    """Methods on projects and their counters."""
 
     @writing
     def create_project(
@@ -67,7 +67,7 @@ def require_project(connection: Connection, user_id: str, project_id: int) -> No
 
 
 def lock_project(connection: Connection, user_id: str, project_id: int) -> None:
-    """Do as `require_project` and keep the project from being deleted in this transaction."""
+    """Check as `require_project` does and lock the project against deletion."""
     _require(connection, _locked_project_id, user_id, project_id)
 
 

@@ -1,4 +1,4 @@
-"""Verbs on what GitHub knows of a task, in SQL."""
+"""Stores the pull requests of tasks, in SQL."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sqlalchemy import Connection, select, update
 from utils.database.rows import POLLED_COLUMNS, now, task_from_row
 from utils.database.schema import tasks
 from utils.database.shared import NO_TASK
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import NotFound
 from utils.models.tasks import Task
 
 
-class PullRequestVerbs(SqlVerbs):
-    """Verbs on the pull requests of tasks."""
+class PullRequestMethods(SqlMethods):
+    """Methods on the pull requests of tasks."""
 
     @writing
     def set_pull_request(

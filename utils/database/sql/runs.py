@@ -1,4 +1,4 @@
-"""Verbs for what survives a restart beside the task itself, in SQL."""
+"""Claims tasks and stores agent runs, which survive a restart, in SQL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from utils.database.rows import STATUS_COLUMNS, columns_of, json_object
 from utils.database.schema import projects, task_runs, task_secrets, tasks, users
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.progress import insert_events, last_sequence, lock_task, move, runs_here
 from utils.models.runs import AgentRun
 from utils.models.tasks import ClaimedTask, EventBatch, Stage, Task, TaskStatus
@@ -36,8 +36,8 @@ _job = (
 )
 
 
-class RunVerbs(SqlVerbs):
-    """Tasks that are claimed, and runs whose agent may have been started."""
+class RunMethods(SqlMethods):
+    """Methods that claim tasks and store agent runs."""
 
     @writing
     def claim_task(

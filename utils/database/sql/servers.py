@@ -1,4 +1,4 @@
-"""Verbs by which the servers of one database share its tasks, in SQL."""
+"""Coordinates the servers that share a database: heartbeats, takeover, stop requests, in SQL."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from utils.database.rows import now
 from utils.database.schema import servers, tasks
-from utils.database.sql.engine import SqlVerbs, writing
+from utils.database.sql.engine import SqlMethods, writing
 from utils.models.tasks import ACTIVE_STATUSES, Heartbeat, QueuedTask, TaskStatus
 
 _queued = tuple(tasks.c[name] for name in QueuedTask.__dataclass_fields__)
 _beating = select(servers.c.id)
 
 
-class ServerVerbs(SqlVerbs):
-    """Heartbeats of servers, and the adoption of tasks without a live server."""
+class ServerMethods(SqlMethods):
+    """Methods for heartbeats, takeover of tasks and stop requests."""
 
     @writing
     def record_heartbeat(self, connection: Connection) -> Heartbeat:

@@ -1,4 +1,4 @@
-"""Verbs that add and read tasks, in SQL."""
+"""Creates, imports and reads tasks, in SQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.database.rows import (
 )
 from utils.database.schema import task_secrets, tasks, users
 from utils.database.shared import NO_TASK, USER_GONE, imported_values, new_task_values
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.projects import lock_project, require_project
 from utils.database.sql.webhook_deliveries import insert_delivery
 from utils.errors import NotFound, Unauthenticated
@@ -33,8 +33,8 @@ _insert_secret = insert(task_secrets)
 _insert_task = insert(tasks).returning(*STATUS_COLUMNS)
 
 
-class TaskVerbs(SqlVerbs):
-    """Adding and reading tasks."""
+class TaskMethods(SqlMethods):
+    """Methods that create, import and read tasks."""
 
     @writing
     def create_task(self, connection: Connection, user_id: str, new: NewTask) -> Task:
@@ -80,7 +80,7 @@ class TaskVerbs(SqlVerbs):
         if project_id is not None:
             whose.append(tasks.c.project_id == project_id)
         total = connection.execute(select(func.count()).select_from(tasks).where(*whose))
-        # One row more than asked for tells whether there is a next page.
+        # One row more than the limit shows whether there is a next page.
         page = _page(select(*SUMMARY_COLUMNS).where(*whose), limit + 1, cursor)
         rows = connection.execute(page).all()
         found = tuple(TaskSummary(**row._mapping) for row in rows[:limit])
@@ -107,7 +107,7 @@ class TaskVerbs(SqlVerbs):
         self, connection: Connection, user_id: str, rows: Sequence[Mapping[str, Any]]
     ) -> int:
         """See `Database`."""
-        # Holding the user's row makes two imports of one user wait for each other.
+        # The lock on the user's row serializes imports of one user.
         user = select(users.c.id).where(users.c.id == user_id).with_for_update()
         if connection.execute(user).first() is None:
             raise Unauthenticated(USER_GONE)
@@ -162,7 +162,7 @@ def _fresh(
 ) -> Iterator[Mapping[str, Any]]:
     legacy_id: ColumnElement[str] = tasks.c.execution_summary["legacy_id"].as_string()
     stored = select(legacy_id).where(tasks.c.user_id == user_id, legacy_id.is_not(None))
-    # Numbers and texts are one kind here: JSON of another age may have written either.
+    # Older exports hold ids as numbers or as texts; both are compared as texts.
     seen = {str(value) for value in connection.execute(stored).scalars()}
     for row in rows:
         number = str(row["execution_metadata"]["legacy_id"])

@@ -1,4 +1,4 @@
-"""Verbs on users and their refresh tokens, in SQL."""
+"""Stores users, profiles and refresh tokens, in SQL."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from utils.database.shared import (
     new_user_values,
     test_user_values,
 )
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.types import UtcDateTime
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import Json
 from utils.models.users import REFRESH_RETRY_PERIOD, Profile, RefreshToken, User
 
 
-class UserVerbs(SqlVerbs):
-    """Users, test users and refresh tokens."""
+class UserMethods(SqlMethods):
+    """Methods on users, test users, profiles and refresh tokens."""
 
     def ensure_user(self, user_id: str, email: str | None = None) -> User:
         """See `Database`."""
-        # Nearly always the user is there, and reads wait for nobody.
+        # The user nearly always exists, and reads never wait for a lock.
         with suppress(NotFound):
             return self.get_user(user_id)
         with suppress(Conflict):
@@ -111,7 +111,7 @@ class UserVerbs(SqlVerbs):
         own = users.c.id == token.user_id
         if connection.execute(_locked_user.where(own)).first() is None:
             raise Unauthenticated(USER_GONE)
-        # Clients sign in at every page load, so each sign-in clears away what ran out.
+        # Clients may sign in at every page load, so each sign-in deletes expired tokens.
         old = refresh_tokens.c.user_id == token.user_id, refresh_tokens.c.expires_at <= now()
         connection.execute(delete(refresh_tokens).where(*old))
         connection.execute(insert(refresh_tokens), columns_of(token))
@@ -120,7 +120,7 @@ class UserVerbs(SqlVerbs):
         self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
     ) -> User:
         """See `Database`."""
-        # The refusal comes after the transaction: it must not undo the revocation.
+        # Raised after the transaction, so that the revocation is committed.
         user = self._rotate(token_hash, replacement_hash, expires_at, now)
         if user is None:
             raise Unauthenticated(REFRESH_TOKEN_INVALID)
@@ -150,7 +150,7 @@ class UserVerbs(SqlVerbs):
         row = _locked_token(connection, token_hash)
         if row is None:
             return None
-        if row.used_at is not None and not _is_unanswered(row, now):
+        if row.used_at is not None and not _may_be_retried(row, now):
             _revoke_family(connection, row.family, now)
             return None
         if row.revoked_at is not None or row.expires_at <= now:
@@ -169,8 +169,8 @@ def _profile(row: Row[Any] | None) -> Profile:
     return Profile(**columns | {"preferences": json_object(columns["preferences"])})
 
 
-# Whoever changes a user's tokens holds the user's row first. A rotation and a revocation of one
-# family can then not pass each other and leave a live token behind.
+# Every change of a user's tokens locks the user's row first. Otherwise a rotation and a revocation
+# of one family could run concurrently and leave a valid token behind.
 _locked_user = select(users.c.id).with_for_update(key_share=True, of=users)
 
 
@@ -181,8 +181,8 @@ def _locked_token(connection: Connection, token_hash: str) -> Row[Any] | None:
     return connection.execute(select(refresh_tokens).where(this_one)).first()
 
 
-def _is_unanswered(row: Row[Any], moment: datetime) -> bool:
-    # Of a family's tokens that are not revoked, one is the last one used, and one replaces it.
+def _may_be_retried(row: Row[Any], moment: datetime) -> bool:
+    # A family has two tokens that are not revoked: the one used last and its replacement.
     recent: bool = row.used_at > moment - REFRESH_RETRY_PERIOD
     return recent and row.revoked_at is None
 
@@ -191,8 +191,8 @@ def _use(connection: Connection, row: Row[Any], moment: datetime) -> None:
     used_at = func.coalesce(refresh_tokens.c.used_at, literal(moment, UtcDateTime()))
     live = refresh_tokens.c.family == row.family, refresh_tokens.c.revoked_at.is_(None)
     this_one = refresh_tokens.c.token_hash == row.token_hash
-    # The token before this one, and a replacement that never arrived: whoever comes with either is
-    # not the owner alone.
+    # The previous token and an earlier replacement that never reached the client: a later use of
+    # either one means that the token was stolen.
     spent = update(refresh_tokens).where(*live, ~this_one)
     connection.execute(spent.values(used_at=used_at, revoked_at=moment))
     connection.execute(update(refresh_tokens).where(this_one).values(used_at=used_at))

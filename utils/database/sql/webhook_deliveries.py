@@ -1,4 +1,4 @@
-"""Verbs that record webhook deliveries so that none is handled twice, in SQL."""
+"""Records webhook deliveries so that none is handled twice, in SQL."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from sqlalchemy import Connection, delete, insert, select
 from utils.database.rows import now
 from utils.database.schema import webhook_deliveries
 from utils.database.shared import DELIVERY_RETENTION
-from utils.database.sql.engine import SqlVerbs, reading, writing
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import Conflict
 
 
-class WebhookDeliveryVerbs(SqlVerbs):
-    """Verbs on webhook deliveries."""
+class WebhookDeliveryMethods(SqlMethods):
+    """Methods on webhook deliveries."""
 
     @reading
     def has_delivery(self, connection: Connection, delivery_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""The one client of a Supabase project: how a request is built, sent, and sent again."""
+"""Builds, sends and retries requests to a Supabase project."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONNECT_SECONDS = 5
 IDLE_SECONDS = 30
 
 LOOP_THREADS = 8
-"""Threads that use the gateway beside those that answer HTTP requests."""
+"""The number of threads that use the gateway besides those that answer HTTP requests."""
 
 MORE_TRIES = 2
 PAUSE_SECONDS = 0.2
@@ -39,17 +39,17 @@ _more_tries = stamina.RetryingCaller(
 
 
 class Request(Protocol):
-    """Common protocol of the client's query builders."""
+    """Declares the method that all request builders of the client have."""
 
     def execute(self) -> APIResponse:
-        """Send it."""
+        """Send the request."""
 
 
 class Supabase:
-    """Sends requests with the key that row-level security does not hold for.
+    """Sends requests with the service role key, which bypasses row-level security.
 
-    Safe to use from any thread: a builder belongs to one request, and what they share, addresses
-    and headers, is only read.
+    Safe to use from any thread: each request has its own builder, and the addresses and headers
+    that builders share are only read.
     """
 
     def __init__(self, url: str, key: str, threads: int) -> None:
@@ -63,7 +63,7 @@ class Supabase:
             ),
             event_hooks={"response": [raise_for_refusal]},
         )
-        # The client's own retries wait for whole seconds, and know nothing of functions.
+        # The retries of the client wait for whole seconds and do not cover function calls.
         options = ClientOptions(
             httpx_client=self._http,
             auto_refresh_token=False,
@@ -73,26 +73,26 @@ class Supabase:
         self._rest = create_client(url, key, options).postgrest
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close all connections."""
         self._http.close()
 
     def table(self, name: str) -> SyncRequestBuilder:
-        """Begin a request about one table."""
+        """Return a request builder for a table."""
         return self._rest.table(name)
 
     def rows(self, request: Request, *, idempotent: bool) -> list[Json]:
-        """Send a request about a table and return its rows."""
+        """Send a request for a table and return the rows."""
         return cast("list[Json]", self._send(request, idempotent=idempotent))
 
     def call(self, function: str, arguments: Mapping[str, Any], *, idempotent: bool) -> Any:
-        """Call a function of the database and return its value, which is never text."""
+        """Call a database function and return its value, which is never text."""
         request = self._rest.rpc(function, dict(arguments))
         return self._send(request, idempotent=idempotent)
 
     def revision(self) -> str | None:
         """Return the revision of the project's tables.
 
-        Raises `ConfigurationError` when the address, the key or the project is a wrong one.
+        Raises `ConfigurationError` when the URL, the key or the project is wrong.
         """
         request = self._rest.rpc("backend_revision", {})
         revision: str | None = self._send(request, idempotent=True, at_start=True)["revision"]
@@ -105,12 +105,12 @@ class Supabase:
             except (httpx.HTTPError, RequestRefused) as error:
                 if not is_retryable(error, idempotent=idempotent):
                     raise
-            # Most often a connection that was closed while nobody used it: the next one is new.
+            # Usually an idle connection that was closed; the next one is new.
             return _more_tries(partial(is_retryable, idempotent=idempotent), _answer, request)
 
 
 def connect(settings: Settings) -> Supabase:
-    """Return the client of the configured project; it opens connections when they are needed."""
+    """Return a client of the configured project; it opens connections on demand."""
     url, key = settings.supabase_url, settings.supabase_service_role_key
     if url is None or key is None:
         raise ValueError("no Supabase project is configured")
@@ -120,7 +120,7 @@ def connect(settings: Settings) -> Supabase:
 def _answer(request: Request) -> Any:
     try:
         data = request.execute().data
-        # The client hands on as text what it cannot read.
+        # The client returns a body that it cannot parse as text.
         if isinstance(data, str):
             json.loads(data)
             raise RequestRefused(200)

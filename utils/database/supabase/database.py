@@ -1,4 +1,4 @@
-"""The gateway on Supabase, put together from its groups of verbs; each verb is one request."""
+"""Combines the groups of methods into the gateway to Supabase; each call is one request."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from utils.config.settings import Settings
 from utils.database.migrations import require_head_revision
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
-from utils.database.supabase.progress import ProgressVerbs
-from utils.database.supabase.projects import ProjectVerbs
-from utils.database.supabase.pull_requests import PullRequestVerbs
-from utils.database.supabase.runs import RunVerbs
-from utils.database.supabase.servers import ServerVerbs
-from utils.database.supabase.tasks import TaskVerbs
-from utils.database.supabase.users import UserVerbs
-from utils.database.supabase.webhook_deliveries import WebhookDeliveryVerbs
+from utils.database.supabase.progress import ProgressMethods
+from utils.database.supabase.projects import ProjectMethods
+from utils.database.supabase.pull_requests import PullRequestMethods
+from utils.database.supabase.runs import RunMethods
+from utils.database.supabase.servers import ServerMethods
+from utils.database.supabase.tasks import TaskMethods
+from utils.database.supabase.users import UserMethods
+from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
 
 
 class SupabaseDatabase(
-    UserVerbs,
-    ProjectVerbs,
-    TaskVerbs,
-    ProgressVerbs,
-    RunVerbs,
-    ServerVerbs,
-    PullRequestVerbs,
-    WebhookDeliveryVerbs,
+    UserMethods,
+    ProjectMethods,
+    TaskMethods,
+    ProgressMethods,
+    RunMethods,
+    ServerMethods,
+    PullRequestMethods,
+    WebhookDeliveryMethods,
 ):
-    """Every verb of `Database`, through supabase-py."""
+    """Implements `Database` with supabase-py."""
 
     def ping(self) -> None:
         """See `Database`."""
@@ -40,7 +40,7 @@ class SupabaseDatabase(
 
 
 def open_supabase_database(settings: Settings) -> SupabaseDatabase:
-    """Return the gateway once the project is as this version needs it.
+    """Open the configured Supabase project, which must be at the newest revision.
 
     Raises `ConfigurationError`, `DatabaseUnavailable`.
     """
@@ -48,7 +48,7 @@ def open_supabase_database(settings: Settings) -> SupabaseDatabase:
 
 
 def connect_current(settings: Settings) -> Supabase:
-    """Return a client of the configured project, which is as this version needs it.
+    """Return a client of the configured project, which must be at the newest revision.
 
     Raises `ConfigurationError`, `DatabaseUnavailable`.
     """

@@ -1,6 +1,6 @@
-"""The one place where what a Supabase project answers, or does not, becomes one of our errors.
+"""Translates error responses of a Supabase project to errors of this application.
 
-No message of PostgREST's goes any further: it may quote the values of a row.
+Messages of PostgREST are never passed on, because they may quote values of a row.
 """
 
 from __future__ import annotations
@@ -33,26 +33,28 @@ from utils.errors import (
     Unauthenticated,
 )
 
-NO_WRITES = "The database takes no changes now; Supabase does so when its disk is full."
+NO_WRITES = (
+    "The database is read-only at the moment. Supabase switches to read-only when its disk is full."
+)
 KEY_REFUSED = (
-    "Supabase does not accept SUPABASE_SERVICE_ROLE_KEY: take the service_role key or a secret "
-    "key of this project from Project Settings > API Keys."
+    "Supabase rejects SUPABASE_SERVICE_ROLE_KEY. Use the service_role key or a secret key of this "
+    "project from Project Settings > API Keys."
 )
 NOT_MIGRATED = (
-    "The Supabase project lacks tables or functions of this version: run ./run.sh migrate with "
+    "The Supabase project lacks tables or functions of this version. Run ./run.sh migrate with "
     "DATABASE_URL, or paste supabase.sql into its SQL editor."
 )
-NO_PROJECT_HERE = "What answers at SUPABASE_URL is no Supabase project: check the address."
+NOT_A_PROJECT = "SUPABASE_URL does not answer like a Supabase project. Check the address."
 
 _CODE = re.compile(r"[A-Z0-9]{5}|PGRST[A-Z0-9]{3}")
 _CONSTRAINT = re.compile(r'constraint "(\w+)"')
 
 
 class RequestRefused(Exception):
-    """An answer that is not what was asked for.
+    """An error response, or one that is not JSON.
 
-    `status` is HTTP's, `code` a SQLSTATE or one of PostgREST's, empty when something before
-    PostgREST answered. `constraint` names the rule that a row would have broken.
+    `status` is the HTTP status. `code` is a SQLSTATE or a code of PostgREST, empty when a proxy
+    before PostgREST answered. `constraint` names the violated constraint.
     """
 
     def __init__(self, status: int, code: str = "", constraint: str = "") -> None:
@@ -64,10 +66,10 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """One line of the table: what fits every given condition becomes `answer`.
+    """A row of the table: a response that meets all given conditions becomes `answer`.
 
-    Without `answer` it is a mistake of this program. `at_start` is raised instead while the server
-    starts. A code fits when it begins like one of `codes`.
+    Without `answer` the response is a bug of this application. While the server starts, `at_start`
+    is raised instead. A code matches when it starts with one of `codes`.
     """
 
     answer: type[AppError] | None
@@ -78,7 +80,7 @@ class Translation:
     at_start: type[AppError] | None = None
 
 
-# Read from the top; the first line that fits counts.
+# The first row that matches applies.
 TRANSLATIONS = (
     Translation(
         Conflict,
@@ -120,32 +122,32 @@ TRANSLATIONS = (
     Translation(None, statuses=frozenset(range(400, 500)), codes=("PGRST", *"0123456789FHP")),
     Translation(
         DatabaseUnavailable,
-        NO_PROJECT_HERE,
+        NOT_A_PROJECT,
         statuses=frozenset(range(200, 500)),
         at_start=ConfigurationError,
     ),
     Translation(DatabaseUnavailable, NO_ANSWER),
 )
 
-# The transaction was undone, whatever it was to do.
-UNDONE = frozenset({"40001", "40P01"})
-PASSING = frozenset({502, 503, 504})
+# SQLSTATEs of transactions that were rolled back (serialization failure, deadlock).
+ROLLED_BACK = frozenset({"40001", "40P01"})
+TEMPORARY_STATUSES = frozenset({502, 503, 504})
 
 
 @contextmanager
 def translating(*, at_start: bool = False) -> Iterator[None]:
-    """Raise our error in place of the client's."""
+    """Raise the translated error in place of the client's."""
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
         raise translate(error) from error
     except (RequestRefused, APIError, UnicodeEncodeError) as error:
-        # These know the row.
+        # These errors contain values of the row, so the chain is cut.
         raise translate(error, at_start=at_start) from None
 
 
 def translate(error: Exception, *, at_start: bool = False) -> Exception:
-    """Return our error for one of the client's; a `RuntimeError` for a mistake of this program."""
+    """Return the translation of a client error; a `RuntimeError` for a bug of this application."""
     if isinstance(error, UnicodeEncodeError):
         return InvalidInput(NOT_UNICODE)
     if not isinstance(error, RequestRefused):
@@ -153,7 +155,7 @@ def translate(error: Exception, *, at_start: bool = False) -> Exception:
     line = next(line for line in TRANSLATIONS if _fits(line, error))
     answer = line.at_start if at_start and line.at_start else line.answer
     if answer is None:
-        return RuntimeError(f"Supabase refused what this program asked for: {error}")
+        return RuntimeError(f"Supabase rejected a request of this server: {error}")
     return answer(line.message)
 
 
@@ -166,15 +168,15 @@ def _fits(line: Translation, error: RequestRefused) -> bool:
 
 
 def is_retryable(error: Exception, *, idempotent: bool) -> bool:
-    """Whether the same request may be sent again at once.
+    """Tell whether a failed request may be sent again at once.
 
-    What never arrived, and what was undone, may be sent again always; what may have been done only
-    when doing it twice is the same. A timeout has taken long enough.
+    A request that did not arrive or was rolled back may always be retried. One that may have been
+    executed may be retried only when it is idempotent. Timeouts are not retried.
     """
     if isinstance(error, httpx.ConnectError):
         return True
     if isinstance(error, RequestRefused):
-        return error.code in UNDONE or (idempotent and error.status in PASSING)
+        return error.code in ROLLED_BACK or (idempotent and error.status in TEMPORARY_STATUSES)
     return idempotent and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 

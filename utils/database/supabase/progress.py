@@ -1,4 +1,4 @@
-"""Verbs that move tasks on and append to them, through Supabase."""
+"""Changes the status of tasks and appends messages and events, through Supabase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.database.shared import (
     conversation_full,
 )
 from utils.database.supabase.rows import (
-    SupabaseVerbs,
+    SupabaseMethods,
     decode_task,
     encode_columns,
     encode_events,
@@ -26,8 +26,8 @@ from utils.models.tasks import NO_EVENTS, Event, EventBatch, Json, Task, TaskSta
 _decode_event = row_decoder(Event)
 
 
-class ProgressVerbs(SupabaseVerbs):
-    """Compare-and-set of the status, and everything that is appended."""
+class ProgressMethods(SupabaseMethods):
+    """Methods that change the status of tasks and append to them."""
 
     def move_task(
         self,
@@ -131,5 +131,5 @@ class ProgressVerbs(SupabaseVerbs):
 
 
 def is_idempotent(batch: EventBatch) -> bool:
-    """Whether storing a batch twice is the same as storing it once."""
+    """Tell whether storing a batch twice has the same effect as storing it once."""
     return not batch.events or batch.after is not None

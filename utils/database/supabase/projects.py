@@ -1,4 +1,4 @@
-"""Verbs on projects, through Supabase."""
+"""Stores projects, through Supabase."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.database.schema import projects
 from utils.database.shared import NO_PROJECT, new_project_values
-from utils.database.supabase.rows import SupabaseVerbs, column_names, encode_columns, row_decoder
+from utils.database.supabase.rows import SupabaseMethods, column_names, encode_columns, row_decoder
 from utils.database.types import normalize_user_id
 from utils.errors import NotFound
 from utils.models.tasks import Json
@@ -17,8 +17,8 @@ _COLUMNS = column_names(projects, Project)
 _decode_project = row_decoder(Project)
 
 
-class ProjectVerbs(SupabaseVerbs):
-    """Projects and their counters."""
+class ProjectMethods(SupabaseMethods):
+    """Methods on projects and their counters."""
 
     def create_project(self, user_id: str, fields: Mapping[str, Any]) -> Project:
         """See `Database`."""

@@ -1,4 +1,4 @@
-"""Verbs on what GitHub knows of a task, through Supabase."""
+"""Stores the pull requests of tasks, through Supabase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from utils.database.rows import WIDE_COLUMNS, now
 from utils.database.schema import tasks
 from utils.database.shared import NO_TASK
-from utils.database.supabase.rows import SupabaseVerbs, decode_task, encode_columns
+from utils.database.supabase.rows import SupabaseMethods, decode_task, encode_columns
 from utils.database.types import normalize_user_id
 from utils.errors import NotFound
 from utils.models.tasks import Task
@@ -18,8 +18,8 @@ _POLLED = ",".join(
 )
 
 
-class PullRequestVerbs(SupabaseVerbs):
-    """Verbs on the pull requests of tasks."""
+class PullRequestMethods(SupabaseMethods):
+    """Methods on the pull requests of tasks."""
 
     def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:
         """See `Database`."""

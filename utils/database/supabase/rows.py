@@ -1,4 +1,4 @@
-"""Converts values to and from Supabase's JSON, with times as text and bytes as hex."""
+"""Encodes values for Supabase and decodes rows: JSON with datetimes as text and bytes as hex."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Value = TypeVar("Value")
 BYTES_PREFIX = "\\x"
 
 
-class SupabaseVerbs:
-    """Common base of the groups of verbs."""
+class SupabaseMethods:
+    """Base of the groups of methods."""
 
     kind = "supabase"
     is_shared = True
@@ -31,14 +31,14 @@ class SupabaseVerbs:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Return a moment, in UTC whatever zone the session is in."""
+    """Parse a timestamp and convert it to UTC, whatever time zone the session has."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def row_decoder(kind: type[Value]) -> Callable[[Json], Value]:
-    """Return what makes rows into values of a kind; the columns are named like its fields."""
-    # The annotations are text, as everywhere here.
+    """Return a function that decodes rows to a class whose fields are named like the columns."""
+    # Annotations are texts because of `from __future__ import annotations`.
     types = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
     moments = [name for name, annotation in types.items() if annotation.startswith("datetime")]
     has_status = types.get("status") == "TaskStatus"
@@ -58,7 +58,7 @@ decode_task = row_decoder(Task)
 
 
 def decode_claimed_task(row: Json) -> ClaimedTask:
-    """Return the value for an answer of `backend_claim_task`."""
+    """Decode the result of `backend_claim_task`."""
     ciphertext = row["ciphertext"]
     return ClaimedTask(
         task=decode_task(row["task"]),
@@ -71,13 +71,13 @@ def decode_claimed_task(row: Json) -> ClaimedTask:
 
 
 def column_names(table: Table, kind: type[object]) -> str:
-    """Return the columns that a kind of value is made of, as a select names them."""
+    """Return the columns of a class, separated by commas for a select."""
     names = (field.name for field in fields(kind))  # type: ignore[arg-type]
     return ",".join(name for name in names if name in table.c)
 
 
 def encode_columns(table: Table, values: Mapping[str, Any]) -> Json:
-    """Return columns as they travel, cleaned as the SQL gateway cleans them."""
+    """Encode columns as JSON; sanitize them as the SQL gateway does."""
     return {name: _encode(table.c[name].type, value) for name, value in values.items()}
 
 
@@ -94,7 +94,7 @@ def _encode(kind: object, value: Any) -> Any:
 
 
 def encode_events(batch: EventBatch) -> Json:
-    """Return the arguments that stand for a batch."""
+    """Encode a batch of events as function arguments."""
     events = [
         {
             "at": to_utc(event.at).isoformat(),
@@ -107,5 +107,5 @@ def encode_events(batch: EventBatch) -> Json:
 
 
 def encode_bytes(value: bytes | None) -> str | None:
-    """Return bytes as PostgreSQL writes them."""
+    """Encode bytes in the hex format of PostgreSQL."""
     return None if value is None else BYTES_PREFIX + value.hex()

@@ -1,4 +1,4 @@
-"""Verbs that claim tasks and store agent runs, through Supabase."""
+"""Claims tasks and stores agent runs, through Supabase."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from utils.database.rows import columns_of
 from utils.database.schema import task_runs
 from utils.database.supabase.progress import is_idempotent
 from utils.database.supabase.rows import (
-    SupabaseVerbs,
+    SupabaseMethods,
     column_names,
     decode_claimed_task,
     encode_columns,
@@ -20,8 +20,8 @@ _RUN_COLUMNS = column_names(task_runs, AgentRun)
 _decode_run = row_decoder(AgentRun)
 
 
-class RunVerbs(SupabaseVerbs):
-    """Verbs that claim tasks and store agent runs."""
+class RunMethods(SupabaseMethods):
+    """Methods that claim tasks and store agent runs."""
 
     def claim_task(self, task_id: int, *, again: bool = False) -> ClaimedTask | None:
         """See `Database`."""

@@ -1,18 +1,18 @@
-"""Verbs by which the servers of one database share its tasks, through Supabase."""
+"""Coordinates the servers that share a database, through Supabase."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from utils.database.supabase.rows import SupabaseVerbs, row_decoder
+from utils.database.supabase.rows import SupabaseMethods, row_decoder
 from utils.database.types import normalize_user_id
 from utils.models.tasks import Heartbeat, QueuedTask, TaskStatus
 
 _decode_queued = row_decoder(QueuedTask)
 
 
-class ServerVerbs(SupabaseVerbs):
-    """Verbs for heartbeats, takeover of tasks and stop requests."""
+class ServerMethods(SupabaseMethods):
+    """Methods for heartbeats, takeover of tasks and stop requests."""
 
     def record_heartbeat(self) -> Heartbeat:
         """See `Database`."""

@@ -1,4 +1,4 @@
-"""Verbs that add and read tasks, through Supabase."""
+"""Creates, imports and reads tasks, through Supabase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from utils.database.schema import tasks
 from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_values, new_task_values
 from utils.database.supabase.rows import (
-    SupabaseVerbs,
+    SupabaseMethods,
     column_names,
     decode_task,
     encode_bytes,
@@ -24,8 +24,8 @@ _TASK_COLUMNS = column_names(tasks, Task)
 _decode_summary = row_decoder(TaskSummary)
 
 
-class TaskVerbs(SupabaseVerbs):
-    """Adding and reading tasks."""
+class TaskMethods(SupabaseMethods):
+    """Methods that create, import and read tasks."""
 
     def create_task(self, user_id: str, new: NewTask) -> Task:
         """See `Database`."""
@@ -74,7 +74,7 @@ class TaskVerbs(SupabaseVerbs):
             "this_user": normalize_user_id(user_id),
             "this_project": project_id,
             "below": cursor,
-            # One row more than asked for tells whether there is a next page.
+            # One row more than the limit shows whether there is a next page.
             "page_size": limit + 1,
         }
         page = self.supabase.call("backend_list_tasks", arguments, idempotent=True)

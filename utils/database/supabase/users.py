@@ -1,4 +1,4 @@
-"""Verbs on users and their refresh tokens, through Supabase."""
+"""Stores users, profiles and refresh tokens, through Supabase."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from utils.database.rows import columns_of, json_object, now
 from utils.database.schema import refresh_tokens, users
 from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE, test_user_values
-from utils.database.supabase.rows import SupabaseVerbs, column_names, encode_columns, row_decoder
+from utils.database.supabase.rows import SupabaseMethods, column_names, encode_columns, row_decoder
 from utils.database.types import normalize_user_id, to_utc
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import Json
@@ -21,8 +21,8 @@ _decode_user = row_decoder(User)
 _decode_profile = row_decoder(Profile)
 
 
-class UserVerbs(SupabaseVerbs):
-    """Users, test users and refresh tokens."""
+class UserMethods(SupabaseMethods):
+    """Methods on users, test users, profiles and refresh tokens."""
 
     def ensure_user(self, user_id: str, email: str | None = None) -> User:
         """See `Database`."""

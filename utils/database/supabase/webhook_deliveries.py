@@ -1,15 +1,15 @@
-"""Verbs that record webhook deliveries so that none is handled twice, through Supabase."""
+"""Records webhook deliveries so that none is handled twice, through Supabase."""
 
 from __future__ import annotations
 
 from utils.database.rows import now
 from utils.database.shared import DELIVERY_RETENTION
-from utils.database.supabase.rows import SupabaseVerbs
+from utils.database.supabase.rows import SupabaseMethods
 from utils.models.tasks import Json
 
 
-class WebhookDeliveryVerbs(SupabaseVerbs):
-    """Verbs on webhook deliveries."""
+class WebhookDeliveryMethods(SupabaseMethods):
+    """Methods on webhook deliveries."""
 
     def has_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""
