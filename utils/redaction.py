@@ -1,4 +1,4 @@
-"""The redactor: knows every live secret and removes it from what leaves the process as text."""
+"""Removes live secrets from every text that leaves the process."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
 
-# A shorter value would turn ordinary words into "[redacted]" without protecting anything.
+# Shorter values would redact ordinary words without protecting anything.
 MINIMUM_SECRET_CHARACTERS = 6
 
 
 class Redactor:
     """Replaces live secrets, also URL-encoded or inside base64, by `[redacted]`.
 
-    Safe to use from several threads. A secret is live while some `hold` of it is open. One with a
-    parent also replaces what is live there.
+    Safe to use from several threads. A secret is live while a `hold` with it is open. A redactor
+    with a parent also replaces the parent's live secrets.
     """
 
     def __init__(self, parent: Redactor | None = None) -> None:
@@ -29,19 +29,19 @@ class Redactor:
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
         self._forms_of: dict[str, frozenset[str]] = {}
-        # Replaced as a whole and never changed, so that `redact` needs no lock.
+        # Replaced as a whole and never mutated, so that `redact` needs no lock.
         self._forms: tuple[str, ...] = ()
 
     def child(self) -> Redactor:
-        """Return a redactor that also knows secrets of its own, which stay unknown here."""
+        """Return a redactor with additional secrets of its own, which this one does not replace."""
         return Redactor(self)
 
     @contextmanager
     def hold(self, *secrets: str | None) -> Iterator[None]:
-        """Keep the given secrets out of all text for the length of the block.
+        """Redact the given secrets for the duration of the block.
 
-        Within the block of a child, and in tasks and threads begun there, it is the one that
-        `current_redactor` returns.
+        In the block of a child, and in tasks and threads started there, `current_redactor` returns
+        the child.
         """
         values = [value for value in secrets if value and len(value) >= MINIMUM_SECRET_CHARACTERS]
         self._change(values, +1)
@@ -54,19 +54,19 @@ class Redactor:
             self._change(values, -1)
 
     def add(self, *secrets: str) -> None:
-        """Keep secrets out of all text until the process ends."""
+        """Redact secrets until the process ends."""
         long_enough = [value for value in secrets if len(value) >= MINIMUM_SECRET_CHARACTERS]
         self._change(long_enough, +1)
 
     def redact(self, text: str) -> str:
-        """Return the text without live secrets. Text without any comes back unchanged."""
-        # No regular expression: to compile one of many long secrets takes seconds.
+        """Return the text with live secrets replaced."""
+        # Not a regular expression: compiling one of many long secrets takes seconds.
         if found := [form for form in self._forms if form in text]:
             text = _without(found, text)
         return self._parent.redact(text) if self._parent else text
 
     def redact_values(self, value: Any) -> Any:
-        """Return a JSON value without live secrets in its texts; keys stay as they are."""
+        """Return a JSON value with live secrets replaced in its texts, but not in keys."""
         if isinstance(value, str):
             return self.redact(value)
         if isinstance(value, dict):
@@ -91,12 +91,12 @@ _current: ContextVar[Redactor | None] = ContextVar("current_redactor", default=N
 
 
 def current_redactor() -> Redactor | None:
-    """Return the redactor of the task at work here, which knows its user's own secrets."""
+    """Return the redactor of the current task, which also replaces secrets of its user."""
     return _current.get()
 
 
 def _without(forms: list[str], text: str) -> str:
-    """Return the text with each place of a form replaced; places that overlap go as one."""
+    """Return the text with all occurrences replaced; overlapping ones are merged."""
     pieces, end = [], 0
     for start, stop in _merged(sorted(place for form in forms for place in _places(form, text))):
         pieces += [text[end:start], REDACTED]
@@ -126,8 +126,8 @@ def _forms(secret: str) -> Iterator[str]:
     yield secret
     yield quote(secret, safe="")
     yield quote_plus(secret)
-    # A secret inside a longer base64 text starts at one of three bit positions; the characters
-    # that depend only on the secret are the same whatever surrounds it.
+    # A secret inside a longer base64 text starts at one of three bit positions. The characters that
+    # depend only on the secret are the same in every context.
     raw = secret.encode()
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")

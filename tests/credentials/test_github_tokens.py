@@ -49,9 +49,9 @@ def test_one_that_cannot_be_read_is_told_unless_it_is_not_needed(
 @pytest.mark.parametrize(
     ("sent", "fault"),
     [
-        ("a b", "holds a space"),
-        ("gh\xe9", "holds a space or another character that no token has"),
-        ("x" * 4097, "is longer than 4096 characters"),
+        ("a b", "contains a space"),
+        ("gh\xe9", "contains a space or another character that tokens do not have"),
+        ("x" * 4097, "has more than 4096 characters"),
         (" ", "is empty"),
     ],
 )
@@ -59,7 +59,7 @@ def test_what_is_wrong_with_one_of_a_request_is_said_in_words(
     github: FakeGitHub, caller: Caller, sent: str, fault: str
 ) -> None:
     read_in_the_row = services_of(caller.app).vault.seal(caller.user, GITHUB_TOKEN, sent)
-    for token, whose in ((sent, "what was sent"), (read_in_the_row, "what is stored")):
+    for token, whose in ((sent, "the value"), (read_in_the_row, "the stored token")):
         caller.headers["X-GitHub-Token"] = token
         answer = caller.ask("GET", REPOSITORY)
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")

@@ -252,6 +252,6 @@ def test_settings_that_cannot_work_are_refused(name: str, value: str) -> None:
 
 def test_the_parts_of_an_app_need_each_other(key: rsa.RSAPrivateKey) -> None:
     for change in ({"github_app_id": "1"}, {"github_app_private_key": pem(key)}):
-        with pytest.raises(ValidationError, match="need each other"):
+        with pytest.raises(ValidationError, match="must be set together"):
             settings(**change)
     assert pem(key) in settings(github_app_id="1", github_app_private_key=pem(key)).secrets

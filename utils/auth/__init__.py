@@ -1,1 +1,1 @@
-"""Access tokens: ours and Supabase's."""
+"""Issues and verifies access tokens, and verifies those of Supabase."""

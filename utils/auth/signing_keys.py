@@ -1,4 +1,4 @@
-"""The public keys of a Supabase project, fetched rarely and remembered."""
+"""Fetches and caches the public keys of a Supabase project (JWKS)."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from utils.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
-# Never HS256: a public key must not be taken for a shared secret.
+# HS256 is excluded: a public key must never be used as a shared secret.
 ALGORITHMS = frozenset({"ES256", "RS256", "EdDSA"})
 
 LIFE_SECONDS = 600.0
-"""Age at which the keys are asked for again before one is believed."""
+"""Age at which cached keys must be fetched again before they are used."""
 
 FRESH_SECONDS = 300.0
-"""Age from which the keys are asked for beside a request, which does not wait."""
+"""Age at which cached keys are fetched again in the background."""
 
 PAUSE_SECONDS = 5.0
-"""Least time between two fetches, whatever tokens come."""
+"""Minimum time between two fetches."""
 
 FETCH_TIMEOUT_SECONDS = 5.0
 
 FAILURE_MEMORY_SECONDS = 60.0
-"""Time after a failed fetch in which requests do not wait for the next one."""
+"""Time after a failed fetch during which requests do not wait for another one."""
 
 _NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The keys of the last successful fetch, and the outcome of the last one."""
+    """Cached keys of the last successful fetch, and the time and result of the last fetch."""
 
     keys: Mapping[str, PyJWK] = field(default_factory=dict)
     keys_at: float = _NEVER
@@ -47,7 +47,7 @@ class _Known:
 
 
 class SigningKeys:
-    """Finds the key of a token. Safe to call from any thread; there is one fetch at a time."""
+    """Finds the key of a token. Safe to call from any thread; runs one fetch at a time."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -57,10 +57,10 @@ class SigningKeys:
         self._lock = Lock()
 
     def find(self, key_id: str) -> PyJWK | None:
-        """Return the key with this id, None when the project has no such key.
+        """Return the key with this id, or None when the project has no such key.
 
-        A key that is known is believed while the project does not answer. Raises `Unavailable` when
-        only the project could tell.
+        A cached key is used while the project does not respond. Raises `Unavailable` when the key
+        is not cached and the project does not respond.
         """
         known = self._known
         key = known.keys.get(key_id)
@@ -69,13 +69,13 @@ class SigningKeys:
         fetch = self._fetch_unless_recent()
         if key is not None and _age(known.keys_at) < LIFE_SECONDS:
             return key
-        # After a failure nobody waits: a crowd of tokens would hold all threads of the server.
+        # No request waits after a failure: many tokens could block all server threads.
         if not known.failed or _age(known.tried_at) > FAILURE_MEMORY_SECONDS:
             self._wait(fetch)
         known = self._known
         if key_id not in known.keys and known.failed:
             raise Unavailable(
-                "Supabase's signing keys cannot be fetched, so this token cannot be verified yet; "
+                "Supabase's signing keys cannot be fetched, so this token cannot be verified now; "
                 "try again.",
                 "sign_in_unavailable",
                 retry_after_seconds=int(PAUSE_SECONDS),
@@ -83,7 +83,7 @@ class SigningKeys:
         return known.keys.get(key_id)
 
     def _fetch_unless_recent(self) -> Future[None]:
-        """Return the fetch under way or the last one; begin one if that is long enough ago."""
+        """Return the running or last fetch; start a new one if the last is old enough."""
         with self._lock:
             if self._fetch.done() and _age(self._known.tried_at) >= PAUSE_SECONDS:
                 self._fetch = Future()
@@ -121,9 +121,9 @@ class SigningKeys:
 
 
 def fetch_keys(url: str) -> Mapping[str, PyJWK]:
-    """Return the keys at an address that verify tokens, by their ids. Raises `Unavailable`."""
-    # Only its fetch is used. Its own cache would forget the keys while the project is away, and
-    # would ask again for each unknown key while it does not answer.
+    """Fetch the keys that verify tokens, by key id. Raises `Unavailable`."""
+    # Only its fetch is used. Its cache would drop the keys while the project is unavailable and
+    # would send a request for each unknown key.
     client = PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_SECONDS)
     try:
         return dict(_usable(client.fetch_data()))
@@ -132,19 +132,19 @@ def fetch_keys(url: str) -> Mapping[str, PyJWK]:
 
 
 def _age(moment: float) -> float:
-    # A clock that was set back must not make what is known look new for long.
+    # The absolute value keeps cached keys from looking fresh after the clock was set back.
     return abs(time.time() - moment)
 
 
 def _usable(key_set: Mapping[str, Any]) -> Iterator[tuple[str, PyJWK]]:
-    """Yield the keys that verify tokens, by their ids. Raises `ValueError` for what is no set."""
+    """Yield the keys that verify tokens, with their ids. Raises `ValueError` for a bad key set."""
     described = key_set.get("keys")
     if not isinstance(described, list):
-        raise ValueError("the answer is no JSON Web Key Set")  # noqa: TRY004 - as json.load does
+        raise ValueError("the response is not a JSON Web Key Set")  # noqa: TRY004 - as json.load does
     for one in described:
         try:
             key = PyJWK.from_dict(one)
-        except (PyJWTError, AttributeError):  # another kind of key, or no object
+        except (PyJWTError, AttributeError):  # an unsupported kind of key, or not an object
             continue
         usable = key.algorithm_name in ALGORITHMS and key.public_key_use in {"sig", None}
         if usable and isinstance(key.key_id, str):

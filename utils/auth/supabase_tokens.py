@@ -1,4 +1,4 @@
-"""Verifies the access tokens that Supabase gives its users."""
+"""Verifies access tokens of Supabase."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from utils.auth.signing_keys import ALGORITHMS, SigningKeys
 from utils.config.settings import Settings
 
 LEEWAY_SECONDS = 10
-"""By how much Supabase's clock may differ from ours."""
+"""Accepted difference between Supabase's clock and ours."""
 
 _AUDIENCE = "authenticated"
 _ROLE = "authenticated"
@@ -18,7 +18,7 @@ _SECRET_ALGORITHM = "HS256"  # noqa: S105 - a name
 
 
 class SupabaseTokens:
-    """Knows what a genuine token of the configured project looks like."""
+    """Verifies access tokens of the configured Supabase project."""
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.supabase_jwt_secret
@@ -26,9 +26,9 @@ class SupabaseTokens:
         self._issuer = settings.token_issuer
 
     def decode(self, token: str) -> dict[str, Any]:
-        """Return the claims of a user's token.
+        """Verify the token of a user and return its claims.
 
-        Raises `jwt.PyJWTError`, and `Unavailable` when the project does not answer with the key.
+        Raises `jwt.PyJWTError`, and `Unavailable` when the key cannot be fetched.
         """
         key, algorithm = self._key_of(jwt.get_unverified_header(token))
         claims = jwt.decode(
@@ -40,13 +40,13 @@ class SupabaseTokens:
             leeway=LEEWAY_SECONDS,
             options={"require": ["sub", "exp"]},
         )
-        # The project's own keys, anon and service_role, are tokens too, and speak for no user.
+        # The anon and service_role keys of the project are tokens as well, but belong to no user.
         if claims.get("role") != _ROLE:
             raise jwt.InvalidTokenError
         return claims
 
     def _key_of(self, header: dict[str, Any]) -> tuple[str | jwt.PyJWK, str]:
-        # The header chooses among the keys; the key then says which algorithm it is for.
+        # The header selects the key; the key determines the algorithm.
         if header.get("alg") == _SECRET_ALGORITHM and self._secret is not None:
             return self._secret.get_secret_value(), _SECRET_ALGORITHM
         key_id = header.get("kid")

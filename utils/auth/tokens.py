@@ -1,7 +1,7 @@
-"""Access and refresh tokens: made here, verified here.
+"""Issues, verifies, refreshes and revokes tokens.
 
-An access token is a JWT that is believed until it expires. A refresh token is random; the database
-keeps its SHA-256, and it is used once, or again at once when no answer came.
+An access token is a JWT that is valid until it expires. A refresh token is random; the database
+stores its SHA-256. It is single-use, with a short retry period in case the response is lost.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from utils.models.users import RefreshToken, User, canonical_user_id
 
 _ALGORITHMS = ["HS256"]
 _OWN_CLAIMS = ["user_id", "sub", "type", "iat", "exp", "jti"]
-_REMEMBERED_TOKENS = 4_096
+_CACHED_TOKENS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """Whom a token speaks for. `from_supabase` users may not have a row here yet."""
+    """The user of a verified token. Users with `from_supabase` may have no row yet."""
 
     user_id: str
     email: str | None
@@ -43,7 +43,7 @@ class VerifiedToken:
 
 
 class Tokens:
-    """Issues this backend's tokens; verifies them and Supabase's."""
+    """Issues tokens of this server; verifies its own tokens and Supabase's."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -54,9 +54,9 @@ class Tokens:
         self._lock = Lock()
 
     def issue(self, user: User) -> Json:
-        """Start a new sign-in: an access token and the first refresh token of a family."""
+        """Issue an access token and the first refresh token of a new family (a sign-in)."""
         now = datetime.now(UTC)
-        _refuse_expired(user, now)
+        _reject_expired_user(user, now)
         refresh_token = secrets.token_urlsafe(32)
         self._database.add_refresh_token(
             RefreshToken(_hash(refresh_token), str(uuid4()), user.id, self._refresh_end(now))
@@ -70,31 +70,31 @@ class Tokens:
         user = self._database.rotate_refresh_token(
             _hash(refresh_token), _hash(replacement), self._refresh_end(now), now
         )
-        _refuse_expired(user, now)
+        _reject_expired_user(user, now)
         return self._pair(user, replacement, now)
 
     def revoke(self, refresh_token: str) -> None:
-        """End the sign-in that this refresh token belongs to."""
+        """Revoke the family of a refresh token, which ends the sign-in."""
         self._database.revoke_refresh_family(_hash(refresh_token))
 
     def verify(self, token: str) -> VerifiedToken:
-        """Return whom an access token speaks for.
+        """Verify an access token and return its user.
 
-        Raises `Unauthenticated` with code `token_expired` or `token_invalid`, and `Unavailable`
-        when it cannot be told because Supabase does not answer.
+        Raises `Unauthenticated` (`token_expired`, `token_invalid`), and `Unavailable` when the key
+        of a Supabase token cannot be fetched.
         """
         key = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         with self._lock:
             known = self._verified.get(key)
         if known is None:
             known = self._decode(token)
-            self._remember(key, known)
+            self._cache(key, known)
         if known.expires_at <= time.time():
             raise _expired()
         return known
 
     def verify_supabase(self, token: str) -> VerifiedToken:
-        """Return whom a Supabase access token speaks for. Raises as `verify` does."""
+        """Verify a Supabase access token and return its user. Raises the errors of `verify`."""
         try:
             return self._decode_supabase(token)
         except jwt.ExpiredSignatureError as error:
@@ -102,10 +102,10 @@ class Tokens:
         except jwt.PyJWTError as error:
             raise _invalid() from error
 
-    def _remember(self, key: bytes, token: VerifiedToken) -> None:
+    def _cache(self, key: bytes, token: VerifiedToken) -> None:
         with self._lock:
             self._verified[key] = token
-            if len(self._verified) > _REMEMBERED_TOKENS:
+            if len(self._verified) > _CACHED_TOKENS:
                 self._verified.popitem(last=False)
 
     def _decode(self, token: str) -> VerifiedToken:
@@ -174,9 +174,9 @@ def _hash(refresh_token: str) -> str:
     return hashlib.sha256(refresh_token.encode()).hexdigest()
 
 
-def _refuse_expired(user: User, now: datetime) -> None:
+def _reject_expired_user(user: User, now: datetime) -> None:
     if user.expires_at is not None and user.expires_at <= now:
-        raise Unauthenticated("This test user has expired; make a new one.", "user_expired")
+        raise Unauthenticated("This test user has expired; create a new one.", "user_expired")
 
 
 def _expired() -> Unauthenticated:

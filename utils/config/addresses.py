@@ -1,4 +1,4 @@
-"""Validates addresses and hosts in settings. Error messages do not repeat the value."""
+"""Validates URLs and host names of the settings. Error messages never repeat the value."""
 
 from __future__ import annotations
 
@@ -11,53 +11,57 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?"
 
 
 def web_address(url: str) -> str:
-    """Return an address without its last slash. Raises `ValueError` for what can be none.
+    """Return a URL without trailing slashes. Raises `ValueError` for an invalid one.
 
-    It holds no name and no password: addresses are shown to users, and stand in logs.
+    A user name or password is not allowed, because URLs are shown to users and logged.
     """
     if "@" in url:
-        raise ValueError("must hold no name and no password, and so no @")
-    # urlsplit itself drops line ends.
+        raise ValueError("must not contain a user name or password, and so no @")
+    # urlsplit silently removes line ends.
     if any(character.isspace() or not character.isprintable() for character in url):
-        raise ValueError("must hold no blank, no line end and nothing invisible")
+        raise ValueError("must not contain spaces, line ends or invisible characters")
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be a URL that begins with https:// and a host")
+        raise ValueError("must be a URL that starts with https:// and a host")
     if not _has_possible_port(parts):
         raise ValueError("must have a port from 1 to 65535, or none")
     return url.rstrip("/")
 
 
 def safe_address(url: str) -> str:
-    """Return an address to send secrets to, as `web_address` does; mostly only https will do."""
+    """Check a URL that secrets are sent to, as `web_address` does, and require https.
+
+    http is allowed for this machine and for host names without a dot.
+    """
     address = web_address(url)
     parts = urlsplit(address)
     host = parts.hostname or ""
-    # A name without a dot is one of a network of containers, like `kong` in self-hosted Supabase.
+    # Container networks have host names without a dot, such as `kong` in self-hosted Supabase.
     is_near = host in LOOPBACK_HOSTS or not set(host) & {".", ":"}
     if parts.scheme == "http" and not is_near:
         raise ValueError(
-            "must begin with https://; http:// is for this machine and for container networks only"
+            "must start with https://; http:// is allowed only for this machine and container "
+            "networks"
         )
     return address
 
 
 def host_name(text: str) -> str:
-    """Return the name of a host, maybe with a port. Raises `ValueError` for anything else."""
+    """Check a host name with an optional port and return it. Raises `ValueError`."""
     if not _HOST.fullmatch(text):
-        raise ValueError("must name hosts only, such as git.example or git.example:8443")
+        raise ValueError("must be host names only, such as git.example or git.example:8443")
     return text
 
 
 def _split(url: str) -> SplitResult | None:
     try:
         return urlsplit(url)
-    except ValueError:  # it quotes what it does not understand
+    except ValueError:  # its message quotes the URL
         return None
 
 
 def _has_possible_port(parts: SplitResult) -> bool:
     try:
         return parts.port != 0
-    except ValueError:  # it quotes the port
+    except ValueError:  # its message quotes the port
         return False

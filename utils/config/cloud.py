@@ -1,4 +1,4 @@
-"""The settings of cloud sandboxes and of the agent programs; a part of `utils.config.settings`."""
+"""Settings of cloud sandboxes and of the agents; a part of `utils.config.settings`."""
 
 from __future__ import annotations
 

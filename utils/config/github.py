@@ -18,11 +18,11 @@ from utils.git.branch_names import broken_branch_rule
 GITHUB_API_URL = "https://api.github.com"
 
 MIN_SECRET_CHARACTERS = 16
-"""Whoever guesses the webhook's secret may start tasks in anybody's name."""
+"""Anybody who guesses the webhook secret can start tasks on behalf of others."""
 
 _LONGEST_TASK_ID = "9" * 18
 
-# What a branch of GitHub's own naming is made of; the number takes the place of the name in it.
+# A branch name that needs no quoting, with the task id in its last part.
 _BRANCH_PATTERN = re.compile(
     r"(?![-./])(?!.*\.lock/)(?:[A-Za-z0-9_]|[-./](?=[A-Za-z0-9_{]))*\{task_id\}[A-Za-z0-9_-]*"
 )
@@ -101,8 +101,8 @@ class GitHubSettings(BaseSettings):
     def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
             raise ValueError(
-                f"must have {MIN_SECRET_CHARACTERS} characters at least; take what `openssl rand "
-                "-hex 32` prints, here and for the webhook on GitHub"
+                f"must have at least {MIN_SECRET_CHARACTERS} characters; use the output of "
+                "`openssl rand -hex 32`, here and for the webhook on GitHub"
             )
         return value
 
@@ -117,8 +117,8 @@ class GitHubSettings(BaseSettings):
         except (ValueError, TypeError):
             key = None
         if not isinstance(key, RSAPrivateKey):
-            # pydantic takes a ValueError for a wrong setting.
-            raise ValueError("must be the .pem file that GitHub gave for the App, all its lines")  # noqa: TRY004
+            # pydantic reports a ValueError as an invalid setting.
+            raise ValueError("must be the whole .pem file that GitHub created for the App")  # noqa: TRY004
         return SecretStr(pem)
 
     @field_validator("webhook_user_id")
@@ -127,26 +127,26 @@ class GitHubSettings(BaseSettings):
         try:
             return value and str(UUID(value))
         except ValueError:
-            raise ValueError("must be a UUID, as users have for their id") from None
+            raise ValueError("must be the id of a user, which is a UUID") from None
 
     @field_validator("pull_request_branch")
     @classmethod
     def _one_branch_per_task(cls, value: str) -> str:
         if not _BRANCH_PATTERN.fullmatch(value):
-            raise ValueError("must be the name of a branch with {task_id} in its last part")
+            raise ValueError("must be a branch name with {task_id} in its last part")
         broken = broken_branch_rule(value.replace("{task_id}", _LONGEST_TASK_ID))
         if broken:
-            raise ValueError(f"gives a task with a long number a branch whose name {broken}")
+            raise ValueError(f"results in a branch name for long task ids that {broken}")
         return value
 
     @model_validator(mode="after")
     def _app_is_complete(self) -> Self:
         if (self.github_app_id is None) != (self.github_app_private_key is None):
-            raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY need each other")
+            raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY must be set together")
         return self
 
     @model_validator(mode="after")
-    def _comments_have_what_they_need(self) -> Self:
+    def _webhook_settings_are_complete(self) -> Self:
         needed = {
             "GITHUB_WEBHOOK_SECRET": self.github_webhook_secret,
             "WEBHOOK_USER_ID": self.webhook_user_id,
@@ -155,28 +155,28 @@ class GitHubSettings(BaseSettings):
         missing = [name for name, value in needed.items() if value is None]
         if self.webhook_tasks and missing:
             raise ValueError(
-                f"WEBHOOK_TASKS=true needs {', '.join(missing)}; set what is missing, or leave "
-                "WEBHOOK_TASKS out"
+                f"WEBHOOK_TASKS=true needs {', '.join(missing)}; set the missing settings, or "
+                "remove WEBHOOK_TASKS"
             )
         return self
 
     @property
     def github_host(self) -> str:
-        """Host of the repositories that are GitHub's, with its port unless it is the usual one."""
+        """Host of GitHub's repositories, with its port unless that is the default."""
         parts = urlsplit(self.github_api_url)
         usual = {"https": 443, "http": 80}[parts.scheme]
         authority = parts.netloc.lower().removesuffix(f":{usual}")
-        # GitHub's own hosts have a name for the API; Enterprise has a path on its one name.
+        # github.com has an API host of its own; Enterprise has a path on the same host.
         return authority if parts.path else authority.removeprefix("api.")
 
     def github_clone_url(self, full_name: str) -> str:
-        """Return the address that a repository `owner/name` of GitHub's is cloned from."""
+        """Return the clone URL of the GitHub repository `owner/name`."""
         return f"{urlsplit(self.github_api_url).scheme}://{self.github_host}/{full_name}"
 
     def task_branch(self, task_id: int) -> str:
-        """Return the name of the branch that a task's changes are pushed to."""
+        """Return the branch that a task's changes are pushed to."""
         return self.pull_request_branch.replace("{task_id}", str(task_id))
 
     def task_url(self, task_id: int) -> str | None:
-        """Return the address of a task on the web page, None when it is not known."""
+        """Return the URL of a task in the web front end, or None without `PUBLIC_URL`."""
         return self.public_url and f"{self.public_url}/tasks/{task_id}"

@@ -1,4 +1,4 @@
-"""The names by which a deployment knows its own sandboxes, and a server its own tasks."""
+"""Names of the deployment, which marks its sandboxes, and of the server, which owns tasks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ SERVER_FILE_NAME = "server"
 
 
 def deployment_name(settings: Settings) -> str:
-    """Return `DEPLOYMENT`, or a name that is made once and kept in `DATA_DIR`."""
+    """Return `DEPLOYMENT`, or a random name that is generated once and stored in `DATA_DIR`."""
     if settings.deployment:
         return settings.deployment
     return _name_in(settings.data_dir / FILE_NAME)
 
 
 def server_name(settings: Settings) -> str:
-    """Return the name of the server that `DATA_DIR` belongs to, made once and kept there.
+    """Return the name of the server, generated once and stored in `DATA_DIR`.
 
-    One server at a time has the folder, so whatever else bears the name has ended.
+    Only one server at a time uses the folder, so an earlier server of this name has stopped.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return _name_in(settings.data_dir / SERVER_FILE_NAME)

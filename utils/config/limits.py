@@ -1,4 +1,4 @@
-"""Limits of sizes, of tasks and of sandboxes; a part of `utils.config.settings`."""
+"""Settings of sizes, tasks and time limits; a part of `utils.config.settings`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting, typed and described. This is the only module that reads the environment."""
+"""Combines all settings in one value. Only this module reads the environment."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the few variables of the server that every process of a local sandbox sees.
+    """Return the environment variables that processes in local sandboxes inherit.
 
-    None holds a secret: a proxy that needs a password is left out.
+    They contain no secrets: proxies with a password are left out.
     """
     plain = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
     return plain | {name: url for name, url in _proxies().items() if "@" not in url}
 
 
 def proxies_with_password() -> dict[str, str]:
-    """Return the proxy variables that only our own git may see."""
+    """Return the proxy variables with a password, which only git of this server receives."""
     return {name: url for name, url in _proxies().items() if "@" in url}
 
 
@@ -48,9 +48,9 @@ class Settings(
     SupabaseSettings,
     CloudSettings,
 ):
-    """The deployment's choices; one frozen value, made once and handed to everything else.
+    """Holds all settings. Created once, frozen, and passed to every part that needs it.
 
-    Raises pydantic's `ValidationError` for a wrong type or an unsafe combination.
+    Raises pydantic's `ValidationError` for an invalid value or an unsafe combination.
     """
 
     model_config = SettingsConfigDict(
@@ -74,7 +74,7 @@ class Settings(
         if self.sandbox == "auto" and not self.uses_e2b:
             raise ValueError(
                 "ENVIRONMENT=production needs E2B_API_KEY. To run tasks as processes of this "
-                "machine on purpose, set SANDBOX=local"
+                "machine instead, set SANDBOX=local"
             )
         if self.jwt_secret is None:
             raise ValueError("ENVIRONMENT=production needs JWT_SECRET: openssl rand -hex 32")
@@ -82,7 +82,7 @@ class Settings(
 
     @property
     def secrets(self) -> list[str]:
-        """Everything among the settings that must not leave the process as text."""
+        """All secret values in the settings; they must never appear in any output."""
         values = [value for _, value in self if isinstance(value, SecretStr)]
         password = (
             urlsplit(self.database_url.get_secret_value()).password if self.database_url else None
@@ -93,7 +93,7 @@ class Settings(
 
     @property
     def sandbox_kind(self) -> str:
-        """Name of the kind of sandbox that tasks run in; `utils.sandboxes.registry` has them."""
+        """Name of the kind of sandbox that tasks run in; see `utils.sandboxes.registry`."""
         if self.sandbox == "auto":
             return "local" if self.e2b_api_key is None else "e2b"
         return self.sandbox
@@ -105,7 +105,7 @@ class Settings(
 
     @property
     def request_threads(self) -> int:
-        """The maximum number of threads that answer HTTP requests."""
+        """Number of threads that answer HTTP requests."""
         default = SUPABASE_REQUEST_THREADS if self.uses_supabase else REQUEST_THREADS
         return self.http_threads or default
 
@@ -116,12 +116,12 @@ class Settings(
 
     @property
     def listen_host(self) -> str:
-        """Address the server binds."""
+        """Address that the server listens on."""
         return self.host or ("0.0.0.0" if self.is_production else "127.0.0.1")  # noqa: S104
 
     @property
     def trusts_user_id(self) -> bool:
-        """True when callers may send a user id without a token."""
+        """True when a user id is accepted without a token (trust mode)."""
         if self.trust_user_id is not None:
             return self.trust_user_id
         return self._is_private_development
@@ -144,7 +144,7 @@ class Settings(
 
     @property
     def mirrors_path(self) -> Path | None:
-        """Folder of the mirrors, or None when they are turned off."""
+        """Folder of the mirrors, or None when mirrors are turned off."""
         if self.mirror_max_bytes == 0:
             return None
         return self.mirror_dir or self.data_dir / "mirrors"
@@ -160,7 +160,7 @@ class Settings(
 
 def explain_settings(error: ValidationError) -> list[str]:
     """Return lines that name each invalid setting, the fault and the description."""
-    lines = ["These settings do not work:"]
+    lines = ["These settings are invalid:"]
     for problem in error.errors(include_url=False, include_input=False):
         text = problem["msg"].removeprefix("Value error, ")
         name = str(problem["loc"][0]) if problem["loc"] else ""

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 from utils.config.addresses import safe_address
 
-_WHERE_THE_KEY_IS = "take the service_role key or a secret key from Project Settings > API Keys"
+_KEY_ADVICE = "use the service_role key or a secret key from Project Settings > API Keys"
 
 
 class SupabaseSettings(BaseSettings):
@@ -55,34 +55,34 @@ class SupabaseSettings(BaseSettings):
         role = _role_of(value.get_secret_value())
         if role == "service_role":
             return value
-        # Only names that Supabase gives its roles are said: the text may be any secret.
-        what = "the anon key, which is for browsers" if role == "anon" else "no server key"
-        raise ValueError(f"this is {what}; {_WHERE_THE_KEY_IS}")
+        # The message names only roles of Supabase, because the value may be any secret.
+        what = "the anon key, which is for browsers" if role == "anon" else "not a server key"
+        raise ValueError(f"this is {what}; {_KEY_ADVICE}")
 
     @model_validator(mode="after")
     def _key_has_a_project(self) -> Self:
         if self.supabase_service_role_key is not None and self.supabase_url is None:
-            raise ValueError("SUPABASE_SERVICE_ROLE_KEY needs SUPABASE_URL beside it")
+            raise ValueError("SUPABASE_SERVICE_ROLE_KEY needs SUPABASE_URL as well")
         return self
 
     @property
     def uses_supabase(self) -> bool:
-        """True when all rows are in Supabase; its URL alone is not enough."""
+        """True when all rows are stored in Supabase, which needs its URL and its server key."""
         return self.supabase_url is not None and self.supabase_service_role_key is not None
 
     @property
     def verifies_supabase(self) -> bool:
-        """True when Supabase's access tokens can be verified."""
+        """True when access tokens of Supabase can be verified."""
         return self.supabase_jwt_secret is not None or self.jwks_url is not None
 
     @property
     def jwks_url(self) -> str | None:
-        """The URL of the public keys for Supabase's access tokens, None if not configured."""
+        """URL of the public keys of Supabase's access tokens, or None if it is not configured."""
         return self.supabase_jwks_url or self._below_auth("/.well-known/jwks.json")
 
     @property
     def token_issuer(self) -> str | None:
-        """The required issuer of Supabase's access tokens, None if not configured."""
+        """Expected issuer of Supabase's access tokens, or None if it is not configured."""
         return self.supabase_issuer or self._below_auth("")
 
     def _below_auth(self, path: str) -> str | None:

@@ -1,1 +1,1 @@
-"""Secrets at rest, and whose token speaks to GitHub."""
+"""Encrypts stored secrets and chooses the GitHub token of a request."""

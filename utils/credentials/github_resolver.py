@@ -1,4 +1,4 @@
-"""Selects the GitHub token of a request: the caller's own first, the server's last."""
+"""Chooses the GitHub token of a request or a task: the caller's first, the server's last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from utils.github.transport import TIMEOUT_SECONDS
 
 
 class TokenSource(StrEnum):
-    """Where a token came from, for messages and logs."""
+    """Origins of a token, for messages and logs."""
 
     REQUEST = "request"
     USER = "user"
@@ -31,7 +31,7 @@ class TokenSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChosenToken:
-    """A token and where it came from; `token` is None for `NONE`."""
+    """A token and its origin; `token` is None for `NONE`."""
 
     source: TokenSource
     token: str | None = field(repr=False)
@@ -47,9 +47,9 @@ def choose_token(
 ) -> ChosenToken:
     """Return the token for a repository.
 
-    It is the request's own, else the one the user has stored, else the GitHub App's where it is
-    installed (`app_token` is asked only then, and may raise), else the deployment's default. The
-    caller gives `app_token` and `deployment` only for who may use what is the server's.
+    The order is: the token of the request, the stored token of the user, the token of the GitHub
+    App (`app_token` is called only then and may raise), the token of the deployment. Pass
+    `app_token` and `deployment` only for callers who may use the server's tokens.
     """
     for source, given in ((TokenSource.REQUEST, request), (TokenSource.USER, stored)):
         if token := _text(given):
@@ -62,7 +62,7 @@ def choose_token(
 
 
 class GitHubTokenResolver:
-    """Finds the token for a user's request to GitHub. Safe in all threads."""
+    """Finds the GitHub token for a user and a repository. Safe to call from any thread."""
 
     def __init__(
         self, settings: Settings, database: Database, vault: Vault, app: GitHubApp | None
@@ -80,44 +80,45 @@ class GitHubTokenResolver:
         purpose: Purpose,
         given: SecretStr | None = None,
     ) -> ChosenToken:
-        """Return the token for a repository on GitHub, for who may use the server's as well.
+        """Return the user's token for a repository, or else the server's.
 
-        Raises `InvalidInput` (`github_token_needed`) when there is none, and what `user_token` and
-        `server_token` raise.
+        Call it only for users who may use the server's token. Raises `InvalidInput`
+        (`github_token_needed`) when there is no token, and the errors of `user_token` and
+        `server_token`.
         """
         chosen = self.user_token(user_id, repo_url, given)
         if chosen.source is TokenSource.NONE:
             chosen = self.server_token(full_name, purpose)
         if chosen.source is TokenSource.NONE:
             raise InvalidInput(
-                "A token for GitHub is needed. Send github_token, or store one with PUT /users/me; "
-                "it needs the permissions Contents and Pull requests, read and write (classic: "
-                "scope repo).",
+                "A GitHub token is required. Send github_token, or store one with PUT /users/me. "
+                "It needs read and write permission for Contents and Pull requests (classic "
+                "tokens: scope repo).",
                 "github_token_needed",
             )
         return chosen
 
     def user_token(self, user_id: str, repo_url: str, given: SecretStr | None) -> ChosenToken:
-        """Return the token of a request, else the one its user has stored, else none.
+        """Return the token of the request, else the stored token of the user, else none.
 
-        The stored one is for repositories on GitHub only. Raises `InvalidInput` for what can be no
-        token, `Conflict` (`stored_secret_unreadable`).
+        The stored token is used for repositories on GitHub only. Raises `InvalidInput` for an
+        invalid token, `Conflict` (`stored_secret_unreadable`).
         """
         request = open_request_token(self._vault, user_id, given)
-        # One that is not needed need not be readable either.
+        # The stored token is not decrypted when the request has one.
         stored = None if request else self._stored(user_id, repo_url)
         return choose_token("", request=request, stored=stored)
 
     @property
     def has_server_token(self) -> bool:
-        """Whether the server may have a token of its own for some repository."""
+        """True when the server has a GitHub App or a token of its own."""
         return self._app is not None or self._settings.github_token is not None
 
     def server_token(self, full_name: str, purpose: Purpose) -> ChosenToken:
         """Return the GitHub App's token for a repository, else the deployment's, else none.
 
-        The App's has the permissions for its purpose only. Raises what
-        `GitHubApp.installation_token` raises.
+        The App's token has only the permissions of the purpose. Raises the errors of
+        `GitHubApp.installation_token`.
         """
         app = self._app
         return choose_token(
@@ -130,9 +131,9 @@ class GitHubTokenResolver:
     def open_client(
         self, chosen: ChosenToken, full_name: str, timeout_seconds: int = TIMEOUT_SECONDS
     ) -> Iterator[GitHub]:
-        """Speak to GitHub about a repository with a token, or as nobody.
+        """Open a GitHub client with a token, or without authentication.
 
-        When GitHub refuses one of the App's, the App asks for a new one next time.
+        When GitHub rejects a token of the App, the cached token is dropped.
         """
         api_url = self._settings.github_api_url
         try:
@@ -145,13 +146,13 @@ class GitHubTokenResolver:
             raise
 
     def decrypt_request_token(self, user_id: str | None, given: SecretStr | None) -> str:
-        """Return the token of a request in the clear. Raises `InvalidInput`."""
+        """Return the token of a request, decrypted if necessary. Raises `InvalidInput`."""
         if given is None:
             raise InvalidInput(
-                "github_token: is needed, in the body or as the header X-GitHub-Token."
+                "github_token: is required, in the body or in the header X-GitHub-Token."
             )
         if user_id is None and is_sealed(given.get_secret_value()):
-            raise InvalidInput("github_token: is encrypted for a user, who has to be signed in.")
+            raise InvalidInput("github_token: is encrypted for a user; sign in as this user.")
         token = open_request_token(self._vault, user_id, given) if user_id else given
         return (token or given).get_secret_value()
 

@@ -1,8 +1,8 @@
-"""The secrets in a user's row: sealed on their way in, readable for that user's own runs.
+"""Encrypts the secrets in a user's row, and decrypts them for tasks of that user.
 
-Front ends also write the row themselves, in the clear; what is not sealed counts as it is.
-`utils.agents.preferences` draws the shapes. Sealed, each variable's value is a text of its own,
-and the credentials are one text in place of the object.
+Front ends may write plain text to the row as well; it is used unchanged. `utils.agents.preferences`
+describes the structure. Each variable's value is encrypted separately; the credentials object is
+replaced by one encrypted text.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from utils.models.users import Profile
 
 GITHUB_TOKEN = "github_token"  # noqa: S105  the name of a purpose
 AGENT_ACCESS = "agent_access"
-"""The purposes of sealed secrets. A secret is decrypted for its own purpose only."""
+"""Purposes of secrets. A secret is decrypted only for the purpose it was encrypted for."""
 
 STORED: Final = "[stored]"
-"""Stands for a secret that is stored, in answers, and in requests for one that is to be kept."""
+"""Placeholder of a stored secret in responses; in requests it keeps the stored secret."""
 
 MAX_TOKEN_CHARACTERS = 4_096
 
 TRIES = 5
-"""Times that a change is tried while somebody else changes the same row."""
+"""Maximum number of attempts when another writer changes the same row."""
 
 
 def stored_token_for(
     vault: Vault, user_id: str, stored: str | None, repo_url: str, github_host: str
 ) -> str | None:
-    """Return a user's stored token where the repository is GitHub's, else None.
+    """Return the stored token of a user if the repository is on GitHub, else None.
 
-    It goes to no other host, and over https; to this machine itself also without. Raises
+    The token is used for GitHub's host only, over https or, on this machine, http. Raises
     `TaskError` (`stored_secret_unreadable`).
     """
     url = urlsplit(repo_url)
@@ -54,9 +54,10 @@ def stored_token_for(
 
 
 def open_request_token(vault: Vault, user_id: str, token: SecretStr | None) -> SecretStr | None:
-    """Return the token of a request in the clear: clients send along what they read in the row.
+    """Return the token of a request, decrypted if it is sealed.
 
-    Raises `InvalidInput` when it is sealed and not to be opened for this user, or holds no token.
+    Clients may send the sealed text that they read from the row. Raises `InvalidInput` when it
+    cannot be decrypted for this user, or is not a valid token.
     """
     if token is None:
         return None
@@ -65,15 +66,15 @@ def open_request_token(vault: Vault, user_id: str, token: SecretStr | None) -> S
         opened = vault.unseal(user_id, GITHUB_TOKEN, sent)
     if fault := _fault(opened):
         raise InvalidInput(
-            f"github_token: what is stored {fault}; store it again."
+            f"github_token: the stored token {fault}; store it again."
             if is_sealed(sent)
-            else f"github_token: what was sent {fault}; send a token as its host shows it."
+            else f"github_token: the value {fault}; send the token exactly as its host shows it."
         )
     return _stripped(opened)
 
 
 def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: str) -> Json:
-    """Return what of the preferences is an agent's, opened. Raises `TaskError`."""
+    """Return the decrypted preferences of an agent. Raises `TaskError`."""
 
     def opened(stored: str) -> str:
         return vault.unseal(user_id, AGENT_ACCESS, stored).get_secret_value()
@@ -83,7 +84,7 @@ def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: s
             return stored
         try:
             return json.loads(opened(stored))
-        except (ValueError, RecursionError):  # its user has put another sealed text there
+        except (ValueError, RecursionError):  # the user stored another sealed text here
             return None
 
     own = {name: preferences[name] for name in sections_of(agent) if name in preferences}
@@ -91,7 +92,7 @@ def readable_preferences(vault: Vault, user_id: str, preferences: Json, agent: s
 
 
 def login_text(login: Any) -> str:
-    """Return a login as it is sealed; `null` for one so deep that no agent is given it either."""
+    """Serialize a login before it is sealed; return `null` for one that is nested too deeply."""
     try:
         return json.dumps(login)
     except RecursionError:
@@ -99,15 +100,15 @@ def login_text(login: Any) -> str:
 
 
 def _fault(token: SecretStr) -> str | None:
-    """Return why a text can be no token, None when it can be one."""
-    # Stored in the clear it may be anything, and a line end would begin another answer to git.
+    """Return the reason why a text is not a valid token, or None when it is valid."""
+    # Plain text may contain anything; a line end would add a line to the reply to git.
     text = _stripped(token).get_secret_value()
     if not text:
         return "is empty"
     if len(text) > MAX_TOKEN_CHARACTERS:
-        return f"is longer than {MAX_TOKEN_CHARACTERS} characters, as no token is"
+        return f"has more than {MAX_TOKEN_CHARACTERS} characters, more than any token"
     if not text.isascii() or not text.isprintable() or " " in text:
-        return "holds a space or another character that no token has"
+        return "contains a space or another character that tokens do not have"
     return None
 
 
@@ -118,7 +119,7 @@ def _stripped(token: SecretStr) -> SecretStr:
 def with_secrets(
     preferences: Json, change_text: Callable[[str], str], change_login: Callable[[Any], Any]
 ) -> Json:
-    """Return preferences with each variable's text, and each login that is there, changed."""
+    """Return preferences with each variable's text and each login replaced."""
     changed = dict(preferences)
     for name in (name for names in SECTIONS.values() for name in names):
         section = dict(child(preferences, name))
@@ -135,7 +136,7 @@ def with_secrets(
 
 
 def stored_access(preferences: Json, name: str) -> tuple[Json, Any]:
-    """Return the variables and the login of a section as stored, under whatever name it is."""
+    """Return the stored variables and login of a section, from all its names."""
     found = [child(preferences, one) for one in SECTIONS[name]]
     variables: Json = {}
     for section in reversed(found):
@@ -150,10 +151,10 @@ def change_profile(
     columns: Mapping[str, Any],
     sections: Mapping[str, Json],
 ) -> Profile:
-    """Change columns, and of sections of the preferences `env` and `credentials` where given.
+    """Update columns, and `env` and `credentials` of sections of the preferences where given.
 
-    Secrets come in the clear, sealed for this user, or in preferences as `STORED`. Raises
-    `InvalidInput`, `NotFound`, and `Conflict` when others change the row all the time.
+    Secrets are plain text, sealed for this user, or, in preferences, `STORED`. Raises
+    `InvalidInput`, `NotFound`, and `Conflict` when other writers keep changing the row.
     """
     fields = dict(columns)
     if token := fields.get(GITHUB_TOKEN):
@@ -167,7 +168,7 @@ def change_profile(
             fields["preferences"] = _changed(vault, seen, sections)
         if changed := database.replace_profile(user_id, seen, fields):
             return changed
-    raise Conflict("Your profile is being changed from elsewhere; try again.")
+    raise Conflict("Your profile was changed by another request at the same time; try again.")
 
 
 def _changed(vault: Vault, seen: Profile, sections: Mapping[str, Json]) -> Json:
@@ -176,13 +177,15 @@ def _changed(vault: Vault, seen: Profile, sections: Mapping[str, Json]) -> Json:
         variables, login = stored_access(seen.preferences, name)
         if "env" in given:
             variables = {
-                key: _kept(variables, key) if value == STORED else _checked(vault, seen.id, value)
+                key: _stored_value(variables, key)
+                if value == STORED
+                else _validated(vault, seen.id, value)
                 for key, value in given["env"].items()
             }
         if given.get("credentials", STORED) != STORED:
             login = given["credentials"]
-            login = _checked(vault, seen.id, login) if isinstance(login, str) else login
-        # What stays under an older name would go on to count.
+            login = _validated(vault, seen.id, login) if isinstance(login, str) else login
+        # Values under an older name would still be used.
         for older in SECTIONS[name]:
             changed.pop(older, None)
         changed[name] = {"env": variables, "credentials": login}
@@ -196,13 +199,13 @@ def _changed(vault: Vault, seen: Profile, sections: Mapping[str, Json]) -> Json:
     return with_secrets(changed, sealed, sealed_login)
 
 
-def _kept(variables: Json, name: str) -> Any:
+def _stored_value(variables: Json, name: str) -> Any:
     if name not in variables:
-        raise InvalidInput(f"preferences: {STORED} stands where no value is stored.")
+        raise InvalidInput(f"preferences: no value is stored for a variable that is {STORED}.")
     return variables[name]
 
 
-def _checked(vault: Vault, user_id: str, given: str) -> str:
+def _validated(vault: Vault, user_id: str, given: str) -> str:
     return vault.renew(user_id, AGENT_ACCESS, given) if is_sealed(given) else given
 
 

@@ -1,4 +1,4 @@
-"""Encryption of secrets at rest, and the keys that the server makes for itself."""
+"""Encrypts secrets at rest and manages the keys of the server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from utils.config.settings import Settings
 from utils.errors import ConfigurationError, TaskError
 
 SEAL = "enc:v1:"
-"""The prefix of every sealed text."""
+"""Prefix of every sealed text."""
 
 
 class Vault:
     """Encrypts short texts (Fernet: AES-128-CBC and HMAC-SHA256).
 
-    The newest key encrypts, all of them decrypt. What is sealed is bound to its user and to its
-    purpose: copied elsewhere, which users can do with columns of theirs, it is not opened.
+    The newest key encrypts; all keys decrypt. A sealed text is bound to its user and its purpose,
+    so it cannot be decrypted when somebody copies it to another row or column.
     """
 
     def __init__(self, newest: SecretStr, *previous: SecretStr) -> None:
@@ -32,15 +32,15 @@ class Vault:
 
     @classmethod
     def open(cls, settings: Settings) -> Vault:
-        """Return the vault of this deployment."""
+        """Create the vault with the keys of the settings."""
         return cls(*encryption_keys(settings))
 
     def encrypt(self, text: SecretStr) -> bytes:
-        """Return the ciphertext of a text."""
+        """Encrypt a text."""
         return self._newest.encrypt(text.get_secret_value().encode())
 
     def decrypt(self, ciphertext: bytes) -> SecretStr:
-        """Return the text. Raises `TaskError` when another key encrypted it."""
+        """Decrypt a text. Raises `TaskError` when it was encrypted with another key."""
         try:
             return SecretStr(self._all.decrypt(ciphertext).decode())
         except InvalidToken:
@@ -51,14 +51,14 @@ class Vault:
             ) from None
 
     def seal(self, user_id: str, purpose: str, text: str) -> str:
-        """Return a text as a column holds it, encrypted."""
+        """Encrypt a text for a column, bound to a user and a purpose."""
         bound = _binding(user_id, purpose) + text.encode(errors="surrogatepass")
         return SEAL + self._newest.encrypt(bound).decode()
 
     def unseal(self, user_id: str, purpose: str, stored: str) -> SecretStr:
-        """Return the text of a column's value; one that is not sealed is the text itself.
+        """Decrypt the value of a column; return a value that is not sealed unchanged.
 
-        Raises `TaskError` when it was sealed with another key, for another user or purpose.
+        Raises `TaskError` when it was sealed with another key or for another user or purpose.
         """
         if not is_sealed(stored):
             return SecretStr(stored)
@@ -66,15 +66,15 @@ class Vault:
         bound = _decrypted(self._all, stored)
         if bound is None or not bound.startswith(binding):
             raise TaskError(
-                "A secret that you have stored cannot be read any more: SECRET_KEY has changed, "
-                "or it is another user's. Store it again, with PUT /users/me, or have the server "
-                "started with the former key as SECRET_KEY_PREVIOUS.",
+                "A secret that you have stored cannot be decrypted: SECRET_KEY has changed, or the "
+                "secret belongs to another user. Store it again with PUT /users/me, or have the "
+                "server started with the previous key as SECRET_KEY_PREVIOUS.",
                 "stored_secret_unreadable",
             )
         return SecretStr(bound.removeprefix(binding).decode(errors="surrogatepass"))
 
     def renew(self, user_id: str, purpose: str, stored: str) -> str:
-        """Return a value sealed with the newest key: itself where it is. Raises as `unseal`."""
+        """Seal a value with the newest key, unless it is already. Raises the errors of `unseal`."""
         text = self.unseal(user_id, purpose, stored).get_secret_value()
         if is_sealed(stored) and _decrypted(self._newest, stored) is not None:
             return stored
@@ -82,20 +82,20 @@ class Vault:
 
 
 def is_sealed(stored: object) -> bool:
-    """Return True when a column's value has the form of a text from `Vault.seal`."""
+    """Tell whether a value has the format of `Vault.seal`."""
     return isinstance(stored, str) and stored.startswith(SEAL)
 
 
 def signing_key(settings: Settings) -> SecretStr:
-    """Return the key of access tokens: `JWT_SECRET`, else one made once in DATA_DIR."""
+    """Return the key of access tokens: `JWT_SECRET`, else a generated one in `DATA_DIR`."""
     return settings.jwt_secret or load_or_make_key(settings.data_dir / "jwt_secret")
 
 
 def encryption_keys(settings: Settings) -> list[SecretStr]:
     """Return the keys of secrets at rest, the newest first.
 
-    That is `SECRET_KEY`, else one made once in DATA_DIR. What a server encrypted with the file
-    before it was given `SECRET_KEY` stays readable. Raises `ConfigurationError`.
+    The newest is `SECRET_KEY`, else a generated key in `DATA_DIR`. A generated key is still used
+    for decryption after `SECRET_KEY` was set. Raises `ConfigurationError`.
     """
     path = _key_file(settings)
     keys = [settings.secret_key, settings.secret_key_previous]
@@ -107,15 +107,15 @@ def encryption_keys(settings: Settings) -> list[SecretStr]:
 
 
 def has_key(settings: Settings) -> bool:
-    """Return True when this deployment already has a key for secrets at rest."""
+    """Tell whether this deployment already has a key for secrets at rest."""
     return settings.secret_key is not None or _key_file(settings).exists()
 
 
 def load_or_make_key(path: Path) -> SecretStr:
-    """Return the key in a file that only this user can read; made with 256 random bits if absent.
+    """Return the key of a file; if it is missing, generate 256 random bits readable by the owner.
 
-    The file appears complete or not at all, so two servers that start at once agree on one key.
-    Raises `ConfigurationError` when the file holds no usable key.
+    The file is created atomically, so two servers that start at once use the same key. Raises
+    `ConfigurationError` when the file holds no valid key.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -133,7 +133,7 @@ def load_or_make_key(path: Path) -> SecretStr:
     if len(key) < MINIMUM_KEY_CHARACTERS:
         raise ConfigurationError(
             f"The key in {path} is shorter than {MINIMUM_KEY_CHARACTERS} characters. Restore "
-            "the file, or remove it to have a new key made; what the old key protected is lost."
+            "the file, or delete it to generate a new key; data of the old key is then lost."
         )
     return SecretStr(key)
 
@@ -148,7 +148,7 @@ def _fernet(key: SecretStr) -> Fernet:
 
 
 def _binding(user_id: str, purpose: str) -> bytes:
-    # Neither holds a line end, so no binding begins another one.
+    # Neither contains a line end, so no binding is a prefix of another.
     return f"{user_id}\n{purpose}\n".encode()
 
 

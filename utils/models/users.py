@@ -1,4 +1,4 @@
-"""Frozen values about users and what belongs to them beside tasks."""
+"""Frozen values of users, profiles, projects and refresh tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 from utils.models.tasks import Json
 
 REFRESH_RETRY_PERIOD = timedelta(seconds=30)
-"""For so long may a refresh token be used again whose replacement may not have arrived."""
+"""Time in which a used refresh token is accepted again, in case the response was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The stored profile of a user.
+    """The profile of a user as stored.
 
-    `github_token` and the credentials in `preferences` are as stored: encrypted when they came
-    through this backend, see `utils.credentials.vault`.
+    `github_token` and the credentials in `preferences` are encrypted if they were stored through
+    this server (see `utils.credentials.vault`), and plain text otherwise.
     """
 
     id: str
@@ -65,7 +65,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A stored refresh token: only its SHA-256 is kept. A family is one sign-in's chain."""
+    """A stored refresh token: its SHA-256. The tokens of one sign-in form a family."""
 
     token_hash: str
     family: str
@@ -74,7 +74,7 @@ class RefreshToken:
 
 
 def canonical_user_id(text: object) -> str | None:
-    """Return a UUID in its usual lower-case form with dashes, None for anything else."""
+    """Return a UUID in lower-case form with dashes, or None for anything else."""
     if not isinstance(text, str) or len(text) != 36:  # noqa: PLR2004
         return None
     try:
