@@ -1,1 +1,1 @@
-"""The chain of migrations, for Alembic, and what they have in common."""
+"""Holds the chain of Alembic migrations and their shared helpers."""

@@ -1,4 +1,4 @@
-"""Every error this backend raises on purpose.
+"""Defines the error tree of this backend.
 
     AppError                     500  internal_error
     ├── InvalidInput             400  invalid_request
@@ -30,8 +30,8 @@
             └── SandboxLost           sandbox_lost
 
 In a request an error becomes `{"error": message, "code": code}` with `http_status`; in a task it
-becomes `tasks.error`, `tasks.error_code` and `tasks.error_stage`. A message is written for the
-person who has to act on it and never repeats what a client sent.
+becomes `tasks.error`, `tasks.error_code` and `tasks.error_stage`. A message tells its reader what
+to do and never repeats input of a client.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from typing import ClassVar
 
 
 class AppError(Exception):
-    """The root. `message` says what to do next; `code` is stable and machine-readable."""
+    """Base class. `message` tells the reader what to do; `code` is stable and machine-readable."""
 
     http_status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal_error"
@@ -55,54 +55,54 @@ class AppError(Exception):
 
 
 class InvalidInput(AppError):
-    """The request itself is wrong; sending it again unchanged cannot help."""
+    """The request is invalid; sending it again unchanged does not help."""
 
     http_status = 400
     default_code = "invalid_request"
 
 
 class RepositoryNotAllowed(InvalidInput):
-    """The repository URL is malformed or its host is not one this server clones from."""
+    """The repository URL is malformed, or its host is not allowed."""
 
     default_code = "repository_not_allowed"
 
 
 class InvalidBranch(InvalidInput):
-    """The branch name breaks git's own rules (git-check-ref-format)."""
+    """The branch name breaks git's rules (git-check-ref-format)."""
 
     default_code = "invalid_branch"
 
 
 class Unauthenticated(AppError):
-    """No caller could be established; the message names what to send."""
+    """The caller is unknown; the message names the credentials to send."""
 
     http_status = 401
     default_code = "unauthenticated"
 
 
 class Forbidden(AppError):
-    """The caller is known and may not do this."""
+    """The caller is known but not allowed to do this."""
 
     http_status = 403
     default_code = "forbidden"
 
 
 class NotFound(AppError):
-    """No such row for this caller. Another user's row gives the same answer."""
+    """The caller has no such row. Rows of other users raise the same error."""
 
     http_status = 404
     default_code = "not_found"
 
 
 class Conflict(AppError):
-    """The row is in a state that does not allow this."""
+    """The state of the row does not allow this."""
 
     http_status = 409
     default_code = "conflict"
 
 
 class BranchChanged(Conflict):
-    """Someone else pushed to a task's branch; `remote_commit` is what is there now."""
+    """Someone else pushed to the branch of a task; `remote_commit` is its present commit."""
 
     default_code = "branch_changed"
 
@@ -112,52 +112,52 @@ class BranchChanged(Conflict):
 
 
 class PushRefused(Conflict):
-    """The result of a task cannot become a branch of its repository as things are."""
+    """The result of a task cannot be pushed in the present state of the repository."""
 
     default_code = "push_rejected"
 
 
 class RowUnreadable(Conflict):
-    """A front end has stored a document that this program cannot read."""
+    """A front end stored a JSON document that this backend cannot read."""
 
     default_code = "row_unreadable"
 
 
 class TooLarge(AppError):
-    """The body is over the limit."""
+    """The request body is larger than the limit."""
 
     http_status = 413
     default_code = "body_too_large"
 
 
 class QueueFull(AppError):
-    """As many tasks wait as `MAX_QUEUED_TASKS` allows."""
+    """The queue holds `MAX_QUEUED_TASKS` tasks already."""
 
     http_status = 429
     default_code = "queue_full"
 
 
 class Unavailable(AppError):
-    """Something this server depends on is away for the moment."""
+    """A service that this server depends on is unavailable at the moment."""
 
     http_status = 503
     default_code = "unavailable"
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database did not answer."""
+    """The database did not respond."""
 
     default_code = "database_unavailable"
 
 
 class ConfigurationError(AppError):
-    """The settings contradict each other or are unsafe; the server does not start."""
+    """The settings are contradictory or unsafe; the server does not start."""
 
     default_code = "configuration_error"
 
 
 class TaskError(AppError):
-    """Ends a task. `stage` is filled in by the pipeline when the raiser does not know it."""
+    """Ends a task. The pipeline sets `stage` when the code that raises it does not know it."""
 
     default_code = "task_failed"
 
@@ -173,19 +173,19 @@ class CloneError(TaskError):
 
 
 class AgentError(TaskError):
-    """The agent ended without doing its work."""
+    """The agent ended without finishing its work."""
 
     default_code = "agent_failed"
 
 
 class CaptureError(TaskError):
-    """The result could not be read out of the sandbox."""
+    """The changes could not be read from the sandbox."""
 
     default_code = "capture_failed"
 
 
 class TaskStopped(TaskError):
-    """The task was stopped from outside: by its user, by its deadline, or by a shutdown."""
+    """The task was stopped by its user, by its deadline or by a shutdown."""
 
     default_code = "cancelled"
 
@@ -197,18 +197,18 @@ class SandboxError(TaskError):
 
 
 class SandboxUnavailable(SandboxError):
-    """No sandbox can be had right now, and trying again later may help."""
+    """No sandbox is available at the moment; a later attempt may succeed."""
 
     default_code = "e2b_unavailable"
 
 
 class SandboxQuotaExceeded(SandboxError):
-    """As many sandboxes run as the account allows."""
+    """The account already runs as many sandboxes as its plan allows."""
 
     default_code = "e2b_quota_exceeded"
 
 
 class SandboxLost(SandboxError):
-    """The sandbox is gone, with everything in it that was not read."""
+    """The sandbox no longer exists, and its unread contents are lost."""
 
     default_code = "sandbox_lost"

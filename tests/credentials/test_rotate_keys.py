@@ -83,7 +83,7 @@ def test_what_cannot_be_read_stays_as_it_is(sqlite_database: SqlDatabase) -> Non
     profile = database.get_profile(USER)
     assert (profile.github_token, profile.preferences) == (foreign, lost)
     assert "3 not readable" in report(counts, 0)
-    assert "users store them again" in report(counts, 0)
+    assert "users must store them again" in report(counts, 0)
 
 
 class Meddling:
@@ -122,13 +122,13 @@ def test_the_key_before_is_kept_for_tasks_that_have_not_ended(
     sqlite_database: SqlDatabase,
 ) -> None:
     counts = rotate_keys(sqlite_database, MEANWHILE)
-    assert "not needed any more" in report(counts, 0)
+    assert "no longer needed" in report(counts, 0)
     assert "keep it" in report(counts, 2)
 
 
 def test_no_key_is_made_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    with pytest.raises(SystemExit, match="Set SECRET_KEY as the server has it"):
+    with pytest.raises(SystemExit, match="Set SECRET_KEY to the value that the server uses"):
         program.main()
     assert not (tmp_path / "data").exists()

@@ -260,8 +260,8 @@ def test_a_key_is_changed_without_losing_what_it_encrypted(
             rotate_keys()
         assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert "2 encrypted anew" in printed
-    assert "not needed any more" in printed
+    assert "2 encrypted again with the newest key" in printed
+    assert "no longer needed" in printed
     for name in keys:
         monkeypatch.delenv(name.upper())
     with open_backend(folder, secret_key=SECOND, **host) as backend:

@@ -1,7 +1,7 @@
-"""Encrypts all that users have stored with the newest key: `./run.sh rotate-keys`.
+"""Encrypts all stored secrets of users with the newest key: `./run.sh rotate-keys`.
 
-Also what front ends wrote in the clear. May run beside the server, again and again. Afterwards
-the key before, `SECRET_KEY_PREVIOUS`, is needed only by tasks that have not ended yet.
+Encrypts plain text that front ends stored as well. Safe to run repeatedly and while the server
+runs. Afterwards only unfinished tasks may still need `SECRET_KEY_PREVIOUS`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from utils.errors import (
 from utils.models.tasks import ACTIVE_STATUSES, Json
 from utils.models.users import Profile
 
-SEALED, RENEWED = "encrypted for the first time", "encrypted anew"
-CURRENT, UNREADABLE = "up to date already", "not readable with any key"
-UNSETTLED = "left because their user was changing them"
-UNFIT = "left because they do not fit in their row when they are encrypted"
+SEALED, RENEWED = "encrypted for the first time", "encrypted again with the newest key"
+CURRENT, UNREADABLE = "already encrypted with the newest key", "not readable with any key"
+UNSETTLED = "skipped because their user changed them at the same time"
+UNFIT = "skipped because they are too large for their row when encrypted"
 
 
 def rotate_keys(database: Database, vault: Vault, *, page_profiles: int = 200) -> Counter[str]:
-    """Seal every stored secret with the newest key; return how many there were of each kind.
+    """Seal every stored secret with the newest key; return the number of secrets per result.
 
-    What a user changes meanwhile is not overwritten. What cannot be read stays as it is. Profiles
-    are found in pages of a size and read one by one, so that an odd one stands in nobody's way.
+    Concurrent changes by users are not overwritten. Secrets that cannot be decrypted are left
+    unchanged. Ids are listed in pages and profiles are read one by one, so that an unreadable
+    profile does not stop the others.
     """
     counts: Counter[str] = Counter()
     ids = database.list_profile_ids(limit=page_profiles)
@@ -67,7 +68,7 @@ def _renew_profile(database: Database, vault: Vault, user_id: str) -> Counter[st
 
 
 class _Renewal:
-    """The result of the rotation for one user's secrets."""
+    """Seals the secrets of one user with the newest key and counts the results."""
 
     def __init__(self, vault: Vault, profile: Profile) -> None:
         self.counts: Counter[str] = Counter()
@@ -75,7 +76,7 @@ class _Renewal:
         self._profile = profile
 
     def fields(self) -> Json:
-        """Return the columns that change."""
+        """Return the changed columns."""
         profile = self._profile
         renewed: Json = {
             "preferences": with_secrets(
@@ -106,25 +107,25 @@ class _Renewal:
 
 
 def report(counts: Counter[str], unfinished_tasks: int) -> str:
-    """Return what was done, and what it means for the key before, in lines of text."""
+    """Return a report: the results, and whether the previous key is still needed."""
     shown = [SEALED, RENEWED, CURRENT, *filter(counts.get, (UNREADABLE, UNFIT, UNSETTLED))]
-    lines = ["Secrets that users have stored:", *(f"  {counts[kind]} {kind}" for kind in shown)]
+    lines = ["Stored secrets of users:", *(f"  {counts[kind]} {kind}" for kind in shown)]
     if counts[UNREADABLE]:
         lines.append(
-            "Set SECRET_KEY_PREVIOUS to the key that they were encrypted with and run this again; "
-            "if it is lost, their users store them again."
+            "For secrets that are not readable, set SECRET_KEY_PREVIOUS to the key that encrypted "
+            "them and run this again. If that key is lost, their users must store them again."
         )
     if counts[UNFIT]:
-        lines.append("What does not fit its user stores again, smaller.")
+        lines.append("Users must store secrets that are too large again, with smaller values.")
     if counts[UNSETTLED]:
-        lines.append("Run this again: SECRET_KEY_PREVIOUS is still needed.")
+        lines.append("Run this again. SECRET_KEY_PREVIOUS is still needed.")
     elif unfinished_tasks:
         lines.append(
-            f"{unfinished_tasks} tasks have not ended. Their tokens may need SECRET_KEY_PREVIOUS: "
+            f"{unfinished_tasks} tasks have not ended. Their tokens may need SECRET_KEY_PREVIOUS; "
             "keep it until they have."
         )
     else:
-        lines.append("SECRET_KEY_PREVIOUS, as it is now, is not needed any more.")
+        lines.append("The present SECRET_KEY_PREVIOUS is no longer needed.")
     return "\n".join(lines) + "\n"
 
 
@@ -134,11 +135,13 @@ def _unfinished_tasks(database: Database) -> int:
 
 
 def main() -> None:
-    """Rotate as the environment says, and say what was done; exit with 1 when not all is done."""
+    """Rotate the keys and print a report; exit with 1 if secrets were skipped."""
     try:
         settings = Settings()
         if not has_key(settings):
-            raise ConfigurationError("There is no key yet. Set SECRET_KEY as the server has it.")
+            raise ConfigurationError(
+                "There is no key yet. Set SECRET_KEY to the value that the server uses."
+            )
         vault = Vault.open(settings)
         database = open_database(settings)
         try:

@@ -1,6 +1,6 @@
-"""`supabase.sql`: the migrations as one statement for the SQL editor of a Supabase project.
+"""Writes `supabase.sql`: all migrations as one statement for Supabase's SQL editor.
 
-`python -m utils.commands.supabase_sql` writes it; `--check` only compares.
+Run as `./run.sh supabase-sql`; with `--check` it only compares the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from utils.database.migrations import ADVISORY_LOCK, MIGRATIONS, RELOAD_SCHEMA
 FILE = MIGRATIONS.parent / "supabase.sql"
 QUOTE = "$supabase_sql$"
 
-# One DO statement is all or nothing, whichever client sends it.
+# One DO statement is atomic, whatever client sends it.
 HEAD = f"""\
 -- Written by ./run.sh supabase-sql from the files in migrations/; do not change it here.
 -- Paste it into the SQL editor of a Supabase project, or run ./run.sh migrate: both do the same.
@@ -54,7 +54,7 @@ END
 
 
 def supabase_sql() -> str:
-    """Return the whole chain as text."""
+    """Return the text of `supabase.sql`."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     chain = ScriptDirectory.from_config(config).walk_revisions()
@@ -77,7 +77,7 @@ def _step(script: Script) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the file, or with `--check` end with an error when it is out of date."""
+    """Write the file, or with `--check` exit with an error when it is out of date."""
     text = supabase_sql()
     if arguments == ["--check"]:
         if not FILE.exists() or FILE.read_text(encoding="utf-8") != text:
