@@ -129,7 +129,7 @@ def test_wrong_settings_are_explained_before_anything_is_migrated(
     with pytest.raises(SystemExit) as end:
         run_migrate_command()
     assert "PORT: Input should be" in str(end.value)
-    assert "Port to listen on." in str(end.value)
+    assert "TCP port to listen on." in str(end.value)
     assert list(tmp_path.iterdir()) == []
 
 
