@@ -1,4 +1,4 @@
-"""The database's answer to a refresh is lost: the client asks again, and stays signed in."""
+"""A client whose refresh response is lost can retry and stays signed in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_refresh_that_was_not_answered_is_done_when_it_is_asked_for_again(
     supabase_stack.clear()
     with FaultyProxy(supabase_stack.url) as proxy:
         settings = rows_in(supabase_stack, supabase_url=proxy.url, trust_user_id=True)
-        # So seldom that no sign of life is among the requests that are counted.
+        # So rarely that no heartbeat is among the counted requests.
         app = make_app(**settings, server_silence_seconds=3600)
         client = app.test_client()
 
@@ -36,5 +36,5 @@ def test_a_refresh_that_was_not_answered_is_done_when_it_is_asked_for_again(
         assert second.status_code == 200
         assert supabase_stack.requests() == {f"POST {ROTATION}": 1}
         assert refresh(second.get_json()["refresh_token"]).status_code == 200
-        # It would go on to ask at an address that is somebody else's by then.
+        # It would send requests to an address that another server uses by then.
         stop_app(app)

@@ -1,4 +1,4 @@
-"""The public keys of Supabase's project are fetched rarely, and their rotation is noticed."""
+"""Public keys of Supabase are cached, and rotated keys are found."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.backends import wait_for
 from tests.support.supabase.key_server import Key, KeyServer, call, later, new_token, outcome
 from utils.auth import signing_keys as supabase_keys
 
-# Shorter than the wait for an answer, and both with room for a busy machine.
+# Shorter than the fetch timeout; both leave room for a busy machine.
 AT_ONCE_SECONDS = 20.0
 PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the backend wait long for an answer that comes."""
+    """Extend the time that the backend waits for a response."""
     monkeypatch.setattr(supabase_keys, "FETCH_TIMEOUT_SECONDS", PATIENCE_SECONDS)
 
 
@@ -41,7 +41,7 @@ def own_client(make_app: MakeApp, own_project: KeyServer) -> FlaskClient:
 
 
 def outcome_at_once(client: FlaskClient, token: str) -> int | str:
-    """Return the outcome of a request that must not wait for the project's answer."""
+    """Return the result of a request that must not wait for the project."""
     with ThreadPoolExecutor(1) as beside:
         answer = beside.submit(outcome, client, token)
         wait_for(answer.done, AT_ONCE_SECONDS)
@@ -95,7 +95,7 @@ def test_a_rotated_key_is_picked_up_and_the_old_one_ends_with_the_memory(
     with later(630):
         assert outcome(own_client, new_token(own_project, old)) == "token_invalid"
         assert outcome(own_client, new_token(own_project, new)) == 200
-        # A token that was verified is believed until it expires, as everywhere.
+        # A verified token stays valid until it expires.
         assert outcome(own_client, remembered) == 200
         assert own_project.requests == 3
 
@@ -174,5 +174,5 @@ def test_a_project_that_does_not_answer_is_waited_for_once(
         for _ in range(3):
             answer = outcome_at_once(own_client, new_token(own_project))
             assert answer == "sign_in_unavailable"
-    # Behind their backs it is asked again, once; that may have arrived by now or not.
+    # One background fetch follows; it may have arrived by now or not.
     assert own_project.requests in {1, 2}

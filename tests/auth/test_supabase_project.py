@@ -1,4 +1,4 @@
-"""Signing in with a whole Supabase project: its accounts, its keys and its tables."""
+"""Sign-in with a complete Supabase project: accounts, keys and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def client(make_app: MakeApp, supabase_stack: SupabaseStack) -> Iterator[FlaskCl
     settings = {name.lower(): value for name, value in supabase_stack.environment.items()}
     app = make_app(**settings)
     yield app.test_client()
-    # Its signs of life would be among what later tests find and count in the project.
+    # Its heartbeats would be among the requests that later tests count.
     stop_app(app)
     supabase_stack.sign_with("HS256")
 

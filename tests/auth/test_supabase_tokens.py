@@ -1,4 +1,4 @@
-"""Supabase's access tokens, verified with the keys that its project publishes."""
+"""Verification of Supabase access tokens with the published keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def client(make_app: MakeApp, project: KeyServer) -> FlaskClient:
 
 
 def signed_with_public_half(key: Key, claims: Json) -> str:
-    """Return what passes where the token may choose the algorithm; no library would make it."""
+    """Return a token signed by HMAC with a public key, which libraries refuse to create."""
     header = json.dumps({"alg": "HS256", "typ": "JWT", "kid": key.id})
     parts = [base64url_encode(part.encode()) for part in (header, json.dumps(claims))]
     signature = hmac.digest(key.public_pem, b".".join(parts), "sha256")

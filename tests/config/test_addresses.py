@@ -1,4 +1,4 @@
-"""No address of the settings holds a password, as they are shown and sent to others."""
+"""URLs in the settings contain no password, because they are shown and sent to others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSWORD = "marked4711"
 
 
 def refusal(name: str, value: str) -> str:
-    """Return what is said about a setting that is refused."""
+    """Return the message for an invalid setting."""
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({name: value})
     said = "\n".join(explain_settings(refused.value))

@@ -18,7 +18,7 @@ def key_for(role: str) -> str:
 
 
 def refusal(**changes: Any) -> str:
-    """Return what is said about settings that are refused."""
+    """Return the message for invalid settings."""
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate(changes)
     return "\n".join(explain_settings(refused.value))

@@ -32,7 +32,7 @@ def caller(app: Flask, github: FakeGitHub) -> Caller:
 
 
 def store(caller: Caller, token: str) -> None:
-    """Put a text where the user's token is, past the endpoint for that."""
+    """Write a text to the token column of the user, bypassing the endpoint."""
     services_of(caller.app).database.update_profile(caller.user, {GITHUB_TOKEN: token})
 
 

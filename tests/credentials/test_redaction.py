@@ -1,4 +1,4 @@
-"""Secrets do not leave as text, in whatever form they are written."""
+"""Secrets are redacted in every encoding."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_secrets_that_overlap_go_together_and_neighbours_one_by_one() -> None:
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """Return how many functions are called by some work: the same number each time."""
+    """Return the number of function calls of some work, which is deterministic."""
     calls = 0
 
     def count(_frame: object, event: str, _argument: object) -> None:
         nonlocal calls
         calls += event in {"call", "c_call"}
 
-    # What is collected meanwhile, of whatever test, may call functions too.
+    # Garbage collection of objects of any test may call functions too.
     gc.disable()
     sys.setprofile(count)
     try:

@@ -1,4 +1,4 @@
-"""`./run.sh rotate-keys`: all is sealed with the newest key afterwards, and nothing is lost."""
+"""`./run.sh rotate-keys` encrypts all secrets with the newest key and loses none."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_stays_as_it_is(sqlite_database: SqlDatabase) -> Non
 
 
 class Meddling:
-    """A database in which the user always changes something just before we do."""
+    """Wraps a database and changes the profile just before each of our changes."""
 
     def __init__(self, database: SqlDatabase, times: int) -> None:
         self._database = database

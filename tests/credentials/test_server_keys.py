@@ -1,4 +1,4 @@
-"""The server's own keys stay with the server, and must be keys."""
+"""Keys of the server are stored privately and must be valid."""
 
 from __future__ import annotations
 

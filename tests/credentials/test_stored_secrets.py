@@ -53,7 +53,7 @@ def put(backend: Backend, **body: Any) -> Row:
 
 
 def store(backend: Backend, **columns: Any) -> None:
-    """Write to the user's row as front ends do, without asking the backend."""
+    """Write to the user's row directly, as front ends do."""
     backend.get("/users/me")
     database: Database = backend.app.extensions["services"].database
     database.update_profile(USER, columns)
@@ -65,7 +65,7 @@ def sealed(backend: Backend, purpose: str, text: str, user_id: str = USER) -> st
 
 
 def sent_to(git_server: GitServer) -> list[str]:
-    """Return the passwords that the server was sent, and forget them."""
+    """Return the passwords sent to the server, and clear them."""
     headers = [header for _, _, header in git_server.requests if header]
     git_server.requests.clear()
     sent = (base64.b64decode(header.removeprefix("Basic ")).decode() for header in headers)
@@ -73,7 +73,7 @@ def sent_to(git_server: GitServer) -> list[str]:
 
 
 def shown(backend: Backend, *rows: Row) -> str:
-    """Return all that can be read of tasks, over HTTP and on the disk."""
+    """Return all text about tasks that is readable over HTTP and on the disk."""
     answers = [backend.get(f"/tasks/{row['id']}{more}") for row in rows for more in ("", "/events")]
     files = [path.read_bytes() for path in backend.folder.rglob("*") if path.is_file()]
     return json.dumps(answers) + b"".join(files).decode(errors="replace")
@@ -188,7 +188,7 @@ def test_a_task_says_when_the_stored_token_cannot_be_read(
 
 @contextmanager
 def agent_with_access() -> Iterator[None]:
-    """Have the shell do the work of every agent, with the access of Claude Code."""
+    """Make the shell act as every agent, with the credentials of Claude Code."""
     shell = replace(SHELL_AGENT, program=CLAUDE_CODE, simulated=False)
     with pytest.MonkeyPatch.context() as patch:
         agents = tuple(replace(shell, name=name) for name in AGENT_NAMES)
@@ -284,7 +284,7 @@ def test_an_agent_does_not_mind_what_is_stored_for_another_one(
     open_with: Open, sample: Repository
 ) -> None:
     backend = open_with(simulate_with_real_agent=True)
-    # The login is one, by its look, but another sealed text of the same user.
+    # The login looks valid but is another sealed text of the same user.
     own = {"env": {"ANTHROPIC_API_KEY": KEY}, "credentials": sealed(backend, AGENT_ACCESS, KEY)}
     lost = {"env": {"OPENAI_API_KEY": "enc:v1:lost"}}
     store(backend, preferences={"claudeCode": own, "codex": lost})

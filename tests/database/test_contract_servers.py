@@ -26,7 +26,7 @@ from utils.models.tasks import NO_EVENTS, QueuedTask, TaskStatus
 
 @pytest.fixture
 def other(database: Database) -> Database:
-    """Another server on the same database."""
+    """Provide another server on the same database."""
     server = copy.copy(database)
     server.server = "other"
     return server

@@ -233,7 +233,7 @@ def test_a_token_used_twice_at_once_leaves_one_live_token(database: Database) ->
 
     sides = "left", "right"
     assert all_at_once([partial(rotate, "hash-0", side) for side in sides]) == [True, True]
-    # The first try may be with the one that is not alive, which ends the other.
+    # The first attempt may use the token that is not valid, which revokes the other.
     assert [rotate(side, f"{side}-2") for side in sides] in ([True, False], [False, False])
     refused(database, "left-2", "right-2", *sides)
 
@@ -262,7 +262,7 @@ def test_a_token_needs_a_user(database: Database) -> None:
 def test_signing_in_clears_away_what_ran_out(database: Database) -> None:
     database.add_refresh_token(RefreshToken("old", "old family", USER, LONG_AGO))
     signed_in(database)
-    # Its place is free again, which a stored row would not allow.
+    # The id can be used again, so no row was stored.
     database.add_refresh_token(RefreshToken("old", "new family", USER, LATER))
     with pytest.raises(Conflict):
         database.add_refresh_token(RefreshToken("old", "third family", USER, LATER))

@@ -139,7 +139,7 @@ def test_the_newest_file_is_the_head_of_one_chain() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [head_revision()]
 
 
-# Reading a check that holds for new rows only, SQLAlchemy warns of a word of its own.
+# SQLAlchemy warns about NOT VALID when it reads a check that holds for new rows only.
 @pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")
 def test_the_migrations_make_the_tables_that_the_gateway_expects(sql_database: SqlDatabase) -> None:
     def differences(connection: Connection) -> list[object]:

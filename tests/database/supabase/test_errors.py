@@ -41,7 +41,7 @@ Verb = Callable[[SupabaseDatabase], object]
 
 
 def told(status: int, code: str, message: str = "private text") -> Answer:
-    """Return an error as PostgREST tells it; the details quote the row."""
+    """Return an error response of PostgREST whose details quote the row."""
     return json_response(
         status, {"code": code, "message": message, "details": "(private row)", "hint": None}
     )

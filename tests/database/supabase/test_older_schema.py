@@ -1,4 +1,4 @@
-"""The tables of the first public version become ours, and no row is lost."""
+"""Migration of the tables of the first public version, without losing a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INTERRUPTED = "The old backend stopped before this task had ended."
 
 Changes = dict[tuple[str, Any, str], Any]
 
-# What a row says otherwise than before. What it did not say before is looked at one by one below.
+# Columns whose values change. New columns are checked one by one below.
 EXPECTED_CHANGES: dict[str, Changes] = {
     "older_schema.sql": {
         ("tasks", 2, "status"): "failed",

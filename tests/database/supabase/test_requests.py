@@ -29,7 +29,7 @@ def supabase_backend(
 
 
 def asked(project: SupabaseStack) -> list[str]:
-    """Return what was asked for, without the signs of life that come by the clock."""
+    """Return the requests, without the periodic heartbeats."""
     return [
         name for name, count in project.requests().items() for _ in range(count) if name != BEAT
     ]

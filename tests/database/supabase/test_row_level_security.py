@@ -20,7 +20,7 @@ REFUSED = {401, 403, 404}
 REPRESENTATION = {"Prefer": "return=representation"}
 UPSERT = {"Prefer": "resolution=merge-duplicates,return=representation"}
 
-# `attacker` knows the keys of every row of `owner`; nothing in the database changes meanwhile.
+# `attacker` knows the keys of all rows of `owner`; the database does not change during the tests.
 every_table = pytest.mark.parametrize("table", TABLES)
 unchanged = pytest.mark.usefixtures("no_changes")
 
@@ -111,7 +111,7 @@ def test_somebody_else_deletes_nothing(attacker: Client, owner: Person, table: s
 def test_who_has_no_rows_changes_and_deletes_none_without_a_filter(
     clients: dict[str, Client], engine: Engine, owner: Person, who: str, table: str
 ) -> None:
-    # A filter reads the row, for which the policies of reading count as well.
+    # A filter reads the row, so the policies for reading apply as well.
     for column, value in row_of(engine, owner, table).items():
         clients[who].patch(table, json={column: value})
     clients[who].delete(table)

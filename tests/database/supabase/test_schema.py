@@ -1,4 +1,4 @@
-"""However a Supabase project gets its tables, they are the same."""
+"""Every way to create the tables of a Supabase project gives the same schema."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_outdated_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     main(["--check"])
 
 
-# Reading a check that holds for new rows only, SQLAlchemy warns of a word of its own.
+# SQLAlchemy warns about NOT VALID when it reads a check that holds for new rows only.
 @pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")
 def test_a_fresh_project_has_the_tables_that_the_gateway_expects(project: Project) -> None:
     project.paste()

@@ -1,4 +1,4 @@
-"""The Supabase that tests and developers use does what a real one does."""
+"""The local Supabase stack behaves like a real project."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_stack_is_usable_again_after_postgresql_was_away(
     postgres_server.stop()
     with stack.as_service() as client:
         try:
-            # The first request may find a connection that PostgreSQL said goodbye on: 400.
+            # The first request may use a connection that PostgreSQL has closed: 400.
             wait_for(lambda: client.get("/tasks").status_code == 503)
         finally:
             postgres_server.start()
