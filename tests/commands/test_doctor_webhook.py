@@ -92,7 +92,7 @@ def test_what_the_webhook_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert code == 1
     for name in ("GITHUB_WEBHOOK_SECRET", "WEBHOOK_USER_ID", "GITHUB_APP_ID or GITHUB_TOKEN"):
         assert name in output
-    assert "set what is missing, or leave" in output
+    assert "set the missing settings" in output
 
 
 def test_a_webhook_without_comments_needs_nobody() -> None:

@@ -41,7 +41,7 @@ def test_an_address_with_a_password_is_refused(name: str) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_without_being_repeated(name: str, url: str) -> None:
-    assert "must be a URL that begins with https:// and a host" in refusal(name, url)
+    assert "must be a URL that starts with https:// and a host" in refusal(name, url)
 
 
 @pytest.mark.parametrize("name", ADDRESSES)

@@ -127,7 +127,7 @@ class GitHubSettings(BaseSettings):
         try:
             return value and str(UUID(value))
         except ValueError:
-            raise ValueError("must be the id of a user, which is a UUID") from None
+            raise ValueError("must be a UUID, the id of a user") from None
 
     @field_validator("pull_request_branch")
     @classmethod
@@ -136,7 +136,7 @@ class GitHubSettings(BaseSettings):
             raise ValueError("must be a branch name with {task_id} in its last part")
         broken = broken_branch_rule(value.replace("{task_id}", _LONGEST_TASK_ID))
         if broken:
-            raise ValueError(f"results in a branch name for long task ids that {broken}")
+            raise ValueError(f"results, for long task ids, in a branch whose name {broken}")
         return value
 
     @model_validator(mode="after")
