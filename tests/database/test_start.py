@@ -22,7 +22,7 @@ from sqlalchemy import Connection, exc, text
 
 from database import open_database
 from tests.support.backends import WAIT_SECONDS
-from tests.support.database_samples import PENDING, RUNNING, USER, new_task, project_fields
+from tests.support.database.samples import PENDING, RUNNING, USER, new_task, project_fields
 from utils.commands.migrate import main as run_migrate_command
 from utils.config.settings import Settings
 from utils.database.migrations import MIGRATIONS, head_revision, migrate

@@ -14,8 +14,8 @@ from pydantic import SecretStr, ValidationError
 
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.support.github_keys import PERMISSIONS, pem, public_pem
-from tests.support.github_names import NAME
+from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.names import NAME
 from utils.config.settings import Settings, explain_settings
 from utils.credentials.github_resolver import TokenSource, choose_token
 from utils.errors import AppError, ConfigurationError

@@ -21,8 +21,8 @@ from tests.support.github.app import (
     Deliverer,
     signature,
 )
-from tests.support.github_names import NAME
-from tests.support.github_pulls import ended
+from tests.support.github.names import NAME
+from tests.support.github.pulls import ended
 from utils.config.settings import Settings, explain_settings
 from utils.webhooks.delivery import MAX_READ_BYTES, SEEN
 
