@@ -72,7 +72,7 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
 def store_pull_request_state(
     database: Database, pr_url: str, state: str, tasks: list[Task] | None = None
 ) -> None:
-    """Note where a pull request is, and if open, closed or merged, with every task it is of."""
+    """Store the address and the state (open, closed, merged) of a pull request with its tasks."""
     for task in database.list_pull_request_tasks(pr_url) if tasks is None else tasks:
         with suppress(NotFound):  # deleted meanwhile
             database.set_pull_request(task.user_id, task.id, {"pr_state": state, "pr_url": pr_url})

@@ -34,6 +34,7 @@ class Canceller:
         self._database = database
         self._remove_queued = remove_queued
         self._cancel_local = cancel_local
+        # A SQLite file is in the data folder, which is locked by one server.
         self._is_shared = database.is_shared
 
     def cancel(self, user_id: str, task_id: int) -> Task:

@@ -134,7 +134,7 @@ def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
 def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
     """Return the App's token to clone a private repository, None if the user has a token."""
     tokens = services.user_tokens
-    # Their own is taken when the task starts. One of the App's may end while it waits.
+    # A user's own token is read when the task starts. The App's may expire while the task waits.
     if tokens.user_token(_user_id(services), repo_url, None).token:
         return None
     token = tokens.server_token(full_name, Purpose.CLONE).token

@@ -30,7 +30,7 @@ def handle_pull_request(services: Services, delivery: Delivery) -> str | None:
     if services.database.has_delivery(delivery.id):
         return SEEN
     state = _state(services, event)
-    note_state(services.database, pull.html_url, state, tasks)
+    store_pull_request_state(services.database, pull.html_url, state, tasks)
     if not services.database.record_delivery(delivery.id):
         return SEEN
     return f"The pull request is {state}; tasks updated: {len(tasks)}."
@@ -59,7 +59,7 @@ def _state(services: Services, event: PullRequestEvent) -> str:
 def _tasks(services: Services, event: PullRequestEvent) -> list[Task]:
     pull = event.pull_request
     there = services.database.list_pull_request_tasks(pull.html_url)
-    # Once a repository has another name, a new one may have the old, and count anew.
+    # After a repository was renamed, a new one may have its old name and the same numbers.
     return [task for task in there if task.pr_branch in {None, pull.head.ref}] or _moved_tasks(
         services, event
     )
