@@ -72,8 +72,8 @@ def test_everything_comes_once_however_often_the_connection_breaks(
             rest = shown(data, lines[stream])
             for text in decoded(rest, cuts, to_its_end=number == len(connections)):
                 if text:
-                    followed.take(stream, text)
-    followed.finish()
+                    followed.feed(stream, text)
+    followed.flush()
     for stream, data in printed_by.items():
         assert received[stream].decode() == data.decode(errors="replace")
 
@@ -83,10 +83,10 @@ def test_a_character_that_a_broken_connection_cut_in_two_stays_whole() -> None:
     followed = OutputCursor(lambda _, data: received.append(data))
     followed.next_lines()
     for text in decoded("ab☃c\n".encode(), [4], to_its_end=False):
-        followed.take("stdout", text)
+        followed.feed("stdout", text)
     assert followed.next_lines() == ["1", "1"]
-    followed.take("stdout", "ab☃c\n")
-    followed.finish()
+    followed.feed("stdout", "ab☃c\n")
+    followed.flush()
     assert b"".join(received).decode() == "ab☃c\n"
 
 

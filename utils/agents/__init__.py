@@ -1,1 +1,1 @@
-"""Agent programs: what each is given, how it is started, and what its output means."""
+"""Agents: one record for each, their access to a model, and the readers of their output."""

@@ -24,7 +24,7 @@ DUMMY_KEY = "added-by-the-network"
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 MINIMUM_LINE_CHARACTERS = 16
-"""A line of a secret of several lines counts as one from this length."""
+"""Length from which a single line of a longer secret is redacted too."""
 
 # What leads requests elsewhere, has other certificates believed, or runs code in a program before
 # it starts. Of a program's own variables there are hundreds, new ones with each release: all of
@@ -65,7 +65,7 @@ def grant_access(program: Program | None, sources: AccessSources) -> AgentAccess
         environment={**program.environment, **given, **keys},
         login_files=files,
         egress=egress,
-        secrets=tuple(sorted(_forms(secrets))),
+        secrets=tuple(sorted(_printed_forms(secrets))),
     )
 
 
@@ -79,7 +79,7 @@ def _server_key(program: Program, sources: AccessSources, given: Mapping[str, st
 
 
 def _clean_keys(program: Program, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with keys trimmed; an empty or impossible key is none."""
+    """Return the variables with keys trimmed, without empty and malformed keys."""
     names = {key.name for key in program.keys}
     trimmed = {name: value.strip() for name, value in given.items() if name in names}
     usable = {name: value for name, value in trimmed.items() if _KEY.fullmatch(value)}
@@ -114,8 +114,8 @@ def _secrets(given: Mapping[str, str], credentials: Json) -> set[str]:
     return {*given.values(), *texts_in(credentials)}
 
 
-def _forms(secrets: set[str]) -> set[str]:
-    """Return the secrets as an agent may print them: in JSON, or line by line."""
+def _printed_forms(secrets: set[str]) -> set[str]:
+    """Return every form in which an agent may print the secrets: as they are, in JSON, by line."""
     forms = set()
     for secret in secrets:
         forms |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}

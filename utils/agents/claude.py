@@ -1,4 +1,4 @@
-"""The agent `claude`: the command line program of Claude Code, and what its lines mean."""
+"""Defines the agent `claude`: the program Claude Code, its access, and the reader of its lines."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CLAUDE_CODE = Program(
 )
 
 CHANGING_TOOLS = frozenset({"Bash", "Edit", "MultiEdit", "NotebookEdit", "Write"})
-"""The tools without which nothing gets done. Denied questions or searches stop no one."""
+"""The tools that change files. A run is not failed because of other denied tools."""
 
 MAX_DENIALS = 100
 
@@ -94,8 +94,8 @@ _MORE_MEMORY = (
 class ClaudeReader(JsonLineReader):
     """Reads the lines of `--output-format stream-json`; the last one is a `result`.
 
-    After a result the program goes on when commands of its run in the background: it waits for
-    them, tells the model, and there is a result again. The last one counts, with the tokens of all.
+    After a result the program continues while its background commands run: it waits for them,
+    tells the model, and prints another result. The last result counts, with the tokens of all.
 
     `input_tokens` counts everything the model read, `cached_input_tokens` what of it came from
     the cache. A failed run has no summary: its text is the error's.
@@ -226,8 +226,8 @@ class ClaudeReader(JsonLineReader):
         denials = children(result, "permission_denials")
         denied = {text(one.get("tool_use_id")) for one in denials}
         names = [text(one.get("tool_name")) for one in denials]
-        # After a line that could not be read nobody knows.
-        if CHANGING_TOOLS.isdisjoint(names) or self._changing - denied or self._missed:
+        # A line that was not parsed may have reported such a change.
+        if CHANGING_TOOLS.isdisjoint(names) or self._changing - denied or self._has_unparsed_line:
             return None
         return AgentError(
             f"Claude Code was not permitted to use {_names(names)}, so it changed nothing. It is "
@@ -301,10 +301,10 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
 
 
 def _home_files(paths: SandboxPaths) -> Mapping[str, bytes]:
-    """Return a rule of the user that imports what the repository tells agents.
+    """Return a rule file that imports the repository's instructions for agents.
 
-    Without the repository's settings the program does not read it by itself. An import that leads
-    nowhere is ignored; a path may hold no space, which a relative one does not.
+    The program does not read them by itself, because the repository's settings are turned off. It
+    ignores imports of missing files. Paths must contain no space; the relative ones have none.
     """
     folder = posixpath.join(paths.home, posixpath.dirname(_RULE))
     repository = posixpath.relpath(paths.repository, folder)

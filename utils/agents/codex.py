@@ -1,4 +1,4 @@
-"""The agent `codex`: the command line program of Codex, and what its lines mean."""
+"""Defines the agent `codex`: the program Codex, its access, and the reader of its lines."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127
 _SIGNALS = range(129, 193)
 
 QUOTED_CHARACTERS = 500
-"""A longer text is not quoted. It is never cut: half of a secret would pass the redactor."""
+"""Longer texts are left out, not cut: the redactor would not recognise half of a secret."""
 
 NAMED_VARIABLES = 5
 
@@ -29,7 +29,7 @@ def not_configured(program: Program) -> AgentError:
 
 
 def key_withheld(program: Program, names: Sequence[str]) -> AgentError:
-    """Return the error for a user whose variables could lead the server's key elsewhere."""
+    """Return the error for a user whose variables could send the server's key elsewhere."""
     return AgentError(
         f"The server's key for {program.title} is not given to a run with the variables "
         f"{', '.join(names[:NAMED_VARIABLES])} of preferences.{program.sections[0]}: they could "

@@ -1,4 +1,4 @@
-"""Reads what agent programs print as one JSON object a line, without trusting any of it."""
+"""Parses the output of programs that print one JSON object a line. Any content is accepted."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ MAX_NUMBER = 2**53
 MAX_READABLE_DEPTH = 6
 
 MAX_DEPTH = 100
-"""A deeper line is no JSON. Where Python gives up depends on who calls, and may not decide."""
+"""Deeper objects count as plain text; Python's own limit depends on the depth of the caller."""
 
 Events = list[tuple[str, Json]]
 
 
 class JsonLineReader(ABC):
-    """Common base of the readers of such programs; see `StreamReader`."""
+    """Base of the readers of such programs; see `StreamReader`."""
 
     def __init__(self) -> None:
         self.summary: str | None = None
         self.finished = False
         self.details: Json = {}
-        self._missed = False
+        self._has_unparsed_line = False
         """True when a line began like an object and could not be parsed."""
 
     def read_line(self, stream: str, line: str) -> Events:
         """See `StreamReader`. Texts stay whole, so that the caller can redact before it cuts."""
         entry = parse_object(line) if stream == "stdout" else None
-        self._missed |= stream == "stdout" and entry is None and line.startswith("{")
+        self._has_unparsed_line |= stream == "stdout" and entry is None and line.startswith("{")
         events = self._read(entry) if entry else None
         return [("output", {"stream": stream, "text": line})] if events is None else events
 
     @abstractmethod
     def _read(self, entry: Json) -> Events | None:
-        """Return the events of an object, or None to keep its line as it is."""
+        """Return the events of an object, or None to report its line as plain output."""
 
 
 def parse_object(line: str) -> Json | None:
-    """Return the JSON object that a line is, else None. Never raises."""
+    """Return the JSON object in a line, None when there is none. Never raises."""
     if not line.lstrip().startswith("{"):
         return None
     try:
@@ -55,24 +55,24 @@ def parse_object(line: str) -> Json | None:
 
 
 def text(value: object) -> str:
-    """Return a JSON value that should be text, or nothing."""
+    """Return the value if it is a string, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
 def integer(value: object) -> int | None:
-    """Return a JSON value that should be a whole number, or None."""
+    """Return the value if it is an exact integer, else None."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if -MAX_NUMBER < value < MAX_NUMBER else None
 
 
 def number(value: object) -> int:
-    """Return a JSON value that should be a count, or 0."""
+    """Return the value if it is a non-negative integer, else 0."""
     return max(integer(value) or 0, 0)
 
 
 def amount(value: object) -> float | None:
-    """Return a JSON value that should be an amount of money, or None."""
+    """Return the value if it is an amount of money, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value < MAX_NUMBER and math.isfinite(value) else None

@@ -1,9 +1,9 @@
-"""Reads what users store for an agent in `users.preferences`, in any shape it ever had.
+"""Reads the agents' sections of `users.preferences`, in every shape they ever had.
 
     {"claudeCode": {"env": {NAME: VALUE}, "credentials": {...} or null}}
     {"claudeCode": {NAME: VALUE}}                   older: the variables without `env`
 
-Users write their row without asking this server, so nothing in it is believed: wrong entries are
+Users can write their row without this server, so its content is not trusted: wrong entries are
 left out, and nothing raises.
 """
 
@@ -22,12 +22,12 @@ MAX_VARIABLES = 50
 MAX_VALUE_CHARACTERS = 8192
 
 MAX_VALUES_CHARACTERS = 16_384
-"""All values together. Each is a secret to look for in everything the agent prints."""
+"""Limit for all values together. The redactor searches all output for each of them."""
 
 MAX_LOGIN_FILE_BYTES = 16_384
 
 MAX_LINES = 100
-"""Of all values together, and of the texts of a login file: a line may be a secret of its own."""
+"""Limit for all values together, and for a login file: each line may be a secret of its own."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -43,7 +43,7 @@ _REFUSED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class UserAccess:
-    """A user's settings for their own runs: variables, and the content of the login file."""
+    """A user's own access for their runs: variables, and the content of the login file."""
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials: Json = field(default_factory=dict, repr=False)
@@ -51,7 +51,7 @@ class UserAccess:
 
 
 def read_preferences(preferences: object, sections: Sequence[str]) -> UserAccess:
-    """Return what the preferences hold for an agent; where sections differ the first one wins."""
+    """Return a user's access from the sections of an agent; the first section wins."""
     found = [child(preferences, name) for name in sections]
     environment: dict[str, str] = {}
     for section in reversed(found):
@@ -66,7 +66,7 @@ def read_preferences(preferences: object, sections: Sequence[str]) -> UserAccess
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """Yield every string in a JSON value, however deep; keys are no strings of the user."""
+    """Yield every string in a JSON value at any depth, without the keys of objects."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -109,7 +109,7 @@ def _lines(text: str) -> int:
 
 
 def _text(value: object) -> str | None:
-    """Return a value as a variable holds it, or None for what no variable can hold."""
+    """Return the text of a variable, or None for a value that no variable can hold."""
     if isinstance(value, bool):
         return "true" if value else "false"
     try:

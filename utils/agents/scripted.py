@@ -1,4 +1,4 @@
-"""The scripted agent: stands in for an AI and changes files deterministically, without a model."""
+"""Defines the agent `scripted`: a script that makes the same changes each time, without an AI."""
 
 from __future__ import annotations
 

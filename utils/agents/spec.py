@@ -182,7 +182,7 @@ class AgentSpec:
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """The availability of an agent; `simulated` when a script does its work."""
+    """The status of an agent: `usable` by tasks or not, and `simulated` by a script or not."""
 
     name: str
     usable: bool

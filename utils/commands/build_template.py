@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from utils.config.settings import Settings, explain_settings
 from utils.errors import AppError, ConfigurationError, Unavailable
 from utils.models.tasks import Json
-from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, explain_e2b, leave
+from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, exit_immediately, explain_e2b
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.25
@@ -211,4 +211,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_immediately(main())

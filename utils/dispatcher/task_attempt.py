@@ -85,7 +85,7 @@ class TaskAttempt:
             yield outcome
         finally:
             if self.is_left_running:
-                self._provider.leave(sandbox.id)
+                self._provider.release(sandbox.id)
             else:
                 with anyio.CancelScope(shield=True):
                     await sandbox.close()

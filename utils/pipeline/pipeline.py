@@ -181,12 +181,12 @@ class _Run:
             async with self._sandbox.mirror(self._job.repo_url, self._job.branch) as mirror:
                 result = await self._run_clone(mirror)
                 *notes, base_commit = result.stdout.decode().split("\n")[:-1]
-                await mirror.settle(
+                await mirror.record_clone(
                     repository=self._sandbox.paths.repository,
                     base_commit=base_commit,
                     outdated=MIRROR_OUTDATED in notes,
                 )
-            await self._sandbox.withdraw_egress(self._work.access.egress)
+            await self._sandbox.restrict_egress(self._work.access.egress)
             return base_commit
 
     async def _run_clone(self, mirror: Mirror) -> CommandResult:

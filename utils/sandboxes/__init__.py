@@ -1,1 +1,1 @@
-"""Sandboxes for tasks: the protocol, local folders, E2B's cloud."""
+"""Sandboxes: the protocol, the registry, local folders, and E2B's cloud."""

@@ -14,13 +14,13 @@ OutputHandler = Callable[[str, bytes], None]
 
 
 class Mirror(Protocol):
-    """A copy of one branch that outlives the sandbox and makes the next clone cheap."""
+    """A copy of one branch that outlives the sandbox and makes the next clone faster."""
 
     path: str
-    """The path inside the sandbox; empty if there is none."""
+    """Its path inside the sandbox; empty without a mirror."""
 
-    async def settle(self, *, repository: str, base_commit: str, outdated: bool) -> None:
-        """Tell how the clone went: a missing mirror is made from it, an outdated one removed."""
+    async def record_clone(self, *, repository: str, base_commit: str, outdated: bool) -> None:
+        """Make a missing mirror from the finished clone; remove an outdated one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class SandboxPaths:
     home: str
     repository: str
     work: str
-    """Ours: scripts, prompt and results; outside the repository."""
+    """Folder of the backend: scripts, prompt and results; outside the repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class EgressHeader:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """The task that a sandbox is for, and its lifetime."""
+    """A request for a sandbox: its task and user, and how long it may live."""
 
     task_id: int
     user_id: str
@@ -56,7 +56,7 @@ class SandboxRequest:
 
 @dataclass(frozen=True, slots=True)
 class AgentCommand:
-    """The start of an agent: its directory, and an optional file as its standard input."""
+    """The command of an agent: arguments, working directory, standard input and variables."""
 
     arguments: Sequence[str]
     directory: str
@@ -65,12 +65,12 @@ class AgentCommand:
 
 
 class Sandbox(Protocol):
-    """A place of its own for one task. Every verb raises `SandboxError` when it is gone."""
+    """The isolated environment of one task. Every method raises `SandboxError` when it is gone."""
 
     id: str
     paths: SandboxPaths
     survives: bool
-    """True when it outlives this process and `SandboxProvider.attach` can find it."""
+    """True when it lives on without this process, and `SandboxProvider.attach` finds it again."""
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """Write files at absolute paths, parents included."""
@@ -87,14 +87,15 @@ class Sandbox(Protocol):
         stdin: str = "",
         repeatable: bool = False,
     ) -> CommandResult:
-        """Run a command of ours to its end; failing and timing out are values, not exceptions.
+        """Run one of the backend's commands to its end.
 
-        With `repeatable` it is run again when the connection to the sandbox broke under it.
+        A failure and a timeout are values of the result, not exceptions. With `repeatable` the
+        command runs again when the connection to the sandbox breaks.
 
         The environment is a small allow-list plus `environment`. Output above a megabyte is
-        dropped, and what is not UTF-8 may be replaced: results travel in files. When the caller is
-        cancelled, or the time is over, the process group of the command is dead before the sandbox
-        runs the next one. What has left the group ends with the sandbox.
+        dropped, and bytes that are not UTF-8 may be replaced: results travel in files. After a
+        cancel or a timeout the process group of the command is dead before the sandbox runs the
+        next one. Processes that left the group end with the sandbox.
         """
 
     async def run_agent(
@@ -104,22 +105,22 @@ class Sandbox(Protocol):
         timeout_seconds: float,
         on_output: OutputHandler,
     ) -> CommandResult:
-        """Run the agent and hand over what it prints as it comes; the result holds none of it.
+        """Run the agent and pass its output to the handler as it comes; the result has none.
 
-        Where the sandbox survives, the agent runs whatever happens to this process; when it was
-        started already, in this process or an earlier one, it is followed from its first byte
-        instead. Ended by cancelling the caller or by the time, as `run` is; where the sandbox
-        survives, with it what has left its group and kept its environment.
+        In a sandbox that survives, the agent does not depend on this process. When it was started
+        already, by this process or an earlier one, its output is streamed from the first byte
+        instead. A cancel or a timeout kills it as in `run`; in a sandbox that survives, also the
+        processes that left its group and kept its environment.
         """
 
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:
-        """Hold the mirror of a branch, alone, while it is cloned from."""
+        """Lock the mirror of a branch while it is cloned from."""
 
-    async def withdraw_egress(self, keep: Collection[EgressHeader]) -> None:
-        """Have the network add nothing any more but the given headers."""
+    async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
+        """Have the network add only the given headers from now on."""
 
     async def keep_alive(self) -> None:
-        """Prolong the sandbox's life until cancelled."""
+        """Extend the sandbox's lease until cancelled."""
 
     async def close(self) -> None:
         """End every process and remove every file of the sandbox. Safe to call twice."""
@@ -131,28 +132,28 @@ class SandboxProvider(Protocol):
     kind: SandboxKind
 
     async def open(self, request: SandboxRequest) -> Sandbox:
-        """Make a sandbox. Raises `SandboxError`; see there which of them may pass."""
+        """Open a sandbox. Raises `SandboxError`; its subclasses tell which errors are temporary."""
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> Sandbox:
         """Find a sandbox that survived. Raises `SandboxError`."""
 
     async def end(self, sandbox_id: str) -> None:
-        """End a sandbox that was not attached to; what cannot be ended is found by the next sweep.
+        """Kill a sandbox without attaching to it; the next sweep finds one that survives this.
 
-        Never raises `SandboxError`, and is not cut short by a cancel.
+        Never raises `SandboxError`, and a cancel does not interrupt it.
         """
 
-    def leave(self, sandbox_id: str) -> None:
-        """Let go of a sandbox whose work goes on; from now on a sweep may end it."""
+    def release(self, sandbox_id: str) -> None:
+        """Stop tracking a sandbox whose work goes on elsewhere; a sweep may end it from now on."""
 
     async def sweep(self, known: Collection[str]) -> None:
-        """End sandboxes that an earlier process left behind; those with a known id are left.
+        """Kill sandboxes that an earlier process left behind, except those with a known id.
 
-        Where they survive, this may be called at any time. Raises `SandboxError`.
+        For sandboxes that survive it may be called at any time. Raises `SandboxError`.
         """
 
     async def close(self) -> None:
-        """Wait for what is still being ended."""
+        """Wait for sandboxes that are still being ended."""
 
 
 def no_warnings() -> Sequence[str]:

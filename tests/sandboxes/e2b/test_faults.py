@@ -201,7 +201,7 @@ from tests.support.backends import Repository, wait_for
 from tests.support.e2b.tasks import cloud_backend
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.sandboxes.e2b.test_faults import SLOW_PROMPT, assert_told_once, told
-from utils.sandboxes.e2b.advice import leave
+from utils.sandboxes.e2b.advice import exit_immediately
 
 folder = Path(sys.argv[1])
 repository = Repository(folder / "repository")
@@ -212,7 +212,7 @@ with E2BServerProcess() as cloud, cloud_backend(cloud, folder / "data") as backe
     cloud.refuse(1.0, streams=True)
     assert_told_once(backend, task_id)
     print("it held")
-    leave(0)
+    exit_immediately(0)
 """
 
 

@@ -72,7 +72,7 @@ async def test_a_sandbox_that_was_left_is_ended_when_no_run_names_it(
     left = (await ours.open(REQUEST)).id
     await ours.sweep(())
     assert alive(cloud) == {left}
-    ours.leave(left)
+    ours.release(left)
     await ours.sweep([left])
     assert alive(cloud) == {left}
     await ours.sweep(())

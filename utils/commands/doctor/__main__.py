@@ -34,7 +34,7 @@ from utils.commands.doctor.local import (
 from utils.commands.doctor.supabase import check_sign_in
 from utils.commands.doctor.webhook import check_webhook
 from utils.config.settings import Settings, explain_settings
-from utils.sandboxes.e2b.advice import leave
+from utils.sandboxes.e2b.advice import exit_immediately
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 
 HIDDEN = "[hidden]"
@@ -123,4 +123,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_immediately(main())

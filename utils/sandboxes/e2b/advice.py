@@ -1,7 +1,6 @@
-"""Advice for operators about errors of E2B's API.
+"""Explains errors of E2B's API to the person at a terminal, for commands.
 
-For commands, which say it and end; what an error means to a task is in
-`utils.sandboxes.e2b.errors`.
+The errors of tasks are in `utils.sandboxes.e2b.errors`.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ STATUS_PAGE = "https://status.e2b.dev"
 NOT_FOUND = 404
 
 E2B_ERRORS: tuple[type[Exception], ...] = (*FOREIGN, BuildException)
-"""All that a call to the API raises; the SDK's exceptions have no common root."""
+"""Every exception that a call to the API raises; the SDK's exceptions have no common base."""
 
 
 def explain_e2b(error: Exception) -> tuple[str, str]:
-    """Return what went wrong and what to do about it. Neither repeats the key."""
+    """Return the cause of an error and the advice against it. Neither contains the key."""
     what, advice = f"E2B answered: {_text(error)}", f"Look at {STATUS_PAGE} and try again"
     match error:
         case AuthenticationException():
@@ -51,11 +50,11 @@ def explain_e2b(error: Exception) -> tuple[str, str]:
     return what, advice
 
 
-def leave(code: int) -> NoReturn:
+def exit_immediately(code: int) -> NoReturn:
     """End the process at once.
 
-    After connections that were refused, the SDK's network threads now and then abort an
-    interpreter that ends in the usual way, and the exit code is lost.
+    After refused connections the SDK's network threads sometimes abort an interpreter that exits in
+    the usual way, and the exit code is lost.
     """
     sys.stdout.flush()
     sys.stderr.flush()

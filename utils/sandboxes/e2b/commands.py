@@ -1,4 +1,4 @@
-"""Runs shell text of ours in one cloud sandbox, and knows what of it was interrupted."""
+"""Runs the backend's own commands in one cloud sandbox, and tracks interrupted ones."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 from utils.models.runs import KILLED
 
 REQUEST_SECONDS = 30.0
-"""Limit for one request and for the start of a command; not for how long the command runs."""
+"""Limit for one request and for the start of a command, not for the command itself."""
 
-SETTLE_SECONDS = 2.0
+START_WAIT_SECONDS = 2.0
 
 
 class Commands:
-    """The commands of one sandbox.
+    """Runs the commands of one sandbox.
 
-    In the cloud a command runs on when nobody listens any more, and when its time is over only its
-    first process is ended (docs/e2b.md section 5). Each is the leader of a session of its own, so
-    that it can be ended as a whole before the next one runs.
+    In the cloud a command continues without a listener, and at its timeout only its first process
+    is killed (docs/e2b.md section 5). Each command leads a session of its own, so that all of its
+    processes can be killed before the next command runs.
     """
 
     def __init__(self, sandbox: AsyncSandbox) -> None:
         self._sandbox = sandbox
         self._unfinished: set[int] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -39,7 +39,10 @@ class Commands:
         on_text: Callable[[str, str], None],
         on_start: Callable[[], None] = lambda: None,
     ) -> int:
-        """Run text and return its exit code; 0 seconds are no limit. Raises what the SDK raises."""
+        """Run shell text and return its exit code. A timeout of 0 means none.
+
+        Raises the exceptions of the SDK.
+        """
         handle = await self._start(
             text,
             background=True,
@@ -56,7 +59,7 @@ class Commands:
         try:
             await handle.wait()
         except CommandExitException as error:
-            # E2B has -1 for all signals, and words that tell which.
+            # E2B reports every signal as -1.
             exit_code = KILLED if error.exit_code < 0 else error.exit_code
         finally:
             with anyio.CancelScope(shield=True):
@@ -65,32 +68,32 @@ class Commands:
         return exit_code
 
     async def _start(self, text: str, **options: Any) -> AsyncCommandHandle:
-        # The SDK leaves a broken task behind when it is cancelled here, and the command may be
-        # running already: its number has to be known.
+        # When the SDK is cancelled here it leaves a broken task behind, and the command may be
+        # running already: its process id is needed to kill it.
         start = asyncio.ensure_future(self._sandbox.commands.run(text, **options))
         try:
             return await asyncio.shield(start)
         except asyncio.CancelledError:
-            leaving = asyncio.ensure_future(self._leave(start))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            abandoned = asyncio.ensure_future(self._abandon(start))
+            self._abandoned.add(abandoned)
+            abandoned.add_done_callback(self._abandoned.discard)
             raise
 
-    async def _leave(self, start: asyncio.Future[AsyncCommandHandle]) -> None:
+    async def _abandon(self, start: asyncio.Future[AsyncCommandHandle]) -> None:
         # A command that did not start, for whatever reason, needs no end.
         with suppress(Exception):
             handle = await start
             self._unfinished.add(handle.pid)
             await handle.disconnect()
 
-    async def ending_of_interrupted(self) -> str:
-        """Return the text that ends what was interrupted; empty when nothing was."""
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+    async def pop_kill_command(self) -> str:
+        """Return shell text that kills the interrupted commands, once; empty without any."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
         numbers, self._unfinished = self._unfinished, set()
         return "".join(f"kill -9 -- -{pid} {pid} 2>/dev/null; " for pid in numbers)
 
-    async def settle(self) -> None:
-        """Wait for what is still being started in a sandbox that is gone."""
-        if self._leaving:
-            await asyncio.wait(self._leaving, timeout=SETTLE_SECONDS)
+    async def wait_for_starts(self) -> None:
+        """Wait for commands whose start was interrupted, in a sandbox that is gone."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned, timeout=START_WAIT_SECONDS)

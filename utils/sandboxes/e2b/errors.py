@@ -1,4 +1,4 @@
-"""Translates what E2B's SDK raises into errors of ours, in one table.
+"""Translates the exceptions of E2B's SDK into `SandboxError`s, in one table.
 
 From docs/e2b.md sections 3 and 4: transport failures of the control plane are httpx's own
 exceptions; a dead sandbox is a subclass of the SDK's TimeoutException, so the order of the table
@@ -24,7 +24,7 @@ from utils.errors import (
 )
 
 DETAIL_CHARACTERS = 500
-"""Maximum number of characters of an SDK message in the log."""
+"""Length to which the SDK's message is cut in the log."""
 
 log = structlog.get_logger(__name__)
 
@@ -159,7 +159,7 @@ def translate(error: Exception) -> SandboxError:
 
 @contextmanager
 def translating() -> Iterator[None]:
-    """Turn what the SDK raises in the block into errors of ours; ours pass through."""
+    """Translate the exceptions that the SDK raises in the block."""
     try:
         yield
     except SandboxError:

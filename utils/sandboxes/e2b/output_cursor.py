@@ -1,4 +1,4 @@
-"""Keeps count of the agent output that has come, so that a broken connection loses none."""
+"""Tracks the position in the agent's output, so that a broken connection loses none of it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ REPLACEMENT = "\ufffd"
 
 
 class OutputCursor:
-    """Hands output on exactly once, however often it is shown again from the start of a line.
+    """Passes output to the handler exactly once, although a stream restarts at a line's start.
 
-    Lines and characters are counted, not bytes: the SDK decodes what it gets, and bytes that are
-    not UTF-8 have become U+FFFD. So has the first half of a character when the connection broke in
-    the middle of it: one at the end of all that came waits for what comes next.
+    Lines and characters are counted, not bytes: the SDK decodes the output, and bytes that are not
+    UTF-8 become U+FFFD. So does the first half of a character when the connection breaks in the
+    middle of it: a U+FFFD at the end is held back until more output comes.
     """
 
     def __init__(self, on_output: OutputHandler) -> None:
@@ -29,37 +29,37 @@ class OutputCursor:
         self._lines = {"stdout": 0, "stderr": 0}
         self._characters = {"stdout": 0, "stderr": 0}
         self._skip = {"stdout": 0, "stderr": 0}
-        self._doubtful = {"stdout": "", "stderr": ""}
+        self._held_back = {"stdout": "", "stderr": ""}
         self._failures = 0
         self._failing_since: float | None = None
 
     def next_lines(self) -> list[str]:
-        """Return the numbers of the lines to be shown first, of stdout and of stderr."""
+        """Return the line numbers to restart from, of stdout and of stderr."""
         self._skip = dict(self._characters)
-        self._doubtful = {"stdout": "", "stderr": ""}
+        self._held_back = {"stdout": "", "stderr": ""}
         return [str(self._lines[stream] + 1) for stream in ("stdout", "stderr")]
 
-    def reached(self) -> None:
-        """Note that the sandbox answers; the agent may have nothing to say."""
+    def mark_reachable(self) -> None:
+        """Note that the sandbox answers, although the agent may print nothing."""
         self._failing_since = None
 
-    def take(self, stream: str, text: str) -> None:
-        """Take a piece; what came before is dropped."""
+    def feed(self, stream: str, text: str) -> None:
+        """Pass on a piece of output, without the part that was passed on before."""
         self._failures, self._failing_since = 0, None
         skipped = min(self._skip[stream], len(text))
         self._skip[stream] -= skipped
-        text = self._doubtful[stream] + text[skipped:]
+        text = self._held_back[stream] + text[skipped:]
         certain = text.removesuffix(REPLACEMENT)
-        self._doubtful[stream] = text[len(certain) :]
-        self._hand_on(stream, certain)
+        self._held_back[stream] = text[len(certain) :]
+        self._pass_on(stream, certain)
 
-    def finish(self) -> None:
-        """Hand on what waits: the output has come to its end."""
-        for stream, text in self._doubtful.items():
-            self._hand_on(stream, text)
-        self._doubtful = {"stdout": "", "stderr": ""}
+    def flush(self) -> None:
+        """Pass on the characters held back; the output is complete."""
+        for stream, text in self._held_back.items():
+            self._pass_on(stream, text)
+        self._held_back = {"stdout": "", "stderr": ""}
 
-    def _hand_on(self, stream: str, text: str) -> None:
+    def _pass_on(self, stream: str, text: str) -> None:
         if not text:
             return
         complete, newline, rest = text.rpartition("\n")
@@ -71,7 +71,7 @@ class OutputCursor:
         self._on_output(stream, text.encode())
 
     async def pause(self, error: SandboxUnavailable, longest_seconds: float) -> None:
-        """Wait before the next try; raise `SandboxLost` when it has failed for too long."""
+        """Wait before the next attempt; raise `SandboxLost` after failures of `longest_seconds`."""
         now = anyio.current_time()
         self._failing_since = self._failing_since or now
         if now - self._failing_since > longest_seconds:

@@ -32,13 +32,13 @@ CREATE_SECONDS = 60.0
 CLOSE_WAIT_SECONDS = 20.0
 
 LONGEST_LEASE_SECONDS = 3600
-"""The lifetime that the smallest plan allows (docs/e2b.md section 3); longer needs renewals."""
+"""The longest timeout of the smallest plan (docs/e2b.md section 3); `keep_alive` extends it."""
 
 log = structlog.get_logger(__name__)
 
 
 class E2BSandboxProvider:
-    """Sandboxes of this deployment, told from others by their metadata."""
+    """Opens the sandboxes of this deployment, which their metadata identifies."""
 
     kind = E2B_SANDBOX
 
@@ -61,10 +61,10 @@ class E2BSandboxProvider:
         self._endings: set[asyncio.Task[None]] = set()
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
-        """See `SandboxProvider`. When the caller is cancelled, what still comes is ended."""
+        """See `SandboxProvider`. A sandbox that arrives after a cancel is killed."""
         self._openings += 1
-        # The same for every try of one opening, so that an answer that is lost on its way does not
-        # leave a second sandbox behind; another one for the next, since the first may be ended.
+        # The same key for all attempts, so that a lost answer leaves no second sandbox behind; a
+        # new one for the next opening, because the first sandbox may be gone by then.
         name = f"{self._process}/{request.task_id}/{request.attempt}/{self._openings}"
         key = str(uuid5(NAMESPACE_URL, name))
         async for attempt in _retries(CREATE_TRIES):
@@ -121,7 +121,7 @@ class E2BSandboxProvider:
         with anyio.CancelScope(shield=True):
             await end_sandbox(partial(self._sandboxes.kill, sandbox_id))
 
-    def leave(self, sandbox_id: str) -> None:
+    def release(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
         self._open.discard(sandbox_id)
 
@@ -141,7 +141,7 @@ class E2BSandboxProvider:
                 log.warning(difference.text, action="versions.untested")
 
     async def sweep(self, known: Collection[str]) -> None:
-        """See `SandboxProvider`. One that cannot be ended does not keep the others alive."""
+        """See `SandboxProvider`. One failure does not keep the other sandboxes alive."""
         listed = []
         with translating():
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
@@ -171,7 +171,7 @@ class E2BSandboxProvider:
 
 
 def _lease_seconds(request: SandboxRequest) -> int:
-    """Return for how long a sandbox is asked for at once; `keep_alive` prolongs it."""
+    """Return the timeout to request for a sandbox; `keep_alive` extends it."""
     return min(math.ceil(request.lifetime_seconds), LONGEST_LEASE_SECONDS)
 
 

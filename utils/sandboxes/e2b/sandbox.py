@@ -1,9 +1,9 @@
 """Runs tasks in E2B's cloud sandboxes, one microVM for each.
 
-The facts about the SDK that shape this module are in docs/e2b.md sections 3 to 5: `commands.run`
-takes shell text, ends the command after 60 s unless told otherwise, and output without a listener
-is discarded. So the text is always one of ours, what varies travels in variables, and the agent
-writes to files that are followed.
+The SDK's behaviour that shapes this module is in docs/e2b.md sections 3 to 5: `commands.run` takes
+shell text, kills the command after 60 s by default, and discards output without a listener. So the
+shell text is constant, arguments travel in variables, and the agent writes to files that are
+streamed from.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ CLOSE_TRIES = 6
 CAPTURED_OUTPUT_CHARACTERS = 1_000_000
 
 CLOCK_SECONDS = 0.1
-"""Tolerated clock difference when a command's time runs out."""
+"""Tolerance between the clocks of the sandbox and of this machine."""
 
 SILENCE_SECONDS = 120.0
-"""After so long without output the agent is followed anew: a dead connection is silent too."""
+"""Silence after which the output stream is reopened, because the connection may be dead."""
 
 UNREACHABLE_SECONDS = 120.0
-"""Time that a sandbox may be unreachable before it counts as lost."""
+"""Time without contact after which a sandbox counts as lost."""
 
 log = structlog.get_logger(__name__)
 
 
 class E2BSandbox:
-    """One microVM."""
+    """One microVM of E2B."""
 
     survives = E2B_SANDBOX.survives
 
@@ -121,7 +121,7 @@ class E2BSandbox:
         text = command_text(len(arguments), has_input=bool(stdin), alone=repeatable)
         if self._agent_may_run:
             text = ending_of_agent(self.id) + text
-        text = await self._commands.ending_of_interrupted() + text
+        text = await self._commands.pop_kill_command() + text
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
         async for attempt in _retries(None if repeatable else 1):
             with attempt, translating():
@@ -161,25 +161,25 @@ class E2BSandbox:
         """See `Sandbox`."""
         self._agent_may_run = True
         work = self.paths.work
-        followed = OutputCursor(on_output)
+        cursor = OutputCursor(on_output)
         stdin_path = command.stdin_path or "/dev/null"
         script = ["sh", f"{work}/agent.sh", work, command.directory, stdin_path]
         with anyio.move_on_after(timeout_seconds):
             while True:
-                call = [*script, *followed.next_lines(), *command.arguments]
-                exit_code = await self._follow(call, command.environment, followed)
+                call = [*script, *cursor.next_lines(), *command.arguments]
+                exit_code = await self._follow(call, command.environment, cursor)
                 if exit_code is not None:
-                    followed.finish()
+                    cursor.flush()
                     self._agent_may_run = False
                     return CommandResult(exit_code, b"", b"")
         return CommandResult(-1, b"", b"", timed_out=True)
 
     async def _follow(
-        self, call: Sequence[str], environment: Mapping[str, str], followed: OutputCursor
+        self, call: Sequence[str], environment: Mapping[str, str], cursor: OutputCursor
     ) -> int | None:
-        """Show output until the agent ends and return its exit code, None if it has to go on.
+        """Stream output until the agent ends and return its exit code; None to stream again.
 
-        What the handler of the output raises is raised here: the SDK would take it for a broken
+        Raises the exceptions of the output handler, which the SDK would take for a broken
         connection.
         """
         failure: Exception | None = None
@@ -193,7 +193,7 @@ class E2BSandbox:
                 scope.deadline = anyio.current_time() + SILENCE_SECONDS
                 try:
                     if failure is None:
-                        followed.take(stream, piece)
+                        cursor.feed(stream, piece)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
                     failure = error
                     scope.cancel()
@@ -201,9 +201,11 @@ class E2BSandbox:
             scope.deadline = anyio.current_time() + SILENCE_SECONDS
             try:
                 with translating():
-                    exit_code = await self._commands.run(text, variables, 0, take, followed.reached)
+                    exit_code = await self._commands.run(
+                        text, variables, 0, take, cursor.mark_reachable
+                    )
             except SandboxUnavailable as error:
-                await followed.pause(error, UNREACHABLE_SECONDS)
+                await cursor.pause(error, UNREACHABLE_SECONDS)
         if failure is not None:
             raise failure
         return exit_code
@@ -212,14 +214,14 @@ class E2BSandbox:
         """See `Sandbox`. Every sandbox is a machine of its own; nothing is shared."""
         return nullcontext(_NoMirror())
 
-    async def withdraw_egress(self, keep: Collection[EgressHeader]) -> None:
+    async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`."""
-        if set(self._egress) == set(keep):
+        if set(self._egress) == set(headers):
             return
         async for attempt in _retries(TRIES):
             with attempt, translating():
-                await self._sandbox.update_network({"rules": egress_rules(keep)})
-        self._egress = tuple(keep)
+                await self._sandbox.update_network({"rules": egress_rules(headers)})
+        self._egress = tuple(headers)
 
     async def keep_alive(self) -> None:
         """See `Sandbox`."""
@@ -245,15 +247,15 @@ class E2BSandbox:
         try:
             await end_sandbox(self._sandbox.kill)
         finally:
-            await self._commands.settle()
+            await self._commands.wait_for_starts()
             self._closed(self.id)
 
 
 class _NoMirror:
     path = ""
 
-    async def settle(self, *, repository: str, base_commit: str, outdated: bool) -> None:
-        """Keep nothing."""
+    async def record_clone(self, *, repository: str, base_commit: str, outdated: bool) -> None:
+        """See `Mirror`. Nothing is stored."""
 
 
 def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
@@ -267,7 +269,7 @@ def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
 
 
 async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
-    """Ask several times for the end of a sandbox; what cannot be ended is found by the sweep."""
+    """Kill a sandbox, with retries. The next sweep finds one that could not be killed."""
     try:
         async for attempt in _retries(CLOSE_TRIES):
             with attempt, translating():
@@ -277,9 +279,9 @@ async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
 
 
 def _retries(tries: int | None) -> Any:
-    """Return a loop of tries; without a number it goes on for as long as a sandbox may be away.
+    """Return a retry loop; without a number it retries for UNREACHABLE_SECONDS.
 
-    What is tried so long is reading the result: by then the agent is paid for.
+    Reading results is retried that long, because the agent has been paid for by then.
     """
     return stamina.retry_context(
         on=SandboxUnavailable,

@@ -1,7 +1,7 @@
-"""The shell text that E2B's sandboxes run: always ours, with what varies in variables.
+"""Builds the shell text for commands in E2B's sandboxes.
 
-`commands.run` takes shell text (docs/e2b.md section 5), and what a user typed must never be part of
-it.
+`commands.run` takes shell text (docs/e2b.md section 5), and user input must never be part of it:
+the text is constant, and arguments travel in environment variables.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _ALONE = f'exec 8>>"{PATHS.work}/alone"; flock 8; '
 
 
 def agent_mark(sandbox_id: str) -> dict[str, str]:
-    """Return the variable that an agent's processes inherit, and no command of ours has."""
+    """Return the variable that marks the processes of an agent; other commands do not have it."""
     return {_MARKER: sandbox_id}
 
 
 def ending_of_agent(sandbox_id: str) -> str:
-    """Return the text that ends the agent: its group, and what left that with its variables."""
+    """Return the text that kills the agent: its group, and marked processes outside of it."""
     return _END_GROUP + _END_MARKED.format(entry=shlex.quote(f"{_MARKER}={sandbox_id}"))
 
 
@@ -45,9 +45,9 @@ def command_variables(arguments: Sequence[str], stdin: str) -> dict[str, str]:
 
 
 def command_text(count: int, *, has_input: bool, alone: bool) -> str:
-    """Return the text that runs the command of so many arguments, in a session of its own.
+    """Return the text that runs a command with `count` arguments in a session of its own.
 
-    With `alone`, whoever comes second waits until the first has ended, its children included.
+    Commands with `alone` run one at a time: each waits until the processes of the other have ended.
     """
     names = [f"{_VARIABLE}{number}" for number in range(1, count + 1)]
     quoted = " ".join(f'"${name}"' for name in names)

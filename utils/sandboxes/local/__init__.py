@@ -1,1 +1,1 @@
-"""Sandboxes as folders and process groups of this machine."""
+"""Sandboxes in folders and process groups of this machine."""

@@ -1,4 +1,4 @@
-"""The files of a local sandbox, all blocking."""
+"""Reads, writes and removes the files of a local sandbox. All functions block."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_files(files: Mapping[str, bytes]) -> None:
 def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:
     """Yield path and content of the files that exist; None for one that is too large.
 
-    The agent could write there: what is no plain file (a pipe without an end, a device) is none.
+    The agent can write there, so pipes, devices and links are skipped: they could block for ever.
     """
     for path in paths:
         with (
@@ -49,7 +49,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def remove_sandbox(root: Path, marker: str) -> None:
-    """End what is left of a sandbox's processes and remove its folder."""
+    """Kill the remaining processes of a sandbox and remove its folder."""
     end_marked(marker)
     remove_folder(root)
 

@@ -1,8 +1,8 @@
-"""Local mirrors: one bare repository per URL and branch, copied into the next clones.
+"""Stores mirrors: one bare repository per URL and branch, which later clones copy from.
 
-A mirror holds exactly what its branch reaches, so whoever may fetch the branch may have all of it.
-The clone script refreshes it with the caller's own token before anything is taken out of it. A
-refresh that did not end, or found rewritten history, makes the mirror useless; it is removed.
+A mirror contains exactly the history of its branch, so everybody who may fetch the branch may read
+all of it. The clone script refreshes it with the caller's own token before it copies anything. A
+mirror whose refresh was interrupted, or whose history was rewritten, is removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_OBJECT_FOLDERS = 200
 
 
 class MirrorStore:
-    """Keeps mirrors below one folder, their sizes together below `max_bytes`.
+    """Stores mirrors in one folder and limits their total size to `max_bytes`.
 
     `root` None turns mirrors off. For use on one event loop.
     """
@@ -44,7 +44,7 @@ class MirrorStore:
 
     @asynccontextmanager
     async def use(self, repo_url: str, branch: str) -> AsyncIterator[BranchMirror]:
-        """Hold the mirror of a branch. One that does not exist yet is not waited for."""
+        """Lock the mirror of a branch for the block; without one, clones do not wait."""
         if self._root is None or not repo_url.startswith(("https://", "http://")):
             yield BranchMirror(self, None, branch)
             return
@@ -58,15 +58,15 @@ class MirrorStore:
             yield BranchMirror(self, folder, branch)
 
     def sweep(self) -> None:
-        """Remove half-made mirrors of an earlier process, blocking."""
+        """Remove unfinished mirrors of an earlier process. Blocks."""
         if self._root is not None:
             for draft in self._root.glob("*.new-*"):
                 _remove(draft)
 
     async def shrink(self, changed: Path, *, held: bool) -> None:
-        """Remove the mirrors used longest ago until the rest fits.
+        """Remove the least recently used mirrors until the rest fits.
 
-        Only the changed mirror is measured again; with `held` the caller has its lock.
+        Only the changed mirror is measured again; `held` means that the caller has its lock.
         """
         sizes = await to_thread.run_sync(self._sizes_by_age, changed)
         total = sum(sizes.values())
@@ -93,7 +93,7 @@ class MirrorStore:
 
 
 class BranchMirror:
-    """The mirror of one branch, for the length of one clone."""
+    """The mirror of one branch during one clone."""
 
     def __init__(
         self, store: MirrorStore, folder: Path | None, branch: str, path: str = ""
@@ -103,7 +103,7 @@ class BranchMirror:
         self._folder = folder
         self._branch = branch
 
-    async def settle(self, *, repository: str, base_commit: str, outdated: bool) -> None:
+    async def record_clone(self, *, repository: str, base_commit: str, outdated: bool) -> None:
         """See `Mirror`."""
         if self._folder is None:
             return
@@ -117,7 +117,7 @@ class BranchMirror:
                 await self._store.shrink(self._folder, held=False)
 
     def _seed(self, repository: Path, base_commit: str) -> None:
-        assert self._folder is not None  # noqa: S101 - checked by settle
+        assert self._folder is not None  # noqa: S101 - checked by record_clone
         if self._folder.exists() or (repository / ".git" / "shallow").exists():
             return
         draft = self._folder.with_name(f"{self._folder.name}.new-{os.urandom(4).hex()}")
@@ -145,7 +145,7 @@ def _begin_refresh(folder: Path) -> bool:
 
 
 def _end_refresh(folder: Path, outdated: bool) -> bool:  # noqa: FBT001
-    """Return whether the mirror has grown by more than a few objects in folders it had."""
+    """Return True when the refresh added a pack or a folder of objects."""
     if outdated:
         _remove(folder)
         return False

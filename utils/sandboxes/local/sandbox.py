@@ -43,7 +43,7 @@ TASK_NICENESS = 5
 
 
 class LocalSandbox:
-    """A folder with a home, a repository and our files; every command is a process group."""
+    """A folder with a home, a repository and a work folder; each command is a process group."""
 
     survives = LOCAL_SANDBOX.survives
 
@@ -134,11 +134,11 @@ class LocalSandbox:
         """See `Sandbox`."""
         return self._mirrors.use(repo_url, branch)
 
-    async def withdraw_egress(self, keep: Collection[EgressHeader]) -> None:
+    async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`. The network of this machine adds nothing."""
 
     async def keep_alive(self) -> None:
-        """See `Sandbox`. It lives as long as this process."""
+        """See `Sandbox`. A local sandbox lives as long as this process."""
 
     async def close(self) -> None:
         """See `Sandbox`."""
@@ -213,14 +213,14 @@ class _Process(asyncio.subprocess.Process):
 
 
 class _Output:
-    """Collects or hands over what a command prints."""
+    """Collects the output of a command, or passes it to a handler."""
 
     def __init__(self, handler: OutputHandler | None) -> None:
         self._handler = handler
         self._collected: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
     async def follow(self, stream: str, reader: asyncio.StreamReader | None) -> None:
-        """Read to the end. What does not fit is read and dropped, so that no command blocks."""
+        """Read to the end. Output over the limit is read and dropped, so that no command blocks."""
         assert reader is not None  # noqa: S101 - both are pipes
         while chunk := await reader.read(CHUNK_BYTES):
             if self._handler:
@@ -229,7 +229,7 @@ class _Output:
                 self._collected[stream] += chunk
 
     def text(self, stream: str) -> bytes:
-        """Return what was collected."""
+        """Return the collected output."""
         return bytes(self._collected[stream])
 
 
@@ -256,14 +256,14 @@ class LocalSandboxProvider:
         return LocalSandbox(folder, str(folder), self._environment, self._mirrors)
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
-        """See `SandboxProvider`. None is ever left."""
+        """See `SandboxProvider`. No local sandbox outlives its process."""
         raise SandboxLost(f"The local sandbox {sandbox_id} of task {request.task_id} is gone.")
 
     async def end(self, sandbox_id: str) -> None:
-        """See `SandboxProvider`. None is ever left."""
+        """See `SandboxProvider`. No local sandbox outlives its process."""
 
-    def leave(self, sandbox_id: str) -> None:
-        """See `SandboxProvider`. None is ever left."""
+    def release(self, sandbox_id: str) -> None:
+        """See `SandboxProvider`. No local sandbox outlives its process."""
 
     async def sweep(self, known: Collection[str]) -> None:  # noqa: ARG002 - none survives
         """See `SandboxProvider`."""
