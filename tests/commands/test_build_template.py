@@ -155,7 +155,7 @@ def test_a_network_that_is_away_says_what_to_check(cloud: E2BControl, tmp_path: 
 def test_a_build_without_a_key_says_where_to_get_one(tmp_path: Path) -> None:
     result = build_template(tmp_path, {})
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("Building needs E2B_API_KEY")
+    assert result.stderr.startswith("Set E2B_API_KEY")
 
 
 @pytest.mark.parametrize("arguments", [["--name", "Has Spaces"], ["--name", "-x"], ["--nmae", "x"]])

@@ -1,4 +1,4 @@
-"""`./run.sh doctor` says what works and what does not, against the fake cloud."""
+"""`./run.sh doctor` checks this machine and the fake cloud, and says how to fix what fails."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
     for line in (
         "E2B accepts the key",
         "the template async-code starts",
-        f"it has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions",
+        f"the template has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions",
         "agent claude: its key is set",
         "agent codex: its key is set",
-        "sandboxes may live the 600 s",
-        "the trial sandbox has been ended",
+        "sandboxes may run for 600 s",
+        "the test sandbox has been stopped",
     ):
         assert f"ok       {line}" in output
 
@@ -73,9 +73,11 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
 def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None:
     shared = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing"}
     _, output = doctor.ask(shared)
-    assert "warning  what users store is encrypted with a key in DATA_DIR alone" in output
+    assert (
+        "warning  the secrets of users are encrypted with a key that only DATA_DIR holds" in output
+    )
     _, output = doctor.ask(shared | {"SECRET_KEY": "a-key-of-more-than-thirty-two-characters"})
-    assert "what users store" not in output
+    assert "the secrets of users" not in output
 
 
 def test_no_secret_is_printed(doctor: Doctor, cloud: E2BControl, template: Path) -> None:
@@ -174,9 +176,9 @@ def test_the_sandboxes_of_this_deployment_are_counted(
         client.create("async-code", metadata={"app": "async-code", "deployment": name})
     client.create("async-code")
     _, output = doctor.ask(cloud.environment)
-    assert "4 sandboxes are alive in the account, 2 of them of this deployment" in output
+    assert "4 sandboxes are running in the account, 2 of them for this deployment" in output
     _, output = doctor.ask(cloud.environment | {"DEPLOYMENT": "another"})
-    assert "4 sandboxes are alive in the account, 1 of them of this deployment" in output
+    assert "4 sandboxes are running in the account, 1 of them for this deployment" in output
 
 
 def test_a_sandbox_that_dies_meanwhile_is_a_problem(
@@ -194,7 +196,7 @@ def test_a_sandbox_that_cannot_be_ended_is_a_warning(
     cloud.add_fault(kind="status", route="kill", status=500)
     code, output = doctor.ask(cloud.environment)
     assert code == 0
-    assert "warning  the trial sandbox could not be ended" in output
+    assert "warning  the test sandbox could not be stopped" in output
 
 
 def test_a_host_without_an_answer_is_a_warning(doctor: Doctor) -> None:

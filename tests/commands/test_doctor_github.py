@@ -1,4 +1,4 @@
-"""`./run.sh doctor` says who this server is on GitHub, and whether its tasks can start there."""
+"""`./run.sh doctor` checks the server's identity on GitHub, and that tasks can start there."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_address_that_cannot_be_the_apis_is_a_problem(address: str, right: st
 )
 def test_any_other_address_is_asked_about_its_host(address: str, host: str) -> None:
     first = next(check_github(settings_at(address)))
-    assert first.what == f"GitHub: no task can be started in a repository on {host}"
+    assert first.summary == f"GitHub: no task can be started in a repository on {host}"
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_any_other_address_is_asked_about_its_host(address: str, host: str) -> N
 def test_an_address_of_an_unknown_host_is_a_warning_and_checked(address: str, guess: str) -> None:
     findings = check_github(settings_at(address))
     first = next(findings)
-    assert (first.level, first.what) == ("warning", DOUBTFUL_ADDRESS)
+    assert (first.level, first.summary) == ("warning", DOUBTFUL_ADDRESS)
     assert guess in first.advice
-    assert "no task can be started in a repository on" in next(findings).what
+    assert "no task can be started in a repository on" in next(findings).summary
 
 
 def test_a_host_that_no_task_may_clone_from_is_a_problem(github: FakeGitHub) -> None:
@@ -129,20 +129,20 @@ def test_a_host_that_no_task_may_clone_from_is_a_problem(github: FakeGitHub) -> 
 
 
 def test_a_token_that_may_push_is_told_with_its_user(github: FakeGitHub) -> None:
-    assert of_token(github) == [f"ok       GitHub: GITHUB_TOKEN is {LOGIN}'s"]
+    assert of_token(github) == [f"ok       GitHub: GITHUB_TOKEN belongs to {LOGIN}"]
     assert github.paths() == ["GET /user"]
     github.add_token(TOKEN, LOGIN, scopes=None)
     lines = of_token(github)
-    assert lines[0] == f"ok       GitHub: GITHUB_TOKEN is {LOGIN}'s"
-    assert "GitHub does not tell what it may" in lines[1]
+    assert lines[0] == f"ok       GitHub: GITHUB_TOKEN belongs to {LOGIN}"
+    assert "GitHub does not report the permissions" in lines[1]
 
 
 @pytest.mark.parametrize(
     ("scopes", "said"),
     [
-        (("read:user", "gist"), "may not push: its scopes are read:user, gist"),
-        ((), "may not push: its scopes are none"),
-        (("public_repo",), "may push to public repositories only"),
+        (("read:user", "gist"), "cannot push: its scopes are read:user, gist"),
+        ((), "cannot push: its scopes are none"),
+        (("public_repo",), "can push to public repositories only"),
     ],
 )
 def test_scopes_that_are_not_enough_to_push_are_a_warning(
@@ -150,8 +150,8 @@ def test_scopes_that_are_not_enough_to_push_are_a_warning(
 ) -> None:
     github.add_token(TOKEN, LOGIN, scopes=scopes)
     assert of_token(github) == [
-        f"warning  GitHub: GITHUB_TOKEN is {LOGIN}'s, and {said}",
-        "Give it the scope repo.",
+        f"warning  GitHub: GITHUB_TOKEN belongs to {LOGIN} and {said}",
+        "Add the scope repo.",
     ]
 
 
@@ -165,7 +165,10 @@ def test_a_token_that_soon_ends_is_a_warning_beside_its_scopes(
     github.add_token(TOKEN, LOGIN, scopes=scopes, expires=f"{soon:%Y-%m-%d %H:%M:%S} UTC")
     assert found(github, github_token=TOKEN) == [
         about_scopes,
-        [f"warning  GitHub: GITHUB_TOKEN ends on {soon:%Y-%m-%d}", "Make a new one before."],
+        [
+            f"warning  GitHub: GITHUB_TOKEN expires on {soon:%Y-%m-%d}",
+            "Replace it before.",
+        ],
     ]
     github.add_token(TOKEN, LOGIN, scopes=scopes, expires=f"{later:%Y-%m-%d %H:%M:%S} UTC")
     assert of_token(github) == about_scopes
@@ -181,7 +184,7 @@ def test_a_token_that_is_refused_is_a_problem(github: FakeGitHub, token: str) ->
 
 def test_a_token_of_an_app_is_a_warning(github: FakeGitHub) -> None:
     github.add_token(TOKEN, "app[bot]", scopes=None, installation=77)
-    assert "GITHUB_TOKEN is no user's" in of_token(github)[0]
+    assert "GITHUB_TOKEN does not belong to a user" in of_token(github)[0]
 
 
 def test_an_app_is_told_by_its_name(github: FakeGitHub, app: dict[str, Any]) -> None:
@@ -193,14 +196,13 @@ def test_what_an_app_lacks_is_told_by_name(github: FakeGitHub, app: dict[str, An
     github.apps["4711"].permissions = {**PERMISSIONS, "issues": "read"}
     [[first, advice, *_]] = found(github, **app)
     assert first == (
-        "warning  GitHub: the App is Our App, and lacks permissions: issues: write, "
-        "workflows: write"
+        "warning  GitHub: the App is Our App; it lacks permissions: issues: write, workflows: write"
     )
-    assert "docs/github.md says what each is for" in advice
+    assert "docs/github.md explains each of them" in advice
     github.apps["4711"].permissions = {**GRANTED, "contents": "read"}
     [[first, advice, *_]] = found(github, **app)
-    assert first == "problem  GitHub: the App is Our App, and lacks permissions: contents: write"
-    assert "it makes no pull requests" in advice
+    assert first == "problem  GitHub: the App is Our App; it lacks permissions: contents: write"
+    assert "it cannot create pull requests" in advice
 
 
 def test_an_app_that_is_nowhere_installed_is_a_warning(
@@ -208,8 +210,8 @@ def test_an_app_that_is_nowhere_installed_is_a_warning(
 ) -> None:
     github.apps["4711"].installations = {}
     [[first, advice]] = found(github, **app)
-    assert first == "warning  GitHub: the App is Our App, and is not installed anywhere"
-    assert advice == "Install it in the repositories."
+    assert first == "warning  GitHub: the App is Our App; it is not installed anywhere"
+    assert advice == "Install it in your repositories."
 
 
 def test_an_app_with_another_key_is_a_problem(github: FakeGitHub, app: dict[str, Any]) -> None:
@@ -226,14 +228,12 @@ def test_what_is_not_github_is_a_problem_and_what_does_not_answer_a_warning(
     for failure in ("html", "nonsense"):
         github.fail(failure)
         for first, advice in found(github, **asked):
-            assert first == (
-                f"problem  GitHub: what answers at {github.api_url} is not its REST API"
-            )
-            assert "a proxy or a sign-in page" in advice
+            assert first == (f"problem  GitHub: the server at {github.api_url} is not its REST API")
+            assert "A proxy or a sign-in page" in advice
     for path in ("/elsewhere/api/v3", "/elsewhere"):
         elsewhere = github.url + path
         first, _ = found(github_api_url=elsewhere, github_token=TOKEN)[-1]
-        assert first == f"problem  GitHub: what answers at {elsewhere} is not its REST API"
+        assert first == f"problem  GitHub: the server at {elsewhere} is not its REST API"
     github.fail("unavailable")
     findings = found(github, **asked)
     with socket.socket() as unused:

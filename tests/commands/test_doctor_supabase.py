@@ -1,4 +1,4 @@
-"""`./run.sh doctor` says whether a Supabase project fits."""
+"""`./run.sh doctor` checks that a Supabase project fits."""
 
 from __future__ import annotations
 

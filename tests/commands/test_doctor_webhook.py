@@ -21,7 +21,7 @@ COMMENTS = {
     "WEBHOOK_USER_ID": USER,
     "GITHUB_TOKEN": "ghp_deployment4711",
 }
-NO_USER = "problem  webhook: comments start no tasks: there is no user WEBHOOK_USER_ID"
+NO_USER = "problem  webhook: comments start no tasks: the user WEBHOOK_USER_ID does not exist"
 NO_PROJECT = (
     "problem  webhook: comments start no tasks: WEBHOOK_USER_ID has no active project on github.com"
 )
@@ -85,7 +85,7 @@ def test_what_the_webhook_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
     code, output = doctor.ask(COMMENTS | {"GITHUB_API_URL": "http://127.0.0.1:1/api/v3"})
     assert code == 1
     assert NO_USER in output
-    assert "take the id that GET /users/me" in output
+    assert "the id in the answer of GET /users/me" in output
     assert SECRET not in output
     assert list(tmp_path.iterdir()) == [], "looking changes nothing"
     code, output = doctor.ask({"WEBHOOK_TASKS": "true"})
@@ -98,4 +98,4 @@ def test_what_the_webhook_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
 def test_a_webhook_without_comments_needs_nobody() -> None:
     assert list(check_webhook(Settings(_env_file=None))) == []
     [finding] = check_webhook(Settings(_env_file=None, github_webhook_secret=SECRET))
-    assert finding.text == "ok       webhook: deliveries are taken; comments start no tasks"
+    assert finding.text == "ok       webhook: deliveries are accepted; comments start no tasks"

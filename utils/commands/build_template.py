@@ -1,6 +1,6 @@
 """Builds the template of the sandboxes at E2B, from e2b.toml and e2b.Dockerfile.
 
-`./run.sh build-template [--name NAME] [--no-cache]` ends with the line to put into .env.
+`./run.sh build-template [--name NAME] [--no-cache]` prints the line for .env at its end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Print = Callable[[str], None]
 
 
 class TemplateSpec(BaseModel):
-    """The content of e2b.toml, with the names that E2B's own tools use."""
+    """The content of e2b.toml. The names are those of E2B's own tools."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ class TemplateSpec(BaseModel):
 
 
 def read_spec(path: Path = ROOT / "e2b.toml") -> TemplateSpec:
-    """Return what e2b.toml says, with the Dockerfile's full path. Raises `ConfigurationError`."""
+    """Read e2b.toml; the path of the Dockerfile becomes absolute. Raises `ConfigurationError`."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -69,10 +69,10 @@ def _checked(values: Json, origin: str) -> TemplateSpec:
 
 
 class Recipe:
-    """A Dockerfile as E2B builds it."""
+    """A Dockerfile, converted for a build at E2B."""
 
     def __init__(self, dockerfile: Path) -> None:
-        """Read the file. Raises `ConfigurationError` for what the conversion does not know."""
+        """Read the file. Raises `ConfigurationError` when it cannot be converted."""
         try:
             text = dockerfile.read_text(encoding="utf-8")
             template = AsyncTemplate(file_context_path=dockerfile.parent)
@@ -84,24 +84,24 @@ class Recipe:
 
     @property
     def steps(self) -> list[str]:
-        """The build steps, in the order of E2B's step numbers, which begin at 1."""
+        """The instructions, in the order of E2B's step numbers, which begin at 1."""
         steps = json.loads(AsyncTemplate.to_json(self.template))["steps"]
         return [" ".join([step["type"], *step["args"]]) for step in steps]
 
     def describe(self, step: str) -> str:
-        """Say what a step of E2B's numbering is; there are two with names instead of numbers."""
+        """Return the description of a step; two steps have names instead of numbers."""
         if step.isdecimal() and 0 < int(step) <= len(self.steps):
             return f"step {step}, {shorten(self.steps[int(step) - 1], SHOWN_CHARACTERS)}"
         return {"base": "its base image (FROM)", "finalize": "the final step"}.get(step, step)
 
 
 async def build(
-    settings: Settings, spec: TemplateSpec, say: Print, *, skip_cache: bool = False
+    settings: Settings, spec: TemplateSpec, print_line: Print, *, skip_cache: bool = False
 ) -> str:
-    """Build the template, tell how it goes, and return its id.
+    """Build the template, print the log of the build, and return the id of the template.
 
-    Raises `ConfigurationError` when the template or the settings are at fault, and `Unavailable`
-    when E2B is.
+    Raises `ConfigurationError` when the template or the settings are wrong, and `Unavailable` when
+    E2B fails.
     """
     recipe = Recipe(spec.dockerfile)
     client = _client(settings)
@@ -112,35 +112,35 @@ async def build(
             cpu_count=spec.cpu_count,
             memory_mb=spec.memory_mb,
             skip_cache=skip_cache,
-            on_build_logs=lambda entry: _say_entry(entry, say),
+            on_build_logs=lambda entry: _print_entry(entry, print_line),
         )
-        last = await _follow(client, started, say)
+        last = await _follow(client, started, print_line)
     except E2B_ERRORS as error:
-        raise _translated(error) from error
+        raise _translate(error) from error
     if last.status is TemplateBuildStatus.READY:
         return started.template_id
     message = last.reason.message if last.reason else "no reason was given"
     place = recipe.describe(last.reason.step) if last.reason and last.reason.step else "a step"
     raise ConfigurationError(
         f"The build failed at {place}: {message}\n"
-        f"The lines above say more. Mend {spec.dockerfile.name} and build again; the steps before "
-        "it are kept."
+        f"The lines above show the cause. Correct {spec.dockerfile.name} and build again; the "
+        "steps before it are cached."
     )
 
 
 def _client(settings: Settings) -> type[AsyncTemplate]:
     if settings.e2b_api_key is None:
         raise ConfigurationError(
-            f"Building needs E2B_API_KEY, in the environment or in .env: {KEYS_PAGE}"
+            f"Set E2B_API_KEY in the environment or in .env to build a template: {KEYS_PAGE}"
         )
     key = settings.e2b_api_key.get_secret_value()
     return E2B(api_key=key, domain=settings.e2b_domain).AsyncTemplate
 
 
 async def _follow(
-    client: type[AsyncTemplate], started: BuildInfo, say: Print
+    client: type[AsyncTemplate], started: BuildInfo, print_line: Print
 ) -> TemplateBuildStatusResponse:
-    """Show the log until the build is over and its log has been read to the end."""
+    """Print the log until the build has ended and its log is complete."""
     seen = 0
     while True:
         state: TemplateBuildStatusResponse = await client.get_build_status(
@@ -148,33 +148,33 @@ async def _follow(
         )
         seen += len(state.log_entries)
         for entry in state.log_entries:
-            _say_entry(entry, say)
+            _print_entry(entry, print_line)
         if state.status in _UNDER_WAY:
             await asyncio.sleep(POLL_SECONDS)
         elif not state.log_entries:
             return state
 
 
-def _say_entry(entry: LogEntry, say: Print) -> None:
+def _print_entry(entry: LogEntry, print_line: Print) -> None:
     if entry.level != _HIDDEN_LEVEL:
         loud = "" if entry.level == "info" else f"{entry.level}: "
-        say(f"{entry.timestamp:%H:%M:%S}  {loud}{entry.message}")
+        print_line(f"{entry.timestamp:%H:%M:%S}  {loud}{entry.message}")
 
 
-def _translated(error: Exception) -> AppError:
+def _translate(error: Exception) -> AppError:
     if isinstance(error, BuildException) and not _SERVER_ERROR.match(str(error)):
         return ConfigurationError(f"E2B did not accept the template: {error}")
-    what, advice = explain_e2b(error)
-    return Unavailable(f"{what}. {advice}.")
+    cause, advice = explain_e2b(error)
+    return Unavailable(f"{cause}. {advice}.")
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./run.sh build-template",
-        description="Build the template of the sandboxes at E2B, as e2b.toml says.",
+        description="Build the template of the sandboxes at E2B from e2b.toml and e2b.Dockerfile.",
     )
-    parser.add_argument("--name", help="build it under another name than that of e2b.toml")
-    parser.add_argument("--no-cache", action="store_true", help="do every step again")
+    parser.add_argument("--name", help="name of the template; that in e2b.toml by default")
+    parser.add_argument("--no-cache", action="store_true", help="repeat every step")
     return parser.parse_args(arguments)
 
 
@@ -190,12 +190,12 @@ def _run(wanted: argparse.Namespace) -> int:
     template_id = asyncio.run(build(Settings(), spec, _print, skip_cache=wanted.no_cache))
     _print(f"\nThe template {spec.template_name} is ready. Put this line into .env:\n")
     _print(f"E2B_TEMPLATE_ID={template_id}\n")
-    _print("Then ./run.sh doctor starts a sandbox from it and looks at what is inside.")
+    _print("Then run ./run.sh doctor to check it: that starts a sandbox from the template.")
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build as the command line says; return the exit code."""
+    """Build the template that the command line asks for; return the exit code."""
     wanted = _arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(wanted)
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AppError as error:
         message = error.message
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped looking; the build goes on at E2B.\n")
+        sys.stderr.write("\nStopped. The build continues at E2B.\n")
         return EXIT_INTERRUPTED
     sys.stderr.write(f"{message}\n")
     return 1

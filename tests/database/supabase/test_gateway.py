@@ -169,7 +169,7 @@ def test_supabase_is_chosen_before_any_other_database(
 
 def test_the_doctor_finds_the_project_well(supabase_stack: SupabaseStack, tmp_path: Path) -> None:
     finding = check_database(supabase_settings(supabase_stack, tmp_path))
-    assert (finding.level, finding.what) == (
+    assert (finding.level, finding.summary) == (
         "ok",
         f"database: Supabase at revision {head_revision()}",
     )

@@ -1,6 +1,6 @@
-"""Says what works here, what does not, and what to do about it: `./run.sh doctor`.
+"""Checks your setup and tells you how to fix what fails: `./run.sh doctor`.
 
-Ends with exit code 0 when no problem was found; warnings do not count.
+The exit code is 0 when no problem was found; warnings do not count.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from utils.sandboxes.e2b.kind import E2B_SANDBOX
 
 HIDDEN = "[hidden]"
 
-Tell = Callable[[Finding], None]
+Report = Callable[[Finding], None]
 
 _SANDBOX_CHECKS = {E2B_SANDBOX.name: check_cloud}
 
 
-def examine(settings: Settings, tell: Tell) -> None:
-    """Make every check that goes with the settings, the quick ones first."""
-    tell(check_data_folder(settings))
-    tell(check_database(settings))
+def run_checks(settings: Settings, report: Report) -> None:
+    """Run every check that the settings call for, the quick ones first."""
+    report(check_data_folder(settings))
+    report(check_database(settings))
     for finding in check_sign_in(settings):
-        tell(finding)
-    tell(check_mode(settings))
+        report(finding)
+    report(check_mode(settings))
     groups = (
         check_keys(settings),
         check_webhook(settings),
@@ -60,20 +60,20 @@ def examine(settings: Settings, tell: Tell) -> None:
         check_hosts(settings),
     )
     for finding in chain.from_iterable(groups):
-        tell(finding)
+        report(finding)
     if check_sandbox := _SANDBOX_CHECKS.get(settings.sandbox_kind):
-        asyncio.run(check_sandbox(settings, tell))
+        asyncio.run(check_sandbox(settings, report))
 
 
-class Report:
-    """Prints findings as they come, and counts them."""
+class Printer:
+    """Prints findings as they come and counts them."""
 
     def __init__(self) -> None:
         self.secrets: Sequence[str] = ()
         self._levels: Counter[str] = Counter()
 
-    def tell(self, finding: Finding) -> None:
-        """Print a finding. No secret of the settings is in it, whoever worded it."""
+    def print(self, finding: Finding) -> None:
+        """Print a finding, with the secrets of the settings replaced."""
         text = finding.text
         for secret in self.secrets:
             text = text.replace(secret, HIDDEN)
@@ -82,44 +82,44 @@ class Report:
         sys.stdout.flush()
 
     def close(self) -> int:
-        """Print the sum and return the exit code."""
+        """Print the numbers of problems and warnings; return the exit code."""
         problems, warnings = self._levels["problem"], self._levels["warning"]
         sys.stdout.write(f"\n{_count(problems, 'problem')}, {_count(warnings, 'warning')}\n")
         return 1 if problems else 0
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def _settings(tell: Tell) -> Settings | None:
+def _settings(report: Report) -> Settings | None:
     try:
         settings = Settings()
     except ValidationError as error:
-        tell(problem("\n".join(explain_settings(error))))
+        report(problem("\n".join(explain_settings(error))))
         return None
-    tell(ok(f"settings: {'from .env and ' if Path('.env').exists() else ''}from the environment"))
+    report(ok(f"settings: read from {'.env and ' if Path('.env').exists() else ''}the environment"))
     return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Examine this installation; return the exit code."""
+    """Check this installation; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="./run.sh doctor",
-        description="Say what works here, and what to do about what does not. With E2B_API_KEY a "
-        "sandbox is started for some seconds.",
+        description="Check your setup and tell you how to fix what fails. With E2B_API_KEY a "
+        "sandbox runs for some seconds.",
     )
     parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    # What fails is told by a finding, and not once more by the log of what was asked.
+    # Findings report the failures; the log of the requests would repeat them.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    report = Report()
-    report.tell(check_python())
-    report.tell(check_git())
-    settings = _settings(report.tell)
+    printer = Printer()
+    printer.print(check_python())
+    printer.print(check_git())
+    settings = _settings(printer.print)
     if settings is not None:
-        report.secrets = settings.secrets
-        examine(settings, report.tell)
-    return report.close()
+        printer.secrets = settings.secrets
+        run_checks(settings, printer.print)
+    return printer.close()
 
 
 if __name__ == "__main__":

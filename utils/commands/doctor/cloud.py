@@ -1,4 +1,4 @@
-"""The checks of `./run.sh doctor` that ask E2B: the key, the account's sandboxes, the template."""
+"""Checks E2B for `./run.sh doctor`: the key, the account's sandboxes, the template."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from utils.sandboxes.e2b.tested_versions import (
 REQUEST_SECONDS = 20
 STAGE_SECONDS = 60
 PROBE_SECONDS = 120
-"""The trial sandbox ends after this time if it cannot be ended."""
+"""Timeout of the test sandbox, in case it cannot be killed."""
 
 REACH_SECONDS = 10
 PAGES_READ = 10
 
 METADATA = {"app": "async-code-doctor"}
-"""Not that of tasks' sandboxes, so that no running server takes it for one that was left behind."""
+"""Differs from that of tasks, so that no running server kills the test sandbox in a sweep."""
 
 TEMPLATE_PROGRAMS = (
     *(TemplateProgram(program.command, tested=program.version) for program in PROGRAMS),
     *TOOLS,
 )
-"""The programs that the template must have: those of the agents, and those that scripts use."""
+"""The programs that the template must have: those of the agents, and the tools of scripts."""
 
-Tell = Callable[[Finding], None]
+Report = Callable[[Finding], None]
 
 
-async def check_cloud(settings: Settings, tell: Tell) -> None:
-    """Tell what E2B says to the key, the template and the limits of the settings."""
+async def check_cloud(settings: Settings, report: Report) -> None:
+    """Check the key, the template and the limits of the settings at E2B."""
     if settings.e2b_api_key is None:
         return
     for text in E2B_SANDBOX.version_warnings():
-        tell(warning(text))
+        report(warning(text))
     client = E2B(
         api_key=settings.e2b_api_key.get_secret_value(),
         domain=settings.e2b_domain,
@@ -62,11 +62,11 @@ async def check_cloud(settings: Settings, tell: Tell) -> None:
         async with asyncio.timeout(STAGE_SECONDS):
             alive = [info async for info in _all_sandboxes(client)]
     except E2B_ERRORS as error:
-        tell(_failed(error))
+        report(_failed(error))
         return
-    tell(ok("E2B accepts the key"))
-    tell(_check_places(settings, alive))
-    await _check_template(client, settings, tell)
+    report(ok("E2B accepts the key"))
+    report(_check_places(settings, alive))
+    await _check_template(client, settings, report)
 
 
 async def _all_sandboxes(client: type[AsyncSandbox]) -> AsyncIterator[SandboxInfo]:
@@ -82,44 +82,45 @@ def _check_places(settings: Settings, alive: list[SandboxInfo]) -> Finding:
     name = _deployment(settings)
     ours = [info for info in alive if name and info.metadata.get("deployment") == name]
     places = settings.max_concurrent_tasks or E2B_SANDBOX.default_concurrency
-    what = (
-        f"{len(alive)} sandboxes are alive in the account, {len(ours)} of them of this deployment; "
+    summary = (
+        f"{len(alive)} sandboxes are running in the account, {len(ours)} of them for this "
+        f"deployment; "
         f"it runs up to {places} tasks at once"
     )
     if places <= E2B_TASK_PLACES:
-        return ok(what)
+        return ok(summary)
     advice = (
-        f"E2B's smallest plan allows {E2B_TASK_PLACES} sandboxes. Is yours larger? If not, lower "
-        "MAX_CONCURRENT_TASKS."
+        f"E2B's smallest plan allows {E2B_TASK_PLACES} sandboxes. If yours does not allow more, "
+        "lower MAX_CONCURRENT_TASKS."
     )
-    return warning(what, advice)
+    return warning(summary, advice)
 
 
 def _deployment(settings: Settings) -> str | None:
-    """Return the deployment's name, without making one as the server does."""
+    """Return the deployment's name; None when the server has not created one yet."""
     path = settings.data_dir / FILE_NAME
     return settings.deployment or (path.read_text().strip() if path.exists() else None)
 
 
-async def _check_template(client: type[AsyncSandbox], settings: Settings, tell: Tell) -> None:
+async def _check_template(client: type[AsyncSandbox], settings: Settings, report: Report) -> None:
     template = settings.e2b_template_id
     try:
         async with asyncio.timeout(STAGE_SECONDS):
             sandbox = await client.create(template, timeout=PROBE_SECONDS, metadata=METADATA)
     except E2B_ERRORS as error:
-        tell(_not_started(template, error))
+        report(_not_started(template, error))
         return
-    tell(ok(f"the template {template} starts"))
+    report(ok(f"the template {template} starts"))
     try:
         async with asyncio.timeout(STAGE_SECONDS):
-            await _look_inside(sandbox, settings, tell)
+            await _check_sandbox(sandbox, settings, report)
     except E2B_ERRORS as error:
-        tell(_failed(error))
+        report(_failed(error))
     finally:
-        tell(await _end(sandbox))
+        report(await _end(sandbox))
 
 
-async def _look_inside(sandbox: AsyncSandbox, settings: Settings, tell: Tell) -> None:
+async def _check_sandbox(sandbox: AsyncSandbox, settings: Settings, report: Report) -> None:
     info = await sandbox.get_info()
     versions = await sandbox.commands.run(
         versions_command(TEMPLATE_PROGRAMS), timeout=STAGE_SECONDS
@@ -129,12 +130,12 @@ async def _look_inside(sandbox: AsyncSandbox, settings: Settings, tell: Tell) ->
         *compare_programs(TEMPLATE_PROGRAMS, versions.stdout),
     ]
     for item in different:
-        tell(Finding(item.level, item.text, "Run ./run.sh build-template"))
+        report(Finding(item.level, item.text, "Run ./run.sh build-template"))
     if not different:
-        tell(ok(f"it has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions"))
+        report(ok(f"the template has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions"))
     for host in hosts_to_try(settings):
-        tell(await _check_reach(sandbox, host))
-    tell(await _check_lifetime(sandbox, settings))
+        report(await _check_reach(sandbox, host))
+    report(await _check_lifetime(sandbox, settings))
 
 
 async def _check_reach(sandbox: AsyncSandbox, host: str) -> Finding:
@@ -143,7 +144,10 @@ async def _check_reach(sandbox: AsyncSandbox, host: str) -> Finding:
     result = await sandbox.commands.run(f"{command} || true", timeout=2 * REACH_SECONDS)
     if "reached" in result.stdout:
         return ok(f"the sandbox reaches {host}")
-    return warning(f"the sandbox does not reach {host}", "Tasks clone from inside the sandbox.")
+    return warning(
+        f"the sandbox does not reach {host}",
+        "Tasks clone from inside the sandbox, so they cannot use this host.",
+    )
 
 
 async def _check_lifetime(sandbox: AsyncSandbox, settings: Settings) -> Finding:
@@ -151,10 +155,10 @@ async def _check_lifetime(sandbox: AsyncSandbox, settings: Settings) -> Finding:
     try:
         await sandbox.set_timeout(seconds)
     except SandboxException as error:
-        what = f"sandboxes may not live the {seconds} s that a task may take: {error}"
-        advice = "Longer tasks may lose theirs. Lower SANDBOX_TIMEOUT_SECONDS, or change the plan."
-        return warning(what, advice)
-    return ok(f"sandboxes may live the {seconds} s that a task may take")
+        summary = f"sandboxes may not run for {seconds} s, the limit of a task: {error}"
+        advice = "Tasks may lose their sandbox. Lower SANDBOX_TIMEOUT_SECONDS, or change the plan."
+        return warning(summary, advice)
+    return ok(f"sandboxes may run for {seconds} s, the limit of a task")
 
 
 async def _end(sandbox: AsyncSandbox) -> Finding:
@@ -162,23 +166,26 @@ async def _end(sandbox: AsyncSandbox) -> Finding:
         async with asyncio.timeout(STAGE_SECONDS):
             await sandbox.kill()
     except E2B_ERRORS as error:
-        what, _ = explain_e2b(error)
-        return warning(f"the trial sandbox could not be ended: {what}", "It ends by itself.")
-    return ok("the trial sandbox has been ended")
+        summary, _ = explain_e2b(error)
+        return warning(
+            f"the test sandbox could not be stopped: {summary}",
+            f"It stops by itself within {PROBE_SECONDS} seconds.",
+        )
+    return ok("the test sandbox has been stopped")
 
 
 def _not_started(template: str, error: Exception) -> Finding:
     if isinstance(error, RateLimitException):
-        what, advice = explain_e2b(error)
-        return warning(f"the template could not be tried: {what}", f"{advice}.")
+        summary, advice = explain_e2b(error)
+        return warning(f"the template could not be tested: {summary}", f"{advice}.")
     if isinstance(error, SandboxException) and error.status_code == NOT_FOUND:
-        what = f"the account has no template {template}"
         return problem(
-            what, "Run ./run.sh build-template and set E2B_TEMPLATE_ID to what it prints."
+            f"the account has no template {template}",
+            "Run ./run.sh build-template and set E2B_TEMPLATE_ID to the id it prints.",
         )
     return _failed(error)
 
 
 def _failed(error: Exception) -> Finding:
-    what, advice = explain_e2b(error)
-    return problem(what, f"{advice}.")
+    summary, advice = explain_e2b(error)
+    return problem(summary, f"{advice}.")

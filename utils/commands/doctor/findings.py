@@ -1,4 +1,4 @@
-"""The findings of `./run.sh doctor`: one line each, followed by the remedy."""
+"""Defines the findings of `./run.sh doctor`: one line each, with the advice below it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The outcome of one check. A `problem` keeps tasks from working, a `warning` may."""
+    """The result of one check. A `problem` keeps tasks from working, a `warning` may."""
 
     level: Level
-    what: str
+    summary: str
     advice: str = ""
 
     @property
     def text(self) -> str:
-        """The lines to print."""
-        first, *others = [*self.what.splitlines(), *self.advice.splitlines()]
+        """The printed lines."""
+        first, *others = [*self.summary.splitlines(), *self.advice.splitlines()]
         indent = "\n" + " " * 9
         return indent.join([f"{self.level:<8} {first}", *others])
 
 
-def ok(what: str, advice: str = "") -> Finding:
-    """Return a check that went well."""
-    return Finding("ok", what, advice)
+def ok(summary: str, advice: str = "") -> Finding:
+    """Return the finding of a check that passed."""
+    return Finding("ok", summary, advice)
 
 
-def warning(what: str, advice: str = "") -> Finding:
-    """Return something that may keep tasks from working."""
-    return Finding("warning", what, advice)
+def warning(summary: str, advice: str = "") -> Finding:
+    """Return a finding that may keep tasks from working."""
+    return Finding("warning", summary, advice)
 
 
-def problem(what: str, advice: str = "") -> Finding:
-    """Return something that keeps tasks from working."""
-    return Finding("problem", what, advice)
+def problem(summary: str, advice: str = "") -> Finding:
+    """Return a finding that keeps tasks from working."""
+    return Finding("problem", summary, advice)

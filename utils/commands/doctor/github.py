@@ -1,6 +1,6 @@
-"""The checks of `./run.sh doctor` about GitHub: its address, the server's token, the server's App.
+"""Checks GitHub for `./run.sh doctor`: its address, the server's token, the server's App.
 
-Nothing is asked unless a setting of GitHub's is there, and then each once.
+No request is sent unless a setting for GitHub is set, and then one for each.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PUSH = frozenset({"repo", "public_repo"})
 
 
 def check_github(settings: Settings) -> Iterator[Finding]:
-    """Can tasks of GitHub's repositories start, and who is this server there?"""
+    """Check that tasks can use repositories on GitHub, and the server's identity there."""
     has_address = settings.github_api_url != GITHUB_API_URL
     if not (has_address or settings.github_token or settings.github_app_id):
         return
@@ -53,7 +53,7 @@ def check_github(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_address(api_url: str) -> Finding | None:
-    """Return what is wrong with the address itself. Only that of GitHub's own hosts is certain."""
+    """Return the finding for a wrong address. Only those of GitHub's own hosts are certain."""
     parts = urlsplit(api_url.lower())
     host = parts.hostname or ""
     if f".{host}".endswith(".github.com"):
@@ -70,7 +70,7 @@ def _check_address(api_url: str) -> Finding | None:
 
 
 def _check_unknown_address(parts: SplitResult) -> Finding | None:
-    # A name for the API alone is what some proxies in front of GitHub have.
+    # Some proxies in front of GitHub have a name of their own for the API.
     has_own_name = (parts.hostname or "").startswith("api.") and not parts.path
     if has_own_name or parts.path.endswith(_REST):
         return None
@@ -100,26 +100,27 @@ def _check_token(settings: Settings, token: str) -> Iterator[Finding]:
     try:
         user = _user(settings, token)
     except AppError as error:
-        yield _no_user(settings, error)
+        yield _explain_token_error(settings, error)
         return
-    yield _told_scopes(user)
+    yield _check_scopes(user)
     ends_at = user.token_expires_at
     if ends_at is not None and ends_at - datetime.now(UTC) < SOON:
-        yield warning(f"GitHub: GITHUB_TOKEN ends on {ends_at:%Y-%m-%d}", "Make a new one before.")
+        yield warning(f"GitHub: GITHUB_TOKEN expires on {ends_at:%Y-%m-%d}", "Replace it before.")
 
 
-def _no_user(settings: Settings, error: AppError) -> Finding:
+def _explain_token_error(settings: Settings, error: AppError) -> Finding:
     if error.code == "github_token_refused":
         return problem(
             f"GitHub: {settings.github_host} does not accept GITHUB_TOKEN: it is wrong, has "
-            "ended or was revoked",
-            f"Make a new one at {settings.github_clone_url('settings/tokens')}, or leave it "
-            "out: with this one not even public repositories can be cloned.",
+            "expired or was revoked",
+            f"Create a new one at {settings.github_clone_url('settings/tokens')}, or remove the "
+            "setting: with this token even public repositories cannot be cloned.",
         )
     if error.code == "github_token_scope":
         return warning(
-            "GitHub: GITHUB_TOKEN is no user's: it is a token of an App, which lasts an hour",
-            "Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY in its place.",
+            "GitHub: GITHUB_TOKEN does not belong to a user: it is a token of an App, which "
+            "expires after an hour",
+            "Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY instead.",
         )
     return _failed(settings, error)
 
@@ -129,22 +130,22 @@ def _user(settings: Settings, token: str | None) -> GitHubUser:
         return github.user()
 
 
-def _told_scopes(user: GitHubUser) -> Finding:
-    what = f"GitHub: GITHUB_TOKEN is {user.login}'s"
+def _check_scopes(user: GitHubUser) -> Finding:
+    owner = f"GitHub: GITHUB_TOKEN belongs to {user.login}"
     if user.scopes is None:
         return ok(
-            what,
-            "It has no scopes, and GitHub does not tell what it may; it needs Contents and Pull "
-            "requests, read and write.",
+            owner,
+            "GitHub does not report the permissions of a token without scopes. It needs Contents "
+            "and Pull requests, each with read and write.",
         )
     lacking = _lacking_scopes(user.scopes)
-    return warning(f"{what}, and {lacking}", "Give it the scope repo.") if lacking else ok(what)
+    return warning(f"{owner} and {lacking}", "Add the scope repo.") if lacking else ok(owner)
 
 
 def _lacking_scopes(scopes: tuple[str, ...]) -> str | None:
     if _PUSH.isdisjoint(scopes):
-        return f"may not push: its scopes are {', '.join(scopes) or 'none'}"
-    return None if "repo" in scopes else "may push to public repositories only"
+        return f"cannot push: its scopes are {', '.join(scopes) or 'none'}"
+    return None if "repo" in scopes else "can push to public repositories only"
 
 
 def _check_app(settings: Settings) -> Iterator[Finding]:
@@ -160,28 +161,28 @@ def _check_app(settings: Settings) -> Iterator[Finding]:
         else:
             yield _failed(settings, error)
         return
-    yield from _told_app(app)
+    yield from _check_app_facts(app)
 
 
-def _told_app(app: AppInfo) -> Iterator[Finding]:
-    what = f"GitHub: the App is {app.name}"
+def _check_app_facts(app: AppInfo) -> Iterator[Finding]:
+    title = f"GitHub: the App is {app.name}"
     lacking = lacking_permissions(required_permissions(), app.permissions)
     if app.installations == 0:
-        yield warning(f"{what}, and is not installed anywhere", "Install it in the repositories.")
+        yield warning(f"{title}; it is not installed anywhere", "Install it in your repositories.")
     elif not lacking:
-        yield ok(what)
+        yield ok(title)
     if not lacking:
         return
     listed = ", ".join(f"{name}: {level}" for name, level in lacking.items())
     cannot_push = not lacking.keys().isdisjoint(Purpose.PUSH.permissions)
-    tell = problem if cannot_push else warning
-    yield tell(
-        f"{what}, and lacks permissions: {listed}",
-        "Without them it makes no pull requests. Set them in the App's settings on GitHub "
+    finding = problem if cannot_push else warning
+    yield finding(
+        f"{title}; it lacks permissions: {listed}",
+        "Without them it cannot create pull requests. Add them in the App's settings on GitHub "
         "(Permissions & events), then accept the change in its installation."
         if cannot_push
-        else "docs/github.md says what each is for. Where that is wanted, set it in the App's "
-        "settings on GitHub (Permissions & events), then accept the change in its installation.",
+        else "docs/github.md explains each of them. Add the ones you need in the App's settings on "
+        "GitHub (Permissions & events), then accept the change in its installation.",
     )
 
 
@@ -197,8 +198,8 @@ def _check_answer(settings: Settings) -> Finding:
 def _failed(settings: Settings, error: AppError) -> Finding:
     if error.message == NOT_GITHUB or isinstance(error, NotFound | RepositoryMoved):
         return problem(
-            f"GitHub: what answers at {settings.github_api_url} is not its REST API",
-            "Check GITHUB_API_URL, and whether a proxy or a sign-in page is in between.",
+            f"GitHub: the server at {settings.github_api_url} is not its REST API",
+            "Check GITHUB_API_URL. A proxy or a sign-in page may answer in its place.",
         )
     if error.code == "github_unavailable":
         return warning(

@@ -1,4 +1,4 @@
-"""The checks of `./run.sh doctor` that need no account: this machine, its settings, its network."""
+"""Checks this machine for `./run.sh doctor`: programs, folders, database, settings, network."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ HOSTS_TRIED = 5
 
 
 def check_python() -> Finding:
-    """Is this Python new enough?"""
-    what = f"Python {platform.python_version()}"
+    """Check that this Python is new enough."""
+    found = f"Python {platform.python_version()}"
     if sys.version_info < OLDEST_PYTHON:
-        return problem(what, "Python 3.11 or newer is needed.")
-    return ok(what)
+        return problem(found, "Install Python 3.11 or newer.")
+    return ok(found)
 
 
 def check_git() -> Finding:
-    """Is git there, and new enough?"""
-    advice = "git 2.30 or newer is needed. Debian, Ubuntu: sudo apt install git"
+    """Check that git is installed and new enough."""
+    advice = "Install git 2.30 or newer. On Debian and Ubuntu: sudo apt install git"
     try:
         result = subprocess.run(
             ["git", "--version"],
@@ -56,7 +56,7 @@ def check_git() -> Finding:
 
 
 def check_data_folder(settings: Settings) -> Finding:
-    """Can the data folder be written, or made?"""
+    """Check that the data folder is writable, or can be created, and has free space."""
     folder = settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
@@ -66,19 +66,21 @@ def check_data_folder(settings: Settings) -> Finding:
         advice = "Make it writable for this user, or set DATA_DIR to another folder."
         return problem(f"data folder {folder}: {error.strerror}", advice)
     if free < LEAST_FREE_BYTES:
-        return warning(f"data folder {folder}: {free // 1_000_000} MB are free", "Make room.")
-    later = "" if existing == folder else ", made at the first start"
+        return warning(
+            f"data folder {folder}: only {free // 1_000_000} MB are free", "Free some disk space."
+        )
+    later = "" if existing == folder else ", created at the first start"
     return ok(f"data folder {folder}{later}")
 
 
 def check_database(settings: Settings) -> Finding:
-    """Check that the database responds and has this version's tables."""
+    """Check that the database answers and has the tables of this version."""
     return _check_supabase(settings) if settings.uses_supabase else _check_sql(settings)
 
 
 def _check_sql(settings: Settings) -> Finding:
     if settings.database_url is None and not (settings.data_dir / SQLITE_FILE).exists():
-        return ok("database: SQLite, made at the first start")
+        return ok("database: SQLite, created at the first start")
     name = "SQLite" if settings.database_url is None else "PostgreSQL"
     try:
         engines = open_engines(settings)
@@ -91,12 +93,12 @@ def _check_sql(settings: Settings) -> Finding:
     head = head_revision()
     if stored == head:
         return ok(f"database: {name} at revision {head}")
-    what = f"database: {name} at revision {stored or 'none'}, this version needs {head}"
+    summary = f"database: {name} at revision {stored or 'none'}, this version needs {head}"
     if stored is not None and stored > head:
-        return problem(what, "A newer version of the server made it: start that one.")
+        return problem(summary, "A newer version of the server created it: start that version.")
     if settings.database_url is None:
-        return ok(what, "It is brought up to date at the next start.")
-    return problem(what, "Run ./run.sh migrate")
+        return ok(summary, "The next start updates it.")
+    return problem(summary, "Run ./run.sh migrate")
 
 
 def _check_supabase(settings: Settings) -> Finding:
@@ -113,30 +115,30 @@ def _check_supabase(settings: Settings) -> Finding:
 
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
-    """Do the secrets that users store stay readable without this data folder?"""
+    """Check that the secrets of users stay readable without this data folder."""
     shared = settings.uses_supabase or settings.database_url is not None
     if shared and settings.secret_key is None:
         yield warning(
-            "what users store is encrypted with a key in DATA_DIR alone, and is in the database",
-            "Set SECRET_KEY, to the text of DATA_DIR/secret_key if that exists: a server with "
-            "another key cannot read what users have stored.",
+            "the secrets of users are encrypted with a key that only DATA_DIR holds",
+            "Set SECRET_KEY, to the text of DATA_DIR/secret_key if that file exists: a server with "
+            "another key cannot read the stored secrets.",
         )
 
 
 def check_mode(settings: Settings) -> Finding:
-    """Check the sandboxes and the agents that tasks use."""
+    """Report where tasks run and which agents work on them."""
     sandbox = choose_sandbox(settings)
     if not Agents(settings).are_simulated:
         return ok(f"tasks run in {sandbox.place}, with the real agents")
     if not sandbox.sees_this_machine:
-        return ok(f"tasks run in {sandbox.place}, with a script, without any AI")
-    what = f"{sandbox.name} mode, simulated: tasks run in {sandbox.place}, without any AI"
+        return ok(f"tasks run in {sandbox.place}, with a script instead of an AI")
+    summary = f"{sandbox.name} mode, simulated: tasks run in {sandbox.place}, without an AI"
     if settings.e2b_api_key is not None:
-        return ok(what, "E2B_API_KEY is set, and SANDBOX=local overrules it.")
+        return ok(summary, "SANDBOX=local turns off the cloud, although E2B_API_KEY is set.")
     return ok(
-        what,
-        f"For the real thing set E2B_API_KEY, and {_key_settings()}, in .env; "
-        "then run\n./run.sh build-template",
+        summary,
+        f"To use real agents, set E2B_API_KEY and {_key_settings()} in .env, then run\n"
+        "./run.sh build-template",
     )
 
 
@@ -145,7 +147,7 @@ def _key_settings() -> str:
 
 
 def check_agents(settings: Settings) -> Iterator[Finding]:
-    """Is there a key for each real agent, and in local folders the program?"""
+    """Check that each real agent has a key, and in local folders its program."""
     is_local = choose_sandbox(settings).sees_this_machine
     for status in Agents(settings).statuses():
         program = find_agent(status.name).program
@@ -154,7 +156,7 @@ def check_agents(settings: Settings) -> Iterator[Finding]:
         if not status.usable:
             yield warning(f"agent {status.name}: {status.reason}")
         elif is_local and shutil.which(program.command) is None:
-            advice = "Install it, or leave out SIMULATE_WITH_REAL_AGENT."
+            advice = "Install it, or remove SIMULATE_WITH_REAL_AGENT."
             yield problem(f"agent {status.name}: the program is not on PATH", advice)
         else:
             yield ok(f"agent {status.name}: its key is set")
@@ -163,22 +165,22 @@ def check_agents(settings: Settings) -> Iterator[Finding]:
 def check_proxies() -> Iterator[Finding]:
     """Report the proxies in use."""
     for name, url in _proxies().items():
-        # What comes before the last @ is a user and a password.
+        # The part before the last @ is a user and a password.
         yield ok(f"{name}: {url.rpartition('@')[2]}")
 
 
 def check_hosts(settings: Settings) -> Iterator[Finding]:
-    """Can repositories be reached from here?"""
+    """Check that the hosts of repositories can be reached."""
     proxied = any(name.upper() in {"HTTPS_PROXY", "ALL_PROXY"} for name in _proxies())
     for host in hosts_to_try(settings):
         if proxied:
-            yield ok(f"{host}: reached through the proxy, so not tried")
+            yield ok(f"{host}: not tested, because a proxy is in use")
         else:
             yield _check_host(host)
 
 
 def hosts_to_try(settings: Settings) -> Sequence[str]:
-    """Return the first hosts that tasks may clone from."""
+    """Return the first few hosts that tasks may clone from."""
     named = [host for host in settings.allowed_git_hosts if host != "*"]
     return named[:HOSTS_TRIED] or ["github.com"]
 

@@ -1,4 +1,4 @@
-"""The check of `./run.sh doctor` that asks how a Supabase project signs its users' tokens."""
+"""Checks for `./run.sh doctor` that the tokens of a Supabase project's users can be verified."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _SECRET = "SUPABASE_JWT_SECRET"  # noqa: S105 - a name
 
 
 def check_sign_in(settings: Settings) -> Iterator[Finding]:
-    """Is there a key that verifies the tokens of the project's users?"""
+    """Check that there is a key to verify the tokens of the project's users."""
     if settings.jwks_url is None:
         return
     verified_with = [] if settings.supabase_jwt_secret is None else [_SECRET]
     try:
         count = len(fetch_keys(settings.jwks_url))
     except Unavailable as error:
-        tell = warning if verified_with else problem
-        yield tell(f"sign-in: {error.message}", f"Check the address {settings.jwks_url}")
+        finding = warning if verified_with else problem
+        yield finding(f"sign-in: {error.message}", f"Check the address {settings.jwks_url}")
         return
     if count:
         verified_with.append("1 public key" if count == 1 else f"{count} public keys")

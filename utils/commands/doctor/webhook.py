@@ -1,4 +1,4 @@
-"""The check of `./run.sh doctor` that asks whether comments on GitHub can start tasks."""
+"""Checks for `./run.sh doctor` that comments on GitHub can start tasks."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from utils.git.repository_url import find_github_name
 
 
 def check_webhook(settings: Settings) -> Iterator[Finding]:
-    """Is there a user whose tasks those are, with a project?"""
+    """Check that the user of these tasks exists and has an active project."""
     if settings.github_webhook_secret is None:
         return
     if not settings.webhook_tasks:
-        yield ok("webhook: deliveries are taken; comments start no tasks")
+        yield ok("webhook: deliveries are accepted; comments start no tasks")
         return
     try:
         repositories = _repositories(settings, str(settings.webhook_user_id))
     except NotFound:
         yield problem(
-            "webhook: comments start no tasks: there is no user WEBHOOK_USER_ID",
-            "Sign in as the user whose tasks they are to be, take the id that GET /users/me "
-            "answers, and add a project for each repository.",
+            "webhook: comments start no tasks: the user WEBHOOK_USER_ID does not exist",
+            "Sign in as the user who shall own these tasks, set WEBHOOK_USER_ID to the id in the "
+            "answer of GET /users/me, and add a project for each repository.",
         )
         return
     except AppError:
-        # What is wrong with the database is told where it is looked at.
+        # The check of the database reports this.
         return
     if repositories:
         yield ok(f"webhook: comments start tasks in {', '.join(repositories)}")
@@ -40,15 +40,15 @@ def check_webhook(settings: Settings) -> Iterator[Finding]:
         yield problem(
             "webhook: comments start no tasks: WEBHOOK_USER_ID has no active project on "
             f"{settings.github_host}",
-            "Add one as that user, with POST /projects, for each repository whose comments may "
-            "start tasks.",
+            "As that user, add a project with POST /projects for each repository whose comments "
+            "may start tasks.",
         )
 
 
 def _repositories(settings: Settings, user_id: str) -> list[str]:
-    """Return where on GitHub a user has active projects.
+    """Return the names on GitHub of the repositories in which a user has active projects.
 
-    Raises `NotFound` and what databases raise.
+    Raises `NotFound` and the errors of the database.
     """
     is_shared = settings.uses_supabase or settings.database_url is not None
     if not is_shared and not (settings.data_dir / SQLITE_FILE).exists():
@@ -66,7 +66,7 @@ def _repositories(settings: Settings, user_id: str) -> list[str]:
 
 
 def _open(settings: Settings) -> Database:
-    """Return the database as it is: nothing is migrated, and no name of a server made."""
+    """Open the database read-only in effect: no migration, and no name for a server."""
     if settings.uses_supabase:
         # Its client takes long to import.
         from utils.database.supabase.database import SupabaseDatabase, connect_current

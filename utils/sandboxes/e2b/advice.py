@@ -31,23 +31,26 @@ E2B_ERRORS: tuple[type[Exception], ...] = (*FOREIGN, BuildException)
 
 def explain_e2b(error: Exception) -> tuple[str, str]:
     """Return the cause of an error and the advice against it. Neither contains the key."""
-    what, advice = f"E2B answered: {_text(error)}", f"Look at {STATUS_PAGE} and try again"
+    cause = f"E2B answered: {_text(error)}"
+    advice = f"Look at {STATUS_PAGE} and try again"
     match error:
         case AuthenticationException():
-            what, advice = "E2B does not accept the key", f"Set E2B_API_KEY to one of {KEYS_PAGE}"
+            cause = "E2B does not accept the key"
+            advice = f"Set E2B_API_KEY to a key from {KEYS_PAGE}"
         case RateLimitException():
-            what = f"E2B refuses: {_text(error)}"
-            advice = "Wait until sandboxes have ended, or raise the limit of the plan"
+            cause = f"E2B refuses: {_text(error)}"
+            advice = "Wait until other sandboxes have stopped, or raise the limit of the plan"
         case ServiceBusyException():
-            what, advice = "E2B has no capacity at the moment", "Try again in a minute"
+            cause, advice = "E2B has no capacity at the moment", "Try again in a minute"
         case httpx.HTTPError() | TimeoutError() | ConnectionError():
-            what = f"E2B cannot be reached ({type(error).__name__})"
-            advice = f"Check the network, HTTPS_PROXY and E2B_DOMAIN; then {STATUS_PAGE}"
+            cause = f"E2B cannot be reached ({type(error).__name__})"
+            advice = f"Check the network, HTTPS_PROXY, E2B_DOMAIN and {STATUS_PAGE}"
         case TemplateException():
-            what, advice = "The template is too old for this SDK", "Run ./run.sh build-template"
+            cause = "The template is too old for this SDK"
+            advice = "Run ./run.sh build-template"
         case SandboxException(status_code=403):
-            what, advice = "E2B has blocked the account", "Ask E2B's support"
-    return what, advice
+            cause, advice = "E2B has blocked the account", "Ask E2B's support"
+    return cause, advice
 
 
 def exit_immediately(code: int) -> NoReturn:
