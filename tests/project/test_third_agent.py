@@ -21,6 +21,7 @@ from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, Json, LiveServer
 from tests.support.source_files import ROOT, python_files, syntax_tree
 from utils.agents.registry import PROGRAMS
+from utils.commands.agents_table import PAGE, agents_table
 from utils.commands.build_template import Recipe
 
 SERVER_KEY, OWN_KEY = "sk-parrot-of-the-server", "sk-parrot-of-a-user"
@@ -150,6 +151,11 @@ def test_the_check_of_the_template_includes_a_third_agent(project: Path) -> None
     assert missing_in_template(PARROT_PROGRAM, older) == ["ENV PARROT_VERSION 3.1.4"]
     without = Recipe(ROOT / "e2b.Dockerfile").steps
     assert len(missing_in_template(PARROT_PROGRAM, without)) == 3
+
+
+def test_the_page_about_agents_lists_the_registry() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert agents_table() in page, "run: python -m utils.commands.agents_table"
 
 
 def names_in_code(path: Path, words: frozenset[str]) -> Iterator[str]:
