@@ -30,6 +30,9 @@ DEFAULT_AGENT = AGENTS[0].name
 PROGRAMS: tuple[Program, ...] = tuple(agent.program for agent in AGENTS if agent.program)
 """The programs that call a model."""
 
+KEY_SETTINGS = tuple(program.key_setting.upper() for program in PROGRAMS)
+"""The settings with the server's keys, as the environment names them."""
+
 SECTIONS: Mapping[str, Sequence[str]] = {one.sections[0]: one.sections for one in PROGRAMS}
 """The sections of `users.preferences`, each with all names it ever had; the first is in use."""
 

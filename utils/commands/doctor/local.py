@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 
-from utils.agents.registry import PROGRAMS, Agents, find_agent
+from utils.agents.registry import KEY_SETTINGS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
 from utils.database.migrations import head_revision, stored_revision
@@ -137,13 +137,9 @@ def check_mode(settings: Settings) -> Finding:
         return ok(summary, "SANDBOX=local turns off the cloud, although E2B_API_KEY is set.")
     return ok(
         summary,
-        f"To use real agents, set E2B_API_KEY and {_key_settings()} in .env, then run\n"
+        f"To use real agents, set E2B_API_KEY and {' or '.join(KEY_SETTINGS)} in .env, then run\n"
         "./run.sh build-template",
     )
-
-
-def _key_settings() -> str:
-    return " or ".join(program.key_setting.upper() for program in PROGRAMS)
 
 
 def check_agents(settings: Settings) -> Iterator[Finding]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from utils.agents.registry import KEY_SETTINGS
 from utils.commands.error_reference.entry import ErrorEntry
+
+_KEYS = " or ".join(f"`{name}`" for name in KEY_SETTINGS)
 
 
 def _task(code: str, happened: str, remedy: str) -> ErrorEntry:
@@ -13,8 +16,7 @@ TASK_ERRORS = (
     _task(
         "agent_auth_failed",
         "The model's provider rejects the key.",
-        "Set `ANTHROPIC_API_KEY` or `OPENAI_API_KEY` again, or store a new key with "
-        "`PUT /users/me`.",
+        f"Set {_KEYS} again, or store a new key with `PUT /users/me`.",
     ),
     _task(
         "agent_failed",
@@ -24,8 +26,7 @@ TASK_ERRORS = (
     _task(
         "agent_not_configured",
         "There is no key for this agent.",
-        "Set `ANTHROPIC_API_KEY` or `OPENAI_API_KEY`, or store a key of your own with "
-        "`PUT /users/me`.",
+        f"Set {_KEYS}, or store a key of your own with `PUT /users/me`.",
     ),
     _task(
         "agent_timeout",
