@@ -47,6 +47,15 @@ def test_the_next_server_waits_for_one_that_is_about_to_stop(
     assert (task["status"], task["execution_metadata"]["attempt"]) == ("completed", 1)
 
 
+def test_a_killed_server_leaves_no_lock(new_server: ServerFactory) -> None:
+    first, second = new_server(), new_server()
+    first.start()
+    first.kill()
+    share(first, second)
+    second.start()
+    assert "another server has the data folder" not in second.output.read_text()
+
+
 def test_a_data_folder_that_cannot_be_made_is_refused(
     new_server: ServerFactory, tmp_path: Path
 ) -> None:
