@@ -1,7 +1,7 @@
-"""The least HTTP/1.1 that the fakes need: keep-alive, both body framings, chunked replies.
+"""Serves HTTP/1.1 on loopback with control of each write and of the connection.
 
-One task per connection and no thread, so that many hundred streams can be open at once. A
-connection says when its client has gone, which ends the stream it was writing.
+h11 parses and frames the messages. One task per connection and no thread, so that many hundred
+streams can be open at once. A client that disconnects ends the stream that is being written to it.
 """
 
 from __future__ import annotations
@@ -15,38 +15,59 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import h11
+
 HEAD_BYTES = 1 << 18
+READ_BYTES = 1 << 16
 
 
 class Aborted(Exception):
-    """The connection is to be dropped without another byte."""
+    """Drops the connection without another byte."""
+
+
+class Wire:
+    """The messages of one connection, between h11 and the socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
+
+    async def next_event(self) -> h11.Event | type[h11.PAUSED]:
+        """Return the next part of a request; raise `ConnectionError` when none can follow."""
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                if self._http.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    self._writer.write(self.encode(go_on))
+                self._http.receive_data(await self._reader.read(READ_BYTES))
+        except h11.RemoteProtocolError as error:
+            raise ConnectionResetError(str(error)) from error
+        assert not isinstance(event, type) or event is h11.PAUSED
+        return event
+
+    def encode(self, *events: h11.Event) -> bytes:
+        """Return parts of an answer as they are sent."""
+        return b"".join(self._http.send(event) or b"" for event in events)
+
+    def start_next_cycle(self) -> bool:
+        """Prepare for the next request; return False when the connection has to be closed."""
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        return True
 
 
 class Body:
     """A request's body, read whole or piece by piece."""
 
-    def __init__(self, reader: asyncio.StreamReader, headers: dict[str, str]) -> None:
-        self._reader = reader
-        self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        self._length = int(headers.get("content-length") or 0)
-        self.finished = not self._chunked and self._length == 0
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives."""
-        if self.finished:
-            return
-        if not self._chunked:
-            data = await self._reader.readexactly(self._length)
-            self.finished = True
-            yield data
-            return
-        while size := int((await self._reader.readuntil(b"\n")).split(b";")[0], 16):
-            data = await self._reader.readexactly(size)
-            await self._reader.readexactly(2)
-            yield data
-        while (await self._reader.readline()).strip():
-            continue
-        self.finished = True
+        while isinstance(event := await self._wire.next_event(), h11.Data):
+            yield bytes(event.data)
 
     async def read(self) -> bytes:
         """Return the whole body."""
@@ -64,7 +85,7 @@ class Request:
     path: str = ""
     query: dict[str, str] = field(default_factory=dict)
     content: bytes = b""
-    """The body, once it was read whole."""
+    """The body after it was read whole."""
 
     def json(self) -> Any:
         """Return the body as JSON; an empty one is an empty object."""
@@ -81,13 +102,13 @@ class Reply:
 
     @classmethod
     def of(cls, status: int, value: Any, headers: dict[str, str] | None = None) -> Reply:
-        """Make an answer with a JSON body."""
+        """Return an answer with a JSON body."""
         content = json.dumps(value).encode()
         return cls(status, content, {"Content-Type": "application/json", **(headers or {})})
 
     @classmethod
     def error(cls, status: int, message: str, headers: dict[str, str] | None = None) -> Reply:
-        """Make an error as E2B's API words it: `{"code": int, "message": str}`."""
+        """Return an error in the format of E2B's API: `{"code": int, "message": str}`."""
         return cls.of(status, {"code": status, "message": message}, headers)
 
 
@@ -99,14 +120,14 @@ class Stream:
     content_type: str
 
     async def discard(self) -> None:
-        """Let go of what the stream holds, which only a generator that has begun does."""
+        """Close the generator. It is started first: only then does closing it run its cleanup."""
         await anext(self.pieces)
         await self.pieces.aclose()
 
 
 @dataclass(slots=True)
 class Pace:
-    """The pace of a body: writes of `piece_bytes` with `seconds` between them."""
+    """Slows an answer down: writes of `piece_bytes` bytes, with `seconds` between them."""
 
     piece_bytes: int = 0
     seconds: float = 0.0
@@ -121,7 +142,7 @@ class Connection:
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler
     ) -> None:
-        self._reader = reader
+        self._wire = Wire(reader, writer)
         self._writer = writer
         self._handler = handler
         self.busy = False
@@ -135,8 +156,8 @@ class Connection:
                 self.busy = True
                 await self._handler(request, self)
                 self.busy = False
-                self.closing |= not request.body.finished
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
+                self.closing |= not self._wire.start_next_cycle()
+        except ConnectionError:
             return
         except Aborted:
             self.abort()
@@ -144,39 +165,39 @@ class Connection:
             self._writer.close()
 
     async def _next_request(self) -> Request | None:
-        try:
-            head = await self._reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
+        event = await self._wire.next_event()
+        if not isinstance(event, h11.Request):
             return None
-        first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-        method, target, _version = first.split(" ", 2)
-        pairs = (line.partition(":") for line in lines)
-        headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        target = event.target.decode("latin-1")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        body = Body(self._reader, headers)
-        return Request(method, target, headers, body, unquote(parts.path), query)
+        method = event.method.decode("latin-1")
+        return Request(method, target, headers, Body(self._wire), unquote(parts.path), query)
 
     async def send(self, reply: Reply, pace: Pace | None = None) -> None:
         """Write an answer of known length."""
         headers = dict(reply.headers)
         if reply.status != HTTPStatus.NO_CONTENT:
             headers["Content-Length"] = str(len(reply.content))
-        await self._write(_head(reply.status, headers) + reply.content, pace)
+        head = _head(reply.status, headers)
+        content = h11.Data(data=reply.content)
+        await self._write(self._wire.encode(head, content, h11.EndOfMessage()), pace)
 
     async def send_stream(self, stream: Stream, pace: Pace | None = None) -> None:
-        """Write a chunked answer; returns when it is complete or the client has gone."""
+        """Write a chunked answer; return when it is complete or the client has disconnected."""
         headers = {"Content-Type": stream.content_type, "Transfer-Encoding": "chunked"}
         try:
-            # Begun before anything can fail, so that its end is always run.
+            # Started before anything can fail, so that its cleanup always runs.
             first = await anext(stream.pieces)
             self._streaming = True
-            await self._write(_head(HTTPStatus.OK, headers) + _chunk(first), pace)
+            head = _head(HTTPStatus.OK, headers)
+            await self._write(self._wire.encode(head, h11.Data(data=first)), pace)
             async for piece in stream.pieces:
-                await self._write(_chunk(piece), pace)
-            await self._write(b"0\r\n\r\n", None)
+                await self._write(self._wire.encode(h11.Data(data=piece)), pace)
+            await self._write(self._wire.encode(h11.EndOfMessage()), None)
         except asyncio.CancelledError:
-            # Only `lost` and the end of the server cancel; either way nobody is listening.
+            # Only `lost` and the end of the server cancel; in both cases nobody reads any more.
             self.closing = True
         finally:
             self._streaming = False
@@ -191,7 +212,7 @@ class Connection:
                 await asyncio.sleep(pace.seconds)
 
     def lost(self) -> None:
-        """Handle a client that has disconnected: end its stream, finish any other request."""
+        """End the stream to a client that disconnected; any other request is still carried out."""
         self.closing = True
         if self._streaming:
             self.task.cancel()
@@ -202,13 +223,13 @@ class Connection:
         self._writer.transport.abort()
 
     def close(self) -> None:
-        """End the connection with all it does; a task that never ran would not close it."""
+        """Abort the connection and cancel its task. A task that never ran would not close it."""
         self.abort()
         self.task.cancel()
 
 
 class _Protocol(asyncio.StreamReaderProtocol):
-    """Tells the connection when its client has gone, also when nothing is being written."""
+    """Tells the connection that its client has disconnected, even while nothing is written."""
 
     def __init__(self, handler: Handler, connections: set[Connection]) -> None:
         super().__init__(asyncio.StreamReader(HEAD_BYTES), self._connected)
@@ -233,19 +254,19 @@ class _Protocol(asyncio.StreamReaderProtocol):
 
 
 class HttpServer:
-    """Listens on loopback; the listener can be closed and opened again on the same port."""
+    """Listens on loopback. The listener can be closed and opened again on the same port."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._listener: asyncio.Server | None = None
-        # Bound and not listening: nobody else is given the port while the listener is closed.
+        # Bound without listening: nobody else gets the port while the listener is closed.
         self._reservation = socket.socket()
         self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.connections: set[Connection] = set()
         self.port = 0
 
     async def open(self, port: int = 0) -> None:
-        """Listen; port 0 takes a free one, once."""
+        """Listen; port 0 takes a free port at the first call."""
         if not self.port:
             self._reservation.bind(("127.0.0.1", port))
             self.port = self._reservation.getsockname()[1]
@@ -267,10 +288,10 @@ class HttpServer:
                 connection.abort()
 
     async def close(self) -> None:
-        """End the listener and every connection."""
+        """Close the listener and every connection."""
         self.close_listener()
         self._reservation.close()
-        # What was accepted a moment ago becomes a connection in the next rounds of the loop.
+        # A connection that was accepted just now is registered in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
         while tasks := [connection.task for connection in self.connections]:
@@ -279,11 +300,9 @@ class HttpServer:
             await asyncio.wait(tasks)
 
 
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _head(status: int, headers: dict[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+def _head(status: int, headers: dict[str, str]) -> h11.Response:
+    return h11.Response(
+        status_code=status,
+        reason=HTTPStatus(status).phrase.encode(),
+        headers=list(headers.items()),
+    )
