@@ -1,16 +1,21 @@
-"""A server whose answers a test writes down beforehand."""
+"""Gives answers that a test writes down beforehand, over pytest-httpserver."""
 
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler
+import re
+import socket
+from functools import partial
 from typing import Any, NamedTuple
 
-from tests.support.loopback import LoopbackServer
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+ANY_PATH = re.compile(".*")
 
 
 class Answer(NamedTuple):
-    """One answer; None instead of it closes the connection without a word."""
+    """One answer."""
 
     status: int
     body: bytes
@@ -18,42 +23,29 @@ class Answer(NamedTuple):
 
 
 def json_response(status: int, value: Any) -> Answer:
+    """Return an answer with a JSON body."""
     return Answer(status, json.dumps(value).encode())
 
 
-class AnsweringServer(LoopbackServer):
-    """Gives the answers in `answers` one after the other."""
+class CannedServer:
+    """Gives each request the next answer; None closes the connection without one."""
 
-    def __init__(self, *answers: Answer | None) -> None:
-        super().__init__(self._handler())
-        self._answers = list(answers)
+    def __init__(self, server: HTTPServer) -> None:
+        self._server = server
+        self.url = server.url_for("").rstrip("/")
         self.requests = 0
 
-    def _next(self) -> Answer | None:
+    def set_answers(self, *answers: Answer | None) -> None:
+        """Replace the answers, and count requests from 0. A request too many gets status 500."""
+        self._server.clear()
+        self.requests = 0
+        for answer in answers:
+            handler = self._server.expect_ordered_request(ANY_PATH)
+            handler.respond_with_handler(partial(self._respond, answer))
+
+    def _respond(self, answer: Answer | None, request: Request) -> Response:
         self.requests += 1
-        return self._answers.pop(0)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        answering = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                answer = answering._next()
-                if answer is None:
-                    self.close_connection = True
-                    return
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.kind)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                self.wfile.write(answer.body)
-
-            do_GET = do_DELETE = do_POST  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+        if answer is None:
+            request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return Response()
+        return Response(answer.body, answer.status, content_type=answer.kind)

@@ -6,15 +6,16 @@ import re
 import socket
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx
 import postgrest.exceptions
 import pytest
+from pytest_httpserver import HTTPServer
 
-from tests.support.canned_server import Answer, AnsweringServer, json_response
-from tests.support.database.samples import LATER, USER, new_task, project_fields
+from tests.support.canned_server import Answer, CannedServer, json_response
+from tests.support.database_samples import LATER, USER, new_task, project_fields
 from utils.database.supabase.client import Supabase
 from utils.database.supabase.database import SupabaseDatabase
 from utils.database.supabase.errors import translating
@@ -38,6 +39,7 @@ CLOSED = None
 EVENTS = (Event("output", {}, LATER),)
 
 Verb = Callable[[SupabaseDatabase], object]
+Answering = Callable[..., AbstractContextManager[tuple[SupabaseDatabase, CannedServer]]]
 
 
 def told(status: int, code: str, message: str = "private text") -> Answer:
@@ -47,13 +49,26 @@ def told(status: int, code: str, message: str = "private text") -> Answer:
     )
 
 
-@contextmanager
-def answering(*answers: Answer | None) -> Iterator[tuple[SupabaseDatabase, AnsweringServer]]:
-    """Provide a gateway to a project that returns the given responses."""
-    with AnsweringServer(*answers) as server:
+@pytest.fixture(scope="module")
+def http_server() -> Iterator[HTTPServer]:
+    """Provide a server for the tests of this file."""
+    with HTTPServer("127.0.0.1", threaded=True) as server:
+        yield server
+
+
+@pytest.fixture
+def answering(http_server: HTTPServer) -> Answering:
+    """Provide a function that opens a database whose project gives the passed answers."""
+
+    @contextmanager
+    def answer_with(*answers: Answer | None) -> Iterator[tuple[SupabaseDatabase, CannedServer]]:
+        server = CannedServer(http_server)
+        server.set_answers(*answers)
         supabase = Supabase(server.url, KEY, 2)
         yield SupabaseDatabase(supabase, "server"), server
         supabase.close()
+
+    return answer_with
 
 
 def get_user(database: SupabaseDatabase) -> object:
@@ -88,7 +103,9 @@ UNAVAILABLE = {
 
 
 @pytest.mark.parametrize("answer", UNAVAILABLE.values(), ids=UNAVAILABLE.keys())
-def test_a_database_that_cannot_be_used_is_unavailable(answer: Answer) -> None:
+def test_a_database_that_cannot_be_used_is_unavailable(
+    answering: Answering, answer: Answer
+) -> None:
     with answering(answer) as (database, _), pytest.raises(DatabaseUnavailable) as failure:
         create_task(database)
     text = "".join(traceback.format_exception(failure.value))
@@ -110,7 +127,7 @@ def test_a_database_that_cannot_be_used_is_unavailable(answer: Answer) -> None:
     ],
 )
 def test_a_row_that_does_not_fit_is_told_as_on_every_database(
-    answer: Answer, error: type[AppError]
+    answering: Answering, answer: Answer, error: type[AppError]
 ) -> None:
     with answering(answer) as (database, _), pytest.raises(error) as failure:
         database.create_project(USER, project_fields())
@@ -120,7 +137,9 @@ def test_a_row_that_does_not_fit_is_told_as_on_every_database(
 @pytest.mark.parametrize(
     "answer", [told(400, "23502"), told(400, "42703"), told(400, "PGRST100"), told(400, "P0001")]
 )
-def test_a_mistake_of_this_program_stays_one_and_hides_the_row(answer: Answer) -> None:
+def test_a_mistake_of_this_program_stays_one_and_hides_the_row(
+    answering: Answering, answer: Answer
+) -> None:
     with answering(answer) as (database, _), pytest.raises(RuntimeError) as failure:
         create_task(database)
     assert "private" not in "".join(traceback.format_exception(failure.value))
@@ -136,7 +155,9 @@ def test_a_mistake_of_this_program_stays_one_and_hides_the_row(answer: Answer) -
         (Answer(404, HTML, "text/html"), "SUPABASE_URL"),
     ],
 )
-def test_a_wrong_project_is_told_at_the_start(answer: Answer, advice: str) -> None:
+def test_a_wrong_project_is_told_at_the_start(
+    answering: Answering, answer: Answer, advice: str
+) -> None:
     with (
         answering(answer) as (database, _),
         pytest.raises(ConfigurationError, match=advice) as failure,
@@ -164,13 +185,13 @@ PASSING: dict[str, Answer | None] = {
 
 
 @pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING.keys())
-def test_a_read_is_tried_again(answer: Answer | None) -> None:
+def test_a_read_is_tried_again(answering: Answering, answer: Answer | None) -> None:
     with answering(answer, answer, FOUND) as (database, server):
         assert database.get_user(USER).id == USER
         assert server.requests == 3
 
 
-def test_a_read_is_not_tried_for_ever() -> None:
+def test_a_read_is_not_tried_for_ever(answering: Answering) -> None:
     answers = [CLOSED] * 4
     with answering(*answers) as (database, server), pytest.raises(DatabaseUnavailable):
         get_user(database)
@@ -191,7 +212,9 @@ ONCE: dict[str, Verb] = {
 
 @pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING.keys())
 @pytest.mark.parametrize("verb", ONCE.values(), ids=ONCE.keys())
-def test_what_may_have_been_done_is_not_done_again(verb: Verb, answer: Answer | None) -> None:
+def test_what_may_have_been_done_is_not_done_again(
+    answering: Answering, verb: Verb, answer: Answer | None
+) -> None:
     with answering(answer, FOUND) as (database, server), pytest.raises(DatabaseUnavailable):
         verb(database)
     assert server.requests == 1
@@ -209,13 +232,15 @@ AGAIN: dict[str, tuple[Verb, Any]] = {
 
 
 @pytest.mark.parametrize(("verb", "value"), AGAIN.values(), ids=AGAIN.keys())
-def test_what_may_be_done_twice_is_tried_again(verb: Verb, value: object) -> None:
+def test_what_may_be_done_twice_is_tried_again(
+    answering: Answering, verb: Verb, value: object
+) -> None:
     with answering(CLOSED, json_response(200, value)) as (database, server):
         verb(database)
     assert server.requests == 2
 
 
-def test_what_was_undone_is_tried_again_by_every_verb() -> None:
+def test_what_was_undone_is_tried_again_by_every_verb(answering: Answering) -> None:
     with answering(told(500, "40P01"), json_response(200, None)) as (database, server):
         with pytest.raises(NotFound):
             create_task(database)
