@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import github as pygithub
 import pytest
 import requests
 import urllib3
+from requests_mock import ANY, Mocker
 
-from tests.fakes.github.failures import DOWN, SSO_URL
+from tests.fakes.github.failures import BODIES, DOWN, SSO_URL, refusal
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import git
-from tests.support.github.names import LOGIN, NAME, TOKEN
-from tests.support.github.refusals import error_of
+from tests.support.github_names import LOGIN, NAME, TOKEN
+from tests.support.github_refusals import error_of
+from utils.errors import AppError
 from utils.github.client import GitHub
 from utils.github.errors import EXCEPTION_RULES, FOREIGN, translate
 
@@ -120,13 +123,46 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
-@pytest.mark.parametrize("action", ["repository", "create_pull"])
-def test_each_failure_has_its_answer(
+ON_THE_WIRE = ("bad_gateway", "unavailable", "reset", "cut")
+"""Failures of the connection, and those that are tried again below PyGithub: they need a server."""
+
+ACTIONS: dict[str, Callable[[GitHub], object]] = {
+    "repository": lambda client: client.repository(NAME),
+    "create_pull": create,
+}
+
+
+@pytest.mark.parametrize("name", sorted(FAILURES.keys() - ON_THE_WIRE))
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_failure_has_its_answer(requests_mock: Mocker, name: str, action: str) -> None:
+    can_failure(requests_mock, name)
+    with GitHub("https://github.example/api/v3", TOKEN) as client:
+        require_failure(name, error_of(ACTIONS[action], client))
+    assert requests_mock.call_count == 1
+
+
+@pytest.mark.parametrize("name", ON_THE_WIRE)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_failure_of_the_connection_has_its_answer(
     github: FakeGitHub, alice: GitHub, name: str, action: str
 ) -> None:
     github.fail(name)
-    error = error_of(alice.repository, NAME) if action == "repository" else error_of(create, alice)
+    require_failure(name, error_of(ACTIONS[action], alice))
+
+
+def can_failure(requests_mock: Mocker, name: str) -> None:
+    """Give the answer of a failure to every request of PyGithub."""
+    if name in BODIES:
+        requests_mock.register_uri(ANY, ANY, content=BODIES[name])
+        return
+    refused = refusal(name)
+    requests_mock.register_uri(
+        ANY, ANY, status_code=refused.status, json=refused.body, headers=refused.headers
+    )
+
+
+def require_failure(name: str, error: AppError) -> None:
+    """Fail unless an error has the code, status and message of a failure."""
     status, code, text = FAILURES[name]
     assert (error.http_status, error.code) == (status, code)
     assert re.search(text, error.message)

@@ -1,4 +1,4 @@
-"""Failures of GitHub's that no state of a repository brings about, by name."""
+"""Failures of GitHub that no state of a repository causes, by name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from tests.fakes.github.state import GraphQLRefused, Refused
 SSO_URL = "https://github.com/orgs/team/sso?authorization_request=A1B2"
 
 DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
-"""Failures without a response from GitHub, which the server carries out itself."""
+"""Failures that are no answer of GitHub's at all; the server produces them itself."""
+
+BODIES = {"html": b"<html>Welcome</html>", "nonsense": b"{", "empty": b"{}"}
+"""Bodies of status 200 that do not come from GitHub's API, by the name of the failure."""
 
 
 def refusal(name: str) -> Refused:
-    """Return the answer of a failure."""
+    """Return the answer of GitHub for a failure that is not in `DOWN`."""
     return {**_of_tokens(), **_of_limits(), **_of_places(), **_of_graphql()}[name]
 
 

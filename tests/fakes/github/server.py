@@ -1,4 +1,4 @@
-"""Serves the fake GitHub on loopback, as an Enterprise host: its API, and git beside it."""
+"""Serves the fake GitHub on loopback like an Enterprise host: the API, and git over HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        """Keep quiet."""
+        """Print nothing."""
 
     def _handle(self) -> None:
         github = self.server.github
@@ -76,9 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _break(self, name: str) -> None:
-        answers = {"html": b"<html>Welcome</html>", "nonsense": b"{", "empty": b"{}"}
-        if name in answers:
-            self._send(200, answers[name], {})
+        if name in failures.BODIES:
+            self._send(200, failures.BODIES[name], {})
             return
         if name == "hang":
             self.server.github.released.wait(HANG_SECONDS)
@@ -119,7 +118,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that disconnect before they have the whole response."""
+        """Ignore clients that disconnect while they are answered."""
 
 
 @contextmanager
