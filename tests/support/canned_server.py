@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import socket
 from functools import partial
 from typing import Any, NamedTuple
 
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-ANY_PATH = re.compile(".*")
+from tests.support.loopback import ANY_PATH, drop_connection
 
 
 class Answer(NamedTuple):
@@ -46,6 +44,5 @@ class CannedServer:
     def _respond(self, answer: Answer | None, request: Request) -> Response:
         self.requests += 1
         if answer is None:
-            request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return Response()
+            return drop_connection(request)
         return Response(answer.body, answer.status, content_type=answer.kind)

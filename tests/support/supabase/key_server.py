@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask.testing import FlaskClient
 from jwt.algorithms import get_default_algorithms
+from werkzeug import Request, Response
 from werkzeug.test import TestResponse
 
 from tests.support.loopback import LoopbackServer
@@ -61,23 +61,19 @@ class KeyServer(LoopbackServer):
     """Serves the keys in `keys` and counts the requests."""
 
     def __init__(self, *keys: Key) -> None:
-        super().__init__(self._handler())
+        super().__init__(self._respond)
         self.keys: tuple[Key, ...] = keys
         self.others: list[Any] = []
         self.body: bytes | None = None
         self.status = 200
-        self._asked: list[str] = []
+        self.requests = 0
         self.answering = Event()
         self.answering.set()
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Stop the server, after the requests that wait for `answering`."""
         self.answering.set()
-        super().__exit__()
-
-    @property
-    def requests(self) -> int:
-        """The number of requests so far."""
-        return len(self._asked)
+        super().stop()
 
     @property
     def issuer(self) -> str:
@@ -99,26 +95,14 @@ class KeyServer(LoopbackServer):
         }
         return {name: value for name, value in claims.items() if value is not None}
 
-    def _answer(self) -> tuple[int, bytes]:
+    def _respond(self, request: Request) -> Response:
+        self.requests += 1
+        self.answering.wait(30)
+        if request.path != PATH:
+            return Response(status=404)
         described = [*self.others, *(key.published for key in self.keys)]
         body = json.dumps({"keys": described}).encode() if self.body is None else self.body
-        return self.status, body
-
-    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the request
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server._asked.append(self.path)
-                server.answering.wait(30)
-                status, body = server._answer() if self.path == PATH else (404, b"")
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+        return Response(body, self.status)
 
 
 def call(client: FlaskClient, token: str) -> TestResponse:
