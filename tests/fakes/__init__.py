@@ -1,1 +1,1 @@
-"""Stand-ins for services outside the project, spoken to by the real client libraries."""
+"""Fakes of external services. Tests talk to them through the real client libraries."""

@@ -1,1 +1,1 @@
-"""Programs that stand in for `claude` and `codex`; put this folder first on PATH to use them."""
+"""Stand-ins for the programs `claude` and `codex`; put this folder first on PATH to use them."""

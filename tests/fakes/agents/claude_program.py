@@ -1,4 +1,4 @@
-"""Speaks and exits as `claude -p --output-format stream-json --verbose` does."""
+"""Prints and exits as `claude -p --output-format stream-json --verbose` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speaks and exits as `codex exec --json` does."""
+"""Prints and exits as `codex exec --json` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Common parts of the fake agent programs, which follow commands in the prompt.
+"""Holds the parts that all stand-ins for agent programs share. The prompt is their script.
 
     say TEXT         write FILE TEXT    commit MESSAGE    environment    sleep SECONDS
     lines NUMBER     long CHARACTERS    unknown           error TEXT     retry NUMBER
@@ -38,14 +38,14 @@ UNKNOWN_LINES = (
 
 
 class StandIn(ABC):
-    """One run of a program; a subclass speaks its language."""
+    """One run of a program; a subclass prints its output format."""
 
     def __init__(self) -> None:
         self.denied = False
         self.calls = 0
 
     def carry_out(self, prompt: str) -> None:
-        """Do what the prompt says, then tell that it is done."""
+        """Carry out the prompt, then print the end of the run."""
         for line in prompt.splitlines():
             command, _, rest = line.partition(" ")
             if action := ACTIONS.get(command):
@@ -58,7 +58,7 @@ class StandIn(ABC):
 
     @abstractmethod
     def call(self, tool: str, command: str, work: Callable[[], str]) -> None:
-        """Print a call of the tool `write` or `shell`, and what came out."""
+        """Print a call of the tool `write` or `shell`, and its result."""
 
     @abstractmethod
     def retry(self, reason: str, status: int, tries: int) -> None:
@@ -70,7 +70,7 @@ class StandIn(ABC):
 
     @abstractmethod
     def finish(self, text: str) -> None:
-        """Print the end of a run that went well."""
+        """Print the end of a successful run."""
 
 
 def emit(entry: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ def stay() -> NoReturn:
 
 
 def write_file(rest: str) -> str:
-    """Write a file; return what to print."""
+    """Write a file; return the text to print."""
     name, _, text = rest.partition(" ")
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def write_file(rest: str) -> str:
 
 
 def commit(message: str) -> str:
-    """Commit everything; return what git prints."""
+    """Commit everything; return the output of git."""
     printed = ""
     for command in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", message]):
         ended = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
@@ -110,7 +110,7 @@ def commit(message: str) -> str:
 
 
 def environment() -> str:
-    """Return what `env` prints."""
+    """Return the environment in the format of `env`."""
     return "".join(f"{name}={value}\n" for name, value in sorted(os.environ.items()))
 
 

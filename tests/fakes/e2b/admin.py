@@ -1,4 +1,4 @@
-"""The second port of the fake, where tests set faults and read counters; no fault touches it.
+"""Serves the fake's second port: tests set faults and read counters there. No fault affects it.
 
 | request | effect |
 |---------|--------|
@@ -26,7 +26,7 @@ from tests.fakes.e2b.http import Connection, HttpServer, Reply, Request
 
 
 class Admin:
-    """Answers the second port."""
+    """Answers requests at the second port."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -36,7 +36,7 @@ class Admin:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port that is listened on."""
         return self._server.port
 
     async def open(self) -> None:

@@ -1,4 +1,4 @@
-"""The fake cloud: takes each request through faults, control plane or envd, and back."""
+"""Routes each request of the fake cloud through faults to the control plane or envd."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FILES = {"GET": "files.read", "POST": "files.write"}
 
 
 def route_of(request: Request) -> tuple[str, str, bool]:
-    """Return a request's route name, its sandbox, and whether envd is to answer it."""
+    """Return the name of a request's route, its sandbox, and True when envd answers it."""
     sandbox = request.headers.get("e2b-sandbox-id", "")
     if request.path == "/health":
         return "health", sandbox, True
@@ -51,7 +51,7 @@ def route_of(request: Request) -> tuple[str, str, bool]:
 
 
 class Cloud:
-    """The server itself; lives in one event loop."""
+    """The fake cloud in one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="e2b-fake-")).resolve()
@@ -180,7 +180,7 @@ def _refuse(fault: Fault) -> Reply:
 
 
 async def _cut_after(pieces: AsyncGenerator[bytes], fault: Fault) -> AsyncGenerator[bytes]:
-    """Pass on so many events or bytes, then drop the connection."""
+    """Yield the fault's number of events or bytes, then drop the connection."""
     events, left = 0, fault.after_bytes
     try:
         async for piece in pieces:

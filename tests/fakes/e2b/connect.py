@@ -1,4 +1,4 @@
-"""Connect's wire format in JSON, as far as envd uses it (docs/e2b.md section 4).
+"""Encodes Connect's wire format in JSON, as far as envd uses it (docs/e2b.md section 4).
 
 A unary call is JSON, an error an HTTP status with `{"code", "message"}`. A stream is envelopes
 `flags(1) length(4, big endian) JSON`, the last one with flag 2, and always HTTP status 200.
@@ -30,31 +30,31 @@ STATUS = {
 
 
 class RpcError(Exception):
-    """An error in Connect's terms."""
+    """An error with a code of Connect."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
     def reply(self) -> Reply:
-        """Word it as the answer to a unary call."""
+        """Return the error as the answer to a unary call."""
         body = {"code": self.code, "message": str(self)}
         return Reply.of(STATUS.get(self.code, 500), body)
 
 
 def envelope(content: bytes, flags: int = 0) -> bytes:
-    """Wrap one message of a stream."""
+    """Return one message of a stream in its envelope."""
     return bytes([flags]) + len(content).to_bytes(4, "big") + content
 
 
 def last(code: str = "", message: str = "") -> bytes:
-    """End a stream, well or with an error."""
+    """Return the last envelope of a stream, with an error or without."""
     error = {"error": {"code": code, "message": message}} if code else {}
     return envelope(json.dumps(error).encode(), LAST)
 
 
 async def envelopes(request: Request) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages of a client stream as they come."""
+    """Yield the messages of a client stream as they arrive."""
     buffer = b""
     async for piece in request.body.pieces():
         buffer += piece
@@ -64,7 +64,7 @@ async def envelopes(request: Request) -> AsyncIterator[dict[str, Any]]:
 
 
 async def replay(ended: tuple[int, bytes]) -> AsyncGenerator[bytes]:
-    """Tell of a command that is over: its start and its end, no output."""
+    """Yield the start and the end of a command that has ended, without its output."""
     pid, event = ended
     yield envelope(json.dumps({"event": {"start": {"pid": pid}}}).encode())
     yield envelope(event)
@@ -72,12 +72,12 @@ async def replay(ended: tuple[int, bytes]) -> AsyncGenerator[bytes]:
 
 
 async def failed(error: RpcError) -> AsyncGenerator[bytes]:
-    """End a stream that could not begin."""
+    """Yield the error of a stream that could not start."""
     yield last(error.code, str(error))
 
 
 async def cut(whole: AsyncIterator[bytes], piece_bytes: int) -> AsyncGenerator[bytes]:
-    """Cut the output in data events, as a command that writes in little pieces would."""
+    """Split the output in data events, like a command that writes small pieces."""
     async for item in whole:
         data = json.loads(item[5:]).get("event", {}).get("data")
         if not data:

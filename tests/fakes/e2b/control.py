@@ -1,4 +1,4 @@
-"""The tests' side of the fake's second port; the same in this process and across processes."""
+"""Controls a fake from a test through its second port, in this process or in another one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class E2BControl:
-    """Drives a running fake. Every call blocks for a round trip on loopback."""
+    """Controls a running fake. Every call blocks for a round trip on loopback."""
 
     def __init__(self, url: str, control_url: str) -> None:
         self.url = url
@@ -25,7 +25,7 @@ class E2BControl:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that send the SDK here (docs/e2b.md section 2).
+        """The variables that direct the SDK to this fake (docs/e2b.md section 2).
 
         Plain http is HTTP/1.1, where each open stream takes a connection, and more than the SDK's
         200 would wait for each other. It reads that limit when it is imported.
@@ -40,10 +40,10 @@ class E2BControl:
         }
 
     def start(self) -> None:
-        """Make the server ready; one that runs already is."""
+        """Start the server unless it runs already."""
 
     def stop(self) -> None:
-        """End the server, if it is this object's to end."""
+        """Stop the server if this object started it."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -63,7 +63,7 @@ class E2BControl:
         return [entry for entry in found if route in {None, entry["route"]}]
 
     def forget_requests(self) -> None:
-        """Empty the record and the counts of requests."""
+        """Clear the record and the counts of requests."""
         self._call("DELETE", "/requests")
 
     def sandboxes(self) -> list[dict[str, Any]]:
@@ -72,20 +72,20 @@ class E2BControl:
         return found
 
     def add_fault(self, kind: str, **fields: Any) -> int:
-        """Put a fault in force and return its number; the fields are those of `Fault`."""
+        """Add a fault and return its number; the fields are those of `Fault`."""
         number: int = self._call("POST", "/faults", {"kind": kind, **fields})
         return number
 
     def remove_faults(self, number: int | None = None) -> None:
-        """Lift one fault, or all."""
+        """Remove one fault, or all."""
         self._call("DELETE", "/faults" if number is None else f"/faults/{number}")
 
     def crash(self, sandbox_id: str) -> None:
-        """Let all processes of a sandbox die; its streams drop and it answers 502."""
+        """Kill all processes of a sandbox; its streams drop and it answers 502."""
         self._call("POST", f"/sandboxes/{sandbox_id}/crash")
 
     def expire(self, sandbox_id: str) -> None:
-        """Let a sandbox reach the end of its time now."""
+        """Expire a sandbox now."""
         self._call("POST", f"/sandboxes/{sandbox_id}/expire")
 
     def set_envd(self, sandbox_id: str, *, up: bool) -> None:
@@ -101,7 +101,7 @@ class E2BControl:
         self._call("POST", "/refuse", {"seconds": seconds, "streams": streams})
 
     def accept(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._call("POST", "/accept")
 
     def configure(self, **settings: Any) -> None:
@@ -116,7 +116,7 @@ class E2BControl:
 
 
 class E2BServerProcess(E2BControl):
-    """The server in a process of its own, which ends with this one whatever happens to it.
+    """Runs the server in a separate process, which ends with this process in any case.
 
     Its sandboxes are in `folder`, otherwise where temporary files are.
     """
@@ -127,7 +127,7 @@ class E2BServerProcess(E2BControl):
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start and return when it listens."""
+        """Start the server; return when it listens."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.e2b.server", "--until-stdin-closes"],
             cwd=_REPOSITORY,
@@ -142,11 +142,11 @@ class E2BServerProcess(E2BControl):
 
     @property
     def pid(self) -> int:
-        """Its process id, to measure it."""
+        """The process id of the server, to measure it."""
         assert self._process
         return self._process.pid
 
     def stop(self) -> None:
-        """End it with every sandbox, process and file."""
+        """Stop the server and remove every sandbox, process and file."""
         if self._process:
             self._process.communicate(timeout=60)

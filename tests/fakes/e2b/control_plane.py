@@ -1,4 +1,4 @@
-"""E2B's control plane: sandboxes are made, found, kept alive, paused and killed.
+"""Answers E2B's control plane: creates, lists, extends, pauses and kills sandboxes.
 
 See docs/e2b.md section 3. Templates are in `e2b_templates`. Not modelled: snapshots, fork, volumes,
 secrets and auto-resume.
@@ -33,10 +33,10 @@ PAGE = 100
 
 @dataclass(slots=True)
 class Settings:
-    """The limits of the fake cloud; None means no limit."""
+    """Settings of the fake cloud; None means no restriction."""
 
     api_keys: list[str] | None = None
-    """Each key is a team of its own that sees its own sandboxes."""
+    """Each key belongs to a separate team, which sees only its own sandboxes."""
     templates: list[str] | None = None
     failing_step: int | None = None
     """The step at which template builds fail."""
@@ -49,12 +49,12 @@ class Settings:
 
 @dataclass(slots=True)
 class Sandbox:
-    """One sandbox: a folder, a process group and what the API says about it."""
+    """One sandbox: a folder, a process group and its description in the API."""
 
     id: str
     team: str
     request: dict[str, Any]
-    """The body of the create request as it came."""
+    """The body of the create request, unchanged."""
     root: Path
     group: subprocess.Popen[bytes]
     token: str = field(default_factory=lambda: secrets.token_hex(32))
@@ -65,7 +65,7 @@ class Sandbox:
     timer: asyncio.TimerHandle | None = None
     processes: dict[int, Process] = field(default_factory=dict)
     ended: dict[int, bytes] = field(default_factory=dict)
-    """End events of commands that are over, kept for a while."""
+    """End events of commands that have ended, kept for a while."""
 
     @property
     def home(self) -> Path:
@@ -73,7 +73,7 @@ class Sandbox:
         return self.root / "home" / "user"
 
     def summary(self) -> dict[str, Any]:
-        """Return what create and connect answer."""
+        """Return the sandbox as create and connect answer it."""
         return {
             "templateID": self.request["templateID"],
             "sandboxID": self.id,
@@ -84,7 +84,7 @@ class Sandbox:
         }
 
     def detail(self) -> dict[str, Any]:
-        """Return what get_info and list answer."""
+        """Return the sandbox as get_info and list answer it."""
         paused = bool(self.request.get("autoPause"))
         return {
             **self.summary(),
@@ -130,7 +130,7 @@ class ControlPlane:
         return self._other(route, sandbox, request)
 
     def unauthorized(self, team: str) -> Reply | None:
-        """Return what a key that is nobody's is answered with."""
+        """Return the answer to an unknown key."""
         if not team.startswith("e2b_"):
             return Reply.error(401, "Invalid API key format")
         if self.settings.api_keys is not None and team not in self.settings.api_keys:

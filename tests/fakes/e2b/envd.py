@@ -1,4 +1,4 @@
-"""envd, the agent in each sandbox: commands and files over Connect's protocol in JSON.
+"""Answers envd, the daemon in each sandbox: commands and files over Connect in JSON.
 
 Not modelled: terminals (`pty`), watching of folders, users other than `user` and
 `root` (both are whoever runs this server).
@@ -52,7 +52,7 @@ def unreachable(sandbox_id: str, sandbox: Sandbox | None) -> Reply | None:
 
 
 def signed_for(sandbox: Sandbox, request: Request) -> bool:
-    """Tell whether a link made by download_url or upload_url is for this sandbox."""
+    """Return True for a signed link of download_url or upload_url to this sandbox."""
     operation = "read" if request.method == "GET" else "write"
     query = request.query
     fields = [query.get("path", ""), operation, query.get("username", ""), sandbox.token]
@@ -73,7 +73,7 @@ class Envd:
         self._exit_kept_seconds = exit_kept_seconds
 
     async def answer(self, route: str, request: Request, piece_bytes: int) -> Reply | Stream:
-        """Carry out a request; output events are cut into `piece_bytes` unless that is 0."""
+        """Carry out a request; split output events into `piece_bytes` unless that is 0."""
         if route == "health":
             return Reply(204)
         signed = route.startswith("files.") and signed_for(self._sandbox, request)

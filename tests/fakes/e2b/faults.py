@@ -1,4 +1,4 @@
-"""Injects faults and records every request.
+"""Holds the faults to inject and the record of every request.
 
 A fault says which requests it is for (`route`, `sandbox`), which of those it hits (`skip`, `every`,
 `times`, counted for each sandbox alone with `per_sandbox`) and what happens (`kind`):
@@ -45,13 +45,13 @@ DEFAULT_MESSAGES = {
 
 
 def quota_message(limit: int) -> str:
-    """Word the 429 that only its text tells from a rate limit (docs/e2b.md section 3)."""
+    """Return the text that tells a quota's 429 from a rate limit (docs/e2b.md section 3)."""
     return f"you have reached the maximum number of concurrent E2B sandboxes ({limit})"
 
 
 @dataclass(slots=True)
 class Fault:
-    """One thing that goes wrong; see the table at the top of this module."""
+    """One fault to inject; see the table at the top of this module."""
 
     kind: Kind
     route: str = "*"
@@ -78,7 +78,7 @@ class Fault:
 
 
 class Faults:
-    """The faults in force."""
+    """The active faults."""
 
     def __init__(self) -> None:
         self._faults: dict[int, Fault] = {}
@@ -87,21 +87,21 @@ class Faults:
         self.hits = 0
 
     def add(self, fault: Fault) -> int:
-        """Put a fault in force and return its number."""
+        """Add a fault and return its number."""
         self._last += 1
         fault.id = self._last
         self._faults[fault.id] = fault
         return fault.id
 
     def remove(self, number: int | None = None) -> None:
-        """Lift one fault, or all."""
+        """Remove one fault, or all."""
         if number is None:
             self._faults.clear()
         else:
             self._faults.pop(number, None)
 
     def hitting(self, route: str, sandbox: str) -> dict[Kind, Fault]:
-        """Return what hits this request; of several faults of a kind the first one."""
+        """Return the faults that hit this request, the first one of each kind."""
         hitting: dict[Kind, Fault] = {}
         for fault in self._faults.values():
             if self._hits(fault, route, sandbox) and fault.kind not in hitting:
@@ -121,13 +121,13 @@ class Faults:
         return fault.times is None or turn // fault.every <= fault.times
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return the faults in force with their hits."""
+        """Return the active faults with their numbers of hits."""
         return [asdict(fault) for fault in self._faults.values()]
 
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """A request as it came, secrets included, so that a test can look for leaks."""
+    """A request with its secrets, so that a test can search it for leaks."""
 
     method: str
     target: str
@@ -136,11 +136,11 @@ class LoggedRequest:
     headers: dict[str, str]
     body: str
     status: int = 0
-    """The status of the response; 0 if the connection was dropped or is still open."""
+    """The status of the answer; 0 when the connection was dropped or is still open."""
 
 
 class Journal:
-    """Counts requests and remembers them."""
+    """Counts and records requests."""
 
     def __init__(self) -> None:
         self.routes: Counter[str] = Counter()
@@ -157,7 +157,7 @@ class Journal:
         return request
 
     def clear(self) -> None:
-        """Forget all requests and counts."""
+        """Clear all requests and counts."""
         self.routes.clear()
         self.sandboxes.clear()
         self.requests.clear()

@@ -1,4 +1,4 @@
-"""The files of a fake sandbox: which real file a path means, and envd's file operations.
+"""Maps the paths of a fake sandbox to real files, and carries out envd's file operations.
 
 | a path in a request | means |
 |---------------------|-------|
@@ -40,7 +40,7 @@ class Paths:
         self.home = root / "home" / "user"
 
     def real(self, path: str) -> Path:
-        """Return the real path. Raises `RpcError` for one that leads out of the sandbox."""
+        """Return the real path. Raise `RpcError` for a path outside the sandbox."""
         if not path or path == "~" or path.startswith("~/"):
             real = self.home / path[2:]
         elif not path.startswith("/"):
@@ -55,18 +55,18 @@ class Paths:
         return real
 
     def shown(self, real: Path, asked: str) -> str:
-        """Name a real path in an answer to a request for `asked`."""
+        """Return a real path as the answer to a request for `asked` names it."""
         if asked.startswith("/") and Path(asked).is_relative_to(self.root):
             return str(real)
         return f"/{real.relative_to(self.root)}"
 
     def in_text(self, text: str) -> str:
-        """Put the real home where a command, an argument or a variable says /home/user."""
+        """Replace /home/user in a command, an argument or a variable by the real home."""
         return _HOME_IN_TEXT.sub(lambda _match: str(self.home), text)
 
 
 def filesystem(paths: Paths, method: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a unary call of filesystem.Filesystem. Raises `RpcError`."""
+    """Carry out a unary call of filesystem.Filesystem. Raise `RpcError` when it is refused."""
     try:
         match method:
             case "Stat":

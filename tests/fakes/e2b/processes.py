@@ -23,12 +23,12 @@ from typing import IO, Any
 
 CHUNK_BYTES = 32_768
 LISTENER_BYTES = 262_144
-"""The size of a listener's queue; a command blocks when it is full."""
+"""Events that may queue for one listener before the command is paused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The sandbox went away under a listener; without a message the connection just drops."""
+    """The end of a sandbox that had a listener; without a message the connection is dropped."""
 
     message: str | None
 
@@ -63,14 +63,14 @@ class Listener:
         return event
 
     def detach(self) -> None:
-        """Stop listening; the command runs on."""
+        """Stop listening; the command continues."""
         self._process.listeners.discard(self)
         self._process.read_on()
 
 
 @dataclass(slots=True)
 class Command:
-    """The parameters of a Start request, as `List` reports them."""
+    """The command of a Start request, as `List` reports it."""
 
     config: dict[str, Any]
     tag: str | None
@@ -81,7 +81,7 @@ class Command:
 
 
 class Process:
-    """A running command. Raises `OSError` when it cannot be started."""
+    """A running command. Creating it raises `OSError` when it cannot be started."""
 
     def __init__(self, command: Command, group: int, on_end: Callable[[Process], None]) -> None:
         self.command = command
@@ -115,19 +115,19 @@ class Process:
         self.read_on()
 
     def listen(self) -> Listener:
-        """Follow the command from now on; the first event tells the pid."""
+        """Return a listener from now on; its first event holds the pid."""
         listener = Listener(self)
         listener.put(json.dumps({"event": {"start": {"pid": self.pid}}}).encode())
         self.listeners.add(listener)
         return listener
 
     def signal(self, number: int) -> None:
-        """Signal this one process; its children do not notice (docs/e2b.md section 5.6)."""
+        """Signal this process without its children (docs/e2b.md section 5.6)."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     async def write(self, data: bytes) -> None:
-        """Write all of it to stdin. Raises `BrokenPipeError` when stdin is not open."""
+        """Write all data to stdin. Raise `BrokenPipeError` when stdin is not open."""
         async with self._stdin_lock:
             while data:
                 pipe = self._popen.stdin
@@ -153,7 +153,7 @@ class Process:
                 self._loop.remove_writer(pipe)
 
     def close_stdin(self) -> None:
-        """Let the command read the end of its input."""
+        """Close the input of the command."""
         if self._popen.stdin and not self._popen.stdin.closed:
             self._loop.remove_writer(self._popen.stdin)
             self._popen.stdin.close()
@@ -223,7 +223,7 @@ class Process:
             listener.put(event)
 
     def lose(self, message: str | None) -> subprocess.Popen[bytes]:
-        """Let go of it, since its sandbox ends; whoever kills it also waits for it."""
+        """Detach from the command because its sandbox ends; its killer waits for it."""
         for name in self._pipes:
             self._close_pipe(name)
         self._close_pidfd()
@@ -234,12 +234,12 @@ class Process:
         return self._popen
 
     def drop_listeners(self, message: str | None) -> None:
-        """End every stream that follows it; the command itself is left alone."""
+        """End every stream of the command; the command itself continues."""
         self._tell(Lost(message))
 
 
 def _end_event(code: int) -> bytes:
-    """Word the end as Go's os.ProcessState does (docs/e2b.md section 5.4)."""
+    """Return the end in the words of Go's os.ProcessState (docs/e2b.md section 5.4)."""
     if code < 0:
         status = f"signal: {signal.strsignal(-code)}".lower()
         end = {"exitCode": -1, "exited": False, "status": status, "error": status}
@@ -251,5 +251,5 @@ def _end_event(code: int) -> bytes:
 
 
 def open_group() -> subprocess.Popen[bytes]:
-    """Make a process group to start commands in; it lasts until the returned one is waited for."""
+    """Start the leader of a process group for commands; the group lasts until it is waited for."""
     return subprocess.Popen(["true"], close_fds=False, process_group=0)

@@ -27,7 +27,7 @@ _LONGEST_PAUSE_SECONDS = 0.2
 
 @dataclass(slots=True)
 class Reaper:
-    """Ends whole sandboxes. One look at the process table serves all that wait for it."""
+    """Ends whole sandboxes. One scan of the process table serves all callers that wait for it."""
 
     server: str
     _waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def wait_for(children: Iterable[subprocess.Popen[bytes]]) -> None:
 
 
 def end_marked(server: str, sandboxes: frozenset[str] | None) -> None:
-    """Kill the processes of these sandboxes, or of all, until no look finds one."""
+    """Kill the processes of these sandboxes, or of all, until no scan finds one."""
     killed: set[str] = set()
     for _ in range(_ROUNDS):
         found = signal_marked(server, sandboxes, signal.SIGKILL)
@@ -80,7 +80,7 @@ def end_marked(server: str, sandboxes: frozenset[str] | None) -> None:
 
 
 def signal_marked(server: str, sandboxes: frozenset[str] | None, number: int) -> set[str]:
-    """Signal the processes of these sandboxes, or of all; return the ids of those alive."""
+    """Signal the processes of these sandboxes, or of all; return the ids of the living ones."""
     begin = f"{MARKER}={server}/".encode()
     found: set[str] = set()
     for entry in os.scandir("/proc"):

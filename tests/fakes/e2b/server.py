@@ -1,4 +1,4 @@
-"""A server that speaks E2B's wire protocol on loopback, for the unmodified SDK.
+"""Serves E2B's wire protocol on loopback for the unmodified SDK.
 
     with E2BServer() as server:
         os.environ |= server.environment
@@ -39,7 +39,7 @@ Started = Callable[[str, str], None]
 
 
 async def serve(settings: Settings, port: int, started: Started, stopping: asyncio.Event) -> None:
-    """Serve until told to stop; `started` is called with the two addresses."""
+    """Serve until `stopping` is set; call `started` with the two addresses."""
     cloud = Cloud(settings)
     admin = Admin(cloud)
     try:
@@ -53,7 +53,7 @@ async def serve(settings: Settings, port: int, started: Started, stopping: async
 
 
 class E2BServer(E2BControl):
-    """The server in a thread of this process; see this module for how it is used."""
+    """Runs the server in a thread of this process; the docstring of this module shows its use."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__("", "")
@@ -64,14 +64,14 @@ class E2BServer(E2BControl):
         self._thread = threading.Thread(target=self._run, name="e2b-fake", daemon=True)
 
     def start(self) -> None:
-        """Start and return when it listens."""
+        """Start the server; return when it listens."""
         self._thread.start()
         self._started.wait()
         if not self.url:
             raise RuntimeError("the server did not start; its thread has printed why")
 
     def stop(self) -> None:
-        """End it with every sandbox, process and file."""
+        """Stop the server and remove every sandbox, process and file."""
         if self._loop and self._stopping:
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
@@ -93,7 +93,7 @@ class E2BServer(E2BControl):
 
 
 def main() -> None:
-    """Serve from a process of its own until a signal comes, or stdin closes if so asked."""
+    """Serve from a separate process until a signal arrives, or until stdin closes if so asked."""
     parser = argparse.ArgumentParser(description="A fake of the E2B cloud, for tests")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The fake's template builds: asked for, started, followed (docs/e2b.md section 9).
+"""Answers template builds: creates, starts and reports them (docs/e2b.md section 9).
 
 Nothing is built. Each look at a build carries it a few steps further, so a test that polls needs no
 clock; `Settings.failing_step` is the step that fails. A template that is ready can be created from
@@ -18,7 +18,7 @@ from tests.fakes.e2b.http import Reply, Request
 
 STEPS_PER_LOOK = 4
 LOG_PAGE = 3
-"""Log entries that one look at a build returns at most: 100 at E2B, few here, so that it shows."""
+"""Maximum of log entries in one status answer: 100 at E2B, few here so that tests reach it."""
 
 _STEP_TYPES = frozenset({"COPY", "ENV", "RUN", "USER", "WORKDIR"})
 
@@ -35,16 +35,16 @@ class Build:
     """The body of the second request: the steps."""
     status: str = "waiting"
     step: int = 0
-    """Steps that are done; with `failed`, the one that was not."""
+    """The number of finished steps; with `failed`, the number of the failed one."""
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def say(self, message: str, level: str = "info", step: str = "base") -> None:
-        """Add a line to the build's log."""
+        """Append a line to the build's log."""
         now = datetime.now(UTC).isoformat()
         self.log.append({"timestamp": now, "message": message, "level": level, "step": step})
 
     def advance(self, failing_step: int | None) -> None:
-        """Carry the build one step further."""
+        """Carry out the next step of the build."""
         steps = self.content["steps"]
         if self.step == len(steps):
             self.status = "ready"
@@ -59,7 +59,7 @@ class Build:
             self.say("the last line of the command", "error", number)
 
     def seen(self, offset: int) -> dict[str, Any]:
-        """Return what the status request answers."""
+        """Return the answer to a status request."""
         seen: dict[str, Any] = {
             "templateID": self.template_id,
             "buildID": self.id,

@@ -1,1 +1,1 @@
-"""GitHub's REST API on loopback: pull requests over the real branches of bare repositories."""
+"""Serves GitHub's REST API on loopback: pull requests over real branches of bare repositories."""

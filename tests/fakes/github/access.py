@@ -1,4 +1,4 @@
-"""Authenticates requests and checks permissions, in GitHub's order and with its messages."""
+"""Authenticates and authorizes requests in the order and in the words of GitHub."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _GIT = re.compile(
 )
 
 Needs = tuple[str, str] | None
-"""The permission that a request needs, as `("pull_requests", "write")`; None: to see it."""
+"""A permission such as `("pull_requests", "write")`; None requires to see the repository only."""
 
 
 def accepted_scopes(found: Repository, needs: Needs) -> str:
-    """Return the scopes that a classic token needs one of."""
+    """Return the scopes of which a classic token needs one."""
     if found.private:
         return "repo"
     if needs is None or needs[1] == "read":
@@ -35,7 +35,7 @@ def accepted_scopes(found: Repository, needs: Needs) -> str:
 
 
 def check_access(found: Repository, caller: Token | None, needs: Needs) -> None:
-    """Raise what GitHub answers when the caller may not do this."""
+    """Raise `Refused` with GitHub's answer when the caller lacks access."""
     writes = needs is not None and needs[1] == "write"
     if caller is None:
         if found.private:
@@ -77,7 +77,7 @@ def _check_permissions(found: Repository, caller: Token, needs: Needs) -> None:
 def check_git(
     repositories: Mapping[str, Repository], tokens: Mapping[str, Token], header: str, target: str
 ) -> None:
-    """Raise when nobody asks for what is private, or an App for more than its token may.
+    """Raise `Refused` without a token for a private repository, or beyond an App's permissions.
 
     What else may be cloned and pushed over git is up to the git server.
     """
@@ -98,7 +98,7 @@ def check_git(
 
 
 def check_app(apps: dict[str, App], header: str) -> App:
-    """Return the App that a signed token is of."""
+    """Return the App that signed a token."""
     token = header.partition(" ")[2]
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -112,7 +112,7 @@ def check_app(apps: dict[str, App], header: str) -> App:
 
 
 def app_facts(app: App) -> Json:
-    """Return what GitHub says of an App to the App itself."""
+    """Return an App as GitHub describes it to the App itself."""
     return {
         "id": 1,
         "slug": "our-app",
@@ -125,7 +125,7 @@ def app_facts(app: App) -> Json:
 def _chosen(
     app: App, installation: int, body: Json, repositories: dict[str, Repository]
 ) -> set[str]:
-    """Return the names of the repositories that a token is asked for; each must be installed."""
+    """Return the names of a token's repositories; the App must be installed in each."""
     installed = {
         name: found
         for name, found in repositories.items()
@@ -148,7 +148,7 @@ def _chosen(
 def installation_token(
     app: App, installation: int, body: Json, repositories: dict[str, Repository]
 ) -> tuple[str, Token, Json]:
-    """Return a new token of an installation, what it may, and the answer that tells it."""
+    """Return a new token of an installation, its permissions, and the answer with both."""
     if installation not in app.installations.values():
         raise Refused(404, "Not Found")
     chosen = _chosen(app, installation, body, repositories)

@@ -1,4 +1,4 @@
-"""The GraphQL API, as far as the REST API lacks something: two mutations on pull requests."""
+"""Answers the part of GraphQL that REST lacks: two mutations of pull requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fakes.github.state import (
 )
 
 PATH = "/api/graphql"
-"""The path on Enterprise hosts: beside the REST API, not below it."""
+"""The path of an Enterprise host: beside the REST API, not below."""
 
 _NEEDS = ("pull_requests", "write")
 _DRAFTS = {"markPullRequestReadyForReview": False, "convertPullRequestToDraft": True}
@@ -31,7 +31,7 @@ _MUTATION = re.compile(
 def answer(
     request: Request, caller: Token | None, repositories: Iterable[Repository]
 ) -> tuple[int, Any, dict[str, str]]:
-    """Do what a mutation asks for; return status, body and headers. Raises `Refused`."""
+    """Carry out a mutation; return status, body and headers. Raise `Refused`."""
     if caller is None:
         raise Refused(403, "API rate limit exceeded for 192.0.2.1.", X_RateLimit_Remaining="0")
     headers: dict[str, str] = {}
@@ -97,7 +97,7 @@ def _check(name: str, repository: Repository, pull: Pull, caller: Token) -> None
 
 
 def _as_graphql(refused: Refused, name: str, node: str, login: str) -> GraphQLRefused:
-    """Return what GraphQL says where the REST API says this."""
+    """Return the GraphQL error for an error of the REST API."""
     message = str(refused.body["message"])
     if refused.status == 404:
         return _unknown(node)

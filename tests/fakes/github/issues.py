@@ -1,4 +1,4 @@
-"""Everything of a repository that is no pull request, and the user whose token it is."""
+"""Answers requests for users, repositories, commits and issues: all but pull requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pull requests: made, changed and merged as far as the real branches allow."""
+"""Creates, changes and merges pull requests as far as the real branches allow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _custom(message: str) -> Refused:
 
 
 def refresh(call: Call, pull: Pull) -> None:
-    """Let a pull request follow its branches; without one of them it is closed."""
+    """Update a pull request from its branches; close it when one of them is gone."""
     if pull.state != "open":
         return
     head = refs.branch_sha(call.repository.bare, pull.head)

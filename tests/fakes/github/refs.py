@@ -1,4 +1,4 @@
-"""The branches of a bare repository, read and merged by git itself."""
+"""Reads and merges the branches of a bare repository with git."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def tree_and_parents(bare: Path, sha: str) -> tuple[str, list[str]]:
 
 
 def commits(bare: Path, base: str, head: str) -> list[str]:
-    """Return what the head has that the base lacks, oldest first."""
+    """Return the commits of the head that the base lacks, oldest first."""
     return git(bare, "rev-list", "--reverse", f"{base}..{head}").split()
 
 
 def count_commits(bare: Path, base: str, head: str) -> int:
-    """Return how many commits the head has that the base lacks."""
+    """Return the number of commits of the head that the base lacks."""
     return int(git(bare, "rev-list", "--count", f"{base}..{head}"))
 
 
@@ -47,7 +47,7 @@ def have_common_history(bare: Path, base: str, head: str) -> bool:
 
 
 def merged_tree(bare: Path, base: str, head: str) -> str | None:
-    """Return the tree that merging makes, None when there are conflicts."""
+    """Return the tree of a merge, None when there are conflicts."""
     return _tried(bare, "merge-tree", "--write-tree", base, head)
 
 

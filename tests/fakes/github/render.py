@@ -1,4 +1,4 @@
-"""Things of the fake as the JSON that GitHub answers with."""
+"""Renders the objects of the fake as the JSON of GitHub's answers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tests.fakes.github.state import ROLES, Comment, Issue, Json, Pull, Reposito
 
 
 def moment(value: datetime | None) -> str | None:
-    """Return a time as GitHub writes it."""
+    """Return a time in GitHub's format."""
     return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def page(api: str) -> str:
-    """Return where people look at what an API is of."""
+    """Return the address of the web page for an address of the API."""
     return api.partition("/api/")[0]
 
 
 def node_id(found: Repository, it: Issue) -> str:
-    """Return what GraphQL knows an issue, or a pull request, by."""
+    """Return the GraphQL id of an issue or a pull request."""
     return f"{'PR' if isinstance(it, Pull) else 'I'}_{found.id * 1000 + it.number}"
 
 
@@ -36,7 +36,7 @@ def user(api: str, login: str) -> Json:
 
 
 def repository(api: str, found: Repository, caller: Token | None) -> Json:
-    """Return a repository; what a caller may do is told to users only, and Apps get a no to all."""
+    """Return a repository. Users see their permissions; an App sees False for all of them."""
     owner, _, name = found.full_name.partition("/")
     described = {
         "id": found.id,
@@ -81,7 +81,7 @@ def issue(api: str, found: Repository, it: Issue) -> Json:
 
 
 def pull(api: str, found: Repository, it: Pull, base_sha: str | None) -> Json:
-    """Return a pull request as it is in lists."""
+    """Return a pull request as lists contain it."""
     described = issue(api, found, it)
     del described["comments"], described["pull_request"]
     url = f"{api}/repos/{found.full_name}/pulls/{it.number}"
@@ -101,7 +101,7 @@ def pull(api: str, found: Repository, it: Pull, base_sha: str | None) -> Json:
 
 
 def whole_pull(api: str, found: Repository, it: Pull, base_sha: str | None, can: bool) -> Json:
-    """Return a pull request as it is when it is asked for by its number."""
+    """Return a pull request with the fields that only a request for one contains."""
     return {
         **pull(api, found, it, base_sha),
         "merged": it.merged_at is not None,
@@ -123,7 +123,7 @@ def _end(api: str, found: Repository, branch: str, sha: str | None) -> Json:
 
 
 def listed_commit(sha: str, tree: str, parents: list[str]) -> Json:
-    """Return a commit as it is in lists, where what git knows of it is a part of its own."""
+    """Return a commit as lists contain it, with git's fields in an object of their own."""
     return {
         "sha": sha,
         "commit": {"tree": {"sha": tree}},

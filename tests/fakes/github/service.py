@@ -1,4 +1,4 @@
-"""The fake GitHub itself: routes, tokens, failures, and a record of what was asked."""
+"""Implements the fake GitHub: routes, tokens, failures, and a record of the requests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _REPOSITORY = re.compile(r"/(?:repos/(?P<name>[^/]+/[^/]+)|repositories/(?P<id>\
 
 
 class FakeGitHub:
-    """Holds the state that tests set up and inspect. With `git_port`, `url` serves git too.
+    """The state that tests prepare and inspect. `url` serves git too when `git_port` is set.
 
     `failing` maps a pattern, searched for in "METHOD /path", to the name of a failure and how
     often it happens; see `failures`. `moved_to_api` is the API that the former names of
@@ -74,7 +74,7 @@ class FakeGitHub:
 
     @property
     def url(self) -> str:
-        """The base URL of repositories, as in `<url>/team/demo.git`."""
+        """The address of repositories: `<url>/team/demo.git`."""
         return f"http://{self.host}"
 
     @property
@@ -83,19 +83,19 @@ class FakeGitHub:
         return self.url + PREFIX
 
     def add_repository(self, full_name: str, bare: Path, **facts: Any) -> Repository:
-        """Show a bare repository as one of GitHub's."""
+        """Add a bare repository."""
         found = Repository(next(self._ids), full_name, bare, **facts)
         self.repositories[full_name] = found
         self.moved.pop(full_name, None)
         return found
 
     def add_token(self, text: str, login: str, **facts: Any) -> Token:
-        """Let a token be a user's."""
+        """Add a token of a user."""
         self.tokens[text] = token = Token(login, **facts)
         return token
 
     def move(self, full_name: str, new_name: str) -> None:
-        """Rename a repository; its old name leads to the new one, and who has access keeps it."""
+        """Rename a repository; the old name redirects to the new one, and access is kept."""
         found = self.repositories.pop(full_name)
         found.full_name = new_name
         self.repositories[new_name] = found
@@ -108,11 +108,11 @@ class FakeGitHub:
                 token.repositories = token.repositories - {full_name} | {new_name}
 
     def fail(self, name: str, on: str = "", times: int = 1_000_000) -> None:
-        """Answer requests that fit the pattern with a failure."""
+        """Answer requests that match the pattern with a failure."""
         self.failing[on] = (name, times)
 
     def paths(self) -> list[str]:
-        """Return what was asked, as "METHOD /path"."""
+        """Return the requests as "METHOD /path"."""
         return [f"{request.method} {request.path}" for request in self.requests]
 
     def pulls(self, full_name: str) -> list[Pull]:
@@ -120,7 +120,7 @@ class FakeGitHub:
         return self.repositories[full_name].pulls
 
     def failure(self, request: Request) -> str | None:
-        """Return the failure that a request is to meet, and count it."""
+        """Return the failure for a request, None without one, and count it."""
         with self._lock:
             for pattern, (name, times) in self.failing.items():
                 if times > 0 and re.search(pattern, f"{request.method} {request.path}"):
@@ -129,7 +129,7 @@ class FakeGitHub:
         return None
 
     def answer(self, request: Request, header: str) -> Answer:
-        """Do what a request asks for; return status, body and headers. Raises `Refused`."""
+        """Carry out a request; return status, body and headers. Raise `Refused`."""
         if re.search(r"^/app(?:/|$)|/installation$", request.path):
             return self._as_app(request, header)
         caller = self._caller(request)

@@ -1,4 +1,4 @@
-"""The state of the fake GitHub: repositories, tokens, Apps, pull requests and issues."""
+"""Holds the state of the fake GitHub: repositories, tokens, Apps, pull requests and issues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 class GraphQLRefused(Refused):
-    """A GraphQL failure: errors with or without a type, with the status 200."""
+    """An error of GraphQL: status 200, and errors with a type or without."""
 
     def __init__(self, kind: str | None, message: str, **headers: str) -> None:
         super().__init__(200, message, **headers)
@@ -56,7 +56,7 @@ class Comment:
 
 @dataclass(slots=True)
 class Issue:
-    """An issue, or what a pull request has of one."""
+    """An issue, or the fields that a pull request shares with issues."""
 
     number: int
     title: str
@@ -71,7 +71,7 @@ class Issue:
 
 @dataclass(slots=True)
 class Pull(Issue):
-    """A pull request between two branches; `head_sha` is what its head was last at.
+    """A pull request between two branches; `head_sha` is the last known commit of its head.
 
     `merged_onto` is what its base was at before the merge.
     Its head is in the same repository unless `head_repository` names another one.
@@ -114,13 +114,13 @@ class Repository:
         return [it for it in reversed(self.issues.values()) if isinstance(it, Pull)]
 
     def role(self, login: str) -> str:
-        """Return what a user may do, as GitHub calls it."""
+        """Return the role of a user in GitHub's words."""
         return self.roles.get(login, "none" if self.private else "read")
 
 
 @dataclass(slots=True)
 class App:
-    """A GitHub App: the public half of its key, and where it is installed with what."""
+    """A GitHub App: its public key, its installations and their permissions."""
 
     id: str
     public_key: str
@@ -130,7 +130,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that came, as far as tests look at it."""
+    """A received request, as far as tests inspect it."""
 
     method: str
     path: str
@@ -141,7 +141,7 @@ class Request:
 
 @dataclass(slots=True)
 class Call:
-    """The parameters of a handler."""
+    """The arguments of a handler."""
 
     api: str
     request: Request
@@ -151,7 +151,7 @@ class Call:
 
     @property
     def login(self) -> str:
-        """The caller of a request."""
+        """The login of the caller."""
         assert self.caller is not None
         return self.caller.login
 
@@ -163,7 +163,7 @@ class Call:
         return found
 
     def of_its_kind(self, needs: tuple[str, str] | None) -> tuple[str, str] | None:
-        """Return what a request needs; where an issue is a pull request, the other permission."""
+        """Return the needed permission: that of pull requests when the issue is one."""
         number = int(self.names.get("number", 0))
         is_pull = isinstance(self.repository.issues.get(number), Pull)
         return ("pull_requests", needs[1]) if is_pull and needs and needs[0] == "issues" else needs

@@ -1,4 +1,4 @@
-"""The fake model as the Anthropic Messages API has it, streamed and whole."""
+"""Answers as the Anthropic Messages API, streamed and whole."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def answer(request: Json) -> Json:
 
 
 def events(message: Json) -> Iterator[Event]:
-    """Return the events that a message is streamed as."""
+    """Return the stream events of a message."""
     block = message["content"][0]
     begun, ended = {**message, "content": [], "stop_reason": None}, message["stop_reason"]
     yield _event("message_start", message=begun)
@@ -72,7 +72,7 @@ def error(status: int, message: str) -> Json:
 
 
 def user_text(request: Json) -> str:
-    """Return all that the user's messages say, the program's own reminders included."""
+    """Return the text of the user's messages, the program's own reminders included."""
     texts = (_texts(message) for message in request["messages"] if message["role"] == "user")
     return "\n".join(text for found in texts for text in found)
 
@@ -82,7 +82,7 @@ def _event(kind: str, **data: Any) -> Event:
 
 
 def _prompt(messages: list[Json]) -> tuple[str, int]:
-    """Return the last text with a script in it, and how many tools' results follow it."""
+    """Return the last text with a script, and the number of tool results after it."""
     prompt, results = "", 0
     for message in messages:
         if message["role"] != "user":

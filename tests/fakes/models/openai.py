@@ -1,4 +1,4 @@
-"""The fake model as the OpenAI Responses API has it, streamed."""
+"""Answers as the OpenAI Responses API, streamed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def answer(request: Json) -> Json:
 
 
 def events(response: Json) -> Iterator[Event]:
-    """Return the events that a response is streamed as."""
+    """Return the stream events of a response."""
     begun = {**response, "status": "in_progress", "output": [], "usage": None}
     yield _event("response.created", response=begun)
     for index, item in enumerate(response["output"]):
@@ -69,7 +69,7 @@ def error(status: int, message: str) -> Json:
 
 
 def user_text(request: Json) -> str:
-    """Return all that the user's messages say, the program's own among them."""
+    """Return the text of the user's messages, the program's own among them."""
     return "\n".join(text for item in request["input"] for text in _texts(item))
 
 
@@ -78,7 +78,7 @@ def _event(kind: str, **data: Any) -> Event:
 
 
 def _prompt(items: list[Json]) -> tuple[str, int]:
-    """Return the last text with a script in it, and how many tools' results follow it."""
+    """Return the last text with a script, and the number of tool results after it."""
     prompt, results = "", 0
     for item in items:
         results += item.get("type") in _RESULTS
@@ -95,7 +95,7 @@ def _texts(item: Json) -> list[str]:
 
 
 def _offered(request: Json) -> set[str]:
-    """Return the names of the tools, those included that come as a part of the conversation."""
+    """Return the names of the tools, including those inside the conversation."""
     tools = list(request.get("tools") or [])
     for item in request["input"]:
         tools += item.get("tools", []) if item.get("type") == "additional_tools" else []

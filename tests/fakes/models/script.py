@@ -1,4 +1,4 @@
-"""Parses the fake model's commands: lines of the prompt that begin with `do`.
+"""Reads the script of the fake model: the lines of the prompt that begin with `do`.
 
     do write FILE TEXT     create a file with one line of text
     do shell COMMAND       run a command
@@ -38,18 +38,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """All that a prompt asks for."""
+    """All steps of a prompt."""
 
     steps: tuple[Step, ...]
     answer: str
 
     def step_after(self, results: int) -> Step | None:
-        """Return what to do when so many results have come back; None at the end."""
+        """Return the step after this number of results, None at the end."""
         return self.steps[results] if results < len(self.steps) else None
 
 
 def read_script(prompt: str) -> Script:
-    """Find the script in a prompt; a prompt without one is answered without any step."""
+    """Return the script of a prompt; without `do` lines it has no steps."""
     found = _LINE.findall(prompt)
     steps = tuple(Step(kind, rest) for kind, rest in found if kind != "say")
     answers = [rest for kind, rest in found if kind == "say"]

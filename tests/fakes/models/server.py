@@ -1,4 +1,4 @@
-"""A model on loopback for the unmodified agent programs, deterministic and free.
+"""Serves a deterministic model on loopback for the unmodified agent programs.
 
     with serve_model() as model:
         os.environ |= {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "any"}
@@ -30,19 +30,19 @@ HANG_SECONDS = 120
 
 
 class Speaker(Protocol):
-    """One provider's API; a module each."""
+    """The API of one provider; each has a module."""
 
     def answer(self, request: Json) -> Json:
         """Return the answer to a request."""
 
     def events(self, answer: Json, /) -> Iterator[tuple[str, Json]]:
-        """Return the events that an answer is streamed as."""
+        """Return the stream events of an answer."""
 
     def error(self, status: int, message: str) -> Json:
         """Return the body of an error."""
 
     def user_text(self, request: Json) -> str:
-        """Return all that the user said."""
+        """Return the text of the user's messages."""
 
 
 _SPEAKERS: dict[str, Speaker] = {"/v1/messages": model_anthropic, "/v1/responses": model_openai}
@@ -58,33 +58,33 @@ class ModelRequest:
 
     @property
     def key(self) -> str | None:
-        """The key it came with."""
+        """The key of the request."""
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
         return self.headers.get("x-api-key") or bearer or None
 
     @property
     def user_text(self) -> str:
-        """All that the user said."""
+        """The text of the user's messages."""
         return _SPEAKERS[self.path].user_text(self.body)
 
 
 @dataclass(slots=True)
 class Model:
-    """Holds the settings of the server and the requests it received."""
+    """The settings of the server and the requests it received."""
 
     url: str = ""
     key: str | None = None
-    """The one key that is taken; any when None."""
+    """The only accepted key; None accepts any."""
     fault: int | None = None
-    """The HTTP status that requests are refused with."""
+    """The HTTP status of refused requests."""
     faults_left: int | None = None
     """The number of requests still to refuse; None refuses all."""
     hanging: bool = False
-    """True makes responses stop after their first event."""
+    """True when answers stop after their first event."""
     requests: list[ModelRequest] = field(default_factory=list)
-    """The requests for an answer, in order."""
+    """The requests for an answer, in their order."""
     others: list[str] = field(default_factory=list)
-    """Other requests, as `METHOD /path`."""
+    """All other requests, as `METHOD /path`."""
     released: threading.Event = field(default_factory=threading.Event)
 
     def refuse(self, status: int, times: int | None = None) -> None:
@@ -184,7 +184,7 @@ class _Server(ThreadingHTTPServer):
         self.model = Model(f"http://127.0.0.1:{self.server_port}")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say what broke, unless it is a client that went away while it was answered."""
+        """Print an error, except that of a client that disconnected while it was answered."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

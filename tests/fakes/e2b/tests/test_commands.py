@@ -1,4 +1,4 @@
-"""The fake's commands behave as envd's do (docs/e2b.md section 5), seen through the real SDK."""
+"""The fake's commands behave as envd's do (docs/e2b.md section 5), tested through the real SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests that a fault of the fake applies to, and the record of requests."""
+"""Faults of the fake hit the requests that they name; the fake records all requests."""
 
 from __future__ import annotations
 

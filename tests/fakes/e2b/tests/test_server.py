@@ -1,4 +1,4 @@
-"""The fake's control plane and files behave as E2B's do, seen through the real SDK."""
+"""The fake's control plane and files behave as E2B's do, tested through the real SDK."""
 
 from __future__ import annotations
 
