@@ -1,20 +1,26 @@
-"""Forwards requests to a Supabase project and injects faults on demand."""
+"""Forwards requests to a Supabase project and injects faults on demand.
+
+Built on http.server: pytest-httpserver closes each connection after one answer, and the faults here
+also hit connections that are kept alive.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, Self
 
 import httpx
-from werkzeug import Request, Response
-
-from tests.support.loopback import LoopbackServer, drop_connection
 
 HOP_HEADERS = {"connection", "transfer-encoding", "content-encoding", "content-length", "host"}
 TIMED_OUT = b'{"code": "57014", "message": "canceling statement", "details": null, "hint": null}'
+JSON = {"Content-Type": "application/json"}
 
 
-class FaultyProxy(LoopbackServer):
+class FaultyProxy:
     """Forwards requests; loses responses, refuses requests or is disconnected on demand.
 
     `lost` and `refused` count the faults to inject, by path; `most_bytes` limits the body of a
@@ -22,7 +28,10 @@ class FaultyProxy(LoopbackServer):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(self._forward)
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._http.daemon_threads = True
+        self._thread = Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
         self.target = url
         self.client = httpx.Client(timeout=30)
         self.lost: Counter[str] = Counter()
@@ -30,28 +39,60 @@ class FaultyProxy(LoopbackServer):
         self.most_bytes = 10**9
         self.is_cut = False
 
-    def stop(self) -> None:
-        """Stop the server and close the connections to the project."""
-        super().stop()
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
         self.client.close()
 
-    def _forward(self, request: Request) -> Response:
-        path, body = request.path, request.get_data()
-        if self.is_cut:
-            return drop_connection(request)
-        if self.refused[path] > 0:
-            self.refused[path] -= 1
-            return Response(status=503)
-        if len(body) > self.most_bytes:
-            return Response(TIMED_OUT, 500, content_type="application/json")
-        target = self.target + request.environ["REQUEST_URI"]
-        answer = self.client.request(
-            request.method, target, content=body, headers=_kept(request.headers)
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, proxy: FaultyProxy, *arguments: Any) -> None:
+        self._proxy = proxy
+        super().__init__(*arguments)
+
+    def _hand_on(self) -> None:
+        proxy, path = self._proxy, self.path.partition("?")[0]
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if proxy.is_cut:
+            self.close_connection = True
+        elif proxy.refused[path] > 0:
+            proxy.refused[path] -= 1
+            self._answer(503, b"", {})
+        elif len(body) > proxy.most_bytes:
+            self._answer(500, TIMED_OUT, JSON)
+        else:
+            self._forward(path, body)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _hand_on  # noqa: N815
+
+    def _forward(self, path: str, body: bytes) -> None:
+        proxy = self._proxy
+        answer = proxy.client.request(
+            self.command, proxy.target + self.path, content=body, headers=_kept(self.headers)
         )
-        if self.lost[path] > 0:
-            self.lost[path] -= 1
-            return drop_connection(request)
-        return Response(answer.content, answer.status_code, _kept(answer.headers))
+        if proxy.lost[path] > 0:
+            proxy.lost[path] -= 1
+            self.close_connection = True
+        else:
+            self._answer(answer.status_code, answer.content, _kept(answer.headers))
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def _kept(headers: Any) -> dict[str, str]:
