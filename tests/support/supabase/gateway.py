@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import h11
 import jwt
 import psycopg
 
 from tests.support.supabase.accounts import Accounts, Refused
-from tests.support.supabase.http import Message, MessageReader, UpstreamPool, reply
+from tests.support.supabase.http import Reply, Request, UpstreamPool, Wire, json_reply
 from tests.support.supabase.keys import Json, SigningKey
 
 REST = b"/rest/v1"
 AUTH = b"/auth/v1"
 KEY_SET = b"/auth/v1/.well-known/jwks.json"
-HOP_HEADERS = (b"connection:", b"expect:", b"keep-alive:")
 
 
 class Gateway:
@@ -58,42 +58,41 @@ class Gateway:
     def _set_delay(self, seconds: float) -> None:
         self._delay_seconds = seconds
 
-    async def answer(self, request: Message) -> Message:
+    async def answer(self, request: Request) -> Reply:
         """Answer one request, with half of the delay before the work and half after it."""
-        method, target, _ = request.lines[0].split(b" ", 2)
+        method, target = request.method, request.target
         path, _, query = target.partition(b"?")
         self._counts[f"{method.decode()} {path.decode(errors='replace')}"] += 1
         await asyncio.sleep(self._delay_seconds / 2)
         if method == b"OPTIONS":
-            message = _preflight(request)
+            answer = _preflight(request)
         elif path == KEY_SET:
-            message = reply(200, self._published)
+            answer = json_reply(200, self._published)
         elif request.header(b"apikey") not in self._api_keys:
             hint = "Send the project's anon or service_role key in the header apikey."
-            message = reply(401, {"message": "Invalid API key", "hint": hint})
+            answer = json_reply(401, {"message": "Invalid API key", "hint": hint})
         elif path.startswith(REST + b"/"):
-            message = await self._forward(request, method, target[len(REST) :])
+            answer = await self._forward(request, target[len(REST) :])
         elif path.startswith(AUTH + b"/"):
             route = f"{method.decode()} {path[len(AUTH) :].decode(errors='replace')}"
-            message = await self._sign_in(route, query.decode(errors="replace"), request)
+            answer = await self._sign_in(route, query.decode(errors="replace"), request)
         else:
-            message = reply(404, {"message": "no Route matched with those values"})
+            answer = json_reply(404, {"message": "no Route matched with those values"})
         await asyncio.sleep(self._delay_seconds / 2)
-        return message
+        return answer
 
-    async def _forward(self, request: Message, method: bytes, target: bytes) -> Message:
-        lines = [b"%b %b HTTP/1.1" % (method, target)]
-        lines += [line for line in request.lines[1:] if not line.lower().startswith(HOP_HEADERS)]
+    async def _forward(self, request: Request, target: bytes) -> Reply:
+        headers = request.headers
         if not request.header(b"authorization"):
-            lines.append(b"Authorization: Bearer " + request.header(b"apikey"))
+            headers = [*headers, (b"authorization", b"Bearer " + request.header(b"apikey"))]
         try:
-            return await self._rest.exchange(Message(lines, request.body))
+            return await self._rest.exchange(Request(request.method, target, headers, request.body))
         except ConnectionResetError:
-            return reply(502, {"message": "An invalid response was received from PostgREST"})
+            return json_reply(502, {"message": "An invalid response was received from PostgREST"})
         except OSError:
-            return reply(503, {"message": "PostgREST is not available"})
+            return json_reply(503, {"message": "PostgREST is not available"})
 
-    async def _sign_in(self, route: str, query: str, request: Message) -> Message:
+    async def _sign_in(self, route: str, query: str, request: Request) -> Reply:
         if route == "POST /token":
             route += f" {parse_qs(query).get('grant_type', [''])[0]}"
         works: dict[str, Callable[[Json], Json]] = {
@@ -105,35 +104,35 @@ class Gateway:
             "GET /health": lambda _: {"name": "GoTrue"},
         }
         if route not in works:
-            return reply(404, {"message": "no Route matched with those values"})
+            return json_reply(404, {"message": "no Route matched with those values"})
         try:
             body = json.loads(request.body or b"{}")
             if not isinstance(body, dict):
-                return reply(400, {"code": 400, "error_code": "bad_json", "msg": "no object"})
-            return reply(200, await asyncio.to_thread(works[route], body))
+                return json_reply(400, {"code": 400, "error_code": "bad_json", "msg": "no object"})
+            return json_reply(200, await asyncio.to_thread(works[route], body))
         except Refused as error:
-            return reply(error.status, error.body)
+            return json_reply(error.status, error.body)
         except ValueError:
-            return reply(400, {"code": 400, "error_code": "bad_json", "msg": "not JSON"})
+            return json_reply(400, {"code": 400, "error_code": "bad_json", "msg": "not JSON"})
         except psycopg.Error:
-            return reply(
+            return json_reply(
                 500, {"code": 500, "error_code": "unexpected_failure", "msg": "no database"}
             )
 
 
-def _bearer(request: Message) -> str:
+def _bearer(request: Request) -> str:
     return request.header(b"authorization").removeprefix(b"Bearer ").decode(errors="replace")
 
 
-def _preflight(request: Message) -> Message:
+def _preflight(request: Request) -> Reply:
     wanted = request.header(b"access-control-request-headers").decode("latin-1")
     methods = "GET, HEAD, POST, PATCH, PUT, DELETE"
-    return reply(
+    return json_reply(
         200,
-        headers=(
-            f"Access-Control-Allow-Methods: {methods}",
-            f"Access-Control-Allow-Headers: {wanted or '*'}",
-        ),
+        headers={
+            "access-control-allow-methods": methods,
+            "access-control-allow-headers": wanted or "*",
+        },
     )
 
 
@@ -142,7 +141,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._reader = MessageReader()
+        self._wire = Wire(h11.SERVER)
         self._transport: asyncio.Transport | None = None
         self._work: asyncio.Task[None] | None = None
 
@@ -153,27 +152,27 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Start the response if a complete request has arrived and none is in progress."""
-        self._reader.feed(data)
+        self._wire.receive(data)
         if self._work is None:
             self._begin()
 
     def _begin(self) -> None:
-        request = self._reader.take()
+        request = self._wire.next_request()
         if request is not None:
             self._work = asyncio.create_task(self._serve(request))
-        elif self._reader.expects_continue and self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif self._wire.awaits_continue and self._transport is not None:
+            self._transport.write(self._wire.encode_continue())
 
-    async def _serve(self, request: Message) -> None:
+    async def _serve(self, request: Request) -> None:
         answer = await self._gateway.answer(request)
         self._work = None
         if self._transport is None or self._transport.is_closing():
             return
-        self._transport.write(answer.join())
-        if request.header(b"connection").lower() == b"close":
-            self._transport.close()
-        else:
+        self._transport.write(self._wire.encode_reply(answer))
+        if self._wire.start_next_cycle():
             self._begin()
+        else:
+            self._transport.close()
 
 
 async def serve() -> None:

@@ -1,99 +1,134 @@
-"""The least HTTP/1.1 a gateway needs: messages cut out of a stream, and passed on unread."""
+"""HTTP/1.1 for a gateway: whole messages from h11, and connections to the server behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
-BODYLESS = (b" 204 ", b" 304 ")
+import h11
+
+HEAD_BYTES = 1 << 20
+"""Filters stand in the target of a request, with up to some thousand values."""
+
+HOP_HEADERS = (b"connection", b"expect", b"keep-alive", b"transfer-encoding")
 
 IDLE_SECONDS = 20
-"""PostgREST closes a connection after thirty or more; no request must meet that on its way."""
+"""PostgREST closes an idle connection after 30 seconds or more; a request must not meet that."""
+
+Headers = list[tuple[bytes, bytes]]
 
 
-class Message(NamedTuple):
-    """A request or an answer: its lines up to the body, and the body as it travels."""
+class Request(NamedTuple):
+    """A whole request; header names are in lower case."""
 
-    lines: list[bytes]
-    body: bytes
+    method: bytes
+    target: bytes
+    headers: Headers
+    body: bytes = b""
 
     def header(self, name: bytes) -> bytes:
-        """Return a header's value, empty when it is not there; the name in lower case."""
-        prefix = name + b":"
-        for line in self.lines:
-            if line[: len(prefix)].lower() == prefix:
-                return line[len(prefix) :].strip()
-        return b""
-
-    def join(self) -> bytes:
-        """Return the message as it is sent."""
-        return b"\r\n".join((*self.lines, b"", self.body))
+        """Return the first value of a header, empty when it is missing."""
+        return next((value for found, value in self.headers if found == name), b"")
 
 
-class MessageReader:
-    """Cuts what arrives on a connection into messages."""
+class Reply(NamedTuple):
+    """A whole answer; header names are in lower case."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._lines: list[bytes] = []
-        self._position = 0
-        self._length: int | None = 0
+    status: int
+    headers: Headers
+    body: bytes = b""
 
-    def feed(self, data: bytes) -> None:
+
+class Wire:
+    """One end of a connection: collects what arrives into messages, and frames messages."""
+
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+        self._http = h11.Connection(role, max_incomplete_event_size=HEAD_BYTES)
+        self._head: h11.Request | h11.Response | None = None
+        self._body = bytearray()
+
+    def receive(self, data: bytes) -> None:
         """Take what arrived."""
-        self._buffer += data
+        self._http.receive_data(data)
 
-    def take(self, *, bodyless: bool = False) -> Message | None:
-        """Return the next message, None until it is there as a whole.
-
-        An answer to HEAD is `bodyless`, whatever length it names.
-        """
-        if not self._lines and not self._take_head(bodyless=bodyless):
+    def next_request(self) -> Request | None:
+        """Return the next request, None until it is complete."""
+        if not self._collect():
             return None
-        end = self._chunked_end() if self._length is None else self._length
-        if end is None or len(self._buffer) < end:
+        assert isinstance(self._head, h11.Request)
+        head = self._head
+        return Request(head.method, head.target, list(head.headers), self._take_body())
+
+    def next_reply(self) -> Reply | None:
+        """Return the answer, None until it is complete."""
+        if not self._collect():
             return None
-        message = Message(self._lines, bytes(self._buffer[:end]))
-        del self._buffer[:end]
-        self._lines = []
-        return message
+        assert isinstance(self._head, h11.Response)
+        return Reply(self._head.status_code, list(self._head.headers), self._take_body())
 
-    @property
-    def expects_continue(self) -> bool:
-        """Return True when a client waits for `100 Continue` before it sends the body."""
-        waits = bool(self._lines) and not self._buffer
-        return waits and bool(Message(self._lines, b"").header(b"expect"))
-
-    def _take_head(self, *, bodyless: bool) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return False
-        self._lines = bytes(self._buffer[:end]).split(b"\r\n")
-        del self._buffer[: end + 4]
-        self._position = 0
-        head = Message(self._lines, b"")
-        if bodyless or any(code in self._lines[0] for code in BODYLESS):
-            self._length = 0
-        elif head.header(b"transfer-encoding").lower() == b"chunked":
-            self._length = None
-        else:
-            self._length = int(head.header(b"content-length") or 0)
+    def _collect(self) -> bool:
+        while not isinstance(event := self._http.next_event(), h11.EndOfMessage):
+            if isinstance(event, h11.Request | h11.Response):
+                self._head = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+            elif not isinstance(event, h11.InformationalResponse):
+                return False
         return True
 
-    def _chunked_end(self) -> int | None:
-        while (line_end := self._buffer.find(b"\r\n", self._position)) >= 0:
-            size = int(self._buffer[self._position : line_end].split(b";")[0], 16)
-            chunk_end = line_end + 2 + size + 2
-            if len(self._buffer) < chunk_end:
-                return None
-            self._position = chunk_end
-            if size == 0:
-                return chunk_end
-        return None
+    def _take_body(self) -> bytes:
+        body = bytes(self._body)
+        self._body.clear()
+        return body
+
+    @property
+    def awaits_continue(self) -> bool:
+        """True when the client sends its body only after `100 Continue`."""
+        return self._http.they_are_waiting_for_100_continue
+
+    def encode_continue(self) -> bytes:
+        """Return the answer that lets a client send its body."""
+        return self._encode(h11.InformationalResponse(status_code=100, headers=[]))
+
+    def encode_request(self, request: Request) -> bytes:
+        """Return a request as it is sent."""
+        headers = _end_to_end(request.headers)
+        if request.body:
+            headers = _with_length(headers, request.body)
+        head = h11.Request(method=request.method, target=request.target, headers=headers)
+        return self._encode(head, h11.Data(data=request.body), h11.EndOfMessage())
+
+    def encode_reply(self, reply: Reply) -> bytes:
+        """Return an answer as it is sent. An answer to HEAD keeps the length that it names."""
+        headers = _end_to_end(reply.headers)
+        if reply.body:
+            headers = _with_length(headers, reply.body)
+        reason = HTTPStatus(reply.status).phrase.encode()
+        head = h11.Response(status_code=reply.status, headers=headers, reason=reason)
+        return self._encode(head, h11.Data(data=reply.body), h11.EndOfMessage())
+
+    def _encode(self, *events: h11.Event) -> bytes:
+        return b"".join(self._http.send(event) or b"" for event in events)
+
+    def start_next_cycle(self) -> bool:
+        """Prepare for the next request; return False when the connection has to be closed."""
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        return True
+
+
+def _end_to_end(headers: Headers) -> Headers:
+    return [pair for pair in headers if pair[0] not in HOP_HEADERS]
+
+
+def _with_length(headers: Headers, body: bytes) -> Headers:
+    others = [pair for pair in headers if pair[0] != b"content-length"]
+    return [*others, (b"content-length", b"%d" % len(body))]
 
 
 class Upstream(asyncio.Protocol):
@@ -101,39 +136,39 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self, idle: list[Upstream]) -> None:
         self._idle = idle
-        self._reader = MessageReader()
-        self._bodyless = False
+        self._wire = Wire(h11.CLIENT)
+        self._is_head = False
         self.idle_since = 0.0
-        self._answer: asyncio.Future[Message] | None = None
+        self._answer: asyncio.Future[Reply] | None = None
         self._transport: asyncio.Transport | None = None
 
-    async def exchange(self, request: Message) -> Message:
+    async def exchange(self, request: Request) -> Reply:
         """Send a request and return the answer; raise `ConnectionError` when none comes."""
         assert self._transport is not None
-        self._bodyless = request.lines[0].startswith(b"HEAD ")
+        self._is_head = request.method == b"HEAD"
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request.join())
+        self._transport.write(self._wire.encode_request(request))
         return await self._answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport that asyncio made."""
+        """Store the transport that asyncio created."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer as soon as the answer is complete."""
-        self._reader.feed(data)
-        message = self._reader.take(bodyless=self._bodyless)
-        if message is not None and self._answer is not None:
+        """Pass on the answer as soon as it is complete."""
+        self._wire.receive(data)
+        reply = self._wire.next_reply()
+        if reply is not None and self._answer is not None:
             answer, self._answer = self._answer, None
-            # PostgREST closes a connection that it has answered a HEAD on, a moment later.
-            if not self._bodyless:
+            # PostgREST closes a connection shortly after it answered a HEAD on it.
+            if self._wire.start_next_cycle() and not self._is_head:
                 self.idle_since = asyncio.get_running_loop().time()
                 self._idle.append(self)
-            answer.set_result(message)
+            answer.set_result(reply)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Be of no more use, and say so to who waits."""
+        """Leave the pool, and fail the request that waits for an answer."""
         if self in self._idle:
             self._idle.remove(self)
         if self._answer is not None and not self._answer.done():
@@ -141,13 +176,13 @@ class Upstream(asyncio.Protocol):
 
 
 class UpstreamPool:
-    """Connections to a server on a Unix socket, made when there is no idle one."""
+    """Connections to a server on a Unix socket, opened when none is idle."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._idle: list[Upstream] = []
 
-    async def exchange(self, request: Message) -> Message:
+    async def exchange(self, request: Request) -> Reply:
         """Send a request and return the answer; raise `OSError` when the server is away."""
         loop = asyncio.get_running_loop()
         while self._idle:
@@ -160,14 +195,14 @@ class UpstreamPool:
         return await connection.exchange(request)
 
 
-def reply(status: int, body: Any = None, headers: Iterable[str] = ()) -> Message:
-    """Return an answer of our own, in JSON, that any page may read."""
-    data = b"" if body is None else json.dumps(body).encode()
-    lines = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(data)}",
-        "Access-Control-Allow-Origin: *",
-        *headers,
-    )
-    return Message([line.encode() for line in lines], data)
+def json_reply(status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return a JSON answer of the gateway itself, readable by pages of any origin."""
+    content = b"" if body is None else json.dumps(body).encode()
+    all_headers = {
+        "content-type": "application/json",
+        "content-length": str(len(content)),
+        "access-control-allow-origin": "*",
+        **(headers or {}),
+    }
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in all_headers.items()]
+    return Reply(status, pairs, content)
