@@ -19,8 +19,8 @@ from requests_mock import ANY, Mocker
 from tests.fakes.github.failures import BODIES, DOWN, SSO_URL, refusal
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import git
-from tests.support.github_names import LOGIN, NAME, TOKEN
-from tests.support.github_refusals import error_of
+from tests.support.github.names import LOGIN, NAME, TOKEN
+from tests.support.github.refusals import error_of
 from utils.errors import AppError
 from utils.github.client import GitHub
 from utils.github.errors import EXCEPTION_RULES, FOREIGN, translate

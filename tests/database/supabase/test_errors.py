@@ -15,7 +15,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tests.support.canned_server import Answer, CannedServer, json_response
-from tests.support.database_samples import LATER, USER, new_task, project_fields
+from tests.support.database.samples import LATER, USER, new_task, project_fields
 from utils.database.supabase.client import Supabase
 from utils.database.supabase.database import SupabaseDatabase
 from utils.database.supabase.errors import translating
