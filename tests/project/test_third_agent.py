@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -15,7 +17,6 @@ from tests.fakes.agents.parrot import PARROT_PROGRAM
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.fakes.e2b.server import E2BServer
 from tests.support.agents.third_agent import PARROT, copy_with_parrot
-from tests.support.doctor_program import Doctor
 from tests.support.e2b.template_tools import VERSION_LINES, install, missing_in_template
 from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, Json, LiveServer
@@ -83,6 +84,28 @@ def run_parrot(client: Client, folder: Path, **more: str) -> tuple[Json, str]:
     return client.task(task_id), message
 
 
+def run_doctor(project: Path, folder: Path, environment: Mapping[str, str]) -> str:
+    """Run the doctor of a project, which must find no problem; return its output."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "utils.commands.doctor"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(project),
+            "ALLOWED_GIT_HOSTS": "127.0.0.1:1",
+            **environment,
+        },
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
 def digest(key: str) -> str:
     """Return the beginning of a key's hash, as the program prints it."""
     return sha256(key.encode()).hexdigest()[:16]
@@ -127,8 +150,7 @@ def test_the_doctor_checks_the_key_of_a_third_agent(
 ) -> None:
     path = f"{tools}:{os.environ['PATH']}"
     real = {"SIMULATE_WITH_REAL_AGENT": "true", "PATH": path, "PARROT_API_KEY": SERVER_KEY}
-    code, output = Doctor(tmp_path, "127.0.0.1:1", source=project).ask(real)
-    assert code == 0, output
+    output = run_doctor(project, tmp_path, real)
     assert "ok       agent parrot: its key is set\n" in output
 
 
@@ -139,7 +161,7 @@ def test_the_doctor_checks_the_version_of_a_third_agent(
         (tmp_path / name).symlink_to(tools / name)
     install(tmp_path, "parrot", "parrot 3.2")
     cloud.configure(tools=str(tmp_path), templates=["async-code"])
-    _, output = Doctor(tmp_path, "127.0.0.1:1", source=project).ask(cloud.environment)
+    output = run_doctor(project, tmp_path, cloud.environment)
     assert "warning  agent parrot: Parrot has no key. Set PARROT_API_KEY" in output
     assert "warning  parrot is 3.2; 3.1.4 was tested\n" in output
 

@@ -13,12 +13,12 @@ from tests.support.source_files import ROOT
 class Doctor:
     """Runs the command in its own process, in an empty folder."""
 
-    def __init__(self, folder: Path, host: str, source: Path = ROOT) -> None:
+    def __init__(self, folder: Path, host: str) -> None:
         self.folder = folder
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "PYTHONPATH": str(source),
+            "PYTHONPATH": str(ROOT),
             "ALLOWED_GIT_HOSTS": host,
         }
 
