@@ -96,6 +96,17 @@ def test_other_users_are_neither_signed_in_nor_deleted_here(
     assert client.get("/auth/verify", headers=headers).status_code == 200
 
 
+def test_the_token_of_a_test_user_ends_with_the_user(client: FlaskClient) -> None:
+    made = make(client, {"expires_in_hours": 1})
+    user_id = made["user"]["id"]
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=50), tick=False):
+        again = client.post(f"/test-users/{user_id}/token").get_json()["tokens"]
+        assert again["expires_in"] <= 10 * 60
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=61), tick=False):
+        headers = {"Authorization": f"Bearer {again['access_token']}"}
+        assert client.get("/tasks", headers=headers).get_json()["code"] == "token_expired"
+
+
 def test_expired_test_users_are_shut_out_and_cleaned_up(client: FlaskClient) -> None:
     short = make(client, {"expires_in_hours": 1})
     long = make(client, {"expires_in_hours": 48})

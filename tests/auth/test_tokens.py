@@ -139,6 +139,16 @@ def test_a_token_of_another_kind_is_refused(
     assert code_of(client.get("/tasks", headers=bearer(token))) == "token_invalid"
 
 
+@pytest.mark.parametrize("claim", ["user_id", "sub", "type", "iat", "exp", "jti"])
+def test_a_token_without_one_of_its_claims_is_refused(
+    client: FlaskClient, user: str, claim: str
+) -> None:
+    claims = jwt.decode(own_token(user), options={"verify_signature": False})
+    del claims[claim]
+    token = jwt.encode(claims, JWT_SECRET, algorithm="HS256")
+    assert code_of(client.get("/tasks", headers=bearer(token))) == "token_invalid"
+
+
 def test_forged_tokens_are_refused(client: FlaskClient, user: str) -> None:
     good = own_token(user)
     header, payload, signature = good.split(".")

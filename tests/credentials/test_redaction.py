@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,24 @@ def test_a_secret_is_found_in_every_form_and_position(before: str, after: str) -
             assert REDACTED in redactor.redact(encode(raw).decode())
 
 
+def test_a_secret_with_a_blank_is_found_as_a_form_field_and_as_part_of_a_path() -> None:
+    redactor = Redactor()
+    with redactor.hold("correct horse/battery"):
+        for form in ("correct+horse%2Fbattery", "correct%20horse%2Fbattery"):
+            assert redactor.redact(f"?token={form}&x") == f"?token={REDACTED}&x"
+
+
+@pytest.mark.parametrize("offset", range(3))
+def test_a_secret_is_found_in_either_alphabet_of_base64(offset: int) -> None:
+    secret = "~~~???>>>~~~???>>>"
+    text = b"x" * offset + secret.encode() + b"end"
+    with (redactor := Redactor()).hold(secret):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(text).decode()
+            assert set(encoded) & set("+/-_"), "the two alphabets differ in this text"
+            assert REDACTED in redactor.redact(encoded)
+
+
 def test_a_secret_is_live_as_long_as_someone_holds_it() -> None:
     redactor = Redactor()
     with redactor.hold(SECRET):
@@ -42,6 +61,11 @@ def test_the_longer_of_two_secrets_goes_as_a_whole() -> None:
     redactor = Redactor()
     with redactor.hold("secret-1", "secret-12345"):
         assert redactor.redact("a secret-12345 b secret-1") == f"a {REDACTED} b {REDACTED}"
+
+
+def test_a_shorter_secret_inside_a_longer_one_leaves_nothing_of_it() -> None:
+    with (redactor := Redactor()).hold("the-longer-secret", "longer"):
+        assert redactor.redact("a the-longer-secret b") == f"a {REDACTED} b"
 
 
 def test_short_values_do_not_blot_out_ordinary_words() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.backends import Repository, open_backend, wait_for
+from tests.support.backends import Repository, open_backend, shell_agent, wait_for
 from tests.support.supabase.faulty_proxy import FaultyProxy
 from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
@@ -47,6 +49,35 @@ def test_a_task_whose_creation_was_not_answered_is_found_and_done_once(
         row = backend.wait(lost)
         assert row["execution_metadata"]["attempt"] == 1
         assert row["changed_files"] == ["b.txt"]
+
+
+def test_a_task_that_was_found_before_its_creation_was_answered_is_started_once(
+    proxy: FaultyProxy, supabase_stack: SupabaseStack, tmp_path: Path, sample: Repository
+) -> None:
+    answered, go = threading.Event(), tmp_path / "go"
+    wait_for_go = f"echo begun; until [ -e {go} ]; do sleep 0.02; done"
+    with (
+        shell_agent(),
+        open_backend(tmp_path / "data", **settings_for(proxy, supabase_stack)) as backend,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        proxy.held[CREATION] = answered
+        started = threads.submit(backend.start, wait_for_go, sample)
+        wait_for(lambda: CREATION not in proxy.held)
+        # A lost answer has the server look for tasks of its own that it does not know.
+        proxy.lost[CREATION] = 1
+        backend.post("/start-task", prompt="true", repo_url=sample.url)
+        wait_for(lambda: backend.get("/health/ready")["running"] == 1)
+        answered.set()
+        task_id = started.result()
+        # It was queued once more, and the next task is taken after it.
+        later = backend.wait(backend.start("true", sample))
+        go.touch()
+        row = backend.wait(task_id)
+        assert (later["status"], row["status"]) == ("completed", "completed")
+        assert row["execution_metadata"]["attempt"] == 1
+        assert backend.output(task_id).count("begun") == 1
+        assert backend.get("/health/ready")["status"] == "success"
 
 
 def test_a_result_that_is_too_large_for_the_database_is_stored_without_the_contents(

@@ -214,6 +214,16 @@ def check_room(server: LiveServer, client: Client, body: dict[str, str]) -> None
     assert client.post("/start-task", body).code == 200
 
 
+def test_a_requeued_task_is_the_next_of_its_user_again() -> None:
+    queue = FairQueue(10)
+    for task_id in (1, 2, 3):
+        queue.add("user", task_id)
+    assert queue.pop(everybody) == ("user", 1)
+    queue.requeue("user", 1)
+    assert [queue.position(task_id) for task_id in (1, 2, 3)] == [1, 2, 3]
+    assert [queue.pop(everybody) for _ in range(3)] == [("user", 1), ("user", 2), ("user", 3)]
+
+
 def test_a_task_that_is_added_or_requeued_twice_is_popped_once() -> None:
     queue = FairQueue(10)
     queue.add("user", 1)

@@ -132,7 +132,8 @@ def test_a_token_in_the_address_is_refused_without_repeating_it(text: str) -> No
 def test_a_star_allows_every_host_and_port_but_not_this_machine() -> None:
     anywhere = ("*",)
     assert parse("https://git.example.org:8443/o/n", hosts=anywhere).port == 8443
-    for host in ("localhost", "127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"):
+    loopback = ("127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]")
+    for host in ("localhost", "git.localhost", "a.b.LOCALHOST", *loopback):
         with pytest.raises(RepositoryNotAllowed):
             parse(f"https://{host}/o/n", hosts=anywhere)
     with pytest.raises(RepositoryNotAllowed, match="usable host"):

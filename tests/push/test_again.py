@@ -98,6 +98,21 @@ def test_what_someone_else_pushed_is_left_as_it_is(
     assert push_target.head == foreign
 
 
+@pytest.mark.parametrize("pushed_before", [False, True])
+def test_someone_who_pushes_after_the_branch_was_read_wins(
+    push_target: Target, pushed_before: bool
+) -> None:
+    expected = push_target.push().commit if pushed_before else None
+    foreign = foreign_commit(push_target)
+    reference = f"refs/heads/{push_target.request.branch}"
+    push_target.server.before_push[push_target.name] = lambda: git(
+        push_target.bare, "update-ref", reference, foreign
+    )
+    with pytest.raises(BranchChanged) as raised:
+        push_target.push(replace(push_target.request, text=OTHER_TEXT, expected_remote=expected))
+    assert raised.value.remote_commit == foreign == push_target.head
+
+
 def test_someone_who_pushes_at_the_last_moment_wins(push_target: Target) -> None:
     foreign = foreign_commit(push_target)
     # The hook runs when the lease was checked by the client, as another push might come then.

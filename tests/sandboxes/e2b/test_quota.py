@@ -107,6 +107,35 @@ def test_nobody_waits_for_ever_for_a_cloud_that_is_away(
     assert found == {("failed", code, "cloning")}
 
 
+def test_a_task_asks_thirteen_times_before_it_fails(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "LONGEST_PAUSE_SECONDS", 0.1)
+    failing_cloud.add_fault("status", route="create", status=503)
+    with waiting_tasks(failing_cloud, tmp_path, small, 1) as (backend, tasks):
+        assert failure_of(ended(backend, tasks[0])) == ("failed", "e2b_unavailable", "cloning")
+    assert creates(failing_cloud) == 13 * CREATE_TRIES
+
+
+def test_a_sweep_that_the_cloud_answers_makes_sandboxes_available_again(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(task_run, "MAX_REFUSALS", 4)
+    failing_cloud.add_fault("status", status=503)
+    with cloud_backend(failing_cloud, tmp_path, sweep_grace_seconds=0.1) as backend:
+        task_id = backend.start("A task that finds no sandbox", small)
+        assert failure_of(ended(backend, task_id)) == ("failed", "e2b_unavailable", "cloning")
+        assert not backend.get("/health/ready")["sandboxes"]["available"]
+        failing_cloud.remove_faults()
+        wait_for(lambda: backend.get("/health/ready")["sandboxes"]["available"])
+
+
 def test_a_task_that_has_not_waited_yet_does_not_fail_for_those_that_have(
     failing_cloud: E2BServerProcess,
     tmp_path: Path,

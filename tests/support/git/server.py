@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +24,8 @@ class GitServer:
 
     A repository with an entry in `tokens` requires that token as the password. Requests for
     `hanging` ones get no response; `redirects` send a name to another server; `refusals` answer
-    a push with a status and a text; `old_protocol` ones speak version 0 of git's protocol.
+    a push with a status and a text; `old_protocol` ones speak version 0 of git's protocol;
+    `before_push` is called once, when a push has begun and has not read the branches yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,6 +35,7 @@ class GitServer:
         self.redirects: dict[str, str] = {}
         self.refusals: dict[str, tuple[int, str]] = {}
         self.old_protocol: set[str] = set()
+        self.before_push: dict[str, Callable[[], object]] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.sent_bytes = 0
         self.sent_objects = 0
@@ -111,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(text.encode())
         else:
+            if self.path.endswith("service=git-receive-pack"):
+                served.before_push.pop(name, lambda: None)()
             self._run_git(name, body)
 
     def _run_git(self, name: str, body: bytes) -> None:

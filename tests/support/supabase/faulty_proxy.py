@@ -6,6 +6,7 @@ also hit connections that are kept alive.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -17,6 +18,7 @@ import httpx
 
 HOP_HEADERS = {"connection", "transfer-encoding", "content-encoding", "content-length", "host"}
 TIMED_OUT = b'{"code": "57014", "message": "canceling statement", "details": null, "hint": null}'
+MOST_HELD_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
 
 
@@ -24,7 +26,8 @@ class FaultyProxy:
     """Forwards requests; loses responses, refuses requests or is disconnected on demand.
 
     `lost` and `refused` count the faults to inject, by path; `most_bytes` limits the body of a
-    forwarded request; while `is_cut` is true nothing is answered.
+    forwarded request; while `is_cut` is true nothing is answered. The next response to a path in
+    `held` waits for its event.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,6 +39,7 @@ class FaultyProxy:
         self.client = httpx.Client(timeout=30)
         self.lost: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.held: dict[str, threading.Event] = {}
         self.most_bytes = 10**9
         self.is_cut = False
 
@@ -74,9 +78,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, path: str, body: bytes) -> None:
         proxy = self._proxy
+        held = proxy.held.pop(path, None)
         answer = proxy.client.request(
             self.command, proxy.target + self.path, content=body, headers=_kept(self.headers)
         )
+        if held:
+            held.wait(MOST_HELD_SECONDS)
         if proxy.lost[path] > 0:
             proxy.lost[path] -= 1
             self.close_connection = True
