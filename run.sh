@@ -11,6 +11,7 @@ VENV_PYTHON=$VENV/bin/python
 # Tests mostly wait for processes. All tests of a module run in one process with its fixtures.
 TEST_PROCESSES=3
 FAILED_CHECKS=
+MEMORY_FOLDER=
 
 usage() {
     cat <<'TEXT'
@@ -200,11 +201,36 @@ names_few_files() {
     [ "$files" -ge 1 ] && [ "$files" -le 2 ]
 }
 
+# Prints a folder in memory with room for what the tests write, or nothing where there is none.
+# A disk has the tests wait: each clone is many small files, each row of SQLite a flush.
+make_memory_folder() {
+    local folder free_kilobytes
+    free_kilobytes=$(df -kP /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+    if [ "${free_kilobytes:-0}" -lt 6000000 ]; then
+        return
+    fi
+    folder=$(mktemp -d /dev/shm/async-code-XXXXXX) || return 0
+    printf '#!/bin/sh\n' >"$folder/program"
+    chmod +x "$folder/program"
+    if "$folder/program" 2>/dev/null; then
+        echo "$folder"
+    else
+        rm -rf "$folder"
+    fi
+}
+
 # pytest runs last and gets the names of the failed checks for its summary.
 run_tests() {
     local processes=$TEST_PROCESSES
     if names_few_files "$@"; then
         processes=0
+    fi
+    # The tests start hundreds of interpreters, each of which would compile everything anew.
+    unset PYTHONDONTWRITEBYTECODE
+    MEMORY_FOLDER=$(make_memory_folder)
+    if [ -n "$MEMORY_FOLDER" ]; then
+        export TMPDIR=$MEMORY_FOLDER
+        trap 'rm -rf "$MEMORY_FOLDER"' EXIT
     fi
     check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
