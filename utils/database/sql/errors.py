@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from sqlalchemy import exc
 
@@ -19,6 +18,7 @@ from utils.database.shared import (
     VALUE_DOES_NOT_FIT,
 )
 from utils.database.types import TOO_LARGE_FOR_ROW
+from utils.error_rules import ErrorTemplate, Rule, first_match
 from utils.errors import (
     AppError,
     Conflict,
@@ -28,53 +28,51 @@ from utils.errors import (
     Unauthenticated,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Translation:
-    """A row of the table. Without `answer` the error is a bug and is raised unchanged.
-
-    `codes` are SQLSTATEs and SQLite's extended result codes; the message must contain `table`.
-    """
-
-    error: type[Exception]
-    answer: type[AppError] | None = None
-    message: str = ""
-    codes: frozenset[object] = frozenset()
-    table: str = ""
-
-
-UNIQUE = frozenset(
-    {"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+# SQLSTATEs and SQLite's extended result codes.
+UNIQUE = (
+    "23505",
+    str(sqlite3.SQLITE_CONSTRAINT_UNIQUE),
+    str(sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY),
 )
-FOREIGN_KEY = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
-NOT_ALLOWED = frozenset({"23514"})
-IMPOSSIBLE_NUMBER = frozenset({"22003"})
+FOREIGN_KEY = ("23503", str(sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY))
+CHECK = ("23514",)
+NUMBER_OUT_OF_RANGE = ("22003",)
 
-# The first row that matches applies.
-TRANSLATIONS = (
-    Translation(UnicodeEncodeError, InvalidInput, NOT_UNICODE),
-    Translation(OverflowError, NotFound, NO_ROW),
-    Translation(exc.TimeoutError, DatabaseUnavailable, "The database is busy; try again."),
-    Translation(exc.IntegrityError, Unauthenticated, USER_GONE, FOREIGN_KEY),
-    Translation(
-        exc.IntegrityError,
-        Conflict,
-        PROJECT_EXISTS,
-        UNIQUE,
-        "projects",
+# The first rule that matches decides. `None` marks a bug, which is raised unchanged.
+ERROR_RULES: tuple[Rule[Exception, ErrorTemplate[AppError] | None], ...] = (
+    Rule(ErrorTemplate(InvalidInput, None, NOT_UNICODE), kinds=(UnicodeEncodeError,)),
+    Rule(ErrorTemplate(NotFound, None, NO_ROW), kinds=(OverflowError,)),
+    Rule(
+        ErrorTemplate(DatabaseUnavailable, None, "The database is busy; try again."),
+        kinds=(exc.TimeoutError,),
     ),
-    Translation(exc.IntegrityError, Conflict, ROW_EXISTS, UNIQUE),
-    Translation(exc.IntegrityError, InvalidInput, TOO_LARGE_FOR_ROW, NOT_ALLOWED),
-    Translation(exc.IntegrityError),
-    Translation(exc.DataError, NotFound, NO_ROW, IMPOSSIBLE_NUMBER),
-    Translation(exc.DataError, InvalidInput, VALUE_DOES_NOT_FIT),
-    Translation(exc.ProgrammingError),
-    Translation(exc.NotSupportedError),
-    Translation(exc.OperationalError, DatabaseUnavailable, NO_ANSWER),
-    Translation(exc.InterfaceError, DatabaseUnavailable, NO_ANSWER),
-    Translation(exc.InternalError, DatabaseUnavailable, NO_ANSWER),
-    Translation(exc.DatabaseError, DatabaseUnavailable, NO_ANSWER),
-    Translation(exc.DBAPIError),
+    Rule(
+        ErrorTemplate(Unauthenticated, None, USER_GONE),
+        kinds=(exc.IntegrityError,),
+        codes=FOREIGN_KEY,
+    ),
+    Rule(
+        ErrorTemplate(Conflict, None, PROJECT_EXISTS),
+        kinds=(exc.IntegrityError,),
+        codes=UNIQUE,
+        pattern="projects",
+    ),
+    Rule(ErrorTemplate(Conflict, None, ROW_EXISTS), kinds=(exc.IntegrityError,), codes=UNIQUE),
+    Rule(
+        ErrorTemplate(InvalidInput, None, TOO_LARGE_FOR_ROW),
+        kinds=(exc.IntegrityError,),
+        codes=CHECK,
+    ),
+    Rule(None, kinds=(exc.IntegrityError,)),
+    Rule(ErrorTemplate(NotFound, None, NO_ROW), kinds=(exc.DataError,), codes=NUMBER_OUT_OF_RANGE),
+    Rule(ErrorTemplate(InvalidInput, None, VALUE_DOES_NOT_FIT), kinds=(exc.DataError,)),
+    Rule(None, kinds=(exc.ProgrammingError,)),
+    Rule(None, kinds=(exc.NotSupportedError,)),
+    Rule(ErrorTemplate(DatabaseUnavailable, None, NO_ANSWER), kinds=(exc.OperationalError,)),
+    Rule(ErrorTemplate(DatabaseUnavailable, None, NO_ANSWER), kinds=(exc.InterfaceError,)),
+    Rule(ErrorTemplate(DatabaseUnavailable, None, NO_ANSWER), kinds=(exc.InternalError,)),
+    Rule(ErrorTemplate(DatabaseUnavailable, None, NO_ANSWER), kinds=(exc.DatabaseError,)),
+    Rule(None, kinds=(exc.DBAPIError,)),
 )
 
 
@@ -98,8 +96,5 @@ def translate(error: Exception) -> AppError | None:
     code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorcode", None)
     # Further lines may quote values of the row.
     text = str(cause).partition("\n")[0]
-    for line in TRANSLATIONS:
-        fits = isinstance(error, line.error) and (not line.codes or code in line.codes)
-        if fits and line.table in text:
-            return line.answer(line.message) if line.answer else None
-    return None
+    template = first_match(ERROR_RULES, error, code=str(code or ""), text=text)
+    return None if template is None else template.fill()

@@ -23,6 +23,7 @@ from utils.database.shared import (
     VALUE_DOES_NOT_FIT,
 )
 from utils.database.types import TOO_LARGE_FOR_ROW
+from utils.error_rules import Rule, first_match
 from utils.errors import (
     AppError,
     ConfigurationError,
@@ -66,67 +67,44 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A row of the table: a response that meets all given conditions becomes `answer`.
+    """The error for a refused request; while the server starts, `at_start` is raised instead."""
 
-    Without `answer` the response is a bug of this application. While the server starts, `at_start`
-    is raised instead. A code matches when it starts with one of `codes`.
-    """
-
-    answer: type[AppError] | None
-    message: str = ""
-    statuses: frozenset[int] = frozenset()
-    codes: tuple[str, ...] = ()
-    constraint: str = ""
+    kind: type[AppError]
+    message: str
     at_start: type[AppError] | None = None
 
 
-# The first row that matches applies.
-TRANSLATIONS = (
-    Translation(
-        Conflict,
-        PROJECT_EXISTS,
-        codes=("23505",),
-        constraint="projects",
-    ),
-    Translation(Conflict, ROW_EXISTS, codes=("23505",)),
-    Translation(Unauthenticated, USER_GONE, codes=("23503",)),
-    Translation(InvalidInput, TOO_LARGE_FOR_ROW, codes=("23514",)),
-    Translation(NotFound, NO_ROW, codes=("22003",)),
-    Translation(InvalidInput, VALUE_DOES_NOT_FIT, codes=("22",)),
-    Translation(
-        InvalidInput, "This is more than Supabase takes at once.", statuses=frozenset({413})
-    ),
-    Translation(
-        DatabaseUnavailable,
-        NOT_MIGRATED,
+# The first rule that matches decides. `None` marks a bug of this application. Patterns are searched
+# for in the name of the constraint.
+REFUSAL_RULES: tuple[Rule[RequestRefused, Translation | None], ...] = (
+    Rule(Translation(Conflict, PROJECT_EXISTS), codes=("23505",), pattern="^projects"),
+    Rule(Translation(Conflict, ROW_EXISTS), codes=("23505",)),
+    Rule(Translation(Unauthenticated, USER_GONE), codes=("23503",)),
+    Rule(Translation(InvalidInput, TOO_LARGE_FOR_ROW), codes=("23514",)),
+    Rule(Translation(NotFound, NO_ROW), codes=("22003",)),
+    Rule(Translation(InvalidInput, VALUE_DOES_NOT_FIT), codes=("22",)),
+    Rule(Translation(InvalidInput, "This is more than Supabase takes at once."), statuses=(413,)),
+    Rule(
+        Translation(DatabaseUnavailable, NOT_MIGRATED, ConfigurationError),
         codes=("PGRST202", "PGRST205", "42P01", "42883"),
-        at_start=ConfigurationError,
     ),
-    Translation(
-        DatabaseUnavailable,
-        KEY_REFUSED,
+    Rule(
+        Translation(DatabaseUnavailable, KEY_REFUSED, ConfigurationError),
         codes=("PGRST300", "PGRST301", "PGRST302", "PGRST303", "42501"),
-        at_start=ConfigurationError,
     ),
-    Translation(
-        DatabaseUnavailable,
-        KEY_REFUSED,
-        statuses=frozenset({401, 403}),
-        at_start=ConfigurationError,
+    Rule(Translation(DatabaseUnavailable, KEY_REFUSED, ConfigurationError), statuses=(401, 403)),
+    Rule(Translation(DatabaseUnavailable, NO_WRITES), codes=("25006",)),
+    Rule(
+        Translation(DatabaseUnavailable, NO_ANSWER),
+        codes=("08", "40", "53", "55P03", "57", "58", "XX"),
     ),
-    Translation(DatabaseUnavailable, NO_WRITES, codes=("25006",)),
-    Translation(
-        DatabaseUnavailable, NO_ANSWER, codes=("08", "40", "53", "55P03", "57", "58", "XX")
+    Rule(Translation(DatabaseUnavailable, NO_ANSWER), statuses=(408, 425, 429)),
+    Rule(None, statuses=range(400, 500), codes=("PGRST", *"0123456789FHP")),
+    Rule(
+        Translation(DatabaseUnavailable, NOT_A_PROJECT, ConfigurationError),
+        statuses=range(200, 500),
     ),
-    Translation(DatabaseUnavailable, NO_ANSWER, statuses=frozenset({408, 425, 429})),
-    Translation(None, statuses=frozenset(range(400, 500)), codes=("PGRST", *"0123456789FHP")),
-    Translation(
-        DatabaseUnavailable,
-        NOT_A_PROJECT,
-        statuses=frozenset(range(200, 500)),
-        at_start=ConfigurationError,
-    ),
-    Translation(DatabaseUnavailable, NO_ANSWER),
+    Rule(Translation(DatabaseUnavailable, NO_ANSWER)),
 )
 
 # SQLSTATEs of transactions that were rolled back (serialization failure, deadlock).
@@ -152,19 +130,13 @@ def translate(error: Exception, *, at_start: bool = False) -> Exception:
         return InvalidInput(NOT_UNICODE)
     if not isinstance(error, RequestRefused):
         return DatabaseUnavailable(NO_ANSWER)
-    line = next(line for line in TRANSLATIONS if _fits(line, error))
-    answer = line.at_start if at_start and line.at_start else line.answer
-    if answer is None:
-        return RuntimeError(f"Supabase rejected a request of this server: {error}")
-    return answer(line.message)
-
-
-def _fits(line: Translation, error: RequestRefused) -> bool:
-    return (
-        (not line.statuses or error.status in line.statuses)
-        and (not line.codes or error.code.startswith(line.codes))
-        and error.constraint.startswith(line.constraint)
+    found = first_match(
+        REFUSAL_RULES, error, status=error.status, code=error.code, text=error.constraint
     )
+    if found is None:
+        return RuntimeError(f"Supabase rejected a request of this server: {error}")
+    kind = found.at_start if at_start and found.at_start else found.kind
+    return kind(found.message)
 
 
 def is_retryable(error: Exception, *, idempotent: bool) -> bool:
