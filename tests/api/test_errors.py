@@ -106,7 +106,7 @@ def test_a_missing_body_is_refused(client: FlaskClient, headers: Headers) -> Non
         ({"settings": {SECRET: "\0"}}, "settings: must not contain a NUL"),
         ({"settings": {"\0": 1}}, "settings: must not contain a NUL"),
         ({"settings": {"a": [{"b": 10**30}]}}, "settings: must not contain an integer"),
-        ({"repo_url": f"https://{SECRET}@github.com/o/n"}, "The repository address holds"),
+        ({"repo_url": f"https://{SECRET}@github.com/o/n"}, "The repository address contains"),
         ({"repo_url": f"https://{SECRET}.example/o/n"}, "This server does not clone"),
         ({SECRET: SECRET}, "The request has an unknown field."),
     ],
