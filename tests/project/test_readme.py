@@ -27,11 +27,13 @@ from tests.support.source_files import ROOT
 README = read_page("README.md")
 MAX_README_BYTES = 12_000
 
-GIT_IDENTITY = {
-    "GIT_AUTHOR_NAME": "Reader",
-    "GIT_AUTHOR_EMAIL": "reader@example.com",
-    "GIT_COMMITTER_NAME": "Reader",
-    "GIT_COMMITTER_EMAIL": "reader@example.com",
+# A new account: git has no configuration and does not guess a name from the account.
+NEW_ACCOUNT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "user.useConfigOnly",
+    "GIT_CONFIG_VALUE_0": "true",
 }
 
 # An error answer must end the script, although the page's own commands do not ask for that.
@@ -58,7 +60,7 @@ def run_script(script: str, folder: Path, given: str = "") -> str:
     """Run a script as a reader would, and return what it prints."""
     result = subprocess.run(
         ["bash", "-c", script],
-        env={**os.environ, **GIT_IDENTITY, "TMPDIR": str(folder)},
+        env={**os.environ, **NEW_ACCOUNT, "TMPDIR": str(folder)},
         cwd=folder,
         input=given,
         capture_output=True,
