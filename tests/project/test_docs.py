@@ -240,6 +240,18 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_files_that_are_mentioned_exist() -> None:
+    pattern = re.compile(r"`((?:utils|tests|migrations|benchmarks|demo)[./][\w./]*\w)`")
+    missing = []
+    for page in PAGES:
+        for name in pattern.findall(read_page(page)):
+            path = name if "/" in name else name.replace(".", "/")
+            exists = (ROOT / path).exists() or (ROOT / f"{path}.py").is_file()
+            if not exists and path != "utils/agents/NAME.py":
+                missing.append((page, name))
+    assert missing == []
+
+
 def test_each_page_can_be_reached() -> None:
     reached: set[Path] = set()
     ahead = [ROOT / "README.md"]
