@@ -24,7 +24,7 @@ from utils.models.users import User, canonical_user_id
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
 _PAIR = get_type_hints(TokenPair)
-_REMEMBERED_USERS = 10_000
+_MAX_KNOWN_USERS = 10_000
 _SEND_BEARER = "Send an access token as Authorization: Bearer <token>"
 
 
@@ -35,7 +35,7 @@ class Callers:
         self._trusting = settings.trusts_user_id
         self._database = database
         self._tokens = tokens
-        self._seen: set[str] = set()
+        self._known_users: set[str] = set()
         self._lock = Lock()
 
     def identify(self) -> str:
@@ -44,7 +44,7 @@ class Callers:
         if token is not None:
             verified = self._tokens.verify(token)
             if verified.from_supabase:
-                self._ensure(verified.user_id, verified.email)
+                self._ensure_user(verified.user_id, verified.email)
             return verified.user_id
         if "HTTP_X_USER_ID" in request.environ:
             return self._trusted_user(request.environ["HTTP_X_USER_ID"])
@@ -56,7 +56,7 @@ class Callers:
     def clear_user_cache(self) -> None:
         """Clear the cache of known users, because rows may have been deleted."""
         with self._lock:
-            self._seen.clear()
+            self._known_users.clear()
 
     def _trusted_user(self, header: str) -> str:
         if not self._trusting:
@@ -67,17 +67,17 @@ class Callers:
         user_id = canonical_user_id(header)
         if user_id is None:
             raise Unauthenticated("X-User-ID must be a UUID.", "user_id_invalid")
-        self._ensure(user_id, None)
+        self._ensure_user(user_id, None)
         return user_id
 
-    def _ensure(self, user_id: str, email: str | None) -> None:
-        if user_id in self._seen:
+    def _ensure_user(self, user_id: str, email: str | None) -> None:
+        if user_id in self._known_users:
             return
         self._database.ensure_user(user_id, email)
         with self._lock:
-            if len(self._seen) >= _REMEMBERED_USERS:
-                self._seen.clear()
-            self._seen.add(user_id)
+            if len(self._known_users) >= _MAX_KNOWN_USERS:
+                self._known_users.clear()
+            self._known_users.add(user_id)
 
 
 def bearer_token() -> str | None:
@@ -112,7 +112,7 @@ def token(services: Services, body: TokenRequest) -> Json:
 
     In trust mode a bare user id is enough.
     """
-    return services.tokens.issue(_signing_in(services, body))
+    return services.tokens.issue(_authenticated_user(services, body))
 
 
 @blueprint.post("/refresh")
@@ -147,7 +147,7 @@ def verify(services: Services, user_id: str) -> Json:
     return {"valid": True, "user_id": user_id}
 
 
-def _signing_in(services: Services, body: TokenRequest) -> User:
+def _authenticated_user(services: Services, body: TokenRequest) -> User:
     supabase_token = body.supabase_access_token or bearer_token()
     if supabase_token is not None:
         verified = services.tokens.verify_supabase(supabase_token)

@@ -80,8 +80,8 @@ def merge(
 
     `sha` is the new commit, or null if the pull request was merged already.
     """
-    made = merge_pull(services, user_id, f"{owner}/{repository}", number, body)
-    return {"merged": True, "sha": made}
+    merge_commit = merge_pull(services, user_id, f"{owner}/{repository}", number, body)
+    return {"merged": True, "sha": merge_commit}
 
 
 @blueprint.post(f"{_REPOSITORY}/issues")

@@ -90,7 +90,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     tokens = Tokens(settings, database)
     callers = auth.Callers(settings, database, tokens)
     github_app = GitHubApp(settings) if settings.github_app_id else None
-    user_tokens = GitHubTokenResolver(settings, database, context.vault, github_app)
+    github_tokens = GitHubTokenResolver(settings, database, context.vault, github_app)
     limiter = ConcurrencyLimiter(settings.request_threads)
     return Services(
         settings=settings,
@@ -99,9 +99,9 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         metrics=context.metrics,
         tokens=tokens,
         vault=context.vault,
-        user_tokens=user_tokens,
+        github_tokens=github_tokens,
         github_limiter=limiter,
-        pull_requests=_build_pull_requests(settings, database, user_tokens, redactor, limiter),
+        pull_requests=_build_pull_requests(settings, database, github_tokens, redactor, limiter),
         identify=callers.identify,
         clear_user_cache=callers.clear_user_cache,
         stop=lifetime.close,

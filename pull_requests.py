@@ -35,8 +35,8 @@ def create_pull_request(
     fields |= {name: tuple(fields[name]) for name in ("labels", "reviewers")}
     fields["github_token"] = token_of_request(body.github_token)
     options = PullRequestOptions(**fields)
-    task, made = services.pull_requests.create(user_id, task_id, options)
-    return pull_request_row(made, len(task.changed_files or ()))
+    task, published = services.pull_requests.create(user_id, task_id, options)
+    return pull_request_row(published, len(task.changed_files or ()))
 
 
 @blueprint.post("/validate-token")

@@ -98,13 +98,13 @@ def current_redactor() -> Redactor | None:
 def _without(forms: list[str], text: str) -> str:
     """Return the text with all occurrences replaced; overlapping ones are merged."""
     pieces, end = [], 0
-    for start, stop in _merged(sorted(place for form in forms for place in _places(form, text))):
+    for start, stop in _merged(sorted(span for form in forms for span in _spans(form, text))):
         pieces += [text[end:start], REDACTED]
         end = stop
     return "".join([*pieces, text[end:]])
 
 
-def _places(form: str, text: str) -> Iterator[tuple[int, int]]:
+def _spans(form: str, text: str) -> Iterator[tuple[int, int]]:
     start = text.find(form)
     while start >= 0:
         stop = start + len(form)
@@ -112,9 +112,9 @@ def _places(form: str, text: str) -> Iterator[tuple[int, int]]:
         start = text.find(form, stop)
 
 
-def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
-    for start, stop in places:
+    for start, stop in spans:
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.backends import Open, Repository, shell_agent, wait_for
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
-from utils.credentials.vault import Vault, load_or_make_key
+from utils.credentials.vault import Vault, load_or_create_key
 from utils.errors import ConfigurationError
 
 JWT_SECRET = "marked-signing-key-0123456789abcdef"
@@ -33,8 +33,8 @@ def test_a_key_file_without_a_key_stops_the_start(tmp_path: Path, content: str) 
 
 def test_a_key_is_made_once_and_for_this_user_only(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "key"
-    first = load_or_make_key(path)
-    assert load_or_make_key(path) == first
+    first = load_or_create_key(path)
+    assert load_or_create_key(path) == first
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["key"]
 

@@ -158,7 +158,7 @@ def test_a_large_file_that_packs_well_is_pushed(tmp_path: Path) -> None:
     assert result["git_patch"].count("literal 12000000") == 2
     bare = bare_copy(repository, tmp_path / "bare")
     request = local_request(bare, result)
-    push(tmp_path, request, bounds=ResourceLimits(80 * MIB))
+    push(tmp_path, request, resources=ResourceLimits(80 * MIB))
     assert git(bare, "rev-parse", f"{request.branch}^{{tree}}") == request.tree_hash
 
 
@@ -204,7 +204,7 @@ def test_a_small_patch_of_much_work_ends_at_the_limit(
 ) -> None:
     request = forged(push_origin, push_bare, mails(push_origin, 60, 2**10, extra))
     with pytest.raises(PushRefused) as raised:
-        push(tmp_path, request, bounds=ResourceLimits(processor_seconds=1))
+        push(tmp_path, request, resources=ResourceLimits(processor_seconds=1))
     assert raised.value.code == "file_too_large"
     assert "too large or too many: git needs more processor time" in raised.value.message
 

@@ -12,7 +12,7 @@ from tests.support.database.broken import broken
 from tests.support.github.app import Deliverer
 from tests.support.github.comments import answers, comment, said, started
 from tests.support.github.names import NAME
-from utils.webhooks.delivery import SEEN
+from utils.webhooks.delivery import ALREADY_PROCESSED
 
 
 def test_a_delivery_starts_one_task_however_often_it_comes(
@@ -23,8 +23,8 @@ def test_a_delivery_starts_one_task_however_often_it_comes(
     payload = comment("/async-code Fix it")
     with ThreadPoolExecutor(3) as threads:
         told = list(threads.map(lambda _: said(Deliverer(hook.app), payload, delivery), range(3)))
-    assert told.count(SEEN) == 2
-    assert said(hook, payload, delivery) == SEEN
+    assert told.count(ALREADY_PROCESSED) == 2
+    assert said(hook, payload, delivery) == ALREADY_PROCESSED
     started(hook, before)
     assert len(answers(github)) == 1
 
@@ -37,9 +37,9 @@ def test_a_comment_that_two_webhooks_deliver_is_followed_once(
     payload = comment(body)
     with ThreadPoolExecutor(2) as threads:
         told = list(threads.map(lambda _: said(Deliverer(hook.app), payload), range(2)))
-    assert told.count(SEEN) == 1
+    assert told.count(ALREADY_PROCESSED) == 1
     github.requests.clear()
-    assert said(hook, payload) == SEEN
+    assert said(hook, payload) == ALREADY_PROCESSED
     assert github.requests == []
     assert len(hook.tasks) == before + (body != "/async-code")
     assert len(answers(github)) == 1
@@ -84,5 +84,5 @@ def test_a_task_stays_started_when_the_answer_cannot_be_given(
     payload = comment("/async-code Fix it")
     github.fail("unavailable", on="/comments")
     said(hook, payload, delivery)
-    assert said(hook, payload, delivery) == SEEN
+    assert said(hook, payload, delivery) == ALREADY_PROCESSED
     started(hook, before)

@@ -24,7 +24,7 @@ from tests.support.github.app import (
 from tests.support.github.names import NAME
 from tests.support.github.pulls import ended
 from utils.config.settings import Settings, explain_settings
-from utils.webhooks.delivery import MAX_READ_BYTES, SEEN
+from utils.webhooks.delivery import ALREADY_PROCESSED, MAX_READ_BYTES
 
 URL = "https://github.example/team/demo/pull/7"
 WHOLE: dict[str, Any] = {
@@ -187,7 +187,7 @@ def test_a_delivery_that_comes_again_changes_nothing(
     assert caller.state(task_id) == "closed"
     hook.message("pull_request", ended("reopened", url), str(uuid4()))
     again = hook.message("pull_request", ended("closed", url), delivery)
-    assert (again, caller.state(task_id)) == (SEEN, "open")
+    assert (again, caller.state(task_id)) == (ALREADY_PROCESSED, "open")
 
 
 def test_a_forged_delivery_uses_up_no_id(
@@ -214,7 +214,7 @@ def test_of_many_at_once_one_is_followed(
 
     with ThreadPoolExecutor(4) as threads:
         told = sorted(threads.map(deliver, range(4)))
-    assert told == ["The pull request is closed; tasks updated: 1.", *[SEEN] * 3]
+    assert told == ["The pull request is closed; tasks updated: 1.", *[ALREADY_PROCESSED] * 3]
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", "\t\n"])

@@ -19,7 +19,7 @@ from tests.support.github.names import NAME
 from tests.support.github.pulls import ended
 from utils.github.client import GitHub
 from utils.models.tasks import NewTask
-from utils.webhooks.delivery import SEEN
+from utils.webhooks.delivery import ALREADY_PROCESSED
 
 NEW = "team/renamed"
 BAIT = "stranger/bait"
@@ -165,7 +165,7 @@ def test_a_delivery_whose_state_could_not_be_noted_may_come_again(
         assert made.hook.refusal("pull_request", payload, delivery)[0] == 500
     told = made.hook.message("pull_request", payload, delivery)
     assert (told, made.state) == ("The pull request is closed; tasks updated: 1.", "closed")
-    assert made.hook.message("pull_request", payload, delivery) == SEEN
+    assert made.hook.message("pull_request", payload, delivery) == ALREADY_PROCESSED
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Collects what a user's run of an agent needs to reach its model: keys, variables, login files.
+"""Collects the access of an agent to its model: keys, variables and login files.
 
 The user's own access, from `users.preferences`, replaces the server's: the programs prefer a key
 in the environment to a login file, so with both of them the server would pay. The server's key
@@ -26,13 +26,13 @@ SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 MINIMUM_LINE_CHARACTERS = 16
 """Length from which a single line of a longer secret is redacted too."""
 
-# What leads requests elsewhere, has other certificates believed, or runs code in a program before
-# it starts. Of a program's own variables there are hundreds, new ones with each release: all of
-# them, with those left out that are known to do no harm.
+# Variables that redirect requests, add trusted certificates, or run code when a program starts. A
+# program has hundreds of its own and each release adds some, so all of them count, except those
+# that are known to be harmless.
 _DIVERTING = r".*_PROXY|(?:NODE|BUN|OPENSSL|OTEL)_.*|SSL.*|RIPGREP_CONFIG_PATH"
 _HARMLESS = frozenset({"NO_PROXY", "NODE_ENV"})
 
-# What a key may look like: anything that fits into one line of a header.
+# A key may be any text that fits into one line of a header.
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -45,73 +45,73 @@ def grant_access(program: Program | None, sources: AccessSources) -> AgentAccess
     if program is None:
         return AgentAccess()
     user = read_preferences(sources.preferences, program.sections)
-    given = _clean_keys(program, user.environment)
-    keys = {key.name: given[key.name] for key in program.keys if key.name in given}
-    for name, other in program.key_defaults.items():
-        if other in keys:
-            keys.setdefault(name, keys[other])
-    secrets = _secrets(given, user.credentials)
-    own = keys or user.credentials or any(given.get(name) for name in program.other_access)
+    variables = _clean_keys(program, user.environment)
+    keys = {key.name: variables[key.name] for key in program.keys if key.name in variables}
+    for name, fallback in program.key_defaults.items():
+        if fallback in keys:
+            keys.setdefault(name, keys[fallback])
+    secrets = _secrets(variables, user.credentials)
+    own = keys or user.credentials or any(variables.get(name) for name in program.other_access)
     if not own:
-        server_key = _server_key(program, sources, given)
+        server_key = _server_key(program, sources, variables)
         keys = {program.server_key: server_key}
         secrets.add(server_key)
     # A login file cannot be injected by the network, so it is in the sandbox in either mode.
     files = {program.login_file: user.login_file} if user.login_file else {}
     egress: tuple[EgressHeader, ...] = ()
-    if sources.egress and keys and not given.get(program.endpoint_variable):
-        given, keys, egress = _moved_to_egress(program, given, keys)
+    if sources.egress and keys and not variables.get(program.endpoint_variable):
+        variables, keys, egress = _moved_to_egress(program, variables, keys)
     return AgentAccess(
-        environment={**program.environment, **given, **keys},
+        environment={**program.environment, **variables, **keys},
         login_files=files,
         egress=egress,
         secrets=tuple(sorted(_printed_forms(secrets))),
     )
 
 
-def _server_key(program: Program, sources: AccessSources, given: Mapping[str, str]) -> str:
+def _server_key(program: Program, sources: AccessSources, variables: Mapping[str, str]) -> str:
     key = sources.server_keys.get(program.key_setting)
     if not key:
         raise not_configured(program)
-    if names := _diverting_names(program, given):
+    if names := _diverting_names(program, variables):
         raise key_withheld(program, names)
     return key
 
 
-def _clean_keys(program: Program, given: Mapping[str, str]) -> dict[str, str]:
+def _clean_keys(program: Program, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables with keys trimmed, without empty and malformed keys."""
     names = {key.name for key in program.keys}
-    trimmed = {name: value.strip() for name, value in given.items() if name in names}
+    trimmed = {name: value.strip() for name, value in variables.items() if name in names}
     usable = {name: value for name, value in trimmed.items() if _KEY.fullmatch(value)}
-    return {name: value for name, value in given.items() if name not in names} | usable
+    return {name: value for name, value in variables.items() if name not in names} | usable
 
 
-def _diverting_names(program: Program, given: Mapping[str, str]) -> list[str]:
+def _diverting_names(program: Program, variables: Mapping[str, str]) -> list[str]:
     own = "|".join(map(re.escape, program.own_prefixes))
     diverting = re.compile(rf"{_DIVERTING}|(?:{own})_.*", re.IGNORECASE)
     harmless = _HARMLESS | program.harmless
     return [
         name
-        for name, value in given.items()
+        for name, value in variables.items()
         if value and diverting.fullmatch(name) and name.upper() not in harmless
     ]
 
 
 def _moved_to_egress(
-    program: Program, given: Mapping[str, str], keys: Mapping[str, str]
+    program: Program, variables: Mapping[str, str], keys: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str], tuple[EgressHeader, ...]]:
     # Only the key that the program would use: with two headers a provider refuses the request.
     key = next(key for key in program.keys if key.name in keys)
     names = {one.name for one in program.keys}
-    others = {name: value for name, value in given.items() if name not in names}
+    others = {name: value for name, value in variables.items() if name not in names}
     # The network's proxy presents certificates of its own, which these programs do not know.
     authorities = dict.fromkeys(("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"), SYSTEM_CERTIFICATES)
     egress = (EgressHeader(program.host, key.header, key.prefix + keys[key.name]),)
     return {**authorities, **others}, {key.name: DUMMY_KEY}, egress
 
 
-def _secrets(given: Mapping[str, str], credentials: Json) -> set[str]:
-    return {*given.values(), *texts_in(credentials)}
+def _secrets(variables: Mapping[str, str], credentials: Json) -> set[str]:
+    return {*variables.values(), *texts_in(credentials)}
 
 
 def _printed_forms(secrets: set[str]) -> set[str]:
@@ -121,7 +121,7 @@ def _printed_forms(secrets: set[str]) -> set[str]:
         forms |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
         lines = [line.strip() for line in secret.splitlines()]
         forms |= {line for line in lines if len(line) >= MINIMUM_LINE_CHARACTERS}
-    # Half a surrogate pair cannot leave the backend, and would break who encodes a secret.
+    # Half a surrogate pair cannot be encoded, so it never leaves the backend.
     return {
         form
         for form in forms

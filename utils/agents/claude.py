@@ -76,13 +76,13 @@ MAX_DENIALS = 100
 
 _SUBTYPE = re.compile(r"[a-z_]{1,60}")
 
-# Signs of life that say nothing new.
+# These lines only show that the program is working.
 _SILENT = frozenset({"tool_progress", "rate_limit_event", "keep_alive"})
 _SILENT_SYSTEM = frozenset(
     {"hook_started", "hook_progress", "status", "task_progress", "task_updated", "thinking_tokens"}
 )
 
-# A file of its own: a template may have a CLAUDE.md in the same home.
+# Not CLAUDE.md: a template may already have one in the same home.
 _RULE = ".claude/rules/repository.md"
 _MEMORY = ("CLAUDE.md", ".claude/CLAUDE.md", "AGENTS.md")
 _MORE_MEMORY = (
@@ -95,10 +95,10 @@ class ClaudeReader(JsonLineReader):
     """Reads the lines of `--output-format stream-json`; the last one is a `result`.
 
     After a result the program continues while its background commands run: it waits for them,
-    tells the model, and prints another result. The last result counts, with the tokens of all.
-
-    `input_tokens` counts everything the model read, `cached_input_tokens` what of it came from
-    the cache. A failed run has no summary: its text is the error's.
+    reports them to the model, and prints another result. The last result counts; the tokens of
+    all results are added. `input_tokens` counts all input of the model, and
+    `cached_input_tokens` the part of it that came from the cache. A failed run has no summary,
+    because its text is that of the error.
     """
 
     def __init__(self) -> None:
@@ -128,38 +128,38 @@ class ClaudeReader(JsonLineReader):
             self._in_background = bool(children(entry, "tasks"))
             return []
         if subtype == "api_retry":
-            tries = f"{number(entry.get('attempt'))} of {number(entry.get('max_retries'))}"
+            attempt = f"{number(entry.get('attempt'))} of {number(entry.get('max_retries'))}"
             reason = text(entry.get("error")) or "the model did not answer"
-            return [("status", {"text": f"retry {tries}: {reason}", **WAITING})]
-        if said := _said_of_system(subtype, entry):
-            return [("status", {"text": said})]
+            return [("status", {"text": f"retry {attempt}: {reason}", **WAITING})]
+        if status := _system_status(subtype, entry):
+            return [("status", {"text": status})]
         return [] if subtype in _SILENT_SYSTEM else None
 
     def _begin(self, entry: Json) -> Events:
         if self._result:
             self.finished, self.summary, self._result = False, None, None
-            return [("status", {"text": "goes on after a command in the background"})]
+            return [("status", {"text": "continues after a command in the background"})]
         names = (
             ("agent_session_id", "session_id"),
             ("model", "model"),
             ("agent_version", "claude_code_version"),
         )
-        self.details |= {ours: entry[key] for ours, key in names if text(entry.get(key))}
+        self.details |= {name: entry[key] for name, key in names if text(entry.get(key))}
         return [("status", {"text": f"session started, model {text(entry.get('model'))}"})]
 
     def _read_assistant(self, entry: Json) -> Iterator[tuple[str, Json]]:
         message = child(entry, "message")
         if failure := text(entry.get("error")):
-            said = "\n".join(text(block.get("text")) for block in children(message, "content"))
-            yield "error", {"code": "agent_error", "message": said or failure}
+            detail = "\n".join(text(block.get("text")) for block in children(message, "content"))
+            yield "error", {"code": "agent_error", "message": detail or failure}
             return
-        if said := text(message.get("content")):
-            yield "message", {"text": said}
+        if content := text(message.get("content")):
+            yield "message", {"text": content}
         for block in children(message, "content"):
             if block.get("type") == "tool_use":
                 yield "tool", self._call(block)
-            elif said := text(block.get("text")):
-                yield "message", {"text": said}
+            elif content := text(block.get("text")):
+                yield "message", {"text": content}
             elif thought := text(block.get("thinking")):
                 yield "status", {"text": thought}
 
@@ -178,8 +178,8 @@ class ClaudeReader(JsonLineReader):
                 call = text(block.get("tool_use_id"))
                 data = {"name": self._running.pop(call, ""), "id": call, "output": _output(block)}
                 yield "tool", data | ({"failed": True} if block.get("is_error") is True else {})
-            elif said := text(block.get("text")):
-                yield "status", {"text": said}
+            elif content := text(block.get("text")):
+                yield "status", {"text": content}
 
     def _read_result(self, entry: Json) -> Events:
         self.finished, self._result = not self._in_background, entry
@@ -221,8 +221,8 @@ class ClaudeReader(JsonLineReader):
         return self._judge_denials(result)
 
     def _judge_denials(self, result: Json) -> AgentError | None:
-        # Some denials are no failure: a repository may forbid a command, and a question that
-        # nobody answers is denied too. Without one change that was permitted, nothing got done.
+        # Some denials are no failure: a repository may forbid a command, and a question of the
+        # agent is always denied. The run failed only if no change at all was permitted.
         denials = children(result, "permission_denials")
         denied = {text(one.get("tool_use_id")) for one in denials}
         names = [text(one.get("tool_name")) for one in denials]
@@ -237,11 +237,11 @@ class ClaudeReader(JsonLineReader):
 
 
 def _is_failure(result: Json) -> bool:
-    # A provider's error has the subtype "success", and says is_error.
+    # An error of the provider has the subtype "success", with `is_error` set.
     return bool(result.get("is_error")) or result.get("subtype") != "success"
 
 
-def _said_of_system(subtype: str, entry: Json) -> str:
+def _system_status(subtype: str, entry: Json) -> str:
     match subtype:
         case "permission_denied":
             return f"not permitted: {text(entry.get('tool_name'))}"
@@ -293,7 +293,7 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
         "--verbose",
         "--permission-mode",
         "bypassPermissions",
-        # The repository's own settings, hooks and servers would run with the key, unasked.
+        # The settings, hooks and servers of a repository would run with the key.
         "--setting-sources",
         "user",
         *request.model_arguments("--model"),

@@ -44,7 +44,7 @@ CODEX_CLI = Program(
     key_defaults={"CODEX_API_KEY": "OPENAI_API_KEY"},
     other_access=(),
     host="api.openai.com",
-    # Not every version heeds it; the key is safe with those that do.
+    # Not every version uses it; the key is safe with those that do.
     endpoint_variable="OPENAI_BASE_URL",
     own_prefixes=("OPENAI", "CODEX"),
     harmless=frozenset(),
@@ -60,8 +60,8 @@ _RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
 class CodexReader(JsonLineReader):
     """Reads the lines of `codex exec --json`; a turn's end is the last one.
 
-    Of a started item only its input is reported, of a completed one its output. There is no
-    cost: the program does not tell it.
+    A started item is reported with its input only, a completed one with its output. The program
+    does not report a cost.
     """
 
     def __init__(self) -> None:
@@ -116,29 +116,29 @@ class CodexReader(JsonLineReader):
             return self._read_tool(kind, phase, item)
         if kind not in {"agent_message", "reasoning", "plan", "todo_list", "error"}:
             return None
-        # A text that grows is reported once, when it is whole; of a list each state is of interest.
+        # A growing text is reported once, when it is complete; a to-do list after every change.
         return [self._read_text(kind, item)] if phase == "completed" or kind == "todo_list" else []
 
     def _read_text(self, kind: str, item: Json) -> tuple[str, Json]:
-        if kind == "error":  # not fatal: the turn goes on
+        if kind == "error":  # not fatal: the turn continues
             return "error", {"code": "agent_error", "message": text(item.get("message"))}
-        said = _todo(item) if kind == "todo_list" else text(item.get("text"))
+        content = _todo(item) if kind == "todo_list" else text(item.get("text"))
         if kind != "agent_message":
-            return "status", {"text": said}
-        self._last_message = said
-        return "message", {"text": said}
+            return "status", {"text": content}
+        self._last_message = content
+        return "message", {"text": content}
 
     def _read_tool(self, kind: str, phase: str, item: Json) -> Events:
         call = text(item.get("id"))
-        name, given, output = _TOOLS[kind](item)
+        name, arguments, output = _TOOLS[kind](item)
         data: Json = {"name": name, "id": call}
         if phase == "updated":
             return []
         if phase == "started":
             self._started.add(call)
-            return [("tool", {**data, "input": given})]
+            return [("tool", {**data, "input": arguments})]
         if call not in self._started:
-            data["input"] = given
+            data["input"] = arguments
         self._started.discard(call)
         data["output"] = output
         if (exit_code := integer(item.get("exit_code"))) is not None:

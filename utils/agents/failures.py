@@ -1,4 +1,4 @@
-"""Makes the errors of agent runs, with messages that say what to do."""
+"""Builds the errors of agent runs. Each message tells the reader what to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def key_withheld(program: Program, names: Sequence[str]) -> AgentError:
     return AgentError(
         f"The server's key for {program.title} is not given to a run with the variables "
         f"{', '.join(names[:NAMED_VARIABLES])} of preferences.{program.sections[0]}: they could "
-        f"lead it elsewhere. Remove them, or set your own key in {program.preferred_key}.",
+        f"send it to another host. Remove them, or set your own key in {program.preferred_key}.",
         "agent_not_configured",
     )
 
@@ -68,7 +68,7 @@ def failed(program: Program, reason: str, ending: str, http_status: int = 0) -> 
 
 
 def ending_of(exit_code: int | None) -> str:
-    """Return the words for the end of a process that did not do its work."""
+    """Return a predicate for a failed process, such as `was killed`."""
     if exit_code == KILLED:
         return "was killed; most often the sandbox had no memory left"
     if exit_code is not None and exit_code in _SIGNALS:

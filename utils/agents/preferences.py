@@ -1,4 +1,4 @@
-"""Reads the agents' sections of `users.preferences`, in every shape they ever had.
+"""Reads the agents' sections of `users.preferences`, in the present and the older format.
 
     {"claudeCode": {"env": {NAME: VALUE}, "credentials": {...} or null}}
     {"claudeCode": {NAME: VALUE}}                   older: the variables without `env`
@@ -31,7 +31,7 @@ MAX_LINES = 100
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-# What would change how the shells, loaders and git of ours work that start the agent.
+# These would change our shells, loaders and git commands that start the agent.
 _REFUSED = re.compile(
     r"PATH|HOME|SHELL|USER|LOGNAME|TMPDIR|PWD|OLDPWD|XDG_CONFIG_HOME|_"
     r"|IFS|ENV|BASH_ENV|BASHOPTS|SHELLOPTS|CDPATH|GLOBIGNORE|OPTIND|PS4|PROMPT_COMMAND"
@@ -56,7 +56,9 @@ def read_preferences(preferences: object, sections: Sequence[str]) -> UserAccess
     environment: dict[str, str] = {}
     for section in reversed(found):
         environment |= _variables(child(section, "env") or section)
-    stored = next((kept for section in found if (kept := child(section, "credentials"))), {})
+    stored = next(
+        (credentials for section in found if (credentials := child(section, "credentials"))), {}
+    )
     login_file = _login_file(stored)
     return UserAccess(
         environment=environment,

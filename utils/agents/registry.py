@@ -1,4 +1,4 @@
-"""The registry of agents: the names a task may ask for, and the program that then does the work."""
+"""Lists the agents that a task may request, and chooses the program that runs for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AGENT_NAMES = tuple(agent.name for agent in AGENTS)
 """The values of a task's `model`."""
 
 DEFAULT_AGENT = AGENTS[0].name
-"""The agent of a task that names none."""
+"""The agent of a task that requests none."""
 
 PROGRAMS: tuple[Program, ...] = tuple(agent.program for agent in AGENTS if agent.program)
 """The programs that call a model."""
@@ -34,7 +34,7 @@ KEY_SETTINGS = tuple(program.key_setting.upper() for program in PROGRAMS)
 """The settings with the server's keys, as the environment names them."""
 
 SECTIONS: Mapping[str, Sequence[str]] = {one.sections[0]: one.sections for one in PROGRAMS}
-"""The sections of `users.preferences`, each with all names it ever had; the first is in use."""
+"""The sections of `users.preferences` with all their names; only the first name is written."""
 
 
 def find_agent(name: str) -> AgentSpec:
@@ -70,16 +70,16 @@ class Agents:
 
     @property
     def are_simulated(self) -> bool:
-        """True when the scripted agent does the work of every other one."""
+        """True when the scripted agent replaces every other one."""
         return not self._real
 
     def choose(self, name: str) -> AgentSpec:
-        """Return the agent that does the work of the requested one. Raises `KeyError`."""
+        """Return the agent that runs for the requested one. Raises `KeyError`."""
         agent = find_agent(name)
         return agent if self._real and not agent.simulated else SCRIPTED
 
     def check_model(self, name: str, model: str | None) -> str | None:
-        """Return the model if tasks may ask the agent for it. Raises `InvalidInput`."""
+        """Return the model if tasks may request it for this agent. Raises `InvalidInput`."""
         if model is None:
             return None
         allowed = self._models.get(name, ())
@@ -102,7 +102,7 @@ class Agents:
         return grant_access(agent.program, sources)
 
     def statuses(self) -> list[AgentStatus]:
-        """Return for each name whether a task may ask for it, and why not."""
+        """Return for each agent whether tasks may request it, with the reason if not."""
         return [self._status(name) for name in AGENT_NAMES]
 
     def _status(self, name: str) -> AgentStatus:

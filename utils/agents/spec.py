@@ -25,7 +25,7 @@ class StreamReader(Protocol):
     """
 
     summary: str | None
-    """The agent's own account of its work; None until it has given one."""
+    """The agent's own summary of its work; None until it has sent one."""
 
     finished: bool
     """True once the agent has reported its end; its process may take a moment longer."""

@@ -59,7 +59,7 @@ class Services:
     tokens: Tokens
     vault: Vault
     pull_requests: PullRequests
-    user_tokens: GitHubTokenResolver
+    github_tokens: GitHubTokenResolver
     github_limiter: ConcurrencyLimiter
     identify: Callable[[], str]
     clear_user_cache: Callable[[], None]

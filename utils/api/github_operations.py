@@ -20,7 +20,7 @@ from utils.models.tasks import Json, Task
 def update_pull(
     services: Services, user_id: str, full_name: str, number: int, change: PullChange
 ) -> GitHubPull:
-    """Change what is given of a pull request, and return it."""
+    """Change the given fields of a pull request, and return it."""
     purpose = Purpose.CHANGE_PULLS if change.draft is None else Purpose.PUSH
     with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
         pull = github.update_pull(full_name, number, **change.model_dump(exclude_none=True))
@@ -32,24 +32,27 @@ def update_pull(
 def merge_pull(
     services: Services, user_id: str, full_name: str, number: int, how: PullMerge
 ) -> str | None:
-    """Merge a pull request; return the commit this made, None where it was merged before."""
+    """Merge a pull request; return the merge commit, None if it was merged already."""
     with caller_github(services, user_id, full_name, Purpose.PUSH, own_pull=number) as github:
         pull = github.pull(full_name, number)
-        made = None
+        merge_commit = None
         if not pull.is_merged:
             method = MergeMethod(how.method)
-            made = github.merge_pull(full_name, number, method=method, expected_head=how.sha)
+            merge_commit = github.merge_pull(
+                full_name, number, method=method, expected_head=how.sha
+            )
     store_pull_request_state(services.database, pull.url, "merged")
-    return made
+    return merge_commit
 
 
 def report_status(services: Services, user_id: str, task_id: int, report: TaskStatusReport) -> Json:
-    """Say on the commit that a task pushed last how it went, with a link to the task."""
+    """Set a commit status on the last commit that a task pushed, with a link to the task."""
     task = services.database.get_task_status(user_id, task_id)
     full_name = github_full_name(task.repo_url, services.settings.github_host)
     if task.pr_commit is None:
-        raise Conflict("Nothing of this task was pushed yet: create its pull request first.",
-                       "not_pushed")  # fmt: skip
+        raise Conflict(
+            "Nothing of this task was pushed yet: create its pull request first.", "not_pushed"
+        )
     link = services.settings.task_url(task_id)
     with caller_github(
         services, user_id, full_name, Purpose.SET_STATUS, own_status=report.context
@@ -64,7 +67,7 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
         )
         try:
             set_status(full_name)
-        except RepositoryMoved as moved:  # a task keeps the address that it started with
+        except RepositoryMoved as moved:  # the task still has the old URL
             set_status(github.resolve_moved(moved))
     return {"commit": task.pr_commit, "link": link}
 

@@ -122,19 +122,19 @@ class PullRequestRow:
     warnings: list[Warned]
 
 
-def pull_request_row(made: PullRequestResult, files: int) -> Json:
+def pull_request_row(published: PullRequestResult, files: int) -> Json:
     """Return the response to create-pr."""
     row = PullRequestRow(
-        pr_url=made.pull.url,
-        pr_number=made.pull.number,
-        branch=made.branch,
-        base=made.pull.base,
-        commit=made.commit,
-        title=made.pull.title,
-        draft=made.pull.is_draft,
-        created=made.is_new,
+        pr_url=published.pull.url,
+        pr_number=published.pull.number,
+        branch=published.branch,
+        base=published.pull.base,
+        commit=published.commit,
+        title=published.pull.title,
+        draft=published.pull.is_draft,
+        created=published.is_new,
         files_updated=files,
-        warnings=[{"code": one.code, "error": one.message} for one in made.warnings],
+        warnings=[{"code": one.code, "error": one.message} for one in published.warnings],
     )
     return asdict(row)
 

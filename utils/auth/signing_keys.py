@@ -37,7 +37,7 @@ _NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedKeys:
     """Cached keys of the last successful fetch, and the time and result of the last fetch."""
 
     keys: Mapping[str, PyJWK] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class SigningKeys:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._known = _Known()
+        self._cached = _CachedKeys()
         self._fetch: Future[None] = Future()
         self._fetch.set_result(None)
         self._lock = Lock()
@@ -62,30 +62,30 @@ class SigningKeys:
         A cached key is used while the project does not respond. Raises `Unavailable` when the key
         is not cached and the project does not respond.
         """
-        known = self._known
-        key = known.keys.get(key_id)
-        if key is not None and _age(known.keys_at) < FRESH_SECONDS:
+        cached = self._cached
+        key = cached.keys.get(key_id)
+        if key is not None and _age(cached.keys_at) < FRESH_SECONDS:
             return key
         fetch = self._fetch_unless_recent()
-        if key is not None and _age(known.keys_at) < LIFE_SECONDS:
+        if key is not None and _age(cached.keys_at) < LIFE_SECONDS:
             return key
         # No request waits after a failure: many tokens could block all server threads.
-        if not known.failed or _age(known.tried_at) > FAILURE_MEMORY_SECONDS:
+        if not cached.failed or _age(cached.tried_at) > FAILURE_MEMORY_SECONDS:
             self._wait(fetch)
-        known = self._known
-        if key_id not in known.keys and known.failed:
+        cached = self._cached
+        if key_id not in cached.keys and cached.failed:
             raise Unavailable(
                 "Supabase's signing keys cannot be fetched, so this token cannot be verified now; "
                 "try again.",
                 "sign_in_unavailable",
                 retry_after_seconds=int(PAUSE_SECONDS),
             )
-        return known.keys.get(key_id)
+        return cached.keys.get(key_id)
 
     def _fetch_unless_recent(self) -> Future[None]:
         """Return the running or last fetch; start a new one if the last is old enough."""
         with self._lock:
-            if self._fetch.done() and _age(self._known.tried_at) >= PAUSE_SECONDS:
+            if self._fetch.done() and _age(self._cached.tried_at) >= PAUSE_SECONDS:
                 self._fetch = Future()
                 run = Thread(target=self._run, args=(self._fetch,), name="signing-keys")
                 run.daemon = True
@@ -96,7 +96,7 @@ class SigningKeys:
         wait([fetch], FETCH_TIMEOUT_SECONDS)
         with self._lock:
             if not fetch.done():
-                self._known = replace(self._known, tried_at=time.time(), failed=True)
+                self._cached = replace(self._cached, tried_at=time.time(), failed=True)
 
     def _run(self, fetch: Future[None]) -> None:
         try:
@@ -112,10 +112,10 @@ class SigningKeys:
     def _finish(self, fetch: Future[None], keys: Mapping[str, PyJWK] | None) -> None:
         now = time.time()
         with self._lock:
-            self._known = (
-                replace(self._known, tried_at=now, failed=True)
+            self._cached = (
+                replace(self._cached, tried_at=now, failed=True)
                 if keys is None
-                else _Known(keys, now, now)
+                else _CachedKeys(keys, now, now)
             )
             fetch.set_result(None)
 

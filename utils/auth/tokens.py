@@ -85,13 +85,13 @@ class Tokens:
         """
         key = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         with self._lock:
-            known = self._verified.get(key)
-        if known is None:
-            known = self._decode(token)
-            self._cache(key, known)
-        if known.expires_at <= time.time():
+            verified = self._verified.get(key)
+        if verified is None:
+            verified = self._decode(token)
+            self._cache(key, verified)
+        if verified.expires_at <= time.time():
             raise _expired()
-        return known
+        return verified
 
     def verify_supabase(self, token: str) -> VerifiedToken:
         """Verify a Supabase access token and return its user. Raises the errors of `verify`."""

@@ -183,11 +183,11 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(wanted: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     spec = read_spec()
-    if wanted.name:
-        spec = _checked(spec.model_dump() | {"template_name": wanted.name}, "--name")
-    template_id = asyncio.run(build(Settings(), spec, _print, skip_cache=wanted.no_cache))
+    if options.name:
+        spec = _checked(spec.model_dump() | {"template_name": options.name}, "--name")
+    template_id = asyncio.run(build(Settings(), spec, _print, skip_cache=options.no_cache))
     _print(f"\nThe template {spec.template_name} is ready. Put this line into .env:\n")
     _print(f"E2B_TEMPLATE_ID={template_id}\n")
     _print("Then run ./run.sh doctor to check it: that starts a sandbox from the template.")
@@ -196,9 +196,9 @@ def _run(wanted: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the template that the command line asks for; return the exit code."""
-    wanted = _arguments(sys.argv[1:] if arguments is None else arguments)
+    options = _arguments(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(wanted)
+        return _run(options)
     except ValidationError as error:
         message = "\n".join(explain_settings(error))
     except AppError as error:

@@ -15,7 +15,13 @@ from pydantic import ValidationError
 
 from database import Database, open_database
 from utils.config.settings import Settings, explain_settings
-from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, TRIES, login_text, with_secrets
+from utils.credentials.profiles import (
+    AGENT_ACCESS,
+    ATTEMPTS,
+    GITHUB_TOKEN,
+    login_text,
+    with_secrets,
+)
 from utils.credentials.vault import Vault, has_key, is_sealed
 from utils.errors import (
     AppError,
@@ -52,7 +58,7 @@ def rotate_keys(database: Database, vault: Vault, *, page_profiles: int = 200) -
 
 def _renew_profile(database: Database, vault: Vault, user_id: str) -> Counter[str]:
     try:
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             seen = database.get_profile(user_id)
             renewal = _Renewal(vault, seen)
             fields = renewal.fields()

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 Megabyte = 1_000_000
 
-E2B_TASK_PLACES = 20
+E2B_PLAN_SANDBOXES = 20
 """The number of sandboxes that E2B's smallest plan allows at once."""
 
 
@@ -50,7 +50,7 @@ class TaskLimitSettings(BaseSettings):
         ge=1,
         le=500,
         description="Maximum number of tasks that run at the same time. The default is "
-        f"{E2B_TASK_PLACES} with E2B, else the number of CPU cores.",
+        f"{E2B_PLAN_SANDBOXES} with E2B, else the number of CPU cores.",
     )
     max_tasks_per_user: int = Field(
         8, ge=1, description="Maximum number of tasks of one user that run at the same time."

@@ -33,7 +33,7 @@ STORED: Final = "[stored]"
 
 MAX_TOKEN_CHARACTERS = 4_096
 
-TRIES = 5
+ATTEMPTS = 5
 """Maximum number of attempts when another writer changes the same row."""
 
 
@@ -162,7 +162,7 @@ def change_profile(
             fields[GITHUB_TOKEN] = vault.renew(user_id, GITHUB_TOKEN, token)
     if not sections:
         return database.update_profile(user_id, fields) if fields else database.get_profile(user_id)
-    for _ in range(TRIES):
+    for _ in range(ATTEMPTS):
         seen = database.get_profile(user_id)
         with _refusing("preferences"):
             fields["preferences"] = _changed(vault, seen, sections)

@@ -88,7 +88,7 @@ def is_sealed(stored: object) -> bool:
 
 def signing_key(settings: Settings) -> SecretStr:
     """Return the key of access tokens: `JWT_SECRET`, else a generated one in `DATA_DIR`."""
-    return settings.jwt_secret or load_or_make_key(settings.data_dir / "jwt_secret")
+    return settings.jwt_secret or load_or_create_key(settings.data_dir / "jwt_secret")
 
 
 def encryption_keys(settings: Settings) -> list[SecretStr]:
@@ -100,9 +100,9 @@ def encryption_keys(settings: Settings) -> list[SecretStr]:
     path = _key_file(settings)
     keys = [settings.secret_key, settings.secret_key_previous]
     if settings.secret_key is None:
-        keys.insert(0, load_or_make_key(path))
+        keys.insert(0, load_or_create_key(path))
     elif path.exists():
-        keys.append(load_or_make_key(path))
+        keys.append(load_or_create_key(path))
     return [key for key in keys if key is not None]
 
 
@@ -111,7 +111,7 @@ def has_key(settings: Settings) -> bool:
     return settings.secret_key is not None or _key_file(settings).exists()
 
 
-def load_or_make_key(path: Path) -> SecretStr:
+def load_or_create_key(path: Path) -> SecretStr:
     """Return the key of a file; if it is missing, generate 256 random bits readable by the owner.
 
     The file is created atomically, so two servers that start at once use the same key. Raises

@@ -15,19 +15,19 @@ NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
 NO_TASK = "There is no such task."
 NO_ROW = "There is no such row."
-USER_GONE = "This user does not exist any more; sign in again."
-REFRESH_TOKEN_INVALID = "This refresh token is not valid any more; sign in again."  # noqa: S105
-NO_ANSWER = "The database did not answer; try again."
-PROJECT_EXISTS = "You have a project for this repository already."
-ROW_EXISTS = "This row exists already."
-NOT_UNICODE = "The text holds characters that are no Unicode."
-VALUE_DOES_NOT_FIT = "A value does not fit where it is to be stored."
+USER_GONE = "This user no longer exists. Sign in again."
+REFRESH_TOKEN_INVALID = "This refresh token is no longer valid. Sign in again."  # noqa: S105
+NO_ANSWER = "The database did not respond. Try again."
+PROJECT_EXISTS = "You already have a project for this repository."
+ROW_EXISTS = "This row already exists."
+NOT_UNICODE = "The text contains characters that are not valid Unicode."
+VALUE_DOES_NOT_FIT = "A value is too large for its column. Send a smaller one."
 
 MAX_CHAT_MESSAGES = 1_000
 MAX_CHAT_CHARACTERS = 2_000_000
 
 DELIVERY_RETENTION = timedelta(days=30)
-"""GitHub offers to send a delivery again for a shorter time than this."""
+"""GitHub can repeat a delivery for a shorter time only, so older ones may be deleted."""
 
 NOT_IMPORTED = frozenset(
     {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested"}
@@ -38,7 +38,7 @@ IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in
 def conversation_full() -> Conflict:
     """Return the error for a chat message above the limits."""
     return Conflict(
-        f"The conversation is full: a task keeps {MAX_CHAT_MESSAGES:,} messages and "
+        f"The conversation is full: a task can have {MAX_CHAT_MESSAGES:,} messages and "
         f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
         "conversation_full",
     )

@@ -33,7 +33,7 @@ class Dispatcher:
     """Starts, queues, cancels and recovers tasks.
 
     Its methods may be called from any thread, except those of `TaskHost`, which run on the event
-    loop. `admission` gives the reason why tasks wait although places are free.
+    loop. `admission.reason` explains why tasks wait although fewer run than allowed.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -42,7 +42,7 @@ class Dispatcher:
         self.sandbox_kind = context.provider.kind.name
         self._context = context
         self._settings = context.settings
-        self._places = (
+        self._max_running = (
             context.settings.max_concurrent_tasks or context.provider.kind.default_concurrency
         )
         self._database = context.database
@@ -115,8 +115,8 @@ class Dispatcher:
             raise
         finally:
             self._queue.release(user_id)
-        # If all places are taken, the next run that ends starts a queued task.
-        if len(self._runs) < self._places:
+        # Otherwise the next run that ends starts a queued task.
+        if len(self._runs) < self._max_running:
             self._bridge.call_soon(self._fill)
         return task
 
@@ -211,8 +211,8 @@ class Dispatcher:
 
     def _fill(self) -> None:
         # In the thread of the loop only: moving a task from the queue to `_runs` must be atomic.
-        places = 0 if self._paused else self._places
-        while self._tasks and len(self._runs) < places and self.admission.may_start():
+        max_running = 0 if self._paused else self._max_running
+        while self._tasks and len(self._runs) < max_running and self.admission.may_start():
             entry = self._queue.pop(self._may_run)
             if entry is None:
                 return

@@ -52,7 +52,7 @@ class HeartbeatMonitor:
         self._is_taking_over = False
 
     def request_reclaim(self) -> None:
-        """Look for unknown tasks of this server at the next heartbeat.
+        """Search for unknown tasks of this server at the next heartbeat.
 
         To be called when the answer to a write was lost: the row may exist all the same.
         """
@@ -80,7 +80,7 @@ class HeartbeatMonitor:
             # well, so the delay does not count.
             delay = gap - self._timeout_seconds / HEARTBEATS_PER_TIMEOUT
             self._last_seen = {
-                name: (beats, since + delay) for name, (beats, since) in self._last_seen.items()
+                name: (count, since + delay) for name, (count, since) in self._last_seen.items()
             }
         self._exchanged_at = now
         self._update_last_seen(heartbeat, now)
@@ -141,8 +141,8 @@ class HeartbeatMonitor:
     def _update_last_seen(self, heartbeat: Heartbeat, now: float) -> None:
         self._peers = len(heartbeat.others)
         self._last_seen = {
-            name: (beats, now)
-            if self._last_seen.get(name, (None, now))[0] != beats
+            name: (count, now)
+            if self._last_seen.get(name, (None, now))[0] != count
             else self._last_seen[name]
-            for name, beats in heartbeat.others.items()
+            for name, count in heartbeat.others.items()
         }

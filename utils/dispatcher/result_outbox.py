@@ -24,11 +24,11 @@ from utils.models.tasks import Event, EventBatch, Json, Task, TaskStatus
 
 FOLDER_NAME = "results"
 
-TRIES = 3
+ATTEMPTS = 3
 """Times that the same version of a result is sent to a database that answers."""
 
 PAUSE_SECONDS = 0.5
-"""Pause between two tries."""
+"""Pause between two attempts."""
 
 TOO_LARGE = "The diff and the patch were not stored: they are too large for the database."
 
@@ -139,7 +139,7 @@ def store_or_shrink(database: Database, result: FinishedTask) -> bool:
     `DatabaseUnavailable`.
     """
     for version in (result, *result.smaller_versions()):
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             try:
                 return version.store(database) is not None
             except DatabaseUnavailable:

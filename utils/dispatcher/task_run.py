@@ -30,7 +30,7 @@ from utils.models.runs import AgentRun, Outcome
 from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
 
-LOST_SANDBOX_TRIES = 3
+LOST_SANDBOX_ATTEMPTS = 3
 """Sandboxes that a task may use when each of them is lost."""
 
 MAX_REFUSALS = 12
@@ -236,7 +236,7 @@ class TaskRun:
 
     def _may_retry(self, failure: TaskError | None) -> bool:
         is_temporary = isinstance(failure, SandboxLost | SandboxUnavailable)
-        if not is_temporary or self.request.reason or self._sandbox_count >= LOST_SANDBOX_TRIES:
+        if not is_temporary or self.request.reason or self._sandbox_count >= LOST_SANDBOX_ATTEMPTS:
             return False
         started = failure is not None and failure.stage not in {None, Stage.CLONING}
         return not started or self._context.settings.retry_lost_sandbox

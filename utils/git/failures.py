@@ -11,13 +11,13 @@ CREDENTIALS_REFUSED = (
     r"|Access denied|returned error: 401|Invalid username or (password|token)"
     r"|[Pp]assword authentication was removed"
 )
-"""There is no token, or the host does not accept it."""
+"""Output of a host that accepts no token of the request, or requires one."""
 
 PERMISSION_MISSING = (
     r"Write access to repository not granted|Permission .*denied to|returned error: 403"
     r"|insufficient permission(?! for adding)|not authorized"
 )
-"""The host accepts the token, which may not do this."""
+"""Output of a host that accepts the token, but does not allow the operation."""
 
 REPOSITORY_MISSING = (
     r"[Rr]epository .*not found|not found: did you run|returned error: 404"

@@ -81,10 +81,10 @@ _NEEDED: Mapping[Purpose, Mapping[str, str]] = {
 _CacheKey = tuple[str, Purpose]
 
 
-def lacking_permissions(wanted: Mapping[str, str], granted: Mapping[str, Any]) -> dict[str, str]:
-    """Return the wanted permissions that are not granted, or at a lower level only."""
-    enough = {name: LEVELS[LEVELS.index(level) :] for name, level in wanted.items()}
-    return {name: wanted[name] for name in wanted if granted.get(name) not in enough[name]}
+def lacking_permissions(requested: Mapping[str, str], granted: Mapping[str, Any]) -> dict[str, str]:
+    """Return the requested permissions that are not granted, or only at a lower level."""
+    enough = {name: LEVELS[LEVELS.index(level) :] for name, level in requested.items()}
+    return {name: requested[name] for name in requested if granted.get(name) not in enough[name]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class _TokenRequests:
         self._requester = requester
         self._ends_at = time.monotonic() + _TOTAL_SECONDS
 
-    def create_token(self, full_name: str, wanted: Mapping[str, str]) -> _CachedToken:
+    def create_token(self, full_name: str, requested: Mapping[str, str]) -> _CachedToken:
         chosen: Json = {"repositories": [full_name.rpartition("/")[2]]}
         try:
             installation = self._request("GET", f"/repos/{quote(full_name)}/installation", {"id"})
@@ -207,12 +207,12 @@ class _TokenRequests:
         path = f"/app/installations/{installation['id']}/access_tokens"
         try:
             # PyGithub's own call requests a token for all repositories of the installation.
-            body = {**chosen, "permissions": wanted}
+            body = {**chosen, "permissions": requested}
             answer = self._request("POST", path, {"token", "expires_at"}, body)
         except Forbidden as error:
             if error.code != APP_PERMISSION:
                 raise
-            raise _permission_missing(wanted, installation.get("permissions")) from None
+            raise _permission_missing(requested, installation.get("permissions")) from None
         ends_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
         return _CachedToken(str(answer["token"]), ends_at)
 
@@ -231,9 +231,11 @@ def _busy() -> Unavailable:
     return busy("GitHub is slow to create a token for this server's App")
 
 
-def _permission_missing(wanted: Mapping[str, str], granted: Any) -> Forbidden:
-    """Return an error that names the missing permissions; all wanted ones if that is unknown."""
-    lacking = lacking_permissions(wanted, granted if isinstance(granted, dict) else {}) or wanted
+def _permission_missing(requested: Mapping[str, str], granted: Any) -> Forbidden:
+    """Return an error that names the missing permissions; all requested ones if that is unknown."""
+    lacking = (
+        lacking_permissions(requested, granted if isinstance(granted, dict) else {}) or requested
+    )
     listed = ", ".join(f"{name}: {level}" for name, level in lacking.items())
     return Forbidden(
         f"The GitHub App lacks permissions for this repository: {listed}. Set them in the App's "

@@ -197,7 +197,7 @@ class GitHub:
             if any(change is not None for change in (title, body, base, state)):
                 pull.edit(_given(title), _given(body), _given(state), _given(base))
             if draft is not None:
-                set_draft(pull, wanted=draft)
+                set_draft(pull, is_draft=draft)
             return pull_value(pull)
 
     def merge_pull(

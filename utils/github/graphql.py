@@ -40,17 +40,17 @@ def as_rest(refusal: Refusal, types: Iterable[object]) -> Refusal:
     return replace(refusal, status=status, headers=headers)
 
 
-def set_draft(pull: PullRequest, *, wanted: bool) -> None:
+def set_draft(pull: PullRequest, *, is_draft: bool) -> None:
     """Convert a pull request to a draft, or mark it ready; send nothing if it already is.
 
     Raises PyGithub's exceptions.
     """
-    if bool(pull.draft) == wanted:
+    if bool(pull.draft) == is_draft:
         return
     if pull.requester.auth is None:
         # GraphQL refuses anonymous requests, and may call that a rate limit.
         raise GithubException(401, {"message": "Requires authentication"})
-    if wanted:
+    if is_draft:
         pull.convert_to_draft()
     else:
         pull.mark_ready_for_review()

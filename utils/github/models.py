@@ -174,14 +174,14 @@ def _token_end(user: AuthenticatedUser) -> datetime | None:
 
 
 def repository_value(
-    repository: Repository, asked_for: str, *, is_app: bool = False
+    repository: Repository, requested_name: str, *, is_app: bool = False
 ) -> GitHubRepository:
     """Return a repository. Only after a move do the names differ in more than case."""
     full_name = repository.full_name
     permissions = repository.permissions
     return GitHubRepository(
         full_name=full_name,
-        moved_from=None if full_name.lower() == asked_for.lower() else asked_for,
+        moved_from=None if full_name.lower() == requested_name.lower() else requested_name,
         html_url=repository.html_url,
         is_private=repository.private,
         is_archived=repository.archived,

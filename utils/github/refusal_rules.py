@@ -253,7 +253,7 @@ REFUSAL_RULES: tuple[Rule[Refusal, ErrorFactory], ...] = (
 def translate_refusal(refusal: Refusal) -> AppError:
     """Return our error for a refusal; one without a rule counts as an outage of GitHub."""
     text = "\n".join((refusal.message, *sorted(refusal.fields)))
-    make = first_match(
+    create = first_match(
         REFUSAL_RULES, refusal, status=refusal.status, text=text, flags=re.IGNORECASE
     )
-    return (make or unavailable)(refusal)
+    return (create or unavailable)(refusal)

@@ -28,10 +28,10 @@ class LabelsAndReviewers:
         added = tuple(sorted({label for label in labels if label.lower() not in there}))
         if refusal := self._refusal(self.github.add_labels, added):
             yield refusal
-        asked = {login.lower() for login in self.pull.reviewers}
-        asked |= {_team(slug) for slug in self.pull.teams}
-        lacking = {name for name in reviewers if _reviewer(name) not in asked}
-        yield from self._refused_reviewers(tuple(sorted(lacking)))
+        requested = {login.lower() for login in self.pull.reviewers}
+        requested |= {_team(slug) for slug in self.pull.teams}
+        missing = {name for name in reviewers if _reviewer(name) not in requested}
+        yield from self._refused_reviewers(tuple(sorted(missing)))
 
     def _refused_reviewers(self, names: tuple[str, ...]) -> Iterator[AppError]:
         # If one of several reviewers is invalid, GitHub requests no review and does not name it.

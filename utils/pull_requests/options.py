@@ -1,4 +1,4 @@
-"""Holds what a caller asks of a pull request."""
+"""Defines the options of a request for a pull request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 @dataclass(frozen=True, slots=True)
 class PullRequestOptions:
-    """The fields of a request for a pull request. The server chooses a value for what is None.
+    """The fields of a request for a pull request. The server chooses a value for None.
 
     `base` defaults to the branch that the task started from.
     """

@@ -87,7 +87,7 @@ class PullRequestPublisher:
         self._result = result
         self._plan = plan
         self._selector = PullRequestSelector(task, result, plan.options.base)
-        self._asked_for = full_name
+        self._requested_name = full_name
         self._name = full_name
 
     def run(self) -> PullRequestResult:
@@ -210,7 +210,7 @@ class PullRequestPublisher:
         return self._result.is_in(commit)
 
     def _url(self) -> str:
-        has_moved = self._name.lower() != self._asked_for.lower()
+        has_moved = self._name.lower() != self._requested_name.lower()
         return self._context.address(self._name) if has_moved else self._task.repo_url
 
     def _commit_text(self) -> CommitText:
@@ -227,7 +227,7 @@ class PullRequestPublisher:
         """Return the pull request, and True if it is new."""
         plan = self._plan
         try:
-            made = self._github.create_pull(
+            created = self._github.create_pull(
                 self._name,
                 head=plan.branch,
                 base=self._selector.base,
@@ -243,7 +243,7 @@ class PullRequestPublisher:
             if there is None:
                 raise
             return self._update(there), False
-        return made, True
+        return created, True
 
     def _update(self, found: GitHubPull) -> GitHubPull:
         """Change the fields that the caller sent, and no others, which people may have edited."""

@@ -53,8 +53,8 @@ class PullRequestSelector:
         compared with the result.
         """
         merged = [pull for pull in there if pull.is_merged and self._is_for_base(pull)]
-        if known := next((pull for pull in merged if self._is_known(pull)), None):
-            return known
+        if matching := next((pull for pull in merged if self._is_known(pull)), None):
+            return matching
         newest = next(iter(merged), None)
         return newest if newest and any(map(self.result.is_in, commits(newest))) else None
 

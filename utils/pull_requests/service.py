@@ -94,16 +94,16 @@ class PullRequests:
             full_name = self._full_name(task.repo_url)
             plan = self._plan(task, options)
             with self._github(task, full_name, options.github_token, deadline) as context:
-                made = PullRequestPublisher(context, task, result, plan, full_name).run()
+                published = PullRequestPublisher(context, task, result, plan, full_name).run()
                 log.info(
                     "pull request published",
                     action="pull_request.published",
                     task_id=task_id,
-                    number=made.pull.number,
-                    is_new=made.is_new,
+                    number=published.pull.number,
+                    is_new=published.is_new,
                     token_source=str(context.token.source),
                 )
-                return task, made
+                return task, published
 
     def check_token(
         self, user_id: str | None, token: SecretStr | None, repo_url: str | None
@@ -118,12 +118,12 @@ class PullRequests:
         address = (repo_url or "").strip()
         full_name = github_full_name(address, host) if address else None
         text = self._tokens.decrypt_request_token(user_id, token)
-        known = self._redactor.child()
+        redactor = self._redactor.child()
         api_url = self._settings.github_api_url
         with (
             self._limiter.slot(),
-            known.hold(text),
-            _redacting(known),
+            redactor.hold(text),
+            _redacting(redactor),
             GitHub(api_url, text, timeout_seconds=STEP_SECONDS) as github,
         ):
             return check_access(github, full_name, lambda: _refuse_slow(deadline))
@@ -135,10 +135,10 @@ class PullRequests:
         purpose = Purpose.PUSH_WORKFLOWS if changes_workflows(task) else Purpose.PUSH
         chosen = self._tokens.resolve(task.user_id, full_name, task.repo_url, purpose, given)
         deadline.check("Nothing is pushed yet.")
-        known = self._redactor.child()
+        redactor = self._redactor.child()
         with (
-            known.hold(chosen.token),
-            _redacting(known),
+            redactor.hold(chosen.token),
+            _redacting(redactor),
             self._tokens.open_client(chosen, full_name, STEP_SECONDS) as github,
         ):
             yield PublishContext(
@@ -211,12 +211,12 @@ def pushes_folder(settings: Settings) -> Path:
 
 
 @contextmanager
-def _redacting(known: Redactor) -> Iterator[None]:
+def _redacting(redactor: Redactor) -> Iterator[None]:
     # Messages that quote the host are logged after the token has left the redactor.
     try:
         yield
     except AppError as error:
-        error.message = known.redact(error.message)
+        error.message = redactor.redact(error.message)
         error.args = (error.message,)
         raise
 

@@ -90,10 +90,10 @@ def cut_body(body: str) -> str:
     if len(body.encode(errors="replace")) <= MAX_BODY_CHARACTERS:
         return body
     room = MAX_BODY_CHARACTERS - len(_CUT) - _closing_room(body)
-    kept = body.encode(errors="replace")[:room].decode(errors="ignore")
-    line_end = kept.rfind("\n")
-    kept = kept[:line_end] if line_end > room // 2 else kept
-    return kept + _open_fence(kept) + _CUT
+    beginning = body.encode(errors="replace")[:room].decode(errors="ignore")
+    line_end = beginning.rfind("\n")
+    beginning = beginning[:line_end] if line_end > room // 2 else beginning
+    return beginning + _open_fence(beginning) + _CUT
 
 
 def fenced(text: str) -> str:
@@ -155,6 +155,8 @@ def _cut(text: str, characters: int) -> str:
 def _shortened(line: str, characters: int) -> str:
     if len(line) <= characters:
         return line
-    kept = line[: characters - len(_ELLIPSIS)]
-    word_end = kept.rfind(" ")
-    return (kept[:word_end] if word_end > characters // 2 else kept).rstrip(" ,;:.") + _ELLIPSIS
+    beginning = line[: characters - len(_ELLIPSIS)]
+    word_end = beginning.rfind(" ")
+    if word_end > characters // 2:
+        beginning = beginning[:word_end]
+    return beginning.rstrip(" ,;:.") + _ELLIPSIS

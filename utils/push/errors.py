@@ -44,12 +44,12 @@ def failure(
     """
     if result.timed_out:
         return timed_out()
-    said = output_text(result)
-    text = _without_address(said, url)
+    output = output_text(result)
+    text = _without_address(output, url)
     is_declined = _DECLINED.search(result.stdout) is not None
     if not is_declined and re.search(CREDENTIALS_REFUSED, text):
         return _no_access(has_token=has_token)
-    reason = redact(_reason(said))
+    reason = redact(_reason(output))
     # A hook of the repository may print any words, also those that mean something elsewhere.
     rules = (*GITHUB_HOOK_RULES, *((REJECTED,) if is_declined else FAILURES))
     template = first_match(rules, result, text=text)
@@ -58,7 +58,7 @@ def failure(
     log.warning(
         "git failed for a reason that has no code",
         action="push.failed",
-        said=_shortened(redact(said)),
+        output=_shortened(redact(output)),
     )
     return PushRefused(
         "git could not push the changes. Try again; if it fails again, see this server's log for "
@@ -173,9 +173,9 @@ def _without_address(text: str, url: str) -> str:
 
 def _reason(text: str) -> str:
     """Return the remote's reason for a refusal, in one line."""
-    said = [match["remote"] for match in _REASON.finditer(text) if match["remote"]]
+    remote_lines = [match["remote"] for match in _REASON.finditer(text) if match["remote"]]
     statuses = _PORCELAIN_STATUS.findall(text)
-    return _shortened(" ".join([*statuses, *said]))
+    return _shortened(" ".join([*statuses, *remote_lines]))
 
 
 def _shortened(text: str) -> str:

@@ -44,8 +44,8 @@ def fetch_base(repository: PushRepository, base: str, base_branch: str, plan: Pa
     Return False when the server sent all files because it does not support filters. Raises
     `PushRefused` (`base_commit_gone`, `patch_does_not_apply`) and what `failure` returns.
     """
-    wanted = [f"{base}:{_BASE_REFERENCE}", *plan.objects]
-    result = _fetch_names(repository, ["--depth=1", "--filter=blob:none"], wanted)
+    names = [f"{base}:{_BASE_REFERENCE}", *plan.objects]
+    result = _fetch_names(repository, ["--depth=1", "--filter=blob:none"], names)
     text = errors.output_text(result)
     if result.ok:
         return not _NO_FILTER.search(text)

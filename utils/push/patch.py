@@ -65,17 +65,17 @@ class _File:
 def plan_patch(patch: bytes) -> PatchPlan:
     """Parse the output of `git format-patch --binary --full-index` for one or more commits."""
     parts = [(part, list(_files(part))) for part in _parts(patch)]
-    wanted: dict[str, None] = {}
-    made: set[str] = set()
+    needed: dict[str, None] = {}
+    created: set[str] = set()
     paths: set[bytes] = set()
     for _, changed in parts:
         files = [file for file in changed if _SUBMODULE not in file.modes]
         old = {file.old: None for file in files if not NO_OBJECT.match(file.old)}
-        wanted |= {name: None for name in old if name and name not in made}
+        needed |= {name: None for name in old if name and name not in created}
         paths.update(file.path for file in files if not file.old)
         # After the loop, because two files may swap their contents.
-        made.update(file.new for file in files)
-    return PatchPlan(tuple(_runs(parts)), tuple(wanted), frozenset(paths))
+        created.update(file.new for file in files)
+    return PatchPlan(tuple(_runs(parts)), tuple(needed), frozenset(paths))
 
 
 def _runs(parts: Iterable[tuple[bytes, Collection[_File]]]) -> Iterator[tuple[bytes, ...]]:

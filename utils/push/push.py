@@ -58,13 +58,13 @@ class PushRequest:
 class PushLimits:
     """The folder, the time limit and the environment (PATH, proxies, certificates) of a push.
 
-    `bounds` limit the git processes that read the patch or its results.
+    `resources` limit the git processes that read the patch or its results.
     """
 
     work_folder: Path
     timeout_seconds: float
     environment: Mapping[str, str] = field(repr=False)
-    bounds: ResourceLimits = field(default_factory=ResourceLimits)
+    resources: ResourceLimits = field(default_factory=ResourceLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,13 @@ def push_branch(request: PushRequest, limits: PushLimits, redactor: Redactor) ->
     validate_branch(request.branch)
     _refuse_malformed_token(request.token)
     started = time.monotonic()
-    known = redactor.child()
+    own_redactor = redactor.child()
     remote = Remote(request.repo_url, request.token, limits.environment)
     deadline = started + limits.timeout_seconds
-    with known.hold(request.token), _folder(limits.work_folder) as folder:
+    with own_redactor.hold(request.token), _folder(limits.work_folder) as folder:
         kind = object_format(request.base_commit)
         repository = PushRepository(
-            folder / "git", remote, kind, deadline, limits.bounds, known.redact
+            folder / "git", remote, kind, deadline, limits.resources, own_redactor.redact
         )
         pushed = _Push(request, repository).run()
         log.info(

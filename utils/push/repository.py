@@ -68,14 +68,14 @@ class PushRepository:
         remote: Remote,
         object_format: str,
         deadline: float,
-        bounds: limits.ResourceLimits,
+        resources: limits.ResourceLimits,
         redact: Callable[[str], str],
     ) -> None:
         self.folder = folder
         self._object_format = object_format
         self._remote = remote
         self._deadline = deadline
-        self._budget = limits.ResourceBudget(bounds, folder.with_name("times"))
+        self._budget = limits.ResourceBudget(resources, folder.with_name("times"))
         self._redact = redact
         self._environment = self._variables()
         self.empty()

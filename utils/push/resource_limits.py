@@ -89,9 +89,9 @@ class ResourceBudget:
     `times` is a file for the processor times of the last process.
     """
 
-    def __init__(self, bounds: ResourceLimits, times: Path) -> None:
-        self._memory_bytes = bounds.memory_bytes
-        self._seconds_left = float(bounds.processor_seconds)
+    def __init__(self, resources: ResourceLimits, times: Path) -> None:
+        self._memory_bytes = resources.memory_bytes
+        self._seconds_left = float(resources.processor_seconds)
         self._times = times
         self._times.touch()
 
@@ -122,9 +122,9 @@ class ResourceBudget:
 @contextmanager
 def process_slot(deadline: float) -> Iterator[bool]:
     """Wait for one of the few slots; yield False if none became free in time."""
-    taken = _slots.acquire(timeout=max(0.0, deadline - SECONDS_AFTER_WAIT - time.monotonic()))
+    is_acquired = _slots.acquire(timeout=max(0.0, deadline - SECONDS_AFTER_WAIT - time.monotonic()))
     try:
-        yield taken
+        yield is_acquired
     finally:
-        if taken:
+        if is_acquired:
             _slots.release()

@@ -20,7 +20,7 @@ class Mirror(Protocol):
     """Its path inside the sandbox; empty without a mirror."""
 
     async def record_clone(self, *, repository: str, base_commit: str, outdated: bool) -> None:
-        """Make a missing mirror from the finished clone; remove an outdated one."""
+        """Create a missing mirror from the finished clone; remove an outdated mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Sandbox(Protocol):
     id: str
     paths: SandboxPaths
     survives: bool
-    """True when it lives on without this process, and `SandboxProvider.attach` finds it again."""
+    """True when it survives the end of this process; `SandboxProvider.attach` finds it again."""
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
-        """Write files at absolute paths, parents included."""
+        """Write files at absolute paths; create missing folders."""
 
     async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
         """Return the contents by path; None for a file above `max_bytes`, absent if missing."""
@@ -105,7 +105,7 @@ class Sandbox(Protocol):
         timeout_seconds: float,
         on_output: OutputHandler,
     ) -> CommandResult:
-        """Run the agent and pass its output to the handler as it comes; the result has none.
+        """Run the agent and pass its output to the handler; the returned result has no output.
 
         In a sandbox that survives, the agent does not depend on this process. When it was started
         already, by this process or an earlier one, its output is streamed from the first byte
@@ -114,7 +114,7 @@ class Sandbox(Protocol):
         """
 
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:
-        """Lock the mirror of a branch while it is cloned from."""
+        """Lock the mirror of a branch during a clone."""
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """Have the network add only the given headers from now on."""
@@ -144,7 +144,7 @@ class SandboxProvider(Protocol):
         """
 
     def release(self, sandbox_id: str) -> None:
-        """Stop tracking a sandbox whose work goes on elsewhere; a sweep may end it from now on."""
+        """Stop tracking a sandbox that another process uses; from now on a sweep may end it."""
 
     async def sweep(self, known: Collection[str]) -> None:
         """Kill sandboxes that an earlier process left behind, except those with a known id.
@@ -187,7 +187,7 @@ class SandboxKind:
     """True when the network of a sandbox can add headers to requests (SECRETS_MODE=egress)."""
 
     survives: bool
-    """True when a sandbox lives on without this process, and `attach` finds it again."""
+    """True when a sandbox survives the end of this process; `attach` finds it again."""
 
     version_warnings: Callable[[], Sequence[str]] = no_warnings
-    """Return a sentence for each installed library in another version than the tested one."""
+    """Returns a warning for each installed library whose version was not tested."""

@@ -1,4 +1,4 @@
-"""The registry of sandboxes: every kind that tasks can run in, and how its provider is opened.
+"""Lists the kinds of sandboxes that tasks can run in, and opens the provider of each.
 
 Providers are imported when they are opened: an SDK may take most of a second to import, which
 users of another sandbox should not wait for.

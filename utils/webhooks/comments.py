@@ -16,7 +16,13 @@ from utils.github.app import Purpose
 from utils.github.client import WRITERS, GitHub
 from utils.github.comment_command import COMMAND, Command, parse_command
 from utils.models.tasks import NewTask
-from utils.webhooks.delivery import SEEN, TIMEOUT_SECONDS, CommentEvent, Delivery, read_event
+from utils.webhooks.delivery import (
+    ALREADY_PROCESSED,
+    TIMEOUT_SECONDS,
+    CommentEvent,
+    Delivery,
+    read_event,
+)
 
 NO_PROJECT = (
     "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
@@ -72,12 +78,12 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
         )
         return NO_PROJECT
     if services.database.has_delivery(_name(event)):
-        return SEEN
+        return ALREADY_PROCESSED
     purpose = Purpose.CHANGE_PULLS if event.issue.pull_request else Purpose.CHANGE_ISSUES
-    chosen = services.user_tokens.server_token(full_name, purpose)
+    chosen = services.github_tokens.server_token(full_name, purpose)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
-    with services.user_tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
+    with services.github_tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
         if not _may_push(github, full_name, login):
             return "The author of the comment may not push to the repository."
         try:
@@ -90,7 +96,7 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
         except (InvalidInput, QueueFull) as error:
             text = _refuse(services, event, error)
         if text is None:
-            return SEEN
+            return ALREADY_PROCESSED
         _answer(github, full_name, event.issue.number, text)
     return text
 
@@ -133,7 +139,7 @@ def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
 
 def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
     """Return the App's token to clone a private repository, None if the user has a token."""
-    tokens = services.user_tokens
+    tokens = services.github_tokens
     # A user's own token is read when the task starts. The App's may expire while the task waits.
     if tokens.user_token(_user_id(services), repo_url, None).token:
         return None

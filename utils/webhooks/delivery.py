@@ -21,7 +21,7 @@ MAX_BYTES = 25 * 1024 * 1024
 MAX_READ_BYTES = 4_000_000
 """Maximum size of a parsed body. The longest pull requests and comments are much smaller."""
 
-SEEN = "This delivery was already processed."
+ALREADY_PROCESSED = "This delivery was already processed."
 """Answer to a repeated delivery."""
 
 TIMEOUT_SECONDS = 4
@@ -135,7 +135,7 @@ def read_delivery(secret: SecretStr | None) -> Delivery:
             "webhook_secret_missing",
         )
     event = request.headers.get("X-GitHub-Event", "")
-    content = _signed_content(secret, keep=event in READ_EVENTS)
+    content = _signed_content(secret, is_read=event in READ_EVENTS)
     if request.mimetype != "application/json":
         raise NotJson("Set the content type of the webhook on GitHub to application/json.")
     delivery_id = request.headers.get("X-GitHub-Delivery", "")
@@ -154,22 +154,22 @@ def read_event(kind: type[Event], delivery: Delivery) -> Event:
         raise InvalidInput("The delivery is not valid JSON in UTF-8.", "invalid_json") from None
 
 
-def _signed_content(secret: SecretStr, *, keep: bool) -> bytes:
-    given = request.headers.get("X-Hub-Signature-256", "")
-    if not _SIGNATURE.fullmatch(given):
+def _signed_content(secret: SecretStr, *, is_read: bool) -> bytes:
+    signature = request.headers.get("X-Hub-Signature-256", "")
+    if not _SIGNATURE.fullmatch(signature):
         raise _unsigned()
     request.max_content_length = MAX_BYTES
     digest = hmac.new(secret.get_secret_value().encode(), digestmod=hashlib.sha256)
-    kept = bytearray()
+    content = bytearray()
     while chunk := request.stream.read(_CHUNK_BYTES):
         digest.update(chunk)
-        if keep:
-            kept += chunk
-        if len(kept) > MAX_READ_BYTES:
+        if is_read:
+            content += chunk
+        if len(content) > MAX_READ_BYTES:
             raise TooLarge(f"A delivery of this event may have at most {MAX_READ_BYTES:,} bytes.")
-    if not hmac.compare_digest(f"sha256={digest.hexdigest()}", given):
+    if not hmac.compare_digest(f"sha256={digest.hexdigest()}", signature):
         raise _unsigned()
-    return bytes(kept)
+    return bytes(content)
 
 
 def _unsigned() -> Forbidden:

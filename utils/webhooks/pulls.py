@@ -12,7 +12,13 @@ from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose
 from utils.github.client import GitHub
 from utils.models.tasks import Task
-from utils.webhooks.delivery import SEEN, TIMEOUT_SECONDS, Delivery, PullRequestEvent, read_event
+from utils.webhooks.delivery import (
+    ALREADY_PROCESSED,
+    TIMEOUT_SECONDS,
+    Delivery,
+    PullRequestEvent,
+    read_event,
+)
 
 
 def handle_pull_request(services: Services, delivery: Delivery) -> str | None:
@@ -28,11 +34,11 @@ def handle_pull_request(services: Services, delivery: Delivery) -> str | None:
     if not tasks:
         return "This pull request belongs to no task."
     if services.database.has_delivery(delivery.id):
-        return SEEN
+        return ALREADY_PROCESSED
     state = _state(services, event)
     store_pull_request_state(services.database, pull.html_url, state, tasks)
     if not services.database.record_delivery(delivery.id):
-        return SEEN
+        return ALREADY_PROCESSED
     return f"The pull request is {state}; tasks updated: {len(tasks)}."
 
 
@@ -83,7 +89,7 @@ def _moved_tasks(services: Services, event: PullRequestEvent) -> list[Task]:
 @contextmanager
 def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Iterator[GitHub]:
     """Provide a client with the server's token for a repository, anonymous without one."""
-    tokens = services.user_tokens
+    tokens = services.github_tokens
     with services.github_limiter.slot():
         chosen = tokens.server_token(full_name, purpose)
         with tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:

@@ -12,7 +12,7 @@ from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository, wait_for
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from utils.dispatcher import admission, task_run
-from utils.sandboxes.e2b.provider import CREATE_TRIES
+from utils.sandboxes.e2b.provider import CREATE_ATTEMPTS
 
 LIMIT = 5
 TASKS = 30
@@ -117,7 +117,7 @@ def test_a_task_asks_thirteen_times_before_it_fails(
     failing_cloud.add_fault("status", route="create", status=503)
     with waiting_tasks(failing_cloud, tmp_path, small, 1) as (backend, tasks):
         assert failure_of(ended(backend, tasks[0])) == ("failed", "e2b_unavailable", "cloning")
-    assert creates(failing_cloud) == 13 * CREATE_TRIES
+    assert creates(failing_cloud) == 13 * CREATE_ATTEMPTS
 
 
 def test_a_sweep_that_the_cloud_answers_makes_sandboxes_available_again(
@@ -148,7 +148,7 @@ def test_a_task_that_has_not_waited_yet_does_not_fail_for_those_that_have(
         assert failure_of(ended(backend, tasks[0])) == ("failed", "e2b_unavailable", "cloning")
         asked = creates(failing_cloud)
         task = backend.start("A new one", small)
-        wait_for(lambda: creates(failing_cloud) > asked + CREATE_TRIES)
+        wait_for(lambda: creates(failing_cloud) > asked + CREATE_ATTEMPTS)
         failing_cloud.remove_faults()
         assert ended(backend, task)["status"] == "completed"
 

@@ -31,7 +31,7 @@ LINES = "".join(
 def test_what_the_sandbox_prints_is_compared_with_what_was_tested() -> None:
     assert compare_programs(PROGRAMS, LINES) == []
     assert compare_programs(PROGRAMS, LINES.replace("GNU tail", "BusyBox")) == [
-        Difference("problem", "tail is not the one of GNU: BusyBox 9.1")
+        Difference("problem", "tail is not that of GNU: BusyBox 9.1")
     ]
     assert compare_programs(PROGRAMS, LINES.replace("git:  git 9.1", "git: missing")) == [
         Difference("problem", "git is missing in the template")

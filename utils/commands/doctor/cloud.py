@@ -14,7 +14,7 @@ from utils.agents.registry import PROGRAMS
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.local import hosts_to_try
 from utils.config.identity import FILE_NAME
-from utils.config.limits import E2B_TASK_PLACES
+from utils.config.limits import E2B_PLAN_SANDBOXES
 from utils.config.settings import Settings
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
@@ -60,12 +60,12 @@ async def check_cloud(settings: Settings, report: Report) -> None:
     ).AsyncSandbox
     try:
         async with asyncio.timeout(STAGE_SECONDS):
-            alive = [info async for info in _all_sandboxes(client)]
+            running = [info async for info in _all_sandboxes(client)]
     except E2B_ERRORS as error:
         report(_failed(error))
         return
     report(ok("E2B accepts the key"))
-    report(_check_places(settings, alive))
+    report(_check_concurrency(settings, running))
     await _check_template(client, settings, report)
 
 
@@ -78,19 +78,19 @@ async def _all_sandboxes(client: type[AsyncSandbox]) -> AsyncIterator[SandboxInf
             return
 
 
-def _check_places(settings: Settings, alive: list[SandboxInfo]) -> Finding:
+def _check_concurrency(settings: Settings, running: list[SandboxInfo]) -> Finding:
     name = _deployment(settings)
-    ours = [info for info in alive if name and info.metadata.get("deployment") == name]
-    places = settings.max_concurrent_tasks or E2B_SANDBOX.default_concurrency
+    ours = [info for info in running if name and info.metadata.get("deployment") == name]
+    concurrency = settings.max_concurrent_tasks or E2B_SANDBOX.default_concurrency
     summary = (
-        f"{len(alive)} sandboxes are running in the account, {len(ours)} of them for this "
+        f"{len(running)} sandboxes are running in the account, {len(ours)} of them for this "
         f"deployment; "
-        f"it runs up to {places} tasks at once"
+        f"it runs up to {concurrency} tasks at once"
     )
-    if places <= E2B_TASK_PLACES:
+    if concurrency <= E2B_PLAN_SANDBOXES:
         return ok(summary)
     advice = (
-        f"E2B's smallest plan allows {E2B_TASK_PLACES} sandboxes. If yours does not allow more, "
+        f"E2B's smallest plan allows {E2B_PLAN_SANDBOXES} sandboxes. If yours does not allow more, "
         "lower MAX_CONCURRENT_TASKS."
     )
     return warning(summary, advice)

@@ -165,8 +165,8 @@ class ProgressMethods(SqlMethods):
     ) -> list[Event]:
         """See `Database`."""
         require_task(connection, user_id, task_id)
-        wanted = {"task_id": task_id, "after": after, "limit": limit}
-        return [Event(**row._mapping) for row in connection.execute(_events, wanted)]
+        parameters = {"task_id": task_id, "after": after, "limit": limit}
+        return [Event(**row._mapping) for row in connection.execute(_events, parameters)]
 
 
 def runs_here(server: str, task_id: int) -> ColumnElement[bool]:

@@ -72,8 +72,8 @@ def lock_project(connection: Connection, user_id: str, project_id: int) -> None:
 
 
 def _require(connection: Connection, statement: Select[int], user_id: str, project_id: int) -> None:
-    whose = {"project_id": project_id, "user_id": user_id}
-    if connection.execute(statement, whose).first() is None:
+    parameters = {"project_id": project_id, "user_id": user_id}
+    if connection.execute(statement, parameters).first() is None:
         raise NotFound(NO_PROJECT)
 
 

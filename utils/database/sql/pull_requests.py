@@ -34,8 +34,8 @@ class PullRequestMethods(SqlMethods):
     @reading
     def list_pull_request_tasks(self, connection: Connection, pr_url: str) -> list[Task]:
         """See `Database`."""
-        theirs = select(*POLLED_COLUMNS).where(tasks.c.pr_url == pr_url).order_by(tasks.c.id)
-        return [task_from_row(row) for row in connection.execute(theirs)]
+        statement = select(*POLLED_COLUMNS).where(tasks.c.pr_url == pr_url).order_by(tasks.c.id)
+        return [task_from_row(row) for row in connection.execute(statement)]
 
     @reading
     def list_branch_tasks(

@@ -12,7 +12,7 @@ from utils.database.sql.engine import SqlMethods, writing
 from utils.models.tasks import ACTIVE_STATUSES, Heartbeat, QueuedTask, TaskStatus
 
 _queued = tuple(tasks.c[name] for name in QueuedTask.__dataclass_fields__)
-_beating = select(servers.c.id)
+_known_servers = select(servers.c.id)
 
 
 class ServerMethods(SqlMethods):
@@ -22,10 +22,10 @@ class ServerMethods(SqlMethods):
     def record_heartbeat(self, connection: Connection) -> Heartbeat:
         """See `Database`."""
         this_one = servers.c.id == self.server
-        again = {"beats": servers.c.beats + 1, "seen_at": now()}
-        if connection.execute(update(servers).where(this_one).values(again)).rowcount == 0:
-            first = {"id": self.server, "beats": 1, "seen_at": now()}
-            connection.execute(insert(servers), first)
+        next_heartbeat = {"beats": servers.c.beats + 1, "seen_at": now()}
+        if connection.execute(update(servers).where(this_one).values(next_heartbeat)).rowcount == 0:
+            first_heartbeat = {"id": self.server, "beats": 1, "seen_at": now()}
+            connection.execute(insert(servers), first_heartbeat)
         others = connection.execute(select(servers.c.id, servers.c.beats).where(~this_one))
         stops = select(tasks.c.id).where(
             tasks.c.status == TaskStatus.RUNNING,
@@ -41,18 +41,18 @@ class ServerMethods(SqlMethods):
         self, connection: Connection, silent: Collection[str] = (), *, own: bool = False
     ) -> list[QueuedTask]:
         """See `Database`."""
-        gone = [*silent, self.server] if own else list(silent)
+        ended = [*silent, self.server] if own else list(silent)
         connection.execute(delete(servers).where(servers.c.id.in_(list(silent))))
-        nobodys = or_(
+        unowned = or_(
             tasks.c.server.is_(None),
-            tasks.c.server.in_(gone),
-            tasks.c.server.not_in(_beating) & (tasks.c.server != self.server),
+            tasks.c.server.in_(ended),
+            tasks.c.server.not_in(_known_servers) & (tasks.c.server != self.server),
         )
         active = tasks.c.status.in_(ACTIVE_STATUSES)
-        adopt = update(tasks).where(active, nobodys).values(server=self.server)
-        rows = connection.execute(adopt.returning(*_queued))
-        adopted = [QueuedTask(**row._mapping) for row in rows]
-        return sorted(adopted, key=lambda task: task.id)
+        claim = update(tasks).where(active, unowned).values(server=self.server)
+        rows = connection.execute(claim.returning(*_queued))
+        claimed = [QueuedTask(**row._mapping) for row in rows]
+        return sorted(claimed, key=lambda task: task.id)
 
     @writing
     def request_stop(self, connection: Connection, user_id: str, task_id: int) -> bool:

@@ -76,12 +76,12 @@ class TaskMethods(SqlMethods):
         cursor: int | None = None,
     ) -> TaskPage:
         """See `Database`."""
-        whose = [tasks.c.user_id == user_id]
+        conditions = [tasks.c.user_id == user_id]
         if project_id is not None:
-            whose.append(tasks.c.project_id == project_id)
-        total = connection.execute(select(func.count()).select_from(tasks).where(*whose))
+            conditions.append(tasks.c.project_id == project_id)
+        total = connection.execute(select(func.count()).select_from(tasks).where(*conditions))
         # One row more than the limit shows whether there is a next page.
-        page = _page(select(*SUMMARY_COLUMNS).where(*whose), limit + 1, cursor)
+        page = _page(select(*SUMMARY_COLUMNS).where(*conditions), limit + 1, cursor)
         rows = connection.execute(page).all()
         found = tuple(TaskSummary(**row._mapping) for row in rows[:limit])
         next_cursor = found[-1].id if len(rows) > limit else None
@@ -99,8 +99,8 @@ class TaskMethods(SqlMethods):
     ) -> list[Task]:
         """See `Database`."""
         require_project(connection, user_id, project_id)
-        theirs = select(*STATUS_COLUMNS).where(tasks.c.project_id == project_id)
-        return [task_from_row(row) for row in connection.execute(_page(theirs, limit, cursor))]
+        statement = select(*STATUS_COLUMNS).where(tasks.c.project_id == project_id)
+        return [task_from_row(row) for row in connection.execute(_page(statement, limit, cursor))]
 
     @writing
     def import_tasks(

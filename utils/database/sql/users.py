@@ -67,10 +67,10 @@ class UserMethods(SqlMethods):
         """See `Database`."""
         this_one = users.c.id == user_id
         locked = select(users.c.updated_at).where(this_one).with_for_update(key_share=True)
-        held = connection.execute(locked).first()
-        if held is None:
+        current = connection.execute(locked).first()
+        if current is None:
             raise NotFound(NO_USER)
-        if held.updated_at != seen.updated_at:
+        if current.updated_at != seen.updated_at:
             return None
         statement = update(users).where(this_one).values({**fields, "updated_at": now()})
         return _profile(connection.execute(statement.returning(*PROFILE_COLUMNS)).first())
@@ -189,15 +189,15 @@ def _may_be_retried(row: Row[Any], moment: datetime) -> bool:
 
 def _use(connection: Connection, row: Row[Any], moment: datetime) -> None:
     used_at = func.coalesce(refresh_tokens.c.used_at, literal(moment, UtcDateTime()))
-    live = refresh_tokens.c.family == row.family, refresh_tokens.c.revoked_at.is_(None)
+    valid = refresh_tokens.c.family == row.family, refresh_tokens.c.revoked_at.is_(None)
     this_one = refresh_tokens.c.token_hash == row.token_hash
     # The previous token and an earlier replacement that never reached the client: a later use of
     # either one means that the token was stolen.
-    spent = update(refresh_tokens).where(*live, ~this_one)
+    spent = update(refresh_tokens).where(*valid, ~this_one)
     connection.execute(spent.values(used_at=used_at, revoked_at=moment))
     connection.execute(update(refresh_tokens).where(this_one).values(used_at=used_at))
 
 
 def _revoke_family(connection: Connection, family: str, moment: datetime) -> None:
-    live = refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None)
-    connection.execute(update(refresh_tokens).where(*live).values(revoked_at=moment))
+    valid = refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None)
+    connection.execute(update(refresh_tokens).where(*valid).values(revoked_at=moment))

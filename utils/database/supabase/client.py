@@ -30,11 +30,11 @@ IDLE_SECONDS = 30
 LOOP_THREADS = 8
 """The number of threads that use the gateway besides those that answer HTTP requests."""
 
-MORE_TRIES = 2
+MAX_RETRIES = 2
 PAUSE_SECONDS = 0.2
 
-_more_tries = stamina.RetryingCaller(
-    attempts=MORE_TRIES, timeout=None, wait_initial=PAUSE_SECONDS, wait_jitter=PAUSE_SECONDS
+_retrying = stamina.RetryingCaller(
+    attempts=MAX_RETRIES, timeout=None, wait_initial=PAUSE_SECONDS, wait_jitter=PAUSE_SECONDS
 )
 
 
@@ -106,7 +106,7 @@ class Supabase:
                 if not is_retryable(error, idempotent=idempotent):
                     raise
             # Usually an idle connection that was closed; the next one is new.
-            return _more_tries(partial(is_retryable, idempotent=idempotent), _answer, request)
+            return _retrying(partial(is_retryable, idempotent=idempotent), _answer, request)
 
 
 def connect(settings: Settings) -> Supabase:

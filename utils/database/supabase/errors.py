@@ -83,7 +83,10 @@ REFUSAL_RULES: tuple[Rule[RequestRefused, Translation | None], ...] = (
     Rule(Translation(InvalidInput, TOO_LARGE_FOR_ROW), codes=("23514",)),
     Rule(Translation(NotFound, NO_ROW), codes=("22003",)),
     Rule(Translation(InvalidInput, VALUE_DOES_NOT_FIT), codes=("22",)),
-    Rule(Translation(InvalidInput, "This is more than Supabase takes at once."), statuses=(413,)),
+    Rule(
+        Translation(InvalidInput, "The request is larger than Supabase accepts. Send less."),
+        statuses=(413,),
+    ),
     Rule(
         Translation(DatabaseUnavailable, NOT_MIGRATED, ConfigurationError),
         codes=("PGRST202", "PGRST205", "42P01", "42883"),
@@ -170,9 +173,9 @@ def _refusal(response: httpx.Response) -> RequestRefused:
         body = response.json()
     except ValueError:
         body = None
-    told = body if isinstance(body, dict) else {}
-    code = _CODE.fullmatch(str(told.get("code")))
-    constraint = _CONSTRAINT.search(str(told.get("message")))
+    fields = body if isinstance(body, dict) else {}
+    code = _CODE.fullmatch(str(fields.get("code")))
+    constraint = _CONSTRAINT.search(str(fields.get("message")))
     return RequestRefused(
         response.status_code,
         code.group() if code else "",

@@ -19,8 +19,8 @@ class WebhookDeliveryMethods(SupabaseMethods):
     def record_delivery(self, delivery_id: str) -> bool:
         """See `Database`."""
         arguments = delivery_arguments(delivery_id)
-        taken: bool = self.supabase.call("backend_take_delivery", arguments, idempotent=False)
-        return taken
+        is_new: bool = self.supabase.call("backend_take_delivery", arguments, idempotent=False)
+        return is_new
 
 
 def delivery_arguments(delivery_id: str) -> Json:

@@ -44,14 +44,14 @@ def _limited(error: Exception) -> SandboxError:
     quota = _QUOTA.search(str(error))
     if quota is None:
         return SandboxUnavailable(
-            "E2B limits the rate of requests. A task that waits goes on by itself; start one that "
-            "has failed again in a minute, or lower MAX_CONCURRENT_TASKS.",
+            "E2B limits the rate of requests. Waiting tasks start automatically. If a task has "
+            "failed, start it again in a minute, or lower MAX_CONCURRENT_TASKS.",
             "e2b_rate_limited",
         )
     if quota[1] == "0":
         return SandboxError(
-            "This E2B account may run no sandboxes at all, so waiting cannot help. Its dashboard "
-            "says why: https://e2b.dev/dashboard",
+            "This E2B account may not run any sandboxes, so waiting does not help. Its dashboard "
+            "shows the reason: https://e2b.dev/dashboard",
             SandboxQuotaExceeded.default_code,
         )
     limit = f"limit of {quota[1]} sandboxes" if quota[1] else "limit of sandboxes"
@@ -60,29 +60,30 @@ def _limited(error: Exception) -> SandboxError:
 
 def _unavailable(_error: Exception) -> SandboxError:
     return SandboxUnavailable(
-        "E2B does not answer as it should. Start the task again later; https://status.e2b.dev "
-        "says more, and ./run.sh doctor checks the connection."
+        "E2B does not respond correctly. Start the task again later. https://status.e2b.dev shows "
+        "outages, and ./run.sh doctor checks the connection."
     )
 
 
 def _lost(_error: Exception) -> SandboxError:
     return SandboxLost(
-        "The cloud sandbox is gone: it was ended, crashed, or reached the end of its time. Start "
-        "the task again, or set RETRY_LOST_SANDBOX=true to have that done."
+        "The cloud sandbox no longer exists: it was ended, crashed, or reached its time limit. "
+        "Start the task again. With RETRY_LOST_SANDBOX=true the server does this itself."
     )
 
 
 def _template_not_found(_error: Exception) -> SandboxError:
     return SandboxError(
-        "E2B has no such template, or one too old. Build it with ./run.sh build-template, or set "
-        "E2B_TEMPLATE_ID (or the project's settings.template_id) to one that exists.",
+        "E2B does not have this template, or it is too old. Build it with ./run.sh build-template, "
+        "or set E2B_TEMPLATE_ID (or the project's settings.template_id) to an existing one.",
         "e2b_template_not_found",
     )
 
 
 def _disk_full(_error: Exception) -> SandboxError:
     return SandboxError(
-        "The disk of the sandbox is full. Use a template with more, or a smaller repository.",
+        "The disk of the sandbox is full. Use a template with a larger disk, or a smaller "
+        "repository.",
         "disk_full",
     )
 
@@ -93,12 +94,12 @@ def _by_status(error: Exception) -> SandboxError:
         return _template_not_found(error)
     if status == _FORBIDDEN:
         return SandboxError(
-            "E2B has blocked this account. Its dashboard says why: https://e2b.dev/dashboard",
+            "E2B has blocked this account. Its dashboard shows the reason: https://e2b.dev/dashboard",
             "e2b_auth_failed",
         )
     if status == _BAD_REQUEST and "timeout" in str(error).lower():
         return SandboxError(
-            "The plan of this E2B account allows no sandbox for so long. Lower "
+            "The plan of this E2B account does not allow sandboxes to run that long. Lower "
             "SANDBOX_TIMEOUT_SECONDS.",
             "sandbox_timeout",
         )
@@ -153,8 +154,8 @@ FOREIGN = tuple(kind for rule in EXCEPTION_RULES for kind in rule.kinds)
 
 def translate(error: Exception) -> SandboxError:
     """Return our error for one of the SDK's; unknown ones count as a broken connection."""
-    make = first_match(EXCEPTION_RULES, error)
-    return (make or _unavailable)(error)
+    create = first_match(EXCEPTION_RULES, error)
+    return (create or _unavailable)(error)
 
 
 @contextmanager

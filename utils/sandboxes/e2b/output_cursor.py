@@ -1,4 +1,4 @@
-"""Tracks the position in the agent's output, so that a broken connection loses none of it."""
+"""Tracks the position in the output of an agent, so that none is lost with a connection."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class OutputCursor:
         self._failing_since = self._failing_since or now
         if now - self._failing_since > longest_seconds:
             raise SandboxLost(
-                "The cloud sandbox could not be reached any more. Start the task again, or set "
-                "RETRY_LOST_SANDBOX=true to have that done."
+                "The cloud sandbox could no longer be reached. Start the task again. With "
+                "RETRY_LOST_SANDBOX=true the server does this itself."
             ) from error
         seconds = min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
         self._failures += 1

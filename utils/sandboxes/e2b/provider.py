@@ -27,7 +27,7 @@ from utils.sandboxes.e2b.tested_versions import compare_envd
 from utils.sandboxes.protocol import SandboxRequest
 
 APP = "async-code"
-CREATE_TRIES = 3
+CREATE_ATTEMPTS = 3
 CREATE_SECONDS = 60.0
 CLOSE_WAIT_SECONDS = 20.0
 
@@ -44,7 +44,7 @@ class E2BSandboxProvider:
 
     def __init__(self, settings: Settings) -> None:
         key = settings.e2b_api_key
-        # Retries are ours: the SDK would ask four times before it tells that a quota is reached.
+        # The SDK must not retry: it would send four requests before it reports a reached quota.
         options = E2BClientParams(api_key=key.get_secret_value() if key else "", retries=0)
         if settings.e2b_domain:
             options["domain"] = settings.e2b_domain
@@ -52,7 +52,7 @@ class E2BSandboxProvider:
         self._sandboxes: type[AsyncSandbox] = client.AsyncSandbox
         self._template_id = settings.e2b_template_id
         self._marks = {"app": APP, "deployment": deployment_name(settings)}
-        # A clone may take its time before its sandbox is known to the database.
+        # A clone may take long, and only then the sandbox is stored in the database.
         self._grace_seconds = settings.sweep_grace_seconds
         self._process = uuid4().hex
         self._openings = 0
@@ -63,14 +63,14 @@ class E2BSandboxProvider:
     async def open(self, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`. A sandbox that arrives after a cancel is killed."""
         self._openings += 1
-        # The same key for all attempts, so that a lost answer leaves no second sandbox behind; a
-        # new one for the next opening, because the first sandbox may be gone by then.
+        # All attempts have the same key, so that a lost response creates no second sandbox. The
+        # next opening has a new key, because the first sandbox may have ended by then.
         name = f"{self._process}/{request.task_id}/{request.attempt}/{self._openings}"
         key = str(uuid5(NAMESPACE_URL, name))
-        async for attempt in _retries(CREATE_TRIES):
+        async for attempt in _retries(CREATE_ATTEMPTS):
             with attempt:
                 return self._opened(await self._create_or_end(request, key), request)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     async def _create_or_end(self, request: SandboxRequest, key: str) -> AsyncSandbox:
         creation = asyncio.ensure_future(self._create(request, key))
@@ -133,7 +133,7 @@ class E2BSandboxProvider:
         return opened
 
     def _warn_of_template(self, sandbox: AsyncSandbox) -> None:
-        # The version of its daemon came with the answer; the programs in it are for the doctor.
+        # Only the version of the daemon is in the response; the doctor checks the programs.
         version = str(sandbox._envd_version)
         if version not in self._versions_seen:
             self._versions_seen.add(version)
@@ -141,11 +141,11 @@ class E2BSandboxProvider:
                 log.warning(difference.text, action="versions.untested")
 
     async def sweep(self, known: Collection[str]) -> None:
-        """See `SandboxProvider`. One failure does not keep the other sandboxes alive."""
+        """See `SandboxProvider`. After a failure the other sandboxes are still ended."""
         listed = []
         with translating():
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
-            # All pages first: where a page begins may depend on what is still there.
+            # Read all pages first: the start of a page may depend on the existing sandboxes.
             while pages.has_next:
                 listed += await pages.next_items()
         for found in listed:
@@ -159,7 +159,7 @@ class E2BSandboxProvider:
             with translating():
                 await self._sandboxes.kill(sandbox_id, request_timeout=REQUEST_SECONDS)
         except SandboxError as error:
-            # The others are ended all the same, and this one is found again.
+            # The next sweep finds this sandbox again.
             log.warning("sandbox not ended", action="sweep.failed", reason=error.message)
         else:
             log.warning("unknown sandbox ended", action="sweep.sandbox_ended")
@@ -175,7 +175,11 @@ def _lease_seconds(request: SandboxRequest) -> int:
     return min(math.ceil(request.lifetime_seconds), LONGEST_LEASE_SECONDS)
 
 
-def _retries(tries: int) -> Any:
+def _retries(attempts: int) -> Any:
     return stamina.retry_context(
-        on=SandboxUnavailable, attempts=tries, timeout=CREATE_SECONDS, wait_initial=0.2, wait_max=4
+        on=SandboxUnavailable,
+        attempts=attempts,
+        timeout=CREATE_SECONDS,
+        wait_initial=0.2,
+        wait_max=4,
     )

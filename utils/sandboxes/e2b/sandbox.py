@@ -38,9 +38,9 @@ from utils.sandboxes.e2b.shell import (
 )
 from utils.sandboxes.protocol import AgentCommand, EgressHeader, Mirror, OutputHandler
 
-TRIES = 4
+ATTEMPTS = 4
 LONGEST_PAUSE_SECONDS = 2.0
-CLOSE_TRIES = 6
+CLOSE_ATTEMPTS = 6
 CAPTURED_OUTPUT_CHARACTERS = 1_000_000
 
 CLOCK_SECONDS = 0.1
@@ -79,7 +79,7 @@ class E2BSandbox:
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
         entries = [{"path": path, "data": data} for path, data in files.items()]
-        async for attempt in _retries(TRIES):
+        async for attempt in _retries(ATTEMPTS):
             with attempt, translating():
                 await self._sandbox.files.write_files(
                     entries,  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ class E2BSandbox:
         async for attempt in _retries(None if repeatable else 1):
             with attempt, translating():
                 return await self._run_once(text, variables, timeout_seconds)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     async def _run_once(
         self, text: str, variables: dict[str, str], timeout_seconds: float
@@ -144,7 +144,7 @@ class E2BSandbox:
         except (SandboxNotRunningException, SandboxUnreachableException):
             raise
         except TimeoutException:
-            # What a gateway gave up is raised as the same.
+            # A timeout of a gateway raises the same exception.
             if anyio.current_time() < over_at:
                 raise
             exit_code, timed_out = -1, True
@@ -179,7 +179,7 @@ class E2BSandbox:
     ) -> int | None:
         """Stream output until the agent ends and return its exit code; None to stream again.
 
-        Raises the exceptions of the output handler, which the SDK would take for a broken
+        Raises the exceptions of the output handler. The SDK would treat them as a broken
         connection.
         """
         failure: Exception | None = None
@@ -188,13 +188,13 @@ class E2BSandbox:
         text = command_text(len(call), has_input=False, alone=False)
         with anyio.CancelScope() as scope:
 
-            def take(stream: str, piece: str) -> None:
+            def on_piece(stream: str, piece: str) -> None:
                 nonlocal failure
                 scope.deadline = anyio.current_time() + SILENCE_SECONDS
                 try:
                     if failure is None:
                         cursor.feed(stream, piece)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+                except Exception as error:  # noqa: BLE001 - it is raised below
                     failure = error
                     scope.cancel()
 
@@ -202,7 +202,7 @@ class E2BSandbox:
             try:
                 with translating():
                     exit_code = await self._commands.run(
-                        text, variables, 0, take, cursor.mark_reachable
+                        text, variables, 0, on_piece, cursor.mark_reachable
                     )
             except SandboxUnavailable as error:
                 await cursor.pause(error, UNREACHABLE_SECONDS)
@@ -211,14 +211,14 @@ class E2BSandbox:
         return exit_code
 
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:  # noqa: ARG002
-        """See `Sandbox`. Every sandbox is a machine of its own; nothing is shared."""
+        """See `Sandbox`. There are no mirrors, because the sandboxes are separate machines."""
         return nullcontext(_NoMirror())
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`."""
         if set(self._egress) == set(headers):
             return
-        async for attempt in _retries(TRIES):
+        async for attempt in _retries(ATTEMPTS):
             with attempt, translating():
                 await self._sandbox.update_network({"rules": egress_rules(headers)})
         self._egress = tuple(headers)
@@ -236,14 +236,14 @@ class E2BSandbox:
                             self._lease_seconds, request_timeout=REQUEST_SECONDS
                         )
             except SandboxError as error:
-                # Half of the lease is left: enough for several more tries.
+                # Half of the lease is left, which is enough for several more attempts.
                 pause_seconds = self._lease_seconds / 10
                 log.warning(
                     "lease not extended", action="sandbox.lease_failed", reason=error.message
                 )
 
     async def close(self) -> None:
-        """See `Sandbox`. What cannot be ended is found by the next sweep."""
+        """See `Sandbox`. The next sweep finds a sandbox that could not be ended."""
         try:
             await end_sandbox(self._sandbox.kill)
         finally:
@@ -271,22 +271,22 @@ def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
 async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
     """Kill a sandbox, with retries. The next sweep finds one that could not be killed."""
     try:
-        async for attempt in _retries(CLOSE_TRIES):
+        async for attempt in _retries(CLOSE_ATTEMPTS):
             with attempt, translating():
                 await kill(request_timeout=REQUEST_SECONDS)
     except SandboxError as error:
         log.warning("sandbox not ended", action="sandbox.close_failed", reason=error.message)
 
 
-def _retries(tries: int | None) -> Any:
+def _retries(attempts: int | None) -> Any:
     """Return a retry loop; without a number it retries for UNREACHABLE_SECONDS.
 
-    Reading results is retried that long, because the agent has been paid for by then.
+    Results are worth retrying that long, because the model has already been paid for.
     """
     return stamina.retry_context(
         on=SandboxUnavailable,
-        attempts=tries,
-        timeout=None if tries else UNREACHABLE_SECONDS,
+        attempts=attempts,
+        timeout=None if attempts else UNREACHABLE_SECONDS,
         wait_initial=0.1,
         wait_max=LONGEST_PAUSE_SECONDS,
     )

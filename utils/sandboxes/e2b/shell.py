@@ -19,7 +19,7 @@ _MARKER = f"{_VARIABLE}AGENT"
 _END_GROUP = (
     f'read -r group <"{PATHS.work}/agent/group" 2>/dev/null && kill -9 -- "-$group" 2>/dev/null; '
 )
-# Several times, since a process may fork while it is looked for.
+# Repeat, because a process may fork during the search.
 _END_MARKED = (
     "for round in 1 2 3 4 5; do "
     "marked=$(grep -szlxF -- {entry} /proc/[0-9]*/environ | tr -dc '0-9\\n'); "

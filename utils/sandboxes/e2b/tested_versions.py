@@ -114,7 +114,7 @@ def _compare(program: TemplateProgram, line: str | None) -> Iterator[Difference]
     if program.oldest is not None and _numbers(found) < _numbers(program.oldest):
         yield Difference("problem", f"{name} is {found}; {program.oldest} or newer is needed")
     if program.kind not in line:
-        yield Difference("problem", f"{name} is not the one of {program.kind}: {line}")
+        yield Difference("problem", f"{name} is not that of {program.kind}: {line}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -13,14 +13,14 @@ from typing import Any
 from utils.processes import end_marked
 
 
-def make_folders(folder: Path) -> None:
-    """Make the folders of a sandbox."""
+def create_folders(folder: Path) -> None:
+    """Create the folders of a sandbox."""
     for name in ("home", "work/result", "tmp"):
         (folder / name).mkdir(parents=True, mode=0o700)
 
 
 def write_files(files: Mapping[str, bytes]) -> None:
-    """Write files, parents included."""
+    """Write files; create missing folders."""
     for path, content in files.items():
         try:
             Path(path).write_bytes(content)
@@ -32,7 +32,7 @@ def write_files(files: Mapping[str, bytes]) -> None:
 def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:
     """Yield path and content of the files that exist; None for one that is too large.
 
-    The agent can write there, so pipes, devices and links are skipped: they could block for ever.
+    The agent can write there, so pipes, devices and links are skipped; they could block forever.
     """
     for path in paths:
         with (
@@ -58,7 +58,7 @@ def remove_folder(folder: Path) -> None:
     """Remove a folder, whatever permissions its files have."""
 
     def unlock(function: Any, path: str, _error: Any) -> None:
-        # An agent may have taken its own permissions away.
+        # An agent may have removed its own permissions.
         with contextlib.suppress(OSError):
             os.chmod(Path(path).parent, 0o700)  # noqa: PTH101
             os.chmod(path, 0o700)  # noqa: PTH101

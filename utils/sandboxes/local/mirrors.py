@@ -24,8 +24,8 @@ _SHA1_COMMIT = re.compile(r"[0-9a-f]{40}")
 _UNSETTLED = "unsettled"
 _USED = "used"
 
-# Each refresh adds a pack or loose objects, and each of them slows the next clone a little. From
-# here on a new mirror is cheaper than the old one.
+# Each refresh adds a pack or loose objects, which slow down later clones. Above these limits a new
+# mirror is cheaper than the old one.
 MAX_PACK_FILES = 60
 MAX_OBJECT_FOLDERS = 200
 
@@ -44,7 +44,7 @@ class MirrorStore:
 
     @asynccontextmanager
     async def use(self, repo_url: str, branch: str) -> AsyncIterator[BranchMirror]:
-        """Lock the mirror of a branch for the block; without one, clones do not wait."""
+        """Lock the mirror of a branch for the block. Clones without a mirror are not locked."""
         if self._root is None or not repo_url.startswith(("https://", "http://")):
             yield BranchMirror(self, None, branch)
             return
@@ -63,10 +63,10 @@ class MirrorStore:
             for draft in self._root.glob("*.new-*"):
                 _remove(draft)
 
-    async def shrink(self, changed: Path, *, held: bool) -> None:
+    async def shrink(self, changed: Path, *, is_locked: bool) -> None:
         """Remove the least recently used mirrors until the rest fits.
 
-        Only the changed mirror is measured again; `held` means that the caller has its lock.
+        Only the changed mirror is measured again; `is_locked` means that the caller has its lock.
         """
         sizes = await to_thread.run_sync(self._sizes_by_age, changed)
         total = sum(sizes.values())
@@ -74,7 +74,7 @@ class MirrorStore:
             if total <= self._max_bytes:
                 return
             lock = self._locks[folder.name]
-            if lock.locked() and not (held and folder == changed):
+            if lock.locked() and not (is_locked and folder == changed):
                 continue
             async with contextlib.nullcontext() if lock.locked() else lock:
                 await to_thread.run_sync(_remove, folder)
@@ -83,7 +83,7 @@ class MirrorStore:
     def _sizes_by_age(self, changed: Path) -> dict[Path, int]:
         assert self._root is not None  # noqa: S101 - called for existing mirrors only
         known = {folder: size for folder, size in self._sizes.items() if folder != changed}
-        # Drafts, which have a suffix, are still being made by other threads.
+        # Folders with a suffix are drafts, which other threads are still creating.
         finished = (folder for folder in self._root.iterdir() if not folder.suffix)
         self._sizes = {
             folder: known[folder] if folder in known else _size(folder)
@@ -109,12 +109,12 @@ class BranchMirror:
             return
         if self.path:
             if await to_thread.run_sync(_end_refresh, self._folder, outdated):
-                await self._store.shrink(self._folder, held=True)
+                await self._store.shrink(self._folder, is_locked=True)
         elif _SHA1_COMMIT.fullmatch(base_commit):
-            # Without a mirror the next clone is slower, which is no reason for this task to fail.
+            # Without a mirror the next clone is only slower, so the task must not fail.
             with contextlib.suppress(OSError):
                 await to_thread.run_sync(self._seed, Path(repository), base_commit)
-                await self._store.shrink(self._folder, held=False)
+                await self._store.shrink(self._folder, is_locked=False)
 
     def _seed(self, repository: Path, base_commit: str) -> None:
         assert self._folder is not None  # noqa: S101 - checked by record_clone
@@ -122,8 +122,10 @@ class BranchMirror:
             return
         draft = self._folder.with_name(f"{self._folder.name}.new-{os.urandom(4).hex()}")
         try:
-            _make_bare_repository(draft, repository / ".git" / "objects", self._branch, base_commit)
-            # Fails when another task was first; its mirror is as good.
+            _create_bare_repository(
+                draft, repository / ".git" / "objects", self._branch, base_commit
+            )
+            # Fails if another task has created the mirror meanwhile.
             with contextlib.suppress(OSError):
                 draft.rename(self._folder)
         finally:
@@ -168,7 +170,7 @@ def _count_entries(folder: Path) -> int:
     return sum(1 for _ in folder.iterdir())
 
 
-def _make_bare_repository(folder: Path, objects: Path, branch: str, commit: str) -> None:
+def _create_bare_repository(folder: Path, objects: Path, branch: str, commit: str) -> None:
     reference = folder / "refs" / "heads" / branch
     reference.parent.mkdir(parents=True)
     reference.write_text(f"{commit}\n")
@@ -190,7 +192,7 @@ def _size(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            # A fetch that goes on meanwhile removes its temporary files.
+            # A running fetch removes its temporary files.
             with contextlib.suppress(FileNotFoundError):
                 total += Path(parent, name).lstat().st_size
     return total

@@ -16,7 +16,7 @@ from utils.errors import SandboxError, SandboxLost
 from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE, end_group, end_marked, exit_code
 from utils.sandboxes.local.files import (
-    make_folders,
+    create_folders,
     read_files,
     remove_folder,
     remove_sandbox,
@@ -38,7 +38,7 @@ STREAM_BYTES = 65_536
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
 
-# The server answers people while tasks run beside it; tasks yield the processor to it.
+# The server must answer requests while tasks run on the same machine.
 TASK_NICENESS = 5
 
 
@@ -60,7 +60,7 @@ class LocalSandbox:
             **environment,
             "HOME": self.paths.home,
             "TMPDIR": str(root / "tmp"),
-            # An agent that loses its repository must not find another one around the sandbox.
+            # An agent whose repository is damaged must not use a repository outside the sandbox.
             "GIT_CEILING_DIRECTORIES": str(root),
             MARKER_VARIABLE: marker,
         }
@@ -135,7 +135,7 @@ class LocalSandbox:
         return self._mirrors.use(repo_url, branch)
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
-        """See `Sandbox`. The network of this machine adds nothing."""
+        """See `Sandbox`. The network of this machine adds no headers."""
 
     async def keep_alive(self) -> None:
         """See `Sandbox`. A local sandbox lives as long as this process."""
@@ -176,7 +176,7 @@ class LocalSandbox:
         return process
 
     async def _end_group(self, process: _Process) -> None:
-        # Once: after that its number may be another group's.
+        # Only once: afterwards another group may have the same number.
         if process.pid in self._groups:
             await end_group(process.pid)
             self._groups.discard(process.pid)
@@ -188,8 +188,8 @@ class LocalSandbox:
 
 
 class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
-    # asyncio says that a process has ended when its pipes are closed, and a stray that left the
-    # group may hold those open for ever.
+    # asyncio reports the end of a process after its pipes are closed, and a process that left the
+    # group may keep them open.
 
     def __init__(self) -> None:
         super().__init__(limit=STREAM_BYTES, loop=asyncio.get_running_loop())
@@ -247,17 +247,19 @@ class LocalSandboxProvider:
         """See `SandboxProvider`."""
         folder = self._root / f"task-{request.task_id}-{os.urandom(4).hex()}"
         try:
-            await to_thread.run_sync(make_folders, folder)
+            await to_thread.run_sync(create_folders, folder)
         except OSError as error:
             raise SandboxError(
-                f"The local sandbox could not be made: {error.strerror}. "
-                "Check free space and permissions of DATA_DIR."
+                f"The local sandbox could not be created: {error.strerror}. "
+                "Check the free space and the permissions of DATA_DIR."
             ) from error
         return LocalSandbox(folder, str(folder), self._environment, self._mirrors)
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`. No local sandbox outlives its process."""
-        raise SandboxLost(f"The local sandbox {sandbox_id} of task {request.task_id} is gone.")
+        raise SandboxLost(
+            f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
+        )
 
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`. No local sandbox outlives its process."""
@@ -286,7 +288,7 @@ def _exit_code(returncode: int | None) -> int:
 async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
     if pipe is None:
         return
-    # A command that does not read its input closes the pipe early; that is its right.
+    # A command that does not read its input may close the pipe early.
     with contextlib.suppress(ConnectionError):
         pipe.write(data)
         await pipe.drain()
