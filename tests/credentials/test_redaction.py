@@ -48,6 +48,18 @@ def test_a_secret_is_found_in_either_alphabet_of_base64(offset: int) -> None:
             assert REDACTED in redactor.redact(encoded)
 
 
+@pytest.mark.parametrize("offset", range(3))
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}4", f"{SECRET}42"])
+def test_all_characters_of_base64_that_only_the_secret_decides_are_redacted(
+    offset: int, secret: str
+) -> None:
+    encoded = base64.b64encode(b"x" * offset + secret.encode() + b"end").decode()
+    # A character of base64 holds six bits.
+    first, stop = -(-offset * 8 // 6), (offset + len(secret)) * 8 // 6
+    with (redactor := Redactor()).hold(secret):
+        assert redactor.redact(encoded) == encoded[:first] + REDACTED + encoded[stop:]
+
+
 def test_a_secret_is_live_as_long_as_someone_holds_it() -> None:
     redactor = Redactor()
     with redactor.hold(SECRET):
@@ -70,8 +82,31 @@ def test_a_shorter_secret_inside_a_longer_one_leaves_nothing_of_it() -> None:
 
 def test_short_values_do_not_blot_out_ordinary_words() -> None:
     redactor = Redactor()
+    redactor.add("thing")
     with redactor.hold("a", "main"):
         assert redactor.redact("a main thing") == "a main thing"
+
+
+def test_six_characters_are_enough_for_a_secret() -> None:
+    redactor = Redactor()
+    redactor.add("123456")
+    with redactor.hold("abcdef"):
+        assert redactor.redact("123456 abcdef") == f"{REDACTED} {REDACTED}"
+    assert redactor.redact("123456 abcdef") == f"{REDACTED} abcdef"
+
+
+def test_all_texts_of_a_json_value_are_redacted_and_everything_else_stays() -> None:
+    with (redactor := Redactor()).hold(SECRET):
+        value = {"a": [SECRET, {"b": f"is {SECRET}"}], "c": 1, "d": None, "e": True}
+        clean = {"a": [REDACTED, {"b": f"is {REDACTED}"}], "c": 1, "d": None, "e": True}
+        assert redactor.redact_values(value) == clean
+
+
+def test_a_child_also_replaces_the_secrets_of_its_parent() -> None:
+    child = (parent := Redactor()).child()
+    with parent.hold("the-parents"), child.hold("the-childs"):
+        assert child.redact("the-parents the-childs") == f"{REDACTED} {REDACTED}"
+        assert parent.redact("the-parents the-childs") == f"{REDACTED} the-childs"
 
 
 def test_secrets_that_overlap_go_together_and_neighbours_one_by_one() -> None:
