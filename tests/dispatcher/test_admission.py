@@ -82,6 +82,24 @@ def test_fewer_failures_in_a_row_do_not_open_the_breaker(admission: AdmissionCon
     assert admits_at_once(admission)
 
 
+def test_the_third_failure_in_a_row_opens_the_breaker(admission: AdmissionController) -> None:
+    start_all(admission, range(3))
+    for task in range(3):
+        assert not admission.is_tripped
+        admission.record_refusal(task, AWAY)
+    assert admission.is_tripped
+
+
+def test_answers_to_other_requests_do_not_interrupt_a_row_of_failures(
+    admission: AdmissionController,
+) -> None:
+    start_all(admission, range(FAILURES_TO_TRIP))
+    for task in range(FAILURES_TO_TRIP):
+        admission.record_reachable()
+        admission.record_refusal(task, AWAY)
+    assert admission.is_tripped
+
+
 def test_an_open_breaker_lets_one_probe_through_at_a_time(
     admission: AdmissionController, clock: Clock
 ) -> None:
@@ -142,6 +160,7 @@ def test_another_answer_of_the_cloud_closes_a_breaker_without_a_probe(
     clock.now += LONG
     admission.record_reachable()
     assert admits_at_once(admission)
+    assert admission.failures == 0
 
 
 def test_a_running_probe_decides_even_when_the_cloud_answers_other_requests(
@@ -211,6 +230,20 @@ def test_a_quota_is_learned_from_a_crowd(
     assert start_all(admission, range(30, 60)) == []
     admission.record_end(0)
     assert start_all(admission, range(30, 60)) == [30]
+
+
+def test_a_quota_that_has_shrunk_is_learned_too(
+    admission: AdmissionController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda _least, _most: 1.0)
+    for task in start_all(admission, range(6)):
+        admission.record_opened(task)
+    for task in range(3):
+        admission.record_end(task)
+    admission.record_start(10)
+    admission.record_refusal(10, QUOTA)
+    assert start_all(admission, range(11, 20)) == []
+    assert admission.wait_seconds() == 5
 
 
 def test_a_successful_probe_of_a_quota_is_followed_by_the_next_one(

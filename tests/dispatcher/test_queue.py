@@ -109,6 +109,26 @@ def test_a_user_of_whom_nothing_waits_gets_a_place_in_a_full_queue() -> None:
             queue.reserve(user)
 
 
+def test_only_a_user_without_waiting_and_reserved_tasks_gets_a_place_in_a_full_queue() -> None:
+    waiting, reserved = FairQueue(2), FairQueue(1)
+    for task_id in (1, 2):
+        waiting.add("a", task_id)
+    reserved.reserve("a")
+    for queue in (waiting, reserved):
+        with pytest.raises(QueueFull):
+            queue.reserve("a")
+        queue.reserve("b")
+
+
+def test_the_queue_contains_a_task_until_it_is_popped() -> None:
+    queue = FairQueue(1)
+    assert 1 not in queue
+    queue.add("a", 1)
+    assert 1 in queue
+    queue.pop(everybody)
+    assert 1 not in queue
+
+
 def running(client: Client) -> int:
     tasks = client.get("/tasks?limit=100").body["tasks"].values()
     return [task["status"] for task in tasks].count("running")
