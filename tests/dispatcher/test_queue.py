@@ -129,6 +129,13 @@ def test_the_queue_contains_a_task_until_it_is_popped() -> None:
     assert 1 not in queue
 
 
+def test_only_a_task_that_waits_is_removed() -> None:
+    queue = FairQueue(1)
+    queue.add("a", 1)
+    assert queue.remove(1)
+    assert queue.remove(1) is False
+
+
 def running(client: Client) -> int:
     tasks = client.get("/tasks?limit=100").body["tasks"].values()
     return [task["status"] for task in tasks].count("running")
