@@ -87,6 +87,9 @@ def test_users_without_an_address_sign_in_too(
     client: FlaskClient, project: KeyServer, user: str, changes: Json
 ) -> None:
     assert outcome(client, KEYS["ES256"].sign(project.claims(user, **changes))) == 200
+    services: Services = client.application.extensions["services"]
+    address = None if "email" in changes else "someone@example.com"
+    assert services.database.get_user(user).email == address
 
 
 def test_a_clock_that_is_a_little_ahead_does_no_harm(
