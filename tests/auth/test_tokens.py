@@ -74,6 +74,7 @@ def test_in_trust_mode_a_user_id_is_exchanged_for_a_token_pair(
     claims = jwt.decode(pair["access_token"], options={"verify_signature": False})
     assert claims["user_id"] == claims["sub"] == user
     assert claims["type"] == "access"
+    assert pair["token_type"] == "Bearer"
     assert pair["expires_in"] == claims["exp"] - claims["iat"] == 3600
     verified = client.get("/auth/verify", headers=bearer(pair["access_token"])).get_json()
     assert verified == {"status": "success", "valid": True, "user_id": user}

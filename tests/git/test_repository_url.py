@@ -140,6 +140,19 @@ def test_a_star_allows_every_host_and_port_but_not_this_machine() -> None:
         parse("https://2130706433/o/n", hosts=anywhere)
 
 
+def test_an_address_of_ipv6_is_a_host_like_any_other() -> None:
+    parsed = parse("https://[2001:DB8:0::1]:8443/o/n", hosts=("[2001:db8::1]:8443",))
+    assert (parsed.url, parsed.host) == ("https://[2001:db8::1]:8443/o/n", "[2001:db8::1]")
+    assert parse("https://[2001:db8::1]/o/n", hosts=("*",)).host == "[2001:db8::1]"
+
+
+def test_an_address_has_two_thousand_characters_at_most() -> None:
+    longest = "https://github.com/o/" + "n" * (2_000 - len("https://github.com/o/"))
+    assert parse(longest).url == longest
+    with pytest.raises(RepositoryNotAllowed, match="1 to 2000 characters"):
+        parse(f"{longest}n")
+
+
 def test_hosts_are_allowed_whatever_their_case() -> None:
     assert parse("https://git.example.org/o/n", hosts=("Git.Example.ORG",)).owner == "o"
 
@@ -152,6 +165,7 @@ def test_hosts_are_allowed_whatever_their_case() -> None:
         ("//srv//git/demo", "file:///srv/git/demo", "demo"),
         ("file:///srv/git/demo", "file:///srv/git/demo", "demo"),
         ("file://localhost/srv/git/demo", "file:///srv/git/demo", "demo"),
+        ("/srv/my demo/.git", "file:///srv/my demo/.git", ".git"),
     ],
 )
 def test_a_local_repository_needs_permission(text: str, url: str, name: str) -> None:
@@ -161,7 +175,10 @@ def test_a_local_repository_needs_permission(text: str, url: str, name: str) -> 
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["/", "/srv/../etc", "file://elsewhere/x", "file:relative"])
+@pytest.mark.parametrize(
+    "text",
+    ["/", "/srv/../etc", "file://elsewhere/x", "file:relative", "/a\nb", "/a\0b", "/a\tb"],
+)
 def test_a_local_repository_is_an_absolute_path(text: str) -> None:
     with pytest.raises(RepositoryNotAllowed):
         parse(text, local=True)
