@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import psutil
 
-Choice = TypeVar("Choice")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Bench:
     folder: Path
     quick: bool
 
-    def size(self, full: Choice, quick: Choice) -> Choice:
+    def size(self, full: T, quick: T) -> T:
         """Return the quick value in a quick run, the full value otherwise."""
         return quick if self.quick else full
 

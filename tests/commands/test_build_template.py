@@ -65,7 +65,7 @@ def test_the_template_has_the_tested_agents_and_starts_them_once() -> None:
     assert [missing_in_template(program, steps) for program in PROGRAMS] == [[]] * len(PROGRAMS)
 
 
-def test_tasks_use_the_name_of_the_template_unless_told_otherwise() -> None:
+def test_tasks_use_the_name_of_the_template_by_default() -> None:
     assert Settings.model_fields["e2b_template_id"].default == read_spec().template_name
 
 

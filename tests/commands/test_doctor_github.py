@@ -61,7 +61,7 @@ def app(github: FakeGitHub, key: rsa.RSAPrivateKey) -> dict[str, Any]:
     return {"github_app_id": "4711", "github_app_private_key": pem(key)}
 
 
-def test_without_a_setting_of_githubs_nothing_is_looked_at(github: FakeGitHub) -> None:
+def test_without_a_setting_of_githubs_nothing_is_requested(github: FakeGitHub) -> None:
     assert found() == []
     assert found(github_webhook_secret="what-only-github-knows", public_url="https://x") == []
     assert github.requests == []
@@ -128,7 +128,7 @@ def test_a_host_that_no_task_may_clone_from_is_a_problem(github: FakeGitHub) -> 
     assert "http:// sends tokens unencrypted" in clones[1]
 
 
-def test_a_token_that_may_push_is_told_with_its_user(github: FakeGitHub) -> None:
+def test_a_token_that_may_push_is_reported_with_its_user(github: FakeGitHub) -> None:
     assert of_token(github) == [f"ok       GitHub: GITHUB_TOKEN belongs to {LOGIN}"]
     assert github.paths() == ["GET /user"]
     github.add_token(TOKEN, LOGIN, scopes=None)
@@ -146,11 +146,11 @@ def test_a_token_that_may_push_is_told_with_its_user(github: FakeGitHub) -> None
     ],
 )
 def test_scopes_that_are_not_enough_to_push_are_a_warning(
-    github: FakeGitHub, scopes: tuple[str, ...], said: str
+    github: FakeGitHub, scopes: tuple[str, ...], finding: str
 ) -> None:
     github.add_token(TOKEN, LOGIN, scopes=scopes)
     assert of_token(github) == [
-        f"warning  GitHub: GITHUB_TOKEN belongs to {LOGIN} and {said}",
+        f"warning  GitHub: GITHUB_TOKEN belongs to {LOGIN} and {finding}",
         "Add the scope repo.",
     ]
 
@@ -187,12 +187,12 @@ def test_a_token_of_an_app_is_a_warning(github: FakeGitHub) -> None:
     assert "GITHUB_TOKEN does not belong to a user" in of_token(github)[0]
 
 
-def test_an_app_is_told_by_its_name(github: FakeGitHub, app: dict[str, Any]) -> None:
+def test_an_app_is_reported_by_its_name(github: FakeGitHub, app: dict[str, Any]) -> None:
     assert found(github, **app) == [["ok       GitHub: the App is Our App"]]
     assert github.paths() == ["GET /app"]
 
 
-def test_what_an_app_lacks_is_told_by_name(github: FakeGitHub, app: dict[str, Any]) -> None:
+def test_what_an_app_lacks_is_reported_by_name(github: FakeGitHub, app: dict[str, Any]) -> None:
     github.apps["4711"].permissions = {**PERMISSIONS, "issues": "read"}
     [[first, advice, *_]] = found(github, **app)
     assert first == (

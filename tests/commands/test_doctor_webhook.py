@@ -38,7 +38,7 @@ def rows(database: Database, request: pytest.FixtureRequest, tmp_path: Path) -> 
     return where
 
 
-def told(rows: dict[str, Any], user_id: str = USER) -> str:
+def finding(rows: dict[str, Any], user_id: str = USER) -> str:
     """Return the first line of what is found."""
     comments = {name.lower(): value for name, value in COMMENTS.items()}
     settings = Settings.model_validate({**rows, **comments, "webhook_user_id": user_id})
@@ -49,16 +49,16 @@ def told(rows: dict[str, Any], user_id: str = USER) -> str:
 def test_comments_need_a_user_with_an_active_project(
     database: Database, rows: dict[str, Any]
 ) -> None:
-    assert told(rows, NOBODY) == NO_USER
-    assert told(rows) == NO_PROJECT
+    assert finding(rows, NOBODY) == NO_USER
+    assert finding(rows) == NO_PROJECT
     project_id = database.create_project(USER, project_fields()).id
     database.create_project(USER, project_fields("another"))
-    assert told(rows) == "ok       webhook: comments start tasks in octo/another, octo/demo"
+    assert finding(rows) == "ok       webhook: comments start tasks in octo/another, octo/demo"
     database.update_project(USER, project_id, {"is_active": False})
-    assert told(rows) == "ok       webhook: comments start tasks in octo/another"
+    assert finding(rows) == "ok       webhook: comments start tasks in octo/another"
 
 
-def test_projects_are_told_by_where_they_are_on_github(
+def test_projects_are_found_by_their_address_on_github(
     database: Database, rows: dict[str, Any]
 ) -> None:
     for number, repo_url in enumerate(
@@ -73,14 +73,14 @@ def test_projects_are_told_by_where_they_are_on_github(
     ):
         fields = project_fields(f"project-{number}") | {"repo_url": repo_url}
         database.create_project(USER, fields)
-    assert told(rows) == "ok       webhook: comments start tasks in octo/demo, octo/other"
+    assert finding(rows) == "ok       webhook: comments start tasks in octo/demo, octo/other"
     for project in database.list_projects(USER):
         if "github.com" in project.repo_url:
             database.update_project(USER, project.id, {"is_active": False})
-    assert told(rows) == NO_PROJECT
+    assert finding(rows) == NO_PROJECT
 
 
-def test_what_the_webhook_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_what_the_webhook_lacks_is_reported_with_what_to_do(tmp_path: Path) -> None:
     doctor = Doctor(tmp_path, "127.0.0.1:1")
     code, output = doctor.ask(COMMENTS | {"GITHUB_API_URL": "http://127.0.0.1:1/api/v3"})
     assert code == 1

@@ -43,7 +43,7 @@ def test_one_that_cannot_be_read_is_told_unless_it_is_not_needed(
     assert caller.refusal("GET", REPOSITORY) == (409, "stored_secret_unreadable")
     assert github.requests == []
     caller.headers["X-GitHub-Token"] = TOKEN
-    assert caller.told("GET", REPOSITORY)["repository"]["can_push"]
+    assert caller.call("GET", REPOSITORY)["repository"]["can_push"]
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_what_is_wrong_with_one_of_a_request_is_said_in_words(
 
 def test_one_that_is_no_token_is_passed_over(github: FakeGitHub, caller: Caller) -> None:
     store(caller, "two words")
-    caller.told("GET", REPOSITORY)
+    caller.call("GET", REPOSITORY)
     assert [request.token for request in github.requests] == [SERVER_TOKEN]

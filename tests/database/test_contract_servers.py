@@ -32,8 +32,8 @@ def other(database: Database) -> Database:
     return server
 
 
-def ids(adopted: list[QueuedTask]) -> list[int]:
-    return [task.id for task in adopted]
+def ids(claimed: list[QueuedTask]) -> list[int]:
+    return [task.id for task in claimed]
 
 
 def test_each_server_sees_the_others_beat(database: Database, other: Database) -> None:

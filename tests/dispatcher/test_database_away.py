@@ -71,7 +71,7 @@ def refusal(client: Client, task_id: int) -> Answer | None:
     return answer if answer.code == 503 else None
 
 
-def kept_results(server: LiveServer) -> int:
+def stored_results(server: LiveServer) -> int:
     return len(list((server.data_dir / "results").glob("*.json")))
 
 
@@ -88,7 +88,7 @@ def test_results_outlive_both_its_absence_and_a_server_that_dies_meanwhile(
     away.off()
     try:
         # On a busy machine the first task may have ended before the database was stopped.
-        eventually(lambda: kept_results(server))
+        eventually(lambda: stored_results(server))
         # The results are on disk: sandboxes may cost money and must not wait for the database.
         eventually(lambda: server.sandboxes() == [])
         server.kill()
@@ -102,7 +102,7 @@ def test_results_outlive_both_its_absence_and_a_server_that_dies_meanwhile(
         assert f"+{number}" in client.task(task_id)["git_diff"]
         kinds = [event["kind"] for event in client.get(f"/tasks/{task_id}/events").body["events"]]
         assert kinds.count("result") == 1
-    assert kept_results(server) == 0
+    assert stored_results(server) == 0
 
 
 @pytest.mark.local_only("the folder is the same in every place")

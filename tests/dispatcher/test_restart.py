@@ -16,9 +16,9 @@ from tests.support.live_server import (
     Json,
     LiveServer,
     ServerFactory,
-    cut_naps,
     eventually,
     is_alive,
+    shorten_sleeps,
 )
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
@@ -56,7 +56,7 @@ def test_twenty_tasks_that_ran_when_the_server_died_run_again(
     left = server.sandbox_processes()
     server.kill()
     assert left != []
-    cut_naps(server, 300)
+    shorten_sleeps(server, 300)
     server.start()
     assert not any(map(is_alive, left))
     client = server.client(client.user_id)
@@ -76,7 +76,7 @@ def test_tasks_that_waited_run_in_their_order_after_the_server_died(
     ids = [client.start("script:\nsleep 300", small_repository) for _ in range(6)]
     client.wait_for(ids[0], "agent")
     server.kill()
-    cut_naps(server, 300)
+    shorten_sleeps(server, 300)
     server.start()
     client = server.client(client.user_id)
     rows = results(client, ids)
@@ -140,7 +140,7 @@ def test_a_result_that_was_being_stored_is_made_again(
         eventually(lambda: client.status(task_id).get("stage") == "capturing")
         eventually(lambda: server.sandbox_processes() == [])
         server.kill()
-    cut_naps(server, 4)
+    shorten_sleeps(server, 4)
     server.start()
     client = server.client(client.user_id)
     assert_completed_once(client, [task_id])

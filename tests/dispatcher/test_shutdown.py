@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.git.repositories import make_repository
-from tests.support.live_server import Client, LiveServer, ServerFactory, cut_naps
+from tests.support.live_server import Client, LiveServer, ServerFactory, shorten_sleeps
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 
@@ -40,7 +40,7 @@ def test_tasks_that_end_within_the_grace_time_complete_and_the_others_are_requeu
     assert server.sandboxes() == []
     assert stored(server) == [("pending", 0), ("completed", 1), ("pending", 0)]
     client.close()
-    cut_naps(server, 300)
+    shorten_sleeps(server, 300)
     server.start(SHUTDOWN_GRACE_SECONDS=0)
     client = server.client(client.user_id)
     for task_id in (waiting, long):

@@ -89,7 +89,7 @@ def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> N
         client.wait_for_output(task_id, "begun")
 
 
-def cut_naps(shared_database: dict[str, str], seconds: int) -> None:
+def shorten_sleeps(shared_database: dict[str, str], seconds: int) -> None:
     """Shorten the sleep of tasks for their next run; without effect for agents in the cloud."""
     if url := shared_database.get("DATABASE_URL"):
         with psycopg.connect(url) as connection:
@@ -119,7 +119,7 @@ def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
     tasks = start_naps(client, small_repository, range(15), seconds)
     running = dict(list(tasks.items())[:10])
     wait_until_at_work(client, running, place)
-    cut_naps(shared_database, seconds)
+    shorten_sleeps(shared_database, seconds)
     dying.kill()
     client = other.client(USER)
     attempts = assert_each_done_once(client, tasks)
@@ -139,7 +139,7 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
     tasks = start_naps(client, small_repository, range(5), 300)
     beside = start_naps(other.client(USER), small_repository, range(5, 10))
     eventually(partial(all_run, client, tasks))
-    cut_naps(shared_database, 300)
+    shorten_sleeps(shared_database, 300)
     dying.kill()
     dying.start()
     client = dying.client(USER)
@@ -154,7 +154,7 @@ def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
     client = paused.client(USER)
     tasks = start_naps(client, small_repository, range(5), 2)
     wait_until_at_work(client, tasks, place)
-    cut_naps(shared_database, 2)
+    shorten_sleeps(shared_database, 2)
     attempts = [1 if place.cloud else 2] * 5
     worker = paused.worker.pid
     os.kill(worker, signal.SIGSTOP)

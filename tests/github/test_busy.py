@@ -14,8 +14,8 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import wait_for
-from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
-from tests.support.github.comments import comment, said
+from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, WebhookSender
+from tests.support.github.comments import comment, deliver_comment
 from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import NAME, TOKEN
 
@@ -55,7 +55,7 @@ def test_requests_that_wait_for_github_leave_threads_for_others(
                 assert int(answer.headers["Retry-After"]) > 0
         waiting.result()
     assert len({request.path for request in github.requests}) == 1
-    assert second.told("GET", REPOSITORY)["repository"]["full_name"] == NAME
+    assert second.call("GET", REPOSITORY)["repository"]["full_name"] == NAME
 
 
 def test_comments_share_the_same_limit(
@@ -64,9 +64,9 @@ def test_comments_share_the_same_limit(
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
     app = make_app(github_api_url=github.api_url, http_threads=2, **STARTS_TASKS)
-    caller, hook = Caller(app, BOT_USER, TOKEN), Deliverer(app)
+    caller, hook = Caller(app, BOT_USER, TOKEN), WebhookSender(app)
     caller.project(github)
-    caller.told("POST", f"{REPOSITORY}/issues", {"title": "It breaks"})
+    caller.call("POST", f"{REPOSITORY}/issues", {"title": "It breaks"})
     payload = comment("/async-code Fix it")
     with ThreadPoolExecutor(2) as threads:
         with slow(github, on=f"GET {REPOSITORY}"):
@@ -75,7 +75,7 @@ def test_comments_share_the_same_limit(
             with monkeypatch.context() as patch:
                 patch.setattr("utils.webhooks.comments._SLOT_SECONDS", 0.05)
                 assert hook.refusal("issue_comment", payload) == (503, "github_busy")
-            later = threads.submit(said, Deliverer(app), payload)
+            later = threads.submit(deliver_comment, WebhookSender(app), payload)
         waiting.result()
         assert later.result().endswith(" is queued.")
     assert len(hook.tasks) == 1
@@ -101,4 +101,4 @@ def test_who_waits_too_long_for_the_apps_token_is_told(
             assert (answer.status_code, answer.get_json()["code"]) == (503, "github_busy")
             assert int(answer.headers["Retry-After"]) > 0
         waiting.result()
-    assert second.told("GET", REPOSITORY)["repository"]["full_name"] == NAME
+    assert second.call("GET", REPOSITORY)["repository"]["full_name"] == NAME

@@ -42,22 +42,22 @@ def is_draft(github: FakeGitHub) -> bool:
 def test_a_draft_is_made_ready_and_a_draft_again(github: FakeGitHub, caller: Caller) -> None:
     for draft in (False, True):
         github.requests.clear()
-        pull = caller.told("PUT", PULL, {"draft": draft})["pull_request"]
+        pull = caller.call("PUT", PULL, {"draft": draft})["pull_request"]
         assert (pull["is_draft"], is_draft(github)) == (draft, draft)
         assert github.paths() == [READ, MUTATE]
-        assert caller.told("GET", PULL)["pull_request"] == pull
+        assert caller.call("GET", PULL)["pull_request"] == pull
 
 
 def test_what_is_so_already_is_not_asked_for(github: FakeGitHub, caller: Caller) -> None:
-    assert caller.told("PUT", PULL, {"draft": True})["pull_request"]["is_draft"]
-    caller.told("PUT", PULL, {"title": "Add 2", "draft": True})
-    assert caller.told("PUT", PULL, {"draft": None})["pull_request"]["is_draft"]
+    assert caller.call("PUT", PULL, {"draft": True})["pull_request"]["is_draft"]
+    caller.call("PUT", PULL, {"title": "Add 2", "draft": True})
+    assert caller.call("PUT", PULL, {"draft": None})["pull_request"]["is_draft"]
     assert github.paths() == [READ, CHANGE, READ]
 
 
 def test_the_rest_is_changed_with_it(github: FakeGitHub, caller: Caller) -> None:
     text = {"title": "Add 2", "body": "Two is added."}
-    pull = caller.told("PUT", PULL, {**text, "draft": False})["pull_request"]
+    pull = caller.call("PUT", PULL, {**text, "draft": False})["pull_request"]
     assert (pull["title"], pull["body"], pull["is_draft"]) == (*text.values(), False)
     assert github.paths() == [CHANGE, MUTATE]
     assert github.requests[0].body == text
@@ -65,8 +65,8 @@ def test_the_rest_is_changed_with_it(github: FakeGitHub, caller: Caller) -> None
 
 def test_what_is_ready_can_be_merged(caller: Caller) -> None:
     assert caller.refusal("POST", f"{PULL}/merge", {}) == (409, "pull_request_is_draft")
-    caller.told("PUT", PULL, {"draft": False})
-    assert caller.told("POST", f"{PULL}/merge", {})["merged"]
+    caller.call("PUT", PULL, {"draft": False})
+    assert caller.call("POST", f"{PULL}/merge", {})["merged"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_missing_scope_is_named(github: FakeGitHub, caller: Caller) -> None:
 
 
 def test_a_plan_without_drafts_makes_none(github: FakeGitHub, caller: Caller) -> None:
-    caller.told("PUT", PULL, {"draft": False})
+    caller.call("PUT", PULL, {"draft": False})
     github.repositories[NAME].allows_drafts = False
     assert caller.refusal("PUT", PULL, {"draft": True}) == (400, "drafts_not_supported")
     assert not is_draft(github)

@@ -139,13 +139,13 @@ def test_whoever_asks_by_the_former_name_is_told_the_present_one(
     caller.project(github, ELSEWHERE)
     caller.task(github, pr_url=url.replace(NAME, ELSEWHERE), pr_number=1)
     for method, path, body in CALLS:
-        caller.told(method, f"/repos/{ELSEWHERE}/{path}", body)
+        caller.call(method, f"/repos/{ELSEWHERE}/{path}", body)
 
 
 def test_a_repository_is_found_by_its_former_name(github: FakeGitHub, caller: Caller) -> None:
     github.repositories[NAME].private = True
     github.move(NAME, ELSEWHERE)
-    found = caller.told("GET", f"/repos/{NAME}")["repository"]
+    found = caller.call("GET", f"/repos/{NAME}")["repository"]
     assert (found["full_name"], found["moved_from"]) == (ELSEWHERE, NAME)
 
 
@@ -154,7 +154,7 @@ def test_a_status_is_set_where_the_repository_is(
 ) -> None:
     task_id = caller.task(github, pr_commit=origin.head)
     github.move(NAME, ELSEWHERE)
-    answer = caller.told("POST", f"/tasks/{task_id}/status", {"state": "success"})
+    answer = caller.call("POST", f"/tasks/{task_id}/status", {"state": "success"})
     assert answer["commit"] == origin.head
     [status] = github.repositories[ELSEWHERE].statuses[origin.head]
     assert (status["state"], status["context"]) == ("success", "async-code")
@@ -169,7 +169,7 @@ def test_a_pull_request_is_merged_where_it_was_made(
     with GitHub(github.api_url, TOKEN) as alice:
         made = alice.create_pull(ELSEWHERE, head="topic", base="main", title="Two", body="")
     assert made.url == url
-    merged = caller.told("POST", f"/repos/{ELSEWHERE}/pulls/1/merge", {})
+    merged = caller.call("POST", f"/repos/{ELSEWHERE}/pulls/1/merge", {})
     assert merged["sha"] == git(bare, "rev-parse", "main")
     assert caller.state(task_id) == "merged"
 

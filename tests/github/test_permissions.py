@@ -16,8 +16,8 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import GIT_ENVIRONMENT, Repository, wait_for
 from tests.support.git.server import serve_git
-from tests.support.github.app import BOT_USER, STARTS_TASKS, Caller, Deliverer
-from tests.support.github.comments import comment, said
+from tests.support.github.app import BOT_USER, STARTS_TASKS, Caller, WebhookSender
+from tests.support.github.comments import comment, deliver_comment
 from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import NAME
 from tests.support.pull_requests import open_hub
@@ -100,7 +100,7 @@ def test_a_route_works_with_what_it_needs_and_tells_what_of_that_is_lacking(
         assert (answer.status_code, answer.get_json()["code"]) == (403, "github_app_permission")
         assert f"for this repository: {name}: {level}. " in answer.get_json()["error"]
     grant(github, granted)
-    caller.told(method, path, body)
+    caller.call(method, path, body)
     assert made(github) == [needed]
 
 
@@ -115,8 +115,8 @@ def test_a_pull_request_is_made_without_permissions_for_issues_and_statuses(
         task_id = hosted.task()
         # Its tokens are made when they are needed; the git server knows none of them.
         hosted.server.tokens.clear()
-        wishes = {"labels": ["bug"], "reviewers": ["carol"], "draft": True}
-        answer = hosted.created(task_id, github_token=None, **wishes)
+        options = {"labels": ["bug"], "reviewers": ["carol"], "draft": True}
+        answer = hosted.created(task_id, github_token=None, **options)
         assert answer["warnings"] == []
         assert made(hub.github) == [PUSH]
 
@@ -132,16 +132,16 @@ def test_a_comment_is_answered_with_a_token_for_no_more_and_the_clones_cannot_pu
     number: int,
     needed: Granted,
 ) -> None:
-    hook = Deliverer(app)
+    hook = WebhookSender(app)
     Caller(app, BOT_USER).project(github)
     with serve_git(tmp_path / "served") as served:
         served.publish(origin, "demo")
         github.git_port, github.repositories[NAME].bare = served.port, served.bare("demo")
         grant(github, {"metadata": "read", "contents": "read", **needed})
-        told = said(
+        message = deliver_comment(
             hook, comment("/async-code agent=scripted Say hello", number=number, pull=number == 1)
         )
-        assert told.endswith(" is queued.")
+        assert message.endswith(" is queued.")
         wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
         assert (hook.tasks[0].status, hook.tasks[0].error) == ("completed", None)
         assert made(github) == [needed, {"contents": "read"}]

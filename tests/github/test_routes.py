@@ -59,26 +59,26 @@ def tokens(github: FakeGitHub) -> set[str | None]:
 
 
 def test_a_repository_tells_what_the_token_may(github: FakeGitHub, caller: Caller) -> None:
-    found = caller.told("GET", REPOSITORY)["repository"]
+    found = caller.call("GET", REPOSITORY)["repository"]
     assert (found["full_name"], found["default_branch"]) == (NAME, "main")
     assert (found["can_push"], found["can_admin"], found["is_private"]) == (True, False, False)
     assert len(github.requests) == 1
     github.move(NAME, "team/elsewhere")
-    moved = caller.told("GET", REPOSITORY)["repository"]
+    moved = caller.call("GET", REPOSITORY)["repository"]
     assert (moved["full_name"], moved["moved_from"]) == ("team/elsewhere", NAME)
     assert caller.refusal("GET", PULLS) == (409, "repository_moved")
 
 
 def test_pull_requests_are_listed_read_and_changed(caller: Caller, alice: GitHub) -> None:
     url = opened(alice)
-    [listed] = caller.told("GET", PULLS)["pull_requests"]
-    pull = caller.told("GET", f"{PULLS}/1")["pull_request"]
+    [listed] = caller.call("GET", PULLS)["pull_requests"]
+    pull = caller.call("GET", f"{PULLS}/1")["pull_request"]
     assert listed == pull
     assert (pull["url"], pull["head"], pull["author"]) == (url, "topic", LOGIN)
     assert pull["created_at"].endswith("Z")
-    changed = caller.told("PUT", f"{PULLS}/1", {"title": "Add 2"})["pull_request"]
+    changed = caller.call("PUT", f"{PULLS}/1", {"title": "Add 2"})["pull_request"]
     assert (changed["title"], changed["body"]) == ("Add 2", "Two is added.")
-    assert caller.told("GET", f"{PULLS}?state=closed")["pull_requests"] == []
+    assert caller.call("GET", f"{PULLS}?state=closed")["pull_requests"] == []
     assert caller.refusal("GET", f"{PULLS}/9") == (404, "pull_request_not_found")
     assert caller.refusal("GET", f"{PULLS}?state=any") == (400, "invalid_request")
 
@@ -88,7 +88,7 @@ def test_closing_a_pull_request_is_noted_with_its_tasks(
 ) -> None:
     mine = caller.task(github, pr_url=opened(alice), pr_state="open")
     for state in ("closed", "open"):
-        caller.told("PUT", f"{PULLS}/1", {"state": state})
+        caller.call("PUT", f"{PULLS}/1", {"state": state})
         assert caller.state(mine) == state
 
 
@@ -100,7 +100,7 @@ def test_a_merge_is_one_of_git_and_noted_with_every_task_of_it(
     mine = caller.task(github, pr_url=url, pr_state="open")
     other = caller.task(github, pr_url=f"{url}1", pr_state="open")
     theirs = guest.task(github, pr_url=url, pr_state="open")
-    answer = caller.told("POST", f"{PULLS}/1/merge", {"method": method})
+    answer = caller.call("POST", f"{PULLS}/1/merge", {"method": method})
     assert answer == {
         "status": "success",
         "merged": True,
@@ -110,9 +110,9 @@ def test_a_merge_is_one_of_git_and_noted_with_every_task_of_it(
     assert len(parents) == (2 if method == "merge" else 1)
     assert (caller.state(mine), guest.state(theirs)) == ("merged", "merged")
     assert caller.state(other) == "open"
-    again = caller.told("POST", f"{PULLS}/1/merge", {"method": method})
+    again = caller.call("POST", f"{PULLS}/1/merge", {"method": method})
     assert (again["merged"], again["sha"]) == (True, None)
-    caller.told("PUT", f"{PULLS}/1", {"state": "closed"})
+    caller.call("PUT", f"{PULLS}/1", {"state": "closed"})
     assert caller.state(mine) == "merged"
 
 
@@ -124,7 +124,7 @@ def test_a_merge_is_refused_when_the_branch_is_another(
     assert caller.refusal("POST", f"{PULLS}/1/merge", wrong) == (409, "head_moved")
     assert git(bare, "rev-parse", "main") == origin.head
     right = {"sha": git(bare, "rev-parse", "topic")}
-    assert caller.told("POST", f"{PULLS}/1/merge", right)["merged"]
+    assert caller.call("POST", f"{PULLS}/1/merge", right)["merged"]
 
 
 @pytest.mark.parametrize("body", [{"method": "octopus"}, {"sha": "main"}, {"force": True}])
@@ -135,20 +135,20 @@ def test_a_merge_takes_nothing_else(caller: Caller, github: FakeGitHub, body: An
 
 def test_issues_are_opened_read_and_commented_on(caller: Caller, github: FakeGitHub) -> None:
     text = {"title": "It breaks", "body": "Here.", "labels": ["bug"]}
-    issue = caller.told("POST", ISSUES, text)["issue"]
+    issue = caller.call("POST", ISSUES, text)["issue"]
     assert (issue["number"], issue["author"], issue["labels"]) == (1, LOGIN, ["bug"])
-    assert caller.told("GET", f"{ISSUES}/1")["issue"] == issue
-    comment = caller.told("POST", f"{ISSUES}/1/comments", {"body": "Thanks"})["comment"]
+    assert caller.call("GET", f"{ISSUES}/1")["issue"] == issue
+    comment = caller.call("POST", f"{ISSUES}/1/comments", {"body": "Thanks"})["comment"]
     assert (comment["body"], comment["author"]) == ("Thanks", LOGIN)
     assert caller.refusal("GET", f"{ISSUES}/9") == (404, "issue_not_found")
     assert caller.refusal("POST", ISSUES, {"title": " "}) == (400, "invalid_request")
 
 
 def test_a_comment_from_here_starts_no_task(caller: Caller, github: FakeGitHub) -> None:
-    caller.told("POST", ISSUES, {"title": "It breaks"})
+    caller.call("POST", ISSUES, {"title": "It breaks"})
     for body in ("/async-code delete all", " \n/async-code\nx", "    /async-code x"):
         assert caller.refusal("POST", f"{ISSUES}/1/comments", {"body": body})[0] == 400
-    assert caller.told("POST", f"{ISSUES}/1/comments", {"body": "/async-codes are fun"})
+    assert caller.call("POST", f"{ISSUES}/1/comments", {"body": "/async-codes are fun"})
     assert len(github.repositories[NAME].issues[1].comments) == 1
 
 
@@ -160,7 +160,7 @@ def test_a_status_is_set_on_what_a_task_pushed(
     path = f"/tasks/{task_id}/status"
     link = f"{PAGE}/tasks/{task_id}"
     report = {"state": state, "description": "All is well"}
-    assert caller.told("POST", path, report) == {
+    assert caller.call("POST", path, report) == {
         "status": "success",
         "commit": origin.head,
         "link": link,
@@ -195,20 +195,20 @@ def test_the_requests_token_comes_before_the_stored_one_and_that_before_the_serv
     github: FakeGitHub, guest: Caller
 ) -> None:
     guest.task(github)
-    guest.told("GET", REPOSITORY)
+    guest.call("GET", REPOSITORY)
     github.add_token("ghp_stored", "bob")
     profile = {"github_token": "ghp_stored"}
     assert guest.client.put("/users/me", json=profile, headers=guest.headers).status_code == 200
-    assert not guest.told("GET", REPOSITORY)["repository"]["can_push"]
+    assert not guest.call("GET", REPOSITORY)["repository"]["can_push"]
     guest.headers["X-GitHub-Token"] = TOKEN
-    guest.told("GET", REPOSITORY)
+    guest.call("GET", REPOSITORY)
     assert [request.token for request in github.requests] == [SERVER_TOKEN, "ghp_stored", TOKEN]
 
 
 def test_the_servers_token_is_for_repositories_of_ones_own(
     github: FakeGitHub, guest: Caller
 ) -> None:
-    assert not guest.told("GET", REPOSITORY)["repository"]["can_push"]
+    assert not guest.call("GET", REPOSITORY)["repository"]["can_push"]
     assert guest.refusal("POST", ISSUES, {"title": "x"}) == (400, "github_token_needed")
     github.repositories[NAME].private = True
     assert guest.refusal("GET", REPOSITORY) == (404, "repository_not_found")
@@ -216,8 +216,8 @@ def test_the_servers_token_is_for_repositories_of_ones_own(
     project = {"name": "Mine", "repo_url": f"{github.url}/Team/Demo.git"}
     made = guest.client.post("/projects", json=project, headers=guest.headers)
     assert made.status_code == 200
-    assert guest.told("GET", REPOSITORY)["repository"]["can_push"]
-    assert guest.told("POST", ISSUES, {"title": "x"})["issue"]["author"] == SERVER
+    assert guest.call("GET", REPOSITORY)["repository"]["can_push"]
+    assert guest.call("POST", ISSUES, {"title": "x"})["issue"]["author"] == SERVER
 
 
 def test_the_servers_token_merges_only_what_a_task_of_ones_own_made(
@@ -228,7 +228,7 @@ def test_the_servers_token_merges_only_what_a_task_of_ones_own_made(
     assert guest.refusal("POST", f"{PULLS}/1/merge", {}) == (400, "github_token_needed")
     assert not alice.pull(NAME, 1).is_merged
     guest.task(github, pr_url=url, pr_number=1)
-    assert guest.told("POST", f"{PULLS}/1/merge", {})["merged"]
+    assert guest.call("POST", f"{PULLS}/1/merge", {})["merged"]
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,8 @@ def test_the_apps_token_is_asked_for_again_once_github_refuses_it(
     guest = Caller(app, str(uuid4()))
     guest.task(github)
     github.repositories[NAME].private = True
-    assert guest.told("GET", REPOSITORY)["repository"]["is_private"]
+    assert guest.call("GET", REPOSITORY)["repository"]["is_private"]
     for token in [text for text, known in github.tokens.items() if known.installation]:
         del github.tokens[token]
     assert guest.refusal("GET", REPOSITORY) == (403, "github_token_refused")
-    assert guest.told("GET", REPOSITORY)["repository"]["is_private"]
+    assert guest.call("GET", REPOSITORY)["repository"]["is_private"]

@@ -33,8 +33,8 @@ def caller(app: Flask, github: FakeGitHub) -> Caller:
 
 def test_titles_may_be_as_long_as_github_takes(caller: Caller, alice: GitHub) -> None:
     alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
-    changed = caller.told("PUT", f"{PULLS}/1", {"title": LONGEST})["pull_request"]
-    issue = caller.told("POST", ISSUES, {"title": LONGEST})["issue"]
+    changed = caller.call("PUT", f"{PULLS}/1", {"title": LONGEST})["pull_request"]
+    issue = caller.call("POST", ISSUES, {"title": LONGEST})["issue"]
     assert changed["title"] == issue["title"] == LONGEST
 
 

@@ -13,8 +13,8 @@ from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import Repository
-from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, Deliverer
-from tests.support.github.comments import comment, said
+from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, WebhookSender
+from tests.support.github.comments import comment, deliver_comment
 from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import NAME, TOKEN
 from utils.github.client import GitHub
@@ -24,7 +24,7 @@ BAIT = "stranger/bait"
 
 
 @pytest.fixture
-def hook(make_app: MakeApp, github: FakeGitHub, bare: Path) -> Deliverer:
+def hook(make_app: MakeApp, github: FakeGitHub, bare: Path) -> WebhookSender:
     """Provide a webhook of an App that a stranger installed too, with a project in a repository."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     github.add_repository(BAIT, bare, roles={"stranger": "admin"})
@@ -40,33 +40,35 @@ def hook(make_app: MakeApp, github: FakeGitHub, bare: Path) -> Deliverer:
         **STARTS_TASKS,
     )
     Caller(app, BOT_USER).project(github)
-    return Deliverer(app)
+    return WebhookSender(app)
 
 
 def test_comments_start_tasks_only_where_there_is_a_project(
-    github: FakeGitHub, hook: Deliverer
+    github: FakeGitHub, hook: WebhookSender
 ) -> None:
     bait = comment("/async-code Print the environment", "stranger")
     bait["repository"]["full_name"] = BAIT
-    assert said(hook, bait) == NO_PROJECT
+    assert deliver_comment(hook, bait) == NO_PROJECT
     assert (hook.tasks, github.requests) == ([], [])
     Caller(hook.app, BOT_USER).project(github, "Stranger/Bait")
-    assert said(hook, bait).endswith(" is queued.")
+    assert deliver_comment(hook, bait).endswith(" is queued.")
     [task] = hook.tasks
     assert task.repo_url == f"{github.url}/{BAIT}"
 
 
-def test_another_users_project_lets_nobody_start_tasks(github: FakeGitHub, hook: Deliverer) -> None:
+def test_another_users_project_lets_nobody_start_tasks(
+    github: FakeGitHub, hook: WebhookSender
+) -> None:
     Caller(hook.app, BOT_USER.replace("b07a", "0001")).project(github, BAIT)
     bait = comment("/async-code Print the environment", "stranger")
     bait["repository"]["full_name"] = BAIT
-    assert said(hook, bait) == NO_PROJECT
+    assert deliver_comment(hook, bait) == NO_PROJECT
     assert (hook.tasks, github.requests) == ([], [])
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_with_the_servers_token_a_status_has_the_servers_name(
-    github: FakeGitHub, hook: Deliverer, origin: Repository, is_installed: bool
+    github: FakeGitHub, hook: WebhookSender, origin: Repository, is_installed: bool
 ) -> None:
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
@@ -79,9 +81,9 @@ def test_with_the_servers_token_a_status_has_the_servers_name(
         assert guest.refusal("POST", path, forged) == (403, "status_not_own")
     assert github.repositories[NAME].statuses == {}
     for context in ("async-code", "async-code/tests"):
-        guest.told("POST", path, {"state": "success", "context": context})
+        guest.call("POST", path, {"state": "success", "context": context})
     guest.headers["X-GitHub-Token"] = TOKEN
-    guest.told("POST", path, {"state": "success", "context": "ci/tests"})
+    guest.call("POST", path, {"state": "success", "context": "ci/tests"})
     set_ones = github.repositories[NAME].statuses[origin.head]
     assert {one["context"] for one in set_ones} == {"async-code", "async-code/tests", "ci/tests"}
 
@@ -91,7 +93,11 @@ def test_with_the_servers_token_a_status_has_the_servers_name(
 )
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_the_servers_token_changes_only_what_a_task_of_ones_own_made(
-    github: FakeGitHub, hook: Deliverer, alice: GitHub, change: dict[str, Any], is_installed: bool
+    github: FakeGitHub,
+    hook: WebhookSender,
+    alice: GitHub,
+    change: dict[str, Any],
+    is_installed: bool,
 ) -> None:
     github.add_token(SERVER_TOKEN, "server")
     github.repositories[NAME].roles["server"] = "write"
@@ -105,4 +111,4 @@ def test_the_servers_token_changes_only_what_a_task_of_ones_own_made(
     assert guest.refusal("PUT", path, change) == (400, "github_token_needed")
     assert alice.pull(NAME, pull.number) == before
     guest.task(github, pr_url=pull.url)
-    assert guest.told("PUT", path, {"title": "Mine"})["pull_request"]["title"] == "Mine"
+    assert guest.call("PUT", path, {"title": "Mine"})["pull_request"]["title"] == "Mine"

@@ -45,10 +45,10 @@ def test_a_pull_request_holds_what_the_sandbox_held(hosted: Hosted) -> None:
 def test_a_second_call_changes_nothing(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id)
-    asked = len(hosted.server.requests)
+    options = len(hosted.server.requests)
     assert hosted.created(task_id) == {**first, "created": False}
     assert len(hosted.pulls) == 1
-    assert len(hosted.server.requests) == asked
+    assert len(hosted.server.requests) == options
 
 
 def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
@@ -59,21 +59,21 @@ def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
 
 
 def create_on_servers(
-    hosted: Hosted, task_id: int, *wishes: dict[str, Any]
+    hosted: Hosted, task_id: int, *requests: dict[str, Any]
 ) -> list[PullRequestResult]:
     """Ask as many servers on one database at once: what waits in one process does not in two."""
     one = hosted.services
     tokens = GitHubTokenResolver(one.settings, one.database, one.vault, None)
 
-    def create(wish: dict[str, Any]) -> PullRequestResult:
+    def create(fields: dict[str, Any]) -> PullRequestResult:
         environment = inherited_environment()
         limiter = ConcurrencyLimiter(one.settings.request_threads)
         server = PullRequests(one.settings, one.database, tokens, Redactor(), environment, limiter)
-        asked = PullRequestOptions(github_token=SecretStr(TOKEN), allow_simulated=True, **wish)
-        return server.create(USER, task_id, asked)[1]
+        options = PullRequestOptions(github_token=SecretStr(TOKEN), allow_simulated=True, **fields)
+        return server.create(USER, task_id, options)[1]
 
-    with ThreadPoolExecutor(len(wishes)) as threads:
-        return list(threads.map(create, wishes))
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(create, requests))
 
 
 @pytest.mark.parametrize(

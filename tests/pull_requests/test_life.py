@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.backends import USER, Repository, git
-from tests.support.github.app import SECRET, Deliverer, services_of
+from tests.support.github.app import SECRET, WebhookSender, services_of
 from tests.support.github.names import TOKEN
 from tests.support.github.pulls import ended
 from tests.support.pull_requests import Hosted, open_hub
@@ -47,8 +47,8 @@ def test_a_pull_request_that_is_closed_on_github_is_known_to_be(hosted: Hosted) 
     task_id = hosted.task("echo other >>two.txt")
     made = hosted.created(task_id)
     delivery = ended("closed", made["pr_url"], number=made["pr_number"], branch=made["branch"])
-    told = Deliverer(hosted.backend.app).message("pull_request", delivery, "closed-it")
-    assert told == "The pull request is closed; tasks updated: 1."
+    message = WebhookSender(hosted.backend.app).message("pull_request", delivery, "closed-it")
+    assert message == "The pull request is closed; tasks updated: 1."
     assert state(hosted, task_id) == "closed"
 
 
@@ -61,7 +61,7 @@ def test_a_pull_request_is_known_after_its_repository_was_renamed(hosted: Hosted
     assert address != made["pr_url"]
     its = {"number": made["pr_number"], "branch": made["branch"], "full_name": new}
     merged = ended("closed", address, merged=True, **its)
-    told = Deliverer(hosted.backend.app).message("pull_request", merged, "merged-it")
-    assert told == "The pull request is merged; tasks updated: 1."
+    message = WebhookSender(hosted.backend.app).message("pull_request", merged, "merged-it")
+    assert message == "The pull request is merged; tasks updated: 1."
     row = hosted.row(task_id)
     assert (row["pr_state"], row["pr_url"]) == ("merged", address)

@@ -71,12 +71,12 @@ def test_other_projects_have_titles_of_any_form(hosted: Hosted) -> None:
 
 def test_drafts_labels_and_reviewers(hosted: Hosted) -> None:
     task_id = hosted.task()
-    wishes = {"labels": ["bug", "made by an agent"], "reviewers": ["carol", "team/core"]}
-    answer = hosted.created(task_id, draft=True, **wishes)
+    options = {"labels": ["bug", "made by an agent"], "reviewers": ["carol", "team/core"]}
+    answer = hosted.created(task_id, draft=True, **options)
     pull = hosted.pulls[0]
     assert (answer["draft"], pull.draft, answer["warnings"]) == (True, True, [])
     assert (sorted(pull.labels), pull.reviewers, pull.teams) == (
-        wishes["labels"], ["carol"], ["core"],
+        options["labels"], ["carol"], ["core"],
     )  # fmt: skip
     hosted.created(task_id, labels=["more"])
     assert sorted(pull.labels) == ["bug", "made by an agent", "more"]
@@ -97,8 +97,8 @@ def test_one_wrong_reviewer_does_not_keep_the_others_from_being_asked(hosted: Ho
     pull = hosted.pulls[0]
     assert (sorted(pull.reviewers), pull.teams) == (["bob", "carol"], ["core"])
     assert [warning["code"] for warning in answer["warnings"]] == ["reviewers_invalid"] * 2
-    told = [warning["error"].partition(":")[0] for warning in answer["warnings"]]
-    assert told == ["alice", "nobody"]
+    refused = [warning["error"].partition(":")[0] for warning in answer["warnings"]]
+    assert refused == ["alice", "nobody"]
 
 
 def test_a_failure_of_github_is_no_reason_to_ask_one_by_one(hosted: Hosted) -> None:

@@ -173,12 +173,12 @@ def test_a_slow_github_is_asked_for_so_long_only(
     monkeypatch.setattr("utils.pull_requests.concurrency.time", clock)
     monkeypatch.setattr(known.github, "answer", answer_late)
     known.github.requests.clear()
-    told = validate(known, repo_url=known.url)
+    access = validate(known, repo_url=known.url)
     assert len(known.github.requests) == asked
     if asked < 3:  # there would have been another one
-        assert (told["http_status"], told["code"]) == (503, "github_unavailable")
+        assert (access["http_status"], access["code"]) == (503, "github_unavailable")
     else:
-        assert told["user"] == LOGIN
+        assert access["user"] == LOGIN
 
 
 def test_a_stored_token_is_opened_for_its_user_alone(known: Hosted) -> None:

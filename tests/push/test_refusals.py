@@ -102,13 +102,13 @@ NOT_GIT = {
 
 @pytest.mark.parametrize("case", NOT_GIT)
 def test_each_way_not_to_speak_git_is_known(case: str) -> None:
-    assert told(NOT_GIT[case]).code == "repo_unreachable"
+    assert error_for(NOT_GIT[case]).code == "repo_unreachable"
 
 
 def test_what_no_row_knows_has_a_remedy_and_is_in_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    error = told(f"fatal: remote error: closed for {TOKEN} today\n")
+    error = error_for(f"fatal: remote error: closed for {TOKEN} today\n")
     assert (error.http_status, error.code) == (409, "push_failed")
     assert "Try again; if it fails again, see this server's log" in error.message
     assert error.message.endswith(" closed for [redacted] today")
@@ -117,7 +117,7 @@ def test_what_no_row_knows_has_a_remedy_and_is_in_the_log(
     assert TOKEN not in logged.out + logged.err
 
 
-def told(printed: str) -> AppError:
+def error_for(printed: str) -> AppError:
     """Return the error for what git prints."""
     result = CommandResult(128, b"", printed.encode())
     redactor = Redactor()

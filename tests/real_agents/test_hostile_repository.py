@@ -34,8 +34,8 @@ def marks(tmp_path: Path, repository: Repository, evil: Model) -> Path:
     return folder
 
 
-def told(model: Model, agent: AgentSpec) -> str:
-    """Return all that reached the model before it said anything."""
+def first_input(model: Model, agent: AgentSpec) -> str:
+    """Return the input of the first request to the model."""
     return model.requests[0].user_text if agent is CLAUDE else str(model.requests[0].body)
 
 
@@ -60,7 +60,7 @@ def test_a_hostile_repository_is_heard_and_not_obeyed(
     assert {request.key for request in model.requests} == {KEY}
     assert "OF_THE_REPOSITORY" not in done.stdout
     assert (repository.folder / "hello.txt").exists()
-    text = told(model, agent)
+    text = first_input(model, agent)
     assert {name for name, said in MEMORY.items() if said.splitlines()[0] in text} == memory
 
 

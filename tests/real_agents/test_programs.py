@@ -119,7 +119,7 @@ def test_a_command_that_fails_does_not_end_the_run(agent: AgentSpec, run: Perfor
 @pytest.mark.parametrize(
     ("agent", "requests"), [(CLAUDE, 1 + CLAUDE_RETRIES), (CODEX, 6)], ids=["claude", "codex"]
 )
-def test_a_refused_key_is_told_after_few_tries(
+def test_a_refused_key_is_reported_after_few_tries(
     agent: AgentSpec, requests: int, run: Perform, repository: Repository, model: Model
 ) -> None:
     model.key = "another"
@@ -133,7 +133,7 @@ def test_a_refused_key_is_told_after_few_tries(
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("status", [429, 500, 529])
-def test_an_overloaded_provider_is_told(
+def test_an_overloaded_provider_is_reported(
     agent: AgentSpec, status: int, run: Perform, model: Model
 ) -> None:
     model.refuse(status)
@@ -156,7 +156,7 @@ def test_an_overload_that_passes_does_no_harm(
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_an_unknown_model_is_told(agent: AgentSpec, run: Perform, model: Model) -> None:
+def test_an_unknown_model_is_reported(agent: AgentSpec, run: Perform, model: Model) -> None:
     model.refuse(404)
     done = run(agent, PROMPT)
     assert done.exit_code == 1

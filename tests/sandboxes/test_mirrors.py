@@ -103,10 +103,10 @@ def test_commits_that_were_rewritten_away_cannot_be_reached(
     repository.run("git reset -q --hard HEAD~1")
     repository.commit("echo public >public")
     git_server.push(repository, "rewritten")
-    look = f"git cat-file -t {secret} || echo unreachable; echo x >x"
+    inspect_mirrors = f"git cat-file -t {secret} || echo unreachable; echo x >x"
     with shell_agent():
         for _ in range(2):
-            task = mirrored.complete(look, url)
+            task = mirrored.complete(inspect_mirrors, url)
             assert mirrored.output(task["id"]) == "unreachable\n"
             assert task["changed_files"] == ["x"]
 
@@ -189,7 +189,7 @@ def test_a_worn_mirror_is_made_anew(
     assert len(list((folder / "objects" / "pack").iterdir())) < 10
 
 
-def test_a_mirror_that_cannot_be_kept_fails_no_task(
+def test_a_mirror_that_cannot_be_stored_fails_no_task(
     mirrored: Backend, git_server: GitServer, repository: Repository
 ) -> None:
     (mirrored.folder / "mirrors").write_text("in the way")

@@ -247,7 +247,7 @@ class LiveServer:
 ServerFactory = Callable[..., LiveServer]
 
 
-def cut_naps(server: LiveServer, seconds: int) -> None:
+def shorten_sleeps(server: LiveServer, seconds: int) -> None:
     """Remove a sleep of this length from the prompts of a stopped server's tasks."""
     with closing(sqlite3.connect(server.data_dir / "async-code.db", 60)) as connection:
         changed = "UPDATE tasks SET chat_messages = replace(chat_messages, ?, 'sleep 0')"

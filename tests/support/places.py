@@ -115,7 +115,7 @@ class CloudPlace:
         ]
 
     def processes(self, data: Path) -> list[psutil.Process]:  # noqa: ARG002
-        """See `Place`. Of all its backends: nothing tells whose a sandbox was that is gone."""
+        """See `Place`. Includes all backends, because the owner of an ended sandbox is unknown."""
         ids = self._cloud.stats()["sandbox_requests"].keys()
         return processes_with(SANDBOX_VARIABLE, ids.__contains__)
 

@@ -9,37 +9,43 @@ import pytest
 
 from tests.fakes.github.service import FakeGitHub
 from tests.support.database.broken import broken
-from tests.support.github.app import Deliverer
-from tests.support.github.comments import answers, comment, said, started
+from tests.support.github.app import WebhookSender
+from tests.support.github.comments import answers, comment, deliver_comment, started
 from tests.support.github.names import NAME
 from utils.webhooks.delivery import ALREADY_PROCESSED
 
 
 def test_a_delivery_starts_one_task_however_often_it_comes(
-    github: FakeGitHub, hook: Deliverer
+    github: FakeGitHub, hook: WebhookSender
 ) -> None:
     before = len(hook.tasks)
     delivery = str(uuid4())
     payload = comment("/async-code Fix it")
     with ThreadPoolExecutor(3) as threads:
-        told = list(threads.map(lambda _: said(Deliverer(hook.app), payload, delivery), range(3)))
-    assert told.count(ALREADY_PROCESSED) == 2
-    assert said(hook, payload, delivery) == ALREADY_PROCESSED
+        messages = list(
+            threads.map(
+                lambda _: deliver_comment(WebhookSender(hook.app), payload, delivery), range(3)
+            )
+        )
+    assert messages.count(ALREADY_PROCESSED) == 2
+    assert deliver_comment(hook, payload, delivery) == ALREADY_PROCESSED
     started(hook, before)
     assert len(answers(github)) == 1
 
 
 @pytest.mark.parametrize("body", ["/async-code Fix it", "/async-code"])
 def test_a_comment_that_two_webhooks_deliver_is_followed_once(
-    github: FakeGitHub, hook: Deliverer, body: str
+    github: FakeGitHub, hook: WebhookSender, body: str
 ) -> None:
     before = len(hook.tasks)
     payload = comment(body)
     with ThreadPoolExecutor(2) as threads:
-        told = list(threads.map(lambda _: said(Deliverer(hook.app), payload), range(2)))
-    assert told.count(ALREADY_PROCESSED) == 1
+        messages = list(
+            threads.map(lambda _: deliver_comment(WebhookSender(hook.app), payload), range(2))
+        )
+    assert messages.count(ALREADY_PROCESSED) == 1
     github.requests.clear()
-    assert said(hook, payload) == ALREADY_PROCESSED
+    assert deliver_comment(hook, payload) == ALREADY_PROCESSED
     assert github.requests == []
     assert len(hook.tasks) == before + (body != "/async-code")
     assert len(answers(github)) == 1
@@ -48,7 +54,7 @@ def test_a_comment_that_two_webhooks_deliver_is_followed_once(
 @pytest.mark.parametrize("lost", ["INSERT ON tasks", "INSERT ON webhook_deliveries"])
 @pytest.mark.parametrize("body", ["/async-code Fix it", "/async-code"])
 def test_a_comment_that_the_database_failed_for_may_come_again(
-    github: FakeGitHub, hook: Deliverer, body: str, lost: str
+    github: FakeGitHub, hook: WebhookSender, body: str, lost: str
 ) -> None:
     before = len(hook.tasks)
     payload = comment(body)
@@ -57,12 +63,12 @@ def test_a_comment_that_the_database_failed_for_may_come_again(
         if starts or "deliveries" in lost:
             assert hook.refusal("issue_comment", payload)[0] == 500
             assert (len(hook.tasks), answers(github)) == (before, [])
-    said(hook, payload)
+    deliver_comment(hook, payload)
     assert len(hook.tasks) == before + starts
     assert len(answers(github)) == 1
 
 
-def test_a_delivery_that_failed_may_come_again(github: FakeGitHub, hook: Deliverer) -> None:
+def test_a_delivery_that_failed_may_come_again(github: FakeGitHub, hook: WebhookSender) -> None:
     before = len(hook.tasks)
     delivery = str(uuid4())
     payload = comment("/async-code Fix it")
@@ -72,17 +78,17 @@ def test_a_delivery_that_failed_may_come_again(github: FakeGitHub, hook: Deliver
         assert refused == (503, "github_unavailable")
         github.failing.clear()
     assert len(hook.tasks) == before
-    said(hook, payload, delivery)
+    deliver_comment(hook, payload, delivery)
     started(hook, before)
 
 
 def test_a_task_stays_started_when_the_answer_cannot_be_given(
-    github: FakeGitHub, hook: Deliverer
+    github: FakeGitHub, hook: WebhookSender
 ) -> None:
     before = len(hook.tasks)
     delivery = str(uuid4())
     payload = comment("/async-code Fix it")
     github.fail("unavailable", on="/comments")
-    said(hook, payload, delivery)
-    assert said(hook, payload, delivery) == ALREADY_PROCESSED
+    deliver_comment(hook, payload, delivery)
+    assert deliver_comment(hook, payload, delivery) == ALREADY_PROCESSED
     started(hook, before)

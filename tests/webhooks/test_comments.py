@@ -18,10 +18,10 @@ from tests.support.github.app import (
     SERVER_TOKEN,
     STARTS_TASKS,
     Caller,
-    Deliverer,
+    WebhookSender,
     services_of,
 )
-from tests.support.github.comments import answers, comment, said, started
+from tests.support.github.comments import answers, comment, deliver_comment, started
 from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.github.client import GitHub
 from utils.github.comment_command import is_command
@@ -31,18 +31,18 @@ IGNORED = "This event was ignored."
 
 
 def test_a_comment_starts_a_task_and_is_answered_with_a_link(
-    github: FakeGitHub, hook: Deliverer
+    github: FakeGitHub, hook: WebhookSender
 ) -> None:
     before = len(hook.tasks)
     text = "/async-code Fix the `basket`.\r\n\r\n/async-code is only a word here\n"
-    told = said(hook, comment(text))
+    message = deliver_comment(hook, comment(text))
     task = started(hook, before)
     assert task.prompt == "Fix the `basket`.\r\n\r\n/async-code is only a word here"
     assert (task.agent, task.target_branch, task.user_id) == ("claude", "main", BOT_USER)
     assert task.repo_url == f"{github.url}/{NAME}"
     (project,) = services_of(hook.app).database.list_projects(BOT_USER)
     assert task.project_id == project.id
-    assert answers(github) == [told] == [f"[Task {task.id}]({PAGE}/tasks/{task.id}) is queued."]
+    assert answers(github) == [message] == [f"[Task {task.id}]({PAGE}/tasks/{task.id}) is queued."]
     assert len(github.requests) == 3
 
 
@@ -58,10 +58,10 @@ def test_a_comment_starts_a_task_and_is_answered_with_a_link(
     ],
 )
 def test_the_rest_of_a_comment_is_the_prompt(
-    hook: Deliverer, body: str, agent: str, prompt: str
+    hook: WebhookSender, body: str, agent: str, prompt: str
 ) -> None:
     before = len(hook.tasks)
-    said(hook, comment(body))
+    deliver_comment(hook, comment(body))
     task = started(hook, before)
     assert (task.agent, task.prompt) == (agent, prompt)
 
@@ -93,38 +93,38 @@ def test_the_rest_of_a_comment_is_the_prompt(
     ],
 )
 def test_other_comments_start_nothing(
-    github: FakeGitHub, hook: Deliverer, payload: dict[str, Any]
+    github: FakeGitHub, hook: WebhookSender, payload: dict[str, Any]
 ) -> None:
     before = len(hook.tasks)
-    assert said(hook, payload) == IGNORED
+    assert deliver_comment(hook, payload) == IGNORED
     assert (len(hook.tasks), github.requests) == (before, [])
 
 
 @pytest.mark.parametrize("login", ["bob", "stranger", "triager", "a/../b", "-"])
 def test_who_may_not_push_starts_nothing_whatever_the_delivery_says(
-    github: FakeGitHub, hook: Deliverer, login: str
+    github: FakeGitHub, hook: WebhookSender, login: str
 ) -> None:
     github.repositories[NAME].roles |= {"triager": "triage"}
     before = len(hook.tasks)
-    told = said(hook, comment("/async-code Fix it", login))
-    assert told == "The author of the comment may not push to the repository."
+    message = deliver_comment(hook, comment("/async-code Fix it", login))
+    assert message == "The author of the comment may not push to the repository."
     assert (len(hook.tasks), answers(github)) == (before, [])
 
 
 @pytest.mark.parametrize("login", [LOGIN, "carol", "maintainer"])
-def test_who_may_push_may_start_tasks(github: FakeGitHub, hook: Deliverer, login: str) -> None:
+def test_who_may_push_may_start_tasks(github: FakeGitHub, hook: WebhookSender, login: str) -> None:
     github.repositories[NAME].roles |= {"maintainer": "maintain"}
     before = len(hook.tasks)
-    said(hook, comment("/async-code Fix it", login))
+    deliver_comment(hook, comment("/async-code Fix it", login))
     started(hook, before)
 
 
 @pytest.mark.parametrize("body", ["/async-code", "/async-code   \n", "/async-code agent=codex"])
 def test_without_a_prompt_the_answer_says_what_to_write(
-    github: FakeGitHub, hook: Deliverer, body: str
+    github: FakeGitHub, hook: WebhookSender, body: str
 ) -> None:
     before = len(hook.tasks)
-    said(hook, comment(body))
+    deliver_comment(hook, comment(body))
     [answer] = answers(github)
     assert answer.startswith("No task was started. The prompt is missing. Write `/async-code <")
     assert not is_command(answer)
@@ -132,10 +132,10 @@ def test_without_a_prompt_the_answer_says_what_to_write(
 
 
 def test_an_unknown_agent_is_answered_with_those_there_are(
-    github: FakeGitHub, hook: Deliverer
+    github: FakeGitHub, hook: WebhookSender
 ) -> None:
     before = len(hook.tasks)
-    said(hook, comment("/async-code agent=@everybody Fix it"))
+    deliver_comment(hook, comment("/async-code agent=@everybody Fix it"))
     [answer] = answers(github)
     assert "Unknown agent." in answer
     assert answer.endswith("claude, codex, scripted.")
@@ -144,57 +144,59 @@ def test_an_unknown_agent_is_answered_with_those_there_are(
 
 
 def test_on_a_pull_request_the_task_works_on_its_branch(
-    github: FakeGitHub, hook: Deliverer, alice: GitHub
+    github: FakeGitHub, hook: WebhookSender, alice: GitHub
 ) -> None:
     pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
     before = len(hook.tasks)
-    told = said(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    message = deliver_comment(hook, comment("/async-code Go on", number=pull.number, pull=True))
     assert started(hook, before).target_branch == "topic"
-    assert answers(github, pull.number) == [told]
+    assert answers(github, pull.number) == [message]
 
 
 def test_the_branch_of_a_fork_is_not_worked_on(
-    github: FakeGitHub, hook: Deliverer, alice: GitHub
+    github: FakeGitHub, hook: WebhookSender, alice: GitHub
 ) -> None:
     pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
     github.pulls(NAME)[0].head_repository = "fork/demo"
     before = len(hook.tasks)
-    said(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    deliver_comment(hook, comment("/async-code Go on", number=pull.number, pull=True))
     [answer] = answers(github, pull.number)
     assert answer.startswith("No task was started. The branch of this pull request is in a fork")
     assert len(hook.tasks) == before
 
 
 def test_a_full_queue_is_answered(
-    make_app: MakeApp, github: FakeGitHub, hook: Deliverer, bare: Path
+    make_app: MakeApp, github: FakeGitHub, hook: WebhookSender, bare: Path
 ) -> None:
     app = make_app(github_api_url=github.api_url, max_queued_tasks=1, **STARTS_TASKS)
     services_of(app).dispatcher.pause()
     Caller(app, BOT_USER).project(github)
-    other = Deliverer(app)
-    assert said(other, comment("/async-code Fix it")).endswith(" is queued.")
-    told = said(other, comment("/async-code Fix it"))
-    assert told.startswith("No task was started. ")
-    assert answers(github)[-1] == told
+    other = WebhookSender(app)
+    assert deliver_comment(other, comment("/async-code Fix it")).endswith(" is queued.")
+    message = deliver_comment(other, comment("/async-code Fix it"))
+    assert message.startswith("No task was started. ")
+    assert answers(github)[-1] == message
     [task] = other.tasks
     services_of(app).dispatcher.cancel_task(BOT_USER, task.id)
 
 
 def test_comments_start_nothing_unless_it_is_allowed(
-    make_app: MakeApp, github: FakeGitHub, hook: Deliverer
+    make_app: MakeApp, github: FakeGitHub, hook: WebhookSender
 ) -> None:
     changes = STARTS_TASKS | {"webhook_tasks": False}
     app = make_app(github_api_url=github.api_url, **changes)
-    told = said(Deliverer(app), comment("/async-code Fix it"))
-    assert told == "Comments do not start tasks on this server, because WEBHOOK_TASKS is not true."
-    assert (Deliverer(app).tasks, github.requests) == ([], [])
+    message = deliver_comment(WebhookSender(app), comment("/async-code Fix it"))
+    assert (
+        message == "Comments do not start tasks on this server, because WEBHOOK_TASKS is not true."
+    )
+    assert (WebhookSender(app).tasks, github.requests) == ([], [])
 
 
 def test_a_host_that_is_not_cloned_from_is_refused(
-    make_app: MakeApp, github: FakeGitHub, hook: Deliverer
+    make_app: MakeApp, github: FakeGitHub, hook: WebhookSender
 ) -> None:
     app = make_app(github_api_url=github.api_url, allow_local_repos=False, **STARTS_TASKS)
-    refused = Deliverer(app).refusal("issue_comment", comment("/async-code Fix it"))
+    refused = WebhookSender(app).refusal("issue_comment", comment("/async-code Fix it"))
     assert refused == (400, "repository_not_allowed")
     assert github.requests == []
 
@@ -211,10 +213,10 @@ def private(github: FakeGitHub, origin: Repository, tmp_path: Path) -> Iterator[
 
 
 def test_a_private_repository_is_cloned_with_the_servers_token(
-    hook: Deliverer, private: FakeGitHub
+    hook: WebhookSender, private: FakeGitHub
 ) -> None:
     before = len(hook.tasks)
-    said(hook, comment("/async-code agent=scripted Say hello"))
+    deliver_comment(hook, comment("/async-code agent=scripted Say hello"))
     task = started(hook, before)
     wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
     ended = hook.tasks[0]
@@ -224,7 +226,7 @@ def test_a_private_repository_is_cloned_with_the_servers_token(
 
 
 def test_a_token_of_the_users_own_clones_before_the_servers(
-    hook: Deliverer, private: FakeGitHub, origin: Repository, tmp_path: Path
+    hook: WebhookSender, private: FakeGitHub, origin: Repository, tmp_path: Path
 ) -> None:
     caller = Caller(hook.app, BOT_USER)
     with serve_git(tmp_path / "own") as served:
@@ -232,7 +234,7 @@ def test_a_token_of_the_users_own_clones_before_the_servers(
         private.git_port = served.port
         caller.client.put("/users/me", json={"github_token": TOKEN}, headers=caller.headers)
         before = len(hook.tasks)
-        said(hook, comment("/async-code agent=scripted Say hello"))
+        deliver_comment(hook, comment("/async-code agent=scripted Say hello"))
         started(hook, before)
         wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
         caller.client.put("/users/me", json={"github_token": None}, headers=caller.headers)

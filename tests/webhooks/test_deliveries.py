@@ -18,7 +18,7 @@ from tests.support.github.app import (
     SECRET,
     SERVER_TOKEN,
     Caller,
-    Deliverer,
+    WebhookSender,
     signature,
 )
 from tests.support.github.names import NAME
@@ -42,9 +42,9 @@ def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
 
 
 @pytest.fixture
-def hook(app: Flask) -> Deliverer:
+def hook(app: Flask) -> WebhookSender:
     """GitHub's side of its webhook."""
-    return Deliverer(app)
+    return WebhookSender(app)
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def delivery() -> str:
     return str(uuid4())
 
 
-def test_a_ping_is_answered(hook: Deliverer, delivery: str) -> None:
+def test_a_ping_is_answered(hook: WebhookSender, delivery: str) -> None:
     ping = {"zen": "Design for failure.", "hook_id": 1}
     assert hook.message("ping", ping, delivery) == "The webhook works."
     assert hook.message("ping", ping, delivery) == "The webhook works."
 
 
-def test_the_webhook_is_served_without_the_prefix_too(hook: Deliverer) -> None:
+def test_the_webhook_is_served_without_the_prefix_too(hook: WebhookSender) -> None:
     assert hook.client.post("/webhooks/github").status_code == 403
     assert hook.client.get("/api/webhooks/github").status_code == 405
 
@@ -79,26 +79,26 @@ def test_the_webhook_is_served_without_the_prefix_too(hook: Deliverer) -> None:
         signature(b"{}") + "\xe9",
     ],
 )
-def test_only_what_is_signed_is_taken(hook: Deliverer, given: str | None) -> None:
+def test_only_what_is_signed_is_taken(hook: WebhookSender, given: str | None) -> None:
     refused = hook.refusal("ping", b"{}", X_Hub_Signature_256=given)
     assert refused == (403, "signature_invalid")
 
 
-def test_the_signature_is_of_the_very_bytes(hook: Deliverer) -> None:
+def test_the_signature_is_of_the_very_bytes(hook: WebhookSender) -> None:
     body = b'{"zen":  "\\u00e9 \xc3\xa9"}\n'
     assert hook.send("ping", body).status_code == 200
     assert hook.refusal("ping", body + b"\n", X_Hub_Signature_256=signature(body))[0] == 403
 
 
 def test_without_a_secret_nothing_is_taken(secure_app: Flask) -> None:
-    hook = Deliverer(secure_app)
+    hook = WebhookSender(secure_app)
     for secret in ("", "None", SECRET):
         answer = hook.send("ping", b"{}", X_Hub_Signature_256=signature(b"{}", secret))
         assert (answer.status_code, answer.get_json()["code"]) == (403, "webhook_secret_missing")
     assert "GITHUB_WEBHOOK_SECRET" in answer.get_json()["error"]
 
 
-def test_another_content_type_is_refused_with_what_to_set(hook: Deliverer) -> None:
+def test_another_content_type_is_refused_with_what_to_set(hook: WebhookSender) -> None:
     form = b"payload=%7B%7D"
     answer = hook.send("ping", form, Content_Type="application/x-www-form-urlencoded")
     assert (answer.status_code, answer.get_json()["code"]) == (415, "unsupported_media_type")
@@ -114,7 +114,7 @@ def test_another_content_type_is_refused_with_what_to_set(hook: Deliverer) -> No
         {"X_GitHub_Event": None},
     ],
 )
-def test_a_delivery_says_what_it_is(hook: Deliverer, headers: dict[str, Any]) -> None:
+def test_a_delivery_says_what_it_is(hook: WebhookSender, headers: dict[str, Any]) -> None:
     assert hook.refusal("ping", b"{}", **headers) == (400, "invalid_request")
 
 
@@ -134,12 +134,12 @@ def test_a_delivery_says_what_it_is(hook: Deliverer, headers: dict[str, Any]) ->
     ],
 )
 @pytest.mark.parametrize("event", ["pull_request", "issue_comment"])
-def test_odd_json_is_refused(hook: Deliverer, event: str, body: bytes, code: str) -> None:
-    status, told = hook.refusal(event, body)
-    assert (status, told) == (400, code or "invalid_request")
+def test_odd_json_is_refused(hook: WebhookSender, event: str, body: bytes, code: str) -> None:
+    status, message = hook.refusal(event, body)
+    assert (status, message) == (400, code or "invalid_request")
 
 
-def test_a_body_above_the_servers_limit_for_others_is_taken(hook: Deliverer) -> None:
+def test_a_body_above_the_servers_limit_for_others_is_taken(hook: WebhookSender) -> None:
     padded = {**ended("closed", URL), "rest": "x" * 2_000_000}
     assert hook.message("pull_request", padded) == "This pull request belongs to no task."
     assert hook.message("push", {"rest": "x" * (MAX_READ_BYTES + 1)}).startswith(
@@ -152,12 +152,12 @@ def test_a_body_above_the_servers_limit_for_others_is_taken(hook: Deliverer) -> 
 
 
 @pytest.mark.parametrize("event", ["push", "star", "issues", "pull_request_review"])
-def test_other_events_are_ignored(hook: Deliverer, event: str) -> None:
+def test_other_events_are_ignored(hook: WebhookSender, event: str) -> None:
     assert hook.message(event, {"action": "created"}) == "This event was ignored."
 
 
 def test_what_became_of_a_pull_request_is_noted_with_its_tasks(
-    app: Flask, github: FakeGitHub, hook: Deliverer
+    app: Flask, github: FakeGitHub, hook: WebhookSender
 ) -> None:
     callers = [Caller(app, str(uuid4())) for _ in range(2)]
     url = f"{URL}{uuid4().int}"
@@ -176,7 +176,7 @@ def test_what_became_of_a_pull_request_is_noted_with_its_tasks(
 
 
 def test_a_delivery_that_comes_again_changes_nothing(
-    app: Flask, github: FakeGitHub, hook: Deliverer, delivery: str
+    app: Flask, github: FakeGitHub, hook: WebhookSender, delivery: str
 ) -> None:
     caller = Caller(app, str(uuid4()))
     url = f"{URL}{uuid4().int}"
@@ -191,7 +191,7 @@ def test_a_delivery_that_comes_again_changes_nothing(
 
 
 def test_a_forged_delivery_uses_up_no_id(
-    app: Flask, github: FakeGitHub, hook: Deliverer, delivery: str
+    app: Flask, github: FakeGitHub, hook: WebhookSender, delivery: str
 ) -> None:
     caller = Caller(app, str(uuid4()))
     url = f"{URL}{uuid4().int}"
@@ -204,17 +204,17 @@ def test_a_forged_delivery_uses_up_no_id(
 
 
 def test_of_many_at_once_one_is_followed(
-    app: Flask, github: FakeGitHub, hook: Deliverer, delivery: str
+    app: Flask, github: FakeGitHub, hook: WebhookSender, delivery: str
 ) -> None:
     url = f"{URL}{uuid4().int}"
     Caller(app, str(uuid4())).task(github, pr_url=url, pr_state="open")
 
     def deliver(_number: int) -> str:
-        return Deliverer(app).message("pull_request", ended("closed", url), delivery)
+        return WebhookSender(app).message("pull_request", ended("closed", url), delivery)
 
     with ThreadPoolExecutor(4) as threads:
-        told = sorted(threads.map(deliver, range(4)))
-    assert told == ["The pull request is closed; tasks updated: 1.", *[ALREADY_PROCESSED] * 3]
+        messages = sorted(threads.map(deliver, range(4)))
+    assert messages == ["The pull request is closed; tasks updated: 1.", *[ALREADY_PROCESSED] * 3]
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", "\t\n"])
@@ -237,9 +237,9 @@ def test_a_secret_that_can_be_guessed_is_refused_with_what_to_do(secret: str) ->
 
 
 def test_blanks_around_a_secret_are_no_part_of_it(make_app: MakeApp) -> None:
-    hook = Deliverer(make_app(github_webhook_secret=f" {SECRET}\n"))
+    hook = WebhookSender(make_app(github_webhook_secret=f" {SECRET}\n"))
     assert hook.message("ping", {}) == "The webhook works."
-    none = Deliverer(make_app(github_webhook_secret="  "))
+    none = WebhookSender(make_app(github_webhook_secret="  "))
     refused = none.refusal("ping", b"{}", X_Hub_Signature_256=signature(b"{}", "  "))
     assert refused == (403, "webhook_secret_missing")
 

@@ -12,10 +12,10 @@ from tests.support.github.app import (
     SERVER_TOKEN,
     STARTS_TASKS,
     Caller,
-    Deliverer,
+    WebhookSender,
     services_of,
 )
-from tests.support.github.comments import comment, said, started
+from tests.support.github.comments import comment, deliver_comment, started
 from tests.support.github.names import NAME
 from utils.errors import NotFound
 from utils.github.client import GitHub
@@ -36,7 +36,7 @@ def test_a_user_whom_nobody_has_seen_starts_nothing(
     app: Flask, github: FakeGitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert said(Deliverer(app), comment("/async-code Fix it")) == NO_PROJECT
+    assert deliver_comment(WebhookSender(app), comment("/async-code Fix it")) == NO_PROJECT
     assert github.requests == []
     [line] = [one for one in capsys.readouterr().err.splitlines() if "webhook.no_project" in one]
     assert NAME in line
@@ -45,16 +45,16 @@ def test_a_user_whom_nobody_has_seen_starts_nothing(
 
 
 def test_an_inactive_project_lets_nobody_start_tasks(app: Flask, github: FakeGitHub) -> None:
-    hook, caller = Deliverer(app), Caller(app, BOT_USER)
+    hook, caller = WebhookSender(app), Caller(app, BOT_USER)
     caller.project(github)
     [project] = services_of(app).database.list_projects(BOT_USER)
     path = f"/projects/{project.id}"
     caller.client.put(path, json={"is_active": False}, headers=caller.headers)
     payload = comment("/async-code Fix it")
-    assert said(hook, payload) == NO_PROJECT
+    assert deliver_comment(hook, payload) == NO_PROJECT
     assert (hook.tasks, github.requests) == ([], [])
     caller.client.put(path, json={"is_active": True}, headers=caller.headers)
-    said(hook, payload)
+    deliver_comment(hook, payload)
     started(hook, 0)
 
 
@@ -62,12 +62,12 @@ def test_an_inactive_project_lets_nobody_start_tasks(app: Flask, github: FakeGit
 def test_a_project_may_be_written_past_the_server_with_any_spelling(
     app: Flask, github: FakeGitHub, form: str
 ) -> None:
-    hook, database = Deliverer(app), services_of(app).database
+    hook, database = WebhookSender(app), services_of(app).database
     Caller(app, BOT_USER).project(github, "team/another")
     [project] = database.list_projects(BOT_USER)
     database.update_project(BOT_USER, project.id, {"repo_url": "no address"})
-    assert said(hook, comment("/async-code Fix it")) == NO_PROJECT
+    assert deliver_comment(hook, comment("/async-code Fix it")) == NO_PROJECT
     address = form.format(f"{github.url}/{NAME.upper()}")
     database.update_project(BOT_USER, project.id, {"repo_url": address})
-    said(hook, comment("/async-code Fix it"))
+    deliver_comment(hook, comment("/async-code Fix it"))
     assert started(hook, 0).project_id == project.id

@@ -14,7 +14,7 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.support.database.broken import broken
-from tests.support.github.app import SECRET, SERVER_TOKEN, Caller, Deliverer, services_of
+from tests.support.github.app import SECRET, SERVER_TOKEN, Caller, WebhookSender, services_of
 from tests.support.github.names import NAME
 from tests.support.github.pulls import ended
 from utils.github.client import GitHub
@@ -40,7 +40,7 @@ class PullRequestResult:
 
     def __init__(self, app: Flask, github: FakeGitHub) -> None:
         self.caller = Caller(app, str(uuid4()))
-        self.hook = Deliverer(app)
+        self.hook = WebhookSender(app)
         self.github = github
         self.number = next(_numbers)
         self.branch = f"async-code/task-{self.number}"
@@ -56,7 +56,7 @@ class PullRequestResult:
         its: dict[str, Any] = {"number": self.number, "branch": self.branch, "full_name": full_name}
         return ended(action, self.address(full_name), **(its | changes))
 
-    def told(self, action: str, full_name: str, **changes: Any) -> str:
+    def deliver(self, action: str, full_name: str, **changes: Any) -> str:
         payload = self.payload(action, full_name, **changes)
         return self.hook.message("pull_request", payload, str(uuid4()))
 
@@ -79,13 +79,13 @@ def test_a_pull_request_is_found_after_its_repository_was_renamed(
 ) -> None:
     github.repositories[NAME].private = private
     github.move(NAME, NEW)
-    assert made.told("closed", NEW) == "The pull request is closed; tasks updated: 1."
+    assert made.deliver("closed", NEW) == "The pull request is closed; tasks updated: 1."
     assert made.state == "closed"
     row = services_of(made.hook.app).database.get_task(made.caller.user, made.task_id)
     assert row.pr_url == made.address(NEW)
     github.requests.clear()
     # From then on nobody has to be asked where it is.
-    made.told("reopened", NEW)
+    made.deliver("reopened", NEW)
     assert (made.state, github.paths()) == ("open", [f"GET /repos/{NEW}/pulls/{made.number}"])
 
 
@@ -95,7 +95,7 @@ def test_who_may_not_see_the_repository_cannot_tell_that_it_was_renamed(
     github.repositories[NAME].private = True
     del github.repositories[NAME].roles["server"]
     github.move(NAME, NEW)
-    assert made.told("closed", NEW) == NOTHING
+    assert made.deliver("closed", NEW) == NOTHING
     assert made.state == "open"
 
 
@@ -105,9 +105,9 @@ def test_a_copy_of_a_pull_request_in_another_repository_is_not_it(
 ) -> None:
     github.repositories[NAME].private = private
     github.add_repository(BAIT, bare, roles={"stranger": "admin", "server": "write"})
-    assert made.told("closed", BAIT, merged=True) == NOTHING
+    assert made.deliver("closed", BAIT, merged=True) == NOTHING
     github.move(NAME, NEW)
-    assert made.told("closed", BAIT, merged=True) == NOTHING
+    assert made.deliver("closed", BAIT, merged=True) == NOTHING
     assert made.state == "open"
 
 
@@ -116,7 +116,7 @@ def test_a_pull_request_of_another_number_or_branch_is_not_it(
 ) -> None:
     github.move(NAME, NEW)
     for other in ({"number": made.number + 1}, {"branch": f"{made.branch}0"}):
-        assert made.told("closed", NEW, **other) == NOTHING
+        assert made.deliver("closed", NEW, **other) == NOTHING
     assert (made.state, github.requests) == ("open", [])
 
 
@@ -128,7 +128,7 @@ def test_a_task_of_another_host_has_no_pull_request_here(
     task = database.create_task(made.caller.user, elsewhere)
     known = {"pr_url": made.address("team/x"), "pr_number": 3, "pr_branch": "theirs"}
     database.set_pull_request(made.caller.user, task.id, {**known, "pr_state": "open"})
-    assert made.told("closed", NAME, number=3, branch="theirs") == NOTHING
+    assert made.deliver("closed", NAME, number=3, branch="theirs") == NOTHING
     assert github.requests == []
 
 
@@ -137,7 +137,7 @@ def test_a_new_repository_under_the_old_name_has_other_pull_requests(
 ) -> None:
     github.move(NAME, NEW)
     github.add_repository(NAME, bare, roles={"server": "write"})
-    assert made.told("closed", NAME, branch="feature") == NOTHING
+    assert made.deliver("closed", NAME, branch="feature") == NOTHING
     assert made.state == "open"
 
 
@@ -163,8 +163,8 @@ def test_a_delivery_whose_state_could_not_be_noted_may_come_again(
     payload = made.payload("closed", NAME)
     with broken(made.hook.app, lost):
         assert made.hook.refusal("pull_request", payload, delivery)[0] == 500
-    told = made.hook.message("pull_request", payload, delivery)
-    assert (told, made.state) == ("The pull request is closed; tasks updated: 1.", "closed")
+    deliver = made.hook.message("pull_request", payload, delivery)
+    assert (deliver, made.state) == ("The pull request is closed; tasks updated: 1.", "closed")
     assert made.hook.message("pull_request", payload, delivery) == ALREADY_PROCESSED
 
 
@@ -188,8 +188,8 @@ def test_a_late_delivery_has_what_is_so_now_noted(
         alice.update_pull(NAME, number, state=now)
     task_id = made.caller.task(github, pr_url=f"{github.url}/{NAME}/pull/{number}", pr_state="x")
     payload = ended(action, f"{github.url}/{NAME}/pull/{number}", number=number)
-    told = made.hook.message("pull_request", payload, str(uuid4()))
-    assert told.startswith(f"The pull request is {now}; ")
+    deliver = made.hook.message("pull_request", payload, str(uuid4()))
+    assert deliver.startswith(f"The pull request is {now}; ")
     assert made.caller.state(task_id) == now
 
 
@@ -215,5 +215,5 @@ def test_while_github_does_not_tell_the_delivery_is_believed(
     made: PullRequestResult, github: FakeGitHub, failure: str
 ) -> None:
     github.fail(failure)
-    made.told("closed", NAME)
+    made.deliver("closed", NAME)
     assert made.state == "closed"

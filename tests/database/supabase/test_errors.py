@@ -42,7 +42,7 @@ Verb = Callable[[SupabaseDatabase], object]
 Answering = Callable[..., AbstractContextManager[tuple[SupabaseDatabase, CannedServer]]]
 
 
-def told(status: int, code: str, message: str = "private text") -> Answer:
+def refusal(status: int, code: str, message: str = "private text") -> Answer:
     """Return an error response of PostgREST whose details quote the row."""
     return json_response(
         status, {"code": code, "message": message, "details": "(private row)", "hint": None}
@@ -85,17 +85,17 @@ UNAVAILABLE = {
     "a page called JSON": Answer(200, HTML),
     "half an answer": Answer(200, b'[{"id": '),
     "a refusal by the way to PostgREST": json_response(401, {"message": "Invalid API key"}),
-    "an expired key": told(401, "PGRST301"),
-    "no rights": told(403, "42501"),
+    "an expired key": refusal(401, "PGRST301"),
+    "no rights": refusal(403, "42501"),
     "too many requests": json_response(429, {"message": "Too many"}),
-    "a full disk": told(405, "25006"),
-    "a lock that is held": told(400, "55P03"),
-    "a slow statement": told(500, "57014"),
-    "a server that shuts down": told(500, "57P01"),
-    "a database that is away": told(503, "PGRST001"),
-    "a full pool": told(504, "PGRST003"),
-    "a function that is missing": told(404, "PGRST202"),
-    "a table that is missing": told(404, "42P01"),
+    "a full disk": refusal(405, "25006"),
+    "a lock that is held": refusal(400, "55P03"),
+    "a slow statement": refusal(500, "57014"),
+    "a server that shuts down": refusal(500, "57P01"),
+    "a database that is away": refusal(503, "PGRST001"),
+    "a full pool": refusal(504, "PGRST003"),
+    "a function that is missing": refusal(404, "PGRST202"),
+    "a table that is missing": refusal(404, "42P01"),
     "another site": Answer(404, HTML, "text/html"),
     "a way elsewhere": Answer(308, b"", "text/plain"),
     "another kind of JSON": json_response(500, ["odd"]),
@@ -116,13 +116,13 @@ def test_a_database_that_cannot_be_used_is_unavailable(
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (told(409, "23505", 'breaks "projects_user_id_repo_url_key"'), Conflict),
-        (told(409, "23503"), Unauthenticated),
-        (told(400, "22003"), NotFound),
-        (told(400, "23514"), InvalidInput),
+        (refusal(409, "23505", 'breaks "projects_user_id_repo_url_key"'), Conflict),
+        (refusal(409, "23503"), Unauthenticated),
+        (refusal(400, "22003"), NotFound),
+        (refusal(400, "23514"), InvalidInput),
         (Answer(200, b'[{"preferences": ' + b"9" * 5_000 + b"}]"), RowUnreadable),
         (Answer(200, b"[" * 5_000 + b"]" * 5_000), RowUnreadable),
-        (told(400, "22P05"), InvalidInput),
+        (refusal(400, "22P05"), InvalidInput),
         (Answer(413, HTML, "text/html"), InvalidInput),
     ],
 )
@@ -135,7 +135,13 @@ def test_a_row_that_does_not_fit_is_told_as_on_every_database(
 
 
 @pytest.mark.parametrize(
-    "answer", [told(400, "23502"), told(400, "42703"), told(400, "PGRST100"), told(400, "P0001")]
+    "answer",
+    [
+        refusal(400, "23502"),
+        refusal(400, "42703"),
+        refusal(400, "PGRST100"),
+        refusal(400, "P0001"),
+    ],
 )
 def test_a_mistake_of_this_program_stays_one_and_hides_the_row(
     answering: Answering, answer: Answer
@@ -148,8 +154,8 @@ def test_a_mistake_of_this_program_stays_one_and_hides_the_row(
 @pytest.mark.parametrize(
     ("answer", "advice"),
     [
-        (told(404, "PGRST202"), "migrate"),
-        (told(401, "PGRST301"), "SUPABASE_SERVICE_ROLE_KEY"),
+        (refusal(404, "PGRST202"), "migrate"),
+        (refusal(401, "PGRST301"), "SUPABASE_SERVICE_ROLE_KEY"),
         (json_response(401, {"message": "Invalid API key"}), "SUPABASE_SERVICE_ROLE_KEY"),
         (Answer(200, HTML, "text/html"), "SUPABASE_URL"),
         (Answer(404, HTML, "text/html"), "SUPABASE_URL"),
@@ -179,8 +185,8 @@ def test_nobody_at_the_address_is_unavailable() -> None:
 PASSING: dict[str, Answer | None] = {
     "closed": CLOSED,
     "bad gateway": Answer(502, HTML, "text/html"),
-    "starting": told(503, "PGRST002"),
-    "full": told(504, "PGRST003"),
+    "starting": refusal(503, "PGRST002"),
+    "full": refusal(504, "PGRST003"),
 }
 
 
@@ -241,7 +247,7 @@ def test_what_may_be_done_twice_is_tried_again(
 
 
 def test_what_was_undone_is_tried_again_by_every_verb(answering: Answering) -> None:
-    with answering(told(500, "40P01"), json_response(200, None)) as (database, server):
+    with answering(refusal(500, "40P01"), json_response(200, None)) as (database, server):
         with pytest.raises(NotFound):
             create_task(database)
         assert server.requests == 2

@@ -69,8 +69,10 @@ class ClaudeStandIn(StandIn):
             denial = {"tool_name": name, "tool_use_id": call, "tool_input": arguments}
             self._denials.append(denial)
             text = f"Claude requested permissions to use {name}, but you haven't granted it yet."
-            told = {"tool_name": name, "tool_use_id": call, "message": text}
-            emit({"type": "system", "subtype": "permission_denied", **told, "session_id": SESSION})
+            denial = {"tool_name": name, "tool_use_id": call, "message": text}
+            emit(
+                {"type": "system", "subtype": "permission_denied", **denial, "session_id": SESSION}
+            )
             result |= {"content": text, "is_error": True}
         else:
             result |= {"content": work(), "is_error": False}

@@ -1,7 +1,7 @@
-"""Cancelling a task in the cloud, wherever it is: its sandbox goes at once, what it did is kept.
+"""Tests cancelling tasks in the cloud: the sandbox is ended at once, and the changes are stored.
 
-How soon is told by what the cloud was asked: after the cancel nothing but the reading of the
-changes and the kill, and the answer to the caller comes when the sandbox is gone.
+The requests to the cloud show how fast: after a cancel only the changes are read and the sandbox is
+killed, and the caller gets the response when the sandbox no longer exists.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def routes(cloud: E2BServerProcess) -> list[str]:
     return [request["route"] for request in cloud.requests() if request["route"] != "list"]
 
 
-def stays_cancelled(backend: Backend, task_id: int, stage: str) -> Row:
-    """Check that nothing that comes late changes how the task ended."""
+def check_cancelled(backend: Backend, task_id: int, stage: str) -> Row:
+    """Assert that no later event changes the final status of a task."""
     wait_for(lambda: not backend.get("/health/ready")["running"])
     task = ended(backend, task_id)
     assert (task["status"], task["error_code"]) == ("cancelled", "cancelled")
@@ -80,7 +80,7 @@ def test_a_cancelled_agent_is_gone_with_its_sandbox_when_the_answer_comes(
     cancel(backend_in_cloud, task_id)
     assert failing_cloud.stats()["sandboxes"]["alive"] == 0
     assert routes(failing_cloud) == ["process.Start", "files.read", "kill"]
-    task = stays_cancelled(backend_in_cloud, task_id, "agent")
+    task = check_cancelled(backend_in_cloud, task_id, "agent")
     assert (task["changed_files"], "+half" in task["git_diff"]) == (["made.txt"], True)
 
 
@@ -92,8 +92,8 @@ def test_a_cancel_waits_for_no_sandbox_that_is_slow_to_come(
     wait_for(lambda: routes(failing_cloud) == ["create"])
     cancel(backend_in_cloud, task_id)
     assert routes(failing_cloud) == ["create"]
-    assert stays_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
-    # What comes all the same is ended at once, before anything else is asked of it.
+    assert check_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
+    # A sandbox that is opened anyway is ended at once, without any other request.
     wait_for(lambda: "kill" in routes(failing_cloud))
     assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert routes(failing_cloud) == ["create", "kill"]
@@ -128,7 +128,7 @@ def test_a_clone_that_hangs_is_ended_with_its_sandbox(
     cancel(backend_in_cloud, task_id)
     assert routes(failing_cloud) == ["kill"]
     assert failing_cloud.stats()["sandboxes"]["alive"] == 0
-    assert stays_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
+    assert check_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
 
 
 @pytest.mark.parametrize("route", ["files.write", "process.Start", "files.read"])
@@ -143,7 +143,7 @@ def test_a_cancel_does_not_wait_for_a_request_that_hangs(
     cancel(backend_in_cloud, task_id)
     assert time.monotonic() - started < HANGS_SECONDS / 2
     assert failing_cloud.stats()["sandboxes"]["alive"] == 0
-    stays_cancelled(backend_in_cloud, task_id, "cloning" if route == "files.write" else "capturing")
+    check_cancelled(backend_in_cloud, task_id, "cloning" if route == "files.write" else "capturing")
 
 
 def test_a_cancel_that_comes_when_the_sandbox_is_being_closed_comes_too_late(
@@ -175,7 +175,7 @@ def test_a_cancel_does_not_wait_for_ever_for_a_kill_that_hangs(
     assert failing_cloud.stats()["sandboxes"]["alive"] == 1
     failing_cloud.remove_faults(number)
     assert wait_until_none_alive(failing_cloud)["killed"] == 1
-    assert stays_cancelled(backend_in_cloud, task_id, "agent")["changed_files"] == ["made.txt"]
+    assert check_cancelled(backend_in_cloud, task_id, "agent")["changed_files"] == ["made.txt"]
 
 
 def test_a_cancel_that_is_still_under_way_is_answered_with_the_running_task(
@@ -190,10 +190,10 @@ def test_a_cancel_that_is_still_under_way_is_answered_with_the_running_task(
     for _ in range(2):
         answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
         assert (answer["http_status"], answer["task"]["status"]) == (200, "running"), answer
-    stays_cancelled(backend_in_cloud, task_id, "agent")
+    check_cancelled(backend_in_cloud, task_id, "agent")
 
 
-def test_a_running_task_that_nobody_runs_here_is_not_said_to_have_ended(
+def test_a_running_task_that_nobody_runs_here_is_not_reported_as_ended(
     backend_in_cloud: Backend, small: Repository
 ) -> None:
     database = backend_in_cloud.app.extensions["services"].database
@@ -221,11 +221,11 @@ def test_a_cancel_takes_little_more_than_the_capture_may_and_a_kill(
         cancel(backend_in_cloud, task_id)
         seconds = time.monotonic() - started
         assert failing_cloud.stats()["sandboxes"]["alive"] == 0
-        assert stays_cancelled(backend_in_cloud, task_id, "agent")["git_diff"] is None
-        # The agent's sandbox cannot be asked for its changes: that is not waited for.
+        assert check_cancelled(backend_in_cloud, task_id, "agent")["git_diff"] is None
+        # The sandbox does not respond to the capture, and the cancel does not wait for it.
         return seconds < CANCELLED_CAPTURE_SECONDS + 5 * undisturbed
 
-    # More than once where this machine was busy with something else.
+    # There may be more than one on a busy machine.
     assert any(is_quick() for _ in range(3))
 
 
@@ -248,7 +248,7 @@ def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
 def test_cancels_at_any_moment_leave_no_sandbox_and_one_truth(
     backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository, limit: int | None
 ) -> None:
-    # With a limit tasks go back to the queue now and then, also while they are cancelled.
+    # With a limit, tasks are sometimes queued again, also while they are cancelled.
     failing_cloud.configure(max_concurrent=limit)
 
     def one(step: int) -> tuple[int, str]:

@@ -113,7 +113,7 @@ def with_status(status: int, text: str) -> Exception:
         (exceptions.SandboxNotRunningException("gone"), SandboxLost, "sandbox_lost"),
     ],
 )
-def test_an_answer_is_told_by_its_status(error: Exception, kind: type, code: str) -> None:
+def test_an_answer_is_reported_by_its_status(error: Exception, kind: type, code: str) -> None:
     translated = translate(error)
     assert (type(translated), translated.code) == (kind, code)
 
@@ -126,7 +126,7 @@ def test_an_answer_is_told_by_its_status(error: Exception, kind: type, code: str
         ("maximum number of concurrent E2B sandboxes", "E2B limit of sandboxes"),
     ],
 )
-def test_a_quota_is_told_from_a_rate_limit_by_its_text(text: str, message: str) -> None:
+def test_a_quota_is_distinguished_from_a_rate_limit_by_its_text(text: str, message: str) -> None:
     error: Any = exceptions.RateLimitException
     translated = translate(error(f"429: you have reached the {text}"))
     assert (translated.code, translated.message) == ("e2b_quota_exceeded", message)
@@ -162,7 +162,9 @@ def calm(fake: E2BServerProcess) -> Iterator[E2BServerProcess]:
     fake.configure(api_keys=None, templates=None, max_concurrent=None, max_timeout_seconds=3600)
 
 
-def assert_told(backend: Backend, task_id: int, code: str, stage: str | None, remedy: str) -> None:
+def assert_failed(
+    backend: Backend, task_id: int, code: str, stage: str | None, remedy: str
+) -> None:
     task = ended(backend, task_id)
     assert (task["status"], task["error_code"], task["error_stage"]) == ("failed", code, stage)
     assert remedy in task["error"]
@@ -187,7 +189,7 @@ STATUS_CASES = [
 
 
 @pytest.mark.parametrize(("changes", "code", "remedy"), SETTINGS_CASES)
-def test_what_the_cloud_does_not_allow_is_told(
+def test_what_the_cloud_does_not_allow_is_reported(
     agents: Backend,
     calm: E2BServerProcess,
     small: Repository,
@@ -196,19 +198,19 @@ def test_what_the_cloud_does_not_allow_is_told(
     remedy: str,
 ) -> None:
     calm.configure(**changes)
-    assert_told(agents, agents.start("say hello", small), code, "cloning", remedy)
+    assert_failed(agents, agents.start("say hello", small), code, "cloning", remedy)
 
 
 @pytest.mark.parametrize(("status", "code", "remedy"), STATUS_CASES)
-def test_a_create_that_is_refused_again_and_again_is_told(
+def test_a_create_that_is_refused_again_and_again_is_reported(
     agents: Backend, calm: E2BServerProcess, small: Repository, status: int, code: str, remedy: str
 ) -> None:
     calm.add_fault("status", route="create", status=status)
-    assert_told(agents, agents.start("say hello", small), code, "cloning", remedy)
+    assert_failed(agents, agents.start("say hello", small), code, "cloning", remedy)
 
 
 @pytest.mark.parametrize("name", ["private", "missing", "hanging", "published"])
-def test_a_clone_that_fails_is_told(
+def test_a_clone_that_fails_is_reported(
     agents: Backend, calm: E2BServerProcess, git_server: GitServer, small: Repository, name: str
 ) -> None:
     code, remedy, branch, token = {
@@ -223,7 +225,7 @@ def test_a_clone_that_fails_is_told(
     if name == "hanging":
         git_server.hanging.add(name)
     task_id = agents.start("say hello", url, branch=branch, github_token=token)
-    assert_told(agents, task_id, code, "cloning", remedy)
+    assert_failed(agents, task_id, code, "cloning", remedy)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_a_clone_that_fails_is_told(
         ("say hello", "codex", "agent_not_configured", None, "OPENAI_API_KEY"),
     ],
 )
-def test_an_agent_that_fails_is_told(
+def test_an_agent_that_fails_is_reported(
     agents: Backend,
     small: Repository,
     prompt: str,
@@ -246,13 +248,13 @@ def test_an_agent_that_fails_is_told(
     remedy: str,
 ) -> None:
     task_id = agents.start(f"write kept.txt yes\n{prompt}", small, model=model)
-    assert_told(agents, task_id, code, stage, remedy)
+    assert_failed(agents, task_id, code, stage, remedy)
     kept = ["kept.txt"] if stage else None
     assert agents.get(f"/tasks/{task_id}")["task"]["changed_files"] == kept
 
 
 @pytest.mark.parametrize("how", ["crash", "expire"])
-def test_a_sandbox_that_is_lost_under_the_agent_is_told(
+def test_a_sandbox_that_is_lost_under_the_agent_is_reported(
     agents: Backend, calm: E2BServerProcess, small: Repository, how: str
 ) -> None:
     task_id = agents.start("say it is here\nsleep 60", small)
@@ -260,7 +262,7 @@ def test_a_sandbox_that_is_lost_under_the_agent_is_told(
     # That of an earlier task may be there for a moment more.
     found = {one["metadata"]["task_id"]: one["sandboxID"] for one in calm.sandboxes()}
     getattr(calm, how)(found[str(task_id)])
-    assert_told(agents, task_id, "sandbox_lost", "agent", "RETRY_LOST_SANDBOX")
+    assert_failed(agents, task_id, "sandbox_lost", "agent", "RETRY_LOST_SANDBOX")
     assert "it is here" in str(agents.events(task_id))
 
 
@@ -268,4 +270,4 @@ def test_a_gateway_that_gives_up_is_no_clone_that_takes_too_long(
     agents: Backend, calm: E2BServerProcess, small: Repository
 ) -> None:
     calm.add_fault("status", route="process.Start", status=504)
-    assert_told(agents, agents.start("say hello", small), "e2b_unavailable", "cloning", "later")
+    assert_failed(agents, agents.start("say hello", small), "e2b_unavailable", "cloning", "later")

@@ -25,11 +25,12 @@ SLOW_PROMPT = f"script:\nprint it runs\n{SLOW}write made.txt done\\n\nerror last
 SLOW_OUTPUT = "it runs\n" + "".join(f"line {n} \u00e9\n" for n in range(LINES))
 
 
-def told(backend: Backend, task_id: int, text: str) -> bool:
+def has_event_with(backend: Backend, task_id: int, text: str) -> bool:
+    """Tell whether an event of a task contains a text."""
     return text in str(backend.events(task_id))
 
 
-def assert_told_once(backend: Backend, task_id: int) -> None:
+def assert_output_stored_once(backend: Backend, task_id: int) -> None:
     """Assert that the slow task completed and that each line of its output is stored once."""
     task = ended(backend, task_id)
     assert task["status"] == "completed", task["error"]
@@ -100,7 +101,7 @@ def test_a_sandbox_lost_before_the_agent_started_is_replaced(
     failing_cloud.add_fault("crash", route=route, times=1)
     with cloud_backend(failing_cloud, tmp_path) as backend:
         task = ended(backend, backend.start(SLOW_PROMPT, small))
-        assert_told_once(backend, task["id"])
+        assert_output_stored_once(backend, task["id"])
         assert task["attempt"] == 1
         counts = wait_until_none_alive(failing_cloud)
         assert (counts["created"], counts["crashed"], counts["killed"]) == (2, 1, 1)
@@ -126,7 +127,7 @@ def test_a_sandbox_lost_under_the_agent_is_replaced_only_where_that_is_wanted(
     data = tmp_path / "data"
     with shell_agent(), cloud_backend(failing_cloud, data, retry_lost_sandbox=again) as backend:
         task_id = backend.start(script, small)
-        wait_for(lambda: told(backend, task_id, "begun") and first.exists())
+        wait_for(lambda: has_event_with(backend, task_id, "begun") and first.exists())
         getattr(failing_cloud, how)(failing_cloud.sandboxes()[0]["sandboxID"])
         task = ended(backend, task_id)
         assert task["attempt"] == 1
@@ -163,7 +164,7 @@ def test_streams_that_are_cut_again_and_again_lose_and_double_nothing(
     failing_cloud.add_fault("cut", route="process.Start", skip=1, times=5, **cut)
     with cloud_backend(failing_cloud, tmp_path) as backend:
         task_id = backend.start(SLOW_PROMPT, small)
-        assert_told_once(backend, task_id)
+        assert_output_stored_once(backend, task_id)
         assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert len(failing_cloud.requests("process.Start")) > 3
 
@@ -178,7 +179,7 @@ def test_an_agent_works_on_while_its_sandbox_cannot_be_reached(
     failing_cloud.add_fault("cut", route="process.Start", skip=1, seconds=0.5)
     with shell_agent(), cloud_backend(failing_cloud, tmp_path / "data") as backend:
         task_id = backend.start(script, small)
-        wait_for(lambda: told(backend, task_id, "begun"))
+        wait_for(lambda: has_event_with(backend, task_id, "begun"))
         sandbox = failing_cloud.sandboxes()[0]
         failing_cloud.set_envd(sandbox["sandboxID"], up=False)
         wait_for(lambda: not failing_cloud.stats()["open_streams"])
@@ -200,7 +201,7 @@ from pathlib import Path
 from tests.support.backends import Repository, wait_for
 from tests.support.e2b.tasks import cloud_backend
 from tests.fakes.e2b.control import E2BServerProcess
-from tests.sandboxes.e2b.test_faults import SLOW_PROMPT, assert_told_once, told
+from tests.sandboxes.e2b.test_faults import SLOW_PROMPT, assert_output_stored_once, has_event_with
 from utils.sandboxes.e2b.advice import exit_immediately
 
 folder = Path(sys.argv[1])
@@ -208,9 +209,9 @@ repository = Repository(folder / "repository")
 repository.commit("echo one >one.txt")
 with E2BServerProcess() as cloud, cloud_backend(cloud, folder / "data") as backend:
     task_id = backend.start(SLOW_PROMPT, repository)
-    wait_for(lambda: told(backend, task_id, "line 3"))
+    wait_for(lambda: has_event_with(backend, task_id, "line 3"))
     cloud.refuse(1.0, streams=True)
-    assert_told_once(backend, task_id)
+    assert_output_stored_once(backend, task_id)
     print("it held")
     exit_immediately(0)
 """

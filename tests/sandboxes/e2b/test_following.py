@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.e2b.control import API_KEY
 from tests.fakes.e2b.server import E2BServer
 from tests.support.backends import Repository, open_backend
-from tests.support.e2b.live import Live, events_of, live_cloud, told
+from tests.support.e2b.live import Live, comparable, events_of, live_cloud
 from utils.sandboxes.e2b import sandbox as sandbox_e2b
 
 IDLE_SECONDS = 6
@@ -57,7 +57,7 @@ def test_a_connection_that_breaks_again_and_again_loses_and_doubles_nothing(live
     row = client.wait_for(disturbed)
     live.cloud.remove_faults()
     assert row["status"] == "completed", row
-    assert told(events_of(client, disturbed)) == told(events_of(client, undisturbed))
+    assert comparable(events_of(client, disturbed)) == comparable(events_of(client, undisturbed))
     starts = live.cloud.requests("process.Start")
     assert sum("/agent.sh" in one["body"] for one in starts) > 2
     assert (live.folder / "chatter").read_text().count("started") == 2

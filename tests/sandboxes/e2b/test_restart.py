@@ -1,4 +1,4 @@
-"""A server that is killed at any point of a task in the cloud finishes it after its restart."""
+"""Tests that a server killed at any point of a cloud task finishes it after its restart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.e2b.live import Events, Live, events_of, live_cloud, told
+from tests.support.e2b.live import Events, Live, comparable, events_of, live_cloud
 from tests.support.git.repositories import GitServer, serve_repository
 from tests.support.live_server import Json, eventually
 
@@ -19,7 +19,7 @@ FIRST_ATTEMPT, SECOND_ATTEMPT = 1, 2
 
 @dataclass
 class Story:
-    """A task that the server died under, and one like it that nothing happened to."""
+    """A task whose server was killed, and an equal task whose server kept running."""
 
     task_id: int
     prompt: str
@@ -47,7 +47,7 @@ class Scene:
         return self.live.folder / name
 
     def start(self, point: str, *lines: str, repository: str = "") -> int:
-        """Start the task of a point, which says, writes and counts."""
+        """Start the task of a point. It prints, writes a file and counts its starts."""
         prompt = "\n".join(
             [
                 f"started {self.file(point)}.starts",
@@ -60,8 +60,8 @@ class Scene:
         self.stories[point] = Story(task_id, prompt)
         return task_id
 
-    def bring_tasks_to_their_points(self) -> None:
-        """Bring each task to where it is when the server dies."""
+    def start_tasks(self) -> None:
+        """Start all tasks and wait until each is at its point."""
         self._hold_requests()
         self._stop_in_agents()
         self._stop_in_clones()
@@ -103,7 +103,7 @@ class Scene:
             assert git_server.waiting.acquire(timeout=30)
 
     def kill(self) -> None:
-        """Kill the server while nothing can be stored, and one agent has just said that it ends."""
+        """Kill the server while nothing can be stored and one agent has just reported its end."""
         cloned, unwritten = (self.stories[point].task_id for point in ("cloned", "unwritten"))
         hanging = self.live.agent_file(self.stories["hanging"].task_id, "out")
         with locked_database(self.live):
@@ -115,8 +115,8 @@ class Scene:
             eventually(lambda: "Done, and staying." in hanging.read_text())
             self.live.server.kill()
 
-    def go_on(self) -> None:
-        """Let one agent end while there is no server, then start it and wait for all tasks."""
+    def restart(self) -> None:
+        """Let one agent end while no server runs, then start the server and wait for all tasks."""
         code = self.live.agent_file(self.stories["alone"].task_id, "code")
         for name in ("alone", "go"):
             self.file(name).touch()
@@ -131,7 +131,7 @@ class Scene:
             story.starts = self.file(f"{point}.starts").read_text().count("started")
 
     def run_undisturbed(self) -> None:
-        """Run tasks with the same prompts once more; nothing happens to them."""
+        """Run tasks with the same prompts again, without killing the server."""
         ids = {
             point: self.client.start(story.prompt, self.live.repository)
             for point, story in self.stories.items()
@@ -147,7 +147,7 @@ class Scene:
 
 @contextmanager
 def locked_database(live: Live) -> Iterator[None]:
-    """Let nobody write, as a database does that is too busy."""
+    """Lock the database against all writers."""
     with closing(sqlite3.connect(live.server.data_dir / "async-code.db")) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -170,16 +170,16 @@ POINTS = ("queued", *CLONED_AGAIN, *GONE_ON_WITH, "ended")
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Every task after the server was killed once and started again."""
+    """Provide all tasks after the server was killed and restarted."""
     with ExitStack() as stack:
         places = len(POINTS) - 1
         folder = tmp_path_factory.mktemp("restart")
         live = stack.enter_context(live_cloud(folder, MAX_CONCURRENT_TASKS=places))
         live.server.start()
         scene = Scene(live, stack)
-        scene.bring_tasks_to_their_points()
+        scene.start_tasks()
         scene.kill()
-        scene.go_on()
+        scene.restart()
         scene.run_undisturbed()
         yield scene
 
@@ -197,7 +197,7 @@ def test_a_task_completes_with_its_diff(scene: Scene, point: str) -> None:
 @pytest.mark.parametrize("point", POINTS)
 def test_every_event_is_there_once(scene: Scene, point: str) -> None:
     story = scene.stories[point]
-    assert told(story.events) == told(story.undisturbed_events)
+    assert comparable(story.events) == comparable(story.undisturbed_events)
     clones = story.events.count(("status", {"stage": "cloning"}))
     assert clones == 1 or point in CLONED_AGAIN
 

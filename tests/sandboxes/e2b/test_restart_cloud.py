@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.e2b.live import Live, events_of, live_cloud, told
+from tests.support.e2b.live import Live, comparable, events_of, live_cloud
 from tests.support.git.repositories import serve_repository
 from tests.support.live_server import Client, Json, LiveServer, eventually
 
@@ -87,7 +87,7 @@ def test_a_server_that_stops_leaves_agents_to_their_sandboxes_and_puts_clones_ba
     assert [row["execution_metadata"]["attempt"] for row in rows.values()] == [1, 1, 1]
     assert rows[agent]["container_id"] == sandbox
     assert [starts(live, name) for name in ("agent", "talking", "clone")] == [1, 1, 1]
-    assert told(events_of(client, talking))["stdout"].startswith("half a {")
+    assert comparable(events_of(client, talking))["stdout"].startswith("half a {")
     stages = [d["stage"] for k, d in events_of(client, agent) if k == "status" and "stage" in d]
     assert stages == ["cloning", "agent", "capturing"]
     live.wait_until_none_alive()
@@ -137,8 +137,8 @@ def test_one_half_of_the_server_dies(live: Live, kill: Callable[[LiveServer], No
     client = live.server.client(client.user_id)
     row = ended(client, task_id)
     assert (row["status"], row["execution_metadata"]["attempt"]) == ("completed", 1)
-    said = [data["text"] for kind, data in events_of(client, task_id) if kind == "message"]
-    assert said[1:-1] == [f"line {number}" for number in range(5)]
+    printed = [data["text"] for kind, data in events_of(client, task_id) if kind == "message"]
+    assert printed[1:-1] == [f"line {number}" for number in range(5)]
     assert starts(live, "one") == 1
     live.wait_until_none_alive()
 
@@ -207,9 +207,9 @@ def test_an_agent_started_anew_is_followed_from_its_beginning_after_a_second_res
     assert row["status"] == "completed", row
     events = events_of(client, task_id)
     anew = events[len(events) - 1 - events[::-1].index(("status", {"stage": "agent"})) :]
-    said = [data["text"] for kind, data in anew if kind == "message"]
+    printed = [data["text"] for kind, data in anew if kind == "message"]
     lines_said = [*(f"line {n}" for n in range(5)), *(f"line {n}" for n in range(3))]
-    assert said == ["one is there", *lines_said, said[-1]]
+    assert printed == ["one is there", *lines_said, printed[-1]]
 
 
 def let_an_hour_pass(live: Live) -> None:

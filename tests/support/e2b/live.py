@@ -3,8 +3,8 @@
 Besides the commands of the stand-in (see `tests.fakes.agents.stand_in`), its prompts may contain
 
     started FILE     (adds a line to a file outside the sandbox, for every start of the agent)
-    await FILE       (until the file is there)
-    raw TEXT         (prints it as it is, without an end of line)
+    await FILE       (waits until the file exists)
+    raw TEXT         (prints the text without an end of line)
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class Live:
         return Path(self.sandbox_of(task_id)["home"], ".async-code", "agent", name)
 
     def hold(self, route: str, skip: int = 0, seconds: float = HOLD_SECONDS) -> Callable[[], None]:
-        """Let the next request to a route wait, for ever unless told otherwise, after so many.
+        """Delay a later request to a route, after `skip` others; the default has no end.
 
-        Returns what waits for that request; later ones are answered then.
+        Returns a function that waits for that request; the requests after it are not delayed.
         """
         before = self.cloud.stats()["fault_hits"]
         number = self.cloud.add_fault("delay", route=route, skip=skip, times=1, seconds=seconds)
@@ -139,7 +139,7 @@ def events_of(client: Client, task_id: int) -> Events:
     return [(event["kind"], _without_paths(event["data"])) for event in stored]
 
 
-def told(events: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def comparable(events: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return events in a comparable form: the output of each stream is joined."""
     found: dict[str, Any] = {"stdout": "", "stderr": "", "events": []}
     for kind, data in events:

@@ -53,7 +53,7 @@ class Caller:
             f"/api/github{path}", method=method, json=body, headers=self.headers
         )
 
-    def told(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request that must succeed; return its body."""
         answer = self.ask(method, path, body)
         assert answer.status_code == 200, answer.get_data()
@@ -85,7 +85,7 @@ class Caller:
         return services_of(self.app).database.get_task(self.user, task_id).pr_state
 
 
-class Deliverer:
+class WebhookSender:
     """Sends webhook deliveries as GitHub does."""
 
     def __init__(self, app: Flask) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.fakes.github.service import FakeGitHub
-from tests.support.github.app import Deliverer
+from tests.support.github.app import WebhookSender
 from tests.support.github.names import LOGIN, NAME
 from utils.models.tasks import Task
 
@@ -40,7 +40,9 @@ def comment(
     }
 
 
-def said(hook: Deliverer, payload: dict[str, Any], delivery: str | None = None) -> str:
+def deliver_comment(
+    hook: WebhookSender, payload: dict[str, Any], delivery: str | None = None
+) -> str:
     """Deliver a comment; return the message of the response."""
     return hook.message("issue_comment", payload, delivery or str(uuid4()))
 
@@ -50,7 +52,7 @@ def answers(github: FakeGitHub, number: int = 1) -> list[str]:
     return [one.body for one in github.repositories[NAME].issues[number].comments]
 
 
-def started(hook: Deliverer, before: int) -> Task:
+def started(hook: WebhookSender, before: int) -> Task:
     """Return the single task that was started since there were `before` tasks."""
     assert len(hook.tasks) == before + 1
     return hook.tasks[0]
