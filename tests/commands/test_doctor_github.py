@@ -138,7 +138,7 @@ def test_a_token_that_may_push_is_reported_with_its_user(github: FakeGitHub) -> 
 
 
 @pytest.mark.parametrize(
-    ("scopes", "said"),
+    ("scopes", "finding"),
     [
         (("read:user", "gist"), "cannot push: its scopes are read:user, gist"),
         ((), "cannot push: its scopes are none"),
