@@ -101,7 +101,7 @@ def answered_while_stopping(folder: Path) -> bool:
 @pytest.mark.parametrize(
     ("variables", "texts"),
     [
-        ({"PORT": "many"}, ["PORT:", "Port to listen on."]),
+        ({"PORT": "many"}, ["PORT:", "TCP port to listen on."]),
         ({"JWT_SECRET": "short"}, ["JWT_SECRET:", "32 characters", "openssl rand -hex 32"]),
         ({"ENVIRONMENT": "production"}, ["SANDBOX=local"]),
         ({"LOG_LEVEL": "loud", "PORT": "-1"}, ["LOG_LEVEL:", "PORT:"]),
