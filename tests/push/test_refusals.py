@@ -161,6 +161,14 @@ def test_a_way_that_is_closed_has_its_code(
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("token", [f"{TOKEN}\nhost=elsewhere", "t\u00f6ken", "t" * 2_001])
+def test_a_text_that_is_no_token_is_sent_to_nobody(push_target: Target, token: str) -> None:
+    before = push_target.asked
+    with pytest.raises(Forbidden, match="not a token"):
+        push_target.push(replace(push_target.request, token=token))
+    assert push_target.asked == before
+
+
 def test_a_server_that_does_not_answer_is_not_waited_for(push_target: Target) -> None:
     push_target.server.hanging.add(push_target.name)
     with pytest.raises(Unavailable) as raised:
