@@ -36,6 +36,8 @@ RESULT = FinishedTask(
 class RefusingDatabase:
     """A database that refuses the first results that it is sent."""
 
+    error: Exception = DatabaseUnavailable("refused")
+
     def __init__(self, refusals: int, *, answers: bool = True, runs_task: bool = True) -> None:
         self.sent: list[tuple[Json, list[Json]]] = []
         self._refusals = refusals
@@ -47,7 +49,7 @@ class RefusingDatabase:
         _task_id, _status, fields, _message, changes, _batch = arguments
         self.sent.append((fields, changes))
         if len(self.sent) <= self._refusals:
-            raise DatabaseUnavailable("refused")
+            raise self.error
         return object() if self._runs_task else None
 
     def ping(self) -> None:
@@ -111,3 +113,14 @@ def test_a_result_that_is_refused_stays_on_disk(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="away"):
         outbox.deliver(cast("Database", RefusingDatabase(100, answers=False)))
     assert outbox.deliver(cast("Database", RefusingDatabase(0))) == ["sandbox-1"]
+
+
+def test_a_result_that_the_database_cannot_read_keeps_no_server_from_starting(
+    tmp_path: Path,
+) -> None:
+    outbox = ResultOutbox(tmp_path)
+    outbox.save(RESULT)
+    database = RefusingDatabase(1)
+    database.error = ValueError("no such column")
+    assert outbox.deliver(cast("Database", database)) == []
+    assert outbox.deliver(cast("Database", database)) == ["sandbox-1"]
