@@ -70,6 +70,12 @@ def test_an_address_becomes_canonical(
         "https://github.com/o/.git",
         "https://github.com/o/..",
         "https://github.com/../o/n",
+        "https://github.com/./n",
+        "https://github.com/o/.",
+        "https://github.com/o/..git",
+        "https://github.com/o/...git",
+        "git@evil.example:o/n",
+        "ssh://git@evil.example/o/n",
         "https://github.com/o/n?x=1",
         "https://github.com/o/n#x",
         "https://github.com/o/%2e%2e",
@@ -140,10 +146,40 @@ def test_a_star_allows_every_host_and_port_but_not_this_machine() -> None:
         parse("https://2130706433/o/n", hosts=anywhere)
 
 
+def test_with_local_repositories_allowed_other_hosts_are_refused_as_before() -> None:
+    for text in ("https://evil.example/o/n", "http://github.com/o/n", "git@evil.example:o/n"):
+        with pytest.raises(RepositoryNotAllowed):
+            parse(text, local=True)
+    assert not parse("https://github.com/o/n", local=True).is_local
+
+
+@pytest.mark.parametrize(
+    ("authority", "reason"),
+    [
+        ("git.example.org:0", "port"),
+        ("git.example.org:65536", "port"),
+        ("g\u0131t.example.org", "ASCII"),
+        ("-git.example.org", "usable host"),
+        ("git..example.org", "usable host"),
+        ("[::]", "does not clone from"),
+    ],
+)
+def test_a_star_allows_no_malformed_host_and_port(authority: str, reason: str) -> None:
+    with pytest.raises(RepositoryNotAllowed, match=reason):
+        parse(f"https://{authority}/o/n", hosts=("*",))
+
+
+def test_all_ports_but_the_default_one_are_part_of_the_address() -> None:
+    for port in (1, 65_535):
+        assert parse(f"https://git.example.org:{port}/o/n", hosts=("*",)).port == port
+    assert parse("http://localhost:80/o/n", local=True).url == "http://localhost/o/n"
+
+
 def test_an_address_of_ipv6_is_a_host_like_any_other() -> None:
     parsed = parse("https://[2001:DB8:0::1]:8443/o/n", hosts=("[2001:db8::1]:8443",))
     assert (parsed.url, parsed.host) == ("https://[2001:db8::1]:8443/o/n", "[2001:db8::1]")
-    assert parse("https://[2001:db8::1]/o/n", hosts=("*",)).host == "[2001:db8::1]"
+    for host in ("[2001:db8::1]", "[::ffff:8.8.8.8]"):
+        assert parse(f"https://{host}/o/n", hosts=("*",)).url.startswith("https://[")
 
 
 def test_an_address_has_two_thousand_characters_at_most() -> None:
@@ -177,7 +213,20 @@ def test_a_local_repository_needs_permission(text: str, url: str, name: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["/", "/srv/../etc", "file://elsewhere/x", "file:relative", "/a\nb", "/a\0b", "/a\tb"],
+    [
+        "/",
+        "/srv/../etc",
+        "file://elsewhere/x",
+        "file:relative",
+        "/a\nb",
+        "/a\0b",
+        "/a\tb",
+        "/srv/./n",
+        "/a%41",
+        "/a?b",
+        "/a#b",
+        "/a\\b",
+    ],
 )
 def test_a_local_repository_is_an_absolute_path(text: str) -> None:
     with pytest.raises(RepositoryNotAllowed):
