@@ -79,7 +79,7 @@ def test_fewer_failures_in_a_row_do_not_open_the_breaker(admission: AdmissionCon
         else:
             admission.record_opened(task)
         admission.record_end(task)
-    assert admits_at_once(admission)
+        assert admits_at_once(admission)
 
 
 def test_the_third_failure_in_a_row_opens_the_breaker(admission: AdmissionController) -> None:

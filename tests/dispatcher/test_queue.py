@@ -98,6 +98,16 @@ def test_reservations_count_until_they_are_given_back() -> None:
     queue.reserve("a")
 
 
+def test_one_of_two_reservations_counts_until_it_is_given_back_too() -> None:
+    queue = FairQueue(2)
+    queue.reserve("a")
+    queue.reserve("a")
+    queue.release("a")
+    queue.reserve("a")
+    with pytest.raises(QueueFull):
+        queue.reserve("a")
+
+
 def test_a_user_of_whom_nothing_waits_gets_a_place_in_a_full_queue() -> None:
     queue = FairQueue(1)
     for user in ("a", "b"):
