@@ -210,6 +210,8 @@ make_memory_folder() {
         return
     fi
     folder=$(mktemp -d /dev/shm/async-code-XXXXXX) || return 0
+    # PostgreSQL refuses to run as root, so its user has to reach its data in here.
+    chmod 711 "$folder"
     printf '#!/bin/sh\n' >"$folder/program"
     chmod +x "$folder/program"
     if "$folder/program" 2>/dev/null; then
