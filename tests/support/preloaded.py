@@ -216,6 +216,8 @@ def _become(order: dict[str, Any]) -> None:
     flag, *rest = order["program"]
     if flag == "-m":
         sys.argv = rest
+        # Only what it imports is preloaded: a program that is there already makes runpy warn.
+        sys.modules.pop(f"{rest[0]}.__main__", None)
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:
         sys.argv = [flag, *rest]
