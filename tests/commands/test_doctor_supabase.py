@@ -36,6 +36,6 @@ def test_a_supabase_project_that_does_not_answer_is_a_problem(tmp_path: Path) ->
     }
     code, output = Doctor(tmp_path, NO_HOST).ask(project)
     assert code == 1
-    assert "problem  database: Supabase: The database could not be reached" in output
+    assert "problem  database: Supabase: The database did not respond" in output
     assert "Check SUPABASE_URL." in output
     assert "sb_secret_hidden" not in output
