@@ -188,28 +188,30 @@ def test_a_denied_caller_is_told_when_to_ask_again(clock: Clock, passed_seconds:
     assert admission.wait_seconds() is None
 
 
-def test_pauses_double_from_two_seconds_to_a_minute(
-    admission: AdmissionController, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("random.uniform", lambda _least, _most: 1.0)
+def pauses_of_refused_probes(
+    admission: AdmissionController, clock: Clock, probes: int
+) -> list[float]:
+    """Trip the breaker and refuse each probe; return the pause before each, in seconds."""
     trip(admission)
     pauses = []
-    for probe in range(8):
-        pauses.append(admission.wait_seconds())
-        clock.now += LONG
-        admission.record_start(probe)
-        admission.record_refusal(probe, AWAY)
-    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
-
-
-def test_pauses_grow_to_a_minute(admission: AdmissionController, clock: Clock) -> None:
-    trip(admission)
-    pauses = []
-    for probe in range(10):
+    for probe in range(probes):
         pauses.append(admission.wait_seconds() or 0.0)
         clock.now += LONG
         admission.record_start(probe)
         admission.record_refusal(probe, AWAY)
+    return pauses
+
+
+def test_pauses_double_from_two_seconds_to_a_minute(
+    admission: AdmissionController, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda _least, _most: 1.0)
+    pauses = pauses_of_refused_probes(admission, clock, 8)
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_pauses_grow_to_a_minute(admission: AdmissionController, clock: Clock) -> None:
+    pauses = pauses_of_refused_probes(admission, clock, 10)
     assert pauses[0] < pauses[2] < pauses[4]
     assert max(pauses) <= 1.2 * LONGEST_PAUSE_SECONDS
 
