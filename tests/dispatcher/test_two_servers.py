@@ -66,7 +66,7 @@ def assert_each_done_once(client: Client, tasks: dict[int, int]) -> list[int]:
     attempts = []
     for task_id, number in tasks.items():
         row = client.wait_for(task_id)
-        assert row["status"] == "completed", row
+        assert row["status"] == "completed", (row["error_code"], row["error"])
         assert client.task(task_id)["changed_files"] == [f"task-{number}.txt"]
         assert [message["role"] for message in row["chat_messages"]] == ["user", "assistant"]
         events = client.get(f"/tasks/{task_id}/events?limit=1000").body["events"]

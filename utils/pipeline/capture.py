@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
+from uuid import uuid4
 
 import structlog
 from anyio import to_thread
@@ -89,6 +90,9 @@ class _Capture:
         self._base_commit = base_commit
         self._limits = limits
         self._environment = git_environment()
+        # A name of its own: another server may have taken the task over and read its result while
+        # this one, which was held up, captures as well.
+        self._bundle = f"{sandbox.paths.work}/result/bundle-{uuid4().hex}"
 
     async def mark_binary(self, in_diff: list[ChangedPath], in_patch: list[ChangedPath]) -> None:
         """Treat files as binary in the following runs."""
@@ -117,6 +121,7 @@ class _Capture:
                 str(self._limits.file_bytes),
                 str(self._limits.patch_bytes),
                 mode,
+                self._bundle,
             ],
             timeout_seconds=self._limits.timeout_seconds,
             environment=self._environment,
@@ -137,10 +142,11 @@ class _Capture:
         return await self._read()
 
     async def _read(self) -> Raw:
-        path = f"{self._sandbox.paths.work}/result/bundle"
         try:
-            bundles = await self._sandbox.read_files([path], max_bytes=_bundle_bytes(self._limits))
-            bundle = bundles[path]
+            bundles = await self._sandbox.read_files(
+                [self._bundle], max_bytes=_bundle_bytes(self._limits)
+            )
+            bundle = bundles[self._bundle]
             if bundle is None:
                 raise CaptureError(TOO_LONG)
             sizes = self._limits.patch_bytes, self._limits.file_bytes

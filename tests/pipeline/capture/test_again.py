@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -89,6 +89,13 @@ def without_time(changes: Changes) -> Changes:
     return dataclasses.replace(changes, commit_hash="", patch=None)
 
 
+def sections_of(sandbox: LocalSandbox) -> list[str]:
+    """Return the names of the sections of the one bundle that was written."""
+    [bundle] = Path(sandbox.paths.work, "result").glob("bundle-*")
+    _, _, index = bundle.read_text().rpartition("\n\n")
+    return [line.split()[1] for line in index.splitlines()[1:]]
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
     work: Work, sample: Repository, agent: str
@@ -109,6 +116,25 @@ async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
     changes = await capture_changes(disturbed, base, LIMITS)
     assert without_time(changes) == without_time(expected)
     assert await capture_changes(disturbed, base, LIMITS) == changes
+
+
+async def test_a_capture_reads_its_own_result_while_another_server_captures_as_well(
+    work: Work, sample: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = await work("echo a >a")
+    expected = await capture_changes(sandbox, sample.head, LIMITS)
+    read_files = sandbox.read_files
+
+    async def read_after_another_capture(
+        paths: Sequence[str], *, max_bytes: int
+    ) -> dict[str, bytes | None]:
+        monkeypatch.setattr(sandbox, "read_files", read_files)
+        await sandbox.write_files({f"{sandbox.paths.repository}/b": b"b\n"})
+        assert (await capture_changes(sandbox, sample.head, LIMITS)).changed_files == ("a", "b")
+        return await read_files(paths, max_bytes=max_bytes)
+
+    monkeypatch.setattr(sandbox, "read_files", read_after_another_capture)
+    assert await capture_changes(sandbox, sample.head, LIMITS) == expected
 
 
 async def test_a_diff_that_fits_is_kept_without_its_patch(work: Work, sample: Repository) -> None:
@@ -164,8 +190,7 @@ async def test_as_many_files_as_are_kept_need_no_list_of_their_own(
     sandbox = await work("echo a >a; echo z >z")
     changes = await capture_changes(sandbox, sample.head, dataclasses.replace(LIMITS, files=2))
     assert [c.after for c in changes.file_changes] == ["a\n", "z\n"]
-    sizes = (Path(sandbox.paths.work) / "result" / "bundle").read_text().splitlines()[-2:]
-    assert [line.split()[1] for line in sizes] == ["mail", "contents"]
+    assert sections_of(sandbox) == ["mail", "contents"]
 
 
 async def test_nothing_that_changed_is_no_patch_and_the_base(

@@ -180,13 +180,13 @@ def test_without_its_git_folder_a_task_fails_clearly_and_keeps_its_log(
 
 FORGERIES = {
     "no bundle": ":",
-    "an empty bundle": ': >"$3/result/bundle"',
-    "a bundle without names": 'printf "x\\n\\nx x\\n" >"$3/result/bundle"',
-    "sizes that are no numbers": 'printf "\\n\\n%s\\nx mail\\n" "$names" >"$3/result/bundle"',
-    "no mail": 'printf "abcd\\n\\n%s\\n4 mail\\n" "$names" >"$3/result/bundle"',
-    "no list": 'printf "abcd\\n\\n%s\\n4 changes\\n" "$names" >"$3/result/bundle"',
-    "no text": 'printf ":\\000\\n\\n%s\\n2 changes\\n" "$names" >"$3/result/bundle"',
-    "no contents": 'printf "abcd\\n\\n%s\\n4 contents\\n" "$names" >"$3/result/bundle"',
+    "an empty bundle": ': >"$8"',
+    "a bundle without names": 'printf "x\\n\\nx x\\n" >"$8"',
+    "sizes that are no numbers": 'printf "\\n\\n%s\\nx mail\\n" "$names" >"$8"',
+    "no mail": 'printf "abcd\\n\\n%s\\n4 mail\\n" "$names" >"$8"',
+    "no list": 'printf "abcd\\n\\n%s\\n4 changes\\n" "$names" >"$8"',
+    "no text": 'printf ":\\000\\n\\n%s\\n2 changes\\n" "$names" >"$8"',
+    "no contents": 'printf "abcd\\n\\n%s\\n4 contents\\n" "$names" >"$8"',
 }
 NAMES = f"{'a' * 40} {'b' * 40}"
 

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# Writes the changes between the base and the commit to one file, $result/bundle.
+# Writes the changes between the base and the commit to one file, $bundle.
 #
-# Sourced by capture.sh in the repository. Reads $base, $commit, $head, $tree, $work, $result, $mode
-# and the limits; sets $start, which is 0 while the bundle is empty.
+# Sourced by capture.sh in the repository. Reads $base, $commit, $head, $tree, $work, $result,
+# $bundle, $mode and the limits; sets $start, which is 0 while the bundle is empty.
 #
 # The bundle holds sections without separators, then an empty line, a line `COMMIT TREE` with the
 # result, and a line `SIZE NAME` for each section:
@@ -25,7 +25,7 @@ options='--binary --full-index --no-ext-diff --no-textconv --no-color --find-ren
 changes_options='--raw --numstat --no-abbrev'
 
 begin_bundle() {
-    exec 5>"$result/bundle"
+    exec 5>"$bundle"
     sections='' start=0
 }
 
@@ -89,7 +89,7 @@ end_section() {
 find_position() {
     label=
     { read -r label position </proc/self/fdinfo/5; } 2>/dev/null || true
-    [ "$label" = pos: ] || position=$(wc -c <"$result/bundle")
+    [ "$label" = pos: ] || position=$(wc -c <"$bundle")
 }
 
 # The list of changes takes less than three times the bytes of the diff.
@@ -101,7 +101,7 @@ write_mail() {
 }
 
 write_mail_and_objects() {
-    write_mail && { skip_mail_head && list_objects; } <"$result/bundle" >"$result/objects"
+    write_mail && { skip_mail_head && list_objects; } <"$bundle" >"$result/objects"
 }
 
 skip_mail_head() {

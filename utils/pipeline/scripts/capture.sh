@@ -1,12 +1,11 @@
 #!/bin/sh
 # Turns the changes that an agent left in a repository into a commit, a diff and a patch.
 #
-#   capture.sh REPOSITORY BASE_COMMIT WORK MAX_FILES MAX_FILE_BYTES MAX_CONTENT_BYTES MODE
+#   capture.sh REPOSITORY BASE_COMMIT WORK MAX_FILES MAX_FILE_BYTES MAX_CONTENT_BYTES MODE BUNDLE
 #
 # Needs stage.sh, commit.sh and bundle.sh in its own folder. WORK holds `commit_message` and
-# `git_config`, the copy of .git/config made right after the clone. The result is one file,
-# WORK/result/bundle, because each file read from a cloud sandbox is a request; bundle.sh describes
-# its format.
+# `git_config`, the copy of .git/config made right after the clone. The result is one file, BUNDLE,
+# because each file read from a cloud sandbox is a request; bundle.sh describes its format.
 #
 # MODE is `history` (keep the agent's own commits), `binary` (the same, with `attributes.diff` and
 # `attributes.patch` in WORK as gitattributes for the diff and the patch) or `squash` (as `binary`,
@@ -15,7 +14,7 @@
 # The script may be ended at any moment and run again with the same result.
 set -eu
 
-repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7
+repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7 bundle=$8
 result=$work/result
 
 case $0 in
@@ -33,7 +32,7 @@ esac
 cd -- "$repository"
 
 # A process of an interrupted run may still have these files open.
-[ ! -e "$result/bundle" ] || rm -f -- "$result/bundle" "$result/changes" "$result/objects"
+[ ! -e "$result/objects" ] || rm -f -- "$bundle" "$result/changes" "$result/objects"
 
 # Otherwise git would search for a repository in the parent folders.
 export GIT_DIR="$repository/.git" GIT_WORK_TREE="$repository"
