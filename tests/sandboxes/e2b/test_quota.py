@@ -12,6 +12,7 @@ from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository, wait_for
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from utils.dispatcher import admission, task_run
+from utils.sandboxes.e2b import provider
 from utils.sandboxes.e2b.provider import CREATE_ATTEMPTS
 
 LIMIT = 5
@@ -20,7 +21,10 @@ TASKS = 30
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses of the circuit breaker, in the same order."""
+    """Shorten the pauses of the circuit breaker and between attempts, in the same order."""
+    monkeypatch.setattr(provider, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(provider, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(provider, "PAUSE_JITTER_SECONDS", 0.01)
     monkeypatch.setattr(admission, "FIRST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(admission, "LONGEST_PAUSE_SECONDS", 0.4)
     monkeypatch.setattr(admission, "SHORTEST_WAIT_SECONDS", 0.05)

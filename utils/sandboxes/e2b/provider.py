@@ -29,6 +29,9 @@ from utils.sandboxes.protocol import SandboxRequest
 APP = "async-code"
 CREATE_ATTEMPTS = 3
 CREATE_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 4.0
+PAUSE_JITTER_SECONDS = 1.0
 CLOSE_WAIT_SECONDS = 20.0
 
 LONGEST_LEASE_SECONDS = 3600
@@ -180,6 +183,7 @@ def _retries(attempts: int) -> Any:
         on=SandboxUnavailable,
         attempts=attempts,
         timeout=CREATE_SECONDS,
-        wait_initial=0.2,
-        wait_max=4,
+        wait_initial=FIRST_PAUSE_SECONDS,
+        wait_max=LONGEST_PAUSE_SECONDS,
+        wait_jitter=PAUSE_JITTER_SECONDS,
     )
