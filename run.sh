@@ -8,8 +8,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 VENV=.venv
 VENV_PYTHON=$VENV/bin/python
-# Tests mostly wait for processes. All tests of a module run in one process with its fixtures.
-TEST_PROCESSES=3
+# Tests often wait for processes. All tests of a module run in one process with its fixtures.
+TEST_PROCESSES=5
 FAILED_CHECKS=
 MEMORY_FOLDER=
 
