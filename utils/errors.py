@@ -36,7 +36,21 @@ to do and never repeats input of a client.
 
 from __future__ import annotations
 
+from collections import Counter
+from threading import Lock
 from typing import ClassVar
+
+_counts: Counter[str] = Counter()
+_counts_lock = Lock()
+
+
+def error_counts() -> dict[str, int]:
+    """Return the number of errors of this process by code, for the metrics.
+
+    A request to E2B, GitHub or the database that fails and is repeated counts each time.
+    """
+    with _counts_lock:
+        return dict(_counts)
 
 
 class AppError(Exception):
@@ -51,6 +65,8 @@ class AppError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        with _counts_lock:
+            _counts[self.code] += 1
         self.retry_after_seconds = retry_after_seconds
 
 

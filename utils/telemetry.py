@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from structlog.typing import EventDict, Processor
 
 from utils.config.settings import Settings
+from utils.errors import error_counts
 from utils.redaction import current_redactor
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -119,6 +122,19 @@ class _StandardErrorHandler(logging.Handler):
         _StandardErrorLogger().msg(self.format(record))
 
 
+class _ErrorCollector(Collector):
+    """Reads the errors of this process, by code, when the metrics are asked for."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the one metric."""
+        family = CounterMetricFamily(
+            "async_code_errors", "Errors by code, repeated requests included.", labels=("code",)
+        )
+        for code, count in sorted(error_counts().items()):
+            family.add_metric((code,), count)
+        yield family
+
+
 class Metrics:
     """Holds the metrics of `/metrics` in a registry of its own."""
 
@@ -130,6 +146,24 @@ class Metrics:
             ("status", "agent"),
             registry=self.registry,
         )
+        self._tasks_failed = Counter(
+            "async_code_tasks_failed",
+            "Tasks that ended without success, by the code of their error.",
+            ("error_code",),
+            registry=self.registry,
+        )
+        self._tokens = Counter(
+            "async_code_agent_tokens",
+            "Tokens that agents reported.",
+            ("agent", "kind"),
+            registry=self.registry,
+        )
+        self._cost_usd = Counter(
+            "async_code_agent_cost_usd",
+            "US dollars that agents reported.",
+            ("agent",),
+            registry=self.registry,
+        )
         self._stage_seconds = Histogram(
             "async_code_stage_seconds",
             "Time that tasks spent in a stage.",
@@ -139,6 +173,22 @@ class Metrics:
         )
         self._queued = Gauge("async_code_tasks_queued", "Tasks waiting.", registry=self.registry)
         self._running = Gauge("async_code_tasks_running", "Tasks running.", registry=self.registry)
+        self._sandboxes_available = Gauge(
+            "async_code_sandboxes_available",
+            "1 while sandboxes can be opened, 0 while the circuit breaker is open.",
+            registry=self.registry,
+        )
+        self._oldest_waiting = Gauge(
+            "async_code_oldest_waiting_seconds",
+            "Seconds that the task at the head of the longest wait has been queued.",
+            registry=self.registry,
+        )
+        self._deliveries = Counter(
+            "async_code_webhook_deliveries",
+            "Deliveries of webhooks by event.",
+            ("event",),
+            registry=self.registry,
+        )
         self._http_seconds = Histogram(
             "async_code_http_request_seconds",
             "Time to answer a request.",
@@ -147,19 +197,42 @@ class Metrics:
             registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
+        self.registry.register(_ErrorCollector())
 
-    def task_ended(self, status: str, agent: str) -> None:
+    def task_ended(self, status: str, agent: str, error_code: str | None = None) -> None:
         """Count a task that reached its final status."""
         self._tasks_ended.labels(status, agent).inc()
+        if error_code:
+            self._tasks_failed.labels(error_code).inc()
+
+    def agent_used(self, agent: str, tokens: Mapping[str, int], cost_usd: float | None) -> None:
+        """Add the tokens, by kind, and the costs that an agent reported for one task."""
+        for kind, number in tokens.items():
+            self._tokens.labels(agent, kind).inc(number)
+        if cost_usd:
+            self._cost_usd.labels(agent).inc(cost_usd)
+
+    def webhook_delivered(self, event: str) -> None:
+        """Count a delivery with a valid signature; `event` is one of the events that are handled."""
+        self._deliveries.labels(event).inc()
 
     def stage_finished(self, stage: str, seconds: float) -> None:
         """Record the seconds that a task spent in a stage."""
         self._stage_seconds.labels(stage).observe(seconds)
 
-    def set_sources(self, *, queued: Callable[[], float], running: Callable[[], float]) -> None:
-        """Set the functions that return the number of queued and running tasks."""
+    def set_sources(
+        self,
+        *,
+        queued: Callable[[], float],
+        running: Callable[[], float],
+        oldest_waiting_seconds: Callable[[], float],
+        sandboxes_available: Callable[[], float],
+    ) -> None:
+        """Set the functions that return the state of the queue and of the sandboxes."""
         self._queued.set_function(queued)
         self._running.set_function(running)
+        self._oldest_waiting.set_function(oldest_waiting_seconds)
+        self._sandboxes_available.set_function(sandboxes_available)
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Record a request under the template of its route, never under its concrete path."""

@@ -14,6 +14,7 @@ import structlog
 from anyio import to_thread
 
 from utils.config.settings import Settings
+from utils.errors import AppError
 from utils.redaction import Redactor
 from utils.telemetry import Metrics, configure_logging
 
@@ -104,11 +105,29 @@ def test_a_library_that_makes_a_mistake_in_its_line_does_not_stop_us(lines: Any)
 def test_metrics_read_the_queue_when_they_are_asked() -> None:
     metrics = Metrics()
     waiting = [1, 2, 3]
-    metrics.set_sources(queued=lambda: len(waiting), running=lambda: 0)
+    metrics.set_sources(
+        queued=lambda: len(waiting),
+        running=lambda: 0,
+        oldest_waiting_seconds=lambda: 4.5,
+        sandboxes_available=lambda: True,
+    )
     metrics.task_ended("completed", "claude")
+    metrics.task_ended("failed", "claude", "agent_failed")
+    metrics.agent_used("claude", {"input_tokens": 10}, 0.25)
+    metrics.agent_used("claude", {"input_tokens": 5, "output_tokens": 2}, None)
+    metrics.webhook_delivered("ping")
+    AppError("An error.", "a_code_of_this_test")
     metrics.stage_finished("agent", 1.5)
     waiting.pop()
     text = metrics.render({("running", "codex"): 3}).decode()
     assert "async_code_tasks_queued 2.0" in text
     assert 'async_code_tasks_ended_total{agent="claude",status="completed"} 1.0' in text
+    assert 'async_code_tasks_failed_total{error_code="agent_failed"} 1.0' in text
+    assert 'async_code_agent_tokens_total{agent="claude",kind="input_tokens"} 15.0' in text
+    assert 'async_code_agent_tokens_total{agent="claude",kind="output_tokens"} 2.0' in text
+    assert 'async_code_agent_cost_usd_total{agent="claude"} 0.25' in text
+    assert 'async_code_webhook_deliveries_total{event="ping"} 1.0' in text
+    assert 'async_code_errors_total{code="a_code_of_this_test"} 1.0' in text
+    assert "async_code_oldest_waiting_seconds 4.5" in text
+    assert "async_code_sandboxes_available 1.0" in text
     assert 'async_code_stage_seconds_sum{stage="agent"} 1.5' in text

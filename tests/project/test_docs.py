@@ -306,7 +306,9 @@ def test_the_decisions_are_listed() -> None:
 
 def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     metrics = Metrics()
-    metrics.task_ended("completed", "claude")
+    metrics.task_ended("failed", "claude", "agent_failed")
+    metrics.agent_used("claude", {"input_tokens": 1}, 0.1)
+    metrics.webhook_delivered("ping")
     metrics.stage_finished("agent", 1.0)
     metrics.request_answered("GET", "/ping", 200, 0.1)
     text = metrics.render({("completed", "claude"): 1}).decode()

@@ -63,7 +63,12 @@ class Dispatcher:
         self._tasks: TaskGroup | None = None
         self._stopping: anyio.Event | None = None
         self._supervisor: Future[None] | None = None
-        context.metrics.set_sources(queued=lambda: self.queued, running=lambda: self.running)
+        context.metrics.set_sources(
+            queued=lambda: self.queued,
+            running=lambda: self.running,
+            oldest_waiting_seconds=self._queue.oldest_seconds,
+            sandboxes_available=lambda: not context.admission.is_tripped,
+        )
 
     @property
     def queued(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ class FairQueue:
         self._reserved: Counter[str] = Counter()
         self._by_user: OrderedDict[str, deque[int]] = OrderedDict()
         self._users: dict[int, str] = {}
+        self._queued_at: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self._users)
@@ -57,6 +59,7 @@ class FairQueue:
                 return
             self._by_user.setdefault(user_id, deque()).append(task_id)
             self._users[task_id] = user_id
+            self._queued_at[task_id] = time.monotonic()
 
     def requeue(self, user_id: str, task_id: int) -> None:
         """Return a popped task to its former place in its user's line."""
@@ -66,6 +69,7 @@ class FairQueue:
             line = self._by_user.get(user_id, deque())
             self._by_user[user_id] = deque(sorted((*line, task_id)))
             self._users[task_id] = user_id
+            self._queued_at[task_id] = time.monotonic()
 
     def pop(self, may_run: Callable[[str], bool]) -> tuple[str, int] | None:
         """Remove and return (user id, task id) of the next user in turn who may run a task."""
@@ -73,7 +77,7 @@ class FairQueue:
             for user_id, line in self._by_user.items():
                 if may_run(user_id):
                     task_id = line.popleft()
-                    del self._users[task_id]
+                    del self._users[task_id], self._queued_at[task_id]
                     self._by_user.move_to_end(user_id)
                     self._drop_empty_line(user_id)
                     return user_id, task_id
@@ -85,6 +89,7 @@ class FairQueue:
             user_id = self._users.pop(task_id, None)
             if user_id is None:
                 return False
+            del self._queued_at[task_id]
             self._by_user[user_id].remove(task_id)
             self._drop_empty_line(user_id)
             return True
@@ -106,6 +111,12 @@ class FairQueue:
                 # one task of every user before its own.
                 position += min(len(line), index if passed else index + 1)
             return position
+
+    def oldest_seconds(self) -> float:
+        """Return the seconds that the longest waiting task has been queued here; 0 without one."""
+        with self._lock:
+            now = time.monotonic()
+            return now - min(self._queued_at.values(), default=now)
 
     def _drop_empty_line(self, user_id: str) -> None:
         if not self._by_user[user_id]:

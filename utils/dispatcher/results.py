@@ -96,9 +96,11 @@ class ResultStore:
         return stored is not None
 
     def _record_metrics(self, result: FinishedTask, task: Task, outcome: Outcome) -> None:
-        self._context.metrics.task_ended(str(result.status), task.agent)
+        metrics, details = self._context.metrics, outcome.agent_details
+        metrics.task_ended(str(result.status), task.agent, result.error_code)
+        metrics.agent_used(task.agent, details.get("usage", {}), details.get("cost_usd"))
         for timing in outcome.timings:
-            self._context.metrics.stage_finished(str(timing.stage), timing.seconds)
+            metrics.stage_finished(str(timing.stage), timing.seconds)
 
 
 def requeue_task(database: Database, task: Task) -> None:

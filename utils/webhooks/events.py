@@ -7,11 +7,13 @@ from utils.webhooks.comments import handle_comment
 from utils.webhooks.delivery import Delivery
 from utils.webhooks.pulls import handle_pull_request
 
+HANDLED = frozenset({"pull_request", "issue_comment", "ping"})
 IGNORED = "This event was ignored."
 
 
 def handle_delivery(services: Services, delivery: Delivery) -> str:
     """Handle a delivery; return the result, which GitHub shows in its list of deliveries."""
+    services.metrics.webhook_delivered(delivery.event if delivery.event in HANDLED else "other")
     done = None
     if delivery.event == "pull_request":
         done = handle_pull_request(services, delivery)
