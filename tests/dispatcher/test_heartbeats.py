@@ -97,7 +97,7 @@ def test_a_server_that_is_always_late_detects_the_end_as_well(
     assert monitor.exchange() == (["other"], [])
 
 
-class Host:
+class OneTaskHere:
     """Holds one task and records the tasks that it is asked to resume."""
 
     def __init__(self, held: int) -> None:
@@ -123,7 +123,7 @@ async def test_a_search_for_own_tasks_resumes_only_those_that_are_not_here(
 ) -> None:
     sqlite_database.ensure_user(USER)
     held, unknown = running_task(sqlite_database).id, running_task(sqlite_database).id
-    monitor, host = HeartbeatMonitor(sqlite_database, 0.06), Host(held)
+    monitor, host = HeartbeatMonitor(sqlite_database, 0.06), OneTaskHere(held)
     monitor.request_reclaim()
     async with anyio.create_task_group() as running:
         running.start_soon(monitor.run, host)
