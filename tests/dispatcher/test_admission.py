@@ -1,4 +1,4 @@
-"""Tests of admission control: breaker, quota and probes, with a clock that the test moves."""
+"""Tests of admission control: breaker, quota, probes, rate limit; the test moves the clock."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.dispatcher.admission import (
+    BURST_STARTS,
     FAILURES_TO_TRIP,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     QUOTA_EXPIRY_SECONDS,
     QUOTA_PAUSE_SECONDS,
+    STARTS_PER_SECOND,
     AdmissionController,
 )
 from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
@@ -19,6 +21,7 @@ from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
 AWAY = SandboxUnavailable("E2B is away.")
 QUOTA = SandboxQuotaExceeded("E2B limit of 5 sandboxes")
 LONG = 3 * LONGEST_PAUSE_SECONDS
+MANY = range(1000)
 
 
 class Clock:
@@ -88,6 +91,22 @@ def test_the_third_failure_in_a_row_opens_the_breaker(admission: AdmissionContro
         assert not admission.is_tripped
         admission.record_refusal(task, AWAY)
     assert admission.is_tripped
+
+
+def test_a_quota_ends_a_row_of_failures(admission: AdmissionController) -> None:
+    start_all(admission, range(10))
+    refuse(admission, range(FAILURES_TO_TRIP - 1), AWAY)
+    refuse(admission, range(3, 4), QUOTA)
+    refuse(admission, range(4, 4 + FAILURES_TO_TRIP - 1), AWAY)
+    assert not admission.is_tripped
+    refuse(admission, range(8, 9), AWAY)
+    assert admission.is_tripped
+
+
+def test_only_a_cloud_that_is_away_opens_the_breaker(admission: AdmissionController) -> None:
+    crowd = start_all(admission, range(2 * FAILURES_TO_TRIP))
+    refuse(admission, range(len(crowd)), SandboxError("E2B does not know the template."))
+    assert admits_at_once(admission)
 
 
 def test_answers_to_other_requests_do_not_interrupt_a_row_of_failures(
@@ -265,6 +284,20 @@ def test_a_successful_probe_of_a_quota_is_followed_by_the_next_one(
     assert start_all(admission, range(32, 60)) == [32]
 
 
+def test_a_successful_probe_of_a_quota_ends_the_pause_of_a_late_refusal(
+    admission: AdmissionController, clock: Clock
+) -> None:
+    start_all(admission, range(30))
+    for task in range(5):
+        admission.record_opened(task)
+    refuse(admission, range(5, 29), QUOTA)
+    clock.now += 2 * QUOTA_PAUSE_SECONDS
+    assert start_all(admission, range(30, 60)) == [30]
+    refuse(admission, range(29, 30), QUOTA)
+    admission.record_opened(30)
+    assert start_all(admission, range(31, 60)) == [31]
+
+
 def test_a_quota_without_refusals_is_forgotten(
     admission: AdmissionController, clock: Clock
 ) -> None:
@@ -282,6 +315,39 @@ def test_a_quota_means_that_the_cloud_answers(admission: AdmissionController, cl
     admission.record_refusal(9, QUOTA)
     assert not admission.is_tripped
     assert admission.reason == "waiting: E2B limit of 5 sandboxes"
+
+
+def test_without_a_rate_limit_all_tasks_start_at_once() -> None:
+    assert len(start_all(AdmissionController(Clock()), MANY)) == len(MANY)
+
+
+def test_a_rate_limit_allows_a_burst_and_then_one_start_after_the_other(clock: Clock) -> None:
+    admission = AdmissionController(clock, paced=True)
+    assert abs(len(start_all(admission, MANY)) - BURST_STARTS) <= 1
+    for _ in range(5):
+        seconds = admission.wait_seconds()
+        assert seconds is not None
+        assert 0 < seconds <= 1 / STARTS_PER_SECOND + 0.001
+        clock.now += seconds + 0.001
+        assert len(start_all(admission, MANY)) == 1
+
+
+def test_a_long_rest_does_not_enlarge_the_burst(clock: Clock) -> None:
+    admission = AdmissionController(clock, paced=True)
+    first = len(start_all(admission, MANY))
+    clock.now += 3600
+    assert admission.may_start()
+    assert abs(len(start_all(admission, MANY)) - first) <= 1
+
+
+def test_a_reached_quota_delays_starts_longer_than_the_rate_limit(clock: Clock) -> None:
+    admission = AdmissionController(clock, paced=True)
+    admission.record_start(1)
+    admission.record_refusal(1, SandboxQuotaExceeded("E2B limit of 1 sandboxes"))
+    clock.now += 1
+    assert not admission.may_start()
+    clock.now += 60
+    assert admission.may_start()
 
 
 WORDS = st.sampled_from(["start", "open", "away", "quota", "close", "wait"])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
+import anyio
 import pytest
 
+from tests.support.database.samples import USER, running_task
+from tests.support.waiting import until
 from utils.database.sql.database import SqlDatabase
 from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT, HeartbeatMonitor
+from utils.models.tasks import QueuedTask
 
 TIMEOUT_SECONDS = 60.0
 PAUSE_SECONDS = TIMEOUT_SECONDS / HEARTBEATS_PER_TIMEOUT
@@ -90,3 +95,38 @@ def test_a_server_that_is_always_late_detects_the_end_as_well(
         assert monitor.exchange() == ([], [])
     clock.now += TIMEOUT_SECONDS
     assert monitor.exchange() == (["other"], [])
+
+
+class OneTaskHere:
+    """Holds one task and records the tasks that it is asked to resume."""
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+        self.resumed: list[int] = []
+
+    def has_task(self, task_id: int) -> bool:
+        """See `TaskHost`."""
+        return task_id == self.held
+
+    def cancel_soon(self, task_id: int) -> None:
+        """See `TaskHost`."""
+
+    async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
+        """See `TaskHost`."""
+        assert not taken_over
+        self.resumed += [task.id for task in tasks]
+
+
+@pytest.mark.anyio
+async def test_a_search_for_own_tasks_resumes_only_those_that_are_not_here(
+    sqlite_database: SqlDatabase,
+) -> None:
+    sqlite_database.ensure_user(USER)
+    held, unknown = running_task(sqlite_database).id, running_task(sqlite_database).id
+    monitor, host = HeartbeatMonitor(sqlite_database, 0.06), OneTaskHere(held)
+    monitor.request_reclaim()
+    async with anyio.create_task_group() as running:
+        running.start_soon(monitor.run, host)
+        await until(lambda: bool(host.resumed))
+        running.cancel_scope.cancel()
+    assert host.resumed == [unknown]
