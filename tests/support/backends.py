@@ -219,5 +219,6 @@ SHELL_AGENT = AgentSpec("shell", _shell_command, ScriptedReader, simulated=True)
 def shell_agent() -> Iterator[None]:
     """Replace the agent of every task by a shell until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("utils.agents.registry.SCRIPTED", SHELL_AGENT)
+        for name in ("SCRIPTED", "SCRIPTED_PROMPTS"):
+            patch.setattr(f"utils.agents.registry.{name}", SHELL_AGENT)
         yield

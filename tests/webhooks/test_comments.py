@@ -239,3 +239,20 @@ def test_a_token_of_the_users_own_clones_before_the_servers(
         wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
         caller.client.put("/users/me", json={"github_token": None}, headers=caller.headers)
     assert (hook.tasks[0].status, hook.tasks[0].error) == ("completed", None)
+
+
+def test_a_script_in_a_comment_is_plain_text_where_scripts_are_off(
+    make_app: MakeApp, hook: WebhookSender, private: FakeGitHub
+) -> None:
+    off = make_app(
+        github_api_url=private.api_url,
+        public_url=PAGE,
+        enable_scripted_prompts=False,
+        **STARTS_TASKS,
+    )
+    Caller(off, BOT_USER).project(private)
+    sender = WebhookSender(off)
+    deliver_comment(sender, comment("/async-code agent=scripted script:\nwrite a.txt x"))
+    started(sender, 0)
+    wait_for(lambda: sender.tasks[0].status in TERMINAL_STATUSES)
+    assert sender.tasks[0].changed_files == ["AI_GENERATED.md"]

@@ -8,7 +8,7 @@ from itertools import chain
 from utils.agents.access import grant_access
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
-from utils.agents.scripted import SCRIPTED
+from utils.agents.scripted import SCRIPTED, SCRIPTED_PROMPTS
 from utils.agents.spec import AccessSources, AgentAccess, AgentSpec, AgentStatus, Program
 from utils.config.settings import Settings
 from utils.errors import AgentError, InvalidInput
@@ -59,6 +59,7 @@ class Agents:
         self._real = settings.simulate_with_real_agent or (
             is_isolated and not settings.e2b_smoke_test
         )
+        self._runs_scripts = settings.scripted_prompts_enabled
         self._egress = uses_egress(settings)
         self._models: dict[str, tuple[str, ...]] = {}
         self._server_keys: dict[str, str] = {}
@@ -76,7 +77,9 @@ class Agents:
     def choose(self, name: str) -> AgentSpec:
         """Return the agent that runs for the requested one. Raises `KeyError`."""
         agent = find_agent(name)
-        return agent if self._real and not agent.simulated else SCRIPTED
+        if self._real and not agent.simulated:
+            return agent
+        return SCRIPTED_PROMPTS if self._runs_scripts else SCRIPTED
 
     def check_model(self, name: str, model: str | None) -> str | None:
         """Return the model if tasks may request it for this agent. Raises `InvalidInput`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from utils.agents.spec import AgentRequest, AgentSpec
@@ -43,6 +44,10 @@ def _command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
     return ["sh", f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt", request.name]
 
 
+def _script_command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
+    return [*_command(paths, request), "scripts"]
+
+
 SCRIPTED = AgentSpec(
     name="scripted",
     command=_command,
@@ -50,3 +55,7 @@ SCRIPTED = AgentSpec(
     files={_SCRIPT.name: _SCRIPT.read_bytes()},
     simulated=True,
 )
+"""Takes every prompt as plain text."""
+
+SCRIPTED_PROMPTS = replace(SCRIPTED, command=_script_command)
+"""Also carries out prompts that begin with `script:` (ENABLE_SCRIPTED_PROMPTS)."""

@@ -89,6 +89,11 @@ class CloudSettings(BaseSettings):
         default=False,
         description="Run the real agent programs in local sandboxes. For developers only.",
     )
+    enable_scripted_prompts: bool | None = Field(
+        None,
+        description="Let the scripted agent execute prompts that begin with `script:` line by "
+        "line. By default on in development only; elsewhere such a prompt is plain text.",
+    )
     e2b_smoke_test: bool = Field(
         default=False,
         description="Run the scripted agent in E2B's sandboxes. No model key is needed.",

@@ -136,6 +136,13 @@ class Settings(
         return self._is_private_development
 
     @property
+    def scripted_prompts_enabled(self) -> bool:
+        """True when the scripted agent executes prompts that begin with `script:`."""
+        if self.enable_scripted_prompts is not None:
+            return self.enable_scripted_prompts
+        return not self.is_production
+
+    @property
     def local_repos_allowed(self) -> bool:
         """True when repositories on this machine may be cloned."""
         if self.allow_local_repos is not None:
