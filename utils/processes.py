@@ -1,4 +1,4 @@
-"""Ends processes of this machine reliably: process groups, and processes with a marker.
+"""Ends the processes of this machine that have a marker.
 
 Also converts return codes to the exit codes of shells.
 """
@@ -8,12 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import time
 
-import anyio
 import psutil
-from anyio import to_thread
 
 MARKER_VARIABLE = "ASYNC_CODE_SANDBOX"
 """Set in every process of a local sandbox; also inherited by processes that leave the group."""
@@ -24,36 +21,11 @@ SIGNALLED = 128
 _MARKER_ENTRY = b"\0%b=" % MARKER_VARIABLE.encode()
 _ROUNDS = 20
 _PAUSE_SECONDS = 0.005
-_DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 def exit_code(returncode: int) -> int:
     """Return the exit code of a shell; Python returns a signal as a negative number."""
     return returncode if returncode >= 0 else SIGNALLED - returncode
-
-
-async def end_group(group: int) -> None:
-    """Kill a process group; return when none of its processes is alive, after 2 s at most."""
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
-    with anyio.move_on_after(2):
-        # The system does not report the end of processes that are not our children.
-        while await to_thread.run_sync(_group_lives, group):  # noqa: ASYNC110
-            await anyio.sleep(_PAUSE_SECONDS)
-
-
-def _group_lives(group: int) -> bool:
-    return any(_lives_in(group, pid) for pid in psutil.pids())
-
-
-def _lives_in(group: int, pid: int) -> bool:
-    # A dead process stays in its group until its parent reaps it, which may take a while.
-    try:
-        return os.getpgid(pid) == group and psutil.Process(pid).status() not in _DEAD
-    except (OSError, psutil.Error):
-        return False
 
 
 def end_marked(marker: str) -> int:

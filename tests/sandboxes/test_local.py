@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.waiting import until
 from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
@@ -69,15 +72,15 @@ async def test_what_a_command_leaves_in_its_group_ends_with_it(sandbox: LocalSan
 async def test_a_sweep_removes_what_an_earlier_process_left(
     provider: LocalSandboxProvider, sandbox: LocalSandbox
 ) -> None:
-    await sandbox.run(
-        ["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & sleep 0.3"], timeout_seconds=60
-    )
+    marker = {**os.environ, MARKER_VARIABLE: str(Path(sandbox.paths.home).parent)}
+    left = await asyncio.create_subprocess_exec("sleep", "60", env=marker)
+    await until(lambda: living(sandbox) != [])
     folder = Path(sandbox.paths.home).parent
     (folder / "locked").mkdir()
     (folder / "locked" / "file").touch()
     (folder / "locked").chmod(0)
     await provider.sweep(())
-    assert living(sandbox) == []
+    assert await left.wait() == -signal.SIGKILL
     assert not folder.exists()
 
 

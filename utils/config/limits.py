@@ -55,6 +55,21 @@ class TaskLimitSettings(BaseSettings):
     max_tasks_per_user: int = Field(
         8, ge=1, description="Maximum number of tasks of one user that run at the same time."
     )
+    max_local_memory_bytes: int = Field(
+        8000 * Megabyte,
+        ge=1,
+        description="Maximum memory of all processes of a task in a local sandbox, on Linux.",
+    )
+    max_local_processes: int = Field(
+        1000,
+        ge=1,
+        description="Maximum number of processes of a task in a local sandbox, on Linux.",
+    )
+    max_local_disk_bytes: int = Field(
+        20_000 * Megabyte,
+        ge=1,
+        description="Maximum size of the files of a task in a local sandbox, the clone included.",
+    )
     max_queued_tasks: int = Field(
         1000, ge=1, description="Maximum number of queued tasks. Further requests get 429."
     )

@@ -95,7 +95,8 @@ class Sandbox(Protocol):
         The environment is a small allow-list plus `environment`. Output above a megabyte is
         dropped, and bytes that are not UTF-8 may be replaced: results travel in files. After a
         cancel or a timeout the process group of the command is dead before the sandbox runs the
-        next one. Processes that left the group end with the sandbox.
+        next one. Processes that left the group end with the sandbox; those of a sandbox on this
+        machine end with the command.
         """
 
     async def run_agent(

@@ -15,11 +15,18 @@ from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 
 
 def _open_local(settings: Settings) -> SandboxProvider:
+    from utils.sandboxes.local.commands import CommandLimits
     from utils.sandboxes.local.mirrors import MirrorStore
     from utils.sandboxes.local.sandbox import LocalSandboxProvider
 
     mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
-    return LocalSandboxProvider(settings.data_dir / "sandboxes", inherited_environment(), mirrors)
+    limits = CommandLimits(
+        memory_bytes=settings.max_local_memory_bytes,
+        processes=settings.max_local_processes,
+        disk_bytes=settings.max_local_disk_bytes,
+    )
+    folder = settings.data_dir / "sandboxes"
+    return LocalSandboxProvider(folder, inherited_environment(), mirrors, limits)
 
 
 def _open_e2b(settings: Settings) -> SandboxProvider:

@@ -130,6 +130,12 @@ TASK_ERRORS = (
         "Start the task again; if it fails again, run `./run.sh doctor`.",
     ),
     _task(
+        "sandbox_limit_exceeded",
+        "A task in a local sandbox needed more memory, processes or disk than allowed.",
+        "Raise `MAX_LOCAL_MEMORY_BYTES`, `MAX_LOCAL_PROCESSES` or `MAX_LOCAL_DISK_BYTES`, or ask "
+        "for less in one task.",
+    ),
+    _task(
         "sandbox_lost",
         "The sandbox crashed, or somebody ended it.",
         "Start the task again, or set `RETRY_LOST_SANDBOX=true`.",

@@ -1,1 +1,1 @@
-"""Sandboxes in folders and process groups of this machine."""
+"""Sandboxes in folders of this machine."""

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.processes import end_marked
-
 
 def create_folders(folder: Path) -> None:
     """Create the folders of a sandbox."""
@@ -46,12 +44,6 @@ def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, byte
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
-
-
-def remove_sandbox(root: Path, marker: str) -> None:
-    """Kill the remaining processes of a sandbox and remove its folder."""
-    end_marked(marker)
-    remove_folder(root)
 
 
 def remove_folder(folder: Path) -> None:

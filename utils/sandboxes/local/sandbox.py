@@ -1,12 +1,12 @@
-"""Runs tasks in folders and process groups of this machine. Not a security boundary."""
+"""Runs tasks in folders of this machine. Not a security boundary."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,14 +14,9 @@ from anyio import to_thread
 
 from utils.errors import SandboxError, SandboxLost
 from utils.models.runs import CommandResult
-from utils.processes import MARKER_VARIABLE, end_group, end_marked, exit_code
-from utils.sandboxes.local.files import (
-    create_folders,
-    read_files,
-    remove_folder,
-    remove_sandbox,
-    write_files,
-)
+from utils.processes import MARKER_VARIABLE, end_marked
+from utils.sandboxes.local.commands import NO_LIMITS, CommandLimits, Order, Supervisor
+from utils.sandboxes.local.files import create_folders, read_files, remove_folder, write_files
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.protocol import (
@@ -34,35 +29,43 @@ from utils.sandboxes.protocol import (
 )
 
 CHUNK_BYTES = 32_768
-STREAM_BYTES = 65_536
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
 
-# The server must answer requests while tasks run on the same machine.
-TASK_NICENESS = 5
+_LIMIT_SETTINGS = {
+    "memory": "MAX_LOCAL_MEMORY_BYTES",
+    "processes": "MAX_LOCAL_PROCESSES",
+    "disk": "MAX_LOCAL_DISK_BYTES",
+}
 
 
 class LocalSandbox:
-    """A folder with a home, a repository and a work folder; each command is a process group."""
+    """A folder with a home, a repository and a work folder."""
 
     survives = LOCAL_SANDBOX.survives
 
     def __init__(
-        self, root: Path, marker: str, environment: Mapping[str, str], mirrors: MirrorStore
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        mirrors: MirrorStore,
+        supervisor: Supervisor,
+        limits: CommandLimits,
     ) -> None:
         self.id = root.name
         self.paths = SandboxPaths(str(root / "home"), str(root / "repository"), str(root / "work"))
         self._root = root
-        self._marker = marker
+        self._marker = str(root)
         self._mirrors = mirrors
-        self._groups: set[int] = set()
+        self._supervisor = supervisor
+        self._limits = replace(limits, folder=str(root))
         self._environment = {
             **environment,
             "HOME": self.paths.home,
             "TMPDIR": str(root / "tmp"),
             # An agent whose repository is damaged must not use a repository outside the sandbox.
             "GIT_CEILING_DIRECTORIES": str(root),
-            MARKER_VARIABLE: marker,
+            MARKER_VARIABLE: self._marker,
         }
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
@@ -83,10 +86,8 @@ class LocalSandbox:
         repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
     ) -> CommandResult:
         """See `Sandbox`."""
-        process = await self._start(
-            arguments, None, environment, asyncio.subprocess.PIPE if stdin else None
-        )
-        return await self._finish(process, _Output(None), timeout_seconds, stdin.encode())
+        order = self._order(arguments, None, environment, stdin.encode() if stdin else None)
+        return await self._run(order, _Output(None), timeout_seconds)
 
     async def run_agent(
         self,
@@ -97,37 +98,54 @@ class LocalSandbox:
     ) -> CommandResult:
         """See `Sandbox`."""
         descriptor = os.open(command.stdin_path, os.O_RDONLY) if command.stdin_path else None
+        order = self._order(command.arguments, command.directory, command.environment, descriptor)
         try:
-            process = await self._start(
-                command.arguments, command.directory, command.environment, descriptor
-            )
+            return await self._run(order, _Output(on_output), timeout_seconds)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-        return await self._finish(process, _Output(on_output), timeout_seconds, b"")
 
-    async def _finish(
-        self, process: _Process, output: _Output, timeout_seconds: float, stdin: bytes
-    ) -> CommandResult:
+    def _order(
+        self,
+        arguments: Sequence[str],
+        directory: str | None,
+        environment: Mapping[str, str] | None,
+        stdin: int | bytes | None,
+    ) -> Order:
+        return Order(
+            arguments,
+            directory or str(self._root),
+            {**self._environment, **(environment or {})},
+            self._limits,
+            stdin,
+        )
+
+    async def _run(self, order: Order, output: _Output, timeout_seconds: float) -> CommandResult:
         finished = False
-        try:
-            with anyio.move_on_after(timeout_seconds) as limit:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(output.follow, "stdout", process.stdout)
-                    tasks.start_soon(output.follow, "stderr", process.stderr)
-                    tasks.start_soon(_feed, process.stdin, stdin)
-                    await process.exited.wait()
-                    finished = True
-                    await self._end_group(process)
-                    tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._end(process)
+        with anyio.move_on_after(timeout_seconds) as limit:
+            async with self._supervisor.run(order) as command, anyio.create_task_group() as tasks:
+                tasks.start_soon(output.follow, "stdout", command.stdout)
+                tasks.start_soon(output.follow, "stderr", command.stderr)
+                await command.wait()
+                finished = True
+                # Without a supervisor that ends all, a process may still hold the output.
+                tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
+        if command.exceeded_limit:
+            raise self._limit_error(command.exceeded_limit)
         return CommandResult(
-            _exit_code(process.returncode),
+            command.exit_code if finished else -1,
             output.text("stdout"),
             output.text("stderr"),
             timed_out=limit.cancelled_caught and not finished,
+        )
+
+    def _limit_error(self, exceeded: str) -> SandboxError:
+        # What is there is still captured, also from a folder that is too large.
+        self._limits = replace(self._limits, folder="")
+        return SandboxError(
+            f"The task needed more than {_LIMIT_SETTINGS[exceeded]} allows and was ended. Raise "
+            "the setting, or ask for less in one task.",
+            "sandbox_limit_exceeded",
         )
 
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:
@@ -142,74 +160,9 @@ class LocalSandbox:
 
     async def close(self) -> None:
         """See `Sandbox`."""
-        for group in tuple(self._groups):
-            await end_group(group)
-        await to_thread.run_sync(remove_sandbox, self._root, self._marker)
-
-    async def _start(
-        self,
-        arguments: Sequence[str],
-        directory: str | None,
-        environment: Mapping[str, str] | None,
-        stdin: int | None,
-    ) -> _Process:
-        loop = asyncio.get_running_loop()
-        try:
-            transport, protocol = await loop.subprocess_exec(
-                _Protocol,
-                *arguments,
-                cwd=directory or self._root,
-                env={**self._environment, **(environment or {})},
-                stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise SandboxError(
-                f"The local sandbox could not start {Path(arguments[0]).name}: {error.strerror}."
-            ) from error
-        process = _Process(transport, protocol, loop)
-        self._groups.add(process.pid)
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PGRP, process.pid, TASK_NICENESS)
-        return process
-
-    async def _end_group(self, process: _Process) -> None:
-        # Only once: afterwards another group may have the same number.
-        if process.pid in self._groups:
-            await end_group(process.pid)
-            self._groups.discard(process.pid)
-
-    async def _end(self, process: _Process) -> None:
-        await self._end_group(process)
-        await process.exited.wait()
-        process.transport.close()
-
-
-class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
-    # asyncio reports the end of a process after its pipes are closed, and a process that left the
-    # group may keep them open.
-
-    def __init__(self) -> None:
-        super().__init__(limit=STREAM_BYTES, loop=asyncio.get_running_loop())
-        self.exited = asyncio.Event()
-
-    def process_exited(self) -> None:
-        super().process_exited()
-        self.exited.set()
-
-
-class _Process(asyncio.subprocess.Process):
-    def __init__(
-        self,
-        transport: asyncio.SubprocessTransport,
-        protocol: _Protocol,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        super().__init__(transport, protocol, loop)
-        self.transport = transport
-        self.exited = protocol.exited
+        if not self._supervisor.ends_all:
+            await to_thread.run_sync(end_marked, self._marker)
+        await to_thread.run_sync(remove_folder, self._root)
 
 
 class _Output:
@@ -219,9 +172,8 @@ class _Output:
         self._handler = handler
         self._collected: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
-    async def follow(self, stream: str, reader: asyncio.StreamReader | None) -> None:
+    async def follow(self, stream: str, reader: asyncio.StreamReader) -> None:
         """Read to the end. Output over the limit is read and dropped, so that no command blocks."""
-        assert reader is not None  # noqa: S101 - both are pipes
         while chunk := await reader.read(CHUNK_BYTES):
             if self._handler:
                 self._handler(stream, chunk)
@@ -238,10 +190,18 @@ class LocalSandboxProvider:
 
     kind = LOCAL_SANDBOX
 
-    def __init__(self, root: Path, environment: Mapping[str, str], mirrors: MirrorStore) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        mirrors: MirrorStore,
+        limits: CommandLimits = NO_LIMITS,
+    ) -> None:
         self._root = root.absolute()
         self._environment = dict(environment)
         self._mirrors = mirrors
+        self._limits = limits
+        self._supervisor = Supervisor(environment)
 
     async def open(self, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`."""
@@ -253,7 +213,9 @@ class LocalSandboxProvider:
                 f"The local sandbox could not be created: {error.strerror}. "
                 "Check the free space and the permissions of DATA_DIR."
             ) from error
-        return LocalSandbox(folder, str(folder), self._environment, self._mirrors)
+        return LocalSandbox(
+            folder, self._environment, self._mirrors, self._supervisor, self._limits
+        )
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`. No local sandbox outlives its process."""
@@ -273,24 +235,10 @@ class LocalSandboxProvider:
 
     async def close(self) -> None:
         """See `SandboxProvider`."""
+        self._supervisor.close()
 
     def _sweep(self) -> None:
         end_marked(f"{self._root}/")
         for folder in self._root.glob("task-*"):
             remove_folder(folder)
         self._mirrors.sweep()
-
-
-def _exit_code(returncode: int | None) -> int:
-    return -1 if returncode is None else exit_code(returncode)
-
-
-async def _feed(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
-    if pipe is None:
-        return
-    # A command that does not read its input may close the pipe early.
-    with contextlib.suppress(ConnectionError):
-        pipe.write(data)
-        await pipe.drain()
-        pipe.close()
-        await pipe.wait_closed()

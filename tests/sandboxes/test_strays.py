@@ -1,0 +1,136 @@
+"""Everything that descends from a task's process dies with it, however it tries to leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from tests.support.backends import Backend, Repository, wait_for
+from utils.sandboxes.local import commands
+from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
+from utils.sandboxes.protocol import SandboxRequest
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.local_only("a sandbox in the cloud ends with its machine"),
+]
+
+LONG_SECONDS = 60
+_numbers = count(1)
+
+LEAVES = {
+    "another session": "setsid sleep N >/dev/null 2>&1 &",
+    "another session without variables": "env -i setsid sleep N >/dev/null 2>&1 &",
+    "a daemon": "(env -i setsid sh -c 'sleep N >/dev/null 2>&1 & exit 0' &);",
+    "a daemon's children": "env -i setsid sh -c 'sh -c \"sleep N\" & sleep N & wait' >&2 &",
+    "it holds the output": "env -i setsid sleep N &",
+    "signals are ignored": "env -i setsid sh -c 'trap \"\" TERM HUP INT; sleep N; sleep N' &",
+    "processes beget processes": "env -i setsid sh -c 'f() { sleep 0.02; f & }; f; sleep N' &",
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def seconds() -> int:
+    """Provide a duration by which the processes of one test are recognized."""
+    return os.getpid() * 1000 + next(_numbers)
+
+
+def sleepers(seconds: int) -> list[int]:
+    """Return the processes that sleep for this time, zombies excluded."""
+    processes = psutil.process_iter(["cmdline", "status"])
+    return [one.pid for one in processes if str(seconds) in " ".join(one.info["cmdline"] or ())]
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[LocalSandbox]:
+    provider = LocalSandboxProvider(
+        tmp_path / "sandboxes", {"PATH": os.environ["PATH"]}, MirrorStore(None, 0)
+    )
+    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
+    yield sandbox
+    await sandbox.close()
+    await provider.close()
+
+
+@pytest.fixture(autouse=True)
+def no_sleeper(seconds: int) -> Iterator[None]:
+    """Kill what a failed test leaves."""
+    yield
+    for pid in sleepers(seconds):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("case", LEAVES)
+async def test_nothing_outlives_a_command(sandbox: LocalSandbox, seconds: int, case: str) -> None:
+    script = LEAVES[case].replace("N", str(seconds))
+    result = await sandbox.run(["sh", "-c", f"{script} sleep 0.1; exit 7"], timeout_seconds=60)
+    assert (result.exit_code, result.timed_out) == (7, False)
+    assert sleepers(seconds) == []
+
+
+@pytest.mark.parametrize("signal_name", ["KILL", "STOP"])
+async def test_nothing_outlives_a_keeper_that_the_command_ends(
+    sandbox: LocalSandbox, seconds: int, signal_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "STOP_SECONDS", 0.5)
+    script = f"env -i setsid sleep {seconds} & kill -{signal_name} $PPID; sleep {seconds}"
+    with anyio.move_on_after(1):
+        await sandbox.run(["sh", "-c", script], timeout_seconds=60)
+    await sandbox.run(["true"], timeout_seconds=60)
+    assert sleepers(seconds) == []
+
+
+async def test_another_command_is_not_disturbed(sandbox: LocalSandbox, seconds: int) -> None:
+    results = []
+
+    async def run_long() -> None:
+        script = f"env -i setsid sleep {seconds} & sleep 1; pgrep -f 'sleep {seconds}'"
+        results.append(await sandbox.run(["sh", "-c", script], timeout_seconds=60))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_long)
+        for _ in range(5):
+            script = "env -i setsid sleep 60 & kill -9 $PPID; sleep 60"
+            await sandbox.run(["sh", "-c", script], timeout_seconds=60)
+    assert results[0].ok
+    assert results[0].stdout
+    assert sleepers(seconds) == []
+
+
+async def test_commands_run_again_after_the_supervisor_was_killed(
+    sandbox: LocalSandbox,
+) -> None:
+    kill = 'kill -9 "$(cut -d" " -f4 /proc/$PPID/stat)"'
+    assert (await sandbox.run(["sh", "-c", kill], timeout_seconds=60)).ok
+    for _ in range(3):
+        assert (await sandbox.run(["true"], timeout_seconds=60)).ok
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "completed"])
+def test_nothing_outlives_a_task(
+    shell: Backend, sample: Repository, seconds: int, is_cancelled: bool
+) -> None:
+    last = f"sleep {seconds}" if is_cancelled else "sleep 0.1"
+    script = f"env -i setsid sleep {seconds} >/dev/null 2>&1 & echo begun; {last}"
+    task_id = shell.start(script, sample)
+    if is_cancelled:
+        wait_for(lambda: "begun" in shell.output(task_id))
+        assert sleepers(seconds) != []
+        shell.post(f"/tasks/{task_id}/cancel")
+        assert sleepers(seconds) == []
+    task = shell.wait(task_id)
+    assert task["status"] == ("cancelled" if is_cancelled else "completed")
+    assert sleepers(seconds) == []
