@@ -213,7 +213,7 @@ class Metrics:
             self._cost_usd.labels(agent).inc(cost_usd)
 
     def webhook_delivered(self, event: str) -> None:
-        """Count a delivery with a valid signature; `event` is one of the events that are handled."""
+        """Count a delivery with a valid signature; `event` is one that is handled."""
         self._deliveries.labels(event).inc()
 
     def stage_finished(self, stage: str, seconds: float) -> None:
