@@ -17,7 +17,7 @@ from utils.api.serializers import (
 )
 from utils.credentials.profiles import open_request_token
 from utils.errors import InvalidInput, NotFound
-from utils.git.repository_url import parse_repository_url, validate_branch
+from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
 from utils.models.tasks import Json, NewTask, TaskStatus
 
 blueprint = Blueprint("tasks", __name__)
@@ -33,10 +33,11 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     Returns the task's id at once; poll /task-status/{task_id} for its progress. Returns 429 if
     the queue is full.
     """
+    repository = _repository(services, body.repo_url)
     new = NewTask(
         prompt=body.prompt,
-        repo_url=_repository_url(services, body.repo_url),
-        branch=validate_branch("main" if body.branch is None else body.branch),
+        repo_url=repository.url,
+        branch=_branch(body.branch, repository.branch),
         agent=_agent_name(body.model),
         agent_model=body.agent_model,
         project_id=body.project_id,
@@ -152,12 +153,24 @@ def migrate_legacy_tasks(services: Services, user_id: str) -> Json:
     return {"migrated": migrated, "message": f"Imported {migrated} of {len(rows)} tasks."}
 
 
-def _repository_url(services: Services, text: str) -> str:
+def _repository(services: Services, text: str) -> RepositoryUrl:
     return parse_repository_url(
         text,
         allowed_hosts=services.settings.allowed_git_hosts,
         allow_local=services.settings.local_repos_allowed,
-    ).url
+    )
+
+
+def _branch(given: str | None, in_address: str | None) -> str:
+    """Return the branch to clone; an empty text stands for the repository's default branch."""
+    if given is not None and in_address not in {None, given}:
+        raise InvalidInput(
+            "branch: the page in repo_url belongs to another branch. Send the address of the "
+            "repository as repo_url.",
+            "invalid_branch",
+        )
+    name = in_address if given is None else given
+    return "" if name is None else validate_branch(name)
 
 
 def _agent_name(model: str | None) -> str:

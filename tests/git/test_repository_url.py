@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.errors import InvalidBranch, RepositoryNotAllowed
+from utils.git.hosts import Address, HostRules, Place, pinned
 from utils.git.repository_url import (
     RepositoryUrl,
     github_full_name,
@@ -45,6 +47,25 @@ def parse(text: str, *, hosts: tuple[str, ...] = HOSTS, local: bool = False) -> 
             "n",
         ),
         ("https://git.example.com:8443/o/n", "https://git.example.com:8443/o/n", "o", "n"),
+        (" https://github.com/o/n\r\n", "https://github.com/o/n", "o", "n"),
+        ("github.com/o/n", "https://github.com/o/n", "o", "n"),
+        ("https://www.github.com/o/n", "https://github.com/o/n", "o", "n"),
+        ("www.gitlab.example.com/o/n", "https://gitlab.example.com/o/n", "o", "n"),
+        ("https://someone@github.com/o/n.git", "https://github.com/o/n", "o", "n"),
+        ("ssh://someone@github.com/o/n", "https://github.com/o/n", "o", "n"),
+        ("org-42@github.com:o/n", "https://github.com/o/n", "o", "n"),
+        ("ssh://git@ssh.github.com:443/o/n.git", "https://github.com/o/n", "o", "n"),
+        ("https://github.com/o/n/issues", "https://github.com/o/n", "o", "n"),
+        ("https://github.com/o/n/settings/branches", "https://github.com/o/n", "o", "n"),
+        ("https://github.com/o/n/tree", "https://github.com/o/n", "o", "n"),
+        ("https://gitlab.example.com/n.git", "https://gitlab.example.com/n.git", "", "n"),
+        ("git@gitlab.example.com:n.git", "https://gitlab.example.com/n.git", "", "n"),
+        (
+            "https://gitlab.example.com/g/s/n/-/issues/3",
+            "https://gitlab.example.com/g/s/n",
+            "g/s",
+            "n",
+        ),
     ],
 )
 def test_an_address_becomes_canonical(
@@ -61,9 +82,11 @@ def test_an_address_becomes_canonical(
     [
         "",
         " ",
-        "github.com/o/n",
         "https://github.com",
         "https://github.com/",
+        "github.com/",
+        "o/n",
+        "./o/n.git",
         "https://github.com/o",
         "https://github.com//n",
         "https://github.com/o//n",
@@ -80,7 +103,6 @@ def test_an_address_becomes_canonical(
         "https://github.com/o/n#x",
         "https://github.com/o/%2e%2e",
         "https://github.com/o/n n",
-        "https://github.com/o/n\n",
         "https://github.com/o/n\0",
         "https://github.com\\@evil.example/o/n",
         "https://evil.example/o/n",
@@ -104,12 +126,15 @@ def test_an_address_becomes_canonical(
         "--upload-pack=id",
         "-oProxyCommand=id@github.com:o/n",
         "ssh://-oProxyCommand=id/o/n",
-        "ssh://someone@github.com/o/n",
-        "someone@github.com:o/n",
         "git@github.com:o",
         "/srv/git/demo",
         "file:///srv/git/demo",
         "https://127.0.0.1/o/n",
+        "https://github.com/group/o/n",
+        "https://gitlab.example.com/",
+        "https://gitlab.example.com/..",
+        "https://gitlab.example.com/-/tree/main",
+        "https://gitlab.example.com/%2e%2e/n",
         "https://github.com/o/n" + "x" * 2_000,
         "https://github.com/o/\ud800",
     ],
@@ -138,12 +163,115 @@ def test_a_token_in_the_address_is_refused_without_repeating_it(text: str) -> No
 def test_a_star_allows_every_host_and_port_but_not_this_machine() -> None:
     anywhere = ("*",)
     assert parse("https://git.example.org:8443/o/n", hosts=anywhere).port == 8443
-    loopback = ("127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]")
-    for host in ("localhost", "git.localhost", "a.b.LOCALHOST", *loopback):
-        with pytest.raises(RepositoryNotAllowed):
+    for host in ("localhost", "git.localhost", "a.b.LOCALHOST", "127.0.0.1", "[::1]"):
+        with pytest.raises(RepositoryNotAllowed, match="does not clone from"):
             parse(f"https://{host}/o/n", hosts=anywhere)
-    with pytest.raises(RepositoryNotAllowed, match="usable host"):
-        parse("https://2130706433/o/n", hosts=anywhere)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ip6-localhost",
+        "ip6-loopback",
+        "localhost.localdomain",
+        "localhost6",
+        "127.9.9.9",
+        "0.0.0.0",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "2130706433",
+        "0x7f000001",
+        "0X7F.1",
+        "0x7f.0.0.0x1",
+        "017700000001",
+        "127.1",
+        "0177.0.0.1",
+        "0x",
+        "10.0.0.5",
+        "192.168.1.1",
+        "172.16.0.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[ff02::1]",
+        "[::ffff:10.0.0.5]",
+        "[64:ff9b::a9fe:a9fe]",
+        "224.0.0.1",
+        "255.255.255.255",
+    ],
+)
+@pytest.mark.parametrize("local", [False, True])
+def test_no_spelling_of_an_inner_address_is_public(host: str, local: bool) -> None:
+    """Loopback addresses need `allow_local`; the others need an entry of their own."""
+    try:
+        parsed = parse(f"https://{host}/o/n", hosts=("*",), local=local)
+    except RepositoryNotAllowed:
+        return
+    assert local
+    assert parsed.host in {
+        "ip6-localhost", "ip6-loopback", "localhost.localdomain", "localhost6", "127.9.9.9",
+        "0.0.0.0", "[::]", "[::ffff:7f00:1]", "[::7f00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+    }  # fmt: skip
+
+
+def test_an_inner_address_is_allowed_by_its_own_entry() -> None:
+    assert parse("https://10.0.0.5:8443/o/n", hosts=("10.0.0.5:8443",)).port == 8443
+    with pytest.raises(RepositoryNotAllowed):
+        parse("https://10.0.0.6:8443/o/n", hosts=("10.0.0.5:8443", "*"))
+
+
+def addresses(*texts: str) -> list[Address]:
+    return [ip_address(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("found", "named", "local", "starred"),
+    [
+        (("140.82.121.3",), True, True, True),
+        (("64:ff9b::8c52:7903", "2606:4700::1111"), True, True, True),
+        (("10.0.0.5",), True, False, False),
+        (("fd00::5",), True, False, False),
+        (("140.82.121.3", "10.0.0.5"), True, False, False),
+        (("127.0.0.1",), False, True, False),
+        (("::1",), False, True, False),
+        (("::",), False, True, False),
+        (("140.82.121.3", "127.0.0.1"), False, True, False),
+        (("169.254.169.254",), False, False, False),
+        (("fe80::1",), False, False, False),
+    ],
+)
+def test_what_a_name_leads_to_decides(
+    found: tuple[str, ...],
+    named: bool,
+    local: bool,
+    starred: bool,
+) -> None:
+    """A named host may be private, `allow_local` allows this machine, a star allows neither."""
+    allowed = {
+        "named": HostRules(("git.example",), allow_local=False),
+        "local": HostRules(("*",), allow_local=True),
+        "starred": HostRules(("*",), allow_local=False),
+    }
+    seen = {}
+    for name, rules in allowed.items():
+        try:
+            rules.check_addresses(Place("https", "git.example", None), addresses(*found))
+        except RepositoryNotAllowed:
+            seen[name] = False
+        else:
+            seen[name] = True
+    assert seen == {"named": named, "local": local, "starred": starred}
+
+
+def test_addresses_are_pinned_as_curl_reads_them() -> None:
+    found = addresses("140.82.121.3", "2606:4700::1111")
+    setting = {"http.curloptResolve": "git.example:8443:140.82.121.3,[2606:4700::1111]"}
+    assert pinned(Place("https", "git.example", 8443), found) == setting
+    assert pinned(Place("https", "140.82.121.3", None), found[:1]) == {}
 
 
 def test_with_local_repositories_allowed_other_hosts_are_refused_as_before() -> None:
@@ -178,7 +306,7 @@ def test_all_ports_but_the_default_one_are_part_of_the_address() -> None:
 def test_an_address_of_ipv6_is_a_host_like_any_other() -> None:
     parsed = parse("https://[2001:DB8:0::1]:8443/o/n", hosts=("[2001:db8::1]:8443",))
     assert (parsed.url, parsed.host) == ("https://[2001:db8::1]:8443/o/n", "[2001:db8::1]")
-    for host in ("[2001:db8::1]", "[::ffff:8.8.8.8]"):
+    for host in ("[2606:4700::1111]", "[::ffff:8.8.8.8]"):
         assert parse(f"https://{host}/o/n", hosts=("*",)).url.startswith("https://[")
 
 
@@ -300,6 +428,60 @@ def test_branch_names_that_cannot_be_arguments_are_refused(name: str) -> None:
     with pytest.raises(InvalidBranch) as refused:
         validate_branch(name)
     assert name not in refused.value.message or name == "@"
+
+
+@pytest.mark.parametrize(
+    ("text", "branch"),
+    [
+        ("https://github.com/o/n/tree/main", "main"),
+        ("https://github.com/o/n.git/tree/v1.2/", "v1.2"),
+        ("https://gitlab.example.com/g/n/-/tree/main", "main"),
+        ("https://bitbucket.org/o/n/src/main/", "main"),
+        ("https://bitbucket.org/o/n/branch/main", "main"),
+        ("https://codeberg.org/o/n/src/branch/main", "main"),
+        ("https://github.com/o/n/issues/7", None),
+    ],
+)
+def test_the_page_of_a_branch_names_it(text: str, branch: str | None) -> None:
+    parsed = parse(text, hosts=("*",))
+    assert (parsed.branch, parsed.name) == (branch, "n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://github.com/o/n/tree/feature/x",
+        "https://github.com/o/n/blob/main/README.md",
+        "https://github.com/o/n/pull/12",
+        "https://github.com/o/n/pull/12/files",
+        "https://github.com/o/n/commit/0123abc",
+        "https://github.com/o/n/compare/main...x",
+        "https://gitlab.example.com/g/n/-/merge_requests/3",
+        "https://gitlab.example.com/g/n/-/blob/main/README.md",
+        "https://bitbucket.org/o/n/pull-requests/3",
+        "https://bitbucket.org/o/n/src/main/a/b",
+        "https://codeberg.org/o/n/pulls/3",
+        "https://codeberg.org/o/n/src/branch/main/a",
+        "https://codeberg.org/o/n/commit/0123abc",
+    ],
+)
+def test_the_page_of_an_unclear_branch_is_refused_with_what_to_send(text: str) -> None:
+    with pytest.raises(RepositoryNotAllowed, match=r"as repo_url.* as branch"):
+        parse(text, hosts=("*",))
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("https://org@dev.azure.com/org/project/_git/n", "org/project/_git/n"),
+        ("https://dev.azure.com/org/My%20Project/_git/n", "org/My%20Project/_git/n"),
+        ("https://dev.azure.com/org/_git/n", "org/_git/n"),
+        ("https://dev.azure.com/org/project/_git/n/pullrequests", "org/project/_git/n"),
+        ("git@ssh.dev.azure.com:v3/org/project/n", "org/project/_git/n"),
+    ],
+)
+def test_addresses_of_azure_devops_are_understood(text: str, path: str) -> None:
+    assert parse(text, hosts=("dev.azure.com",)).url == f"https://dev.azure.com/{path}"
 
 
 @pytest.mark.parametrize(

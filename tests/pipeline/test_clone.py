@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from tests.support.backends import (
     shell_agent,
 )
 from tests.support.git.exactness import check_exact, tree_left_by
-from tests.support.git.server import GitServer
+from tests.support.git.server import GitServer, serve_git
 
 SCRIPT = "script:\nwrite docs/new.txt new\n"
 TOKEN = "marked-token-3f9a1c"
@@ -52,6 +54,37 @@ def test_a_branch_that_does_not_exist_is_named(
     task = failed(backend, repository, branch=name)
     assert task["error_code"] == "branch_not_found"
     assert f"The branch {name} does not exist" in task["error"]
+
+
+def test_a_missing_branch_is_answered_with_the_default_one(
+    backend: Backend, repository: Repository, git_server: GitServer
+) -> None:
+    repository.run("git branch -m main trunk")
+    url = git_server.publish(repository, "trunk", TOKEN)
+    task = failed(backend, url, branch="main", github_token=TOKEN)
+    assert task["error_code"] == "branch_not_found"
+    assert task["error"].endswith("The default branch is trunk.")
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_without_a_branch_the_one_of_head_is_cloned_and_stored(
+    backend: Backend, repository: Repository, git_server: GitServer, served: bool
+) -> None:
+    repository.run("git branch -m main team/master; git branch other; git tag master")
+    url = git_server.publish(repository, "master", TOKEN) if served else repository.url
+    body = {"github_token": TOKEN} if served else {}
+    task = backend.complete(SCRIPT, url, **body)
+    assert (task["target_branch"], task["branch"]) == ("team/master", "team/master")
+    assert task["execution_metadata"]["base_commit"] == repository.head
+
+
+def test_without_a_branch_a_detached_head_asks_for_one(
+    backend: Backend, repository: Repository
+) -> None:
+    repository.run("git checkout -q --detach")
+    task = failed(backend, repository)
+    assert task["error_code"] == "branch_not_found"
+    assert "send the name of a branch" in task["error"]
 
 
 def test_a_tag_is_no_branch(backend: Backend, repository: Repository) -> None:
@@ -235,6 +268,92 @@ def test_a_redirect_to_another_host_does_not_get_the_token(
     failed(backend, git_server.url("moving"), github_token=TOKEN)
     assert {sent for _, path, sent in git_server.requests if path.startswith("/x")} <= {None}
     assert url
+
+
+def test_a_moved_repository_is_cloned_with_its_token(
+    backend: Backend, sample: Repository, git_server: GitServer
+) -> None:
+    url = git_server.publish(sample, "after", TOKEN)
+    git_server.moved |= {"before": "between", "between": "after"}
+    task = backend.complete(SCRIPT, git_server.url("before"), github_token=TOKEN, branch="main")
+    assert task["repo_url"] == git_server.url("before")
+    assert url
+
+
+def test_a_redirect_to_an_allowed_host_is_followed_without_the_token(
+    backend: Backend, sample: Repository, git_server: GitServer, tmp_path: Path
+) -> None:
+    with serve_git(tmp_path / "other") as other:
+        other.publish(sample, "elsewhere")
+        git_server.redirects["elsewhere"] = f"http://127.0.0.1:{other.port}"
+        backend.complete(SCRIPT, git_server.url("elsewhere"), github_token=TOKEN)
+        assert {sent for _, _, sent in other.requests} == {None}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://elsewhere.example",
+        "https://10.0.0.5",
+        "http://169.254.169.254",
+        "file://",
+        "https://github.com.evil.example",
+    ],
+)
+def test_a_redirect_away_from_the_allowed_hosts_is_refused(
+    backend: Backend, git_server: GitServer, target: str
+) -> None:
+    git_server.redirects["leaving"] = target
+    task = failed(backend, git_server.url("leaving"))
+    assert task["error_code"] == "repository_not_allowed"
+    assert "redirects" in task["error"]
+
+
+def test_a_redirect_to_a_page_and_one_without_end_fail(
+    backend: Backend, git_server: GitServer
+) -> None:
+    git_server.redirects["login"] = "/login?from="
+    assert "redirects" in failed(backend, git_server.url("login"))["error"]
+    git_server.moved["circle"] = "circle"
+    assert failed(backend, git_server.url("circle"))["error_code"] == "repo_unreachable"
+
+
+def test_a_name_that_leads_to_this_machine_is_refused_before_git_connects(
+    open_with: Open,
+) -> None:
+    backend = open_with(allowed_git_hosts=("*",), allow_local_repos=False)
+    try:
+        socket.getaddrinfo(socket.gethostname(), 443)
+    except OSError:
+        pytest.skip("the name of this machine has no address")
+    task = failed(backend, f"https://{socket.gethostname().lower()}:9/team/nothing.git")
+    assert task["error_code"] == "repository_not_allowed"
+    assert "private or local network" in task["error"]
+
+
+def test_git_connects_to_the_addresses_that_were_checked(
+    backend: Backend, sample: Repository, git_server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that changes its answer after the check has no effect."""
+    if backend.place.cloud:
+        pytest.skip("names of this machine mean nothing in a cloud")
+    git_server.publish(sample, "pinned")
+    checked = [ip_address("127.0.0.1")]
+    monkeypatch.setattr("utils.pipeline.clone.resolve", lambda _: checked)
+    # Nobody but this test resolves the name: without the pin git cannot connect at all.
+    backend.complete(SCRIPT, f"http://unknown.localdomain:{git_server.port}/team/pinned.git")
+
+
+@pytest.mark.parametrize(("breaks", "status"), [(1, "completed"), (2, "failed")])
+def test_a_clone_that_breaks_in_transfer_is_tried_once_more(
+    backend: Backend, sample: Repository, git_server: GitServer, breaks: int, status: str
+) -> None:
+    url = git_server.publish(sample, f"breaking{breaks}")
+    git_server.breaking[f"breaking{breaks}"] = breaks
+    task = backend.perform(SCRIPT, url)
+    assert task["status"] == status, task["error"]
+    if status == "failed":
+        assert task["error_code"] == "repo_unreachable"
 
 
 def test_an_application_goes_on_when_another_one_in_its_process_ends(

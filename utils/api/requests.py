@@ -131,7 +131,9 @@ class StartTask(Body):
         None, description="Token for the repository. Not needed if anyone can read it."
     )
     branch: str | None = Field(
-        None, max_length=255, description="Branch to start from; `main` by default."
+        None,
+        max_length=255,
+        description="Branch to start from; the repository's default branch by default.",
     )
     model: str | None = Field(
         None,

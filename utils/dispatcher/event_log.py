@@ -82,6 +82,15 @@ class EventLog:
             self.position = {**self.position, "stage": self.stage}
             self.report("status", {"stage": self.stage})
 
+    def note_branch(self, name: str) -> None:
+        """Note the branch that was cloned; stored with the position, as a restart needs it."""
+        self.position = {**self.position, "branch": name}
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that was cloned, None before the clone."""
+        return self.position.get("branch")
+
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
         """Add an event (see `utils.models.tasks.Event`); `position` is its end in the output."""
         self.position = {**self.position, **(position or {})}
@@ -137,6 +146,8 @@ class EventLog:
             return True
         position = self._pending[len(batch.events) - 1].position if batch.events else None
         fields = {"stage": stage, "container_id": container_id}
+        if self.branch:
+            fields["target_branch"] = self.branch
         runs_here = self._database.save_progress(
             self._task_id,
             batch,

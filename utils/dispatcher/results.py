@@ -75,10 +75,13 @@ class ResultStore:
 
     def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
         changes = outcome.changes.file_changes if outcome.changes else ()
+        fields = result_fields(task, outcome, container_id, self._context.agents, self._redactor)
+        if self._events.branch:
+            fields["target_branch"] = self._events.branch
         return FinishedTask(
             task.id,
             final_status(outcome.failure),
-            result_fields(task, outcome, container_id, self._context.agents, self._redactor),
+            fields,
             summary_message(outcome, self._redactor),
             [dataclasses.asdict(change) for change in changes],
             self._events.pending_batch(),

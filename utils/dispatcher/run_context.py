@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from database import Database
 from utils.agents.registry import Agents
-from utils.config.settings import Settings, proxies_with_password
+from utils.config.proxies import has_proxy, proxies_with_password
+from utils.config.settings import Settings
 from utils.credentials.vault import Vault
 from utils.dispatcher.admission import AdmissionController
 from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
+from utils.git.hosts import HostRules
 from utils.pipeline.agent_run import AgentLimits
 from utils.pipeline.capture import CaptureLimits
+from utils.pipeline.clone import CloneLimits
 from utils.pipeline.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandboxes.protocol import SandboxKind, SandboxProvider
@@ -42,16 +45,21 @@ def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:
     """Return the limits of one run as the settings define them."""
     return PipelineLimits(
         total_seconds=settings.sandbox_timeout_seconds,
-        clone_seconds=settings.clone_timeout_seconds,
+        clone=CloneLimits(
+            seconds=settings.clone_timeout_seconds,
+            depth=settings.clone_depth,
+            # The proxies of this machine cannot be reached from other networks, and their
+            # passwords must not leave this machine.
+            environment=proxies_with_password() if sandbox.sees_this_machine else {},
+            rules=HostRules(settings.allowed_git_hosts, settings.local_repos_allowed),
+            resolves_here=sandbox.sees_this_machine,
+            behind_proxy=has_proxy(),
+        ),
         agent=AgentLimits(
             settings.agent_timeout_seconds,
             settings.agent_idle_seconds,
             settings.max_output_bytes,
         ),
-        clone_depth=settings.clone_depth,
-        # The proxies of this machine cannot be reached from other networks, and their passwords
-        # must not leave this machine.
-        clone_environment=proxies_with_password() if sandbox.sees_this_machine else {},
         capture=CaptureLimits(
             patch_bytes=settings.max_patch_bytes,
             files=settings.max_file_changes,

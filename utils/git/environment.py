@@ -13,6 +13,8 @@ _CONFIGURATION = {
     # Run no program that a repository or a user's own configuration names.
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
+    # A redirect may lead to another host, which has to be checked first.
+    "http.followRedirects": "false",
     # Keep the bytes of files.
     "core.autocrlf": "false",
     "core.safecrlf": "false",

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from dataclasses import dataclass, field, replace
 
 from utils.errors import InvalidBranch, RepositoryNotAllowed
 from utils.git.branch_names import broken_branch_rule
+from utils.git.hosts import DEFAULT_PORTS, EXAMPLE, HostRules, Place, canonical_host
+from utils.git.web_pages import SSH_HOSTS, has_site_rules, repository_of_page
 
 MAX_URL_CHARACTERS = 2_000
 
-_EXAMPLE = "Send an address such as https://github.com/owner/name."
-_SEGMENT = re.compile(r"[A-Za-z0-9._~+-]+")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+# Azure DevOps has projects with spaces in their names.
+_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~+-]|%20)+")
+_USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+# Prefixes of tokens of GitHub, GitLab, Bitbucket and others, and texts that are as long as tokens.
+_TOKEN = re.compile(
+    r"gh[a-z]_|github_pat_|gl[a-z]+-|at(?:bb|att|ctt)|x-|oauth2|.{20}", re.IGNORECASE
+)
 _SCP_LIKE = re.compile(r"([^@/:]+)@([^@/:]+):(?!//)(.+)")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class RepositoryUrl:
     owner: str
     name: str
     is_local: bool
+    branch: str | None = field(default=None, compare=False)
+    """The branch that the address named, when it was that of a page of the branch."""
 
     @property
     def authority(self) -> str:
@@ -52,29 +58,26 @@ def parse_repository_url(
 
     Raises `RepositoryNotAllowed` when it is malformed or its host is not one of `allowed_hosts`
     (`host`, `host:port` or `*`). SSH addresses become https addresses, because tasks have tokens
-    and no SSH keys.
+    and no SSH keys. Addresses of pages of a repository become that of the repository.
     """
+    text = text.strip()
     _refuse_suspicious(text)
+    rules = HostRules(allowed_hosts, allow_local)
     if text.startswith("/"):
         return _local(text, allow_local=allow_local)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return _from_scp_like(text, allowed_hosts, allow_local=allow_local)
+        return _without_scheme(text, rules)
     scheme = scheme.lower()
     if scheme == "file":
         return _local(rest.removeprefix("localhost"), allow_local=allow_local)
     if scheme not in {"https", "http", "ssh"}:
-        raise RepositoryNotAllowed(f"Only https:// and ssh:// addresses can be used. {_EXAMPLE}")
+        raise RepositoryNotAllowed(f"Only https:// and ssh:// addresses can be used. {EXAMPLE}")
     authority, _, path = rest.partition("/")
+    host, port = _split_authority(authority)
     if scheme == "ssh":
-        host, _port = _split_authority(authority.removeprefix("git@"))
         scheme, port = "https", None  # the https port need not match the SSH port
-    else:
-        host, port = _split_authority(authority)
-    if port == _DEFAULT_PORTS[scheme]:
-        port = None
-    _refuse_host(scheme, host, port, allowed_hosts, allow_local=allow_local)
-    return _remote(scheme, host, port, path)
+    return _remote(scheme, host, port, path, rules)
 
 
 def github_full_name(url: str, github_host: str) -> str:
@@ -96,7 +99,7 @@ def find_github_name(url: str, github_host: str) -> str | None:
         parsed = parse_repository_url(url, allowed_hosts=(github_host,), allow_local=True)
     except RepositoryNotAllowed:
         return None
-    if parsed.authority != github_host or "/" in parsed.owner:
+    if parsed.authority != github_host or not parsed.owner or "/" in parsed.owner:
         return None
     return f"{parsed.owner}/{parsed.name}"
 
@@ -115,137 +118,106 @@ def validate_branch(name: str) -> str:
 def _refuse_suspicious(text: str) -> None:
     if not text or len(text) > MAX_URL_CHARACTERS:
         raise RepositoryNotAllowed(
-            f"The repository address must have 1 to {MAX_URL_CHARACTERS} characters. {_EXAMPLE}"
+            f"The repository address must have 1 to {MAX_URL_CHARACTERS} characters. {EXAMPLE}"
         )
     # Paths on this machine may contain spaces; other addresses may not.
-    unspaced = text.replace(" ", "") if text.startswith(("/", "file:")) else text
+    is_local = text.startswith(("/", "file:"))
+    unspaced = text.replace(" ", "") if is_local else text
     if any(character.isspace() or not character.isprintable() for character in unspaced):
-        raise RepositoryNotAllowed("The repository address contains spaces or control characters.")
-    if text.startswith("-") or "\\" in text or re.match(r"[A-Za-z0-9+.-]+::", text):
-        raise RepositoryNotAllowed(f"This form of repository address is not allowed. {_EXAMPLE}")
-    if any(mark in text for mark in "?#%"):
         raise RepositoryNotAllowed(
-            f"Remove the query, the fragment and percent signs from the address. {_EXAMPLE}"
+            f"The repository address contains spaces or control characters. {EXAMPLE}"
+        )
+    if text.startswith("-") or "\\" in text or re.match(r"[A-Za-z0-9+.-]+::", text):
+        raise RepositoryNotAllowed(f"This form of repository address is not allowed. {EXAMPLE}")
+    unescaped = text if is_local else text.replace("%20", "")
+    if any(mark in unescaped for mark in "?#%"):
+        raise RepositoryNotAllowed(
+            f"Remove the query, the fragment and percent signs from the address. {EXAMPLE}"
         )
 
 
-def _from_scp_like(
-    text: str, allowed_hosts: Collection[str], *, allow_local: bool
-) -> RepositoryUrl:
+def _without_scheme(text: str, rules: HostRules) -> RepositoryUrl:
     match = _SCP_LIKE.fullmatch(text)
     if match is None:
-        raise RepositoryNotAllowed(f"The repository address is not complete. {_EXAMPLE}")
-    user, host, path = match.groups()
-    if user != "git":
-        raise _userinfo_refused()
-    host, _port = _split_authority(host)
-    _refuse_host("https", host, None, allowed_hosts, allow_local=allow_local)
-    return _remote("https", host, None, path)
-
-
-def _userinfo_refused() -> RepositoryNotAllowed:
-    return RepositoryNotAllowed(
-        "The repository address contains a user name or a token. Remove it from the address "
-        "and send the token as github_token."
-    )
+        authority, _, path = text.partition("/")
+        # A name with a dot is a host, as in github.com/owner/name; others are owners or folders.
+        if "." not in authority[1:-1] or not path:
+            raise RepositoryNotAllowed(f"The repository address is not complete. {EXAMPLE}")
+    else:
+        user, name, path = match.groups()
+        authority = f"{user}@{name}"
+    host, port = _split_authority(authority)
+    return _remote("https", host, port, path, rules)
 
 
 def _split_authority(authority: str) -> tuple[str, int | None]:
-    if "@" in authority:
-        raise _userinfo_refused()
-    match = _HOST_AND_PORT.fullmatch(authority)
+    user, separator, place = authority.rpartition("@")
+    if separator:
+        _refuse_user(user)
+    match = _HOST_AND_PORT.fullmatch(place)
     if match is None:
-        raise RepositoryNotAllowed(f"The repository address has no usable host. {_EXAMPLE}")
-    host = _checked_host(match[1])
+        raise RepositoryNotAllowed(f"The repository address has no usable host. {EXAMPLE}")
+    host = canonical_host(match[1])
     port = int(match[2]) if match[2] else None
     if port is not None and not 1 <= port <= 65535:  # noqa: PLR2004
         raise RepositoryNotAllowed("The port in the repository address is not between 1 and 65535.")
     return host, port
 
 
-def _checked_host(text: str) -> str:
-    host = text.lower().removesuffix(".")
-    if not host.isascii():
+def _refuse_user(user: str) -> None:
+    """Accept the plain user names of clone buttons, which nobody needs; refuse all others."""
+    if not _USER.fullmatch(user) or _TOKEN.match(user):
         raise RepositoryNotAllowed(
-            "The host in the repository address is not plain ASCII. Names from other alphabets "
-            "can imitate a trusted host. If the name is right, send its xn-- form."
+            "The repository address contains a user name or a token before the @. Remove it, and "
+            "send a token as github_token."
         )
-    try:
-        if host.startswith("["):
-            return f"[{IPv6Address(host[1:-1])}]"
-        labels = host.split(".")
-        if labels[-1].isdigit():
-            return str(IPv4Address(host))
-    except AddressValueError as error:
-        raise RepositoryNotAllowed("The repository address has no usable host.") from error
-    if not all(_LABEL.fullmatch(label) for label in labels):
-        raise RepositoryNotAllowed(f"The repository address has no usable host. {_EXAMPLE}")
-    return host
 
 
-def _refuse_host(
-    scheme: str,
-    host: str,
-    port: int | None,
-    allowed_hosts: Collection[str],
-    *,
-    allow_local: bool,
-) -> None:
-    if _is_loopback(host) and allow_local:
-        return
-    if scheme == "http":
-        raise RepositoryNotAllowed(f"http:// sends tokens unencrypted; use https://. {_EXAMPLE}")
-    allowed = {entry.lower() for entry in allowed_hosts}
-    if (host if port is None else f"{host}:{port}") in allowed:
-        return
-    # `*` allows all hosts except this machine's loopback names. Other names are not resolved, even
-    # if they lead to a private address: the operator chose to trust every host.
-    if "*" in allowed and not _is_loopback(host):
-        return
-    raise RepositoryNotAllowed(
-        "This server does not clone from the host in the repository address. "
-        f"Hosts it clones from: {', '.join(sorted(allowed))}."
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host.startswith("["):
-        address = IPv6Address(host[1:-1])
-        mapped = address.ipv4_mapped
-        return address.is_loopback or address.is_unspecified or bool(mapped and mapped.is_loopback)
-    if host.rpartition(".")[2].isdigit():
-        return IPv4Address(host).is_loopback or IPv4Address(host).is_unspecified
-    return host == "localhost" or host.endswith(".localhost")
-
-
-def _remote(scheme: str, host: str, port: int | None, path: str) -> RepositoryUrl:
-    segments = path.strip("/").split("/")
-    name = segments[-1].removesuffix(".git")
+def _remote(scheme: str, host: str, port: int | None, path: str, rules: HostRules) -> RepositoryUrl:
+    if port == DEFAULT_PORTS[scheme]:
+        port = None
+    place = _usual_place(Place(scheme, host, port), rules)
+    rules.check_name(place)
+    host = place.host
+    segments, branch = repository_of_page(host, path.strip("/").split("/"))
+    name = segments[-1].removesuffix(".git") if segments else ""
     well_formed = all(_SEGMENT.fullmatch(part) and part not in {".", ".."} for part in segments)
-    if len(segments) < 2 or not well_formed or name in {"", ".", ".."}:  # noqa: PLR2004
+    if not well_formed or name in {"", ".", ".."}:
+        raise RepositoryNotAllowed(f"The repository address does not name a repository. {EXAMPLE}")
+    if has_site_rules(host) and len(segments) < 2:  # noqa: PLR2004
         raise RepositoryNotAllowed(
-            f"The repository address does not name an owner and a repository. {_EXAMPLE}"
+            f"The repository address does not name an owner and a repository. {EXAMPLE}"
         )
     # On other servers the suffix may be part of the name. GitHub accepts both spellings; using only
     # one prevents two projects for one repository.
     last = name if host == "github.com" else segments[-1]
     owner = "/".join(segments[:-1])
-    authority = host if port is None else f"{host}:{port}"
     return RepositoryUrl(
-        url=f"{scheme}://{authority}/{owner}/{last}",
+        url="/".join([f"{scheme}://{place.authority}", *segments[:-1], last]),
         scheme=scheme,
         host=host,
         port=port,
         owner=owner,
         name=name,
         is_local=False,
+        branch=branch,
     )
+
+
+def _usual_place(place: Place, rules: HostRules) -> Place:
+    """Return the place under whose usual name a host serves its repositories."""
+    if rules.names(place):
+        return place
+    host = SSH_HOSTS.get(place.host, place.host)
+    plain = replace(place, host=host.removeprefix("www."))
+    is_usual = has_site_rules(plain.host) or rules.names(plain)
+    return plain if is_usual else replace(place, host=host)
 
 
 def _local(path: str, *, allow_local: bool) -> RepositoryUrl:
     if not allow_local:
         raise RepositoryNotAllowed(
-            f"This server does not clone from its own disk. {_EXAMPLE} "
+            f"This server does not clone from its own disk. {EXAMPLE} "
             "For development without cloud sandboxes, ALLOW_LOCAL_REPOS=true allows it."
         )
     segments = [part for part in path.split("/") if part]

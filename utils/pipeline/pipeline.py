@@ -7,30 +7,27 @@ that the changes made before it are not lost.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
-from utils.errors import CloneError, SandboxLost, TaskError, TaskStopped
-from utils.git.credentials import credential_helper_output, credential_url
-from utils.git.environment import agent_configuration, commit_message, git_environment
-from utils.git.failures import clone_error
-from utils.models.runs import Changes, CommandResult, Job, Outcome, StageTiming
+from utils.errors import SandboxLost, TaskError, TaskStopped
+from utils.git.environment import agent_configuration, commit_message
+from utils.models.runs import Changes, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Stage
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
 from utils.pipeline.capture import CaptureLimits, capture_changes
+from utils.pipeline.clone import CloneLimits, clone_repository
 from utils.pipeline.stop_request import StopRequest
-from utils.sandboxes.protocol import AgentCommand, Mirror, Sandbox
+from utils.sandboxes.protocol import AgentCommand, Sandbox
 
 SCRIPTS = {
     path.name: path.read_bytes() for path in (Path(__file__).parent / "scripts").glob("*.sh")
 }
-MIRROR_OUTDATED = "mirror outdated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +35,8 @@ class PipelineLimits:
     """Limits of one run: times in seconds, sizes in bytes."""
 
     total_seconds: float
-    clone_seconds: float
+    clone: CloneLimits
     agent: AgentLimits
-    clone_depth: int
-    clone_environment: Mapping[str, str]
     capture: CaptureLimits
 
 
@@ -60,6 +55,9 @@ class Observer(Protocol):
 
     def begin_stage(self, stage: Stage) -> None:
         """Note that a stage begins."""
+
+    def note_branch(self, name: str) -> None:
+        """Note the branch that was cloned."""
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
         """Receive an event of the agent."""
@@ -178,51 +176,10 @@ class _Run:
     async def _clone(self) -> str:
         with self._stage(Stage.CLONING):
             await self._sandbox.write_files(self._files())
-            async with self._sandbox.mirror(self._job.repo_url, self._job.branch) as mirror:
-                result = await self._run_clone(mirror)
-                *notes, base_commit = result.stdout.decode().split("\n")[:-1]
-                await mirror.record_clone(
-                    repository=self._sandbox.paths.repository,
-                    base_commit=base_commit,
-                    outdated=MIRROR_OUTDATED in notes,
-                )
+            clone = await clone_repository(self._sandbox, self._job, self._limits.clone)
+            self._work.observer.note_branch(clone.branch)
             await self._sandbox.restrict_egress(self._work.access.egress)
-            return base_commit
-
-    async def _run_clone(self, mirror: Mirror) -> CommandResult:
-        url = self._job.repo_url
-        result = await self._sandbox.run(
-            self._clone_arguments(mirror),
-            timeout_seconds=self._limits.clone_seconds,
-            environment={
-                **self._limits.clone_environment,
-                **git_environment(urlsplit(url).scheme),
-            },
-            stdin=credential_helper_output(url, self._job.git_token),
-        )
-        if result.timed_out:
-            raise CloneError(
-                "The clone took longer than CLONE_TIMEOUT_SECONDS. Raise it, or set CLONE_DEPTH=1 "
-                "to leave out the history.",
-                "clone_timeout",
-            )
-        if not result.ok:
-            raise clone_error(result, self._job.branch)
-        return result
-
-    def _clone_arguments(self, mirror: Mirror) -> list[str]:
-        url, paths, depth = self._job.repo_url, self._sandbox.paths, self._limits.clone_depth
-        return [
-            "sh",
-            f"{paths.work}/clone.sh",
-            _clone_source(url, depth),
-            self._job.branch,
-            paths.repository,
-            f"{paths.work}/git_config",
-            str(depth),
-            mirror.path,
-            credential_url(url),
-        ]
+            return clone.base_commit
 
     async def _run_agent(self) -> TaskError | None:
         work, paths = self._work, self._sandbox.paths
@@ -276,10 +233,3 @@ class _Run:
             yield
         finally:
             self._timings.append(StageTiming(stage, round(time.monotonic() - started, 4)))
-
-
-def _clone_source(url: str, clone_depth: int) -> str:
-    # With a plain path git copies the files of a local repository, several times faster than with
-    # file://. With a depth the path must not be plain: git would ignore the depth and use hard
-    # links.
-    return url if clone_depth else url.removeprefix("file://")

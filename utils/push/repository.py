@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from utils.errors import AppError
 from utils.git.credentials import credential_helper_output, credential_url
 from utils.git.environment import git_environment
+from utils.git.hosts import HostRules, Place, pinned, resolve
 from utils.models.runs import KILLED, CommandResult
 from utils.processes import exit_code
 from utils.push import resource_limits as limits
@@ -162,8 +163,6 @@ class PushRepository:
         configuration = {
             f"remote.{REMOTE}.url": url,
             f"remote.{REMOTE}.promisor": "true",
-            # A redirect may lead to another host.
-            "http.followRedirects": "false",
             # The empty value clears the list of helpers, so that ours is the only one.
             "credential.helper": "",
             f"credential.{bound_to}.helper": _HELPER,
@@ -171,6 +170,7 @@ class PushRepository:
             "fetch.unpackLimit": "1",
             "submodule.recurse": "false",
             **limits.CONFIGURATION,
+            **_pins(url),
         }
         return {
             **self._remote.environment,
@@ -181,6 +181,22 @@ class PushRepository:
             "GIT_DIR": str(self.folder),
             "CREDENTIAL_URL": bound_to,
         }
+
+
+def _pins(url: str) -> dict[str, str]:
+    """Return the setting that binds git to the checked addresses of the host.
+
+    Raises `RepositoryNotAllowed` when they are addresses of this machine.
+    """
+    place = Place.of(url)
+    if place is None:
+        return {}
+    try:
+        addresses = resolve(place)
+    except OSError:  # a proxy may resolve the name; otherwise git tells that it cannot
+        return {}
+    HostRules((place.authority,), allow_local=False).check_addresses(place, addresses)
+    return pinned(place, addresses)
 
 
 @contextlib.contextmanager

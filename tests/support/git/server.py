@@ -25,6 +25,8 @@ class GitServer:
     A repository with an entry in `tokens` requires that token as the password. Requests for
     `hanging` ones get no response; `redirects` send a name to another server; `refusals` answer
     a push with a status and a text; `old_protocol` ones speak version 0 of git's protocol;
+    `moved` ones redirect to another name on this server; `breaking` tells how many answers with
+    objects are cut in the middle;
     `before_push` is called once, when a push has begun and has not read the branches yet.
     """
 
@@ -35,6 +37,8 @@ class GitServer:
         self.redirects: dict[str, str] = {}
         self.refusals: dict[str, tuple[int, str]] = {}
         self.old_protocol: set[str] = set()
+        self.moved: dict[str, str] = {}
+        self.breaking: dict[str, int] = {}
         self.before_push: dict[str, Callable[[], object]] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.sent_bytes = 0
@@ -102,6 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", served.redirects[name] + self.path)
             self.end_headers()
+        elif name in served.moved:
+            self.send_response(301)
+            self.send_header("Location", self.path.replace(name, served.moved[name], 1))
+            self.end_headers()
         elif name in served.tokens and _password(sent) != served.tokens[name]:
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
@@ -144,6 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
+        if self.command == "POST" and self.server.served.breaking.get(name) and b"PACK" in content:
+            self.server.served.breaking[name] -= 1
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+            return
         self.server.served.sent_bytes += len(content)
         self.server.served.sent_objects += _objects_in(content)
         self.wfile.write(content)

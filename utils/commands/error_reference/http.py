@@ -101,7 +101,8 @@ HTTP_ERRORS = (
     ErrorEntry(
         "repository_not_allowed",
         400,
-        "The address is malformed, or its host is not in `ALLOWED_GIT_HOSTS`.",
+        "The address is malformed, its host is not in `ALLOWED_GIT_HOSTS` or leads to a private "
+        "network, or it redirects to such a place. A task can fail with this code too.",
         "Check the address, or add the host to `ALLOWED_GIT_HOSTS`.",
     ),
     ErrorEntry(

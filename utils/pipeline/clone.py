@@ -1,0 +1,282 @@
+"""Clones the repository of a job: checks where it leads, follows redirects, tries once more.
+
+git itself follows no redirect. A redirect that the rules of the server allow is cloned from
+instead; a token goes to the host that it was sent for only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin
+
+import anyio
+from anyio import to_thread
+
+from utils.errors import CloneError, RepositoryNotAllowed
+from utils.git.credentials import credential_helper_output, credential_url
+from utils.git.environment import git_environment
+from utils.git.failures import clone_error
+from utils.git.hosts import Address, HostRules, Place, Reach, pinned, reach_of, resolve
+from utils.git.repository_url import parse_repository_url
+from utils.models.runs import CommandResult, Job
+from utils.sandboxes.protocol import Mirror, Sandbox
+
+MIRROR_OUTDATED = "mirror outdated"
+MAX_REDIRECTS = 3
+
+_ADVERTISEMENT = "/info/refs?service=git-upload-pack"
+_READ_BYTES = 4_000
+_BROKEN_TRANSFER = (
+    b"early EOF",
+    b"hung up unexpectedly",
+    b"unexpected disconnect",
+    b"Connection reset",
+    b"Connection timed out",
+    b"RPC failed",
+    b"Recv failure",
+    b"SSL_read",
+    b"GnuTLS recv error",
+    b"transfer closed",
+    b"invalid index-pack output",
+    b"returned error: 50",
+)
+_ANSWERED = b"returned error: 4"
+
+
+@dataclass(frozen=True, slots=True)
+class CloneLimits:
+    """Limits of a clone, and what it may reach.
+
+    `environment` holds variables that only git receives. `resolves_here` is true when git uses the
+    network and the name servers of this machine, `behind_proxy` when a proxy may resolve names.
+    """
+
+    seconds: float
+    depth: int
+    environment: Mapping[str, str]
+    rules: HostRules
+    resolves_here: bool
+    behind_proxy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A finished clone: the commit that it starts from, and its branch."""
+
+    base_commit: str
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    url: str
+    token: str | None = field(repr=False)
+
+
+class _RedirectedError(Exception):
+    """The host redirects to another address."""
+
+
+async def clone_repository(sandbox: Sandbox, job: Job, limits: CloneLimits) -> Clone:
+    """Clone a branch of the repository, or the branch of its HEAD. Raises `CloneError`."""
+    run = _CloneRun(sandbox, job, limits)
+    for _ in range(MAX_REDIRECTS):
+        try:
+            return await run.clone()
+        except _RedirectedError:
+            await run.follow_redirect()
+    raise CloneError(
+        "The repository host redirects again and again. Send the address that the repository has "
+        "now.",
+        "repo_unreachable",
+    )
+
+
+class _CloneRun:
+    """The state of one clone. All its commands share one deadline."""
+
+    def __init__(self, sandbox: Sandbox, job: Job, limits: CloneLimits) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        self._source = _Source(job.repo_url, job.git_token)
+        self._branch = job.branch
+        self._deadline = time.monotonic() + limits.seconds
+
+    async def clone(self) -> Clone:
+        """Clone from the present source. Raises `_RedirectedError`."""
+        environment = await self._environment()
+        self._branch = self._branch or await self._default_branch(environment)
+        async with self._sandbox.mirror(self._source.url, self._branch) as mirror:
+            result = await self._transfer(mirror, environment)
+            *notes, base_commit = result.stdout.decode().split("\n")[:-1]
+            await mirror.record_clone(
+                repository=self._sandbox.paths.repository,
+                base_commit=base_commit,
+                outdated=MIRROR_OUTDATED in notes,
+            )
+        return Clone(base_commit, self._branch)
+
+    async def follow_redirect(self) -> None:
+        """Go on at the address that the host redirects to. Raises `CloneError`."""
+        result = await self._read_head(await self._environment())
+        lines = result.stdout.decode("utf-8", "replace").splitlines()
+        locations = [line.removeprefix("location ") for line in lines if line[:9] == "location "]
+        here = self._source.url + _ADVERTISEMENT
+        target = urljoin(here, locations[-1].strip()) if locations else ""
+        if not target.endswith(_ADVERTISEMENT):
+            raise CloneError(
+                "The repository host redirects to a page that is no repository. Check the URL; "
+                "if the repository is private, send a github_token.",
+                "repo_not_found",
+            )
+        rules = self._limits.rules
+        try:
+            repository = parse_repository_url(
+                target.removesuffix(_ADVERTISEMENT),
+                allowed_hosts=rules.allowed,
+                allow_local=rules.allow_local,
+            )
+        except RepositoryNotAllowed as error:
+            raise CloneError(
+                "The repository host redirects to an address that this server does not clone "
+                f"from. {error.message}",
+                error.code,
+            ) from error
+        if repository.is_local:
+            raise CloneError("The repository host redirects to a file.", "repository_not_allowed")
+        is_same_place = Place.of(repository.url) == Place.of(self._source.url)
+        token = self._source.token if is_same_place else None
+        self._source = replace(self._source, url=repository.url, token=token)
+
+    async def _transfer(self, mirror: Mirror, environment: Mapping[str, str]) -> CommandResult:
+        result = await self._run(self._clone_arguments(mirror), environment)
+        if _is_broken_transfer(result):
+            result = await self._run(self._clone_arguments(mirror), environment)
+        if result.ok:
+            return result
+        if _is_redirect(result):
+            raise _RedirectedError
+        error = clone_error(result, self._branch)
+        if error.code == "branch_not_found":
+            default = _head_branch(await self._read_head(environment))
+            if default and default != self._branch:
+                error = CloneError(
+                    f"{error.message} The default branch is {default}.", "branch_not_found"
+                )
+        raise error
+
+    async def _default_branch(self, environment: Mapping[str, str]) -> str:
+        result = await self._read_head(environment)
+        if _is_broken_transfer(result):
+            result = await self._read_head(environment)
+        if _is_redirect(result):
+            raise _RedirectedError
+        if not result.ok:
+            raise clone_error(result, "HEAD")
+        branch = _head_branch(result)
+        if branch is None:
+            raise CloneError(
+                "The repository has no commits yet, or its HEAD names no branch. Push a commit, "
+                "or send the name of a branch.",
+                "branch_not_found",
+            )
+        return branch
+
+    async def _read_head(self, environment: Mapping[str, str]) -> CommandResult:
+        work = self._sandbox.paths.work
+        arguments = [
+            "sh",
+            f"{work}/remote_head.sh",
+            self._source.url.removeprefix("file://"),
+            f"{work}/head.trace",
+            credential_url(self._source.url),
+        ]
+        return await self._run(arguments, environment)
+
+    async def _run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> CommandResult:
+        seconds = self._deadline - time.monotonic()
+        if seconds > 0:
+            result = await self._sandbox.run(
+                arguments,
+                timeout_seconds=seconds,
+                environment=environment,
+                stdin=credential_helper_output(self._source.url, self._source.token),
+            )
+            if not result.timed_out:
+                return result
+        raise CloneError(
+            "The clone took longer than CLONE_TIMEOUT_SECONDS. Raise it, or set CLONE_DEPTH=1 "
+            "to leave out the history.",
+            "clone_timeout",
+        )
+
+    async def _environment(self) -> dict[str, str]:
+        """Return the variables of git, after a check of where the source leads."""
+        place = Place.of(self._source.url)
+        pins = await self._pins(place) if place else {}
+        protocol = place.scheme if place else None
+        return {**self._limits.environment, **git_environment(protocol, configuration=pins)}
+
+    async def _pins(self, place: Place) -> dict[str, str]:
+        limits = self._limits
+        try:
+            limits.rules.check_name(place)
+            addresses = await self._resolve(place)
+            limits.rules.check_addresses(place, addresses)
+        except RepositoryNotAllowed as error:
+            raise CloneError(error.message, error.code) from error
+        # In another network a name of a private network may have other addresses.
+        is_same_everywhere = all(reach_of(address) is Reach.PUBLIC for address in addresses)
+        return pinned(place, addresses) if limits.resolves_here or is_same_everywhere else {}
+
+    async def _resolve(self, place: Place) -> Sequence[Address]:
+        try:
+            with anyio.fail_after(self._limits.seconds):
+                return await to_thread.run_sync(resolve, place, abandon_on_cancel=True)
+        except (OSError, TimeoutError) as error:
+            if self._limits.behind_proxy or not self._limits.resolves_here:
+                return ()
+            raise CloneError(
+                "The name of the repository host could not be resolved. Check the URL and the "
+                "network, then start the task again.",
+                "repo_unreachable",
+            ) from error
+
+    def _clone_arguments(self, mirror: Mirror) -> list[str]:
+        url, paths, depth = self._source.url, self._sandbox.paths, self._limits.depth
+        return [
+            "sh",
+            f"{paths.work}/clone.sh",
+            # With a plain path git copies the files of a local repository, several times faster
+            # than with file://. With a depth the path must not be plain: git would ignore the
+            # depth and use hard links.
+            url if depth else url.removeprefix("file://"),
+            self._branch,
+            paths.repository,
+            f"{paths.work}/git_config",
+            str(depth),
+            mirror.path,
+            credential_url(url),
+        ]
+
+
+def _head_branch(result: CommandResult) -> str | None:
+    """Return the branch that HEAD names, from the output of `git ls-remote --symref`."""
+    for line in result.stdout.decode("utf-8", "replace").splitlines():
+        reference, _, name = line.partition("\t")
+        if name == "HEAD" and reference.startswith("ref: refs/heads/"):
+            return reference.removeprefix("ref: refs/heads/")
+    return None
+
+
+def _is_broken_transfer(result: CommandResult) -> bool:
+    end = result.stderr[-_READ_BYTES:]
+    return (
+        not result.ok and _ANSWERED not in end and any(words in end for words in _BROKEN_TRANSFER)
+    )
+
+
+def _is_redirect(result: CommandResult) -> bool:
+    return not result.ok and b"returned error: 30" in result.stderr[-_READ_BYTES:]
