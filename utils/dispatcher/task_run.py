@@ -26,6 +26,7 @@ from utils.errors import (
     TaskError,
     TaskStopped,
 )
+from utils.git.credentials import secret_parts
 from utils.models.runs import AgentRun, Outcome
 from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
@@ -131,7 +132,7 @@ class TaskRun:
         try:
             claimed = await self._retry_database(self._claim)
             if claimed:
-                with self._context.redactor.hold(claimed.token):
+                with self._context.redactor.hold(*secret_parts(claimed.token)):
                     await self._run_claimed(claimed)
                 if self._results.pending:
                     await self._retry_database(self._results.store_pending)
