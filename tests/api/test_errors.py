@@ -230,6 +230,38 @@ def test_other_origins_are_not_let_in(make_app: MakeApp) -> None:
     assert listed.headers["Access-Control-Allow-Origin"] == "https://b.example"
 
 
+def test_a_star_in_an_origin_stands_for_subdomains_and_is_no_regular_expression(
+    make_app: MakeApp,
+) -> None:
+    client = make_app(cors_origins="https://*.example.com, http://[::1]:3000/").test_client()
+    allowed = {
+        origin
+        for origin in (
+            "https://a.example.com",
+            "https://A.b-c.Example.com",
+            "http://[::1]:3000",
+            "https://example.com",
+            "http://a.example.com",
+            "https://a.example.com:8443",
+            "https://a.example.com.evil.example",
+            "https://evil.example/.example.com",
+            "https://evil-example.com",
+            "https://aXexample.com",
+            "https://a.exampleXcom",
+            "https://.example.com",
+            "https:////x",
+            "http://[::1]:3000.evil.example",
+            "null",
+        )
+        if "Access-Control-Allow-Origin" in client.get("/ping", headers={"Origin": origin}).headers
+    }
+    assert allowed == {
+        "https://a.example.com",
+        "https://A.b-c.Example.com",
+        "http://[::1]:3000",
+    }
+
+
 @pytest.mark.parametrize(
     "origins", [("https://a.example",), ("https://a.example", "https://b.example"), ("*",)]
 )

@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter, IntegerConverter
 from utils.api.endpoint import TOKEN_HEADER, Services, declaration_of, json_response
 from utils.api.requests import ID_DIGITS
 from utils.config.addresses import LOOPBACK_HOSTS
+from utils.config.origins import origin_pattern
 from utils.config.settings import Settings
 from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
 
@@ -98,7 +99,7 @@ def _is_open_to_all(settings: Settings) -> bool:
 def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(
         app,
-        origins=list(settings.cors_origins),
+        origins=[origin_pattern(origin) for origin in settings.cors_origins],
         allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER],
         methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
         supports_credentials=False,

@@ -8,8 +8,10 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
-from utils.config.addresses import host_name
+from utils.config.addresses import expanded, host_name, listening_address
 from utils.config.cloud import NameList
+from utils.config.database_url import database_address
+from utils.config.origins import web_origin
 
 MINIMUM_KEY_CHARACTERS = 32
 
@@ -41,7 +43,7 @@ class ServerSettings(BaseSettings):
     cors_origins: NameList = Field(
         ("http://localhost:3000",),
         description="Web origins allowed to call the API from a browser (CORS), separated by "
-        "commas.",
+        "commas. `https://*.example.com` stands for all subdomains, `*` for every origin.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Minimum level of the log lines that are written."
@@ -112,10 +114,30 @@ class ServerSettings(BaseSettings):
         "`local`. In production `local` must be set explicitly.",
     )
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(web_origin, value))
+
     @field_validator("allowed_git_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name if name == "*" else host_name(name) for name in value)
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        return None if value is None else listening_address(value)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _data_path(cls, value: Path) -> Path:
+        return expanded(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(database_address(value.get_secret_value()))
 
     @field_validator("jwt_secret", "secret_key", "secret_key_previous")
     @classmethod
