@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import uuid4
 
+from utils.config.private_folder import open_private_folder
 from utils.config.settings import Settings
 
 FILE_NAME = "deployment"
@@ -23,7 +24,7 @@ def server_name(settings: Settings) -> str:
 
     Only one server at a time uses the folder, so an earlier server of this name has stopped.
     """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    open_private_folder(settings.data_dir)
     return _name_in(settings.data_dir / SERVER_FILE_NAME)
 
 

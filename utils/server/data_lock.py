@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 from filelock import FileLock, Timeout
 
+from utils.config.private_folder import open_private_folder
 from utils.errors import ConfigurationError
 
 LOCK_FILE = "lock"
@@ -30,7 +31,7 @@ def lock_data_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
     # Another thread may stop the server. A lock file without flock would outlive its process.
     lock = FileLock(folder / LOCK_FILE, thread_local=False, fallback_to_soft=False)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        open_private_folder(folder)
         _acquire(lock, wait_seconds)
     except Timeout as error:
         raise ConfigurationError(

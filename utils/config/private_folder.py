@@ -1,0 +1,35 @@
+"""Keeps the data folder to its owner: secrets, prompts, clones and results are in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+PRIVATE_UMASK = 0o077
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_files_private() -> None:
+    """Let this process and its children create files for their owner only."""
+    os.umask(PRIVATE_UMASK)
+
+
+def open_private_folder(folder: Path) -> None:
+    """Create a folder if it is missing, and close it to others. Raises `OSError`.
+
+    A folder that other things are in (`/tmp`, a home) stays as it is, and so does one of another
+    user. What the server creates in it is closed by the umask.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if not status.st_mode & _OTHERS:
+        return
+    is_shared = bool(status.st_mode & stat.S_ISVTX) or folder.resolve() in _shared_folders()
+    if status.st_uid == os.geteuid() and not is_shared:
+        folder.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+
+
+def _shared_folders() -> set[Path]:
+    return {Path("/"), Path.home().resolve(), Path.cwd().resolve()}
