@@ -8,7 +8,6 @@ from contextlib import ExitStack
 
 import structlog
 from flask import Flask
-from pydantic import ValidationError
 
 import auth
 import github_routes
@@ -26,12 +25,10 @@ from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, install_hooks
 from utils.api.openapi import build_openapi, format_openapi
 from utils.auth.tokens import Tokens
-from utils.config.settings import (
-    Settings,
-    explain_settings,
-    inherited_environment,
-    proxies_with_password,
-)
+from utils.commands.command_line import CommandParser
+from utils.config.proxies import proxies_with_password
+from utils.config.settings import Settings, inherited_environment
+from utils.config.startup import read_settings, setting_warnings
 from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault, encryption_keys, signing_key
 from utils.dispatcher.admission import AdmissionController
@@ -40,6 +37,7 @@ from utils.dispatcher.dispatcher import Dispatcher
 from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
 from utils.dispatcher.run_context import RunContext, pipeline_limits
+from utils.errors import ConfigurationError
 from utils.github.app import GitHubApp
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.pull_requests.service import PullRequests, pushes_folder
@@ -181,15 +179,24 @@ def stop_app(app: Flask) -> None:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Serve until a signal arrives; with the argument `openapi`, print the OpenAPI document."""
-    if list(arguments) == ["openapi"]:
+    parser = CommandParser(
+        "serve",
+        "Start the server.",
+        epilog="Settings come from the environment and from .env: PORT=8001 ./run.sh",
+    )
+    parser.add_argument(
+        "action", nargs="?", choices=["openapi"], help="print the OpenAPI document and exit"
+    )
+    if parser.parse_args(arguments).action == "openapi":
         print_line(format_openapi(build_openapi(declare_routes())))
         return
     try:
-        settings = Settings()
-    except ValidationError as error:
-        for line in explain_settings(error):
-            print_line(line, error=True)
+        settings = read_settings()
+    except ConfigurationError as error:
+        print_line(error.message, error=True)
         sys.exit(EXIT_CONFIGURATION)
+    for warning in setting_warnings():
+        print_line(f"Warning: {warning}", error=True)
     configure_logging(settings, Redactor().redact)
     serve(settings, lambda: create_app(settings), pause_app, stop_app)
 

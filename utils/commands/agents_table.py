@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from utils.agents.registry import AGENTS, DEFAULT_AGENT
 from utils.agents.spec import AgentSpec
+from utils.commands.command_line import CommandParser, ends_with_message
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "agents.md"
 
@@ -34,10 +37,14 @@ def with_table(page: str) -> str:
     return _TABLE.sub(lambda _: agents_table(), page)
 
 
-def main() -> None:
+@ends_with_message
+def main(arguments: Sequence[str]) -> None:
     """Write the page again."""
+    CommandParser(
+        "utils.commands.agents_table", "Write the table of agents in docs/agents.md."
+    ).parse_args(arguments)
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -20,7 +20,9 @@ from e2b.exceptions import BuildException
 from e2b.template.types import BuildInfo, TemplateBuildStatus, TemplateBuildStatusResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from utils.config.settings import Settings, explain_settings
+from utils.commands.command_line import CommandParser
+from utils.config.settings import Settings
+from utils.config.startup import read_settings
 from utils.errors import AppError, ConfigurationError, Unavailable
 from utils.models.tasks import Json
 from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, exit_immediately, explain_e2b
@@ -169,9 +171,9 @@ def _translate(error: Exception) -> AppError:
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="./run.sh build-template",
-        description="Build the template of the sandboxes at E2B from e2b.toml and e2b.Dockerfile.",
+    parser = CommandParser(
+        "build-template",
+        "Build the template of the sandboxes at E2B from e2b.toml and e2b.Dockerfile.",
     )
     parser.add_argument("--name", help="name of the template; that in e2b.toml by default")
     parser.add_argument("--no-cache", action="store_true", help="repeat every step")
@@ -187,7 +189,7 @@ def _run(options: argparse.Namespace) -> int:
     spec = read_spec()
     if options.name:
         spec = _checked(spec.model_dump() | {"template_name": options.name}, "--name")
-    template_id = asyncio.run(build(Settings(), spec, _print, skip_cache=options.no_cache))
+    template_id = asyncio.run(build(read_settings(), spec, _print, skip_cache=options.no_cache))
     _print(f"\nThe template {spec.template_name} is ready. Put this line into .env:\n")
     _print(f"E2B_TEMPLATE_ID={template_id}\n")
     _print("Then run ./run.sh doctor to check it: that starts a sandbox from the template.")
@@ -199,8 +201,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(options)
-    except ValidationError as error:
-        message = "\n".join(explain_settings(error))
     except AppError as error:
         message = error.message
     except KeyboardInterrupt:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from utils.commands.command_line import CommandParser, ends_with_message
 from utils.config.cloud import CloudSettings
 from utils.config.github import GitHubSettings
 from utils.config.limits import LimitSettings
@@ -86,11 +89,15 @@ def _cell(default: str) -> str:
     return f"`{default}`" if default else ""
 
 
-def main() -> None:
+@ends_with_message
+def main(arguments: Sequence[str]) -> None:
     """Write both files."""
+    CommandParser(
+        "utils.commands.env_example", "Write .env.example and docs/settings.md."
+    ).parse_args(arguments)
     ENV_FILE.write_text(env_example(), encoding="utf-8")
     SETTINGS_FILE.write_text(settings_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from pydantic import ValidationError
-
-from utils.config.settings import Settings, explain_settings
+from utils.commands.command_line import CommandParser, ends_with_message
+from utils.config.startup import read_settings
 from utils.database.migrations import migrate
-from utils.errors import AppError
 
 
-def main() -> None:
+@ends_with_message
+def main(arguments: Sequence[str]) -> None:
     """Migrate the database of the settings and print its revision."""
-    try:
-        revision = migrate(Settings())
-    except ValidationError as error:
-        raise SystemExit("\n".join(explain_settings(error))) from None
-    except AppError as error:
-        raise SystemExit(error.message) from None
+    CommandParser("migrate", "Update the tables of the configured database.").parse_args(arguments)
+    revision = migrate(read_settings())
     sys.stdout.write(f"The database is at revision {revision}.\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from database import Database, open_database
-from utils.config.settings import Settings, explain_settings
+from utils.commands.command_line import CommandParser, ends_with_message
+from utils.config.startup import read_settings
 from utils.credentials.profiles import (
     AGENT_ACCESS,
     ATTEMPTS,
@@ -24,7 +23,6 @@ from utils.credentials.profiles import (
 )
 from utils.credentials.vault import Vault, has_key, is_sealed
 from utils.errors import (
-    AppError,
     ConfigurationError,
     InvalidInput,
     NotFound,
@@ -140,28 +138,27 @@ def _unfinished_tasks(database: Database) -> int:
     return sum(count for (status, _), count in database.count_tasks().items() if status in active)
 
 
-def main() -> None:
-    """Rotate the keys and print a report; exit with 1 if secrets were skipped."""
+@ends_with_message
+def main(arguments: Sequence[str]) -> int:
+    """Rotate the keys and print a report; return 1 if secrets were skipped."""
+    CommandParser(
+        "rotate-keys", "Encrypt the stored secrets of all users with the newest SECRET_KEY."
+    ).parse_args(arguments)
+    settings = read_settings()
+    if not has_key(settings):
+        raise ConfigurationError(
+            "There is no key yet. Set SECRET_KEY to the value that the server uses."
+        )
+    vault = Vault.open(settings)
+    database = open_database(settings)
     try:
-        settings = Settings()
-        if not has_key(settings):
-            raise ConfigurationError(
-                "There is no key yet. Set SECRET_KEY to the value that the server uses."
-            )
-        vault = Vault.open(settings)
-        database = open_database(settings)
-        try:
-            counts = rotate_keys(database, vault)
-            text = report(counts, _unfinished_tasks(database))
-        finally:
-            database.close()
-    except ValidationError as error:
-        raise SystemExit("\n".join(explain_settings(error))) from None
-    except AppError as error:
-        raise SystemExit(error.message) from None
+        counts = rotate_keys(database, vault)
+        text = report(counts, _unfinished_tasks(database))
+    finally:
+        database.close()
     sys.stdout.write(text)
-    sys.exit(1 if counts[UNSETTLED] else 0)
+    return 1 if counts[UNSETTLED] else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

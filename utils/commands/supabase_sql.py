@@ -6,6 +6,7 @@ Run as `./run.sh supabase-sql`; with `--check` it only compares the file.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 
+from utils.commands.command_line import CommandParser, ends_with_message
 from utils.database.migrations import ADVISORY_LOCK, MIGRATIONS, RELOAD_SCHEMA
 
 FILE = MIGRATIONS.parent / "supabase.sql"
@@ -76,18 +78,20 @@ def _step(script: Script) -> str:
     return STEP.format(title=title, revision=script.revision, statements="\n".join(lines))
 
 
-def main(arguments: list[str]) -> None:
+@ends_with_message
+def main(arguments: Sequence[str]) -> None:
     """Write the file, or with `--check` exit with an error when it is out of date."""
+    parser = CommandParser("supabase-sql", "Generate supabase.sql from the files in migrations.")
+    parser.add_argument("--check", action="store_true", help="compare the file, write nothing")
+    options = parser.parse_args(arguments)
     text = supabase_sql()
-    if arguments == ["--check"]:
+    if options.check:
         if not FILE.exists() or FILE.read_text(encoding="utf-8") != text:
             raise SystemExit(f"{FILE.name} is out of date. Run ./run.sh supabase-sql")
-    elif arguments:
-        raise SystemExit("Usage: ./run.sh supabase-sql [--check]")
     else:
         Path(FILE).write_text(text, encoding="utf-8")
     sys.stdout.write(f"{FILE.name} is up to date.\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from ipaddress import AddressValueError, IPv6Address
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
+
+from utils.config.values import is_placeholder
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -17,6 +21,8 @@ def web_address(url: str) -> str:
     """
     if "@" in url:
         raise ValueError("must not contain a user name or password, and so no @")
+    if is_placeholder(url):
+        raise ValueError("must be a real address; this is a placeholder")
     # urlsplit silently removes line ends.
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("must not contain spaces, line ends or invisible characters")
@@ -51,6 +57,34 @@ def host_name(text: str) -> str:
     if not _HOST.fullmatch(text):
         raise ValueError("must be host names only, such as git.example or git.example:8443")
     return text
+
+
+def listening_address(text: str) -> str:
+    """Return an address to listen on: an IP address or a host name. Raises `ValueError`."""
+    address = {"*": "0.0.0.0", "::": "::"}.get(text, text)  # noqa: S104
+    if address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    if ":" in address:
+        try:
+            return str(IPv6Address(address))
+        except AddressValueError:
+            pass
+    elif _HOST.fullmatch(address):
+        return address
+    raise ValueError(
+        "must be an address of this machine without https:// and port, such as 127.0.0.1 or "
+        "0.0.0.0; set the port as PORT"
+    )
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with `~` replaced by the home folder. Raises `ValueError`."""
+    if "://" in str(path) or str(path).startswith("file:"):
+        raise ValueError("must be a path, not a URL")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~ and the name of a user who has no home folder") from None
 
 
 def _split(url: str) -> SplitResult | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode
 
 from utils.config.addresses import host_name
-
-
-def _split_names(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
+from utils.config.values import plain_key, split_names
 
 
 def _require_name(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -22,11 +24,25 @@ def _require_name(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 """Names, separated by commas in the environment."""
 
 ModelList = Annotated[NameList, AfterValidator(_require_name)]
 """The models of an agent, of which it needs one."""
+
+
+# The beginnings of keys, with the setting that they belong to, and what to do elsewhere.
+_KEY_PREFIXES = {
+    "sk-ant-oat": (
+        "",
+        "is a login of `claude setup-token`, not an API key. Use a key of the Anthropic console, "
+        "or store the login for a user with PUT /users/me",
+    ),
+    "sk-ant-": ("anthropic_api_key", "is a key of Anthropic; set it as ANTHROPIC_API_KEY"),
+    "sk-proj-": ("openai_api_key", "is a key of OpenAI; set it as OPENAI_API_KEY"),
+    "sk_e2b_": ("", "is an access token of E2B; use an API key, which begins with e2b_"),
+    "e2b_": ("e2b_api_key", "is a key of E2B; set it as E2B_API_KEY"),
+}
 
 
 class CloudSettings(BaseSettings):
@@ -98,6 +114,17 @@ class CloudSettings(BaseSettings):
         default=False,
         description="Run the scripted agent in E2B's sandboxes. No model key is needed.",
     )
+
+    @field_validator("e2b_api_key", "anthropic_api_key", "openai_api_key")
+    @classmethod
+    def _usable_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        key = plain_key(value.get_secret_value())
+        for prefix, (setting, advice) in _KEY_PREFIXES.items():
+            if key.startswith(prefix) and info.field_name != setting:
+                raise ValueError(advice)
+        return SecretStr(key)
 
     @field_validator("e2b_domain")
     @classmethod

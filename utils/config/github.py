@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
 from typing import Self
 from urllib.parse import urlsplit
@@ -12,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-from utils.config.addresses import safe_address, web_address
+from utils.config.addresses import LOOPBACK_HOSTS, safe_address, web_address
+from utils.config.values import plain_key
 from utils.git.branch_names import broken_branch_rule
 
 GITHUB_API_URL = "https://api.github.com"
@@ -20,6 +23,7 @@ GITHUB_API_URL = "https://api.github.com"
 MIN_SECRET_CHARACTERS = 16
 """Anybody who guesses the webhook secret can start tasks on behalf of others."""
 
+_PEM_IN_ONE_LINE = re.compile(r"(-----BEGIN [A-Z ]+-----)([A-Za-z0-9+/= ]+)(-----END [A-Z ]+-----)")
 _LONGEST_TASK_ID = "9" * 18
 
 # A branch name that needs no quoting, with the task id in its last part.
@@ -78,7 +82,7 @@ class GitHubSettings(BaseSettings):
     @field_validator("github_api_url")
     @classmethod
     def _api_reached_safely(cls, value: str) -> str:
-        return safe_address(value)
+        return _api_address(safe_address(value))
 
     @field_validator("public_url")
     @classmethod
@@ -90,11 +94,23 @@ class GitHubSettings(BaseSettings):
     def _no_blank_id(cls, value: str | None) -> str | None:
         return (value or "").strip() or None
 
-    @field_validator("github_token", "github_webhook_secret")
+    @field_validator("github_token")
+    @classmethod
+    def _usable_token(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(plain_key(value.get_secret_value()))
+
+    @field_validator("github_webhook_secret")
     @classmethod
     def _not_blank(cls, value: SecretStr | None) -> SecretStr | None:
         text = value.get_secret_value().strip() if value else ""
         return SecretStr(text) if text else None
+
+    @field_validator("github_app_id")
+    @classmethod
+    def _app_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9.]+", value):
+            raise ValueError("must be the App ID or the Client ID on the page of the App")
+        return value
 
     @field_validator("github_webhook_secret")
     @classmethod
@@ -111,14 +127,17 @@ class GitHubSettings(BaseSettings):
     def _rsa_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        pem = value.get_secret_value().replace("\\n", "\n").strip() + "\n"
+        pem = _pem(value.get_secret_value())
         try:
             key = load_pem_private_key(pem.encode(), password=None)
         except (ValueError, TypeError):
             key = None
         if not isinstance(key, RSAPrivateKey):
             # pydantic reports a ValueError as an invalid setting.
-            raise ValueError("must be the whole .pem file that GitHub created for the App")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004
+                "must be the text of the whole .pem file that GitHub created for the App, not its "
+                "path; line ends may be written as \\n"
+            )
         return SecretStr(pem)
 
     @field_validator("webhook_user_id")
@@ -180,3 +199,27 @@ class GitHubSettings(BaseSettings):
     def task_url(self, task_id: int) -> str | None:
         """Return the URL of a task in the web front end, or None without `PUBLIC_URL`."""
         return self.public_url and f"{self.public_url}/tasks/{task_id}"
+
+
+def _api_address(address: str) -> str:
+    """Return the address of the API where the address of the web pages was given."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    if host in {"github.com", "www.github.com"}:
+        return GITHUB_API_URL
+    is_web_page = parts.scheme == "https" and parts.path in {"", "/"}
+    if is_web_page and not host.startswith("api.") and host not in LOOPBACK_HOSTS:
+        return f"{address}/api/v3"
+    return address
+
+
+def _pem(text: str) -> str:
+    """Return a key in PEM format: from one line, from base64, or as it is."""
+    pem = text.replace("\\n", "\n").replace("\r", "").strip()
+    if "-----BEGIN" not in pem:
+        with contextlib.suppress(ValueError):
+            pem = base64.b64decode("".join(pem.split()), validate=True).decode().strip()
+    match = _PEM_IN_ONE_LINE.fullmatch(pem)
+    if match:
+        pem = "\n".join([match[1], *match[2].split(), match[3]])
+    return f"{pem}\n"

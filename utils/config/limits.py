@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
+
+from utils.config.addresses import expanded
 
 Megabyte = 1_000_000
 
@@ -112,3 +114,8 @@ class TaskLimitSettings(BaseSettings):
         ge=0,
         description="Maximum size of all mirrors together. 0 turns mirrors off.",
     )
+
+    @field_validator("mirror_dir")
+    @classmethod
+    def _mirror_path(cls, value: Path | None) -> Path | None:
+        return None if value is None else expanded(value)

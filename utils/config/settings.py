@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
 
-from pydantic import SecretStr, ValidationError, model_validator
+from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from utils.config.addresses import LOOPBACK_HOSTS
 from utils.config.cloud import CloudSettings
+from utils.config.database_url import password_of
 from utils.config.github import GitHubSettings
 from utils.config.limits import LimitSettings, TaskLimitSettings
+from utils.config.proxies import proxies, proxies_with_password
 from utils.config.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
 from utils.config.supabase import SupabaseSettings
+from utils.config.values import check_number, clean
 
+ENV_FILE = ".env"
 _SYSTEM_VARIABLES = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO")
-_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def inherited_environment() -> dict[str, str]:
@@ -27,17 +30,7 @@ def inherited_environment() -> dict[str, str]:
     They contain no secrets: proxies with a password are left out.
     """
     plain = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
-    return plain | {name: url for name, url in _proxies().items() if "@" not in url}
-
-
-def proxies_with_password() -> dict[str, str]:
-    """Return the proxy variables with a password, which only git of this server receives."""
-    return {name: url for name, url in _proxies().items() if "@" in url}
-
-
-def _proxies() -> dict[str, str]:
-    names = (*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES))
-    return {name: os.environ[name] for name in names if name in os.environ}
+    return plain | {name: url for name, url in proxies().items() if "@" not in url}
 
 
 class Settings(
@@ -54,12 +47,26 @@ class Settings(
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=ENV_FILE,
+        # Editors of Windows put a mark before the first character.
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        plain = clean(name, value)
+        return cls.model_fields[name].default if plain == "" else plain
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_bounds(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_number(str(info.field_name), value)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -84,12 +91,12 @@ class Settings(
     def secrets(self) -> list[str]:
         """All secret values in the settings; they must never appear in any output."""
         values = [value for _, value in self if isinstance(value, SecretStr)]
-        password = (
-            urlsplit(self.database_url.get_secret_value()).password if self.database_url else None
-        )
+        address = self.database_url.get_secret_value() if self.database_url else ""
+        # Errors of the driver may show the password as it is, or as it stands in the address.
+        password = password_of(address) if address else ""
         proxies = [urlsplit(url).password for url in proxies_with_password().values()]
         texts = [value.get_secret_value() for value in values]
-        return [text for text in (*texts, password, *proxies) if text]
+        return [text for text in (*texts, password, quote(password), *proxies) if text]
 
     @property
     def sandbox_kind(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
 
 import jwt
@@ -9,7 +10,12 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from utils.config.addresses import safe_address
+from utils.config.values import is_placeholder, plain_key
 
+_SERVICE = re.compile(r"/+(?:rest|auth|storage|realtime|functions|graphql)/v1(?:/.*)?$")
+_DASHBOARD = re.compile(
+    r"https://(?:app\.)?supabase\.(?:com|io)/(?:dashboard/)?project/([a-z0-9]{20})(?:/.*)?"
+)
 _KEY_ADVICE = "use the service_role key or a secret key from Project Settings > API Keys"
 
 
@@ -42,6 +48,11 @@ class SupabaseSettings(BaseSettings):
         "`<SUPABASE_URL>/auth/v1`.",
     )
 
+    @field_validator("supabase_url", mode="before")
+    @classmethod
+    def _project_address(cls, value: object) -> object:
+        return project_address(value) if isinstance(value, str) else value
+
     @field_validator("supabase_url", "supabase_jwks_url")
     @classmethod
     def _reachable_safely(cls, value: str | None) -> str | None:
@@ -50,7 +61,10 @@ class SupabaseSettings(BaseSettings):
     @field_validator("supabase_service_role_key")
     @classmethod
     def _is_a_server_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or value.get_secret_value().startswith("sb_secret_"):
+        if value is None:
+            return None
+        value = SecretStr(plain_key(value.get_secret_value()))
+        if value.get_secret_value().startswith("sb_secret_"):
             return value
         role = _role_of(value.get_secret_value())
         if role == "service_role":
@@ -58,6 +72,19 @@ class SupabaseSettings(BaseSettings):
         # The message names only roles of Supabase, because the value may be any secret.
         what = "the anon key, which is for browsers" if role == "anon" else "not a server key"
         raise ValueError(f"this is {what}; {_KEY_ADVICE}")
+
+    @field_validator("supabase_jwt_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if is_placeholder(text):
+            raise ValueError("is a placeholder; put the real secret in its place")
+        if text.startswith(("sb_", "eyJ")):
+            raise ValueError(
+                "this is an API key; use the legacy JWT secret from Project Settings > JWT Keys, "
+                "or leave it out if the project has JWT signing keys"
+            )
+        return value
 
     @model_validator(mode="after")
     def _key_has_a_project(self) -> Self:
@@ -87,6 +114,24 @@ class SupabaseSettings(BaseSettings):
 
     def _below_auth(self, path: str) -> str | None:
         return None if self.supabase_url is None else f"{self.supabase_url}/auth/v1{path}"
+
+
+def project_address(text: str) -> str:
+    """Return the URL of a project where one of its other addresses was given.
+
+    Raises `ValueError` for the address of its database.
+    """
+    if re.match(r"postgres(?:ql)?://", text) or re.match(r"(?:https?://)?db\.", text):
+        raise ValueError(
+            "this is the address of the project's database; use the project URL, such as "
+            "https://<project>.supabase.co"
+        )
+    page = _DASHBOARD.fullmatch(text)
+    if page or re.fullmatch(r"[a-z0-9]{20}", text):
+        return f"https://{page[1] if page else text}.supabase.co"
+    if re.fullmatch(r"[a-z0-9]{20}\.supabase\.co.*", text):
+        text = f"https://{text}"
+    return _SERVICE.sub("", text)
 
 
 def _role_of(key: str) -> object:

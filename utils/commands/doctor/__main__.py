@@ -5,7 +5,6 @@ The exit code is 0 when no problem was found; warnings do not count.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import sys
@@ -15,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
+from utils.commands.command_line import CommandParser
 from utils.commands.doctor.cloud import check_cloud
-from utils.commands.doctor.findings import Finding, ok, problem
+from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.github import check_github
 from utils.commands.doctor.local import (
     check_agents,
@@ -33,7 +32,9 @@ from utils.commands.doctor.local import (
 )
 from utils.commands.doctor.supabase import check_sign_in
 from utils.commands.doctor.webhook import check_webhook
-from utils.config.settings import Settings, explain_settings
+from utils.config.settings import Settings
+from utils.config.startup import read_settings, setting_warnings
+from utils.errors import ConfigurationError
 from utils.sandboxes.e2b.advice import exit_immediately
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 
@@ -94,20 +95,22 @@ def _count(number: int, noun: str) -> str:
 
 def _settings(report: Report) -> Settings | None:
     try:
-        settings = Settings()
-    except ValidationError as error:
-        report(problem("\n".join(explain_settings(error))))
+        settings = read_settings()
+    except ConfigurationError as error:
+        report(problem(error.message))
         return None
     report(ok(f"settings: read from {'.env and ' if Path('.env').exists() else ''}the environment"))
+    for text in setting_warnings():
+        report(warning(f"settings: {text}"))
     return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check this installation; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="./run.sh doctor",
-        description="Check your setup and tell you how to fix what fails. With E2B_API_KEY a "
-        "sandbox runs for some seconds.",
+    parser = CommandParser(
+        "doctor",
+        "Check your setup and tell you how to fix what fails. With E2B_API_KEY a sandbox runs for "
+        "some seconds.",
     )
     parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     # Findings report the failures; the log of the requests would repeat them.

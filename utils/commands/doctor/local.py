@@ -13,7 +13,8 @@ from tempfile import TemporaryFile
 
 from utils.agents.registry import KEY_SETTINGS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
-from utils.config.settings import Settings, inherited_environment, proxies_with_password
+from utils.config.proxies import BYPASS_VARIABLE, proxies
+from utils.config.settings import Settings
 from utils.database.migrations import head_revision, stored_revision
 from utils.database.sql.engine import SQLITE_FILE, open_engines
 from utils.errors import AppError, ConfigurationError
@@ -194,9 +195,4 @@ def _check_host(host: str) -> Finding:
 
 
 def _proxies() -> dict[str, str]:
-    seen = inherited_environment() | proxies_with_password()
-    return {
-        name: url
-        for name, url in seen.items()
-        if name.upper().endswith("_PROXY") and name.upper() != "NO_PROXY" and url
-    }
+    return {name: url for name, url in proxies().items() if name.upper() != BYPASS_VARIABLE and url}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.commands.command_line import CommandParser, ends_with_message
 from utils.commands.error_reference.entry import ErrorEntry
 from utils.commands.error_reference.github import GITHUB_ERRORS
 from utils.commands.error_reference.http import HTTP_ERRORS
@@ -61,10 +63,12 @@ def _table(entries: Sequence[ErrorEntry]) -> str:
     return heading + f"|---{status_line}|---|---|\n" + "".join(rows)
 
 
-def main() -> None:
+@ends_with_message
+def main(arguments: Sequence[str]) -> None:
     """Write the file."""
+    CommandParser("utils.commands.error_reference", "Write docs/errors.md.").parse_args(arguments)
     ERRORS_FILE.write_text(error_reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import URL
 
+from utils.config.database_url import CONNECTIONS, POOLED, database_address
+from utils.config.private_folder import open_private_folder
 from utils.config.settings import Settings
 from utils.database.sql.errors import translating
 from utils.database.types import dump_json, load_json
@@ -29,7 +31,6 @@ SQLITE_READERS = 64
 SQLITE_FILE = "async-code.db"
 POOL_WAIT_SECONDS = 10
 OLDEST_SQLITE = (3, 35)
-POSTGRESQL_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 
 # A dead peer is detected within seconds instead of hours.
 POSTGRESQL_TIMEOUTS = {
@@ -121,7 +122,7 @@ def open_engines(settings: Settings) -> Engines:
     if settings.database_url is not None:
         return open_postgresql(settings.database_url.get_secret_value(), settings.request_threads)
     try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        open_private_folder(settings.data_dir)
     except OSError as error:
         raise ConfigurationError(f"DATA_DIR cannot be created: {error.strerror}.") from error
     return open_sqlite(settings.data_dir / SQLITE_FILE)
@@ -171,14 +172,20 @@ def _begin_sqlite_write(connection: Connection) -> None:
 def open_postgresql(database_url: str, pool_size: int) -> Engines:
     """Return engines for a PostgreSQL URL. Raises `ConfigurationError` for another URL."""
     url = postgresql_url(database_url)
-    timeouts = {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
+    limit = int(str(url.query.get(CONNECTIONS, 0)))
+    options: dict[str, Any] = {
+        name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query
+    }
+    if POOLED in url.query:
+        # The next statement may run in another session, which does not know a prepared one.
+        options["prepare_threshold"] = None
     engine = _engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
+        url.difference_update_query([POOLED, CONNECTIONS]),
+        pool_size=limit or pool_size,
+        max_overflow=0 if limit else pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_use_lifo=True,
-        connect_args=timeouts,
+        connect_args=options,
     )
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Engines("postgresql", readers, engine, nullcontext())
@@ -187,11 +194,9 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
 def postgresql_url(database_url: str) -> URL:
     """Return the URL with the installed driver. Raises `ConfigurationError`, without the URL."""
     try:
-        url = make_url(database_url)
-    except (sql_errors.ArgumentError, ValueError):
-        raise ConfigurationError("DATABASE_URL is not a URL.") from None
-    if url.drivername not in POSTGRESQL_SCHEMES:
-        raise ConfigurationError("DATABASE_URL must begin with postgresql:// or postgres://.")
+        url = make_url(database_address(database_url))
+    except (sql_errors.ArgumentError, ValueError) as error:
+        raise ConfigurationError(f"DATABASE_URL {error}.") from None
     return url.set(drivername="postgresql+psycopg")
 
 
