@@ -19,6 +19,7 @@ from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_t
 from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
 from benchmarks.pull_request import create_pull_request, push_result
 from benchmarks.single_task import task_medium, task_small
+from benchmarks.slow_clients import slow_clients
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
 
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         start_task_latency,
         task_status_throughput,
         list_tasks,
+        slow_clients,
         two_hundred,
         push_result,
         create_pull_request,

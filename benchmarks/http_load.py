@@ -27,7 +27,7 @@ DIFF_LINES = 60
 def start_task_latency(bench: Bench) -> list[Figure]:
     """Measure POST /start-task while the started tasks run."""
     repository = small_repository(bench)
-    with Server(bench.folder / "server") as server:
+    with Server(bench.folder / "server", {"MAX_QUEUED_PER_USER": "1000"}) as server:
         request = server.start_task_request(str(repository), PROMPT)
         load(server, request, clients=1, requests=bench.size(20, 1))
         server.wait_until_idle()

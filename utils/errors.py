@@ -12,6 +12,7 @@
     │   ├── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
     │   └── RowUnreadable        409  row_unreadable
     ├── TooLarge                 413  body_too_large
+    ├── RateLimited              429  rate_limited
     ├── QueueFull                429  queue_full
     ├── Unavailable              503  unavailable
     │   └── DatabaseUnavailable  503  database_unavailable
@@ -146,8 +147,15 @@ class TooLarge(AppError):
     default_code = "body_too_large"
 
 
+class RateLimited(AppError):
+    """The caller sends more requests of this kind than allowed."""
+
+    http_status = 429
+    default_code = "rate_limited"
+
+
 class QueueFull(AppError):
-    """The queue holds `MAX_QUEUED_TASKS` tasks already."""
+    """The queue holds as many tasks as allowed, of this user or of all users."""
 
     http_status = 429
     default_code = "queue_full"

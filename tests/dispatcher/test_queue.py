@@ -130,6 +130,21 @@ def test_only_a_user_without_waiting_and_reserved_tasks_gets_a_place_in_a_full_q
         queue.reserve("b")
 
 
+def test_a_user_with_the_most_waiting_tasks_leaves_room_for_others() -> None:
+    queue = FairQueue(20, 5)
+    for task_id in range(5):
+        queue.reserve("greedy")
+        queue.add("greedy", task_id)
+        queue.release("greedy")
+    with pytest.raises(QueueFull, match="MAX_QUEUED_PER_USER") as refused:
+        queue.reserve("greedy")
+    assert refused.value.retry_after_seconds
+    for _ in range(5):
+        queue.reserve("modest")
+    assert queue.pop(everybody)
+    queue.reserve("greedy")
+
+
 def test_the_queue_contains_a_task_until_it_is_popped() -> None:
     queue = FairQueue(1)
     assert 1 not in queue
@@ -238,6 +253,21 @@ def test_a_full_queue_says_when_to_come_back_and_makes_no_row(
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
     assert client.get("/tasks").body["total_tasks"] == 6
     check_room(server, client, body)
+
+
+def test_one_user_cannot_fill_the_queue_for_others(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=1, MAX_QUEUED_TASKS=20)
+    server.start()
+    greedy, modest = server.client(), server.client()
+    greedy.wait_for(greedy.start(SLEEPS, small_repository), "agent")
+    body = {"prompt": SLEEPS, "repo_url": small_repository}
+    answers = [greedy.post("/start-task", body) for _ in range(21)]
+    assert [answer.code for answer in answers] == [200] * 5 + [429] * 16
+    assert "MAX_QUEUED_PER_USER" in answers[-1].body["error"]
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert [modest.post("/start-task", body).code for _ in range(5)] == [200] * 5
 
 
 def check_room(server: LiveServer, client: Client, body: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ FIGURES = {
     "start_task_latency": {"one client, p50", "32 clients, p50"},
     "task_status_throughput": {"8 clients", "32 clients"},
     "list_tasks": {"one client, p50", "page"},
+    "slow_clients": {"quiet, p95", "12 slow and 40 idle connections, p95"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
     "create_pull_request": {"first call, median", "second call, median", "objects fetched"},
     "push_result": {"first push, median", "objects fetched", "bytes fetched"},

@@ -32,7 +32,8 @@ from utils.commands.error_reference.tasks import TASK_ERRORS
 from utils.config.settings import Settings
 from utils.errors import BranchChanged, PushRefused, TaskError
 from utils.github.refusal_rules import APP_PERMISSION
-from utils.server.gunicorn_server import KEEP_ALIVE_SECONDS, STOP_SECONDS
+from utils.server.connections import KEEP_ALIVE_SECONDS
+from utils.server.gunicorn_server import STOP_SECONDS
 from utils.telemetry import Metrics
 from utils.webhooks.delivery import MAX_BYTES
 

@@ -1,53 +1,170 @@
-"""Tests that clients which stop in the middle of a request do not block the server."""
+"""Tests that clients which send or read slowly, or not at all, hold up nobody."""
 
 from __future__ import annotations
 
+import json
 import socket
+import statistics
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.support.live_server import ServerFactory
-from utils.server.gunicorn_server import READ_SECONDS
+from tests.support.live_server import LiveServer, ServerFactory, eventually
+from tests.support.raw_http import Raw, connect, read_response
 
 pytestmark = pytest.mark.local_only("no task runs")
 
 THREADS = 2
-HALF_SENT = {
-    "headers": b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Ty",
-    "body": b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\n"
-    b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
-}
-SILENT = 40
+SHORT = {"HTTP_READ_SECONDS": 1, "HTTP_WRITE_SECONDS": 1}
+HEAD = b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n"
+BODY = b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+CHUNKS = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"
+HALF_SENT = {"head": HEAD, "body": HEAD + BODY, "chunks": HEAD + CHUNKS}
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SMALL_BUFFER = 4_096
+# An attack that held the threads or the main thread would last for seconds, a ping for few
+# milliseconds.
+MOST_TIMES_SLOWER = 20
 
 
-def test_connections_that_say_nothing_take_no_thread(new_server: ServerFactory) -> None:
-    server = new_server(HTTP_THREADS=THREADS)
+@pytest.fixture
+def server(new_server: ServerFactory) -> LiveServer:
+    """Provide a server with two threads and short deadlines."""
+    server = new_server(HTTP_THREADS=THREADS, HTTP_CONNECTIONS=200, **SHORT)
     server.start()
+    return server
+
+
+def ping_seconds(server: LiveServer) -> float:
+    """Return the median time of a ping on a connection of its own."""
+    times = []
+    for _ in range(15):
+        started = time.perf_counter()
+        with connect(server) as connection:
+            connection.sendall(PING)
+            assert read_response(connection).status == 200
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+@contextmanager
+def repeated(step: Callable[[], None]) -> Iterator[None]:
+    """Call a function every 0.2 s during the block, until it raises `OSError`."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.2):
+            try:
+                step()
+            except OSError:
+                return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def slow_attack(server: LiveServer, stack: ExitStack) -> None:
+    for start in (*HALF_SENT.values(), b"") * 4:
+        connection = stack.enter_context(connect(server))
+        connection.sendall(start)
+        stack.enter_context(repeated(lambda connection=connection: connection.sendall(b"1")))  # type: ignore[misc]
+
+
+def unread_attack(server: LiveServer, stack: ExitStack) -> None:
+    for _ in range(12):
+        stack.enter_context(connect(server, SMALL_BUFFER)).sendall(LARGE * 30)
+
+
+def unclosed_attack(server: LiveServer, stack: ExitStack) -> None:
+    for _ in range(12):
+        connection = stack.enter_context(connect(server))
+        connection.sendall(PING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+
+def idle_attack(server: LiveServer, stack: ExitStack) -> None:
+    for _ in range(300):
+        stack.enter_context(connect(server))
+
+
+@pytest.mark.parametrize("attack", [slow_attack, unread_attack, unclosed_attack, idle_attack])
+def test_others_are_answered_as_quickly_during_an_attack(
+    server: LiveServer, attack: Callable[[LiveServer, ExitStack], None]
+) -> None:
+    quiet = ping_seconds(server)
     with ExitStack() as stack:
-        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SILENT)]
-        for connection in silent:
-            stack.enter_context(connection)
-        # A few seconds for each of them would exceed the timeout of the client.
-        assert server.client().get("/health/live").code == 200
-        silent[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert silent[0].recv(12) == b"HTTP/1.1 200"
+        attack(server, stack)
+        assert ping_seconds(server) < MOST_TIMES_SLOWER * quiet
+    assert "Traceback" not in server.output.read_text()
 
 
 @pytest.mark.parametrize("request_start", HALF_SENT.values(), ids=HALF_SENT.keys())
-def test_half_sent_requests_give_their_threads_back(
-    new_server: ServerFactory, request_start: bytes
+def test_a_request_that_arrives_byte_by_byte_is_refused_after_its_time(
+    server: LiveServer, request_start: bytes
 ) -> None:
-    server = new_server(HTTP_THREADS=THREADS)
+    with connect(server) as connection:
+        connection.sendall(request_start)
+        with repeated(lambda: connection.sendall(b"1")):
+            answer = read_response(connection)
+        assert (answer.status, json.loads(answer.body)["code"]) == (408, "request_timeout")
+        assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+        assert is_closed(connection)
+
+
+def test_a_response_that_is_not_read_is_given_up_after_its_time(server: LiveServer) -> None:
+    with connect(server, SMALL_BUFFER) as connection:
+        connection.sendall(LARGE * 30)
+        address = connection.getsockname()
+
+        def is_open() -> bool:
+            return address in [one.raddr for one in server.worker.net_connections()]
+
+        eventually(is_open)
+        eventually(lambda: not is_open())
+
+
+def test_the_oldest_idle_connections_are_closed_at_the_limit(new_server: ServerFactory) -> None:
+    server = new_server(HTTP_CONNECTIONS=64)
     server.start()
     with ExitStack() as stack:
-        for _ in range(THREADS + 1):
-            connection = socket.create_connection(("127.0.0.1", server.port))
-            stack.enter_context(connection)
-            connection.sendall(request_start)
-        started = time.monotonic()
-        # The client signs in first, which needs a free thread.
-        assert server.client().get("/health/live").code == 200
-        assert time.monotonic() - started > READ_SECONDS / 2, "nothing held the threads"
-    assert "Traceback" not in server.output.read_text()
+        idle = [stack.enter_context(connect(server)) for _ in range(100)]
+        idle[-1].sendall(PING)
+        assert read_response(idle[-1]).status == 200
+        assert all(is_closed(connection) for connection in idle[:30])
+        assert server.client().get("/ping").code == 200
+
+
+def is_closed(connection: Raw) -> bool:
+    """Return True when the server has closed a connection."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_body_that_arrives_steadily_may_take_longer_than_a_head(server: LiveServer) -> None:
+    body = json.dumps({"user_id": "123e4567-e89b-12d3-a456-426614174000"}).encode()
+    padding = b" " * 30_000
+    with connect(server) as connection:
+        connection.sendall(HEAD + b"Content-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: %d\r\n\r\n" % (5 * len(padding) + len(body)))
+        for _ in range(5):
+            connection.sendall(padding)
+            time.sleep(0.3)
+        connection.sendall(body)
+        assert read_response(connection).status == 200
+
+
+def test_connections_that_say_nothing_keep_their_place(server: LiveServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        time.sleep(1.5)  # longer than the time for a head
+        connection.sendall(PING)
+        assert connection.recv(12) == b"HTTP/1.1 200"

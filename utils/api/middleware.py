@@ -31,6 +31,9 @@ log = structlog.get_logger()
 RETRY_AFTER_SECONDS = 3
 """Default Retry-After of responses with status 503."""
 
+REFUSAL_KEY = "async_code.refusal"
+"""Key of the error in the environ of a request that the web server refuses."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _HTTP_ERRORS = {
     400: ("bad_request", "The request is malformed."),
@@ -39,12 +42,31 @@ _HTTP_ERRORS = {
         "method_not_allowed",
         "This endpoint does not support the method. The Allow header lists the supported ones.",
     ),
+    408: (
+        "request_timeout",
+        "The request did not arrive in time, so the server closed the connection. Send it again.",
+    ),
     413: (
         "body_too_large",
         "The body is larger than MAX_BODY_BYTES allows. Send less, and send text as UTF-8 instead "
         "of \\u escapes, which take more bytes.",
     ),
+    414: (
+        "url_too_long",
+        "The URL is longer than 8,000 characters. Send long values in the body of a request.",
+    ),
     415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
+    417: ("expectation_failed", "Remove the Expect header, or send Expect: 100-continue."),
+    431: (
+        "headers_too_large",
+        "The headers are too large: 40 kB is the limit for one, 64 kB for all. Remove cookies and "
+        "other headers that this server does not need.",
+    ),
+    501: (
+        "not_implemented",
+        "Send the body with Content-Length, or with Transfer-Encoding: chunked and nothing else.",
+    ),
+    503: ("unavailable", "The server has too much to do at the moment. Send the request again."),
 }
 
 
@@ -101,6 +123,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
         app,
         origins=[origin_pattern(origin) for origin in settings.cors_origins],
         allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER],
+        expose_headers=["Retry-After", "X-Request-ID"],
         methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,
@@ -139,6 +162,8 @@ def _start_request() -> None:
     g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    if REFUSAL_KEY in request.environ:
+        raise request.environ[REFUSAL_KEY]
 
 
 def _refuse_foreign_host() -> None:

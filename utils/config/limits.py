@@ -75,6 +75,12 @@ class TaskLimitSettings(BaseSettings):
     max_queued_tasks: int = Field(
         1000, ge=1, description="Maximum number of queued tasks. Further requests get 429."
     )
+    max_queued_per_user: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum number of queued tasks of one user. Further requests get 429. The "
+        "default is a quarter of `MAX_QUEUED_TASKS`, at least 5.",
+    )
     max_attempts: int = Field(
         3,
         ge=1,

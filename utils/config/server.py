@@ -40,6 +40,26 @@ class ServerSettings(BaseSettings):
         description="Number of threads that answer HTTP requests. The default is "
         f"{REQUEST_THREADS}, or {SUPABASE_REQUEST_THREADS} when rows are stored in Supabase.",
     )
+    http_connections: int = Field(
+        1000,
+        ge=64,
+        le=100_000,
+        description="Maximum number of open HTTP connections, and at most half of the open files "
+        "that the system allows. At the limit the connection that has been idle for longest is "
+        "closed.",
+    )
+    http_read_seconds: float = Field(
+        15,
+        gt=0,
+        description="Time limit in seconds for receiving the head of a request, and the same again "
+        "for its body, plus a second for each 10 kB of the body.",
+    )
+    http_write_seconds: float = Field(
+        30,
+        gt=0,
+        description="Time limit in seconds for a client to read a response, plus a second for each "
+        "10 kB that it has read.",
+    )
     cors_origins: NameList = Field(
         ("http://localhost:3000",),
         description="Web origins allowed to call the API from a browser (CORS), separated by "

@@ -117,6 +117,11 @@ class Settings(
         return self.http_threads or default
 
     @property
+    def queued_per_user(self) -> int:
+        """Maximum number of queued tasks of one user."""
+        return self.max_queued_per_user or max(5, self.max_queued_tasks // 4)
+
+    @property
     def is_production(self) -> bool:
         """True when the strict defaults apply."""
         return self.environment == "production"

@@ -49,7 +49,8 @@ class Dispatcher:
         self._bridge = context.bridge
         self._provider = context.provider
         self._heartbeats = context.heartbeats
-        self._queue = FairQueue(context.settings.max_queued_tasks)
+        settings = context.settings
+        self._queue = FairQueue(settings.max_queued_tasks, settings.queued_per_user)
         self._canceller = Canceller(
             context.database,
             remove_queued=self._queue.remove,

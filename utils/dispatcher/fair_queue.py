@@ -15,9 +15,10 @@ RETRY_AFTER_SECONDS = 10
 class FairQueue:
     """Task ids by user. Safe to use from several threads."""
 
-    def __init__(self, max_queued: int) -> None:
+    def __init__(self, max_queued: int, max_per_user: int | None = None) -> None:
         self._lock = threading.Lock()
         self._max_queued = max_queued
+        self._max_per_user = max_per_user or max_queued
         self._reserved: Counter[str] = Counter()
         self._by_user: OrderedDict[str, deque[int]] = OrderedDict()
         self._users: dict[int, str] = {}
@@ -32,17 +33,17 @@ class FairQueue:
     def reserve(self, user_id: str) -> None:
         """Reserve a place for a task whose row is about to be created. Raises `QueueFull`.
 
-        The limit is doubled for a user without waiting tasks, so that one user cannot lock out all
-        others.
+        A user has a limit, and all users together have one. The latter is doubled for a user
+        without waiting tasks, so that a few users cannot lock out all others.
         """
         with self._lock:
             used = len(self._users) + self._reserved.total()
-            is_first = user_id not in self._by_user and not self._reserved[user_id]
-            if used >= self._max_queued * (2 if is_first else 1):
-                raise QueueFull(
-                    f"The queue is full: {self._max_queued} tasks are waiting (MAX_QUEUED_TASKS). "
-                    f"Try again in {RETRY_AFTER_SECONDS} seconds.",
-                    retry_after_seconds=RETRY_AFTER_SECONDS,
+            own = len(self._by_user.get(user_id, ())) + self._reserved[user_id]
+            if used >= self._max_queued * (1 if own else 2):
+                raise _queue_full("The queue is full", self._max_queued, "MAX_QUEUED_TASKS")
+            if own >= self._max_per_user:
+                raise _queue_full(
+                    "You have too many waiting tasks", self._max_per_user, "MAX_QUEUED_PER_USER"
                 )
             self._reserved[user_id] += 1
 
@@ -121,3 +122,11 @@ class FairQueue:
     def _drop_empty_line(self, user_id: str) -> None:
         if not self._by_user[user_id]:
             del self._by_user[user_id]
+
+
+def _queue_full(reason: str, limit: int, setting: str) -> QueueFull:
+    return QueueFull(
+        f"{reason}: {limit} tasks are waiting ({setting}). "
+        f"Try again in {RETRY_AFTER_SECONDS} seconds.",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

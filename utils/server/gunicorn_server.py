@@ -9,38 +9,28 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import selectors
-import socket
-import struct
+import resource
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from functools import partial
-from types import FrameType
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from utils.config.settings import Settings
 from utils.errors import AppError
-from utils.server.request_threads import AdaptiveThreadPool
+from utils.server.connections import KEEP_ALIVE_SECONDS, ConnectionLimits
+from utils.server.request_buffer import MAX_FIELD_BYTES, MAX_LINE_BYTES
+from utils.server.worker import Worker
+from utils.webhooks.delivery import MAX_BYTES as MAX_DELIVERY_BYTES
 
 EXIT_CONFIGURATION = 2
-KEEP_ALIVE_SECONDS = 75
 # In addition to the grace time of tasks: for running requests, and for kept-alive connections that
 # gunicorn closes.
 STOP_SECONDS = 10
-# While stopping: time for the first request on a connection that was just opened.
-STOP_PENDING_SECONDS = 2
 START_SECONDS = 60
-# Longest wait for the next piece of a request. A shorter time would cut off slow clients; without a
-# limit a few clients that send half a request would block all threads.
-READ_SECONDS = 15
 
 
 def serve(
@@ -84,9 +74,14 @@ class _Server(BaseApplication):  # type: ignore[misc]
         options = {
             "bind": f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}",
             "workers": 1,
-            "worker_class": _Worker,
+            "worker_class": Worker,
             "threads": settings.request_threads,
+            "worker_connections": _most_connections(settings),
             "keepalive": KEEP_ALIVE_SECONDS,
+            "limit_request_line": MAX_LINE_BYTES,
+            "limit_request_field_size": MAX_FIELD_BYTES,
+            # Files would be sent past the socket that keeps what a slow client has not read.
+            "sendfile": False,
             # Also limits the start, which may have to wait for the end of an earlier server.
             "timeout": int(settings.shutdown_grace_seconds) + START_SECONDS,
             "graceful_timeout": int(_stop_seconds(settings)),
@@ -98,6 +93,18 @@ class _Server(BaseApplication):  # type: ignore[misc]
         }
         for name, value in options.items():
             self.cfg.set(name, value)
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        """The limits of each connection."""
+        settings = self._settings
+        return ConnectionLimits(
+            max_body_bytes=max(
+                settings.max_body_bytes, settings.max_import_bytes, MAX_DELIVERY_BYTES
+            ),
+            read_seconds=settings.http_read_seconds,
+            write_seconds=settings.http_write_seconds,
+        )
 
     def load(self) -> Flask:
         try:
@@ -131,91 +138,6 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self._stop(self._app)
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc]
-    _pending_until: float | None = None
-
-    def get_thread_pool(self) -> AdaptiveThreadPool:
-        """Return the thread pool for requests."""
-        return AdaptiveThreadPool(self.cfg.threads)
-
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Handle events; start further threads when requests wait for blocked ones."""
-        self.tpool.wait_until_started()
-        super().wait_for_and_dispatch_events(self.tpool.wait_limit(timeout))
-        self.tpool.start_more_threads()
-
-    def enqueue_req(self, conn: TConn) -> None:
-        """Have a thread answer a connection once the connection has sent data."""
-        if conn.initialized or conn.data_ready or conn.wait_for_data(0):
-            self.tpool.submit(partial(self._answer, conn))
-        else:
-            self._await_first_bytes(conn)
-
-    def _await_first_bytes(self, conn: TConn) -> None:
-        # gunicorn would first wait in a thread, 5 s for each connection that a browser opens in
-        # advance, and only then in the poller.
-        conn.timeout = time.monotonic() + self.cfg.keepalive
-        self.pending_conns.append(conn)
-        readable = partial(self.on_pending_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
-
-    def _answer(self, conn: TConn) -> None:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(self.handle(conn))
-        except BaseException as error:  # noqa: BLE001
-            # As an executor does: `finish_request` closes the connection.
-            done.set_exception(error)
-        self.method_queue.defer(self.finish_request, conn, done)
-
-    def handle(self, conn: TConn) -> Any:
-        """Answer a request; close the connection when a client stops in the middle of a request."""
-        if not isinstance(conn.sock, _ReadTimeoutSocket):
-            conn.sock = _ReadTimeoutSocket(fileno=conn.sock.detach())
-            conn.sock.set_read_timeout(READ_SECONDS)
-        return super().handle(conn)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Pause the application first, because closing open connections takes a while."""
-        self.app.pause()
-        super().handle_exit(sig, frame)
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop as on SIGTERM: Ctrl-C reaches both processes, and tasks need their grace time."""
-        self.handle_exit(sig, frame)
-
-    def murder_pending(self) -> None:
-        """Close idle connections, when stopping also those without a request.
-
-        Browsers keep some open. A connection opened just before the signal may still send its first
-        request within `STOP_PENDING_SECONDS`.
-        """
-        if not self.alive:
-            self._pending_until = self._pending_until or time.monotonic() + STOP_PENDING_SECONDS
-            for connection in self.pending_conns:
-                connection.timeout = min(connection.timeout, self._pending_until)
-        super().murder_pending()
-
-
-class _ReadTimeoutSocket(socket.socket):
-    """A socket that reports the end of the connection when a read takes too long.
-
-    gunicorn sets the Python timeout of its sockets, to none for reading a request. This uses the
-    timeout of the operating system, for reads only: a client may receive a long response slowly.
-    """
-
-    def set_read_timeout(self, seconds: int) -> None:
-        """Set the longest wait for each piece."""
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Read a piece; return nothing when it does not arrive in time."""
-        try:
-            return super().recv(size, flags)
-        except BlockingIOError:
-            return b""
-
-
 class _Log(Logger):  # type: ignore[misc]
     """Passes the log lines of gunicorn to the root logger, which telemetry formats."""
 
@@ -230,6 +152,13 @@ class _Log(Logger):  # type: ignore[misc]
 def _stop_seconds(settings: Settings) -> float:
     # Long enough to finish a running capture.
     return settings.shutdown_grace_seconds + settings.command_timeout_seconds + STOP_SECONDS
+
+
+def _most_connections(settings: Settings) -> int:
+    # Tasks and database connections need open files as well.
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = files == resource.RLIM_INFINITY
+    return settings.http_connections if unlimited else min(settings.http_connections, files // 2)
 
 
 def print_line(text: str, *, error: bool = False) -> None:

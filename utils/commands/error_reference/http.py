@@ -36,10 +36,23 @@ HTTP_ERRORS = (
         "Send the request again after `Retry-After` seconds.",
     ),
     ErrorEntry(
+        "expectation_failed",
+        417,
+        "The `Expect` header asks for something else than `100-continue`.",
+        "Send the request without it.",
+    ),
+    ErrorEntry(
         "forbidden",
         403,
         "You are signed in but may not do this. The message says why.",
         "Do what the message says.",
+    ),
+    ErrorEntry(
+        "headers_too_large",
+        431,
+        "A header is larger than 40 kB, all together are larger than 64 kB, or there are more than "
+        "100.",
+        "Remove cookies and other headers that this server does not need.",
     ),
     ErrorEntry(
         "host_not_allowed",
@@ -47,6 +60,12 @@ HTTP_ERRORS = (
         "A server without real sign-in was called by a name other than `localhost`, `127.0.0.1` or "
         "`[::1]`.",
         "Call it by one of these names, or turn `TRUST_USER_ID` and `ENABLE_TEST_USERS` off.",
+    ),
+    ErrorEntry(
+        "imports_running",
+        429,
+        "Other imports of old tasks are running.",
+        "Send the upload again after `Retry-After` seconds.",
     ),
     ErrorEntry(
         "internal_error",
@@ -93,9 +112,15 @@ HTTP_ERRORS = (
         "Check the id and the path; `GET /` lists the endpoints.",
     ),
     ErrorEntry(
+        "not_implemented",
+        501,
+        "The body comes in a transfer coding other than `chunked`.",
+        "Send it with `Content-Length` or in chunks.",
+    ),
+    ErrorEntry(
         "queue_full",
         429,
-        "`MAX_QUEUED_TASKS` tasks are queued already.",
+        "`MAX_QUEUED_TASKS` tasks are queued already, or `MAX_QUEUED_PER_USER` of yours.",
         "Start the task later.",
     ),
     ErrorEntry(
@@ -104,6 +129,13 @@ HTTP_ERRORS = (
         "The address is malformed, its host is not in `ALLOWED_GIT_HOSTS` or leads to a private "
         "network, or it redirects to such a place. A task can fail with this code too.",
         "Check the address, or add the host to `ALLOWED_GIT_HOSTS`.",
+    ),
+    ErrorEntry(
+        "request_timeout",
+        408,
+        "The request did not arrive within `HTTP_READ_SECONDS`, for a body plus a second for each "
+        "10 kB.",
+        "Send it again over a better connection, or raise the setting.",
     ),
     ErrorEntry(
         "row_unreadable",
@@ -189,6 +221,12 @@ HTTP_ERRORS = (
         415,
         "The body is not sent as JSON.",
         "Send `Content-Type: application/json`.",
+    ),
+    ErrorEntry(
+        "url_too_long",
+        414,
+        "The URL is longer than 8,000 characters.",
+        "Send long values in the body.",
     ),
     ErrorEntry(
         "user_expired",
