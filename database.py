@@ -30,7 +30,7 @@ from utils.models.tasks import (
     TaskPage,
     TaskStatus,
 )
-from utils.models.users import Profile, Project, RefreshToken, User
+from utils.models.users import ApiKey, NewApiKey, Profile, Project, RefreshToken, User
 
 
 def open_database(settings: Settings) -> Database:
@@ -58,6 +58,9 @@ class Database(Protocol):
     is_shared: bool
     """True when several servers may use the database; an SQLite file belongs to one server."""
 
+    knows_accounts: bool
+    """True when the database is a Supabase project's, which holds the accounts of its users."""
+
     server: str
     """Name of this server among those that share the database; see `utils.config.identity`."""
 
@@ -71,6 +74,16 @@ class Database(Protocol):
         """Return the user with this UUID; create the row if it is missing.
 
         An existing row is not changed.
+        """
+
+    def ensure_account(
+        self, user_id: str, email: str | None, session: str | None, *, allow_anonymous: bool
+    ) -> User:
+        """Return the user of an account of Supabase; create the row if it is missing.
+
+        Call it only where `knows_accounts`. Raises `Unauthenticated` when the account is deleted,
+        banned or, without `allow_anonymous`, anonymous, or when its session has ended. An empty
+        session is not checked.
         """
 
     def get_user(self, user_id: str) -> User:
@@ -287,15 +300,40 @@ class Database(Protocol):
         """Store the first token of a family. Raises `Unauthenticated` when the user is missing."""
 
     def rotate_refresh_token(
-        self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
+        self,
+        token_hash: str,
+        replacement_hash: str,
+        expires_at: datetime,
+        now: datetime,
+        *,
+        allow_anonymous: bool = False,
     ) -> User:
         """Use a token, store its replacement in the same family, and return the user.
 
         Within `REFRESH_RETRY_PERIOD` a token may be used again while its replacement is unused; a
         new replacement then takes the place of the first. Raises `Unauthenticated` for a token
-        that is unknown, expired or revoked. A token that was used or replaced before raises it as
-        well and revokes the whole family.
+        that is unknown, expired or revoked, or whose family has ended. A token that was used or
+        replaced before raises it as well and revokes the whole family; so does one that came from
+        Supabase when `ensure_account` would refuse the account.
         """
 
     def revoke_refresh_family(self, token_hash: str) -> None:
         """Revoke the family of a token; ignore an unknown token."""
+
+    def add_api_key(self, user_id: str, new: NewApiKey) -> ApiKey:
+        """Store an API key. Raises `Unauthenticated`, and `Conflict` (`too_many_keys`)."""
+
+    def find_api_key(self, prefix: str) -> ApiKey | None:
+        """Return the API key with this prefix, also an expired one; None for an unknown one."""
+
+    def list_api_keys(self, user_id: str) -> list[ApiKey]:
+        """Return the API keys of a user, newest first."""
+
+    def delete_api_key(self, user_id: str, key_id: int) -> ApiKey:
+        """Delete an API key and return it. Raises `NotFound`."""
+
+    def record_key_use(self, key_id: int, moment: datetime) -> None:
+        """Store the last use of an API key, at most once in `KEY_USE_PERIOD`."""
+
+    def has_api_key(self, moment: datetime) -> bool:
+        """Tell whether any user has an API key that has not expired."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, or_, select
 
-from utils.database.schema import projects, task_events, tasks, users
+from utils.database.schema import api_keys, projects, task_events, tasks, users
 from utils.models.tasks import (
     ACTIVE_STATUSES,
     PROMPT_PREVIEW_CHARACTERS,
@@ -18,10 +18,13 @@ from utils.models.tasks import (
     TaskStatus,
     TaskSummary,
 )
-from utils.models.users import Profile, Project, User
+from utils.models.users import ApiKey, Profile, Project, User
 
 PROFILE_COLUMNS = tuple(users.c[name] for name in Profile.__dataclass_fields__)
 USER_COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
+API_KEY_COLUMNS = tuple(
+    api_keys.c[name] for name in ApiKey.__dataclass_fields__ if name in api_keys.c
+)
 
 SUMMARY_COLUMNS = tuple(tasks.c[name] for name in TaskSummary.__dataclass_fields__)
 

@@ -171,8 +171,27 @@ refresh_tokens = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    Column("session", Text),
+    Column("ends_at", UtcDateTime),
     Index("refresh_tokens_family", "family"),
     Index("refresh_tokens_user_id_expires_at", "user_id", "expires_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _own_number(),
+    _user_key(),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("key_hash", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    UniqueConstraint("prefix", name="api_keys_prefix_key"),
+    Index("api_keys_user_id_id", "user_id", "id"),
+    sqlite_autoincrement=True,
 )
 
 webhook_deliveries = Table(

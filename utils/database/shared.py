@@ -8,13 +8,14 @@ from typing import Any
 
 from utils.database.rows import now, prompt_columns
 from utils.database.schema import tasks
-from utils.errors import Conflict
+from utils.errors import Conflict, Unauthenticated
 from utils.models.tasks import Json, NewTask
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
 NO_TASK = "There is no such task."
 NO_ROW = "There is no such row."
+NO_KEY = "There is no such API key."
 USER_GONE = "This user no longer exists. Sign in again."
 REFRESH_TOKEN_INVALID = "This refresh token is no longer valid. Sign in again."  # noqa: S105
 NO_ANSWER = "The database did not respond. Try again."
@@ -25,6 +26,12 @@ VALUE_DOES_NOT_FIT = "A value is too large for its column. Send a smaller one."
 
 MAX_CHAT_MESSAGES = 1_000
 MAX_CHAT_CHARACTERS = 2_000_000
+
+MAX_API_KEYS = 100
+"""Maximum number of API keys of one user."""
+
+KEY_USE_PERIOD = timedelta(minutes=1)
+"""Minimum time between two writes of the last use of an API key."""
 
 DELIVERY_RETENTION = timedelta(days=30)
 """GitHub can repeat a delivery for a shorter time only, so older ones may be deleted."""
@@ -42,6 +49,35 @@ def conversation_full() -> Conflict:
         f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
         "conversation_full",
     )
+
+
+def too_many_keys() -> Conflict:
+    """Return the error for an API key above the limit."""
+    return Conflict(
+        f"You have {MAX_API_KEYS} API keys. Revoke one with DELETE /keys/<id> first.",
+        "too_many_keys",
+    )
+
+
+def account_refused(state: str) -> Unauthenticated:
+    """Return the error for an account of Supabase that may not sign in; see migration 0007."""
+    message, code = _ACCOUNT_STATES[state]
+    return Unauthenticated(message, code)
+
+
+_ACCOUNT_STATES = {
+    "missing": ("This account no longer exists in Supabase. Sign up again.", "user_unknown"),
+    "banned": ("This account is banned in Supabase.", "user_banned"),
+    "signed_out": (
+        "This session has ended: you signed out, or your password was changed. Sign in to "
+        "Supabase again.",
+        "session_ended",
+    ),
+    "anonymous": (
+        "This server does not accept anonymous users. Sign in to Supabase with an account.",
+        "anonymous_not_allowed",
+    ),
+}
 
 
 def new_user_values(user_id: str, email: str | None) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Frozen values of users, profiles, projects and refresh tokens."""
+"""Frozen values of users, profiles, projects, refresh tokens and API keys."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from utils.models.tasks import Json
@@ -65,12 +66,71 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A stored refresh token: its SHA-256. The tokens of one sign-in form a family."""
+    """A stored refresh token: its SHA-256. The tokens of one sign-in form a family.
+
+    `session` is set when the sign-in came from Supabase and the database knows its accounts: the id
+    of Supabase's session, or an empty text for a token without one. `ends_at` is the time at which
+    the whole family ends.
+    """
 
     token_hash: str
     family: str
     user_id: str
     expires_at: datetime
+    session: str | None = None
+    ends_at: datetime | None = None
+
+
+class Scope(StrEnum):
+    """The scopes of API keys. Each includes the ones before it."""
+
+    READ = "read"
+    RUN = "run"
+    ADMIN = "admin"
+
+    def includes(self, other: Scope) -> bool:
+        """Tell whether a caller with this scope may do what the other scope allows."""
+        scopes = list(Scope)
+        return scopes.index(self) >= scopes.index(other)
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """An API key to store: the SHA-256 of the key, and its first characters for lists."""
+
+    name: str
+    prefix: str
+    key_hash: str = field(repr=False)
+    scope: Scope
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A row of `api_keys`. `is_banned` tells whether Supabase has banned the account."""
+
+    id: int
+    user_id: str
+    name: str
+    prefix: str
+    key_hash: str = field(repr=False)
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    is_banned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user of a request and what the request's credentials allow.
+
+    `expires_at` is the end of the API key, None for other credentials and for keys without an end.
+    """
+
+    user_id: str
+    scope: Scope = Scope.ADMIN
+    expires_at: datetime | None = None
 
 
 def canonical_user_id(text: object) -> str | None:

@@ -33,7 +33,7 @@ from utils.database.supabase.client import Supabase
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.errors import ConfigurationError, DatabaseUnavailable
 from utils.models.tasks import Event, EventBatch, QueuedTask, Task, TaskSummary
-from utils.models.users import Project, User
+from utils.models.users import ApiKey, NewApiKey, Project, Scope, User
 
 MANY = 1_005
 NO_REQUEST = {"close"}
@@ -74,6 +74,7 @@ def test_the_functions_name_every_column_of_a_value(gateway: SupabaseDatabase) -
     project = gateway.create_project(USER, project_fields())
     task = running_task(gateway, project_id=project.id)
     gateway.save_progress(task.id, BATCH)
+    gateway.add_api_key(USER, NewApiKey("Laptop", "ac_1", "hash", Scope.RUN, None))
     call = partial(gateway.supabase.call, idempotent=False)
     own = {"this_user": USER, "this_task": task.id}
     page = {"this_user": USER, "this_project": project.id, "below": None, "page_size": 1}
@@ -85,6 +86,7 @@ def test_the_functions_name_every_column_of_a_value(gateway: SupabaseDatabase) -
         (QueuedTask, call("backend_adopt_tasks", {**SILENT, "this_server": gateway.server})[0]),
         (Project, call("backend_list_projects", {"this_user": USER})[0]),
         (User, call("backend_ensure_user", {"this_user": USER, "this_email": None})),
+        (ApiKey, call("backend_find_api_key", {"this_prefix": "ac_1"})),
     ]
     for kind, row in rows:
         expected = {field.name for field in fields(kind)} - {"git_diff", "git_patch"}

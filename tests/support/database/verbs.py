@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from database import Database
@@ -18,9 +19,10 @@ from tests.support.database.samples import (
     project_fields,
     running_task,
 )
+from utils.errors import Unauthenticated
 from utils.models.runs import AgentRun
 from utils.models.tasks import Event, EventBatch
-from utils.models.users import RefreshToken
+from utils.models.users import NewApiKey, RefreshToken, Scope
 
 Calls = dict[str, Callable[[], object]]
 
@@ -33,6 +35,7 @@ def every_verb(database: Database) -> Calls:
     return {
         **user_verbs(database),
         **token_verbs(database),
+        **key_verbs(database),
         **reading_verbs(database, project_id),
         **writing_verbs(database, project_id),
         **server_verbs(database),
@@ -48,6 +51,7 @@ def user_verbs(database: Database) -> Calls:
     return {
         "ping": database.ping,
         "ensure_user": partial(database.ensure_user, USER),
+        "ensure_account": partial(ensure_account, database),
         "get_user": partial(database.get_user, USER),
         "create_test_user": partial(database.create_test_user, other_id, "t@e.com", {}, LATER),
         "get_profile": partial(database.get_profile, USER),
@@ -57,6 +61,12 @@ def user_verbs(database: Database) -> Calls:
         "list_test_users": database.list_test_users,
         "delete_test_user": partial(database.delete_test_user, NOBODY),
     }
+
+
+def ensure_account(database: Database) -> None:
+    """Ask for an account; the samples have none."""
+    with suppress(Unauthenticated):
+        database.ensure_account(USER, None, None, allow_anonymous=False)
 
 
 def token_verbs(database: Database) -> Calls:
@@ -69,6 +79,21 @@ def token_verbs(database: Database) -> Calls:
             database.rotate_refresh_token, "hash", "next", LATER, earlier
         ),
         "revoke_refresh_family": partial(database.revoke_refresh_family, "next"),
+    }
+
+
+def key_verbs(database: Database) -> Calls:
+    first, second = (
+        NewApiKey("Laptop", prefix, "hash", Scope.RUN, None) for prefix in ("ac_1", "ac_2")
+    )
+    key_id = database.add_api_key(USER, first).id
+    return {
+        "add_api_key": partial(database.add_api_key, USER, second),
+        "find_api_key": partial(database.find_api_key, "ac_1"),
+        "list_api_keys": partial(database.list_api_keys, USER),
+        "record_key_use": partial(database.record_key_use, key_id, LATER),
+        "has_api_key": partial(database.has_api_key, LATER),
+        "delete_api_key": partial(database.delete_api_key, USER, key_id),
     }
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 from utils.config.identity import server_name
 from utils.config.settings import Settings
 from utils.database.migrations import ensure_current
+from utils.database.sql.api_keys import ApiKeyMethods
 from utils.database.sql.engine import open_engines, reading
 from utils.database.sql.progress import ProgressMethods
 from utils.database.sql.projects import ProjectMethods
@@ -22,6 +23,7 @@ _one = text("SELECT 1")
 
 class SqlDatabase(
     UserMethods,
+    ApiKeyMethods,
     ProjectMethods,
     TaskMethods,
     ProgressMethods,

@@ -11,7 +11,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import URL
 
@@ -90,7 +90,15 @@ class SqlMethods:
         self.engines = engines
         self.kind = engines.kind
         self.is_shared = engines.kind != "sqlite"
+        self.knows_accounts = self.is_shared and engines.read(_has_accounts)
         self.server = server
+
+
+def _has_accounts(connection: Connection) -> bool:
+    # The function of migration 0007, which only the database of a Supabase project has.
+    name = "public.account_state(uuid,uuid)"
+    found = connection.execute(select(func.to_regprocedure(name))).scalar()
+    return found is not None
 
 
 def reading(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, text, update
 
 from utils.database.rows import PROFILE_COLUMNS, USER_COLUMNS, columns_of, json_object, now
 from utils.database.schema import refresh_tokens, users
@@ -15,6 +15,7 @@ from utils.database.shared import (
     NO_USER,
     REFRESH_TOKEN_INVALID,
     USER_GONE,
+    account_refused,
     new_user_values,
     test_user_values,
 )
@@ -36,6 +37,28 @@ class UserMethods(SqlMethods):
         with suppress(Conflict):
             return self._add_user(new_user_values(user_id, email))
         return self.get_user(user_id)
+
+    @writing
+    def ensure_account(
+        self,
+        connection: Connection,
+        user_id: str,
+        email: str | None,
+        session: str | None,
+        *,
+        allow_anonymous: bool,
+    ) -> User:
+        """See `Database`."""
+        connection.execute(_lock_account, {"user_id": user_id})
+        state = account_state(connection, user_id, session)
+        if state != "active" and not (state == "anonymous" and allow_anonymous):
+            raise account_refused(state)
+        this_one = select(*USER_COLUMNS).where(users.c.id == user_id)
+        row = connection.execute(this_one).first()
+        if row is None:
+            statement = insert(users).returning(*USER_COLUMNS)
+            row = connection.execute(statement, new_user_values(user_id, email)).one()
+        return User(**row._mapping)
 
     @reading
     def get_user(self, connection: Connection, user_id: str) -> User:
@@ -117,14 +140,22 @@ class UserMethods(SqlMethods):
         connection.execute(insert(refresh_tokens), columns_of(token))
 
     def rotate_refresh_token(
-        self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
+        self,
+        token_hash: str,
+        replacement_hash: str,
+        expires_at: datetime,
+        now: datetime,
+        *,
+        allow_anonymous: bool = False,
     ) -> User:
         """See `Database`."""
         # Raised after the transaction, so that the revocation is committed.
-        user = self._rotate(token_hash, replacement_hash, expires_at, now)
-        if user is None:
-            raise Unauthenticated(REFRESH_TOKEN_INVALID)
-        return user
+        found = self._rotate(
+            token_hash, replacement_hash, expires_at, now, allow_anonymous=allow_anonymous
+        )
+        if isinstance(found, Unauthenticated):
+            raise found
+        return found
 
     @writing
     def revoke_refresh_family(self, connection: Connection, token_hash: str) -> None:
@@ -146,20 +177,48 @@ class UserMethods(SqlMethods):
         replacement_hash: str,
         expires_at: datetime,
         now: datetime,
-    ) -> User | None:
+        *,
+        allow_anonymous: bool,
+    ) -> User | Unauthenticated:
         row = _locked_token(connection, token_hash)
         if row is None:
-            return None
+            return Unauthenticated(REFRESH_TOKEN_INVALID)
         if row.used_at is not None and not _may_be_retried(row, now):
             _revoke_family(connection, row.family, now)
-            return None
-        if row.revoked_at is not None or row.expires_at <= now:
-            return None
+            return Unauthenticated(REFRESH_TOKEN_INVALID)
+        ends_at = min(row.expires_at, row.ends_at or row.expires_at)
+        if row.revoked_at is not None or ends_at <= now:
+            return Unauthenticated(REFRESH_TOKEN_INVALID)
+        if row.session is not None:
+            state = self._state_of(connection, row, allow_anonymous=allow_anonymous)
+            if state != "active":
+                _revoke_family(connection, row.family, now)
+                return account_refused(state)
         _use(connection, row, now)
-        token = RefreshToken(replacement_hash, row.family, row.user_id, expires_at)
+        token = RefreshToken(
+            replacement_hash, row.family, row.user_id, expires_at, row.session, row.ends_at
+        )
         connection.execute(insert(refresh_tokens), columns_of(token))
         owner = connection.execute(select(*USER_COLUMNS).where(users.c.id == row.user_id)).one()
         return User(**owner._mapping)
+
+    def _state_of(self, connection: Connection, token: Row[Any], *, allow_anonymous: bool) -> str:
+        # Rows that were copied here from a Supabase project: nobody can be asked about them.
+        if not self.knows_accounts:
+            return "signed_out"
+        state = account_state(connection, token.user_id, token.session)
+        return "active" if state == "anonymous" and allow_anonymous else state
+
+
+# Functions of migration 0007, which only the database of a Supabase project has.
+_lock_account = text("SELECT public.lock_account(CAST(:user_id AS uuid))")
+_account_state = text("SELECT public.account_state(CAST(:user_id AS uuid), CAST(:session AS uuid))")
+
+
+def account_state(connection: Connection, user_id: str, session: str | None = None) -> str:
+    """Return the state of an account of Supabase; see migration 0007."""
+    given = {"user_id": user_id, "session": session or None}
+    return str(connection.execute(_account_state, given).scalar_one())
 
 
 def _profile(row: Row[Any] | None) -> Profile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from utils.config.identity import server_name
 from utils.config.settings import Settings
 from utils.database.migrations import require_head_revision
+from utils.database.supabase.api_keys import ApiKeyMethods
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
 from utils.database.supabase.progress import ProgressMethods
@@ -19,6 +20,7 @@ from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
 
 class SupabaseDatabase(
     UserMethods,
+    ApiKeyMethods,
     ProjectMethods,
     TaskMethods,
     ProgressMethods,

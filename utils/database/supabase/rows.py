@@ -24,6 +24,7 @@ class SupabaseMethods:
 
     kind = "supabase"
     is_shared = True
+    knows_accounts = True
 
     def __init__(self, supabase: Supabase, server: str) -> None:
         self.supabase = supabase

@@ -8,7 +8,13 @@ from typing import Any
 
 from utils.database.rows import columns_of, json_object, now
 from utils.database.schema import refresh_tokens, users
-from utils.database.shared import NO_USER, REFRESH_TOKEN_INVALID, USER_GONE, test_user_values
+from utils.database.shared import (
+    NO_USER,
+    REFRESH_TOKEN_INVALID,
+    USER_GONE,
+    account_refused,
+    test_user_values,
+)
 from utils.database.supabase.rows import SupabaseMethods, column_names, encode_columns, row_decoder
 from utils.database.types import normalize_user_id, to_utc
 from utils.errors import NotFound, Unauthenticated
@@ -28,6 +34,21 @@ class UserMethods(SupabaseMethods):
         """See `Database`."""
         arguments = {"this_user": normalize_user_id(user_id), "this_email": email}
         return _decode_user(self.supabase.call("backend_ensure_user", arguments, idempotent=True))
+
+    def ensure_account(
+        self, user_id: str, email: str | None, session: str | None, *, allow_anonymous: bool
+    ) -> User:
+        """See `Database`."""
+        arguments = {
+            "this_user": normalize_user_id(user_id),
+            "this_email": email,
+            "this_session": session or None,
+            "anonymous_allowed": allow_anonymous,
+        }
+        row = self.supabase.call("backend_ensure_account", arguments, idempotent=True)
+        if "refused" in row:
+            raise account_refused(row["refused"])
+        return _decode_user(row)
 
     def get_user(self, user_id: str) -> User:
         """See `Database`."""
@@ -107,7 +128,13 @@ class UserMethods(SupabaseMethods):
             raise Unauthenticated(USER_GONE)
 
     def rotate_refresh_token(
-        self, token_hash: str, replacement_hash: str, expires_at: datetime, now: datetime
+        self,
+        token_hash: str,
+        replacement_hash: str,
+        expires_at: datetime,
+        now: datetime,
+        *,
+        allow_anonymous: bool = False,
     ) -> User:
         """See `Database`."""
         arguments = {
@@ -116,10 +143,13 @@ class UserMethods(SupabaseMethods):
             "replacement_expires_at": to_utc(expires_at).isoformat(),
             "moment": to_utc(now).isoformat(),
             "unanswered_since": to_utc(now - REFRESH_RETRY_PERIOD).isoformat(),
+            "anonymous_allowed": allow_anonymous,
         }
         row = self.supabase.call("backend_rotate_refresh_token", arguments, idempotent=False)
         if row is None:
             raise Unauthenticated(REFRESH_TOKEN_INVALID)
+        if "refused" in row:
+            raise account_refused(row["refused"])
         return _decode_user(row)
 
     def revoke_refresh_family(self, token_hash: str) -> None:
