@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app
 from typing_extensions import TypedDict
 
 from utils.api.endpoint import Services, declaration_of, endpoint, json_response, success
+from utils.auth.sign_in import trust_warnings
 from utils.errors import DatabaseUnavailable, Unavailable
 from utils.models.tasks import Json
 from utils.telemetry import METRICS_CONTENT_TYPE
@@ -54,6 +55,7 @@ _READY = {
     "database": DatabaseHealth,
     "sandboxes": SandboxHealth,
     "agents": list[AgentHealth],
+    "warnings": list[str],
     "queued": int,
     "running": int,
 }
@@ -93,6 +95,7 @@ def live(_services: Services) -> Json:
 def ready(services: Services) -> Response:
     """Check that the server can run tasks, and list its sandboxes and agents.
 
+    `warnings` names settings that let strangers act as users.
     Returns 503 if the database is unavailable or the dispatcher has stopped.
     """
     database_failure = _database_failure(services)
@@ -105,6 +108,7 @@ def ready(services: Services) -> Response:
             "reason": services.dispatcher.admission.reason,
         },
         "agents": [asdict(agent) for agent in services.dispatcher.agent_statuses()],
+        "warnings": list(trust_warnings(services.settings)),
         "queued": services.dispatcher.queued,
         "running": services.dispatcher.running,
     }

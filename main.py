@@ -12,6 +12,7 @@ from flask import Flask
 import auth
 import github_routes
 import health
+import keys
 import projects
 import pull_requests
 import tasks
@@ -24,6 +25,8 @@ from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, install_hooks
 from utils.api.openapi import build_openapi, format_openapi
+from utils.auth.api_keys import ApiKeys
+from utils.auth.sign_in import sign_in_warnings
 from utils.auth.tokens import Tokens
 from utils.commands.command_line import CommandParser
 from utils.config.proxies import proxies_with_password
@@ -84,9 +87,12 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     configure_logging(settings, redactor.redact)
     for warning in choose_sandbox(settings).version_warnings():
         log.warning(warning, action="versions.untested")
+    for warning in sign_in_warnings(settings, database):
+        log.warning(warning, action="auth.sign_in")
     context = _build_run_context(settings, database, redactor, lifetime)
     tokens = Tokens(settings, database)
-    callers = auth.Callers(settings, database, tokens)
+    api_keys = ApiKeys(database)
+    callers = auth.Callers(settings, database, tokens, api_keys)
     github_app = GitHubApp(settings) if settings.github_app_id else None
     github_tokens = GitHubTokenResolver(settings, database, context.vault, github_app)
     limiter = ConcurrencyLimiter(settings.request_threads)
@@ -96,6 +102,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         dispatcher=Dispatcher(context),
         metrics=context.metrics,
         tokens=tokens,
+        api_keys=api_keys,
         vault=context.vault,
         github_tokens=github_tokens,
         github_limiter=limiter,
@@ -158,8 +165,8 @@ def declare_routes() -> Flask:
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["name"] = NameConverter
     for module in (
-        health, auth, projects, tasks, pull_requests, github_routes, webhooks, users, test_users,
-        api_docs,
+        health, auth, projects, tasks, pull_requests, github_routes, webhooks, users, keys,
+        test_users, api_docs,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

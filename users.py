@@ -8,6 +8,7 @@ from utils.api.endpoint import Services, endpoint
 from utils.api.profile_schemas import ProfileChange, ProfileRow, profile_row
 from utils.credentials.profiles import change_profile
 from utils.models.tasks import Json
+from utils.models.users import Scope
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 
@@ -20,7 +21,7 @@ def get_profile(services: Services, user_id: str) -> Json:
 
 
 @blueprint.put("/me")
-@endpoint({"user": ProfileRow}, body=ProfileChange, errors=(404, 409))
+@endpoint({"user": ProfileRow}, body=ProfileChange, scope=Scope.ADMIN, errors=(404, 409))
 def update_profile(services: Services, user_id: str, body: ProfileChange) -> Json:
     """Change your profile. Fields you omit stay as they are; null removes a value.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
+
+API_KEY = re.compile(r"ac_[0-9A-Fa-f]{20,}")
+"""An API key of this server, or the better part of one. Redacted whosever it is."""
 
 # Shorter values would redact ordinary words without protecting anything.
 MINIMUM_SECRET_CHARACTERS = 6
@@ -63,7 +67,9 @@ class Redactor:
         # Not a regular expression: compiling one of many long secrets takes seconds.
         if found := [form for form in self._forms if form in text]:
             text = _without(found, text)
-        return self._parent.redact(text) if self._parent else text
+        if self._parent:
+            return self._parent.redact(text)
+        return API_KEY.sub(REDACTED, text) if "ac_" in text else text
 
     def redact_values(self, value: Any) -> Any:
         """Return a JSON value with live secrets replaced in its texts, but not in keys."""

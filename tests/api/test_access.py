@@ -36,6 +36,7 @@ BODIES: dict[str, Any] = {
     "POST /tasks/<id:task_id>/chat": {"role": "user", "content": "Hello"},
     "POST /migrate-legacy-tasks": [],
     "POST /github/tasks/<id:task_id>/status": {"state": "success"},
+    "POST /keys": {"name": "Laptop"},
 }
 
 # These read GitHub and no rows; see tests/github/test_routes.py.
@@ -105,7 +106,10 @@ def test_another_users_row_does_not_exist(
     method: str, rule: Rule,
 ) -> None:  # fmt: skip
     address = {"repo_url": str(repository)}
-    if "project_id" in rule.arguments:
+    if "key_id" in rule.arguments:
+        created = client.post("/keys", json={"name": "Laptop"}, headers=headers)
+        row = created.get_json()["api_key"]["id"]
+    elif "project_id" in rule.arguments:
         created = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
         row = created.get_json()["project"]["id"]
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -41,6 +42,31 @@ def test_a_ready_server_says_with_what(client: FlaskClient) -> None:
     assert answer["database"] == {"kind": "sqlite", "available": True}
     assert [agent["name"] for agent in answer["agents"]] == ["claude", "codex", "scripted"]
     assert {"queued", "running"} <= set(answer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, []),
+        ({"trust_user_id": True, "host": "0.0.0.0"}, ["TRUST_USER_ID"]),
+        ({"enable_test_users": True, "host": "192.0.2.1"}, ["ENABLE_TEST_USERS"]),
+        (
+            {"trust_user_id": True, "environment": "production", "sandbox": "local"},
+            ["TRUST_USER_ID"],
+        ),
+    ],
+)
+def test_a_ready_server_names_settings_that_let_strangers_in(
+    make_app: MakeApp,
+    capfd: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    named: list[str],
+) -> None:
+    client = make_app(**changes).test_client()
+    warnings = client.get("/health/ready").get_json()["warnings"]
+    assert [warning.partition(" ")[0] for warning in warnings] == named
+    started = capfd.readouterr().err
+    assert all(warning in started for warning in warnings)
 
 
 def test_a_server_without_its_database_lives_and_is_not_ready(

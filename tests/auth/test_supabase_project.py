@@ -58,20 +58,29 @@ def test_a_refresh_token_used_twice_ends_its_sign_in_only(
     assert [refresh(client, used).status_code for used in (first, third, other)] == [401, 401, 200]
 
 
-def test_a_user_who_has_no_row_yet_gets_one(
-    client: FlaskClient, supabase_stack: SupabaseStack, user: str
+def stored_emails(stack: SupabaseStack, user: str) -> list[dict[str, str]]:
+    with stack.as_service() as service:
+        params = {"id": f"eq.{user}", "select": "email"}
+        rows: list[dict[str, str]] = service.get("/users", params=params).json()
+    return rows
+
+
+def test_an_account_that_has_no_row_yet_gets_one(
+    client: FlaskClient, supabase_stack: SupabaseStack
 ) -> None:
-    assert outcome(client, supabase_stack.token_for(user, email="late@example.com")) == 200
+    user = supabase_stack.add_auth_user()
     with supabase_stack.as_service() as service:
-        rows = service.get("/users", params={"id": f"eq.{user}", "select": "email"}).json()
-    assert rows == [{"email": "late@example.com"}]
+        service.delete("/users", params={"id": f"eq.{user}"}).raise_for_status()
+    assert outcome(client, supabase_stack.token_for(user, email="late@example.com")) == 200
+    assert stored_emails(supabase_stack, user) == [{"email": "late@example.com"}]
 
 
 def test_while_the_tables_are_away_nobody_is_signed_out(
-    client: FlaskClient, supabase_stack: SupabaseStack, user: str
+    client: FlaskClient, supabase_stack: SupabaseStack
 ) -> None:
     session = supabase_stack.sign_up("away@example.com", "correct horse")["access_token"]
     bearer = {"Authorization": f"Bearer {session}"}
+    user = supabase_stack.add_auth_user()
     pair = client.post("/auth/token", headers=bearer).get_json()
     supabase_stack.stop_rest()
     try:

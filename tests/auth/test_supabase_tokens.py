@@ -78,7 +78,11 @@ def test_a_token_is_exchanged_for_a_pair_and_its_user_has_a_row(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"is_anonymous": True, "email": ""},
+        {"email": ""},
+        {"email": ["someone@example.com"]},
+        {"email": "x" * 400},
+        {"email": "a\0b@example.com"},
+        {"session_id": ""},
         {"email": None, "phone": "49123456"},
         {"aud": ["authenticated", "other"]},
     ],
@@ -121,6 +125,8 @@ def test_a_clock_that_is_a_little_ahead_does_no_harm(
         ({"sub": None}, "token_invalid"),
         ({"sub": "someone"}, "token_invalid"),
         ({"sub": "11111111111111111111111111111111"}, "token_invalid"),
+        ({"is_anonymous": True}, "anonymous_not_allowed"),
+        ({"is_anonymous": "false"}, "anonymous_not_allowed"),
     ],
 )
 def test_tokens_for_another_purpose_are_refused(

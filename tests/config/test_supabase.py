@@ -84,3 +84,11 @@ def test_another_key_is_refused_with_the_place_of_the_right_one(key: str) -> Non
 def test_a_server_key_needs_its_project() -> None:
     said = refusal(supabase_service_role_key="sb_secret_abcdefgh")
     assert "SUPABASE_SERVICE_ROLE_KEY needs SUPABASE_URL" in said
+
+
+def test_a_short_secret_is_refused_because_it_can_be_guessed() -> None:
+    secret = "s" * 31
+    said = refusal(supabase_jwt_secret=secret)
+    assert "SUPABASE_JWT_SECRET: needs at least 32 characters" in said
+    assert secret not in said
+    assert Settings(_env_file=None, supabase_jwt_secret="s" * 32).verifies_supabase

@@ -65,6 +65,15 @@ CREATE TABLE auth.users (
   deleted_at timestamptz
 );
 CREATE UNIQUE INDEX users_email_key ON auth.users (email);
+CREATE TABLE auth.sessions (
+  id uuid PRIMARY KEY,
+  user_id uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
+  created_at timestamptz DEFAULT now(),
+  not_after timestamptz
+);
+ALTER TABLE auth.sessions OWNER TO supabase_auth_admin;
+ALTER TABLE auth.sessions ENABLE ROW LEVEL SECURITY;
+GRANT ALL ON auth.sessions TO project_owner;
 ALTER TABLE auth.users OWNER TO supabase_auth_admin;
 ALTER TABLE auth.users ENABLE ROW LEVEL SECURITY;
 GRANT ALL ON auth.users TO project_owner;

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from database import Database
+from utils.auth.api_keys import ApiKeys
 from utils.auth.tokens import Tokens
 from utils.config.settings import Settings
 from utils.credentials.github_resolver import GitHubTokenResolver
@@ -25,6 +26,7 @@ from utils.dispatcher.dispatcher import Dispatcher
 from utils.errors import AppError, InvalidInput
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
+from utils.models.users import Scope
 from utils.pull_requests.service import PullRequests
 from utils.telemetry import Metrics
 
@@ -57,11 +59,12 @@ class Services:
     dispatcher: Dispatcher
     metrics: Metrics
     tokens: Tokens
+    api_keys: ApiKeys
     vault: Vault
     pull_requests: PullRequests
     github_tokens: GitHubTokenResolver
     github_limiter: ConcurrencyLimiter
-    identify: Callable[[], str]
+    identify: Callable[[Scope | None], str]
     clear_user_cache: Callable[[], None]
     stop: Callable[[], None]
 
@@ -73,6 +76,7 @@ class Endpoint:
     `response` names the fields beside `status`; it is None for views that do not return JSON.
     `errors` are status codes beyond those of the path, the input and authentication.
     With `github` the request may carry a GitHub token, and GitHub may refuse the operation.
+    `scope` is what an API key needs, by default read for GET and run for other methods.
     `needs_body` refuses requests without a body even if all fields are optional: browsers let
     any page send such requests across origins.
     """
@@ -87,6 +91,7 @@ class Endpoint:
     upload: bool = False
     github: bool = False
     needs_body: bool = False
+    scope: Scope | None = None
     media_type: str = "application/json"
 
     @property
@@ -119,7 +124,7 @@ def endpoint(
         def run(**arguments: Any) -> Response:
             services: Services = current_app.extensions["services"]
             if not declared.public:
-                arguments["user_id"] = services.identify()
+                arguments["user_id"] = services.identify(declared.scope)
             if declared.query is not None:
                 arguments["query"] = _validated(declared.query, request.args.to_dict())
             if declared.body is not None:

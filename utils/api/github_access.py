@@ -36,10 +36,11 @@ def caller_github(
     """Provide a GitHub client for a repository, with the best token that the caller may use.
 
     The order is: the token of the request, the stored token of the caller, the server's token. The
-    server's token is used only if the caller has a project or a task in the repository. With
-    `own_pull`, it is used only if the pull request with this number belongs to a task of the
-    caller. With `own_status`, it is used for the commit status with this context. An App's token
-    has only the permissions of the purpose. Without any token the client is anonymous.
+    server's token is used only if `GITHUB_TOKEN_USERS` and `GITHUB_TOKEN_REPOSITORIES` allow it and
+    the caller has a project or a task in the repository. With `own_pull`, it is used only if the
+    pull request with this number belongs to a task of the caller. With `own_status`, it is used for
+    the commit status with this context. An App's token has only the permissions of the purpose.
+    Without any token the client is anonymous.
 
     Raises the errors of `GitHubTokenResolver`, `Forbidden` (`status_not_own`) for a context that
     the server's token may not set, and `Unavailable` (`github_busy`) while too many requests wait
@@ -52,7 +53,7 @@ def caller_github(
         if chosen.source is TokenSource.NONE and (
             own_status or _may_use_server_token(services, user_id, full_name, own_pull)
         ):
-            chosen = tokens.server_token(full_name, purpose)
+            chosen = tokens.server_token(user_id, full_name, purpose)
             _refuse_foreign_context(chosen, own_status)
         with tokens.open_client(chosen, full_name) as github, _with_new_name(github):
             yield github
@@ -88,7 +89,7 @@ def find_project(
 def _may_use_server_token(
     services: Services, user_id: str, full_name: str, own_pull: int | None
 ) -> bool:
-    if not services.github_tokens.has_server_token:
+    if not services.github_tokens.may_use_server_token(user_id, full_name):
         return False
     tasks: tuple[TaskSummary, ...] = services.database.list_tasks(
         user_id, limit=MAX_TASKS_SEARCHED

@@ -42,6 +42,11 @@ _PATH_TYPES = {
     "uuid": {"type": "string", "format": "uuid"},
     "name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"},
 }
+_BEARER = (
+    "An API key (ac_...), which ./run.sh add-user and POST /keys make, or an access token from "
+    "POST /auth/token or of Supabase. An API key with the scope read may send GET requests only; "
+    "run may send all requests except those that need admin; admin may send all."
+)
 _TOKEN_PARAMETER: Json = {
     "name": TOKEN_HEADER,
     "in": "header",
@@ -105,7 +110,12 @@ def build_openapi(app: Flask) -> Json:
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "ac_..., or JWT",
+                    "description": _BEARER,
+                },
                 "user_id": {
                     "type": "apiKey",
                     "in": "header",
@@ -203,6 +213,9 @@ def _error_statuses(rule: Rule, declared: Endpoint) -> set[int]:
     statuses = {400, 405, 500, 503, *declared.errors}
     if not declared.public:
         statuses.add(401)
+        # The scope of an API key may not be enough.
+        if declared.scope or not {"GET"} & (rule.methods or set()):
+            statuses.add(403)
     if rule.arguments:
         statuses.add(404)
     if declared.body is not None:

@@ -20,12 +20,13 @@ import jwt
 from pydantic import SecretStr
 
 from database import Database
-from utils.auth.supabase_tokens import LEEWAY_SECONDS, SupabaseTokens
+from utils.auth.supabase_accounts import SupabaseAccounts
+from utils.auth.supabase_tokens import UNREADABLE, SupabaseTokens, SupabaseUser, expiry
 from utils.config.settings import Settings
 from utils.credentials.vault import signing_key
 from utils.errors import Unauthenticated
 from utils.models.tasks import Json
-from utils.models.users import RefreshToken, User, canonical_user_id
+from utils.models.users import RefreshToken, User
 
 _ALGORITHMS = ["HS256"]
 _OWN_CLAIMS = ["user_id", "sub", "type", "iat", "exp", "jti"]
@@ -34,12 +35,11 @@ _CACHED_TOKENS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """The user of a verified token. Users with `from_supabase` may have no row yet."""
+    """The user of a verified token. A user with an `account` may have no row yet."""
 
     user_id: str
-    email: str | None
     expires_at: float
-    from_supabase: bool
+    account: SupabaseUser | None = None
 
 
 class Tokens:
@@ -50,25 +50,39 @@ class Tokens:
         self._database = database
         self._secret = signing_key(settings)
         self._supabase = SupabaseTokens(settings)
+        self.accounts = SupabaseAccounts(settings, database)
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._lock = Lock()
 
-    def issue(self, user: User) -> Json:
-        """Issue an access token and the first refresh token of a new family (a sign-in)."""
+    def issue(self, user: User, account: SupabaseUser | None = None) -> Json:
+        """Issue an access token and the first refresh token of a new family (a sign-in).
+
+        Pass the account of a user who signed in with a token of Supabase.
+        """
         now = datetime.now(UTC)
         _reject_expired_user(user, now)
         refresh_token = secrets.token_urlsafe(32)
+        first = _hash(refresh_token), str(uuid4())
         self._database.add_refresh_token(
-            RefreshToken(_hash(refresh_token), str(uuid4()), user.id, self._refresh_end(now))
+            RefreshToken(*first, user.id, self._refresh_end(now))
+            if account is None
+            else self.accounts.first_refresh_token(*first, self._refresh_end(now), account)
         )
         return self._pair(user, refresh_token, now)
 
     def refresh(self, refresh_token: str) -> Json:
-        """Exchange a refresh token for a new pair. Raises `Unauthenticated`."""
+        """Exchange a refresh token for a new pair. Raises `Unauthenticated`.
+
+        A sign-in that came from Supabase ends when the account or its session has ended there.
+        """
         now = datetime.now(UTC)
         replacement = secrets.token_urlsafe(32)
         user = self._database.rotate_refresh_token(
-            _hash(refresh_token), _hash(replacement), self._refresh_end(now), now
+            _hash(refresh_token),
+            _hash(replacement),
+            self._refresh_end(now),
+            now,
+            allow_anonymous=self._settings.allow_anonymous_users,
         )
         _reject_expired_user(user, now)
         return self._pair(user, replacement, now)
@@ -93,13 +107,13 @@ class Tokens:
             raise _expired()
         return verified
 
-    def verify_supabase(self, token: str) -> VerifiedToken:
+    def verify_supabase(self, token: str) -> SupabaseUser:
         """Verify a Supabase access token and return its user. Raises the errors of `verify`."""
         try:
-            return self._decode_supabase(token)
+            return self._supabase.decode(token)
         except jwt.ExpiredSignatureError as error:
             raise _expired() from error
-        except jwt.PyJWTError as error:
+        except UNREADABLE as error:
             raise _invalid() from error
 
     def _cache(self, key: bytes, token: VerifiedToken) -> None:
@@ -113,27 +127,15 @@ class Tokens:
             return self._decode_own(token)
         except jwt.ExpiredSignatureError as error:
             raise _expired() from error
-        except jwt.PyJWTError:
-            return self.verify_supabase(token)
+        except UNREADABLE:
+            account = self.verify_supabase(token)
+            return VerifiedToken(account.user_id, account.expires_at, account)
 
     def _decode_own(self, token: str) -> VerifiedToken:
         claims = _decode(token, self._secret)
         if claims["type"] != "access" or claims["sub"] != claims["user_id"]:
             raise jwt.InvalidTokenError
-        return VerifiedToken(claims["user_id"], None, claims["exp"], from_supabase=False)
-
-    def _decode_supabase(self, token: str) -> VerifiedToken:
-        claims = self._supabase.decode(token)
-        user_id = canonical_user_id(claims["sub"])
-        if user_id is None:
-            raise jwt.InvalidTokenError
-        email = claims.get("email")
-        return VerifiedToken(
-            user_id,
-            email if isinstance(email, str) and email else None,
-            claims["exp"] + LEEWAY_SECONDS,
-            from_supabase=True,
-        )
+        return VerifiedToken(claims["user_id"], expiry(claims))
 
     def _refresh_end(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self._settings.refresh_token_seconds)

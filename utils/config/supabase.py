@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from utils.config.addresses import safe_address
+from utils.config.server import MINIMUM_KEY_CHARACTERS
 from utils.config.values import is_placeholder, plain_key
 
 _SERVICE = re.compile(r"/+(?:rest|auth|storage|realtime|functions|graphql)/v1(?:/.*)?$")
@@ -32,10 +33,16 @@ class SupabaseSettings(BaseSettings):
         description="Server key of the Supabase project. With it and `SUPABASE_URL`, all rows are "
         "stored in Supabase.",
     )
+    supabase_anon_key: SecretStr | None = Field(
+        None,
+        description="Publishable key or `anon` key of the Supabase project. With it, the server "
+        "asks Supabase at each sign-in whether the account still exists. Not needed with "
+        "`SUPABASE_SERVICE_ROLE_KEY`.",
+    )
     supabase_jwt_secret: SecretStr | None = Field(
         None,
         description="Secret that verifies Supabase access tokens signed with HS256 (legacy JWT "
-        "secret of the project).",
+        "secret of the project), at least 32 characters.",
     )
     supabase_jwks_url: str | None = Field(
         None,
@@ -46,6 +53,12 @@ class SupabaseSettings(BaseSettings):
         None,
         description="Expected issuer of Supabase access tokens. The default is "
         "`<SUPABASE_URL>/auth/v1`.",
+    )
+
+    allow_anonymous_users: bool = Field(
+        default=False,
+        description="Accept anonymous users of Supabase, which anybody can create without an "
+        "e-mail address.",
     )
 
     @field_validator("supabase_url", mode="before")
@@ -83,6 +96,11 @@ class SupabaseSettings(BaseSettings):
             raise ValueError(
                 "this is an API key; use the legacy JWT secret from Project Settings > JWT Keys, "
                 "or leave it out if the project has JWT signing keys"
+            )
+        # With a shorter secret, tokens for any user can be forged after guessing it offline.
+        if value is not None and len(text) < MINIMUM_KEY_CHARACTERS:
+            raise ValueError(
+                "needs at least 32 characters; copy the JWT secret of the project unchanged"
             )
         return value
 

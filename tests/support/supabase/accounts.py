@@ -20,10 +20,11 @@ SHORTEST_PASSWORD = 6
 
 INSERT_USER = """
 INSERT INTO auth.users (id, aud, role, email, encrypted_password, email_confirmed_at,
-  raw_app_meta_data, raw_user_meta_data)
+  raw_app_meta_data, raw_user_meta_data, is_anonymous)
 VALUES (%(id)s, 'authenticated', 'authenticated', %(email)s, %(password)s, now(),
-  '{"provider": "email", "providers": ["email"]}', %(metadata)s)
+  '{"provider": "email", "providers": ["email"]}', %(metadata)s, %(anonymous)s)
 """
+INSERT_SESSION = "INSERT INTO auth.sessions (id, user_id) VALUES (%s, %s)"
 
 
 class Refused(Exception):
@@ -46,15 +47,17 @@ class Accounts:
         self.accepted: list[jwt.PyJWK] = []
 
     def sign_up(self, body: Json) -> Json:
-        """Create a user and sign them in."""
-        email, password = _credentials(body)
-        if len(password) < SHORTEST_PASSWORD:
+        """Create a user and sign them in; without an address and a password an anonymous one."""
+        is_anonymous = not body.get("email") and not body.get("password")
+        email, password = ("", "") if is_anonymous else _credentials(body)
+        if len(password) < SHORTEST_PASSWORD and not is_anonymous:
             raise Refused(422, "weak_password", "Password should be at least 6 characters.")
         user = {
             "id": str(uuid4()),
-            "email": email,
-            "password": _hashed(password),
+            "email": email or None,
+            "password": None if is_anonymous else _hashed(password),
             "metadata": json.dumps(body.get("data") or {}),
+            "anonymous": is_anonymous,
         }
         try:
             with self._connect() as connection:
@@ -72,6 +75,7 @@ class Accounts:
         user = self._user("email", email)
         if not user or not _is_hash_of(user["encrypted_password"], password):
             raise Refused(400, "invalid_credentials", "Invalid login credentials")
+        _refuse_banned(user)
         return self._session(user)
 
     def refresh(self, body: Json) -> Json:
@@ -88,7 +92,39 @@ class Accounts:
         user = self._user("id", claims.get("sub"))
         if not user:
             raise Refused(403, "user_not_found", "User from sub claim in JWT does not exist")
+        _refuse_banned(user)
+        session = claims.get("session_id")
+        if session and not self._has_session(session):
+            text = "Session from session_id claim in JWT does not exist"
+            raise Refused(403, "session_not_found", text)
         return _shown(user)
+
+    def change(self, token: str, body: Json) -> Json:
+        """Change the password of a user, which ends all other sessions."""
+        user, session = self.show(token), self._verified(token).get("session_id")
+        with self._connect() as connection:
+            connection.execute(
+                "UPDATE auth.users SET encrypted_password = %s WHERE id = %s",
+                (_hashed(str(body.get("password"))), user["id"]),
+            )
+            connection.execute(
+                "DELETE FROM auth.sessions WHERE user_id = %s AND id <> %s", (user["id"], session)
+            )
+        return user
+
+    def sign_out(self, token: str, scope: str) -> Json:
+        """End the session of a token, or by default all sessions of its user."""
+        user, session = self.show(token), self._verified(token).get("session_id")
+        local = " AND id = %s" if scope == "local" else ""
+        with self._connect() as connection:
+            query = f"DELETE FROM auth.sessions WHERE user_id = %s{local}"
+            connection.execute(query.encode(), (user["id"], session)[: 2 if local else 1])
+        return {}
+
+    def _has_session(self, session: str) -> bool:
+        with self._connect() as connection:
+            query = "SELECT id FROM auth.sessions WHERE id = %s"
+            return connection.execute(query, (session,)).fetchone() is not None
 
     def _verified(self, token: str) -> Json:
         for key in self.accepted:
@@ -108,6 +144,9 @@ class Accounts:
     def _session(self, user: Json) -> Json:
         claims = user_claims(self._issuer, str(user["id"]), user["email"])
         claims["user_metadata"] = user["raw_user_meta_data"]
+        claims["is_anonymous"] = user["is_anonymous"]
+        with self._connect() as connection:
+            connection.execute(INSERT_SESSION, (claims["session_id"], user["id"]))
         refresh_token = secrets.token_urlsafe(12)
         self._refresh_tokens[refresh_token] = str(user["id"])
         return {
@@ -127,6 +166,11 @@ def _credentials(body: Json) -> tuple[str, str]:
     return email.strip().lower(), password
 
 
+def _refuse_banned(user: Json) -> None:
+    if user["banned_until"] and user["banned_until"] > datetime.now(UTC):
+        raise Refused(403, "user_banned", "User is banned")
+
+
 def _hashed(password: str, salt: bytes = b"") -> str:
     salt = salt or secrets.token_bytes(16)
     return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, n=1024, r=8, p=1).hex()}"
@@ -140,7 +184,8 @@ def _is_hash_of(stored: str | None, password: str) -> bool:
 
 
 def _shown(user: Json) -> Json:
-    moments = {name: _iso(user[name]) for name in ("created_at", "updated_at")}
+    names = ("created_at", "updated_at", "banned_until", "deleted_at")
+    moments = {name: _iso(user[name]) for name in names if user[name]}
     return {
         "id": str(user["id"]),
         "aud": "authenticated",

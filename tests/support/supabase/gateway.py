@@ -93,14 +93,17 @@ class Gateway:
             return json_reply(503, {"message": "PostgREST is not available"})
 
     async def _sign_in(self, route: str, query: str, request: Request) -> Reply:
+        options = parse_qs(query)
+        scope = options.get("scope", ["global"])[0]
         if route == "POST /token":
-            route += f" {parse_qs(query).get('grant_type', [''])[0]}"
+            route += f" {options.get('grant_type', [''])[0]}"
         works: dict[str, Callable[[Json], Json]] = {
             "POST /signup": self._accounts.sign_up,
             "POST /token password": self._accounts.sign_in,
             "POST /token refresh_token": self._accounts.refresh,
             "GET /user": lambda _: self._accounts.show(_bearer(request)),
-            "POST /logout": lambda _: {},
+            "PUT /user": lambda body: self._accounts.change(_bearer(request), body),
+            "POST /logout": lambda _: self._accounts.sign_out(_bearer(request), scope),
             "GET /health": lambda _: {"name": "GoTrue"},
         }
         if route not in works:

@@ -204,7 +204,8 @@ class SupabaseStack:
     def token_for(self, user_id: str, *, algorithm: str = "HS256", **claims: Any) -> str:
         """Return a user's access token; claims with the value None are omitted."""
         email = f"{user_id}@example.com"
-        merged = {**user_claims(f"{self.url}/auth/v1", user_id, email), **claims}
+        # The user has no session, so the token names none unless it is given.
+        merged = user_claims(f"{self.url}/auth/v1", user_id, email) | {"session_id": None, **claims}
         present = {name: value for name, value in merged.items() if value is not None}
         return self._keys.signing(algorithm).sign(present)
 
@@ -238,14 +239,32 @@ class SupabaseStack:
 
     def sign_up(self, email: str, password: str) -> dict[str, Any]:
         """Sign up a user as a page does; return the session."""
+        return self._session("signup", email, password)
+
+    def sign_in(self, email: str, password: str) -> dict[str, Any]:
+        """Sign in a user as a page does; return the session."""
+        return self._session("token?grant_type=password", email, password)
+
+    def _session(self, path: str, email: str, password: str) -> dict[str, Any]:
         answer = httpx.post(
-            f"{self.url}/auth/v1/signup",
+            f"{self.url}/auth/v1/{path}",
             headers={"apikey": self.anon_key},
             json={"email": email, "password": password},
             timeout=30,
         ).raise_for_status()
         session: dict[str, Any] = answer.json()
         return session
+
+    def accounts_request(self, method: str, path: str, token: str, body: Any = None) -> None:
+        """Send a request of a signed-in user to the sign-in service."""
+        headers = {"apikey": self.anon_key, "Authorization": f"Bearer {token}"}
+        url = f"{self.url}/auth/v1{path}"
+        httpx.request(method, url, headers=headers, json=body, timeout=30).raise_for_status()
+
+    def change_accounts(self, statement: str, *values: Any) -> None:
+        """Run SQL as the sign-in service does, which deletes and bans users."""
+        with psycopg.connect(self._auth_admin_url, autocommit=True) as connection:
+            connection.execute(statement.encode(), values)
 
     def _send_keys(self) -> None:
         keys = {
