@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from utils.config.addresses import LOOPBACK_HOSTS, safe_address, web_address
+from utils.config.cloud import NameList
 from utils.config.values import plain_key
 from utils.git.branch_names import broken_branch_rule
 
@@ -25,6 +26,8 @@ MIN_SECRET_CHARACTERS = 16
 
 _PEM_IN_ONE_LINE = re.compile(r"(-----BEGIN [A-Z ]+-----)([A-Za-z0-9+/= ]+)(-----END [A-Z ]+-----)")
 _LONGEST_TASK_ID = "9" * 18
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}/(?:[A-Za-z0-9._-]{1,100}|\*)")
 
 # A branch name that needs no quoting, with the task id in its last part.
 _BRANCH_PATTERN = re.compile(
@@ -42,8 +45,21 @@ class GitHubSettings(BaseSettings):
     )
     github_token: SecretStr | None = Field(
         None,
-        description="GitHub token for requests of users who have none. Every user who can sign in "
-        "then acts with this token.",
+        description="GitHub token for requests of users who have none. `GITHUB_TOKEN_USERS` and "
+        "`GITHUB_TOKEN_REPOSITORIES` say whose requests it is used for.",
+    )
+    github_token_users: NameList = Field(
+        (),
+        description="Ids of the users whose requests may use the server's own GitHub credentials "
+        "(`GITHUB_TOKEN` and the GitHub App), separated by commas; `*` means every user. In "
+        "production nobody may while this and `GITHUB_TOKEN_REPOSITORIES` are empty; in "
+        "development everybody may. `WEBHOOK_USER_ID` always may.",
+    )
+    github_token_repositories: NameList = Field(
+        (),
+        description="Repositories for which the server's own GitHub credentials are used, such as "
+        "`owner/name` or `owner/*`, separated by commas. By default all repositories of users who "
+        "may use them; alone, all users may use them for these repositories.",
     )
     github_app_id: str | None = Field(
         None,
@@ -147,6 +163,21 @@ class GitHubSettings(BaseSettings):
             return value and str(UUID(value))
         except ValueError:
             raise ValueError("must be a UUID, the id of a user") from None
+
+    @field_validator("github_token_users")
+    @classmethod
+    def _user_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(name if name == "*" else str(UUID(name)) for name in value)
+        except ValueError:
+            raise ValueError("must be ids of users (UUIDs), or *") from None
+
+    @field_validator("github_token_repositories")
+    @classmethod
+    def _repositories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(name == "*" or _REPOSITORY.fullmatch(name) for name in value):
+            raise ValueError("must be names such as owner/name or owner/*")
+        return tuple(name.lower() for name in value)
 
     @field_validator("pull_request_branch")
     @classmethod

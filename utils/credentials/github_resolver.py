@@ -80,15 +80,14 @@ class GitHubTokenResolver:
         purpose: Purpose,
         given: SecretStr | None = None,
     ) -> ChosenToken:
-        """Return the user's token for a repository, or else the server's.
+        """Return the user's token for a repository, or else the server's if the user may use it.
 
-        Call it only for users who may use the server's token. Raises `InvalidInput`
-        (`github_token_needed`) when there is no token, and the errors of `user_token` and
-        `server_token`.
+        Raises `InvalidInput` (`github_token_needed`) when there is no token, and the errors of
+        `user_token` and `server_token`.
         """
         chosen = self.user_token(user_id, repo_url, given)
         if chosen.source is TokenSource.NONE:
-            chosen = self.server_token(full_name, purpose)
+            chosen = self.server_token(user_id, full_name, purpose)
         if chosen.source is TokenSource.NONE:
             raise InvalidInput(
                 "A GitHub token is required. Send github_token, or store one with PUT /users/me. "
@@ -109,17 +108,32 @@ class GitHubTokenResolver:
         stored = None if request else self._stored(user_id, repo_url)
         return choose_token("", request=request, stored=stored)
 
-    @property
-    def has_server_token(self) -> bool:
-        """True when the server has a GitHub App or a token of its own."""
-        return self._app is not None or self._settings.github_token is not None
+    def may_use_server_token(self, user_id: str, full_name: str) -> bool:
+        """Tell whether the server has credentials that a user may use for a repository."""
+        settings = self._settings
+        if self._app is None and settings.github_token is None:
+            return False
+        users, repositories = settings.github_token_users, settings.github_token_repositories
+        if user_id == settings.webhook_user_id:
+            is_named = True
+        elif users:
+            is_named = user_id in users or "*" in users
+        else:
+            is_named = bool(repositories) or not settings.is_production
+        name = full_name.lower()
+        whole_owner = f"{name.partition('/')[0]}/*"
+        listed = not repositories or not {"*", name, whole_owner}.isdisjoint(repositories)
+        return is_named and listed
 
-    def server_token(self, full_name: str, purpose: Purpose) -> ChosenToken:
+    def server_token(self, user_id: str | None, full_name: str, purpose: Purpose) -> ChosenToken:
         """Return the GitHub App's token for a repository, else the deployment's, else none.
 
-        The App's token has only the permissions of the purpose. Raises the errors of
+        None also for a user who may not use them; without a user the server itself acts. The App's
+        token has only the permissions of the purpose. Raises the errors of
         `GitHubApp.installation_token`.
         """
+        if user_id is not None and not self.may_use_server_token(user_id, full_name):
+            return ChosenToken(TokenSource.NONE, None)
         app = self._app
         return choose_token(
             full_name,

@@ -80,7 +80,7 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
     if services.database.has_delivery(_name(event)):
         return ALREADY_PROCESSED
     purpose = Purpose.CHANGE_PULLS if event.issue.pull_request else Purpose.CHANGE_ISSUES
-    chosen = services.github_tokens.server_token(full_name, purpose)
+    chosen = services.github_tokens.server_token(_user_id(services), full_name, purpose)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
     with services.github_tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
@@ -143,7 +143,7 @@ def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | Non
     # A user's own token is read when the task starts. The App's may expire while the task waits.
     if tokens.user_token(_user_id(services), repo_url, None).token:
         return None
-    token = tokens.server_token(full_name, Purpose.CLONE).token
+    token = tokens.server_token(_user_id(services), full_name, Purpose.CLONE).token
     return None if token is None else SecretStr(token)
 
 

@@ -91,7 +91,7 @@ def _servers_github(services: Services, full_name: str, purpose: Purpose) -> Ite
     """Provide a client with the server's token for a repository, anonymous without one."""
     tokens = services.github_tokens
     with services.github_limiter.slot():
-        chosen = tokens.server_token(full_name, purpose)
+        chosen = tokens.server_token(None, full_name, purpose)
         with tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
             yield github
 

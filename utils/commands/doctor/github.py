@@ -44,6 +44,7 @@ def check_github(settings: Settings) -> Iterator[Finding]:
         if address.level == "problem":
             return
     yield from _check_clones(settings)
+    yield from _check_users(settings)
     if settings.github_token is not None:
         yield from _check_token(settings, settings.github_token.get_secret_value())
     if settings.github_app_id is not None:
@@ -94,6 +95,21 @@ def _check_clones(settings: Settings) -> Iterator[Finding]:
         is_known = host in settings.allowed_git_hosts or "*" in settings.allowed_git_hosts
         advice = error.message if is_known else f"Set ALLOWED_GIT_HOSTS={hosts}"
         yield problem(f"GitHub: no task can be started in a repository on {host}", advice)
+
+
+def _check_users(settings: Settings) -> Iterator[Finding]:
+    """Report a production server whose own credentials no user may use."""
+    has_credentials = settings.github_token or settings.github_app_id
+    is_listed = settings.github_token_users or settings.github_token_repositories
+    if settings.is_production and has_credentials and not is_listed:
+        if settings.webhook_user_id is None:
+            yield warning(
+                "GitHub: nobody may use the server's own credentials",
+                "Set GITHUB_TOKEN_USERS or GITHUB_TOKEN_REPOSITORIES, or let users send or store "
+                "tokens of their own.",
+            )
+        else:
+            yield ok("GitHub: only WEBHOOK_USER_ID may use the server's own credentials")
 
 
 def _check_token(settings: Settings, token: str) -> Iterator[Finding]:
