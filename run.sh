@@ -22,6 +22,7 @@ Usage: ./run.sh [command]
   test     run checks and tests (--all: the exhaustive ones too); takes arguments of pytest
   bench    run the benchmarks; see ./run.sh bench --help
   doctor   check your setup and tell you how to fix what fails
+  add-user add a user who signs in with an API key, and print the key
   migrate  update the tables of the database in DATABASE_URL
   setup    install the packages of the server and nothing else
   help     print this text
@@ -249,7 +250,7 @@ main() {
         shift
     fi
     case $command in
-        serve | demo | doctor | migrate | setup | build-template | supabase-sql | rotate-keys)
+        serve | demo | doctor | add-user | migrate | setup | build-template | supabase-sql | rotate-keys)
             ensure_packages requirements.lock "first run only, about 30 s"
             ;;
         test | bench | test-agents | supabase-local)
@@ -262,6 +263,7 @@ main() {
         test) run_tests "$@" ;;
         bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
         doctor) exec "$VENV_PYTHON" -m utils.commands.doctor "$@" ;;
+        add-user) exec "$VENV_PYTHON" -m utils.commands.add_user "$@" ;;
         migrate) exec "$VENV_PYTHON" -m utils.commands.migrate "$@" ;;
         supabase-sql) exec "$VENV_PYTHON" -m utils.commands.supabase_sql "$@" ;;
         rotate-keys) exec "$VENV_PYTHON" -m utils.commands.rotate_keys "$@" ;;

@@ -18,7 +18,7 @@ from demo.sample import BRANCH, ensure_sample
 from demo.server import Server, ServerError
 
 # Always the same user, so that earlier results stay readable.
-USER_ID = "6f1d3c52-8a0e-4b57-9c2e-3d5a7b901e44"
+USER_NAME = "demo"
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -44,6 +44,7 @@ class Demonstration:
             # Close the client first: the server would wait for its open connection.
             with contextlib.closing(server.client()) as client:
                 try:
+                    client.use_key(server.add_user(USER_NAME))
                     succeeded = self._run_task(client, repo, branch)
                 except NoAnswerError as error:
                     log = server.log_tail()
@@ -63,7 +64,6 @@ class Demonstration:
         return str(sample), options.branch or BRANCH
 
     def _run_task(self, client: Client, repo: str, branch: str) -> bool:
-        client.sign_in(USER_ID)
         task_id = self._start_task(client, repo, branch)
         follower = Follower(client, self._console, task_id)
         try:
@@ -77,7 +77,7 @@ class Demonstration:
             return False
         report.result()
         self._console.line()
-        for line in next_steps(self._options, repo, f"/api/tasks/{task_id}", USER_ID):
+        for line in next_steps(self._options, repo, f"/api/tasks/{task_id}", USER_NAME):
             self._console.line(line)
         return True
 

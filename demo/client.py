@@ -39,6 +39,10 @@ class Client:
         self._headers["Authorization"] = f"Bearer {token}"
         return token
 
+    def use_key(self, key: str) -> None:
+        """Use an API key for later requests."""
+        self._headers["Authorization"] = f"Bearer {key}"
+
     def get(self, path: str) -> Json:
         """Return the response to a GET request."""
         return self._call("GET", path, None)

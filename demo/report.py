@@ -91,14 +91,16 @@ class Report:
             self._console.line(f"  {line}")
 
 
-def next_steps(options: Options, repo: str, task_path: str, user_id: str) -> list[str]:
+def next_steps(options: Options, repo: str, task_path: str, user: str) -> list[str]:
     """Return commands to continue with, ready to paste in the start folder."""
     run = options.shown(ROOT / "run.sh")
-    header = f"-H 'X-User-ID: {user_id}'"
+    data = f"DATA_DIR={options.shown(options.data_dir)}"
+    header = '-H "Authorization: Bearer $KEY"'
     folder = options.shown(repo) if Path(repo).is_dir() else "YOUR_CLONE"
     return [
         "To read this task again, start the server and call it from another terminal:",
-        f"  DATA_DIR={options.shown(options.data_dir)} {run}",
+        f"  {data} {run}",
+        f"  KEY=$({data} {run} add-user {user})",
         f"  curl -s {header} {SERVED_AT}{task_path}",
         "To apply the patch:",
         f"  curl -s {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",

@@ -110,6 +110,21 @@ class Server:
                 return False
         return True
 
+    def add_user(self, name: str) -> str:
+        """Add a user as `./run.sh add-user` does; return an API key. Raises `ServerError`."""
+        result = subprocess.run(
+            [sys.executable, "-m", "utils.commands.add_user", name, "--key-name", "demo"],
+            cwd=self._data_dir,
+            env=self._server_environment() | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise ServerError(f"The user could not be added: {result.stderr.strip()}")
+        return result.stdout.strip()
+
     def has_ended(self) -> bool:
         """Return True when the process has ended."""
         return self._process is None or self._process.poll() is not None

@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 from e2b import E2B
 
+from database import open_database
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.doctor_program import Doctor
 from tests.support.e2b.template_tools import VERSION_LINES, install
 from utils.agents.claude import CLAUDE_CODE
+from utils.auth.api_keys import ApiKeys
+from utils.commands.add_user import add_user
 from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS
 from utils.config.identity import FILE_NAME
+from utils.config.settings import Settings
+from utils.models.users import Scope
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "OPENAI_API_KEY": "sk-of-the-test"}
 
@@ -68,6 +73,41 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
         "the test sandbox has been stopped",
     ):
         assert f"ok       {line}" in output
+
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "SANDBOX": "local",
+    "JWT_SECRET": "a-secret-of-more-than-thirty-two-characters",
+}
+
+
+def test_it_says_when_nobody_can_sign_in_and_how_to_add_a_user(doctor: Doctor) -> None:
+    code, output = doctor.ask(PRODUCTION)
+    assert code == 1
+    assert "problem  sign-in: nobody can sign in" in output
+    assert "./run.sh add-user" in output
+    settings = Settings.model_validate({"data_dir": doctor.folder / "data"})
+    database = open_database(settings)
+    try:
+        user = add_user(database, "you")
+        ApiKeys(database).create(user.id, "Laptop", Scope.RUN, None)
+    finally:
+        database.close()
+    code, output = doctor.ask(PRODUCTION)
+    assert code == 0, output
+    assert "nobody" not in output
+
+
+def test_it_warns_where_everybody_can_act_as_anybody(doctor: Doctor) -> None:
+    open_to_all = {"HOST": "0.0.0.0", "TRUST_USER_ID": "true", "ENABLE_TEST_USERS": "true"}
+    _, output = doctor.ask(open_to_all)
+    assert "warning  sign-in: TRUST_USER_ID is on" in output
+    assert "warning  sign-in: ENABLE_TEST_USERS is on" in output
+    _, output = doctor.ask(PRODUCTION | {"TRUST_USER_ID": "true", "HOST": "127.0.0.1"})
+    assert "warning  sign-in: TRUST_USER_ID is on" in output
+    _, output = doctor.ask()
+    assert "warning  sign-in" not in output
 
 
 def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None:

@@ -78,6 +78,9 @@ def test_the_examples_work_from_top_to_bottom(
     pages = README + read_page("docs/github.md")
     script = STRICT + "\n".join(block.text for block in blocks(pages, "sh", "bash"))
     script = script.replace("http://127.0.0.1:8000", server.url)
+    # As run.sh does once the packages are installed.
+    add_user = f"DATA_DIR={tmp_path / 'data'} PYTHONPATH={ROOT} {sys.executable} -m utils.commands."
+    script = script.replace("./run.sh add-user", f"{add_user}add_user")
     script = script.replace("https://github.com/you/project", f"{served_github.url}/{NAME}")
     output = run_script(script, tmp_path, given=f"{TOKEN}\n")
     assert "AI_GENERATED.md" in output

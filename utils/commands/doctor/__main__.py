@@ -30,6 +30,7 @@ from utils.commands.doctor.local import (
     check_proxies,
     check_python,
 )
+from utils.commands.doctor.sign_in import check_users
 from utils.commands.doctor.supabase import check_sign_in
 from utils.commands.doctor.webhook import check_webhook
 from utils.config.settings import Settings
@@ -49,7 +50,7 @@ def run_checks(settings: Settings, report: Report) -> None:
     """Run every check that the settings call for, the quick ones first."""
     report(check_data_folder(settings))
     report(check_database(settings))
-    for finding in check_sign_in(settings):
+    for finding in chain(check_sign_in(settings), check_users(settings)):
         report(finding)
     report(check_mode(settings))
     groups = (

@@ -6,6 +6,24 @@ from utils.commands.error_reference.entry import ErrorEntry
 
 HTTP_ERRORS = (
     ErrorEntry(
+        "anonymous_not_allowed",
+        401,
+        "The Supabase user is anonymous, and this server does not accept anonymous users.",
+        "Sign in with an account, or set `ALLOW_ANONYMOUS_USERS=true`.",
+    ),
+    ErrorEntry(
+        "api_key_expired",
+        401,
+        "The API key has expired.",
+        "Make a new one with `POST /keys` or `./run.sh add-user`.",
+    ),
+    ErrorEntry(
+        "api_key_invalid",
+        401,
+        "The API key is mistyped or was revoked.",
+        "Make a new one with `POST /keys` or `./run.sh add-user`.",
+    ),
+    ErrorEntry(
         "bad_request",
         400,
         "The server cannot parse the HTTP request.",
@@ -144,9 +162,22 @@ HTTP_ERRORS = (
         "Store the row again: `PUT /users/me` or `PUT /projects/{project_id}`.",
     ),
     ErrorEntry(
+        "scope_insufficient",
+        403,
+        "The API key may not do this. The message names the scope that is needed.",
+        "Use a key with this scope.",
+    ),
+    ErrorEntry(
+        "session_ended",
+        401,
+        "The session at Supabase has ended: its user signed out or changed the password.",
+        "Sign in to Supabase again.",
+    ),
+    ErrorEntry(
         "sign_in_unavailable",
         503,
-        "Supabase does not return the keys that verify this token. Your session is still valid.",
+        "Supabase does not return the keys that verify this token, or does not answer whether the "
+        "account still exists. Your session is still valid.",
         "Send the request again after `Retry-After` seconds.",
     ),
     ErrorEntry(
@@ -188,8 +219,15 @@ HTTP_ERRORS = (
     ErrorEntry(
         "token_missing",
         401,
-        "The request has no access token, and this server does not accept a bare user id.",
-        "Send `Authorization: Bearer` with an access token.",
+        "The request has no API key or access token, and this server does not accept a bare user "
+        "id.",
+        "Send `Authorization: Bearer` with an API key or an access token.",
+    ),
+    ErrorEntry(
+        "too_many_keys",
+        409,
+        "The user has as many API keys as one user may have.",
+        "Revoke one with `DELETE /keys/{key_id}`.",
     ),
     ErrorEntry(
         "too_many_tasks",
@@ -223,10 +261,17 @@ HTTP_ERRORS = (
         "Send `Content-Type: application/json`.",
     ),
     ErrorEntry(
+<<<<<<< HEAD
         "url_too_long",
         414,
         "The URL is longer than 8,000 characters.",
         "Send long values in the body.",
+=======
+        "user_banned",
+        401,
+        "The account is banned in Supabase.",
+        "Ask whoever runs the Supabase project.",
+>>>>>>> d80c2be (Add users with a command, and say when nobody can sign in)
     ),
     ErrorEntry(
         "user_expired",
@@ -243,7 +288,7 @@ HTTP_ERRORS = (
     ErrorEntry(
         "user_unknown",
         401,
-        "The token's user was deleted.",
+        "The token's user was deleted, here or in Supabase.",
         "Sign in again.",
     ),
     ErrorEntry(
