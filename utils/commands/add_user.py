@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from pydantic import ValidationError
-
 from database import Database, open_database
 from utils.auth.api_keys import ApiKeys
-from utils.config.settings import Settings, explain_settings
-from utils.errors import AppError, NotFound
+from utils.commands.command_line import CommandParser, ends_with_message
+from utils.config.startup import read_settings
+from utils.errors import NotFound
 from utils.models.users import Scope, User, canonical_user_id
 
 MAX_NAME_CHARACTERS = 100
@@ -42,22 +41,18 @@ def add_user(database: Database, name: str) -> User:
         return user
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@ends_with_message
+def main(arguments: Sequence[str]) -> None:
     """Add a user, print the key to standard output and its use to standard error."""
     options = _parser().parse_args(arguments)
+    database = open_database(read_settings())
     try:
-        database = open_database(Settings())
-        try:
-            user = add_user(database, options.name)
-            key, stored = ApiKeys(database).create(
-                user.id, options.key_name, Scope(options.scope), _end(options.expires_in_days)
-            )
-        finally:
-            database.close()
-    except ValidationError as error:
-        raise SystemExit("\n".join(explain_settings(error))) from None
-    except AppError as error:
-        raise SystemExit(error.message) from None
+        user = add_user(database, options.name)
+        key, stored = ApiKeys(database).create(
+            user.id, options.key_name, Scope(options.scope), _end(options.expires_in_days)
+        )
+    finally:
+        database.close()
     sys.stderr.write(
         f"API key of {options.name}, user id {user.id}, scope {stored.scope}.\n"
         "It is shown only now. Send it with every request:\n"
@@ -67,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"{key}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="./run.sh add-user",
-        description="Add a user who signs in with an API key, and print the key. A name that was "
-        "added before gets another key.",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "add-user",
+        "Add a user who signs in with an API key, and print the key. A name that was added before "
+        "gets another key.",
     )
     parser.add_argument("name", type=_name, help="name, e-mail address, or id of a user")
     parser.add_argument(
@@ -109,4 +104,4 @@ def _end(days: int | None) -> datetime | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

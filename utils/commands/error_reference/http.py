@@ -261,17 +261,16 @@ HTTP_ERRORS = (
         "Send `Content-Type: application/json`.",
     ),
     ErrorEntry(
-<<<<<<< HEAD
         "url_too_long",
         414,
         "The URL is longer than 8,000 characters.",
         "Send long values in the body.",
-=======
+    ),
+    ErrorEntry(
         "user_banned",
         401,
         "The account is banned in Supabase.",
         "Ask whoever runs the Supabase project.",
->>>>>>> d80c2be (Add users with a command, and say when nobody can sign in)
     ),
     ErrorEntry(
         "user_expired",
