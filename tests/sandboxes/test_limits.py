@@ -1,0 +1,70 @@
+"""A task in a local sandbox is ended when it needs more than its limits allow."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.backends import Backend, Open, Repository, Row, shell_agent
+
+pytestmark = pytest.mark.local_only("a sandbox in the cloud has the size of its template")
+
+MEMORY = f"'{sys.executable}' -c 'import time; x = b\"x\" * 300_000_000; time.sleep(60)'"
+PROCESSES = "for i in $(seq 40); do env -i setsid sleep 60 & done; sleep 60"
+FILES = "i=0; while sleep 0.01; do i=$((i + 1)); head -c 200000 /dev/urandom >f$i; done"
+ONE_FILE = "head -c 9000000 /dev/zero >large"
+LIMITS = {
+    "max_local_memory_bytes": 200_000_000,
+    "max_local_processes": 30,
+    "max_local_disk_bytes": 6_000_000,
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """Provide a repository that is smaller than the limits."""
+    repository = Repository(tmp_path_factory.mktemp("small") / "repository")
+    repository.commit("echo one >README.md")
+    return repository
+
+
+def perform(open_with: Open, prompt: str, repository: Repository) -> tuple[Backend, Row]:
+    with shell_agent():
+        backend = open_with(**LIMITS)
+        return backend, backend.perform(f"echo kept >kept.txt; {prompt}", repository)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "setting"),
+    [
+        (MEMORY, "MAX_LOCAL_MEMORY_BYTES"),
+        (PROCESSES, "MAX_LOCAL_PROCESSES"),
+        (FILES, "MAX_LOCAL_DISK_BYTES"),
+        (f"exec {ONE_FILE}", "MAX_LOCAL_DISK_BYTES"),
+    ],
+    ids=["memory", "processes", "files", "one file"],
+)
+def test_a_task_above_a_limit_is_ended_and_its_changes_are_kept(
+    open_with: Open, small: Repository, prompt: str, setting: str
+) -> None:
+    _, task = perform(open_with, prompt, small)
+    assert (task["status"], task["error_code"]) == ("failed", "sandbox_limit_exceeded")
+    assert setting in task["error"]
+    assert task["error_stage"] == "agent"
+    assert "kept.txt" in task["changed_files"]
+
+
+def test_a_clone_above_the_limit_is_ended(open_with: Open, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    repository.commit("head -c 9000000 /dev/urandom >large")
+    _, task = perform(open_with, ":", repository)
+    assert (task["status"], task["error_code"]) == ("failed", "sandbox_limit_exceeded")
+    assert task["error_stage"] == "cloning"
+
+
+def test_a_task_below_the_limits_leaves_no_core_dump(open_with: Open, small: Repository) -> None:
+    backend, task = perform(open_with, "ulimit -c; sh -c 'kill -SEGV $$'; :", small)
+    assert (task["status"], task["changed_files"]) == ("completed", ["kept.txt"])
+    assert backend.output(task["id"]).startswith("0\n")
