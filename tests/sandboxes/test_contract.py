@@ -14,7 +14,6 @@ from tests.support.waiting import cut_off, until
 from utils.config.settings import Settings
 from utils.errors import SandboxError
 from utils.models.runs import CommandResult
-from utils.pipeline.pipeline import SCRIPTS
 from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
 from utils.sandboxes.registry import SANDBOXES, open_provider
@@ -46,10 +45,9 @@ def provider(place: Place, tmp_path: Path) -> SandboxProvider:
 
 @pytest.fixture
 async def sandbox(provider: SandboxProvider) -> AsyncIterator[Sandbox]:
-    """Provide an open sandbox that contains the pipeline's scripts."""
+    """Provide an open sandbox."""
     sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
-    work = sandbox.paths.work
-    await sandbox.write_files({f"{work}/{name}": text for name, text in SCRIPTS.items()})
+    await sandbox.write_files({f"{sandbox.paths.work}/prompt": b"Say hello"})
     yield sandbox
     await sandbox.close()
 

@@ -27,7 +27,10 @@ from utils.git.output import (
 )
 from utils.models.runs import Changes, FileChange
 from utils.pipeline.capture_bundle import LISTING_BYTES, TOO_LONG, LeftOut, Raw, parse_bundle
+from utils.pipeline.script_text import script
 from utils.sandboxes.protocol import Sandbox
+
+CAPTURE_SCRIPT = script("capture.sh")
 
 NOT_EXISTING = "FILE_NOT_EXISTS"
 DELETED = "FILE_DELETED"
@@ -66,9 +69,9 @@ class CaptureLimits:
 async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> Changes:
     """Commit and read all changes since the base commit.
 
-    Expects the scripts, the commit message and the copy of `.git/config` in the work folder of the
-    sandbox. Raises `CaptureError` when git cannot read the repository, or when the result was not
-    written by the script.
+    Expects the commit message and the copy of `.git/config` in the work folder of the sandbox, and
+    works without them when the agent has removed them. Raises `CaptureError` when git cannot read
+    the repository, or when the result was not written by the script.
     """
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
@@ -112,8 +115,7 @@ class _Capture:
         work = self._sandbox.paths.work
         result = await self._sandbox.run(
             [
-                "sh",
-                f"{work}/capture.sh",
+                *("sh", "-c", CAPTURE_SCRIPT, "capture.sh"),
                 self._sandbox.paths.repository,
                 self._base_commit,
                 work,

@@ -21,6 +21,7 @@ from utils.git.failures import clone_error
 from utils.git.hosts import Address, HostRules, Place, Reach, pinned, reach_of, resolve
 from utils.git.repository_url import parse_repository_url
 from utils.models.runs import CommandResult, Job
+from utils.pipeline.script_text import script_command
 from utils.sandboxes.protocol import Mirror, Sandbox
 
 MIRROR_OUTDATED = "mirror outdated"
@@ -187,8 +188,7 @@ class _CloneRun:
     async def _read_head(self, environment: Mapping[str, str]) -> CommandResult:
         work = self._sandbox.paths.work
         arguments = [
-            "sh",
-            f"{work}/remote_head.sh",
+            *script_command("remote_head.sh"),
             self._source.url.removeprefix("file://"),
             f"{work}/head.trace",
             credential_url(self._source.url),
@@ -247,8 +247,7 @@ class _CloneRun:
     def _clone_arguments(self, mirror: Mirror) -> list[str]:
         url, paths, depth = self._source.url, self._sandbox.paths, self._limits.depth
         return [
-            "sh",
-            f"{paths.work}/clone.sh",
+            *script_command("clone.sh"),
             # With a plain path git copies the files of a local repository, several times faster
             # than with file://. With a depth the path must not be plain: git would ignore the
             # depth and use hard links.

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
@@ -24,10 +23,6 @@ from utils.pipeline.capture import CaptureLimits, capture_changes
 from utils.pipeline.clone import CloneLimits, clone_repository
 from utils.pipeline.stop_request import StopRequest
 from utils.sandboxes.protocol import AgentCommand, Sandbox
-
-SCRIPTS = {
-    path.name: path.read_bytes() for path in (Path(__file__).parent / "scripts").glob("*.sh")
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +210,6 @@ class _Run:
         ours = {
             "prompt": job.prompt.encode(),
             "commit_message": commit_message(job.agent, job.prompt, job.task_id),
-            **SCRIPTS,
             **self._work.agent.files,
         }
         home = {**self._work.agent.home_files(paths), **self._work.access.login_files}

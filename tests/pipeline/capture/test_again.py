@@ -17,7 +17,6 @@ from utils.git.environment import agent_configuration
 from utils.models.runs import Changes
 from utils.pipeline import capture, capture_bundle
 from utils.pipeline.capture import TOO_LARGE, CaptureLimits, capture_changes
-from utils.pipeline.pipeline import SCRIPTS
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
 from utils.sandboxes.protocol import SandboxRequest
@@ -69,7 +68,6 @@ async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
         clone = sample.clone(Path(sandbox.paths.repository))
         await sandbox.write_files(
             {
-                **{f"{sandbox.paths.work}/{name}": text for name, text in SCRIPTS.items()},
                 f"{sandbox.paths.work}/commit_message": b"Message\n",
                 f"{sandbox.paths.work}/git_config": (clone / ".git" / "config").read_bytes(),
                 f"{sandbox.paths.home}/.gitconfig": agent_configuration(),
@@ -150,13 +148,13 @@ async def test_a_diff_that_fits_is_kept_without_its_patch(work: Work, sample: Re
 
 
 async def test_where_no_file_system_shows_offsets_the_result_is_the_same(
-    work: Work, sample: Repository
+    work: Work, sample: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = await work(f"echo a >a; {COMMIT}; mv README.md b")
     expected = await capture_changes(sandbox, sample.head, LIMITS)
-    script = Path(sandbox.paths.work) / "bundle.sh"
-    assert b"/proc/self/fdinfo/5" in script.read_bytes()
-    script.write_bytes(script.read_bytes().replace(b"/proc/self/fdinfo/5", b"/nowhere/5"))
+    assert "/proc/self/fdinfo/5" in capture.CAPTURE_SCRIPT
+    changed = capture.CAPTURE_SCRIPT.replace("/proc/self/fdinfo/5", "/nowhere/5")
+    monkeypatch.setattr(capture, "CAPTURE_SCRIPT", changed)
     assert await capture_changes(sandbox, sample.head, LIMITS) == expected
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact, tree_left_by
+from utils.pipeline import capture
 
 WORK = "printf 'more\\n' >>src/app.py && printf 'caf\\351\\r\\n' >dos && rm README.md"
 
@@ -194,13 +195,11 @@ NAMES = f"{'a' * 40} {'b' * 40}"
 @pytest.mark.cloud_sample(CLOUD_SAMPLE)
 @pytest.mark.parametrize("case", FORGERIES)
 def test_a_forged_result_fails_clearly_and_what_the_agent_said_is_kept(
-    shell: Backend, sample: Repository, case: str
+    shell: Backend, sample: Repository, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = f"names='{NAMES}'; mkdir -p \"$3/result\"\n{FORGERIES[case]}"
-    task = shell.perform(
-        f"echo working; cat >\"${{0%/*}}/capture.sh\" <<'END'\n{script}\nEND\necho 'result: done'",
-        sample,
-    )
+    monkeypatch.setattr(capture, "CAPTURE_SCRIPT", script)
+    task = shell.perform("echo working; echo 'result: done'", sample)
     assert (task["status"], task["error_code"]) == ("failed", "capture_failed")
     assert task["error_stage"] == "capturing"
     assert "damaged the folder of the result" in task["error"]

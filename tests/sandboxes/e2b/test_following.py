@@ -59,7 +59,7 @@ def test_a_connection_that_breaks_again_and_again_loses_and_doubles_nothing(live
     assert row["status"] == "completed", row
     assert comparable(events_of(client, disturbed)) == comparable(events_of(client, undisturbed))
     starts = live.cloud.requests("process.Start")
-    assert sum("/agent.sh" in one["body"] for one in starts) > 2
+    assert sum('"agent.sh"' in one["body"] for one in starts) > 2
     assert (live.folder / "chatter").read_text().count("started") == 2
 
 
@@ -91,6 +91,6 @@ def test_an_agent_that_says_nothing_for_long_is_followed_anew(
         row = backend.wait(task_id)
         assert row["status"] == "completed", row
         assert backend.output(task_id).endswith("one\ntwo\n")
-    agents = [one for one in cloud.requests("process.Start") if "/agent.sh" in one["body"]]
+    agents = [one for one in cloud.requests("process.Start") if '"agent.sh"' in one["body"]]
     assert len(agents) > 2
     assert {one["headers"].get("connect-timeout-ms", "0") for one in agents} == {"0"}

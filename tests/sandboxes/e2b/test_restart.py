@@ -217,6 +217,6 @@ def test_no_sandbox_is_left(scene: Scene) -> None:
 
 def test_no_limit_of_the_cloud_is_on_an_agent(scene: Scene) -> None:
     starts = scene.live.cloud.requests("process.Start")
-    agents = [one for one in starts if "/agent.sh" in one["body"]]
+    agents = [one for one in starts if '"agent.sh"' in one["body"]]
     assert len(agents) >= len(GONE_ON_WITH)
     assert {one["headers"].get("connect-timeout-ms", "0") for one in agents} == {"0"}

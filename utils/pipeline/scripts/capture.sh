@@ -3,8 +3,8 @@
 #
 #   capture.sh REPOSITORY BASE_COMMIT WORK MAX_FILES MAX_FILE_BYTES MAX_CONTENT_BYTES MODE BUNDLE
 #
-# Needs stage.sh, commit.sh and bundle.sh in its own folder. WORK holds `commit_message` and
-# `git_config`, the copy of .git/config made right after the clone. The result is one file, BUNDLE,
+# Sources stage.sh, commit.sh and bundle.sh; the server sends all of them as one text. WORK holds
+# `commit_message` and `git_config`, the copy of .git/config made right after the clone. The result is one file, BUNDLE,
 # because each file read from a cloud sandbox is a request; bundle.sh describes its format.
 #
 # MODE is `history` (keep the agent's own commits), `binary` (the same, with `attributes.diff` and
@@ -17,10 +17,7 @@ set -eu
 repository=$1 base=$2 work=$3 max_files=$4 max_file_bytes=$5 max_content_bytes=$6 mode=$7 bundle=$8
 result=$work/result
 
-case $0 in
-*/*) scripts=${0%/*} ;;
-*) scripts=. ;;
-esac
+scripts=${0%/*}
 # shellcheck source-path=SCRIPTDIR source=stage.sh
 . "$scripts/stage.sh"
 # shellcheck source-path=SCRIPTDIR source=commit.sh
@@ -28,7 +25,18 @@ esac
 # shellcheck source-path=SCRIPTDIR source=bundle.sh
 . "$scripts/bundle.sh"
 
-[ -d "$result" ] || mkdir -- "$result"
+# The agent can write to the folder of the result: what is no plain file could block.
+{ [ -d "$result" ] && [ ! -L "$result" ]; } || { rm -rf -- "$result" && mkdir -- "$result"; }
+[ -w "$result" ] && [ -x "$result" ] || chmod u+rwx -- "$result"
+for file in "$result"/* "$work/commit_message" "$work/git_config"; do
+    if [ -L "$file" ] || { [ -e "$file" ] && [ ! -f "$file" ]; }; then
+        rm -rf -- "$file"
+    fi
+done
+[ -e "$work/commit_message" ] || echo 'Changes of an agent' >"$work/commit_message"
+
+[ ! -L "$repository" ] || { echo "a link has replaced the folder of the repository" >&2 && exit 1; }
+[ -x "$repository" ] || chmod u+rwx -- "$repository"
 cd -- "$repository"
 
 # A process of an interrupted run may still have these files open.

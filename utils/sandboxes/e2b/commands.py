@@ -11,6 +11,7 @@ import anyio
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
 from utils.models.runs import KILLED
+from utils.sandboxes.e2b.shell import FIRST_FOLDER, HOME, NO_HOME
 
 REQUEST_SECONDS = 30.0
 """Limit for one request and for the start of a command, not for the command itself."""
@@ -44,9 +45,10 @@ class Commands:
         Raises the exceptions of the SDK.
         """
         handle = await self._start(
-            text,
+            f'export HOME="{HOME}"; {text}',
             background=True,
-            envs=dict(variables),
+            cwd=FIRST_FOLDER,
+            envs={**variables, "HOME": NO_HOME},
             timeout=timeout_seconds,
             request_timeout=REQUEST_SECONDS,
             on_stdout=lambda piece: on_text("stdout", piece),

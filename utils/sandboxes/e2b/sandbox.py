@@ -18,23 +18,26 @@ import structlog
 from e2b import AsyncSandbox
 from e2b.exceptions import (
     FileNotFoundException,
+    SandboxException,
     SandboxNotRunningException,
     SandboxUnreachableException,
     TimeoutException,
 )
 
 from utils.errors import SandboxError, SandboxUnavailable
-from utils.models.runs import CommandResult
+from utils.models.runs import KILLED, CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.output_cursor import OutputCursor
 from utils.sandboxes.e2b.shell import (
     PATHS,
+    agent_arguments,
     agent_mark,
     command_text,
     command_variables,
     ending_of_agent,
+    restoring,
 )
 from utils.sandboxes.protocol import AgentCommand, EgressHeader, Mirror, OutputHandler
 
@@ -48,6 +51,11 @@ CLOCK_SECONDS = 0.1
 
 SILENCE_SECONDS = 120.0
 """Silence after which the output stream is reopened, because the connection may be dead."""
+
+UNREADABLE_SECONDS = 10.0
+"""Time after which a file that the daemon cannot open is given up."""
+
+SERVER_ERROR = 500
 
 UNREACHABLE_SECONDS = 120.0
 """Time without contact after which a sandbox counts as lost."""
@@ -75,6 +83,7 @@ class E2BSandbox:
         self._egress = egress
         self._closed = closed
         self._agent_may_run = False
+        self._agent_has_run = False
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
@@ -90,17 +99,23 @@ class E2BSandbox:
         """See `Sandbox`."""
         contents: dict[str, bytes | None] = {}
         for path in paths:
+            give_up_at = anyio.current_time() + UNREADABLE_SECONDS
             async for attempt in _retries(None):
                 with attempt, translating():
                     try:
                         contents[path] = await self._read_file(path, max_bytes)
                     except FileNotFoundException:
                         contents.pop(path, None)
+                    except (SandboxException, TimeoutError) as error:
+                        if _is_no_file(error) and anyio.current_time() > give_up_at:
+                            raise _unreadable() from error
+                        raise
         return contents
 
     async def _read_file(self, path: str, max_bytes: int) -> bytes | None:
         content = bytearray()
-        reader = await self._sandbox.files.read(path, format="stream")
+        with anyio.fail_after(UNREADABLE_SECONDS):
+            reader = await self._sandbox.files.read(path, format="stream")
         async with reader:
             async for chunk in reader:
                 content += chunk
@@ -119,6 +134,8 @@ class E2BSandbox:
     ) -> CommandResult:
         """See `Sandbox`."""
         text = command_text(len(arguments), has_input=bool(stdin), alone=repeatable)
+        if self._agent_has_run:
+            text = restoring() + text
         if self._agent_may_run:
             text = ending_of_agent(self.id) + text
         text = await self._commands.pop_kill_command() + text
@@ -159,18 +176,23 @@ class E2BSandbox:
         on_output: OutputHandler,
     ) -> CommandResult:
         """See `Sandbox`."""
-        self._agent_may_run = True
-        work = self.paths.work
+        self._agent_may_run = self._agent_has_run = True
         cursor = OutputCursor(on_output)
         stdin_path = command.stdin_path or "/dev/null"
-        script = ["sh", f"{work}/agent.sh", work, command.directory, stdin_path]
         with anyio.move_on_after(timeout_seconds):
             while True:
-                call = [*script, *cursor.next_lines(), *command.arguments]
+                call = agent_arguments(
+                    self.paths.work,
+                    command.directory,
+                    stdin_path,
+                    cursor.next_lines(),
+                    command.arguments,
+                )
                 exit_code = await self._follow(call, command.environment, cursor)
                 if exit_code is not None:
                     cursor.flush()
-                    self._agent_may_run = False
+                    # One that has removed the files of its output may still run.
+                    self._agent_may_run = exit_code == KILLED
                     return CommandResult(exit_code, b"", b"")
         return CommandResult(-1, b"", b"", timed_out=True)
 
@@ -249,6 +271,20 @@ class E2BSandbox:
         finally:
             await self._commands.wait_for_starts()
             self._closed(self.id)
+
+
+def _is_no_file(error: Exception) -> bool:
+    # E2B's daemon waits for ever for a FIFO, and answers 500 for a loop of links and for a path
+    # below a file.
+    status = getattr(error, "status_code", None)
+    return isinstance(error, TimeoutError) or status == SERVER_ERROR
+
+
+def _unreadable() -> SandboxError:
+    return SandboxError(
+        "A file of the backend in the sandbox cannot be read; the agent may have replaced it. "
+        "Start the task again, and tell the agent to change nothing outside the repository."
+    )
 
 
 class _NoMirror:

@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from utils.sandboxes.protocol import SandboxPaths
 
 HOME = "/home/user"
 PATHS = SandboxPaths(HOME, f"{HOME}/repository", f"{HOME}/.async-code")
 
+NO_HOME = "/nonexistent"
+"""HOME of the login shell that the SDK starts: it reads no profile that the agent has changed."""
+
+FIRST_FOLDER = "/"
+"""Where commands start: the agent may have removed the home."""
+
+_AGENT_SCRIPT, _FOLLOW_SCRIPT = (
+    Path(__file__).with_name(name).read_text() for name in ("agent.sh", "follow.sh")
+)
+
 _VARIABLE = "ASYNC_CODE_"
 _MARKER = f"{_VARIABLE}AGENT"
+# The agent may have written anything there; 1 would mean every process.
+_GROUP = f"{PATHS.work}/agent/group"
 _END_GROUP = (
-    f'read -r group <"{PATHS.work}/agent/group" 2>/dev/null && kill -9 -- "-$group" 2>/dev/null; '
+    f'[ -f "{_GROUP}" ] && read -r group <"{_GROUP}" 2>/dev/null && '
+    '[[ $group =~ ^[0-9]+$ && $group -gt 1 ]] && kill -9 -- "-$group" 2>/dev/null; '
+)
+# The agent may have removed, replaced or locked the folders.
+_RESTORE = (
+    f'for folder in "{HOME}" "{PATHS.work}" "{PATHS.repository}"; do '
+    '[ -w "$folder" ] && [ -x "$folder" ] || chmod u+rwx -- "$folder" 2>/dev/null; done; '
+    f'{{ [ -d "{PATHS.work}" ] && [ ! -L "{PATHS.work}" ]; }} || '
+    f'{{ rm -rf -- "{PATHS.work}"; mkdir -m 700 -- "{PATHS.work}"; }}; '
 )
 # Repeat, because a process may fork during the search.
 _END_MARKED = (
@@ -25,7 +46,11 @@ _END_MARKED = (
     "marked=$(grep -szlxF -- {entry} /proc/[0-9]*/environ | tr -dc '0-9\\n'); "
     '[ -n "$marked" ] || break; kill -9 $marked 2>/dev/null; done; '
 )
-_ALONE = f'exec 8>>"{PATHS.work}/alone"; flock 8; '
+_LOCK = f"{PATHS.work}/alone"
+_ALONE = (
+    f'{{ [ -f "{_LOCK}" ] && [ ! -L "{_LOCK}" ]; }} || rm -rf -- "{_LOCK}"; '
+    f'exec 8>>"{_LOCK}"; flock 8; '
+)
 
 
 def agent_mark(sandbox_id: str) -> dict[str, str]:
@@ -42,6 +67,22 @@ def command_variables(arguments: Sequence[str], stdin: str) -> dict[str, str]:
     """Return the variables that carry the arguments and the standard input of a command."""
     variables = {f"{_VARIABLE}{number}": text for number, text in enumerate(arguments, start=1)}
     return {**variables, f"{_VARIABLE}INPUT": stdin} if stdin else variables
+
+
+def agent_arguments(
+    work: str, directory: str, stdin_path: str, lines: Sequence[str], command: Sequence[str]
+) -> list[str]:
+    """Return the command that starts the agent, or follows the one that was started.
+
+    It does not depend on files that the agent could change: the scripts are passed as text.
+    """
+    script = ["sh", "-c", _AGENT_SCRIPT, "agent.sh"]
+    return [*script, work, directory, stdin_path, *lines, _FOLLOW_SCRIPT, *command]
+
+
+def restoring() -> str:
+    """Return the text that makes the folders of the sandbox usable again after an agent."""
+    return _RESTORE
 
 
 def command_text(count: int, *, has_input: bool, alone: bool) -> str:

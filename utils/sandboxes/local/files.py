@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -10,21 +11,68 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_OWN_FOLDERS = ("work", "tmp")
+_NO_PLAIN_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO})
+
 
 def create_folders(folder: Path) -> None:
     """Create the folders of a sandbox."""
-    for name in ("home", "work/result", "tmp"):
+    for name in ("home", *_OWN_FOLDERS, "work/result"):
         (folder / name).mkdir(parents=True, mode=0o700)
 
 
+def restore_folders(folder: Path) -> None:
+    """Make the folders of a sandbox usable again after an agent; create ours again.
+
+    Raises `OSError` when the sandbox is gone.
+    """
+    _unlock(folder)
+    for path in (folder / "home", folder / "repository"):
+        with contextlib.suppress(OSError):
+            _unlock(path)
+    for path in (folder / name for name in _OWN_FOLDERS):
+        try:
+            _unlock(path)
+        except OSError:
+            _remove_whatever(path)
+            path.mkdir(mode=0o700)
+
+
+def _unlock(folder: Path) -> None:
+    """Give the owner all permissions of a folder. Raises `OSError` when it is none."""
+    mode = folder.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        folder.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
+
+
 def write_files(files: Mapping[str, bytes]) -> None:
-    """Write files; create missing folders."""
+    """Write files; create missing folders. Nothing is written through a link of an agent."""
     for path, content in files.items():
         try:
-            Path(path).write_bytes(content)
+            _write_file(path, content)
         except FileNotFoundError:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(content)
+            _write_file(path, content)
+        except OSError as error:
+            if error.errno not in _NO_PLAIN_FILE:
+                raise
+            _remove_whatever(Path(path))
+            _write_file(path, content)
+
+
+def _write_file(path: str, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(os.open(path, flags, 0o666), "wb") as file:  # noqa: PTH123 - of a descriptor
+        file.write(content)
+
+
+def _remove_whatever(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:

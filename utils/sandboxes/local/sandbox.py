@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -14,9 +15,21 @@ from anyio import to_thread
 
 from utils.errors import SandboxError, SandboxLost
 from utils.models.runs import CommandResult
-from utils.processes import MARKER_VARIABLE, end_marked
-from utils.sandboxes.local.commands import NO_LIMITS, CommandLimits, Order, Supervisor
-from utils.sandboxes.local.files import create_folders, read_files, remove_folder, write_files
+from utils.processes import MARKER_VARIABLE, SIGNALLED, end_marked
+from utils.sandboxes.local.commands import (
+    NO_LIMITS,
+    Command,
+    CommandLimits,
+    Order,
+    Supervisor,
+)
+from utils.sandboxes.local.files import (
+    create_folders,
+    read_files,
+    remove_folder,
+    restore_folders,
+    write_files,
+)
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.protocol import (
@@ -32,6 +45,7 @@ CHUNK_BYTES = 32_768
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
 
+_GIT_OVER_LIMIT = b"died of signal %d" % signal.SIGXFSZ
 _LIMIT_SETTINGS = {
     "memory": "MAX_LOCAL_MEMORY_BYTES",
     "processes": "MAX_LOCAL_PROCESSES",
@@ -70,6 +84,7 @@ class LocalSandbox:
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
+        await self._restore()
         await to_thread.run_sync(write_files, files)
 
     async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
@@ -86,7 +101,9 @@ class LocalSandbox:
         repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
     ) -> CommandResult:
         """See `Sandbox`."""
-        order = self._order(arguments, None, environment, stdin.encode() if stdin else None)
+        await self._restore()
+        # The agent may have removed every folder.
+        order = self._order(arguments, "/", environment, stdin.encode() if stdin else None)
         return await self._run(order, _Output(None), timeout_seconds)
 
     async def run_agent(
@@ -105,16 +122,25 @@ class LocalSandbox:
             if descriptor is not None:
                 os.close(descriptor)
 
+    async def _restore(self) -> None:
+        try:
+            await to_thread.run_sync(restore_folders, self._root)
+        except OSError as error:
+            raise SandboxError(
+                f"The folders of the local sandbox are gone or damaged: {error.strerror}. Start "
+                "the task again, and tell the agent to change nothing outside the repository."
+            ) from error
+
     def _order(
         self,
         arguments: Sequence[str],
-        directory: str | None,
+        directory: str,
         environment: Mapping[str, str] | None,
         stdin: int | bytes | None,
     ) -> Order:
         return Order(
             arguments,
-            directory or str(self._root),
+            directory,
             {**self._environment, **(environment or {})},
             self._limits,
             stdin,
@@ -130,8 +156,8 @@ class LocalSandbox:
                 finished = True
                 # Without a supervisor that ends all, a process may still hold the output.
                 tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
-        if command.exceeded_limit:
-            raise self._limit_error(command.exceeded_limit)
+        if exceeded := command.exceeded_limit or _file_limit(command, output):
+            raise self._limit_error(exceeded)
         return CommandResult(
             command.exit_code if finished else -1,
             output.text("stdout"),
@@ -141,7 +167,7 @@ class LocalSandbox:
 
     def _limit_error(self, exceeded: str) -> SandboxError:
         # What is there is still captured, also from a folder that is too large.
-        self._limits = replace(self._limits, folder="")
+        self._limits = NO_LIMITS
         return SandboxError(
             f"The task needed more than {_LIMIT_SETTINGS[exceeded]} allows and was ended. Raise "
             "the setting, or ask for less in one task.",
@@ -163,6 +189,12 @@ class LocalSandbox:
         if not self._supervisor.ends_all:
             await to_thread.run_sync(end_marked, self._marker)
         await to_thread.run_sync(remove_folder, self._root)
+
+
+def _file_limit(command: Command, output: _Output) -> str:
+    """Return `disk` when a file became larger than all files together may be."""
+    ended = command.exit_code == SIGNALLED + signal.SIGXFSZ
+    return "disk" if ended or _GIT_OVER_LIMIT in output.text("stderr") else ""
 
 
 class _Output:

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Prints an agent's output from the given lines on until the agent has ended. Called by agent.sh.
+#
+#   follow.sh RUN STDOUT_LINE STDERR_LINE
+#
+# The call that starts the agent has opened the lock (4) and the exit code (6) before.
+set -u
+
+run=$1 out_line=$2 err_line=$3
+
+lose() {
+    echo "The agent has removed or replaced the files of its output below ${run%/*}." >&2
+    exit 137
+}
+
+for file in out err lock; do
+    { [ -f "$run/$file" ] && [ ! -L "$run/$file" ]; } || lose
+done
+
+# An earlier follower has lost its client.
+if [ -f "$run/follower" ] && read -r earlier 2>/dev/null <"$run/follower"; then
+    case $earlier in
+    *[!0-9\ ]*) ;;
+    # shellcheck disable=SC2086 # several numbers
+    *) kill -9 $earlier 2>/dev/null ;;
+    esac
+fi
+
+if { true <&4; } 2>/dev/null; then
+    flock 4 &
+else
+    flock 9 9<"$run/lock" &
+fi
+alive=$!
+tail -n "+$out_line" -s 0.2 -f --pid="$alive" "$run/out" 2>/dev/null &
+out=$!
+tail -n "+$err_line" -s 0.2 -f --pid="$alive" "$run/err" 1>&2 2>/dev/null &
+err=$!
+echo "$$ $alive $out $err" >"$run/follower"
+[ ! -p "$run/gate" ] || echo 1<>"$run/gate"
+
+wait "$alive"
+# Setting the size wakes both tail processes at once; they then see that the agent has ended.
+truncate -s +0 "$run/out" "$run/err" 2>/dev/null
+wait
+
+# After SIGKILL to the whole group no process is left to write the code.
+code=137
+if ! { read -r code <&6; } 2>/dev/null; then
+    [ -f "$run/code" ] || lose
+    read -r code 2>/dev/null <"$run/code" || true
+fi
+exit "${code:-137}"
