@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 from utils.errors import AppError
 
+SEARCHED_CHARACTERS = 16_384
+"""Longest text that is searched. Remote services may print any amount."""
+
 Failure = TypeVar("Failure")
 Answer = TypeVar("Answer")
 Error = TypeVar("Error", bound=AppError)
@@ -19,7 +22,8 @@ class Rule(Generic[Failure, Answer]):
     """One row of a table: a failure that meets every given condition gets `answer`.
 
     `kinds` are classes of the failure, `statuses` HTTP statuses, `codes` the beginnings of codes.
-    `pattern` is searched for in the text. `when` tests the failure itself.
+    `pattern` and `also` are searched for in the text, so they must be linear: repetitions that may
+    match what follows them have an upper bound. `when` tests the failure itself.
     """
 
     answer: Answer
@@ -27,6 +31,7 @@ class Rule(Generic[Failure, Answer]):
     statuses: Collection[int] = ()
     codes: tuple[str, ...] = ()
     pattern: str = ""
+    also: str = ""
     when: Callable[[Failure], bool] | None = None
 
 
@@ -39,13 +44,20 @@ def first_match(
     text: str = "",
     flags: re.RegexFlag = re.MULTILINE,
 ) -> Answer | None:
-    """Return the answer of the first rule that the failure meets, None when it meets none."""
+    """Return the answer of the first rule that the failure meets, None when it meets none.
+
+    Of a long text the beginning and the end are searched.
+    """
+    if len(text) > SEARCHED_CHARACTERS:
+        half = SEARCHED_CHARACTERS // 2
+        text = f"{text[:half]}\n{text[-half:]}"
     for rule in rules:
         if (
             (not rule.kinds or isinstance(failure, rule.kinds))
             and (not rule.statuses or status in rule.statuses)
             and (not rule.codes or code.startswith(rule.codes))
             and re.search(rule.pattern, text, flags)
+            and re.search(rule.also, text, flags)
             and (rule.when is None or rule.when(failure))
         ):
             return rule.answer

@@ -51,7 +51,7 @@ STATUSES = {
 
 SAMPLES = {
     r"^remote: error: GH001\b": "remote: error: GH001: Large files detected.",
-    r"^remote: error: GH013\b[\s\S]*Push cannot contain secrets": (
+    r"^remote: error: GH013\b": (
         "remote: error: GH013: Repository rule violations\n- Push cannot contain secrets"
     ),
     r"^remote: error: GH009\b": "remote: error: GH009: Secrets detected!",
@@ -59,9 +59,9 @@ SAMPLES = {
     r"without `?workflows?`? (scope|permission)": "without `workflow` scope",
     r"repository (was|has been|is) archived": "The repository has been archived",
     r"returned error: 30\d": "The requested URL returned error: 301",
-    r"Permission .*denied to": "Permission to team/x.git denied to someone.",
+    r"Permission .{0,300}denied to": "Permission to team/x.git denied to someone.",
     r"insufficient permission(?! for adding)": "insufficient permission",
-    r"[Rr]epository .*not found": "remote: Repository not found.",
+    r"[Rr]epository .{0,500}not found": "remote: Repository not found.",
     r"Connection (refused|reset|timed out)": "Connection reset by peer",
 }
 """Messages that match the patterns which are not plain texts."""

@@ -1,9 +1,14 @@
-"""Phrases that git and git hosts print when a command fails, and the errors of failed clones."""
+"""Phrases that git and git hosts print when a command fails, and the errors of failed clones.
+
+A host may print any amount of any text, so only the end is read, and repetitions are bounded: a
+pattern such as `a .*b` takes quadratic time on a text of many `a `.
+"""
 
 from __future__ import annotations
 
 from utils.error_rules import ErrorTemplate, Rule, first_match
 from utils.errors import CloneError
+from utils.git.output import last_line, tail
 from utils.models.runs import CommandResult
 
 CREDENTIALS_REFUSED = (
@@ -14,17 +19,17 @@ CREDENTIALS_REFUSED = (
 """Output of a host that accepts no token of the request, or requires one."""
 
 PERMISSION_MISSING = (
-    r"Write access to repository not granted|Permission .*denied to|returned error: 403"
+    r"Write access to repository not granted|Permission .{0,300}denied to|returned error: 403"
     r"|insufficient permission(?! for adding)|not authorized"
 )
 """Output of a host that accepts the token, but does not allow the operation."""
 
 REPOSITORY_MISSING = (
-    r"[Rr]epository .*not found|not found: did you run|returned error: 404"
+    r"[Rr]epository .{0,500}not found|not found: did you run|returned error: 404"
     r"|does not appear to be a git repository|No such file or directory|not a git repository"
 )
 BRANCH_MISSING = (
-    r"Remote branch .* not found|couldn't find remote ref|no such remote ref"
+    r"Remote branch .{0,300} not found|couldn't find remote ref|no such remote ref"
     r"|Could not find remote branch"
 )
 HOST_UNREACHABLE = (
@@ -93,9 +98,9 @@ _CLONE_RULES: tuple[Rule[CommandResult, ErrorTemplate[CloneError]], ...] = (
 
 def clone_error(result: CommandResult, branch: str) -> CloneError:
     """Translate what a failed clone printed into an error with a code and a remedy."""
-    text = result.stderr.decode("utf-8", "replace")
+    text = tail(result.stderr)
     template = first_match(_CLONE_RULES, result, text=text)
     if template is not None:
         return template.fill(branch=branch)
-    last = [line for line in text.splitlines() if line.strip()][-1:] or ["no message"]
-    return CloneError(f"git could not clone the repository: {last[0].strip()}", "clone_failed")
+    reason = last_line(result.stderr) or "no message"
+    return CloneError(f"git could not clone the repository: {reason}", "clone_failed")

@@ -7,9 +7,37 @@ import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+MAX_CHANGES = 50_000
+"""Largest number of changed files that is accepted; each has two lines."""
+
+TAIL_BYTES = 8_192
+"""What is read of the output of a command that failed. Hosts and hooks may print any amount."""
+
+LINE_CHARACTERS = 500
+"""Longest quoted part of a line."""
+
 NO_OBJECT = re.compile(r"^0+$")
 SUBMODULE_MODE = "160000"
 LINK_MODE = "120000"
+
+_NAME = rb"(?:[0-9a-f]{64}|[0-9a-f]{40})"
+_RAW = re.compile(rb":([0-7]{6}) ([0-7]{6}) (%b) (%b) [A-Z][0-9]{0,3}\t" % (_NAME, _NAME))
+# Numbers are short, so that sums stay exact in JSON.
+_COUNTS = re.compile(rb"([0-9]{1,10}|-)\t([0-9]{1,10}|-)\t")
+_OBJECT = re.compile(rb"(%b) [a-z]{3,6} ([0-9]{1,12})\n" % _NAME)
+_MISSING = re.compile(rb"[!-~]{1,100} [a-z]{1,20}\n")
+_ESCAPE = re.compile(rb'\\([0-7]{3}|[abtnvfr"\\])')
+_ESCAPED = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"t": b"\t",
+    b"n": b"\n",
+    b"v": b"\v",
+    b"f": b"\f",
+    b"r": b"\r",
+    b'"': b'"',
+    b"\\": b"\\",
+}
 
 BINARY_LINKS = {"diff.default.binary": "true", "diff.plain.binary": "auto"}
 """Git settings that print symbolic links as binary; attributes cannot. See `binary_attributes`."""
@@ -33,29 +61,58 @@ class ChangedPath:
         return LINK_MODE in {self.old_mode, self.new_mode}
 
 
+class TooManyChanges(ValueError):
+    """A list of changes has more files than `MAX_CHANGES`."""
+
+
 def parse_changes(output: bytes) -> list[ChangedPath]:
-    """Parse the output of `git diff --raw --numstat --no-renames --no-abbrev`."""
+    """Parse the output of `git diff --raw --numstat --no-renames --no-abbrev`.
+
+    Raises `ValueError` when git cannot have written it, and its subclass `TooManyChanges`.
+    """
     raw: dict[bytes, tuple[str, str, str, str]] = {}
     counts: dict[bytes, tuple[int | None, int | None]] = {}
-    for line in output.split(b"\n"):
-        if line.startswith(b":"):
-            columns, path = line[1:].split(b"\t", 1)
-            old_mode, new_mode, old, new, _status = columns.decode().split(" ")
-            raw[unquote_path(path)] = (old_mode, new_mode, old, new)
+    for number, line in enumerate(_lines(output)):
+        if number > 2 * MAX_CHANGES + 1:
+            raise TooManyChanges
+        if columns := _RAW.match(line):
+            old_mode, new_mode, old, new = map(bytes.decode, columns.groups())
+            path = unquote_path(line[columns.end() :])
+            if not path:
+                raise ValueError("a changed file has no name")
+            raw[path] = (old_mode, new_mode, old, new)
+        elif columns := _COUNTS.match(line):
+            path = unquote_path(line[columns.end() :])
+            if path in raw:
+                counts[path] = (_count(columns[1]), _count(columns[2]))
         elif line:
-            added, deleted, path = line.split(b"\t", 2)
-            counts[unquote_path(path)] = (_count(added), _count(deleted))
+            raise ValueError("a line of the list of changes is none of git's")
     return [
         ChangedPath(path, *columns, *counts.get(path, (None, None)))
         for path, columns in raw.items()
     ]
 
 
+def _lines(output: bytes) -> Iterator[bytes]:
+    # Not `split`, which would make all lines at once.
+    start = 0
+    while start < len(output):
+        end = output.find(b"\n", start)
+        end = len(output) if end < 0 else end
+        yield output[start:end]
+        start = end + 1
+
+
 def unquote_path(path: bytes) -> bytes:
     """Decode a path that git printed with core.quotePath (quotes and C escapes)."""
     if not path.startswith(b'"'):
         return path
-    return path[1:-1].decode("unicode_escape").encode("latin-1")
+    return _ESCAPE.sub(_unescaped, path[1:-1])
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code = escape[1]
+    return bytes([int(code, 8) & 0xFF]) if code.isdigit() else _ESCAPED[code]
 
 
 def _count(field: bytes) -> int | None:
@@ -74,21 +131,45 @@ def split_patch_mail(mail: bytes) -> tuple[bytes, bytes, bytes]:
     return mail[:changes], mail[changes:diff], mail[diff:]
 
 
-def parse_objects(output: bytes) -> dict[str, bytes]:
-    """Parse the output of `git cat-file --batch`; return contents by object name."""
-    return dict(_objects(output))
+def parse_objects(output: bytes, *, max_objects: int, max_bytes: int) -> dict[str, bytes]:
+    """Parse the output of `git cat-file --batch`; return contents by object name.
 
-
-def _objects(output: bytes) -> Iterator[tuple[str, bytes]]:
-    position = 0
+    Contents above `max_bytes` are left out. Raises `ValueError` when git cannot have written the
+    output, or when there are more than `max_objects` lines of objects.
+    """
+    contents: dict[str, bytes] = {}
+    position = number = 0
     while position < len(output):
-        end = output.index(b"\n", position)
-        words = output[position:end].split(b" ")
-        position = end + 1
-        if len(words) == 3:  # noqa: PLR2004 - name, type, size; other lines say "missing"
-            size = int(words[2])
-            yield words[0].decode(), output[position : position + size]
-            position += size + 1
+        number += 1
+        header = _OBJECT.match(output, position) or _MISSING.match(output, position)
+        if header is None or number > max_objects:
+            raise ValueError("the list of contents is none of git's, or too long")
+        position = header.end()
+        if header.re is _MISSING:
+            continue
+        name, size = header[1].decode(), int(header[2])
+        if size > len(output) - position:
+            raise ValueError("a content is larger than what is left")
+        if size <= max_bytes:
+            contents[name] = output[position : position + size]
+        position += size + 1
+    return contents
+
+
+def last_line(output: bytes) -> str:
+    """Return the beginning of the last line that is not blank; whole words, empty without any."""
+    lines = [line for line in tail(output).splitlines() if line.strip()]
+    line = " ".join(lines[-1].split()) if lines else ""
+    # Not within a word: the redactor would not recognise half of a secret.
+    return line if len(line) <= LINE_CHARACTERS else line[:LINE_CHARACTERS].rpartition(" ")[0]
+
+
+def tail(output: bytes) -> str:
+    """Return the last lines of what a command printed, which say why it failed."""
+    end = output[-TAIL_BYTES:]
+    if len(end) < len(output):
+        end = end.partition(b"\n")[2] or end
+    return end.decode("utf-8", "replace")
 
 
 def decode_path(path: bytes) -> str:

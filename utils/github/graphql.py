@@ -15,7 +15,7 @@ from github.PullRequest import PullRequest
 from utils.github.refusal import Refusal
 
 _ACCEPTED = "x-accepted-oauth-scopes"
-_SCOPES_NEEDED = re.compile(r"requires one of the following scopes: \[([^\]]*)\]")
+_SCOPES_NEEDED = re.compile(r"requires one of the following scopes: \[([^\]]{0,500})\]")
 _STATUSES = {
     "FORBIDDEN": 403,
     "INSUFFICIENT_SCOPES": 403,

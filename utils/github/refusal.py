@@ -26,6 +26,7 @@ LIMITED_SECONDS = 60
 _NOT_FOUND = 404
 _LIMITED_AT_MOST_SECONDS = 3_600
 _REASON_CHARACTERS = 300
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _SSO_URL = re.compile(r"url=(https://[^\s;,]+)")
 _PERMISSIONS = re.compile(r"[a-z_]+=[a-z]+(?:[,;] ?[a-z_]+=[a-z]+)*")
 
@@ -88,12 +89,17 @@ def rate_limited(refusal: Refusal) -> AppError:
 def _wait_seconds(headers: Mapping[str, str]) -> int:
     # Secondary limits name a duration, the primary limit a moment.
     wait = LIMITED_SECONDS
-    if headers.get("retry-after", "").isdigit():
-        wait = int(headers["retry-after"])
+    if (retry_after := _number(headers.get("retry-after", ""))) is not None:
+        wait = retry_after
     elif headers.get("x-ratelimit-remaining") == "0":
-        reset = headers.get("x-ratelimit-reset", "")
-        wait = int(reset) - int(time.time()) if reset.isdigit() else wait
+        reset = _number(headers.get("x-ratelimit-reset", ""))
+        wait = wait if reset is None else reset - int(time.time())
     return min(max(wait, 1), _LIMITED_AT_MOST_SECONDS)
+
+
+def _number(text: str) -> int | None:
+    # Not `isdigit`, which takes digits that `int` does not, and any number of them.
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def unavailable(_refusal: Refusal) -> AppError:

@@ -89,7 +89,7 @@ REFUSAL_RULES: tuple[Rule[Refusal, ErrorFactory], ...] = (
             Forbidden, "repository_blocked", "GitHub has blocked access to this repository."
         ),
         statuses=(403, 451),
-        pattern="access blocked|unavailable for legal|repository .*disabled",
+        pattern="access blocked|unavailable for legal|repository .{0,300}disabled",
     ),
     Rule(
         permission_missing,
@@ -120,8 +120,8 @@ REFUSAL_RULES: tuple[Rule[Refusal, ErrorFactory], ...] = (
         ),
         statuses=(403,),
         pattern=(
-            "must have .*(?:rights|access|permission)|must be a collaborator"
-            "|permission to .* denied|not authorized|does not have the correct permissions"
+            "must have .{0,300}(?:rights|access|permission)|must be a collaborator"
+            "|permission to .{0,300} denied|not authorized|does not have the correct permissions"
         ),
     ),
     Rule(
@@ -180,7 +180,7 @@ REFUSAL_RULES: tuple[Rule[Refusal, ErrorFactory], ...] = (
             "A branch has changed since. Review the pull request, then merge again.",
         ),
         statuses=(405, 409),
-        pattern="branch was modified|head.*sha",
+        pattern="branch was modified|head.{0,300}sha",
     ),
     Rule(
         error_factory(

@@ -24,7 +24,9 @@ _ELLIPSIS = "..."
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _MENTION = re.compile(r"@(?=\w)")
 # `closes #1`, `Fixes: owner/name#1`, `resolved GH-1`, and the same with an address.
-_REFERENCE = re.compile(r"#(?=\d)|\bGH-(?=\d)|https?://(?=\S*/(?:issues|pull)/\d)", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"#(?=\d)|\bGH-(?=\d)|https?://(?=\S{0,300}/(?:issues|pull)/\d)", re.IGNORECASE
+)
 _SEPARATOR = "\u200b"
 
 

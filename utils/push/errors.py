@@ -18,20 +18,22 @@ from utils.errors import (
     Unavailable,
 )
 from utils.git.failures import CREDENTIALS_REFUSED
+from utils.git.output import tail
 from utils.github.refusal import busy
 from utils.models.runs import CommandResult
 from utils.push.refusal_rules import FAILURES, GITHUB_HOOK_RULES, PERMISSION_HINT, REJECTED
 
 log = structlog.get_logger(__name__)
 
+DOES_NOT_APPLY = "patch_does_not_apply"
+
 MAX_REASON_CHARACTERS = 300
 
-_REASON = re.compile(
-    r"remote(?: error)?: (?:error: )?\W*(?P<remote>\w.*)|!\t[^\t]*\t(?P<status>.*)"
-)
+# All of these are matched with one line. The host may print any amount of any text.
+_REMOTE_LINE = re.compile(r"remote(?: error)?: (?:error: )?\W{0,100}(\w.*)")
 # git prints the line with a branch's status; lines of hooks begin with "remote: ".
-_DECLINED = re.compile(rb"^!\t[^\t]*\t\[remote rejected\] \(.*hook declined\)$", re.MULTILINE)
-_PORCELAIN_STATUS = re.compile(r"\[(?:remote )?rejected\] \((.*)\)")
+_DECLINED = re.compile(r"!\t[^\t]*\t\[remote rejected\] \(.*hook declined\)")
+_PORCELAIN_STATUS = re.compile(r"\[(?:remote )?rejected\] \((.{0,300})\)")
 
 
 def failure(
@@ -46,10 +48,10 @@ def failure(
         return timed_out()
     output = output_text(result)
     text = _without_address(output, url)
-    is_declined = _DECLINED.search(result.stdout) is not None
+    is_declined = any(map(_DECLINED.fullmatch, tail(result.stdout).split("\n")))
     if not is_declined and re.search(CREDENTIALS_REFUSED, text):
         return _no_access(has_token=has_token)
-    reason = redact(_reason(output))
+    reason = _reason(redact(output))
     # A hook of the repository may print any words, also those that mean something elsewhere.
     rules = (*GITHUB_HOOK_RULES, *((REJECTED,) if is_declined else FAILURES))
     template = first_match(rules, result, text=text)
@@ -124,7 +126,7 @@ def does_not_apply(result: CommandResult) -> PushRefused:
     return PushRefused(
         "The stored patch does not fit the commit that the task started from. Start the task "
         f"again. {reason}".strip(),
-        "patch_does_not_apply",
+        DOES_NOT_APPLY,
     )
 
 
@@ -146,9 +148,18 @@ def tree_mismatch() -> PushRefused:
     )
 
 
+def diff_mismatch() -> PushRefused:
+    """Return the error for a diff whose result differs from what the patch pushes."""
+    return PushRefused(
+        "The diff that was shown for review gives other files than the patch, so nothing was "
+        "pushed. Start the task again.",
+        "tree_mismatch",
+    )
+
+
 def output_text(result: CommandResult) -> str:
-    """Return the output and the errors of a command as text."""
-    return (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
+    """Return the end of the output and of the errors of a command as text."""
+    return f"{tail(result.stdout)}\n{tail(result.stderr)}"
 
 
 def _no_access(*, has_token: bool) -> AppError:
@@ -173,8 +184,12 @@ def _without_address(text: str, url: str) -> str:
 
 def _reason(text: str) -> str:
     """Return the remote's reason for a refusal, in one line."""
-    remote_lines = [match["remote"] for match in _REASON.finditer(text) if match["remote"]]
-    statuses = _PORCELAIN_STATUS.findall(text)
+    statuses: list[str] = []
+    remote_lines: list[str] = []
+    for line in text.splitlines():
+        statuses += _PORCELAIN_STATUS.findall(line)
+        if not line.startswith("!\t") and (found := _REMOTE_LINE.search(line)):
+            remote_lines.append(found[1])
     return _shortened(" ".join([*statuses, *remote_lines]))
 
 

@@ -25,6 +25,13 @@ PERMISSION_HINT = (
 
 GitRule = Rule[CommandResult, ErrorTemplate[AppError]]
 
+_SECRET_FOUND = ErrorTemplate[AppError](
+    PushRefused,
+    "secret_detected",
+    "The repository host found a secret in the changes and refused the push. Ask the agent to "
+    "remove the secret, or allow it at the host. {reason}",
+)
+
 GITHUB_HOOK_RULES: tuple[GitRule, ...] = (
     Rule(
         ErrorTemplate(
@@ -36,15 +43,13 @@ GITHUB_HOOK_RULES: tuple[GitRule, ...] = (
         pattern=r"^remote: error: GH001\b",
     ),
     Rule(
-        ErrorTemplate(
-            PushRefused,
-            "secret_detected",
-            "The repository host found a secret in the changes and refused the push. Ask the agent "
-            "to remove the secret, or allow it at the host. {reason}",
-        ),
-        pattern=(
-            r"^remote: error: GH013\b[\s\S]*Push cannot contain secrets|^remote: error: GH009\b"
-        ),
+        _SECRET_FOUND,
+        pattern=r"^remote: error: GH009\b",
+    ),
+    Rule(
+        _SECRET_FOUND,
+        pattern=r"^remote: error: GH013\b",
+        also="Push cannot contain secrets",
     ),
     Rule(
         ErrorTemplate(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
 
+from utils.git.output import TAIL_BYTES
 from utils.models.runs import KILLED, CommandResult
 from utils.processes import SIGNALLED
 
@@ -43,10 +44,11 @@ exit "$status"
 """
 # Systems that count time in ticks report 0 for short processes, and there may be many of them.
 _LEAST_SECONDS = 0.01
-_TIME = re.compile(r"(\d+)m(\d+(?:\.\d+)?)s")
+_TIME = re.compile(r"\b([0-9]{1,6})m([0-9]{1,6}(?:\.[0-9]{1,9})?)s")
 _TIME_IS_OVER = SIGNALLED + signal.SIGXCPU
 _RAN_OUT = re.compile(
-    rb"^fatal: .*(?:[Oo]ut of memory|Cannot allocate memory|too large to fit into virtual memory)",
+    rb"^fatal: .{0,500}"
+    rb"(?:[Oo]ut of memory|Cannot allocate memory|too large to fit into virtual memory)",
     re.MULTILINE,
 )
 
@@ -111,7 +113,7 @@ class ResourceBudget:
             return "processor time"
         # Killed by the system, which ran out of memory.
         killed = result.exit_code == KILLED and not result.timed_out
-        return "memory" if killed or _RAN_OUT.search(result.stderr) else None
+        return "memory" if killed or _RAN_OUT.search(result.stderr[-TAIL_BYTES:]) else None
 
     def _seconds_of_last(self) -> float:
         # The file is empty when the disk is full; then git fails as well.

@@ -50,7 +50,7 @@ def check_git() -> Finding:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return problem(f"git does not run ({type(error).__name__})", advice)
-    match = re.search(r"(\d+)\.(\d+)\S*", result.stdout)
+    match = re.search(r"\b(\d{1,6})\.(\d{1,6})\S{0,50}", result.stdout)
     if match is None or (int(match[1]), int(match[2])) < OLDEST_GIT:
         return problem(result.stdout.strip(), advice)
     return ok(f"git {match[0]}")

@@ -28,7 +28,9 @@ DETAIL_CHARACTERS = 500
 
 log = structlog.get_logger(__name__)
 
-_QUOTA = re.compile(r"maximum number of concurrent(?:.*?sandboxes\D*(\d+))?", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"maximum number of concurrent(?:.{0,200}?sandboxes\D{0,50}([0-9]{1,9}))?", re.IGNORECASE
+)
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 403, 404, 500
 
 

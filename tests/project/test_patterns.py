@@ -1,0 +1,163 @@
+"""Tests that every regular expression of the program takes linear time on its own worst input."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import demo
+import utils
+from utils.error_rules import Rule
+
+ROOT = Path(utils.__file__).parents[1]
+METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
+SIZES = (8_192, 65_536, 1_048_576)
+
+SECONDS_FOR_A_KILOBYTE = 0.001
+"""A quadratic pattern needs thirty times as much for 64 kB, a linear one a hundredth of it."""
+
+FILLERS = ("", "a", "0", " ", ".", "/", "\n", "\t")
+PLAIN = ("a", "0", " ", "-", ".", "/", "\n", "\r\n", "a ", "a/", "a.", "0.", "`", "[", "<", "aA0_ ")
+
+Use = tuple["re.Pattern[str] | re.Pattern[bytes]", str]
+
+
+def modules() -> Iterator[ModuleType]:
+    """Yield every module of the program; a script that runs when it is imported is left out."""
+    for path in sorted(ROOT.glob("*.py")):
+        yield importlib.import_module(path.stem)
+    for package in (utils, demo):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.endswith("__main__"):
+                yield importlib.import_module(found.name)
+
+
+def sources() -> str:
+    folders = (ROOT / "utils", ROOT / "demo")
+    files = [*ROOT.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+def rules_in(value: object) -> Iterator[Rule[object, object]]:
+    if isinstance(value, Rule):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from rules_in(item)
+
+
+def inline_uses(module: ModuleType) -> Iterator[Use]:
+    """Yield the patterns of calls such as `re.search(PATTERN, text)`."""
+    if module.__file__ is None:
+        return
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        function = node.func
+        if not (isinstance(function.value, ast.Name) and function.value.id == "re"):
+            continue
+        first = node.args[0]
+        text = first.value if isinstance(first, ast.Constant) else None
+        if isinstance(first, ast.Name):
+            text = getattr(module, first.id, None)
+        if function.attr in METHODS and isinstance(text, str | bytes):
+            yield re.compile(text, re.MULTILINE), function.attr
+
+
+def all_uses() -> dict[str, set[Use]]:
+    """Return the patterns of the program with the methods that are called, by place."""
+    text = sources()
+    called: dict[str, set[str]] = defaultdict(set)
+    for name, method in re.findall(rf"\b(\w+)\.({'|'.join(METHODS)})\b", text):
+        called[name].add(method)
+    uses: dict[str, set[Use]] = defaultdict(set)
+    for module in modules():
+        for name, value in vars(module).items():
+            if isinstance(value, re.Pattern):
+                uses[module.__name__] |= {(value, method) for method in called[name]}
+            for rule in rules_in(value):
+                for pattern in filter(None, (rule.pattern, rule.also)):
+                    for flags in (re.MULTILINE, re.IGNORECASE):
+                        uses[module.__name__].add((re.compile(pattern, flags), "search"))
+        uses[module.__name__] |= set(inline_uses(module))
+    return {place: found for place, found in uses.items() if found}
+
+
+def literals(pattern: str) -> list[str]:
+    """Return the texts in a pattern that stand for themselves."""
+    plain = re.sub(r"\(\?[:=!<a-zA-Z]*(?:P<\w+>)?", "(", pattern)
+    plain = plain.replace(r"\n", "\n").replace(r"\t", "\t").replace(r"\r", "\r")
+    pieces = re.findall(r"(?:\\[^\w\s]|[^\\\[\](){}.*+?|^$])+", plain)
+    return [re.sub(r"\\(.)", r"\1", piece) for piece in pieces]
+
+
+def worst_inputs(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[str]:
+    """Yield texts of which many copies may make a pattern slow: beginnings of what it matches."""
+    text = pattern.pattern
+    parts = literals(text if isinstance(text, str) else text.decode("latin-1"))
+    yield from PLAIN
+    for first in range(len(parts)):
+        for last in range(first + 1, min(first + 4, len(parts)) + 1):
+            joined = "".join(parts[first:last])
+            for filler in FILLERS:
+                yield joined + filler
+
+
+def seconds_for(use: Use, piece: str, size: int) -> float:
+    """Return the processor time that a pattern takes for a text of this size."""
+    pattern, method = use
+    text = (piece * (size // len(piece) + 1))[:size]
+    subject = text if isinstance(pattern.pattern, str) else text.encode("latin-1")
+    arguments = (subject[:0], subject) if method == "sub" else (subject,)
+    started = time.process_time()
+    found = getattr(pattern, method)(*arguments)
+    if method == "finditer":
+        for _ in found:
+            pass
+    return time.process_time() - started
+
+
+def slow_inputs(use: Use) -> Iterable[str]:
+    pieces = sorted(dict.fromkeys(worst_inputs(use[0])))
+    for number, size in enumerate(SIZES):
+        times = {piece: seconds_for(use, piece, size) for piece in pieces}
+        limit = SECONDS_FOR_A_KILOBYTE * size / 1024
+        # The best of two, because another process may have slowed the first.
+        slow = [p for p in pieces if times[p] > limit < seconds_for(use, p, size)]
+        if slow:
+            return [f"{use[0].pattern!r}.{use[1]} takes too long for {size} of {slow[0]!r}"]
+        pieces = sorted(pieces, key=times.__getitem__)[-(4 - 2 * number) :]
+    return []
+
+
+@pytest.mark.timeout(120)
+def test_every_pattern_is_linear_on_its_own_worst_input() -> None:
+    uses = all_uses()
+    assert {"utils.git.failures", "utils.push.errors", "utils.github.refusal_rules"} <= set(uses)
+    slow = [text for found in uses.values() for use in found for text in slow_inputs(use)]
+    assert slow == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"Permission .*denied to",
+        r"^remote: error: GH013\b[\s\S]*Push cannot",
+        r"\[(?:remote )?rejected\] \((.*)\)",
+        r"(\d+)m(\d+)s",
+        r"https?://(?=\S*/(?:issues|pull)/\d)",
+        r"[^@\s]+@[^@\s]+",
+    ],
+)
+def test_the_check_finds_quadratic_patterns(pattern: str) -> None:
+    assert list(slow_inputs((re.compile(pattern, re.MULTILINE), "search")))
