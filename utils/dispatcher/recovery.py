@@ -13,7 +13,7 @@ from database import Database
 from utils.dispatcher.results import mark_failed
 from utils.errors import AppError
 from utils.models.runs import AgentRun
-from utils.models.tasks import QueuedTask, TaskStatus
+from utils.models.tasks import QueuedTask, Stage, TaskStatus
 from utils.sandboxes.protocol import SandboxProvider
 
 SWEEP_SECONDS = 60.0
@@ -21,6 +21,9 @@ SWEEP_SECONDS = 60.0
 
 MAX_RESUMES = 10
 """Restarts in a row without progress after which a task fails: it may be their cause."""
+
+MAX_CAPTURE_RESUMES = 3
+"""The same for a task whose agent has ended: only its result remains to be read."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,13 +43,14 @@ def classify_unfinished(
 
     A running task is resumed if sandboxes survive a restart and its agent was started; otherwise
     it is queued again. A task fails when it was started `max_attempts` times, or resumed
-    `MAX_RESUMES` times without progress. The sweep then ends its sandbox.
+    `MAX_RESUMES` times without progress (`MAX_CAPTURE_RESUMES` once its agent has ended). The sweep
+    then ends its sandbox.
     """
     unfinished = UnfinishedTasks()
     for task in tasks:
         running = task.status is TaskStatus.RUNNING
         run = database.get_run(task.id) if running and survives else None
-        if run and run.resumes >= MAX_RESUMES:
+        if run and run.resumes >= _resumes_allowed(run):
             _fail_interrupted(
                 database,
                 task,
@@ -60,6 +64,10 @@ def classify_unfinished(
         elif not running or _requeue(database, task, max_attempts):
             unfinished.queued.append(task)
     return unfinished
+
+
+def _resumes_allowed(run: AgentRun) -> int:
+    return MAX_CAPTURE_RESUMES if run.position.get("stage") == Stage.CAPTURING else MAX_RESUMES
 
 
 def _requeue(database: Database, task: QueuedTask, max_attempts: int) -> bool:

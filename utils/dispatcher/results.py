@@ -18,6 +18,7 @@ from utils.dispatcher.run_context import RunContext
 from utils.errors import AppError, DatabaseUnavailable, TaskStopped
 from utils.models.runs import Outcome
 from utils.models.tasks import Json, Stage, Task, TaskStatus
+from utils.pipeline.secret_search import without_secrets
 from utils.redaction import Redactor
 
 CANCELLED = "cancelled"
@@ -41,6 +42,8 @@ class ResultStore:
 
         When the database is unavailable, the result is saved on disk and becomes `pending`.
         """
+        if outcome.changes and outcome.changes.secret_files:
+            outcome = await to_thread.run_sync(without_secrets, outcome, self._redactor.redact)
         result = self._result(task, outcome, container_id)
         try:
             is_ours = await to_thread.run_sync(self._finish, result)
@@ -195,6 +198,8 @@ def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
             "files_changed": len(changes.changed_files),
             "notes": list(changes.notes),
         }
+        if changes.secret_files:
+            metadata["secret_files"] = list(changes.secret_files)
     return metadata
 
 

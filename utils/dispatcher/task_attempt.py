@@ -137,6 +137,7 @@ class TaskAttempt:
             limits=self._limits,
             observer=self._events,
             redact=self._redactor.redact,
+            has_secret=self._redactor.finds_in,
             before_agent=before_agent,
         )
 

@@ -74,6 +74,7 @@ class Changes:
 
     `patch` is in mailbox format (for `git am`), `diff` is the output of `git diff --binary`. Each
     is None when nothing has changed or when it exceeds the size limit; `notes` then says so.
+    `secret_files` are the files to which the agent wrote a live secret.
     """
 
     base_commit: str
@@ -86,6 +87,7 @@ class Changes:
     additions: int
     deletions: int
     notes: tuple[str, ...] = ()
+    secret_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

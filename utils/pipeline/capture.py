@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 from uuid import uuid4
 
+import anyio
 import structlog
 from anyio import to_thread
 
@@ -24,10 +25,19 @@ from utils.git.output import (
     ChangedPath,
     binary_attributes,
     decode_path,
+    last_line,
 )
 from utils.models.runs import Changes, FileChange
-from utils.pipeline.capture_bundle import LISTING_BYTES, TOO_LONG, LeftOut, Raw, parse_bundle
+from utils.pipeline.capture_bundle import (
+    LISTING_BYTES,
+    TOO_LONG,
+    BundleLimits,
+    LeftOut,
+    Raw,
+    parse_bundle,
+)
 from utils.pipeline.script_text import script
+from utils.pipeline.secret_search import HasSecret, notes_of, search_changes
 from utils.sandboxes.protocol import Sandbox
 
 CAPTURE_SCRIPT = script("capture.sh")
@@ -44,8 +54,14 @@ OTHER_BYTES = 200_000
 OBJECT_LINE_BYTES = 100
 """Upper bound for the header of one file's content in a bundle."""
 
-INLINE_BYTES = 200_000
+INLINE_BYTES = 50_000
 """Bundles up to this size are parsed on the event loop: starting a thread takes longer."""
+
+CONTENTS_RESERVE_BYTES = 1_024
+"""Bytes by which the contents in a bundle may exceed their limit: the kernel counts in blocks."""
+
+PARSING_SECONDS = 30.0
+"""Time for parsing a bundle. Its size limits the work, so only an overloaded server needs more."""
 
 NAME_CHARACTERS = 200
 """Longest shown part of a name."""
@@ -66,8 +82,13 @@ class CaptureLimits:
     timeout_seconds: float
 
 
-async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> Changes:
-    """Commit and read all changes since the base commit.
+async def capture_changes(
+    sandbox: Sandbox,
+    base_commit: str,
+    limits: CaptureLimits,
+    has_secret: HasSecret = lambda _: False,
+) -> Changes:
+    """Commit and read all changes since the base commit, and search them for secrets.
 
     Expects the commit message and the copy of `.git/config` in the work folder of the sandbox, and
     works without them when the agent has removed them. Raises `CaptureError` when git cannot read
@@ -82,7 +103,7 @@ async def capture_changes(sandbox: Sandbox, base_commit: str, limits: CaptureLim
         # The remaining cause is an intermediate commit or its message.
         if not _fits_storage_and_mail(raw):
             raw = await capture.run("squash")
-    return await _run_in_thread_if_large(raw.size, _changes, base_commit, raw, limits)
+    return await _run_in_thread_if_large(raw.size, _changes, base_commit, raw, limits, has_secret)
 
 
 class _Capture:
@@ -136,10 +157,9 @@ class _Capture:
                 "capture_timeout",
             )
         if not result.ok:
-            lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
             raise CaptureError(
                 "git could not read the changes; the agent may have damaged the repository: "
-                + (lines[-1] if lines else f"exit code {result.exit_code}")
+                + (last_line(result.stderr) or f"exit code {result.exit_code}")
             )
         return await self._read()
 
@@ -151,8 +171,9 @@ class _Capture:
             bundle = bundles[self._bundle]
             if bundle is None:
                 raise CaptureError(TOO_LONG)
-            sizes = self._limits.patch_bytes, self._limits.file_bytes
-            return await _run_in_thread_if_large(len(bundle), parse_bundle, bundle, *sizes)
+            limits = self._limits
+            kept = BundleLimits(limits.patch_bytes, limits.files, limits.file_bytes)
+            return await _run_in_thread_if_large(len(bundle), parse_bundle, bundle, kept)
         except (KeyError, OSError, ValueError) as error:
             # The agent can write to the folder of the script and its result.
             log.warning(
@@ -177,7 +198,13 @@ async def _run_in_thread_if_large(
 ) -> Result:
     if size <= INLINE_BYTES:
         return function(*arguments)
-    return await to_thread.run_sync(function, *arguments)
+    # A thread cannot be ended, but the sizes limit its work, and the task need not wait for it.
+    with anyio.move_on_after(PARSING_SECONDS):
+        return await to_thread.run_sync(function, *arguments, abandon_on_cancel=True)
+    raise CaptureError(
+        "Reading the result of the sandbox took too long: this server is overloaded, or the agent "
+        "has damaged the folder of the result. Start the task again."
+    )
 
 
 def _is_text(data: bytes | None) -> bool:
@@ -196,8 +223,10 @@ def _fits_storage_and_mail(raw: Raw) -> bool:
 def _special_changes(raw: Raw) -> tuple[list[ChangedPath], list[ChangedPath]]:
     """Return the files to write as binary in the diff, and those in the patch."""
     all_text = _is_text(raw.diff) and _is_text(raw.patch)
-    not_utf8 = [] if all_text else [c for c in raw.changes if not _contents_pass(raw, c, _is_text)]
-    breaks_mail = [c for c in raw.changes if not _contents_pass(raw, c, _survives_mail)]
+    texts = _objects_that(_is_text, raw)
+    mailable = _objects_that(_survives_mail, raw)
+    not_utf8 = [] if all_text else [c for c in raw.changes if not _is_among(texts, raw, c)]
+    breaks_mail = [c for c in raw.changes if not _is_among(mailable, raw, c)]
     return not_utf8, [*not_utf8, *breaks_mail]
 
 
@@ -206,13 +235,18 @@ def _survives_mail(data: bytes) -> bool:
     return b"\r\n" not in data and not data.endswith(b"\r")
 
 
-def _contents_pass(raw: Raw, change: ChangedPath, test: Callable[[bytes], bool]) -> bool:
-    # A content that was too large to be read fails the test.
-    return all(side is not None and test(side) for side in raw.contents_of(change))
+def _objects_that(passes: Callable[[bytes], bool], raw: Raw) -> frozenset[str]:
+    # Each content is tested once, because many files may have the same one.
+    return frozenset(name for name, data in raw.contents.items() if passes(data))
 
 
-def _changes(base_commit: str, raw: Raw, limits: CaptureLimits) -> Changes:
-    listed = raw.changes[: limits.files]
+def _is_among(objects: frozenset[str], raw: Raw, change: ChangedPath) -> bool:
+    # A content that was too large to be read is in no set.
+    return all(name in objects for name in raw.objects_of(change))
+
+
+def _changes(base_commit: str, raw: Raw, limits: CaptureLimits, has_secret: HasSecret) -> Changes:
+    found = search_changes(raw, has_secret)
     return Changes(
         base_commit=base_commit,
         commit_hash=raw.commit,
@@ -220,10 +254,11 @@ def _changes(base_commit: str, raw: Raw, limits: CaptureLimits) -> Changes:
         diff=_stored(raw.diff),
         patch=_stored(raw.patch),
         changed_files=tuple(decode_path(change.path) for change in raw.changes),
-        file_changes=tuple(_file_change(raw, change) for change in listed),
+        file_changes=tuple(_file_changes(raw, limits)),
         additions=sum(change.additions or 0 for change in raw.changes),
         deletions=sum(change.deletions or 0 for change in raw.changes),
-        notes=tuple(_notes(raw, limits)),
+        notes=(*_notes(raw, limits), *notes_of(found)),
+        secret_files=found.files,
     )
 
 
@@ -231,23 +266,35 @@ def _stored(data: bytes | None) -> str | None:
     return data.decode() if data and _is_text(data) else None
 
 
-def _file_change(raw: Raw, change: ChangedPath) -> FileChange:
-    return FileChange(
-        decode_path(change.path),
-        _side(raw, change.old_mode, change.old_object, NOT_EXISTING),
-        _side(raw, change.new_mode, change.new_object, DELETED),
-    )
+def _file_changes(raw: Raw, limits: CaptureLimits) -> Iterator[FileChange]:
+    # The script writes the content of each file, so the result holds no more than the bundle did.
+    shown = _ShownContents(raw, limits.patch_bytes + CONTENTS_RESERVE_BYTES)
+    for change in raw.changes[: limits.files]:
+        yield FileChange(
+            decode_path(change.path),
+            shown.side(change.old_mode, change.old_object, NOT_EXISTING),
+            shown.side(change.new_mode, change.new_object, DELETED),
+        )
 
 
-def _side(raw: Raw, mode: str, name: str, absent: str) -> str:
-    if NO_OBJECT.match(name):
-        return absent
-    if mode == SUBMODULE_MODE:
-        return f"{SUBMODULE} {name}"
-    content = raw.contents.get(name)
-    if content is None:
-        return TOO_LARGE
-    return content.decode() if _is_text(content) else f"{BINARY} ({len(content)} bytes)"
+class _ShownContents:
+    """Returns the shown contents of files, up to a number of bytes together."""
+
+    def __init__(self, raw: Raw, bytes_left: int) -> None:
+        self._raw = raw
+        self._bytes_left = bytes_left
+
+    def side(self, mode: str, name: str, absent: str) -> str:
+        """Return the content of one side of a change, or a marker."""
+        if NO_OBJECT.match(name):
+            return absent
+        if mode == SUBMODULE_MODE:
+            return f"{SUBMODULE} {name}"
+        content = self._raw.contents.get(name)
+        if content is None or len(content) > self._bytes_left:
+            return TOO_LARGE
+        self._bytes_left -= len(content)
+        return content.decode() if _is_text(content) else f"{BINARY} ({len(content)} bytes)"
 
 
 def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:

@@ -21,6 +21,7 @@ from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
 from utils.pipeline.capture import CaptureLimits, capture_changes
 from utils.pipeline.clone import CloneLimits, clone_repository
+from utils.pipeline.secret_search import HasSecret
 from utils.pipeline.stop_request import StopRequest
 from utils.sandboxes.protocol import AgentCommand, Sandbox
 
@@ -60,7 +61,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The input of one run. `redact` removes secrets from a text.
+    """The input of one run. `redact` removes secrets from a text, `has_secret` finds them in one.
 
     `before_agent` is called with the base commit and the timings after the clone. The agent starts
     when it returns.
@@ -72,6 +73,7 @@ class Work:
     limits: PipelineLimits
     observer: Observer
     redact: Callable[[str], str]
+    has_secret: HasSecret
     before_agent: Callable[[str, Sequence[StageTiming]], Awaitable[None]]
 
 
@@ -152,7 +154,9 @@ class _Run:
         """Capture the changes, whether the agent succeeded or not."""
         with self._stage(Stage.CAPTURING):
             try:
-                return await capture_changes(self._sandbox, base_commit, self._limits.capture)
+                return await capture_changes(
+                    self._sandbox, base_commit, self._limits.capture, self._work.has_secret
+                )
             except TaskError as error:
                 error.stage = Stage.CAPTURING
                 raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from utils.errors import Conflict
 from utils.github.models import GitHubCommit
 from utils.models.tasks import TERMINAL_STATUSES, Task
+from utils.pipeline.secret_search import HasSecret, listed, secret_files_in
 from utils.pull_requests.options import PullRequestOptions
 from utils.push.workflows import is_workflow, workflow_changes
 
@@ -24,8 +25,12 @@ class Result:
         return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
 
 
-def require_result(task: Task, options: PullRequestOptions) -> Result:
-    """Return the result of a task. Raise `Conflict` if no pull request can be made from it."""
+def require_result(task: Task, options: PullRequestOptions, has_secret: HasSecret) -> Result:
+    """Return the result of a task. Raise `Conflict` if no pull request can be made from it.
+
+    `has_secret` finds the secrets of this server; those of the run were searched for by the
+    capture.
+    """
     if task.status not in TERMINAL_STATUSES:
         raise Conflict(
             "The task has not ended yet. Wait until it ends, or cancel it; a cancelled task keeps "
@@ -33,6 +38,7 @@ def require_result(task: Task, options: PullRequestOptions) -> Result:
             "task_not_ended",
         )
     result = _result(task)
+    _refuse_secrets(task, has_secret)
     if is_simulated(task) and not options.allow_simulated:
         raise Conflict(
             "This result is simulated: no coding agent made it. To open a pull request anyway, "
@@ -62,6 +68,18 @@ def changes_workflows(task: Task) -> bool:
     A patch that was edited by hand may differ from the list, so a push checks the tree as well.
     """
     return any(map(is_workflow, task.changed_files or ()))
+
+
+def _refuse_secrets(task: Task, has_secret: HasSecret) -> None:
+    noted = (task.execution_metadata or {}).get("secret_files")
+    names = [str(name) for name in noted] if isinstance(noted, list) else []
+    names = names or secret_files_in(task.git_diff or task.git_patch or "", has_secret)
+    if names:
+        raise Conflict(
+            f"The changes contain a secret that this server knows, in {listed(names)}. Nothing was "
+            "pushed. Have the agent keep keys out of files, and start the task again.",
+            "secret_detected",
+        )
 
 
 def _result(task: Task) -> Result:

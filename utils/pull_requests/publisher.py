@@ -185,6 +185,7 @@ class PullRequestPublisher:
             token=context.token.token,
             expected_remote=task.pr_commit,
             allow_workflow_changes=self._plan.options.allow_workflow_changes,
+            diff=self._task.git_diff,
         )
         limits = PushLimits(context.work_folder, context.deadline.seconds_left, context.environment)
         try:

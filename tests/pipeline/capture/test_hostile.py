@@ -188,6 +188,17 @@ FORGERIES = {
     "no list": 'printf "abcd\\n\\n%s\\n4 changes\\n" "$names" >"$8"',
     "no text": 'printf ":\\000\\n\\n%s\\n2 changes\\n" "$names" >"$8"',
     "no contents": 'printf "abcd\\n\\n%s\\n4 contents\\n" "$names" >"$8"',
+    "a negative size": 'printf "abcd\\n\\n%s\\n8 mail\\n-4 diff\\n" "$names" >"$8"',
+    "a content of a negative size": 'set -- "$8" "${names%% *} blob -54"; '
+    'printf "%s\\n\\n\\n%s\\n%s contents\\n" "$2" "$names" $((${#2} + 1)) >"$1"',
+    "a section that is there twice": 'printf "abcd\\n\\n%s\\n2 diff\\n2 diff\\n" "$names" >"$8"',
+    "a section that nobody knows": 'printf "abcd\\n\\n%s\\n4 other\\n" "$names" >"$8"',
+    "more than is left": 'printf "abcd\\n\\n%s\\n9 diff\\n" "$names" >"$8"',
+    "digits of another script": 'printf "abcd\\n\\n%s\\n\331\244 diff\\n" "$names" >"$8"',
+    "a size of 5,000 digits": 'printf "abcd\\n\\n%s\\n%05000d diff\\n" "$names" 4 >"$8"',
+    "four million lines": 'yes "0 dropped" | head -c 50000000 >"$8"',
+    "a count of 5,000 digits": 'printf ":100644 100644 %s %s M\\ta\\n%05000d\\t1\\ta\\n" $names 1 '
+    '>"$8"; size=$(wc -c <"$8"); printf "\\n\\n%s\\n%s changes\\n" "$names" $size >>"$8"',
 }
 NAMES = f"{'a' * 40} {'b' * 40}"
 

@@ -1,0 +1,99 @@
+"""A secret that an agent writes into its changes is neither stored nor pushed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.github.names import TOKEN
+from tests.support.pull_requests import Hosted
+
+pytestmark = pytest.mark.local_only("the changes are searched alike wherever the task ran")
+
+FORMS = {
+    "plain": TOKEN,
+    "url": quote(TOKEN, safe=""),
+    "base64": base64.b64encode(TOKEN.encode()).decode(),
+    "base64 of more": base64.b64encode(f"x{TOKEN}".encode()).decode(),
+    "base64 for urls": base64.urlsafe_b64encode(f"xy{TOKEN}".encode()).decode(),
+    "hex": TOKEN.encode().hex(),
+    "json": json.dumps({"token": TOKEN}),
+}
+
+
+def stored(hosted: Hosted, task_id: int) -> str:
+    """Return everything that clients can read of a task."""
+    paths = (f"/tasks/{task_id}", f"/task-status/{task_id}", f"/git-diff/{task_id}")
+    return json.dumps([hosted.backend.get(path) for path in paths])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_live_secret_in_a_file_is_named_and_not_pushed(hosted: Hosted, form: str) -> None:
+    task_id = hosted.task(f"echo 'key = {FORMS[form]}' >config.txt; echo fine >other.txt")
+    metadata = hosted.row(task_id)["execution_metadata"]
+    assert metadata["secret_files"] == ["config.txt"]
+    assert "secret that this server knows, in config.txt" in " ".join(metadata["notes"])
+    text = stored(hosted, task_id)
+    assert FORMS[form] not in text
+    assert "[redacted]" in text
+    answer = hosted.create(task_id)
+    assert (answer["http_status"], answer["code"]) == (409, "secret_detected")
+    assert "config.txt" in answer["error"]
+    assert hosted.pulls == []
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        (f"printf '\\0{TOKEN}' >data.bin", "data.bin"),
+        (f"printf '%s' '{TOKEN}' | sed 's/./&\\x00/g' >wide.txt", "wide.txt"),
+        (f"printf 'a\\r\\n{TOKEN}\\r\\n' >dos.txt", "dos.txt"),
+        (f"printf 'caf\\351 {TOKEN}' >latin.txt", "latin.txt"),
+        (f"echo {TOKEN} >>one.txt; git commit -qam more; echo x >y", "one.txt"),
+        (
+            f"echo {TOKEN} >two; git add two; git commit -qm two; git rm -q two; echo x >y; "
+            "git add y; git commit -qm y",
+            "earlier commit",
+        ),
+        (f"git commit -q --allow-empty -m 'with {TOKEN}'; echo x >y", "commit messages"),
+    ],
+)
+def test_a_secret_is_found_wherever_the_agent_put_it(
+    hosted: Hosted, script: str, name: str
+) -> None:
+    task_id = hosted.task(script)
+    assert TOKEN not in stored(hosted, task_id)
+    answer = hosted.create(task_id)
+    assert (answer["http_status"], answer["code"]) == (409, "secret_detected"), answer
+    assert name in answer["error"]
+
+
+def test_a_secret_in_the_name_of_a_file_is_found(hosted: Hosted) -> None:
+    name = TOKEN.replace("/", "-")
+    if name != TOKEN:
+        pytest.skip("the token is no file name")
+    task_id = hosted.task(f"echo x >'{TOKEN}.txt'")
+    assert TOKEN not in stored(hosted, task_id)
+    assert hosted.refusal(task_id) == (409, "secret_detected")
+
+
+def test_a_key_of_somebody_else_is_a_note_and_no_refusal(hosted: Hosted) -> None:
+    key = "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345"
+    task_id = hosted.task(f"echo {key} >key.txt; echo '-----BEGIN RSA PRIVATE KEY-----' >id_rsa")
+    metadata = hosted.row(task_id)["execution_metadata"]
+    notes = " ".join(metadata["notes"])
+    assert "key.txt may contain a GitHub token" in notes
+    assert "id_rsa may contain a private key" in notes
+    assert "secret_files" not in metadata
+    body = hosted.created(task_id)
+    assert body["http_status"] == 200
+
+
+def test_a_change_without_secrets_has_no_such_note(hosted: Hosted) -> None:
+    task_id = hosted.task("echo 'no key at all' >key.txt")
+    metadata = hosted.row(task_id)["execution_metadata"]
+    assert metadata["notes"] == []
+    assert "secret_files" not in metadata
