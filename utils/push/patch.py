@@ -78,6 +78,17 @@ def plan_patch(patch: bytes) -> PatchPlan:
     return PatchPlan(tuple(_runs(parts)), tuple(needed), frozenset(paths))
 
 
+def is_one_commit_of(patch: str, diff: str) -> bool:
+    """Tell whether a patch is one commit with exactly this diff, so that both do the same."""
+    message = patch.removesuffix(diff)
+    return (
+        len(message) < len(patch)
+        and message.endswith("\n\n")
+        and len(list(_parts(patch.encode()))) == 1
+        and "\ndiff --git " not in message
+    )
+
+
 def _runs(parts: Iterable[tuple[bytes, Collection[_File]]]) -> Iterator[tuple[bytes, ...]]:
     """Begin a new run where a link that the run created has become a folder.
 

@@ -2,8 +2,9 @@
 
 Needs only the stored base commit and patch, not the sandbox. Fetches the base commit and the blobs
 that the patch changes into a temporary bare repository, and applies the patch to its index. Pushes
-only if the result is the tree that the sandbox had. Equal requests give the same commit, so a push
-that was already done is recognized.
+only if the result is the tree that the sandbox had, and if the diff that people review gives the
+same tree: the sandbox hands over patch, diff and tree one by one. Equal requests give the same
+commit, so a push that was already done is recognized.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pathlib import Path
 
 import structlog
 
-from utils.errors import Forbidden
+from utils.errors import Forbidden, PushRefused
 from utils.git.repository_url import validate_branch
 from utils.push import errors
 from utils.push.commit import CommitText, commit_object, object_format, object_name
 from utils.push.fetch import Heads, fetch_base, fetch_blobs, read_heads
-from utils.push.patch import plan_patch
+from utils.push.patch import is_one_commit_of, plan_patch
 from utils.push.repository import MAX_TOKEN_CHARACTERS, REMOTE, PushRepository, Remote
 from utils.push.resource_limits import ResourceLimits
 from utils.push.workflows import FOLDER, is_workflow, workflow_changes
@@ -40,6 +41,7 @@ class PushRequest:
 
     `repo_url` is canonical; `base_branch` contained the base commit when the task started.
     `expected_remote` is the last commit that this server pushed to the branch, None for none.
+    `diff` is what people review instead of the patch; None when there is none.
     """
 
     repo_url: str
@@ -52,6 +54,7 @@ class PushRequest:
     token: str | None = field(default=None, repr=False)
     expected_remote: str | None = None
     allow_workflow_changes: bool = False
+    diff: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +185,27 @@ class _Push:
             fetch_blobs(repository, self._blobs_of(plan.paths).difference(plan.objects))
         self._apply_runs(plan.runs)
         self._write_tree()
+        if request.diff and not is_one_commit_of(request.patch, request.diff):
+            self._check_diff(request.diff)
         if not request.allow_workflow_changes and self._changes_workflows():
             raise workflow_changes()
+
+    def _check_diff(self, diff: str) -> None:
+        """Raise unless the diff makes the tree from the base commit, as the patch does.
+
+        Not compared as text: versions of git write the same change in different ways.
+        """
+        self._local("read-tree", self._request.base_commit)
+        try:
+            self._apply_runs(plan_patch(diff.encode()).runs)
+        except PushRefused as error:
+            if error.code != errors.DOES_NOT_APPLY:
+                raise
+            raise errors.diff_mismatch() from error
+        try:
+            self._write_tree()
+        except PushRefused as error:
+            raise errors.diff_mismatch() from error
 
     def _write_tree(self) -> None:
         # git reuses the tree objects of unchanged folders, also those with outdated modes or empty

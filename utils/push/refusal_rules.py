@@ -25,7 +25,7 @@ PERMISSION_HINT = (
 
 GitRule = Rule[CommandResult, ErrorTemplate[AppError]]
 
-_SECRET_FOUND = ErrorTemplate[AppError](
+_SECRET_FOUND: ErrorTemplate[AppError] = ErrorTemplate(
     PushRefused,
     "secret_detected",
     "The repository host found a secret in the changes and refused the push. Ask the agent to "

@@ -137,8 +137,10 @@ PULL_REQUEST_ERRORS = (
     ErrorEntry(
         "secret_detected",
         409,
-        "The host found a secret in the changes.",
-        "Have a task remove the secret, or allow it at the host.",
+        "The changes contain a secret that this server knows, such as the key of the agent; or the "
+        "host found one.",
+        "The message names the files. Have the agent keep keys out of files, and start the task "
+        "again. What the host found can also be allowed there.",
     ),
     ErrorEntry(
         "task_not_ended",
@@ -155,7 +157,8 @@ PULL_REQUEST_ERRORS = (
     ErrorEntry(
         "tree_mismatch",
         409,
-        "The stored patch does not give the files that the sandbox held. Nothing was pushed.",
+        "The stored patch does not give the files that the sandbox held, or the stored diff gives "
+        "others than the patch. Nothing was pushed.",
         "Start the task again.",
     ),
     ErrorEntry(
