@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 
 from utils.agents.failures import key_withheld, not_configured
-from utils.agents.preferences import read_preferences, texts_in
+from utils.agents.preferences import read_preferences
+from utils.agents.secrecy import secret_texts, secret_values
 from utils.agents.spec import AccessSources, AgentAccess, Program
 from utils.models.tasks import Json
 from utils.redaction import MINIMUM_SECRET_CHARACTERS
@@ -111,7 +112,7 @@ def _moved_to_egress(
 
 
 def _secrets(variables: Mapping[str, str], credentials: Json) -> set[str]:
-    return {*variables.values(), *texts_in(credentials)}
+    return {*secret_values(variables), *secret_texts(credentials)}
 
 
 def _printed_forms(secrets: set[str]) -> set[str]:
