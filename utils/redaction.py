@@ -201,8 +201,10 @@ def _beginnings(groups: Mapping[str, _Group], text: str) -> list[int]:
         found = [beginning for beginning in groups if beginning in text]
         if len(found) <= 1:
             return list(chain.from_iterable(_positions(beginning, text) for beginning in found))
-        groups = dict.fromkeys(found)  # type: ignore[arg-type]
-    return [i for i in range(len(text) - size + 1) if text[i : i + size] in groups]
+        known = frozenset(found)
+    else:
+        known = frozenset(groups)
+    return [i for i in range(len(text) - size + 1) if text[i : i + size] in known]
 
 
 def _positions(part: str, text: str) -> Iterator[int]:

@@ -149,13 +149,14 @@ def test_many_long_secrets_are_no_more_work_than_short_ones() -> None:
         return calls_of(hold_and_redact)
 
     work(30)  # the first use of a library may call more
-    assert work(6000) < 1.1 * work(30)
+    # Long ones are also looked for in parts, of which there are a few.
+    assert work(6000) < 3 * work(30)
 
 
 def test_text_without_a_secret_costs_no_calls_for_each_secret() -> None:
     redactor = Redactor()
     with redactor.hold(*(f"secret-{number}" for number in range(1000))):
-        assert calls_of(lambda: redactor.redact("x" * 30_000)) < 10
+        assert calls_of(lambda: redactor.redact("x" * 30_000)) < 20
 
 
 def test_a_childs_block_makes_it_the_current_redactor() -> None:

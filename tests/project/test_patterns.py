@@ -95,7 +95,7 @@ def all_uses() -> dict[str, set[Use]]:
 
 def literals(pattern: str) -> list[str]:
     """Return the texts in a pattern that stand for themselves."""
-    plain = re.sub(r"\(\?[:=!<a-zA-Z]*(?:P<\w+>)?", "(", pattern)
+    plain = re.sub(r"\(\?(?:[:=!]|<[=!]|P<\w+>|[aimsx]+:?)", "(", pattern)
     plain = plain.replace(r"\n", "\n").replace(r"\t", "\t").replace(r"\r", "\r")
     pieces = re.findall(r"(?:\\[^\w\s]|[^\\\[\](){}.*+?|^$])+", plain)
     return [re.sub(r"\\(.)", r"\1", piece) for piece in pieces]

@@ -12,7 +12,7 @@ E2B_SDK = "2.63.0"
 ENVD = "0.6.13"
 
 _MISSING = "missing"
-_NUMBER = re.compile(r"\d+(?:\.\d+)+")
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){1,9}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,301 @@
+"""Tests that nothing that comes from outside ends or blocks the server.
+
+Whatever a sandbox, an agent, a git host, GitHub or a webhook sends is parsed without an exception
+other than ours, in little memory, and in processor time that grows with its size only. The results
+of sandboxes are tested in `tests/pipeline/capture/test_bundle.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import pytest
+from github import GithubException
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils.agents.claude import ClaudeReader
+from utils.agents.codex import CodexReader
+from utils.agents.scripted import ScriptedReader
+from utils.agents.spec import StreamReader
+from utils.errors import AppError
+from utils.git.added_text import added_text
+from utils.git.failures import clone_error
+from utils.github.comment_command import is_command, parse_command
+from utils.github.errors import translate
+from utils.models.runs import CommandResult
+from utils.models.tasks import Json
+from utils.pipeline.agent_output import OutputReporter
+from utils.push.errors import does_not_apply, failure
+from utils.push.patch import plan_patch
+from utils.redaction import Redactor
+from utils.sandboxes.e2b.output_cursor import OutputCursor
+from utils.webhooks.delivery import CommentEvent, Delivery, PullRequestEvent, read_event
+
+MEBIBYTE = 2**20
+MAX_MEMORY_BYTES = 64 * MEBIBYTE
+SECONDS_FOR_A_KILOBYTE = 0.1
+LEAST_KILOBYTES = 5
+
+fuzzed = settings(derandomize=True, deadline=None, database=None, max_examples=40)
+
+
+@contextmanager
+def bounded(size: int) -> Iterator[None]:
+    """Fail when the work takes too much, or raises an exception that is not ours."""
+    tracemalloc.start()
+    started = time.process_time()
+    try:
+        yield
+        seconds, used = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    except AppError:
+        return
+    finally:
+        tracemalloc.stop()
+    assert used < MAX_MEMORY_BYTES
+    assert seconds < SECONDS_FOR_A_KILOBYTE * max(size / 1024, LEAST_KILOBYTES)
+
+
+def repeated(pieces: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Return texts of a few pieces, each of which may stand there very often."""
+    times = st.sampled_from([1, 1, 2, 100, 5_000])
+    many = st.tuples(pieces, times).map(lambda one: one[0] * one[1])
+    return st.lists(many, max_size=4).map("".join)
+
+
+words = st.sampled_from(
+    [
+        "remote: ",
+        "remote: error: GH013: ",
+        "Push cannot contain secrets",
+        "\n",
+        "fatal: ",
+        "Permission to ",
+        " denied to",
+        "Repository ",
+        " not found",
+        "Remote branch ",
+        "!\t",
+        "\t[remote rejected] (",
+        "[rejected] (",
+        ")",
+        "a",
+        " ",
+        "\ufffd",
+        "/async-code ",
+        "agent=",
+        "\u0663",
+        "diff --git a/x b/x\n",
+        "From " + "a" * 40 + " Mon Sep 17 00:00:00 2001\n",
+        "rename from ",
+        '"\\303',
+        "index 0..1\n",
+        "+++ b/x\n",
+        "+x\n",
+    ]
+) | st.text(max_size=8)
+texts = repeated(words)
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+documents = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@fuzzed
+@given(texts, texts)
+def test_what_git_prints_becomes_an_error_of_ours(stdout: str, stderr: str) -> None:
+    result = CommandResult(128, stdout.encode(errors="replace"), stderr.encode(errors="replace"))
+    with bounded(len(stdout) + len(stderr)):
+        assert len(clone_error(result, "main").message) < 2_000
+        pushed = failure(
+            result, url="https://example.com/a/b.git", has_token=True, redact=Redactor().redact
+        )
+        assert len(pushed.message) < 2_000
+        assert len(does_not_apply(result).message) < 2_000
+
+
+@fuzzed
+@given(texts)
+def test_any_patch_is_read(patch: str) -> None:
+    with bounded(len(patch)):
+        list(added_text(patch))
+        try:
+            plan_patch(patch.encode(errors="replace"))
+        except ValueError:
+            pytest.fail("no error of ours")
+
+
+@fuzzed
+@given(
+    st.sampled_from([400, 401, 403, 404, 405, 409, 410, 422, 429, 500, 503]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "message": documents | texts,
+            "errors": documents
+            | st.lists(
+                st.fixed_dictionaries({}, optional={"message": documents | texts, "field": leaves}),
+                max_size=4,
+            ),
+        },
+    )
+    | documents,
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "retry-after",
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset",
+                "x-oauth-scopes",
+                "x-accepted-oauth-scopes",
+                "x-github-sso",
+                "x-accepted-github-permissions",
+            ]
+        ),
+        st.sampled_from(["0", "9" * 5_000, "\xb2", "-1", "required; url=https://x", "a=b, c=d"])
+        | st.text(max_size=10),
+    ),
+)
+def test_any_refusal_of_github_becomes_an_error_of_ours(
+    status: int, data: Any, headers: dict[str, str]
+) -> None:
+    size = len(str(data)) + len(str(headers))
+    with bounded(size):
+        error = translate(GithubException(status, data, headers))
+        assert isinstance(error, AppError)
+        assert len(error.message) < 5_000
+
+
+@fuzzed
+@given(
+    st.sampled_from([CommentEvent, PullRequestEvent]),
+    documents.map(json.dumps)
+    | texts
+    | st.builds(
+        lambda **fields: json.dumps({"action": "created", **fields}),
+        issue=documents,
+        comment=documents
+        | st.fixed_dictionaries({"id": leaves, "body": leaves, "user": documents}),
+        repository=documents,
+        pull_request=documents,
+    ),
+)
+def test_any_delivery_is_an_event_or_an_error_of_ours(kind: Any, content: str) -> None:
+    with bounded(len(content)):
+        read_event(kind, Delivery("1", "issue_comment", content.encode(errors="replace")))
+
+
+@fuzzed
+@given(texts)
+def test_any_comment_is_a_command_or_none(comment: str) -> None:
+    with bounded(len(comment)):
+        parse_command(comment)
+        is_command(comment)
+
+
+READERS: tuple[Callable[[], StreamReader], ...] = (ClaudeReader, CodexReader, ScriptedReader)
+KINDS = [
+    *("system", "assistant", "user", "result", "error", "stream_event"),
+    *("thread.started", "item.started", "item.completed", "turn.completed", "turn.failed"),
+]
+
+entries = st.fixed_dictionaries(
+    {"type": st.sampled_from(KINDS) | leaves},
+    optional={
+        "message": documents | st.fixed_dictionaries({"content": documents}),
+        "item": documents
+        | st.fixed_dictionaries({"type": leaves, "id": leaves, "text": documents}),
+        "result": documents,
+        "usage": documents,
+        "subtype": leaves,
+        "is_error": leaves,
+        "error": documents,
+        "parent_tool_use_id": leaves,
+    },
+)
+outputs = st.lists(
+    entries.map(lambda entry: json.dumps(entry) + "\n")
+    | repeated(
+        st.sampled_from(["{", "[", '{"a":', "a", "\n", "\r", "\x1b[0m", '"', "\\u0041", "9"])
+    )
+    | texts,
+    max_size=4,
+).map("".join)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@fuzzed
+@given(output=outputs, cut=st.integers(1, 5_000), stream=st.sampled_from(["stdout", "stderr"]))
+def test_any_output_of_an_agent_is_read(
+    reader: Callable[[], StreamReader], output: str, cut: int, stream: str
+) -> None:
+    events: list[Json] = []
+    data = output.encode(errors="replace")
+
+    async def read() -> None:
+        reporter = OutputReporter(
+            reader(),
+            lambda _kind, event, _position: events.append(event),
+            100_000,
+            lambda text: text,
+        )
+        for start in range(0, len(data), cut):
+            reporter.feed(stream, data[start : start + cut])
+        reporter.close()
+        assert len(reporter.last_error_line) <= 500
+
+    with bounded(len(data)):
+        anyio.run(read)
+        assert sum(len(str(event)) for event in events) < 1_000_000
+
+
+@fuzzed
+@given(st.lists(texts, max_size=4))
+def test_any_pieces_of_a_stream_are_counted(pieces: list[str]) -> None:
+    received: list[bytes] = []
+    with bounded(sum(map(len, pieces))):
+        cursor = OutputCursor(lambda _stream, data: received.append(data))
+        for piece in pieces:
+            cursor.feed("stdout", piece)
+        cursor.flush()
+    assert b"".join(received) == "".join(pieces).encode()
+
+
+FLOODS = {
+    "blank lines": ("\n", 2_000_000),
+    "short lines": ("a\n", 1_000_000),
+    "braces": ("{", 6_000_000),
+    "braces in short pieces": ("{", 4_100_000),
+    "one long line": ("a", 6_000_000),
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_a_flood_of_output_takes_time_for_its_size_only(case: str) -> None:
+    piece, number = FLOODS[case]
+    size = 1_000 if "short pieces" in case else 32_768
+    text = (piece * number).encode()
+    redactor = Redactor()
+
+    async def read() -> float:
+        reporter = OutputReporter(ClaudeReader(), lambda *_: None, 2_000_000, redactor.redact)
+        started = time.process_time()
+        for start in range(0, len(text), size):
+            reporter.feed("stdout", text[start : start + size])
+        reporter.close()
+        return time.process_time() - started
+
+    with redactor.hold(*("a" * length for length in range(300, 348)), "{" * 40):
+        seconds = anyio.run(read)
+    assert seconds < 0.005 * len(text) / 1024
