@@ -58,7 +58,10 @@ def test_a_live_secret_in_a_file_is_named_and_not_pushed(hosted: Hosted, form: s
             "git add y; git commit -qm y",
             "earlier commit",
         ),
-        (f"git commit -q --allow-empty -m 'with {TOKEN}'; echo x >y", "commit messages"),
+        (
+            f"echo x >y; git add y; git commit -qm 'with {TOKEN}'; echo z >z",
+            "commit messages",
+        ),
     ],
 )
 def test_a_secret_is_found_wherever_the_agent_put_it(

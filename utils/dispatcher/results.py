@@ -42,9 +42,8 @@ class ResultStore:
 
         When the database is unavailable, the result is saved on disk and becomes `pending`.
         """
-        if outcome.changes and outcome.changes.secret_files:
-            outcome = await to_thread.run_sync(without_secrets, outcome, self._redactor.redact)
-        result = self._result(task, outcome, container_id)
+        # In a thread, because an agent decides how much there is to redact.
+        result = await to_thread.run_sync(self._result, task, outcome, container_id)
         try:
             is_ours = await to_thread.run_sync(self._finish, result)
         except DatabaseUnavailable as error:
@@ -77,6 +76,7 @@ class ResultStore:
                 await self._context.provider.end(self.pending.container_id)
 
     def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
+        outcome = without_secrets(outcome, self._redactor.redact)
         changes = outcome.changes.file_changes if outcome.changes else ()
         fields = result_fields(task, outcome, container_id, self._context.agents, self._redactor)
         if self._events.branch:

@@ -84,7 +84,7 @@ def is_one_commit_of(patch: str, diff: str) -> bool:
     return (
         len(message) < len(patch)
         and message.endswith("\n\n")
-        and len(list(_parts(patch.encode()))) == 1
+        and len(_MAIL.findall(patch.encode())) == 1
         and "\ndiff --git " not in message
     )
 

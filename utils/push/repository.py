@@ -26,6 +26,7 @@ from utils.models.runs import KILLED, CommandResult
 from utils.processes import exit_code
 from utils.push import resource_limits as limits
 from utils.push.errors import failure, queue_timed_out, unpacks_too_large, worked_too_long
+from utils.push.pipes import communicate
 
 REMOTE = "origin"
 
@@ -149,7 +150,7 @@ class PushRepository:
         )
         try:
             seconds = max(0.0, self._deadline - time.monotonic())
-            stdout, stderr = process.communicate(stdin, timeout=seconds)
+            stdout, stderr = communicate(process, stdin, seconds)
         except subprocess.TimeoutExpired:
             return CommandResult(KILLED, b"", b"", timed_out=True)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -37,11 +37,12 @@ class Commands:
         text: str,
         variables: Mapping[str, str],
         timeout_seconds: float,
-        on_text: Callable[[str, str], None],
+        on_text: Callable[[str, str], Awaitable[None] | None],
         on_start: Callable[[], None] = lambda: None,
     ) -> int:
         """Run shell text and return its exit code. A timeout of 0 means none.
 
+        The SDK reads on when what `on_text` returns has ended.
         Raises the exceptions of the SDK.
         """
         handle = await self._start(

@@ -39,6 +39,7 @@ from utils.sandboxes.e2b.shell import (
     ending_of_agent,
     restoring,
 )
+from utils.sandboxes.output_pace import OutputPace
 from utils.sandboxes.protocol import AgentCommand, EgressHeader, Mirror, OutputHandler
 
 ATTEMPTS = 4
@@ -148,11 +149,13 @@ class E2BSandbox:
     async def _run_once(
         self, text: str, variables: dict[str, str], timeout_seconds: float
     ) -> CommandResult:
-        output = {"stdout": "", "stderr": ""}
+        pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        left = {"stdout": CAPTURED_OUTPUT_CHARACTERS, "stderr": CAPTURED_OUTPUT_CHARACTERS}
 
         def collect(stream: str, piece: str) -> None:
-            if len(output[stream]) < CAPTURED_OUTPUT_CHARACTERS:
-                output[stream] += piece
+            if left[stream] > 0:
+                pieces[stream].append(piece[: left[stream]])
+                left[stream] -= len(piece)
 
         timed_out = False
         over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
@@ -165,7 +168,7 @@ class E2BSandbox:
             if anyio.current_time() < over_at:
                 raise
             exit_code, timed_out = -1, True
-        stdout, stderr = (output[name].encode() for name in ("stdout", "stderr"))
+        stdout, stderr = ("".join(pieces[name]).encode() for name in ("stdout", "stderr"))
         return CommandResult(exit_code, stdout, stderr, timed_out)
 
     async def run_agent(
@@ -206,16 +209,17 @@ class E2BSandbox:
         """
         failure: Exception | None = None
         exit_code: int | None = None
+        pace = OutputPace()
         variables = {**environment, **agent_mark(self.id), **command_variables(call, "")}
         text = command_text(len(call), has_input=False, alone=False)
         with anyio.CancelScope() as scope:
 
-            def on_piece(stream: str, piece: str) -> None:
+            async def on_piece(stream: str, piece: str) -> None:
                 nonlocal failure
                 scope.deadline = anyio.current_time() + SILENCE_SECONDS
                 try:
                     if failure is None:
-                        cursor.feed(stream, piece)
+                        await pace.pass_on(cursor.feed, stream, piece)
                 except Exception as error:  # noqa: BLE001 - it is raised below
                     failure = error
                     scope.cancel()

@@ -32,6 +32,7 @@ from utils.sandboxes.local.files import (
 )
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.output_pace import OutputPace
 from utils.sandboxes.protocol import (
     AgentCommand,
     EgressHeader,
@@ -154,6 +155,7 @@ class LocalSandbox:
                 tasks.start_soon(output.follow, "stderr", command.stderr)
                 await command.wait()
                 finished = True
+                output.pace.is_hurried = True
                 # Without a supervisor that ends all, a process may still hold the output.
                 tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
         if exceeded := command.exceeded_limit or _file_limit(command, output):
@@ -201,6 +203,7 @@ class _Output:
     """Collects the output of a command, or passes it to a handler."""
 
     def __init__(self, handler: OutputHandler | None) -> None:
+        self.pace = OutputPace()
         self._handler = handler
         self._collected: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
@@ -208,7 +211,7 @@ class _Output:
         """Read to the end. Output over the limit is read and dropped, so that no command blocks."""
         while chunk := await reader.read(CHUNK_BYTES):
             if self._handler:
-                self._handler(stream, chunk)
+                await self.pace.pass_on(self._handler, stream, chunk)
             elif len(self._collected[stream]) < CAPTURED_OUTPUT_BYTES:
                 self._collected[stream] += chunk
 

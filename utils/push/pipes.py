@@ -1,0 +1,75 @@
+"""Feeds a process and collects what it prints, up to a limit: hosts may send any amount."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from typing import IO
+
+MAX_OUTPUT_BYTES = 256 * 2**20
+"""What is kept of the output: more than the names of all files of a very large repository."""
+
+MAX_ERROR_BYTES = 2**16
+"""What is kept of the end of the errors, which say why a command failed."""
+
+_CHUNK_BYTES = 2**16
+
+
+def communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout_seconds: float
+) -> tuple[bytes, bytes]:
+    """Return the output and the errors of a process, like `Popen.communicate`.
+
+    Keeps the beginning of the output and the end of the errors. Raises
+    `subprocess.TimeoutExpired`.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    kept: dict[IO[bytes], bytearray] = {}
+    with selectors.DefaultSelector() as selector:
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ)
+            kept[pipe] = bytearray()
+        left = memoryview(stdin)
+        if process.stdin:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready and time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout_seconds)
+            for key, _ in ready:
+                pipe = key.fileobj  # type: ignore[assignment]
+                if pipe is process.stdin:
+                    left = _write(pipe, left)
+                    is_done = not left
+                else:
+                    is_done = not _read(pipe, kept[pipe], is_error=pipe is process.stderr)
+                if is_done:
+                    selector.unregister(pipe)
+                    pipe.close()
+    process.wait(timeout=max(0.0, deadline - time.monotonic()))
+    stdout, stderr = (bytes(kept[p]) if p else b"" for p in (process.stdout, process.stderr))
+    return stdout, stderr[-MAX_ERROR_BYTES:]
+
+
+def _write(pipe: IO[bytes], left: memoryview) -> memoryview:
+    """Write a part of the input; return the rest, which is empty when nobody reads it."""
+    try:
+        return left[os.write(pipe.fileno(), left[:_CHUNK_BYTES]) :] if left else left
+    except BrokenPipeError:
+        return left[:0]
+
+
+def _read(pipe: IO[bytes], kept: bytearray, *, is_error: bool) -> bool:
+    """Read and keep a piece of output; return False at its end."""
+    piece = os.read(pipe.fileno(), _CHUNK_BYTES)
+    if is_error:
+        kept += piece
+        if len(kept) > 2 * MAX_ERROR_BYTES:
+            del kept[:-MAX_ERROR_BYTES]
+    elif len(kept) < MAX_OUTPUT_BYTES:
+        kept += piece
+    return bool(piece)
