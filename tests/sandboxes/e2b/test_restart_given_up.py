@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.e2b.live import Live, live_cloud
 from tests.support.live_server import Client, eventually
-from utils.dispatcher.recovery import MAX_RESUMES
+from utils.dispatcher.recovery import MAX_CAPTURE_RESUMES, MAX_RESUMES
 
 # So long that no sweep ends what the test is about.
 GRACE_SECONDS = 3600
@@ -64,15 +64,23 @@ def test_a_task_whose_sandbox_cannot_be_reached_in_time(live: Live) -> None:
     live.wait_until_none_alive()
 
 
-def test_a_task_that_every_server_dies_under_is_given_up_in_the_end(live: Live) -> None:
+@pytest.mark.parametrize(
+    ("stage", "resumes"), [("agent", MAX_RESUMES), ("capturing", MAX_CAPTURE_RESUMES)]
+)
+def test_a_task_that_every_server_dies_under_is_given_up_in_the_end(
+    live: Live, stage: str, resumes: int
+) -> None:
     client, task_id = start_and_kill(live)
     reached = live.hold("connect")
     start_again(live, client)
     reached()
     live.server.kill()
     with closing(sqlite3.connect(live.server.data_dir / "async-code.db")) as connection:
-        change = "UPDATE task_runs SET resumes = resumes + ? RETURNING resumes"
-        assert connection.execute(change, [MAX_RESUMES - 1]).fetchall() == [(MAX_RESUMES,)]
+        change = (
+            "UPDATE task_runs SET resumes = resumes + ?, "
+            "position = json_set(position, '$.stage', ?) RETURNING resumes"
+        )
+        assert connection.execute(change, [resumes - 1, stage]).fetchall() == [(resumes,)]
         connection.commit()
     client = start_again(live, client, SWEEP_GRACE_SECONDS=0)
     row = client.wait_for(task_id)
