@@ -12,7 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -33,7 +33,9 @@ from utils.models.runs import CommandResult
 from utils.models.tasks import Json
 from utils.pipeline.agent_output import OutputReporter
 from utils.push.errors import does_not_apply, failure
+from utils.push.fetch import read_heads
 from utils.push.patch import plan_patch
+from utils.push.repository import PushRepository
 from utils.redaction import Redactor
 from utils.sandboxes.e2b.output_cursor import OutputCursor
 from utils.webhooks.delivery import CommentEvent, Delivery, PullRequestEvent, read_event
@@ -123,6 +125,35 @@ def test_what_git_prints_becomes_an_error_of_ours(stdout: str, stderr: str) -> N
         )
         assert len(pushed.message) < 2_000
         assert len(does_not_apply(result).message) < 2_000
+
+
+class Answering:
+    """Stands for a repository whose host prints the given text."""
+
+    def __init__(self, text: str) -> None:
+        self._stdout = text.encode(errors="replace")
+
+    def run_remote(self, *_arguments: str) -> CommandResult:
+        """Return the text as the output of any command."""
+        return CommandResult(0, self._stdout, b"")
+
+
+@fuzzed
+@given(
+    texts
+    | st.sampled_from(
+        [
+            f"{'a' * 40}\trefs/heads/main\n",
+            f"{'a' * 40}\trefs/heads/main\tx\n",
+            "x\trefs/heads/main\n",
+            "refs/heads/main\n",
+        ]
+    )
+)
+def test_any_list_of_branches_is_read(text: str) -> None:
+    with bounded(len(text)):
+        heads = read_heads(cast("PushRepository", Answering(text)), ["main"])
+        assert heads in ({}, {"refs/heads/main": "a" * 40})
 
 
 @fuzzed

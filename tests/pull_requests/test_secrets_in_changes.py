@@ -24,6 +24,12 @@ FORMS = {
 }
 
 
+def typed(text: str) -> str:
+    """Return shell text for a text, which does not stand in the prompt as a whole."""
+    half = len(text) // 2
+    return f"'{text[:half]}''{text[half:]}'"
+
+
 def stored(hosted: Hosted, task_id: int) -> str:
     """Return everything that clients can read of a task."""
     paths = (f"/tasks/{task_id}", f"/task-status/{task_id}", f"/git-diff/{task_id}")
@@ -32,7 +38,7 @@ def stored(hosted: Hosted, task_id: int) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_live_secret_in_a_file_is_named_and_not_pushed(hosted: Hosted, form: str) -> None:
-    task_id = hosted.task(f"echo 'key = {FORMS[form]}' >config.txt; echo fine >other.txt")
+    task_id = hosted.task(f"echo key = {typed(FORMS[form])} >config.txt; echo fine >other.txt")
     metadata = hosted.row(task_id)["execution_metadata"]
     assert metadata["secret_files"] == ["config.txt"]
     assert "secret that this server knows, in config.txt" in " ".join(metadata["notes"])
@@ -48,39 +54,28 @@ def test_a_live_secret_in_a_file_is_named_and_not_pushed(hosted: Hosted, form: s
 @pytest.mark.parametrize(
     ("script", "name"),
     [
-        (f"printf '\\0{TOKEN}' >data.bin", "data.bin"),
-        (f"printf '%s' '{TOKEN}' | sed 's/./&\\x00/g' >wide.txt", "wide.txt"),
-        (f"printf 'a\\r\\n{TOKEN}\\r\\n' >dos.txt", "dos.txt"),
-        (f"printf 'caf\\351 {TOKEN}' >latin.txt", "latin.txt"),
-        (f"echo {TOKEN} >>one.txt; git commit -qam more; echo x >y", "one.txt"),
+        ("printf '\\0%s' $t >data.bin", "data.bin"),
+        ("printf %s $t | sed 's/./&\\x00/g' >wide.txt", "wide.txt"),
+        ("printf 'a\\r\\n%s\\r\\n' $t >dos.txt", "dos.txt"),
+        ("printf 'caf\\351 %s' $t >latin.txt", "latin.txt"),
+        ("echo $t >>one.txt; git commit -qam more; echo x >y", "one.txt"),
         (
-            f"echo {TOKEN} >two; git add two; git commit -qm two; git rm -q two; echo x >y; "
+            "echo $t >two; git add two; git commit -qm two; git rm -q two; echo x >y; "
             "git add y; git commit -qm y",
             "earlier commit",
         ),
-        (
-            f"echo x >y; git add y; git commit -qm 'with {TOKEN}'; echo z >z",
-            "commit messages",
-        ),
+        ('echo x >y; git add y; git commit -qm "with $t"; echo z >z', "commit messages"),
+        ("echo x >$t.txt", "[redacted].txt"),
     ],
 )
 def test_a_secret_is_found_wherever_the_agent_put_it(
     hosted: Hosted, script: str, name: str
 ) -> None:
-    task_id = hosted.task(script)
+    task_id = hosted.task(f"t={typed(TOKEN)}; {script}")
     assert TOKEN not in stored(hosted, task_id)
     answer = hosted.create(task_id)
     assert (answer["http_status"], answer["code"]) == (409, "secret_detected"), answer
     assert name in answer["error"]
-
-
-def test_a_secret_in_the_name_of_a_file_is_found(hosted: Hosted) -> None:
-    name = TOKEN.replace("/", "-")
-    if name != TOKEN:
-        pytest.skip("the token is no file name")
-    task_id = hosted.task(f"echo x >'{TOKEN}.txt'")
-    assert TOKEN not in stored(hosted, task_id)
-    assert hosted.refusal(task_id) == (409, "secret_detected")
 
 
 def test_a_key_of_somebody_else_is_a_note_and_no_refusal(hosted: Hosted) -> None:

@@ -18,6 +18,7 @@ _QUIETLY = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submo
 _BASE_REFERENCE = "refs/heads/base"
 _TIP_REFERENCE = "refs/remotes/tip"
 
+_HEAD = re.compile(r"([0-9a-f]{64}|[0-9a-f]{40})\t(refs/heads/.+)")
 # With protocol version 2 any object can be fetched by name; this is the answer for a missing one.
 _NO_SUCH_OBJECT = re.compile(r"not our ref ([0-9a-f]{40,64})")
 _NOT_BY_NAME = re.compile(r"unadvertised object|want [0-9a-f]{40,64} not valid")
@@ -33,8 +34,8 @@ def read_heads(repository: PushRepository, branches: Iterable[str]) -> Heads:
     result = repository.run_remote("ls-remote", REMOTE, *references)
     if not result.ok:
         raise repository.failure(result)
-    lines = (line.split("\t") for line in result.stdout.decode("utf-8", "replace").splitlines())
-    found = {reference: commit for commit, reference in lines}
+    lines = result.stdout.decode("utf-8", "replace").split("\n")
+    found = {match[2]: match[1] for match in map(_HEAD.fullmatch, lines) if match}
     return {reference: found[reference] for reference in references if reference in found}
 
 
