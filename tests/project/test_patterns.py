@@ -28,6 +28,9 @@ SECONDS_FOR_A_KILOBYTE = 0.001
 FILLERS = ("", "a", "0", " ", "/", "\n")
 PLAIN = ("a", "0", " ", "-", ".", "/", "\n", "\r\n", "a ", "a/", "a.", "0.", "`", "[", "<", "aA0_ ")
 
+LEADS = ("", "[", "<", "{", "'")
+
+Text = tuple[str, str]
 Use = tuple["re.Pattern[str] | re.Pattern[bytes]", str]
 
 
@@ -87,8 +90,8 @@ def all_uses() -> dict[str, set[Use]]:
                 uses[module.__name__] |= {(value, method) for method in called[name]}
             for rule in rules_in(value):
                 for pattern in filter(None, (rule.pattern, rule.also)):
-                    for flags in (re.MULTILINE, re.IGNORECASE):
-                        uses[module.__name__].add((re.compile(pattern, flags), "search"))
+                    flags = re.MULTILINE | re.IGNORECASE
+                    uses[module.__name__].add((re.compile(pattern, flags), "search"))
         uses[module.__name__] |= set(inline_uses(module))
     return {place: found for place, found in uses.items() if found}
 
@@ -101,8 +104,17 @@ def literals(pattern: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", piece) for piece in pieces]
 
 
-def worst_inputs(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[str]:
-    """Yield texts of which many copies may make a pattern slow: beginnings of what it matches."""
+def worst_inputs(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[Text]:
+    """Yield texts that may make a pattern slow, as a beginning and a part that is repeated.
+
+    The parts are beginnings of what the pattern matches.
+    """
+    for piece in dict.fromkeys(_pieces(pattern)):
+        for lead in LEADS:
+            yield lead, piece
+
+
+def _pieces(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[str]:
     text = pattern.pattern
     parts = literals(text if isinstance(text, str) else text.decode("latin-1"))
     yield from PLAIN
@@ -113,11 +125,12 @@ def worst_inputs(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[str]:
                 yield joined + filler
 
 
-def seconds_for(use: Use, piece: str, size: int) -> float:
+def seconds_for(use: Use, text: Text, size: int) -> float:
     """Return the processor time that a pattern takes for a text of this size."""
     pattern, method = use
-    text = (piece * (size // len(piece) + 1))[:size]
-    subject = text if isinstance(pattern.pattern, str) else text.encode("latin-1")
+    lead, piece = text
+    whole = (lead + piece * (size // len(piece) + 1))[:size]
+    subject = whole if isinstance(pattern.pattern, str) else whole.encode("latin-1")
     arguments = (subject[:0], subject) if method == "sub" else (subject,)
     started = time.process_time()
     found = getattr(pattern, method)(*arguments)
@@ -128,7 +141,7 @@ def seconds_for(use: Use, piece: str, size: int) -> float:
 
 
 def slow_inputs(use: Use) -> Iterable[str]:
-    pieces = sorted(dict.fromkeys(worst_inputs(use[0])))
+    pieces = list(worst_inputs(use[0]))
     for number, size in enumerate(SIZES):
         times = {piece: seconds_for(use, piece, size) for piece in pieces}
         limit = SECONDS_FOR_A_KILOBYTE * size / 1024

@@ -38,4 +38,6 @@ def test_a_command_that_takes_too_long_is_an_error() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         communicate(process, b"", 0.1)
     process.kill()
-    process.communicate()
+    process.wait()
+    for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+        pipe.close()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 
 import anyio
+import pytest
 
 from utils.sandboxes.output_pace import LARGEST_SLICE, SHARE, OutputPace
+
+pytestmark = pytest.mark.anyio
 
 FLOODS = 4
 SECONDS = 0.4

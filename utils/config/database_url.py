@@ -38,10 +38,11 @@ _DROPPED = frozenset(
     """.split()  # noqa: SIM905
 )
 _SCHEME = re.compile(r"(?:jdbc:)?(postgres|postgresql)(?:\+[a-z0-9_]+)?://", re.IGNORECASE)
-_KEYWORDS = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|[^'\s]\S*)")
+_KEYWORDS = re.compile(r"\s{0,20}\b(\w+)\s{0,20}=\s{0,20}('(?:[^'\\]|\\.)*'|[^'\s]\S*)")
 _COMMAND = re.compile(r"psql\s+(?:-d\s+)?(.+)", re.DOTALL)
 _PLACEHOLDER = re.compile(
-    r"[<\[{][^<>\[\]{}]*(?:pass|user|host|ref|region|project|db|name|your)[^<>\[\]{}]*[>\]}]",
+    r"[<\[{][^<>\[\]{}]{0,60}(?:pass|user|host|ref|region|project|db|name|your)"
+    r"[^<>\[\]{}]{0,60}[>\]}]",
     re.IGNORECASE,
 )
 _POOLERS = re.compile(r"\.pooler\.supabase\.(?:com|co)$|-pooler\.")

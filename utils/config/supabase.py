@@ -13,7 +13,7 @@ from utils.config.addresses import safe_address
 from utils.config.server import MINIMUM_KEY_CHARACTERS
 from utils.config.values import is_placeholder, plain_key
 
-_SERVICE = re.compile(r"/+(?:rest|auth|storage|realtime|functions|graphql)/v1(?:/.*)?$")
+_SERVICE = re.compile(r"(?<!/)/+(?:rest|auth|storage|realtime|functions|graphql)/v1(?:/.*)?$")
 _DASHBOARD = re.compile(
     r"https://(?:app\.)?supabase\.(?:com|io)/(?:dashboard/)?project/([a-z0-9]{20})(?:/.*)?"
 )

@@ -19,7 +19,8 @@ LARGEST_NUMBER = 10**15
 _OUTSIDE = " \t\r\n\v\f\ufeff\u00a0\u200b\u200c\u200d\u2060"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
 _PLACEHOLDER = re.compile(
-    r"<[^<>]*>|\[[A-Za-z][^\]]*\]|\{\{?[^{}]*\}?\}|your[-_ ].*|my[-_ ](?:secret|key|token|password)"
+    r"<[^<>]*>|\[[A-Za-z][^\[\]]*\]|\{\{?[^{}]*\}?\}|your[-_ ].*"
+    r"|my[-_ ](?:secret|key|token|password)"
     r"|(?:sk|e2b|ghp|sb_secret)?[-_]?(?:x{3,}|\.{2,}|\u2026|\*{3,}|\u2022{3,})"
     r"|change[-_ ]?me|replace[-_ ]?me|placeholder|todo|none|null|undefined|<.*",
     re.IGNORECASE,

@@ -35,6 +35,7 @@ KEY_FORMS = {
     "an Anthropic key": r"\bsk-ant-[A-Za-z0-9_-]{20,255}",
     "an OpenAI key": r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,255}",
     "a Stripe key": r"\b[rs]k_live_[A-Za-z0-9]{20,255}",
+    "an API key of this server": r"\bac_[0-9A-Fa-f]{20,255}",
     "an npm token": r"\bnpm_[A-Za-z0-9]{36}\b",
 }
 """Regular expressions of keys that are common and easy to recognize, by kind."""
