@@ -11,7 +11,7 @@ MAX_CHANGES = 50_000
 """Largest number of changed files that is accepted; each has two lines."""
 
 TAIL_BYTES = 8_192
-"""What is read of the output of a command that failed. Hosts and hooks may print any amount."""
+"""Bytes that are read of the output of a failed command. Hosts and hooks may print any amount."""
 
 LINE_CHARACTERS = 500
 """Longest quoted part of a line."""

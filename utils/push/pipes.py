@@ -9,10 +9,10 @@ import time
 from typing import IO
 
 MAX_OUTPUT_BYTES = 256 * 2**20
-"""What is kept of the output: more than the names of all files of a very large repository."""
+"""Bytes of the output that are kept: the names of all files of a very large repository fit."""
 
 MAX_ERROR_BYTES = 2**16
-"""What is kept of the end of the errors, which say why a command failed."""
+"""Bytes that are kept of the end of the errors, which say why a command failed."""
 
 _CHUNK_BYTES = 2**16
 
