@@ -172,10 +172,10 @@ def declare_routes() -> Flask:
     return app
 
 
-def pause_app(app: Flask) -> None:
-    """Start no more tasks; queued ones wait for the next start of the server."""
+def begin_stop_app(app: Flask) -> None:
+    """Start no more tasks; let the grace time of the running ones begin while requests end."""
     services: Services = app.extensions["services"]
-    services.dispatcher.pause()
+    services.dispatcher.begin_stop()
 
 
 def stop_app(app: Flask) -> None:
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     for warning in setting_warnings():
         print_line(f"Warning: {warning}", error=True)
     configure_logging(settings, Redactor().redact)
-    serve(settings, lambda: create_app(settings), pause_app, stop_app)
+    serve(settings, lambda: create_app(settings), begin_stop_app, stop_app)
 
 
 if __name__ == "__main__":

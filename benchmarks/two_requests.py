@@ -6,7 +6,7 @@ otherwise the same server.
 
 from __future__ import annotations
 
-from main import create_app, pause_app, stop_app
+from main import create_app, begin_stop_app, stop_app
 from utils.config.settings import Settings
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.models.tasks import Task
@@ -26,4 +26,4 @@ if __name__ == "__main__":
     settings = Settings()
     usual = open_supabase_database(settings)
     gateway = TwoRequests(usual.supabase, usual.server)
-    serve(settings, lambda: create_app(settings, gateway), pause_app, stop_app)
+    serve(settings, lambda: create_app(settings, gateway), begin_stop_app, stop_app)

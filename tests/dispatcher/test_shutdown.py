@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from tests.support.git.repositories import make_repository
-from tests.support.live_server import Client, LiveServer, ServerFactory, shorten_sleeps
+from tests.support.live_server import (
+    Client,
+    LiveServer,
+    ServerFactory,
+    eventually,
+    shorten_sleeps,
+)
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 
@@ -46,6 +54,28 @@ def test_tasks_that_end_within_the_grace_time_complete_and_the_others_are_requeu
     for task_id in (waiting, long):
         row = client.wait_for(task_id)
         assert (row["status"], row["execution_metadata"]["attempt"]) == ("completed", 1)
+
+
+def test_tasks_are_put_back_while_a_slow_client_still_holds_up_the_end(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(SHUTDOWN_GRACE_SECONDS=0)
+    server.start()
+    client = server.client()
+    client.wait_for_output(client.start(SLEEPS, small_repository), "begun")
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        body = BytesIO(b"{" * 10_000)
+        slow.sendall(b"POST /auth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
+        server.arbiter.terminate()
+
+        def is_put_back() -> bool:
+            slow.sendall(body.read(1))
+            return stored(server) == [("pending", 0)]
+
+        eventually(is_put_back)
+        slow.sendall(body.read())
+        assert slow.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert server.wait() == 0
 
 
 def test_a_task_may_be_interrupted_by_many_shutdowns(

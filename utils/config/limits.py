@@ -100,7 +100,10 @@ class TaskLimitSettings(BaseSettings):
         30, gt=0, description="Time limit in seconds for every other command."
     )
     shutdown_grace_seconds: float = Field(
-        10, ge=0, description="Seconds that running tasks get to finish when the server shuts down."
+        5,
+        ge=0,
+        description="Seconds that running tasks get to finish when the server shuts down. Together "
+        "with the end of the others it fits into the 10 s that containers are given by default.",
     )
     server_silence_seconds: float = Field(
         30,

@@ -151,6 +151,12 @@ class Dispatcher:
         """Stop starting tasks. May be called in a signal handler."""
         self._paused = True
 
+    def begin_stop(self) -> None:
+        """Do what `stop` does without waiting for its end. May be called in a signal handler."""
+        self.pause()
+        if self._tasks and self.is_working:
+            self._bridge.call_soon(self._tasks.start_soon, self._stop)
+
     def stop(self) -> None:
         """Stop starting tasks, wait for the grace time, then queue again what is still running."""
         self._bridge.run(self._stop)
