@@ -6,7 +6,7 @@ otherwise the same server.
 
 from __future__ import annotations
 
-from main import create_app, begin_stop_app, stop_app
+from main import begin_stop_app, create_app, stop_app
 from utils.config.settings import Settings
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.models.tasks import Task

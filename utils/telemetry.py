@@ -13,13 +13,14 @@ from threading import Lock
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from structlog.typing import EventDict, Processor
 
 from utils.config.settings import Settings
+from utils.config.version import VERSION
 from utils.errors import error_counts
 from utils.redaction import current_redactor
 
@@ -195,6 +196,9 @@ class Metrics:
             ("method", "route", "status"),
             buckets=_HTTP_BUCKETS,
             registry=self.registry,
+        )
+        Info("async_code_build", "The version of this server.", registry=self.registry).info(
+            {"version": VERSION}
         )
         ProcessCollector(registry=self.registry)
         self.registry.register(_ErrorCollector())

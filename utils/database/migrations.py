@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, exc, inspect, text
 
 from utils.config.settings import Settings
@@ -23,6 +24,8 @@ REFUSED = "P0001"
 
 # Makes PostgREST, if there is one, reload its schema cache.
 RELOAD_SCHEMA = "NOTIFY pgrst, 'reload schema'"
+
+log = structlog.get_logger(__name__)
 
 
 def head_revision() -> str:
@@ -79,10 +82,18 @@ def upgrade(engines: Engines) -> None:
             _disable_foreign_keys(connection)
         else:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+        before = stored_revision(connection)
         _run_alembic(connection)
         if engines.kind == "postgresql":
             connection.execute(text(RELOAD_SCHEMA))
         connection.commit()
+    if before != head_revision():
+        log.info(
+            "database migrated",
+            action="database.migrated",
+            before=before or "none",
+            revision=head_revision(),
+        )
 
 
 @contextmanager

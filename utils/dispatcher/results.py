@@ -98,6 +98,7 @@ class ResultStore:
             action="task.ended",
             status=str(result.status),
             code=result.error_code,
+            reason=result.fields.get("error"),
         )
         return stored is not None
 

@@ -78,6 +78,10 @@ class TaskAttempt:
             raise
         self._on_opened()
         self.sandbox_id = sandbox.id
+        if self.run:
+            log.info("sandbox found again", action="sandbox.attached", sandbox_id=sandbox.id)
+        else:
+            log.info("sandbox opened", action="sandbox.opened", sandbox_id=sandbox.id)
         try:
             outcome = await self._run_in(sandbox)
             unfinished = self._stop.abandoned and outcome.changes is None

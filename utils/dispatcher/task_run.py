@@ -178,6 +178,7 @@ class TaskRun:
 
     async def _run_claimed(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
+        log.info("task started", action="task.started", agent=task.agent, attempt=task.attempt)
         if isinstance(prepared, TaskError):
             if not (self.request.abandoned and self._run):
                 await self._end_previous_sandbox()
