@@ -16,10 +16,14 @@ from pathlib import Path
 
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
-from benchmarks.http_load import list_tasks, start_task_latency, task_status_throughput
+from benchmarks.http_load import (
+    list_tasks,
+    slow_clients,
+    start_task_latency,
+    task_status_throughput,
+)
 from benchmarks.pull_request import create_pull_request, push_result
 from benchmarks.single_task import task_medium, task_small
-from benchmarks.slow_clients import slow_clients
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from benchmarks.connection import connect, encode_request
 from benchmarks.figures import Bench, Figure
 from benchmarks.load import Load, run_load
 from benchmarks.repositories import make_repository
@@ -19,6 +25,14 @@ MANY_TARGET_MS = 60
 STATUS_TARGET = 800
 LIST_TARGET_MS = 15
 PAGE_TARGET_BYTES = 150_000
+
+SLOW = 12
+IDLE = 1_100
+BYTE_SECONDS = 5.0
+P95_TARGET_MS = 100
+
+_HEAD = b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\n"
+_BODY = _HEAD + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
 
 PROMPT = "Write down what was asked, for a benchmark."
 DIFF_LINES = 60
@@ -86,6 +100,22 @@ def list_tasks(bench: Bench) -> list[Figure]:
     ]
 
 
+def slow_clients(bench: Bench) -> list[Figure]:
+    """Measure GET /ping while 12 clients send a byte every 5 s and 1,100 send nothing."""
+    idle = bench.size(IDLE, 40)
+    requests = bench.size(1_000, 20)
+    _allow_open_files(2 * IDLE)
+    with Server(bench.folder / "server") as server:
+        ping = encode_request("GET", "/ping")
+        quiet = load(server, ping, clients=1, requests=requests)
+        with _attack(server.address, idle):
+            attacked = load(server, ping, clients=1, requests=requests)
+    return [
+        Figure("quiet, p95", quiet.p95, "ms"),
+        Figure(f"{SLOW} slow and {idle} idle connections, p95", attacked.p95, "ms", P95_TARGET_MS),
+    ]
+
+
 def small_repository(bench: Bench) -> Path:
     """Create a repository with twenty files and return its path."""
     return make_repository(bench.folder / "small.git", files=20, commits=10)
@@ -125,3 +155,37 @@ def _finished_task(number: int) -> dict[str, Any]:
         "chat_messages": [{"role": "user", "content": prompt, "timestamp": "2024-01-01T00:00:00Z"}],
         "execution_metadata": {"legacy_id": number},
     }
+
+
+@contextmanager
+def _attack(address: tuple[str, int], idle: int) -> Iterator[None]:
+    ended = threading.Event()
+    with ExitStack() as opened:
+        for _ in range(idle):
+            opened.enter_context(connect(address))
+        slow = [opened.enter_context(connect(address)) for _ in range(SLOW)]
+        for number, connection in enumerate(slow):
+            connection.sendall(_BODY if number % 2 else _HEAD)
+        trickle = threading.Thread(target=_trickle, args=(slow, ended))
+        trickle.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            trickle.join()
+
+
+def _trickle(connections: list[socket.socket], ended: threading.Event) -> None:
+    while not ended.wait(BYTE_SECONDS):
+        for connection in connections:
+            try:
+                connection.sendall(b"1")
+            except OSError:  # the server has closed it
+                continue
+
+
+def _allow_open_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

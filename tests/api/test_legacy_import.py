@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -12,8 +16,10 @@ from flask.testing import FlaskClient
 from database import Database
 from tests.conftest import Headers, MakeApp
 from tests.support.database.samples import USER
-from utils.api.legacy_import import MAX_TASKS, read_legacy_tasks
+from utils.api import legacy_import
+from utils.api.legacy_import import MAX_IMPORTS, MAX_TASKS, read_legacy_tasks
 from utils.database.shared import MAX_CHAT_MESSAGES
+from utils.errors import InvalidInput, RateLimited
 
 Json = dict[str, Any]
 
@@ -126,6 +132,57 @@ def test_an_import_of_too_many_tasks_is_refused_with_a_way_out(
     refused = upload(client, headers, [{"id": number} for number in range(MAX_TASKS + 1)], 400)
     assert refused["code"] == "too_many_tasks"
     assert "Split the file" in refused["error"]
+
+
+SIZE = 4_000_000
+HOSTILE: dict[str, Callable[[int], bytes]] = {
+    "empty tasks": lambda size: b"[" + b"{}," * (size // 3) + b"{}]",
+    "one task of lists": lambda size: b'[{"x": [' + b"[]," * (size // 3) + b"[]]}]",
+    "files": lambda size: b'[{"changed_files": [' + b'"",' * (size // 3) + b'""]}]',
+    "messages": lambda size: b'[{"chat_messages": [' + b'{"content":""},' * (size // 15) + b"{}]}]",
+    "names": lambda size: b'[{"repo_url": "' + b"//@" * (size // 3) + b'"}]',
+    "numbers": lambda size: b'[{"id": ' + b"1" * size + b"}]",
+    "depth": lambda size: b"[" * size,
+    "members": lambda size: b"{" + b",".join(b'"%d":{}' % n for n in range(size // 10)) + b"}",
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_import_costs_little(make: Callable[[int], bytes]) -> None:
+    small, content = _cost(make(SIZE // 4)), make(SIZE)
+    seconds = _cost(content)
+    assert seconds < 12 * max(small, 0.1), "more than linear"
+    tracemalloc.start()
+    try:
+        _cost(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(content)
+
+
+def _cost(content: bytes) -> float:
+    started = time.process_time()
+    with suppress(InvalidInput):
+        assert len(read_legacy_tasks(content)) <= MAX_TASKS
+    return time.process_time() - started
+
+
+def test_long_values_of_an_import_are_cut() -> None:
+    task = {"repo_url": "https://github.com/o/" + "n" * 5_000, "error": "e" * 20_000}
+    (row,) = read_legacy_tasks(json.dumps([task]).encode())
+    assert len(row["repo_url"]) == 2_000
+    assert len(row["error"]) == 10_000
+
+
+def test_imports_that_run_at_the_same_time_are_limited() -> None:
+    with ExitStack() as held:
+        for _ in range(MAX_IMPORTS):
+            held.enter_context(legacy_import.importing())
+        with pytest.raises(RateLimited) as refused:
+            read_legacy_tasks(b"[]")
+    assert refused.value.retry_after_seconds
+    assert read_legacy_tasks(b"[]") == []
 
 
 def test_of_two_tasks_with_one_id_the_first_is_taken(client: FlaskClient, headers: Headers) -> None:

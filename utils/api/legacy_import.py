@@ -14,7 +14,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
@@ -76,7 +76,7 @@ _MESSAGES = """
 """
 _ARRAY = "SELECT iif(json_type(:task, :path) = 'array', :task -> :path, NULL)"
 
-_importing = BoundedSemaphore(MAX_IMPORTS)
+_places = BoundedSemaphore(MAX_IMPORTS)
 
 
 def read_upload(limit: int) -> bytes:
@@ -99,20 +99,27 @@ def read_legacy_tasks(content: bytes) -> list[Json]:
     Raises `InvalidInput` for other content, `too_many_tasks` above `MAX_TASKS`, and `RateLimited`
     while other imports are read.
     """
-    if not _importing.acquire(blocking=False):
+    try:
+        with importing(), closing(sqlite3.connect(":memory:")) as connection:
+            connection.text_factory = lambda text: text.decode("utf-8", "surrogatepass")
+            return _Export(connection, content.decode("utf-8-sig")).rows()
+    except (ValueError, RecursionError, sqlite3.Error) as error:
+        raise InvalidInput(f"The upload is not JSON. {_SHAPES}", "invalid_json") from error
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Count an import during the block. Raises `RateLimited` above `MAX_IMPORTS`."""
+    if not _places.acquire(blocking=False):
         raise RateLimited(
             "Other imports are running. Try again in a moment.",
             "imports_running",
             retry_after_seconds=RETRY_AFTER_SECONDS,
         )
     try:
-        with closing(sqlite3.connect(":memory:")) as connection:
-            connection.text_factory = lambda text: text.decode("utf-8", "surrogatepass")
-            return _Export(connection, content.decode("utf-8-sig")).rows()
-    except (ValueError, RecursionError, sqlite3.Error) as error:
-        raise InvalidInput(f"The upload is not JSON. {_SHAPES}", "invalid_json") from error
+        yield
     finally:
-        _importing.release()
+        _places.release()
 
 
 class _Export:
@@ -143,7 +150,7 @@ class _Export:
             raise InvalidInput(f"The upload is not JSON. {_SHAPES}", "invalid_json")
         kind, path = root
         if kind not in ("array", "object"):
-            raise InvalidInput(_SHAPES)
+            raise InvalidInput(_SHAPES, "invalid_json")
         found = self._connection.execute(
             _ENTRIES, {**document, "path": path, "most": _MAX_ENTRIES + 1}
         )

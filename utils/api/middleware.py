@@ -123,7 +123,6 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
         app,
         origins=[origin_pattern(origin) for origin in settings.cors_origins],
         allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER],
-        expose_headers=["Retry-After", "X-Request-ID"],
         methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,

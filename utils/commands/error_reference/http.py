@@ -142,6 +142,12 @@ HTTP_ERRORS = (
         "Start the task later.",
     ),
     ErrorEntry(
+        "rate_limited",
+        429,
+        "Too many requests of one kind.",
+        "Try again after `Retry-After` seconds.",
+    ),
+    ErrorEntry(
         "repository_not_allowed",
         400,
         "The address is malformed, its host is not in `ALLOWED_GIT_HOSTS` or leads to a private "
