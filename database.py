@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from utils.config.settings import Settings
 from utils.models.runs import AgentRun
 from utils.models.tasks import (
+    ALL_TASKS,
     NO_EVENTS,
     ClaimedTask,
     Event,
@@ -27,6 +28,7 @@ from utils.models.tasks import (
     NewTask,
     QueuedTask,
     Task,
+    TaskFilter,
     TaskPage,
     TaskStatus,
 )
@@ -140,7 +142,8 @@ class Database(Protocol):
     def create_task(self, user_id: str, new: NewTask) -> Task:
         """Insert a pending task with the prompt as its first chat message, and its token if any.
 
-        Records `new.delivery` in the same transaction. Raises `NotFound` when the project is not
+        Records `new.delivery`, and the task's id as the answer to `new.request_key`, in the same
+        transaction. Raises `NotFound` when the project is not
         the user's, `Unauthenticated` when the user does not exist, `Conflict` when the delivery
         was recorded before.
         """
@@ -149,9 +152,9 @@ class Database(Protocol):
         """Return the complete row. Raises `NotFound`."""
 
     def get_task_status(self, user_id: str, task_id: int) -> Task:
-        """Return the row without diff and patch; include `file_changes` only after the task ended.
+        """Return the row without diff, patch and `file_changes`.
 
-        Cheap enough for polling. Raises `NotFound`.
+        Cheap enough for polling: a long conversation is cut to the prompt. Raises `NotFound`.
         """
 
     def get_git_diff(self, user_id: str, task_id: int) -> str:
@@ -162,6 +165,7 @@ class Database(Protocol):
         user_id: str,
         *,
         project_id: int | None = None,
+        wanted: TaskFilter = ALL_TASKS,
         limit: int = 100,
         cursor: int | None = None,
     ) -> TaskPage:
@@ -170,7 +174,10 @@ class Database(Protocol):
     def list_project_tasks(
         self, user_id: str, project_id: int, *, limit: int = 100, cursor: int | None = None
     ) -> list[Task]:
-        """Return rows in the form of `get_task_status`, newest first. Raises `NotFound`."""
+        """Return rows in the form of `get_task_status`, newest first. Raises `NotFound`.
+
+        Of a long conversation they hold only the beginning of the prompt.
+        """
 
     def import_tasks(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert finished tasks that another backend exported; return the number inserted.
@@ -230,6 +237,21 @@ class Database(Protocol):
 
     def list_branch_tasks(self, pr_branch: str, pr_number: int) -> list[Task]:
         """Return all tasks of any repository with this branch and pull request number."""
+
+    def begin_request(self, user_id: str, key: str, fingerprint: str) -> Json | None:
+        """Reserve an Idempotency-Key for this request, or return the stored answer to it.
+
+        A key is forgotten after `REQUEST_KEY_RETENTION`. Returns None when the caller must carry
+        out the request; then `store_answer` or `release_request` follow. Raises `Conflict`
+        (`idempotency_key_reused`) for another fingerprint, and `idempotency_key_in_use` while the
+        same request runs.
+        """
+
+    def store_answer(self, user_id: str, key: str, answer: Json) -> None:
+        """Store the answer to a request that `begin_request` reserved."""
+
+    def release_request(self, user_id: str, key: str) -> None:
+        """Forget a reserved request that was refused, unless its answer is stored."""
 
     def has_delivery(self, delivery_id: str) -> bool:
         """Tell whether a webhook delivery was recorded before."""

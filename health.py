@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from hmac import compare_digest
+from ipaddress import ip_address
 from typing import Any, NotRequired
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 from typing_extensions import TypedDict
 
 from utils.api.endpoint import Services, declaration_of, endpoint, json_response, success
 from utils.auth.sign_in import trust_warnings
-from utils.errors import DatabaseUnavailable, Unavailable
+from utils.config.settings import Settings
+from utils.errors import DatabaseUnavailable, Forbidden, Unauthenticated, Unavailable
 from utils.models.tasks import Json
 from utils.telemetry import METRICS_CONTENT_TYPE
 
@@ -118,11 +121,42 @@ def ready(services: Services) -> Response:
 
 
 @blueprint.get("/metrics")
-@endpoint(public=True, polled=True, media_type="text/plain")
+@endpoint(public=True, polled=True, media_type="text/plain", errors=(401, 403))
 def metrics(services: Services) -> Response:
-    """Return metrics in the Prometheus text format."""
+    """Return metrics in the Prometheus text format.
+
+    Send `METRICS_TOKEN` as Bearer token. On a server without this setting only requests from its
+    own machine are answered.
+    """
+    _check_metrics_access(services.settings)
     text = services.metrics.render(_stored_tasks(services))
     return Response(text, content_type=METRICS_CONTENT_TYPE)
+
+
+def _check_metrics_access(settings: Settings) -> None:
+    if settings.metrics_token is None:
+        forwarded = {"HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"} & request.environ.keys()
+        if forwarded or not _is_loopback(request.remote_addr or ""):
+            raise Forbidden(
+                "Set METRICS_TOKEN on the server and send it as Authorization: Bearer <token>, or "
+                "read /metrics on the machine of the server.",
+                "metrics_protected",
+            )
+        return
+    expected = f"Bearer {settings.metrics_token.get_secret_value()}"
+    given = request.headers.get("Authorization", "")
+    if not compare_digest(given.encode(), expected.encode()):
+        raise Unauthenticated(
+            "Send the METRICS_TOKEN of the server as Authorization: Bearer <token>.",
+            "token_invalid",
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _stored_tasks(services: Services) -> dict[tuple[str, str], int]:

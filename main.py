@@ -26,6 +26,7 @@ from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, install_hooks
 from utils.api.openapi import build_openapi, format_openapi
 from utils.auth.api_keys import ApiKeys
+from utils.auth.rate_limits import RateLimits
 from utils.auth.sign_in import sign_in_warnings
 from utils.auth.tokens import Tokens
 from utils.commands.command_line import CommandParser
@@ -90,7 +91,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     for warning in sign_in_warnings(settings, database):
         log.warning(warning, action="auth.sign_in")
     context = _build_run_context(settings, database, redactor, lifetime)
-    tokens = Tokens(settings, database)
+    rate_limits = RateLimits(settings)
+    tokens = Tokens(settings, database, rate_limits.check_sign_in)
     api_keys = ApiKeys(database)
     callers = auth.Callers(settings, database, tokens, api_keys)
     github_app = GitHubApp(settings) if settings.github_app_id else None
@@ -106,6 +108,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         vault=context.vault,
         github_tokens=github_tokens,
         github_limiter=limiter,
+        rate_limits=rate_limits,
         pull_requests=_build_pull_requests(settings, database, github_tokens, redactor, limiter),
         identify=callers.identify,
         clear_user_cache=callers.clear_user_cache,
@@ -154,6 +157,7 @@ def build_flask(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.extensions["services"] = services
     install_hooks(app, services)
+    services.rate_limits.protect(app)
     return app
 
 

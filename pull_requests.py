@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 from auth import optional_caller
-from utils.api.endpoint import Services, endpoint
+from utils.api.endpoint import Services, answer_once, endpoint
 from utils.api.github_access import token_of_request
 from utils.api.pull_request_schemas import (
     PULL_REQUEST_FIELDS,
@@ -22,7 +22,7 @@ blueprint = Blueprint("pull_requests", __name__)
 
 
 @blueprint.post("/create-pr/<id:task_id>")
-@endpoint(PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True)
+@endpoint(PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True, idempotent=True)
 def create_pull_request(
     services: Services, user_id: str, task_id: int, body: CreatePullRequest
 ) -> Json:
@@ -35,8 +35,12 @@ def create_pull_request(
     fields |= {name: tuple(fields[name]) for name in ("labels", "reviewers")}
     fields["github_token"] = token_of_request(body.github_token)
     options = PullRequestOptions(**fields)
-    task, published = services.pull_requests.create(user_id, task_id, options)
-    return pull_request_row(published, len(task.changed_files or ()))
+
+    def carry_out() -> Json:
+        task, published = services.pull_requests.create(user_id, task_id, options)
+        return pull_request_row(published, len(task.changed_files or ()))
+
+    return answer_once(services.database, user_id, carry_out)
 
 
 @blueprint.post("/validate-token")

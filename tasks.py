@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
-from utils.api.endpoint import Services, endpoint
+from utils.api.endpoint import Services, answer_once, endpoint, request_key
 from utils.api.legacy_import import read_legacy_tasks, read_upload
 from utils.api.requests import ChatMessage, EventsQuery, StartTask, TaskListQuery
 from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
@@ -18,7 +18,7 @@ from utils.api.serializers import (
 from utils.credentials.profiles import open_request_token
 from utils.errors import InvalidInput, NotFound
 from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
-from utils.models.tasks import Json, NewTask, TaskStatus
+from utils.models.tasks import Json, NewTask, TaskFilter, TaskStatus
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -26,12 +26,12 @@ PATCH_TYPE = "text/plain; charset=utf-8"
 
 
 @blueprint.post("/start-task")
-@endpoint({"message": str, "task_id": int}, body=StartTask, errors=(404, 429))
+@endpoint({"message": str, "task_id": int}, body=StartTask, errors=(404, 409, 429), idempotent=True)
 def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     """Queue a task: an agent follows the prompt in a fresh clone of the repository.
 
     Returns the task's id at once; poll /task-status/{task_id} for its progress. Returns 429 if
-    the queue is full.
+    the queue is full, or too many of your tasks wait.
     """
     repository = _repository(services, body.repo_url)
     new = NewTask(
@@ -41,10 +41,15 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         agent=_agent_name(body.model),
         agent_model=body.agent_model,
         project_id=body.project_id,
+        request_key=request_key(),
     )
     token = open_request_token(services.vault, user_id, body.github_token)
-    task = services.dispatcher.start_task(user_id, new, token)
-    return {"message": "The task is queued.", "task_id": task.id}
+    answer = answer_once(
+        services.database,
+        user_id,
+        lambda: {"task_id": services.dispatcher.start_task(user_id, new, token).id},
+    )
+    return {"message": "The task is queued.", "task_id": answer["task_id"]}
 
 
 @blueprint.get("/tasks")
@@ -53,12 +58,17 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     query=TaskListQuery,
 )
 def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
-    """List your tasks by id, newest first.
+    """List your tasks by id, newest first; the parameters select some of them.
 
     To read the next page, send `next_cursor` as `cursor`.
     """
+    repo_url = None if query.repo_url is None else _repository(services, query.repo_url).url
     page = services.database.list_tasks(
-        user_id, project_id=query.project_id, limit=query.limit, cursor=query.cursor
+        user_id,
+        project_id=query.project_id,
+        wanted=TaskFilter(query.status, query.agent, repo_url, query.q or None),
+        limit=query.limit,
+        cursor=query.cursor,
     )
     return {
         "tasks": {str(task.id): task_summary_row(task) for task in page.tasks},
@@ -142,12 +152,13 @@ def list_events(services: Services, user_id: str, task_id: int, query: EventsQue
 
 
 @blueprint.post("/migrate-legacy-tasks")
-@endpoint({"migrated": int, "message": str}, upload=True)
+@endpoint({"migrated": int, "message": str}, upload=True, errors=(429,))
 def migrate_legacy_tasks(services: Services, user_id: str) -> Json:
     """Import the tasks of the old backend. Tasks that you imported before are skipped.
 
     Upload the export as the form field `file` or as a JSON body.
     """
+    services.rate_limits.check_import(user_id)
     rows = read_legacy_tasks(read_upload(services.settings.max_import_bytes))
     migrated = services.database.import_tasks(user_id, rows)
     return {"migrated": migrated, "message": f"Imported {migrated} of {len(rows)} tasks."}

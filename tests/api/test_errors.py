@@ -105,6 +105,7 @@ def test_a_missing_body_is_refused(client: FlaskClient, headers: Headers) -> Non
         ({"settings": [SECRET]}, "settings:"),
         ({"settings": {SECRET: "\0"}}, "settings: must not contain a NUL"),
         ({"settings": {"\0": 1}}, "settings: must not contain a NUL"),
+        ({"settings": {"a": "x" * 64_000}}, "settings: must not have more than 64 kB"),
         ({"settings": {"a": [{"b": 10**30}]}}, "settings: must not contain an integer"),
         ({"repo_url": f"https://{SECRET}@github.com/o/n"}, "The repository address contains"),
         ({"repo_url": f"https://{SECRET}.example/o/n"}, "This server does not clone"),
@@ -119,6 +120,46 @@ def test_a_wrong_field_is_named_and_its_value_is_not_repeated(
     assert answer.status_code == 400
     assert answer.get_json()["error"].startswith(start)
     assert SECRET not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [("nme", "name"), ("repoUrl", "repo_url"), ("REPO-URL", "repo_url"), ("setting", "settings")],
+)
+def test_an_unknown_field_is_named_with_the_nearest_right_one(
+    client: FlaskClient, headers: Headers, field: str, meant: str
+) -> None:
+    # The unknown field explains the missing ones.
+    answer = client.post("/projects", json={field: "x"}, headers=headers)
+    expected = f"The request has an unknown field {field}. Did you mean {meant}? Allowed fields: "
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+    assert answer.get_json()["error"].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/tasks?statu=failed", "unknown query parameter statu. Did you mean status?"),
+        (f"/tasks?{SECRET}=1", "unknown query parameter. Allowed query parameters: agent, "),
+        ("/tasks?limit=1&x=2", "unknown query parameter. Allowed"),
+        ("/task-status/1?after=1", "takes no query parameters"),
+        ("/projects?limit=1", "takes no query parameters"),
+    ],
+)
+def test_unknown_query_parameters_are_refused(
+    client: FlaskClient, headers: Headers, path: str, text: str
+) -> None:
+    answer = client.get(path, headers=headers)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+    assert text in answer.get_json()["error"]
+    assert SECRET not in answer.get_data(as_text=True)
+
+
+def test_a_parameter_that_gets_around_caches_is_ignored(
+    client: FlaskClient, headers: Headers
+) -> None:
+    for path in ("/tasks?_=1700000000", "/projects?_=1", "/tasks?limit=1&_="):
+        assert client.get(path, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=1_0", "limit=%201", "limit=x"])

@@ -121,6 +121,59 @@ def test_metrics_count_the_stored_tasks_by_status_and_agent(
     assert "async_code_tasks{" not in answer.get_data(as_text=True)
 
 
+@pytest.mark.parametrize(
+    ("environ", "headers", "status"),
+    [
+        ({"REMOTE_ADDR": "127.0.0.1"}, {}, 200),
+        ({"REMOTE_ADDR": "::1"}, {}, 200),
+        ({"REMOTE_ADDR": "10.0.0.9"}, {}, 403),
+        ({"REMOTE_ADDR": "127.0.0.1"}, {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ({"REMOTE_ADDR": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}, 403),
+        ({"REMOTE_ADDR": ""}, {}, 403),
+    ],
+)
+def test_metrics_without_a_token_are_for_the_machine_of_the_server(
+    client: FlaskClient, environ: dict[str, str], headers: Headers, status: int
+) -> None:
+    for path in ("/metrics", "/api/metrics"):
+        answer = client.get(path, headers=headers, environ_overrides=environ)
+        assert answer.status_code == status
+    assert status == 200 or answer.get_json()["code"] == "metrics_protected"
+
+
+def test_metrics_with_a_token_require_it_from_everywhere(make_app: MakeApp) -> None:
+    client = make_app(metrics_token="count-me-in").test_client()
+    for given, status in (
+        (None, 401),
+        ("Bearer wrong", 401),
+        ("count-me-in", 401),
+        ("Bearer h\xe9", 401),
+        ("Bearer count-me-in", 200),
+    ):
+        for address in ("127.0.0.1", "10.0.0.9"):
+            answer = client.get(
+                "/metrics",
+                headers={} if given is None else {"Authorization": given},
+                environ_overrides={"REMOTE_ADDR": address},
+            )
+            assert answer.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/ping", "/docs", "/docs/start.js", "/nothing", "/projects"])
+def test_browsers_are_told_to_be_careful(client: FlaskClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_files_of_the_documentation_may_be_stored(client: FlaskClient) -> None:
+    with client.get("/docs/swagger-ui.css") as answer:
+        assert "max-age" in answer.headers["Cache-Control"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_the_committed_document_is_up_to_date() -> None:
     committed = (ROOT / "openapi.json").read_text(encoding="utf-8")
     generated = format_openapi(build_openapi(declare_routes())) + "\n"

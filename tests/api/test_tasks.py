@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -125,6 +127,64 @@ def test_a_prompt_is_kept_character_by_character(caller: Caller, prompt: str) ->
     task_id = caller.start(prompt)
     assert caller.get(f"/tasks/{task_id}")["task"]["prompt"] == prompt
     assert caller.get(f"/task-status/{task_id}")["task"]["prompt"] == prompt
+
+
+def test_polls_and_lists_stay_small_beside_a_long_conversation(
+    caller: Caller, client: FlaskClient, headers: Headers, repository: Path
+) -> None:
+    body = {"name": "n", "repo_url": str(repository)}
+    project = client.post("/projects", json=body, headers=headers).get_json()["project"]["id"]
+    prompt = "Say hello " + "x" * 1_000
+    task_id = caller.start(prompt, project_id=project)
+    assert caller.finish(task_id)["chat_messages"][0]["content"] == prompt
+    for _ in range(10):
+        caller.post(f"/tasks/{task_id}/chat", {"role": "user", "content": "y" * 50_000})
+    status = caller.get(f"/task-status/{task_id}")["task"]
+    assert status["prompt"] == prompt
+    assert len(json.dumps(status)) < 10_000
+    assert "chat_messages" not in status
+    assert "file_changes" not in status["execution_metadata"]
+    (listed,) = caller.get(f"/projects/{project}/tasks")["tasks"]
+    assert len(json.dumps(listed)) < 10_000
+    assert [message["content"] for message in listed["chat_messages"]] == [f"{prompt[:200]}..."]
+    full = caller.get(f"/tasks/{task_id}")["task"]
+    assert len(full["chat_messages"]) >= 11
+    assert full["execution_metadata"]["file_changes"][0]["filename"] == "AI_GENERATED.md"
+
+
+def test_tasks_are_listed_by_what_they_are(caller: Caller, repository: Path) -> None:
+    one = caller.start("Find me: 100%", model="codex")
+    other = caller.start("script:\nfail 3")
+    caller.finish(one), caller.finish(other)
+    for query, found in (
+        ("status=completed", [one]),
+        ("status=failed&agent=claude", [other]),
+        ("agent=codex", [one]),
+        ("q=FIND+ME%3A+100%25", [one]),
+        ("q=100_", []),
+        (f"repo_url={repository}", [other, one]),
+        ("status=pending", []),
+    ):
+        answer = caller.get(f"/tasks?{query}")
+        assert [int(task_id) for task_id in answer["tasks"]] == found, query
+        assert answer["total_tasks"] == len(found)
+
+
+def test_identifiers_of_cloud_providers_are_accepted(make_app: MakeApp, repository: Path) -> None:
+    model = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/{'m' * 1_900}"
+    app = make_app(claude_models=[model])
+    caller = Caller(app.test_client(), {"X-User-ID": str(uuid4())}, repository)
+    assert caller.finish(caller.start("Hi", agent_model=model))["status"] == "completed"
+
+
+def test_a_branch_of_250_bytes_is_cloned(caller: Caller, repository: Path) -> None:
+    branch = "\u00e9" * 125
+    subprocess.run(["git", "branch", branch, "main"], cwd=repository, check=True)
+    assert caller.finish(caller.start("Hi", branch=branch))["status"] == "completed"
+    refused = caller.post(
+        "/start-task", {"prompt": "Hi", "repo_url": str(repository), "branch": branch + "x"}, 400
+    )
+    assert refused["code"] == "invalid_branch"
 
 
 @pytest.mark.parametrize("prompt", ["", " ", "\n\t", "a\0b", "x" * 200_001, None, 5, ["x"]])

@@ -35,7 +35,7 @@ def test_a_pull_request_is_noted_with_its_task(database: Database) -> None:
     assert noted == database.get_task_status(USER, task.id)
     assert {name: getattr(noted, name) for name in OPEN} == OPEN
     assert (noted.status, noted.has_patch, noted.git_patch) == (COMPLETED, True, None)
-    assert noted.execution_metadata == {"file_changes": changes}
+    assert noted.execution_metadata == {}
     merged = database.set_pull_request(USER, task.id, {"pr_state": "merged"})
     assert (merged.pr_state, merged.pr_commit) == ("merged", "c0ffee")
     assert merged.updated_at > noted.updated_at

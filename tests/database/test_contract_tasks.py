@@ -22,7 +22,7 @@ from tests.support.database.samples import (
     running_task,
 )
 from utils.errors import NotFound, Unauthenticated
-from utils.models.tasks import NO_EVENTS
+from utils.models.tasks import NO_EVENTS, TaskFilter
 
 UNICODE = "Größe\r\n日本語 \U0001f680 \u202eabc\u202c e\u0301 \ufffe\\u0000 \\ \" ' % :x $1 {}"
 
@@ -106,7 +106,7 @@ def test_a_status_leaves_out_what_is_large(database: Database) -> None:
     database.finish_task(task.id, COMPLETED, results, None, [change])
     status = database.get_task_status(USER, task.id)
     assert (status.git_diff, status.git_patch, status.has_patch) == (None, None, True)
-    assert status.execution_metadata == {"seconds": 1.5, "file_changes": [change]}
+    assert status.execution_metadata == {"seconds": 1.5}
     full = database.get_task(USER, task.id)
     assert (full.git_diff, full.git_patch, full.has_patch) == ("diff", "patch", True)
     assert full.execution_metadata == {"seconds": 1.5, "file_changes": [change]}
@@ -163,6 +163,48 @@ def test_the_tasks_of_a_project_come_as_full_statuses(database: Database) -> Non
     for user_id, project_id in ((STRANGER, project.id), (USER, 12345), (USER, IMPOSSIBLE_ID)):
         with pytest.raises(NotFound):
             database.list_project_tasks(user_id, project_id)
+
+
+def test_a_long_conversation_is_left_out_of_statuses_and_lists(database: Database) -> None:
+    project = database.create_project(USER, project_fields())
+    prompt = UNICODE + "p" * 300
+    short, long = (
+        database.create_task(USER, new_task(prompt, project_id=project.id)) for _ in range(2)
+    )
+    for _ in range(5):
+        database.append_chat_message(USER, long.id, "assistant", "x" * 10_000)
+    status = database.get_task_status(USER, long.id)
+    assert status.conversation_cut
+    assert (status.prompt, status.chat_messages) == (prompt, long.chat_messages)
+    listed = {task.id: task for task in database.list_project_tasks(USER, project.id)}
+    assert listed[long.id].conversation_cut
+    assert listed[long.id].prompt == f"{prompt[:200]}..."
+    assert listed[short.id] == database.get_task_status(USER, short.id) == short
+    full = database.get_task(USER, long.id)
+    assert (len(full.chat_messages), full.conversation_cut) == (6, False)
+
+
+def test_a_list_can_be_of_chosen_tasks(database: Database) -> None:
+    one = database.create_task(USER, new_task("Fix 100% of _it_", agent="codex"))
+    other = database.create_task(USER, new_task("Fix 1000 of its", branch="b"))
+    elsewhere = database.create_task(USER, new_task(repo_url="https://github.com/octo/other"))
+    database.move_task(other.id, {PENDING}, COMPLETED)
+    database.create_task(STRANGER, new_task("Fix 100% of _it_", agent="codex"))
+    for wanted, found in (
+        (TaskFilter(status=COMPLETED), [other]),
+        (TaskFilter(agent="codex"), [one]),
+        (TaskFilter(repo_url="https://github.com/octo/other"), [elsewhere]),
+        (TaskFilter(text="100% OF _IT_"), [one]),
+        (TaskFilter(status=PENDING, text="fix"), [elsewhere, one]),
+        (TaskFilter(status=COMPLETED, agent="codex"), []),
+    ):
+        page = database.list_tasks(USER, wanted=wanted)
+        assert ([task.id for task in page.tasks], page.total) == (
+            [task.id for task in found],
+            len(found),
+        )
+    page = database.list_tasks(USER, wanted=TaskFilter(status=PENDING), limit=1)
+    assert (page.total, page.next_cursor) == (2, elsewhere.id)
 
 
 def test_a_number_is_never_given_twice(database: Database) -> None:

@@ -14,8 +14,11 @@ from utils.sandboxes.protocol import EgressHeader, SandboxPaths
 WAITING: Json = {"waiting": True}
 """Marks a `status` event as no sign of life: the agent repeats a request that has just failed."""
 
+MAX_MODEL_CHARACTERS = 2_048
+"""The longest identifier of a cloud provider: an ARN of Amazon Bedrock."""
+
 # Never a leading dash, which would make it an option. Brackets and colons occur in real names.
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,99}")
+_MODEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{{0,{MAX_MODEL_CHARACTERS - 1}}}")
 
 
 class StreamReader(Protocol):

@@ -37,7 +37,10 @@ _START = """SwaggerUIBundle({
   validatorUrl: null,
 });
 """
-_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'"
+)
 
 
 @blueprint.get("/openapi.json")

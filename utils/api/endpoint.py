@@ -7,28 +7,37 @@ repeat rejected input, because it may contain tokens.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any
 
-from flask import Response, current_app, request
+from flask import Response, current_app, g, request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from database import Database
+from utils.api.requests import Query
 from utils.auth.api_keys import ApiKeys
+from utils.auth.rate_limits import RateLimits
 from utils.auth.tokens import Tokens
 from utils.config.settings import Settings
 from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault
 from utils.dispatcher.dispatcher import Dispatcher
-from utils.errors import AppError, InvalidInput
+from utils.errors import AppError, DatabaseUnavailable, InvalidInput
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
 from utils.models.users import Scope
 from utils.pull_requests.service import PullRequests
 from utils.telemetry import Metrics
+
+KEY_HEADER = "Idempotency-Key"
+"""Request header that names a request, so that it is carried out once when it is repeated."""
 
 TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
 """Request header for the caller's GitHub token."""
@@ -38,6 +47,7 @@ _SAFE_ERROR_TYPES = frozenset(
     {
         "bool_type",
         "dict_type",
+        "enum",
         "greater_than_equal",
         "int_type",
         "less_than_equal",
@@ -48,6 +58,10 @@ _SAFE_ERROR_TYPES = frozenset(
         "string_type",
     }
 )
+
+
+_REQUEST_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,29}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Services:
     pull_requests: PullRequests
     github_tokens: GitHubTokenResolver
     github_limiter: ConcurrencyLimiter
+    rate_limits: RateLimits
     identify: Callable[[Scope | None], str]
     clear_user_cache: Callable[[], None]
     stop: Callable[[], None]
@@ -77,6 +92,7 @@ class Endpoint:
     `errors` are status codes beyond those of the path, the input and authentication.
     With `github` the request may carry a GitHub token, and GitHub may refuse the operation.
     `scope` is what an API key needs, by default read for GET and run for other methods.
+    With `idempotent` the view carries out a request with an Idempotency-Key once.
     `needs_body` refuses requests without a body even if all fields are optional: browsers let
     any page send such requests across origins.
     """
@@ -92,6 +108,7 @@ class Endpoint:
     github: bool = False
     needs_body: bool = False
     scope: Scope | None = None
+    idempotent: bool = False
     media_type: str = "application/json"
 
     @property
@@ -126,9 +143,14 @@ def endpoint(
             if not declared.public:
                 arguments["user_id"] = services.identify(declared.scope)
             if declared.query is not None:
-                arguments["query"] = _validated(declared.query, request.args.to_dict())
+                arguments["query"] = _validated(declared.query, _query_of_request())
+            elif not declared.public and _query_of_request():
+                raise InvalidInput("This endpoint takes no query parameters. Remove them.")
             if declared.body is not None:
-                arguments["body"] = _validated(declared.body, _read_json_body(declared))
+                body = _read_json_body(declared)
+                if declared.idempotent:
+                    _note_body(body)
+                arguments["body"] = _validated(declared.body, body)
             result = view(services, **arguments)
             return result if isinstance(result, Response) else success(result, declared.status)
 
@@ -143,6 +165,39 @@ def declaration_of(view: Callable[..., Any] | None) -> Endpoint | None:
     return getattr(view, "declared", None)
 
 
+def request_key() -> str | None:
+    """Return the Idempotency-Key of the current request, if any. Raises `InvalidInput`."""
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not _REQUEST_KEY.fullmatch(key):
+        raise InvalidInput(
+            f"{KEY_HEADER}: must be 1 to 255 printable ASCII characters without spaces."
+        )
+    return key
+
+
+def answer_once(database: Database, user_id: str, carry_out: Callable[[], Json]) -> Json:
+    """Return the stored answer to the current request, or carry it out and store its answer.
+
+    Raises `Conflict` for a key that is in use or belongs to another request.
+    """
+    key = request_key()
+    if key is None:
+        return carry_out()
+    stored = database.begin_request(user_id, key, g.fingerprint)
+    if stored is not None:
+        return stored
+    try:
+        answer = carry_out()
+    except DatabaseUnavailable:
+        # The answer may be stored although the response of the database was lost.
+        raise
+    except AppError:
+        database.release_request(user_id, key)
+        raise
+    database.store_answer(user_id, key, answer)
+    return answer
+
+
 def success(fields: Json, status: int = 200) -> Response:
     """Return a JSON response with `"status": "success"`."""
     return json_response({"status": "success", **fields}, status)
@@ -152,6 +207,17 @@ def json_response(fields: Json, status: int = 200) -> Response:
     """Return a JSON response; times become ISO 8601 with a time zone."""
     body = to_json(fields, inf_nan_mode="null")
     return Response(body, status, content_type="application/json")
+
+
+def _note_body(body: Json) -> None:
+    """Remember what the current request asks for, before secrets in it are hidden."""
+    asked = json.dumps([request.method, request.path, body], sort_keys=True)
+    g.fingerprint = hashlib.sha256(asked.encode()).hexdigest()
+
+
+def _query_of_request() -> Json:
+    # Programs add `_` with a changing value to get around caches.
+    return {name: value for name, value in request.args.items() if name != "_"}
 
 
 def _read_json_body(declared: Endpoint) -> Json:
@@ -179,14 +245,16 @@ def _validated(model: type[BaseModel], values: Json) -> BaseModel:
         return model.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        raise InvalidInput(_explain(model, details[0])) from None
+        # An unknown field explains a missing one.
+        unknown = (one for one in details if one["type"] == "extra_forbidden")
+        raise InvalidInput(_explain(model, next(unknown, details[0]))) from None
 
 
 def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
     name = details["loc"][0] if details["loc"] else None
     if details["type"] == "extra_forbidden" or name not in model.model_fields:
-        allowed = ", ".join(sorted(model.model_fields))
-        return f"The request has an unknown field. Allowed fields: {allowed}."
+        kind = "query parameter" if issubclass(model, Query) else "field"
+        return _explain_unknown(kind, str(name), sorted(model.model_fields))
     if details["type"] == "missing":
         return f"{name}: is required."
     if details["type"] == "value_error":
@@ -194,3 +262,15 @@ def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
     if details["type"] in _SAFE_ERROR_TYPES:
         return f"{name}: {details['msg']}."
     return f"{name}: is not valid."
+
+
+def _explain_unknown(kind: str, name: str, allowed: list[str]) -> str:
+    # A name that resembles no field may be a secret in the wrong place.
+    plain = {_plain(field): field for field in allowed}
+    nearest = get_close_matches(_plain(name), plain, n=1) if _FIELD_NAME.fullmatch(name) else []
+    which = f" {name}. Did you mean {plain[nearest[0]]}?" if nearest else "."
+    return f"The request has an unknown {kind}{which} Allowed {kind}s: {', '.join(allowed)}."
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")

@@ -32,8 +32,8 @@ from utils.models.tasks import TERMINAL_STATUSES, Json, TaskStatus
 MAX_TASKS = 5_000
 MAX_MESSAGES = 100_000
 MAX_CHANGED_FILES = 10_000
-MAX_IMPORTS = 2
-"""Imports that are read at the same time; more would hold the threads of all other requests."""
+MAX_IMPORTS = 1
+"""Imports that are read at the same time; more would take the processors from everybody else."""
 
 RETRY_AFTER_SECONDS = 10
 
@@ -151,14 +151,13 @@ class _Export:
         kind, path = root
         if kind not in ("array", "object"):
             raise InvalidInput(_SHAPES, "invalid_json")
-        found = self._connection.execute(
-            _ENTRIES, {**document, "path": path, "most": _MAX_ENTRIES + 1}
-        )
-        for number, (key, kind, task) in enumerate(found):
+        query = {**document, "path": path, "most": _MAX_ENTRIES + 1}
+        found = self._connection.execute(_ENTRIES, query).fetchall()
+        if len(found) > _MAX_ENTRIES:
+            raise _too_much(f"more than {_MAX_ENTRIES:,} entries")
+        for key, kind, task in found:
             if kind != "object":
                 raise InvalidInput(f"A task in the upload is not an object. {_SHAPES}")
-            if number == _MAX_ENTRIES:
-                raise _too_much(f"more than {_MAX_ENTRIES:,} entries")
             yield key, task
 
     def _fields(self, task: str) -> Json:

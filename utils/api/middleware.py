@@ -15,7 +15,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, IntegerConverter
 
-from utils.api.endpoint import TOKEN_HEADER, Services, declaration_of, json_response
+from utils.api.endpoint import KEY_HEADER, TOKEN_HEADER, Services, declaration_of, json_response
 from utils.api.requests import ID_DIGITS
 from utils.config.addresses import LOOPBACK_HOSTS
 from utils.config.origins import origin_pattern
@@ -107,6 +107,7 @@ def install_hooks(app: Flask, services: Services) -> None:
     if _is_open_to_all(services.settings) and services.settings.listen_host in LOOPBACK_HOSTS:
         app.before_request(_refuse_foreign_host)
     app.after_request(_RequestLog(app, services))
+    app.after_request(_protect)
     app.register_error_handler(AppError, _answer_app_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
@@ -122,7 +123,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(
         app,
         origins=[origin_pattern(origin) for origin in settings.cors_origins],
-        allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER],
+        allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER, KEY_HEADER],
         methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,
@@ -176,6 +177,16 @@ def _refuse_foreign_host() -> None:
             "127.0.0.1 and [::1]. Use one of these in the URL.",
             "host_not_allowed",
         )
+
+
+def _protect(response: Response) -> Response:
+    """Keep browsers from guessing types, showing a response in a frame, and storing it."""
+    headers = response.headers
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+    headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 class _RequestLog:

@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
-from utils.api.endpoint import TOKEN_HEADER, Endpoint, declaration_of
+from utils.api.endpoint import KEY_HEADER, TOKEN_HEADER, Endpoint, declaration_of
 from utils.api.requests import MAX_ID
 from utils.api.responses import ErrorAnswer, Success
 from utils.models.tasks import Json
@@ -33,7 +33,8 @@ _ERRORS = {
     409: "The current state does not allow this. The code says why.",
     413: "The body is larger than the server allows.",
     415: "Send the body as JSON, with Content-Type: application/json.",
-    429: "The queue is full. Try again after Retry-After seconds.",
+    429: "Too many requests of this kind, or too many queued tasks. Try again after Retry-After "
+    "seconds.",
     500: "Internal error. Report the request id to whoever runs the server.",
     503: "The database, Supabase or GitHub is unavailable. Try again after Retry-After seconds.",
 }
@@ -53,6 +54,16 @@ _TOKEN_PARAMETER: Json = {
     "required": False,
     "schema": {"type": "string"},
     "description": "Your GitHub token. If omitted, the server uses the token in your profile.",
+}
+
+
+_KEY_PARAMETER: Json = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "A name of yours for this request, such as a UUID. Within 24 hours the same "
+    "request with the same key is carried out once and gets the same answer.",
 }
 
 
@@ -141,6 +152,7 @@ def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> 
             *_path_parameters(rule),
             *_query_parameters(declared.query, schemas),
             *([_TOKEN_PARAMETER] if declared.github else []),
+            *([_KEY_PARAMETER] if declared.idempotent else []),
         ],
         "responses": _responses(rule, declared, name, schemas),
     }

@@ -8,14 +8,20 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_core import to_json
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
-from utils.models.tasks import Json
+from utils.agents.spec import MAX_MODEL_CHARACTERS
+from utils.models.tasks import Json, TaskStatus
 from utils.models.users import canonical_user_id
 
 ID_DIGITS = 18
 MAX_ID = 10**ID_DIGITS - 1
 MAX_TEXT_CHARACTERS = 200_000
+MAX_DOCUMENT_BYTES = 64_000
+MAX_ACCESS_TOKEN_CHARACTERS = 32_768
+"""Access tokens hold what an identity provider knows of a user, groups for example."""
+
 _MAX_INTEGER = 2**63 - 1
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -49,6 +55,13 @@ def _check_storable(value: Any) -> Any:
     elif isinstance(value, list):
         for item in value:
             _check_storable(item)
+    return value
+
+
+def _small(value: Json) -> Json:
+    # Lists hold the settings of all projects.
+    if len(to_json(value)) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"must not have more than {MAX_DOCUMENT_BYTES // 1_000} kB")
     return value
 
 
@@ -95,9 +108,9 @@ RepositoryAddress = Annotated[
         "addresses are converted to https.",
     ),
 ]
-JsonObject = Annotated[Json, AfterValidator(_check_storable)]
+JsonObject = Annotated[Json, AfterValidator(_check_storable), AfterValidator(_small)]
 Token = Annotated[SecretStr, Field(max_length=4_096), AfterValidator(_token)]
-OpaqueToken = Annotated[str, Field(min_length=1, max_length=4_096)]
+OpaqueToken = Annotated[str, Field(min_length=1, max_length=MAX_ACCESS_TOKEN_CHARACTERS)]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 Number = BeforeValidator(_digits)
 Limit = Annotated[
@@ -117,9 +130,9 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """Base of query parameters. Unknown ones are ignored: clients add some to bypass caches."""
+    """Base of query parameters: unknown ones are refused."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class StartTask(Body):
@@ -143,7 +156,7 @@ class StartTask(Body):
     )
     agent_model: str | None = Field(
         None,
-        max_length=100,
+        max_length=MAX_MODEL_CHARACTERS,
         description="Model that the agent uses; by default the first one that the server allows.",
     )
     project_id: RowId | None = Field(None, description="Project that the task belongs to.")
@@ -221,6 +234,14 @@ class TaskListQuery(Query):
 
     project_id: Annotated[int | None, Field(ge=1, le=MAX_ID), Number] = Field(
         None, description="List the tasks of this project only."
+    )
+    status: TaskStatus | None = Field(None, description="List tasks with this status only.")
+    agent: Annotated[str | None, Field(max_length=50)] = Field(
+        None, description="List the tasks of this agent only."
+    )
+    repo_url: RepositoryAddress | None = None
+    q: Annotated[str | None, Field(max_length=200), AfterValidator(without_nul)] = Field(
+        None, description="List tasks whose prompt contains this text near its beginning."
     )
     limit: Limit = 100
     cursor: Cursor = None

@@ -75,7 +75,11 @@ class FullTaskRow(TaskRow):
 
 
 class TaskStatusRow(TypedDict):
-    """The progress of a task. Fields without a value are omitted, never null."""
+    """The progress of a task. Fields without a value are omitted, never null.
+
+    A conversation above 32 kB is omitted too, and `execution_metadata` never holds contents of
+    files; /tasks/{task_id} returns both.
+    """
 
     id: int
     status: Status
@@ -84,10 +88,10 @@ class TaskStatusRow(TypedDict):
     branch: str
     model: str
     agent: str
-    chat_messages: list[ChatMessageRow]
     has_patch: bool
     created_at: Time
     updated_at: Time
+    chat_messages: NotRequired[list[ChatMessageRow]]
     project_id: NotRequired[int]
     stage: NotRequired[str]
     queue_position: NotRequired[int]

@@ -41,8 +41,8 @@ def task_status_row(
 ) -> TaskStatusRow:
     """Return the row that pages poll.
 
-    Pages merge it into the row they have. So fields without a value are omitted, and the metadata
-    is included only once it is complete.
+    Pages merge it into the row they have. So fields without a value are omitted, and so is a long
+    conversation. The metadata is included only once it is complete, without contents of files.
     """
     ended = task.status in TERMINAL_STATUSES
     row = {
@@ -54,7 +54,7 @@ def task_status_row(
         "model": task.agent,
         "agent": task.agent,
         "project_id": task.project_id,
-        "chat_messages": task.chat_messages,
+        "chat_messages": None if task.conversation_cut else task.chat_messages,
         "has_patch": task.has_patch,
         "stage": None if ended else stage or task.stage,
         "queue_position": queue_position,

@@ -10,6 +10,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -45,8 +46,11 @@ class VerifiedToken:
 class Tokens:
     """Issues tokens of this server; verifies its own tokens and Supabase's."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, check_rate: Callable[[str], None]
+    ) -> None:
         self._settings = settings
+        self._check_rate = check_rate
         self._database = database
         self._secret = signing_key(settings)
         self._supabase = SupabaseTokens(settings)
@@ -61,6 +65,7 @@ class Tokens:
         """
         now = datetime.now(UTC)
         _reject_expired_user(user, now)
+        self._check_rate(user.id)
         refresh_token = secrets.token_urlsafe(32)
         first = _hash(refresh_token), str(uuid4())
         self._database.add_refresh_token(
@@ -85,6 +90,8 @@ class Tokens:
             allow_anonymous=self._settings.allow_anonymous_users,
         )
         _reject_expired_user(user, now)
+        # A refused client may use its token again for `REFRESH_RETRY_PERIOD`.
+        self._check_rate(user.id)
         return self._pair(user, replacement, now)
 
     def revoke(self, refresh_token: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +60,29 @@ class ServerSettings(BaseSettings):
         gt=0,
         description="Time limit in seconds for a client to read a response, plus a second for each "
         "10 kB that it has read.",
+    )
+    sign_ins_per_address: int = Field(
+        600,
+        ge=1,
+        description="Maximum number of sign-ins and refreshes from one address in a minute. All "
+        "users of a front end may share its address; see `TRUSTED_PROXIES`. Further ones get 429.",
+    )
+    sign_ins_per_user: int = Field(
+        60,
+        ge=1,
+        description="Maximum number of sign-ins and refreshes of one user in a minute. Further "
+        "ones get 429.",
+    )
+    trusted_proxies: NameList = Field(
+        (),
+        description="Addresses or networks of the proxies in front of the server, separated by "
+        "commas. The address of a client is then read from the X-Forwarded-For header that they "
+        "set.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Token that /metrics requires as Bearer. Without it, /metrics answers only "
+        "requests from this machine that no proxy forwarded.",
     )
     cors_origins: NameList = Field(
         ("http://localhost:3000",),
@@ -158,6 +182,18 @@ class ServerSettings(BaseSettings):
     @classmethod
     def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(database_address(value.get_secret_value()))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            try:
+                ip_network(name, strict=False)
+            except ValueError:
+                raise ValueError(
+                    "needs addresses such as 127.0.0.1 or networks such as 10.0.0.0/8"
+                ) from None
+        return value
 
     @field_validator("jwt_secret", "secret_key", "secret_key_previous")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -125,6 +126,14 @@ class Settings(
     def is_production(self) -> bool:
         """True when the strict defaults apply."""
         return self.environment == "production"
+
+    def is_trusted_proxy(self, address: str) -> bool:
+        """Tell whether a header of a request from this address names the client's address."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in ip_network(name, strict=False) for name in self.trusted_proxies)
 
     @property
     def listen_host(self) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, or_, select
+from sqlalchemy import ColumnElement, Row, case, func, null, select, type_coerce
 
 from utils.database.schema import api_keys, projects, task_events, tasks, users
+from utils.database.types import Document, json_size
 from utils.models.tasks import (
     ACTIVE_STATUSES,
     PROMPT_PREVIEW_CHARACTERS,
-    TERMINAL_STATUSES,
     Event,
     Json,
     Task,
@@ -28,22 +29,42 @@ API_KEY_COLUMNS = tuple(
 
 SUMMARY_COLUMNS = tuple(tasks.c[name] for name in TaskSummary.__dataclass_fields__)
 
+POLLED_CONVERSATION_BYTES = 32_768
+LISTED_CONVERSATION_BYTES = 8_192
+"""Sizes up to which a conversation is part of a status, and of each task in a project's list."""
+
+TASK_COLUMNS = tuple(tasks.c[name] for name in Task.__dataclass_fields__ if name in tasks.c)
+
 WIDE_COLUMNS = frozenset({"git_diff", "git_patch", "execution_metadata"})
 STATUS_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    *(tasks.c[name] for name in Task.__dataclass_fields__ if name not in WIDE_COLUMNS),
+    *(column for column in TASK_COLUMNS if column.name not in WIDE_COLUMNS),
     tasks.c.execution_summary.label("execution_metadata"),
 )
-# Compared one by one: `IN` with a list would be compiled again for each of these frequent reads.
-_ENDED = sorted(TERMINAL_STATUSES)
-# The complete metadata once the task has ended; until then the part without `file_changes`.
+
+
+def _without_long_conversation(most_bytes: int) -> Iterator[ColumnElement[Any]]:
+    for column in STATUS_COLUMNS:
+        if column.name == "chat_messages":
+            size = json_size(tasks.c.chat_messages)
+            short = case((size <= most_bytes, tasks.c.chat_messages), else_=null())
+            yield type_coerce(short, Document).label(column.name)
+        else:
+            yield column
+
+
+_is_long = json_size(tasks.c.chat_messages) > POLLED_CONVERSATION_BYTES
 POLLED_COLUMNS = (
-    *STATUS_COLUMNS[:-1],
-    case(
-        (or_(*(tasks.c.status == status for status in _ENDED)), tasks.c.execution_metadata),
-        else_=tasks.c.execution_summary,
-    ).label("execution_metadata"),
+    *_without_long_conversation(POLLED_CONVERSATION_BYTES),
+    case((_is_long, tasks.c.chat_messages[0]), else_=null()).label("first_message"),
 )
-TASK_COLUMNS = tuple(tasks.c[name] for name in Task.__dataclass_fields__)
+"""The columns of a status: of a long conversation only the prompt."""
+
+LISTED_COLUMNS = (
+    *_without_long_conversation(LISTED_CONVERSATION_BYTES),
+    tasks.c.prompt_preview,
+    tasks.c.prompt_characters,
+)
+"""The columns of a task in a project's list: of a long conversation only the prompt's beginning."""
 
 EVENT_COLUMNS = tuple(task_events.c[name] for name in Event.__dataclass_fields__)
 
@@ -75,8 +96,28 @@ def columns_of(value: Any) -> dict[str, Any]:
 
 
 def task_from_row(row: Row[Any]) -> Task:
-    """Return the task of a row with `STATUS_COLUMNS`, `POLLED_COLUMNS` or `TASK_COLUMNS`."""
+    """Return the task of a row with `STATUS_COLUMNS` or `TASK_COLUMNS`."""
     return Task(**row._mapping)
+
+
+def polled_task(row: Mapping[Any, Any]) -> Task:
+    """Return the task of a row with `POLLED_COLUMNS`."""
+    values = dict(row)
+    first = values.pop("first_message")
+    if values["chat_messages"] is None:
+        values |= {"chat_messages": [first] if first else [], "conversation_cut": True}
+    return Task(**values)
+
+
+def listed_task(row: Mapping[Any, Any]) -> Task:
+    """Return the task of a row with `LISTED_COLUMNS`."""
+    values = dict(row)
+    preview, characters = values.pop("prompt_preview"), values.pop("prompt_characters")
+    if values["chat_messages"] is None:
+        prompt = f"{preview}..." if characters > len(preview) else preview
+        message = chat_message("user", prompt, values["created_at"])
+        values |= {"chat_messages": [message], "conversation_cut": True}
+    return Task(**values)
 
 
 def chat_message(role: str, content: str, timestamp: datetime) -> Json:

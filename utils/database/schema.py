@@ -194,6 +194,18 @@ api_keys = Table(
     sqlite_autoincrement=True,
 )
 
+request_keys = Table(
+    "request_keys",
+    metadata,
+    Column("user_id", UserId, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("claimed_at", UtcDateTime, nullable=False),
+    Column("answer", Document),
+    Index("request_keys_created_at", "created_at"),
+)
+
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,

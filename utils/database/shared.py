@@ -33,6 +33,14 @@ MAX_API_KEYS = 100
 KEY_USE_PERIOD = timedelta(minutes=1)
 """Minimum time between two writes of the last use of an API key."""
 
+REQUEST_KEY_RETENTION = timedelta(hours=24)
+"""Time during which a repeated request with the same Idempotency-Key gets the same answer."""
+
+REQUEST_KEY_LEASE = timedelta(seconds=60)
+"""Time after which a request without an answer counts as broken off, so that it may run again."""
+
+REQUEST_RETRY_SECONDS = 2
+
 DELIVERY_RETENTION = timedelta(days=30)
 """GitHub can repeat a delivery for a shorter time only, so older ones may be deleted."""
 
@@ -48,6 +56,23 @@ def conversation_full() -> Conflict:
         f"The conversation is full: a task can have {MAX_CHAT_MESSAGES:,} messages and "
         f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
         "conversation_full",
+    )
+
+
+def key_reused() -> Conflict:
+    """Return the error for an Idempotency-Key that belongs to another request."""
+    return Conflict(
+        "This Idempotency-Key was sent with another request. Send a new key for a new request.",
+        "idempotency_key_reused",
+    )
+
+
+def key_in_use() -> Conflict:
+    """Return the error for an Idempotency-Key whose request still runs."""
+    return Conflict(
+        "The request with this Idempotency-Key is still running. Send it again in a moment.",
+        "idempotency_key_in_use",
+        retry_after_seconds=REQUEST_RETRY_SECONDS,
     )
 
 

@@ -169,6 +169,24 @@ def _append_in_postgresql(element: json_appended, compiler: SQLCompiler, **optio
     return f"({array} || jsonb_build_array({item}))"
 
 
+class json_size(GenericFunction[int]):  # noqa: N801
+    """Returns about the size of a stored JSON value without sending it: `json_size(value)`."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(json_size, "sqlite")
+def _size_in_sqlite(element: json_size, compiler: SQLCompiler, **options: Any) -> str:
+    return f"length({compiler.process(element.clauses, **options)})"
+
+
+@compiles(json_size, "postgresql")
+def _size_in_postgresql(element: json_size, compiler: SQLCompiler, **options: Any) -> str:
+    value = compiler.process(element.clauses, **options)
+    return f"octet_length({value}::text)"
+
+
 class json_with_file_changes(GenericFunction[Any]):  # noqa: N801
     """Sets `file_changes` of a JSON object, or of `{}`: `json_with_file_changes(object, list)`."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MAX_BRANCH_BYTES = 255
+MAX_PART_BYTES = 250
+"""git writes a part as a file name of at most 255 bytes, with `.lock` at its end."""
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
@@ -27,9 +29,14 @@ def broken_branch_rule(name: str) -> str | None:
         (any(part.startswith(".") for part in components), "has a part that starts with a dot"),
         (any(part.endswith(".lock") for part in components), "has a part that ends in .lock"),
         (any("\ud800" <= character <= "\udfff" for character in name), "is not valid Unicode"),
+        (_bytes(name) > MAX_BRANCH_BYTES, f"is longer than {MAX_BRANCH_BYTES} bytes"),
         (
-            len(name.encode(errors="surrogatepass")) > MAX_BRANCH_BYTES,
-            f"is longer than {MAX_BRANCH_BYTES} bytes",
+            any(_bytes(part) > MAX_PART_BYTES for part in components),
+            f"has a part of more than {MAX_PART_BYTES} bytes",
         ),
     )
     return next((text for broken, text in rules if broken), None)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))

@@ -39,6 +39,7 @@ class Stage(StrEnum):
 class NewTask:
     """A task to create, for a client or for a webhook's `delivery`.
 
+    `request_key` is the client's Idempotency-Key; the task is stored together with the answer.
     `encrypted_token` is the task's own git token as a Fernet ciphertext.
     """
 
@@ -50,6 +51,7 @@ class NewTask:
     encrypted_token: bytes | None = None
     agent_model: str | None = None
     delivery: str | None = None
+    request_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class Task:
     """A row of `tasks`.
 
     Only `get_task` loads `git_diff` and `git_patch`; other reads leave them None. `has_patch` is
-    always set correctly. `changed_files` are paths.
+    always set correctly. `changed_files` are paths. With `conversation_cut` a long conversation was
+    not read, and `chat_messages` holds only the prompt or its beginning.
     """
 
     id: int
@@ -89,6 +92,7 @@ class Task:
     stage: str | None = None
     attempt: int = 0
     execution_metadata: Json | None = None
+    conversation_cut: bool = False
 
     @property
     def agent_model(self) -> str | None:
@@ -121,6 +125,19 @@ class TaskSummary:
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Conditions on listed tasks; None selects all. `text` is a part of the prompt's beginning."""
+
+    status: TaskStatus | None = None
+    agent: str | None = None
+    repo_url: str | None = None
+    text: str | None = None
+
+
+ALL_TASKS = TaskFilter()
 
 
 @dataclass(frozen=True, slots=True)

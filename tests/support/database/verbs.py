@@ -40,6 +40,7 @@ def every_verb(database: Database) -> Calls:
         **writing_verbs(database, project_id),
         **server_verbs(database),
         **pull_request_verbs(database),
+        **request_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -145,6 +146,14 @@ def pull_request_verbs(database: Database) -> Calls:
         "list_branch_tasks": partial(database.list_branch_tasks, "async-code/task-1", 1),
         "has_delivery": partial(database.has_delivery, "delivery"),
         "record_delivery": partial(database.record_delivery, "delivery"),
+    }
+
+
+def request_verbs(database: Database) -> Calls:
+    return {
+        "begin_request": partial(database.begin_request, USER, "key", "fingerprint"),
+        "release_request": partial(database.release_request, USER, "key"),
+        "store_answer": partial(database.store_answer, USER, "key", {}),
     }
 
 

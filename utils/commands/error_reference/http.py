@@ -80,6 +80,18 @@ HTTP_ERRORS = (
         "Call it by one of these names, or turn `TRUST_USER_ID` and `ENABLE_TEST_USERS` off.",
     ),
     ErrorEntry(
+        "idempotency_key_in_use",
+        409,
+        "A request with this `Idempotency-Key` is still running.",
+        "Send the request again after `Retry-After` seconds.",
+    ),
+    ErrorEntry(
+        "idempotency_key_reused",
+        409,
+        "This `Idempotency-Key` was sent with another request within the last 24 hours.",
+        "Send a new key for a new request.",
+    ),
+    ErrorEntry(
         "imports_running",
         429,
         "Other imports of old tasks are running.",
@@ -116,6 +128,12 @@ HTTP_ERRORS = (
         "Use a method from the `Allow` header.",
     ),
     ErrorEntry(
+        "metrics_protected",
+        403,
+        "/metrics was read from another machine, and the server has no `METRICS_TOKEN`.",
+        "Set `METRICS_TOKEN` and send it as Bearer token.",
+    ),
+    ErrorEntry(
         "no_patch",
         404,
         "The task has no patch: it changed nothing, has not ended, or its patch was larger than "
@@ -144,7 +162,8 @@ HTTP_ERRORS = (
     ErrorEntry(
         "rate_limited",
         429,
-        "Too many requests of one kind.",
+        "Too many sign-ins from one address or of one user (`SIGN_INS_PER_ADDRESS`, "
+        "`SIGN_INS_PER_USER`), or imports of one user, in a minute.",
         "Try again after `Retry-After` seconds.",
     ),
     ErrorEntry(

@@ -9,6 +9,7 @@ from utils.config.settings import Settings
 from utils.database.migrations import ensure_current
 from utils.database.sql.api_keys import ApiKeyMethods
 from utils.database.sql.engine import open_engines, reading
+from utils.database.sql.idempotency import IdempotencyMethods
 from utils.database.sql.progress import ProgressMethods
 from utils.database.sql.projects import ProjectMethods
 from utils.database.sql.pull_requests import PullRequestMethods
@@ -31,6 +32,7 @@ class SqlDatabase(
     ServerMethods,
     PullRequestMethods,
     WebhookDeliveryMethods,
+    IdempotencyMethods,
 ):
     """Implements `Database` in SQL."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from utils.database.rows import POLLED_COLUMNS, now, task_from_row
+from utils.database.rows import STATUS_COLUMNS, now, task_from_row
 from utils.database.schema import tasks
 from utils.database.shared import NO_TASK
 from utils.database.sql.engine import SqlMethods, reading, writing
@@ -25,7 +25,7 @@ class PullRequestMethods(SqlMethods):
         """See `Database`."""
         own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
         values = {**fields, "updated_at": now()}
-        statement = update(tasks).where(own).values(values).returning(*POLLED_COLUMNS)
+        statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
         row = connection.execute(statement).first()
         if row is None:
             raise NotFound(NO_TASK)
@@ -34,7 +34,7 @@ class PullRequestMethods(SqlMethods):
     @reading
     def list_pull_request_tasks(self, connection: Connection, pr_url: str) -> list[Task]:
         """See `Database`."""
-        statement = select(*POLLED_COLUMNS).where(tasks.c.pr_url == pr_url).order_by(tasks.c.id)
+        statement = select(*STATUS_COLUMNS).where(tasks.c.pr_url == pr_url).order_by(tasks.c.id)
         return [task_from_row(row) for row in connection.execute(statement)]
 
     @reading
@@ -43,5 +43,5 @@ class PullRequestMethods(SqlMethods):
     ) -> list[Task]:
         """See `Database`."""
         these = (tasks.c.pr_branch == pr_branch) & (tasks.c.pr_number == pr_number)
-        found = select(*POLLED_COLUMNS).where(these).order_by(tasks.c.id)
+        found = select(*STATUS_COLUMNS).where(these).order_by(tasks.c.id)
         return [task_from_row(row) for row in connection.execute(found)]

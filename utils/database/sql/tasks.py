@@ -8,21 +8,33 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select
 
 from utils.database.rows import (
+    LISTED_COLUMNS,
     POLLED_COLUMNS,
     STATUS_COLUMNS,
     SUMMARY_COLUMNS,
     TASK_COLUMNS,
     chat_message,
+    listed_task,
     now,
+    polled_task,
     task_from_row,
 )
 from utils.database.schema import task_secrets, tasks, users
 from utils.database.shared import NO_TASK, USER_GONE, imported_values, new_task_values
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.idempotency import store_answer
 from utils.database.sql.projects import lock_project, require_project
 from utils.database.sql.webhook_deliveries import insert_delivery
 from utils.errors import NotFound, Unauthenticated
-from utils.models.tasks import NewTask, Task, TaskPage, TaskStatus, TaskSummary
+from utils.models.tasks import (
+    ALL_TASKS,
+    NewTask,
+    Task,
+    TaskFilter,
+    TaskPage,
+    TaskStatus,
+    TaskSummary,
+)
 
 _own = (tasks.c.id == bindparam("task_id"), tasks.c.user_id == bindparam("user_id"))
 _full_task = select(*TASK_COLUMNS).where(*_own)
@@ -48,6 +60,8 @@ class TaskMethods(SqlMethods):
             connection.execute(_insert_secret, secret)
         if new.delivery is not None:
             insert_delivery(connection, new.delivery)
+        if new.request_key is not None:
+            store_answer(connection, user_id, new.request_key, {"task_id": row.id})
         return task_from_row(row)
 
     @reading
@@ -58,7 +72,7 @@ class TaskMethods(SqlMethods):
     @reading
     def get_task_status(self, connection: Connection, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        return task_from_row(_one(connection, _task_status, user_id, task_id))
+        return polled_task(_one(connection, _task_status, user_id, task_id)._mapping)
 
     @reading
     def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:
@@ -72,11 +86,12 @@ class TaskMethods(SqlMethods):
         user_id: str,
         *,
         project_id: int | None = None,
+        wanted: TaskFilter = ALL_TASKS,
         limit: int = 100,
         cursor: int | None = None,
     ) -> TaskPage:
         """See `Database`."""
-        conditions = [tasks.c.user_id == user_id]
+        conditions = [tasks.c.user_id == user_id, *_conditions(wanted)]
         if project_id is not None:
             conditions.append(tasks.c.project_id == project_id)
         total = connection.execute(select(func.count()).select_from(tasks).where(*conditions))
@@ -99,8 +114,9 @@ class TaskMethods(SqlMethods):
     ) -> list[Task]:
         """See `Database`."""
         require_project(connection, user_id, project_id)
-        statement = select(*STATUS_COLUMNS).where(tasks.c.project_id == project_id)
-        return [task_from_row(row) for row in connection.execute(_page(statement, limit, cursor))]
+        statement = select(*LISTED_COLUMNS).where(tasks.c.project_id == project_id)
+        rows = connection.execute(_page(statement, limit, cursor))
+        return [listed_task(row._mapping) for row in rows]
 
     @writing
     def import_tasks(
@@ -136,6 +152,15 @@ def _one(connection: Connection, statement: Select[Any], user_id: str, task_id: 
     if row is None:
         raise NotFound(NO_TASK)
     return row
+
+
+def _conditions(wanted: TaskFilter) -> Iterator[ColumnElement[bool]]:
+    for name in ("status", "agent", "repo_url"):
+        value = getattr(wanted, name)
+        if value is not None:
+            yield tasks.c[name] == value
+    if wanted.text is not None:
+        yield tasks.c.prompt_preview.icontains(wanted.text, autoescape=True)
 
 
 def _page(statement: Select[Any], limit: int, cursor: int | None) -> Select[Any]:

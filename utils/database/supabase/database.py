@@ -8,6 +8,7 @@ from utils.database.migrations import require_head_revision
 from utils.database.supabase.api_keys import ApiKeyMethods
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
+from utils.database.supabase.idempotency import IdempotencyMethods
 from utils.database.supabase.progress import ProgressMethods
 from utils.database.supabase.projects import ProjectMethods
 from utils.database.supabase.pull_requests import PullRequestMethods
@@ -28,6 +29,7 @@ class SupabaseDatabase(
     ServerMethods,
     PullRequestMethods,
     WebhookDeliveryMethods,
+    IdempotencyMethods,
 ):
     """Implements `Database` with supabase-py."""
 

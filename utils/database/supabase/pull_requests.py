@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.database.rows import WIDE_COLUMNS, now
+from utils.database.rows import STATUS_COLUMNS, now
 from utils.database.schema import tasks
 from utils.database.shared import NO_TASK
 from utils.database.supabase.rows import SupabaseMethods, decode_task, encode_columns
@@ -13,8 +13,9 @@ from utils.database.types import normalize_user_id
 from utils.errors import NotFound
 from utils.models.tasks import Task
 
-_POLLED = ",".join(
-    name for name in Task.__dataclass_fields__ if name not in WIDE_COLUMNS - {"execution_metadata"}
+_COLUMNS = ",".join(
+    "execution_metadata:execution_summary" if column.name == "execution_metadata" else column.name
+    for column in STATUS_COLUMNS
 )
 
 
@@ -28,7 +29,7 @@ class PullRequestMethods(SupabaseMethods):
             .update(encode_columns(tasks, {**fields, "updated_at": now()}))
             .eq("id", task_id)
             .eq("user_id", normalize_user_id(user_id))
-            .select(_POLLED)
+            .select(_COLUMNS)
         )
         rows = self.supabase.rows(request, idempotent=True)
         if not rows:
@@ -37,11 +38,11 @@ class PullRequestMethods(SupabaseMethods):
 
     def list_pull_request_tasks(self, pr_url: str) -> list[Task]:
         """See `Database`."""
-        request = self.supabase.table("tasks").select(_POLLED).eq("pr_url", pr_url).order("id")
+        request = self.supabase.table("tasks").select(_COLUMNS).eq("pr_url", pr_url).order("id")
         return [decode_task(row) for row in self.supabase.rows(request, idempotent=True)]
 
     def list_branch_tasks(self, pr_branch: str, pr_number: int) -> list[Task]:
         """See `Database`."""
-        all_tasks = self.supabase.table("tasks").select(_POLLED)
+        all_tasks = self.supabase.table("tasks").select(_COLUMNS)
         request = all_tasks.eq("pr_branch", pr_branch).eq("pr_number", pr_number).order("id")
         return [decode_task(row) for row in self.supabase.rows(request, idempotent=True)]

@@ -39,23 +39,30 @@ def parse_timestamp(text: str) -> datetime:
 
 def row_decoder(kind: type[Value]) -> Callable[[Json], Value]:
     """Return a function that decodes rows to a class whose fields are named like the columns."""
+    decode = value_decoder(kind)
+    return lambda row: kind(**decode(row))
+
+
+def value_decoder(kind: type[object]) -> Callable[[Json], Json]:
+    """Return a function that decodes the columns of a class in a row, in place."""
     # Annotations are texts because of `from __future__ import annotations`.
     types = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
     moments = [name for name, annotation in types.items() if annotation.startswith("datetime")]
     has_status = types.get("status") == "TaskStatus"
 
-    def read(row: Json) -> Value:
+    def read(row: Json) -> Json:
         for name in moments:
             if row.get(name) is not None:
                 row[name] = parse_timestamp(row[name])
         if has_status:
             row["status"] = TaskStatus(row["status"])
-        return kind(**row)
+        return row
 
     return read
 
 
 decode_task = row_decoder(Task)
+decode_task_values = value_decoder(Task)
 
 
 def decode_claimed_task(row: Json) -> ClaimedTask:

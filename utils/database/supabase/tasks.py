@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from utils.database.rows import listed_task, polled_task
 from utils.database.schema import tasks
 from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_values, new_task_values
 from utils.database.supabase.rows import (
     SupabaseMethods,
     column_names,
     decode_task,
+    decode_task_values,
     encode_bytes,
     encode_columns,
     row_decoder,
@@ -18,7 +20,15 @@ from utils.database.supabase.rows import (
 from utils.database.supabase.webhook_deliveries import delivery_arguments
 from utils.database.types import normalize_user_id, sanitize
 from utils.errors import NotFound, Unauthenticated
-from utils.models.tasks import Json, NewTask, Task, TaskPage, TaskSummary
+from utils.models.tasks import (
+    ALL_TASKS,
+    Json,
+    NewTask,
+    Task,
+    TaskFilter,
+    TaskPage,
+    TaskSummary,
+)
 
 _TASK_COLUMNS = column_names(tasks, Task)
 _decode_summary = row_decoder(TaskSummary)
@@ -37,7 +47,10 @@ class TaskMethods(SupabaseMethods):
             "ciphertext": encode_bytes(new.encrypted_token),
         }
         function = "backend_create_task"
-        if new.delivery is not None:
+        if new.request_key is not None:
+            function = "backend_create_task_for_request"
+            arguments["this_key"] = new.request_key
+        elif new.delivery is not None:
             function = "backend_create_task_once"
             arguments |= delivery_arguments(new.delivery)
         row = self.supabase.call(function, arguments, idempotent=False)
@@ -55,7 +68,7 @@ class TaskMethods(SupabaseMethods):
         row = self.supabase.call("backend_get_task_status", arguments, idempotent=True)
         if row is None:
             raise NotFound(NO_TASK)
-        return decode_task(row)
+        return polled_task(decode_task_values(row))
 
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """See `Database`."""
@@ -66,6 +79,7 @@ class TaskMethods(SupabaseMethods):
         user_id: str,
         *,
         project_id: int | None = None,
+        wanted: TaskFilter = ALL_TASKS,
         limit: int = 100,
         cursor: int | None = None,
     ) -> TaskPage:
@@ -73,6 +87,10 @@ class TaskMethods(SupabaseMethods):
         arguments = {
             "this_user": normalize_user_id(user_id),
             "this_project": project_id,
+            "this_status": wanted.status and wanted.status.value,
+            "this_agent": wanted.agent,
+            "this_repository": wanted.repo_url,
+            "this_text": wanted.text,
             "below": cursor,
             # One row more than the limit shows whether there is a next page.
             "page_size": limit + 1,
@@ -95,7 +113,7 @@ class TaskMethods(SupabaseMethods):
         rows = self.supabase.call("backend_list_project_tasks", arguments, idempotent=True)
         if rows is None:
             raise NotFound(NO_PROJECT)
-        return [decode_task(row) for row in rows]
+        return [listed_task(decode_task_values(row)) for row in rows]
 
     def import_tasks(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """See `Database`."""
