@@ -141,30 +141,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._tasks_ended = Counter(
-            "async_code_tasks_ended",
-            "Tasks that came to an end.",
-            ("status", "agent"),
-            registry=self.registry,
+        self._make_task_metrics()
+        self._make_queue_metrics()
+        self._make_request_metrics()
+        Info("async_code_build", "The version of this server.", registry=self.registry).info(
+            {"version": VERSION}
         )
-        self._tasks_failed = Counter(
-            "async_code_tasks_failed",
-            "Tasks that ended without success, by the code of their error.",
-            ("error_code",),
-            registry=self.registry,
-        )
-        self._tokens = Counter(
-            "async_code_agent_tokens",
-            "Tokens that agents reported.",
-            ("agent", "kind"),
-            registry=self.registry,
-        )
-        self._cost_usd = Counter(
-            "async_code_agent_cost_usd",
-            "US dollars that agents reported.",
-            ("agent",),
-            registry=self.registry,
-        )
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_ErrorCollector())
+
+    def _make_task_metrics(self) -> None:
+        def count(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"async_code_{name}", text, labels, registry=self.registry)
+
+        self._tasks_ended = count("tasks_ended", "Tasks that came to an end.", "status", "agent")
+        self._tasks_failed = count("tasks_failed", "Tasks that ended with an error.", "error_code")
+        self._tokens = count("agent_tokens", "Tokens that agents reported.", "agent", "kind")
+        self._cost_usd = count("agent_cost_usd", "US dollars that agents reported.", "agent")
         self._stage_seconds = Histogram(
             "async_code_stage_seconds",
             "Time that tasks spent in a stage.",
@@ -172,6 +165,8 @@ class Metrics:
             buckets=_STAGE_BUCKETS,
             registry=self.registry,
         )
+
+    def _make_queue_metrics(self) -> None:
         self._queued = Gauge("async_code_tasks_queued", "Tasks waiting.", registry=self.registry)
         self._running = Gauge("async_code_tasks_running", "Tasks running.", registry=self.registry)
         self._sandboxes_available = Gauge(
@@ -181,9 +176,11 @@ class Metrics:
         )
         self._oldest_waiting = Gauge(
             "async_code_oldest_waiting_seconds",
-            "Seconds that the task at the head of the longest wait has been queued.",
+            "Seconds that the longest waiting task has been queued.",
             registry=self.registry,
         )
+
+    def _make_request_metrics(self) -> None:
         self._deliveries = Counter(
             "async_code_webhook_deliveries",
             "Deliveries of webhooks by event.",
@@ -197,11 +194,6 @@ class Metrics:
             buckets=_HTTP_BUCKETS,
             registry=self.registry,
         )
-        Info("async_code_build", "The version of this server.", registry=self.registry).info(
-            {"version": VERSION}
-        )
-        ProcessCollector(registry=self.registry)
-        self.registry.register(_ErrorCollector())
 
     def task_ended(self, status: str, agent: str, error_code: str | None = None) -> None:
         """Count a task that reached its final status."""

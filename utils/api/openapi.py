@@ -48,6 +48,20 @@ _BEARER = (
     "POST /auth/token or of Supabase. An API key with the scope read may send GET requests only; "
     "run may send all requests except those that need admin; admin may send all."
 )
+_SECURITY_SCHEMES: Json = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "ac_..., or JWT",
+        "description": _BEARER,
+    },
+    "user_id": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-User-ID",
+        "description": "Your user id. Accepted in trust mode only.",
+    },
+}
 _TOKEN_PARAMETER: Json = {
     "name": TOKEN_HEADER,
     "in": "header",
@@ -97,16 +111,6 @@ class _Schemas:
 def build_openapi(app: Flask) -> Json:
     """Return the OpenAPI document of all declared endpoints of an application."""
     schemas = _Schemas()
-    paths: dict[str, Json] = {}
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        view = app.view_functions[rule.endpoint]
-        declared = declaration_of(view)
-        if declared is None:
-            continue
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            operation = _operation(rule, declared, cleandoc(view.__doc__ or ""), schemas)
-            paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -118,26 +122,27 @@ def build_openapi(app: Flask) -> Json:
         },
         "servers": [{"url": "/api"}, {"url": "/"}],
         "security": [{"bearer": []}, {"user_id": []}],
-        "paths": paths,
+        "paths": _paths(app, schemas),
         "components": {
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "ac_..., or JWT",
-                    "description": _BEARER,
-                },
-                "user_id": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "X-User-ID",
-                    "description": "Your user id. Accepted in trust mode only.",
-                },
-            },
+            "securitySchemes": _SECURITY_SCHEMES,
             "responses": {f"Error{status}": _error(status, schemas) for status in _ERRORS},
             "schemas": dict(sorted(schemas.components.items())),
         },
     }
+
+
+def _paths(app: Flask, schemas: _Schemas) -> dict[str, Json]:
+    paths: dict[str, Json] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = app.view_functions[rule.endpoint]
+        declared = declaration_of(view)
+        if declared is None:
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            operation = _operation(rule, declared, cleandoc(view.__doc__ or ""), schemas)
+            paths.setdefault(path, {})[method.lower()] = operation
+    return paths
 
 
 def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> Json:

@@ -34,7 +34,7 @@ _IPV4_BITS = 0xFFFF_FFFF
 
 
 class Reach(IntEnum):
-    """How far an address reaches."""
+    """The reach of an address."""
 
     PUBLIC = 0
     PRIVATE = 1

@@ -1,4 +1,4 @@
-"""What an agent does to its home and to our folder does not lose its changes."""
+"""Changes are kept whatever an agent does to its home and to our folder."""
 
 from __future__ import annotations
 

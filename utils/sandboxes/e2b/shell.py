@@ -19,7 +19,7 @@ NO_HOME = "/nonexistent"
 """HOME of the login shell that the SDK starts: it reads no profile that the agent has changed."""
 
 FIRST_FOLDER = "/"
-"""Where commands start: the agent may have removed the home."""
+"""The folder in which commands start, because the agent may have removed the home."""
 
 _AGENT_SCRIPT, _FOLLOW_SCRIPT = (
     Path(__file__).with_name(name).read_text() for name in ("agent.sh", "follow.sh")
