@@ -22,7 +22,12 @@ class LimitSettings(BaseSettings):
         10 * Megabyte,
         ge=1,
         description="Maximum size of a stored patch, and of all stored file contents of a task "
-        "together.",
+        "together. When a patch is larger, its largest changes are left out.",
+    )
+    max_new_file_bytes: int = Field(
+        10 * Megabyte,
+        ge=1,
+        description="Maximum size of a new file. Larger ones are left out of the result.",
     )
     max_file_changes: int = Field(
         200,

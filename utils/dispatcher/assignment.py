@@ -14,6 +14,7 @@ from utils.errors import TaskError
 from utils.git.credentials import authorization_header
 from utils.models.runs import Job
 from utils.models.tasks import ClaimedTask, Json, Task
+from utils.pipeline.generated_folders import generated_folders
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
 from utils.sandboxes.registry import uses_egress
 
@@ -76,6 +77,7 @@ def _assignment(
         agent=task.agent,
         agent_model=task.agent_model or agents.default_model(task.agent),
         git_token=None if uses_egress(settings) else token,
+        generated_folders=generated_folders(claimed.project_settings),
     )
     request = SandboxRequest(
         task_id=task.id,

@@ -64,6 +64,7 @@ def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:
             patch_bytes=settings.max_patch_bytes,
             files=settings.max_file_changes,
             file_bytes=settings.max_file_change_bytes,
+            new_file_bytes=settings.max_new_file_bytes,
             timeout_seconds=settings.command_timeout_seconds,
         ),
     )

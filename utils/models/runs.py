@@ -48,7 +48,10 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The input of the pipeline for one task. `git_token` is used for the clone only."""
+    """The input of the pipeline for one task. `git_token` is used for the clone only.
+
+    New folders named in `generated_folders` are not part of the result.
+    """
 
     task_id: int
     prompt: str
@@ -57,6 +60,7 @@ class Job:
     agent: str
     agent_model: str | None = None
     git_token: str | None = field(default=None, repr=False)
+    generated_folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,10 @@ from utils.pipeline.capture_bundle import (
     LISTING_BYTES,
     TOO_LONG,
     BundleLimits,
-    LeftOut,
     Raw,
     parse_bundle,
 )
+from utils.pipeline.capture_notes import capture_notes
 from utils.pipeline.script_text import script
 from utils.pipeline.secret_search import HasSecret, notes_of, search_changes
 from utils.sandboxes.protocol import Sandbox
@@ -63,8 +63,7 @@ CONTENTS_RESERVE_BYTES = 1_024
 PARSING_SECONDS = 30.0
 """Time for parsing a bundle. Its size limits the work, so only an overloaded server needs more."""
 
-NAME_CHARACTERS = 200
-"""Longest shown part of a name."""
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -74,11 +73,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CaptureLimits:
-    """Limits of a capture: sizes in bytes, a number of files, and the time of one pass."""
+    """Limits of a capture: sizes in bytes, a number of files, and the time of one pass.
+
+    A new file above `new_file_bytes` is left out. When all changes together are larger than
+    `patch_bytes`, the largest are left out.
+    """
 
     patch_bytes: int
     files: int
     file_bytes: int
+    new_file_bytes: int
     timeout_seconds: float
 
 
@@ -96,6 +100,9 @@ async def capture_changes(
     """
     capture = _Capture(sandbox, base_commit, limits)
     raw = await capture.run("history")
+    if _has_replaced_pointers(raw):
+        await capture.compare_with_pointers()
+        raw = await capture.run("history")
     if not _fits_storage_and_mail(raw):
         special = await _run_in_thread_if_large(raw.size, _special_changes, raw)
         await capture.mark_binary(*special)
@@ -120,16 +127,19 @@ class _Capture:
 
     async def mark_binary(self, in_diff: list[ChangedPath], in_patch: list[ChangedPath]) -> None:
         """Treat files as binary in the following runs."""
-        work = self._sandbox.paths.work
         links = any(change.is_link for change in in_patch)
         await self._sandbox.write_files(
             {
-                f"{work}/attributes.diff": binary_attributes(in_diff, links=links),
-                f"{work}/attributes.patch": binary_attributes(in_patch, links=links),
+                f"{self._bundle}.diff": binary_attributes(in_diff, links=links),
+                f"{self._bundle}.patch": binary_attributes(in_patch, links=links),
             }
         )
         if links:
             self._environment = git_environment(configuration=BINARY_LINKS)
+
+    async def compare_with_pointers(self) -> None:
+        """Compare changed files with their pointers of Git LFS in the following runs."""
+        await self._sandbox.write_files({f"{self._bundle}.lfs": b""})
 
     async def run(self, mode: str) -> Raw:
         """Run the script once in the mode `history`, `binary` or `squash`."""
@@ -145,6 +155,7 @@ class _Capture:
                 str(self._limits.patch_bytes),
                 mode,
                 self._bundle,
+                str(self._limits.new_file_bytes),
             ],
             timeout_seconds=self._limits.timeout_seconds,
             environment=self._environment,
@@ -205,6 +216,15 @@ async def _run_in_thread_if_large(
         "Reading the result of the sandbox took too long: this server is overloaded, or the agent "
         "has damaged the folder of the result. Start the task again."
     )
+
+
+def _has_replaced_pointers(raw: Raw) -> bool:
+    # The script recognizes most repositories with Git LFS by itself.
+    return any(
+        raw.contents.get(change.old_object, b"").startswith(LFS_POINTER)
+        and not raw.contents.get(change.new_object, b"").startswith(LFS_POINTER)
+        for change in raw.changes
+    ) and not any(line.startswith(b"lfs\t") for line in raw.notes.split(b"\n"))
 
 
 def _is_text(data: bytes | None) -> bool:
@@ -298,9 +318,9 @@ class _ShownContents:
 
 
 def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:
-    if raw.left_out:
-        yield _left_out_note(raw.left_out)
-    elif not raw.changes:
+    noted = tuple(capture_notes(raw, limits.new_file_bytes, limits.patch_bytes))
+    yield from noted
+    if not raw.changes and not noted:
         yield "The agent changed nothing."
     for name, text in (("diff", raw.diff), ("patch", raw.patch)):
         if text is None:
@@ -312,13 +332,3 @@ def _notes(raw: Raw, limits: CaptureLimits) -> Iterator[str]:
             yield f"The {name} was not stored because it cannot be written as text."
     if len(raw.changes) > limits.files:
         yield f"Contents are stored for the first {limits.files} of {len(raw.changes)} files."
-
-
-def _left_out_note(left_out: LeftOut) -> str:
-    names = ", ".join(name[:NAME_CHARACTERS] for name in left_out.names)
-    more = left_out.count - len(left_out.names)
-    return (
-        f"Left out: {names}{f' and {more} more' if more else ''}. Either git or its hosts refuse "
-        "the name, or the content cannot be read. All other changes are stored. Have the agent "
-        "rename it or make it readable, and start the task again."
-    )

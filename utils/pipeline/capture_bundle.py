@@ -39,6 +39,7 @@ SECTIONS = {
     "patch": 1,
     "diff": 1,
     "left_out": 1,
+    "notes": 1,
     "dropped": 8,
 }
 """The known sections, and how often each may be in a bundle."""
@@ -81,6 +82,8 @@ class Raw:
     is_one_commit: bool
     """True when the patch is a single commit that holds exactly the diff."""
     left_out: LeftOut | None
+    notes: bytes
+    """What else is not part of the result; see `utils.pipeline.capture_notes`."""
 
     def objects_of(self, change: ChangedPath) -> Iterator[str]:
         """Yield the names of the contents before and after the change."""
@@ -127,6 +130,7 @@ def parse_bundle(bundle: bytes, limits: BundleLimits) -> Raw:
         patch=_at_most(limits.patch_bytes, patch),
         is_one_commit="mail" in sections,
         left_out=_left_out(sections.get("left_out")),
+        notes=sections.get("notes", b""),
     )
 
 

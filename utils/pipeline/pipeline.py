@@ -214,6 +214,7 @@ class _Run:
         ours = {
             "prompt": job.prompt.encode(),
             "commit_message": commit_message(job.agent, job.prompt, job.task_id),
+            "generated_folders": "".join(f"{name}\n" for name in job.generated_folders).encode(),
             **self._work.agent.files,
         }
         home = {**self._work.agent.home_files(paths), **self._work.access.login_files}

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("scripts")
+_COMMENT = re.compile(r"^[ \t]*#.*\n", re.MULTILINE)
 _SOURCED = re.compile(r'^\. "\$scripts/([a-z_]+\.sh)"$', re.MULTILINE)
 
 
@@ -21,6 +22,9 @@ def script_command(name: str) -> Sequence[str]:
 
 
 def script(name: str) -> str:
-    """Return the text of a script, with the scripts that it sources in their places."""
-    text = (_FOLDER / name).read_text()
+    """Return the text of a script, with the scripts that it sources in their places.
+
+    Without comments: the text is sent with each command.
+    """
+    text = _COMMENT.sub("", (_FOLDER / name).read_text())
     return _SOURCED.sub(lambda match: script(match[1]), text)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import anyio
 import pytest
@@ -23,7 +25,9 @@ from utils.sandboxes.protocol import SandboxRequest
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = CaptureLimits(patch_bytes=100_000, files=100, file_bytes=10_000, timeout_seconds=60)
+LIMITS = CaptureLimits(
+    patch_bytes=100_000, files=100, file_bytes=10_000, new_file_bytes=1_000_000, timeout_seconds=60
+)
 MOMENTS = 8
 LOCKS = (".git/index.lock", ".git/HEAD.lock", ".git/config.lock", ".git/info/attributes")
 
@@ -94,6 +98,12 @@ def sections_of(sandbox: LocalSandbox) -> list[str]:
     return [line.split()[1] for line in index.splitlines()[1:]]
 
 
+def tree_of(sandbox: LocalSandbox, commit: str) -> str:
+    """Return the tree of the commit that the only run of the script has made."""
+    [objects] = Path(sandbox.paths.work, "result").glob("*/objects")
+    return git(objects.parent, "--git-dir=.", "rev-parse", commit + "^{tree}")
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
     work: Work, sample: Repository, agent: str
@@ -114,6 +124,61 @@ async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
     changes = await capture_changes(disturbed, base, LIMITS)
     assert without_time(changes) == without_time(expected)
     assert await capture_changes(disturbed, base, LIMITS) == changes
+
+
+@contextmanager
+def locked_again_and_again(lock: Path) -> Iterator[None]:
+    """Create a lock whenever it is missing, as other git processes of an agent do."""
+    ended = Event()
+
+    def create() -> None:
+        while not ended.is_set():
+            lock.touch()
+
+    thread = Thread(target=create)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("agent", ["edits", "a repository inside that is committed"])
+async def test_a_lock_of_another_git_process_costs_nothing(
+    work: Work, sample: Repository, agent: str
+) -> None:
+    expected = await capture_changes(await work(AGENTS[agent]), sample.head, LIMITS)
+    sandbox = await work(AGENTS[agent])
+    with locked_again_and_again(Path(sandbox.paths.repository) / ".git" / "index.lock"):
+        changes = await capture_changes(sandbox, sample.head, LIMITS)
+    assert without_time(changes) == without_time(expected)
+
+
+@pytest.mark.parametrize("agent", ["a repository inside that is committed", "hidden edits"])
+async def test_captures_at_the_same_time_give_the_same(
+    work: Work, sample: Repository, agent: str
+) -> None:
+    expected = await capture_changes(await work(AGENTS[agent]), sample.head, LIMITS)
+    sandbox = await work(AGENTS[agent])
+    captured: list[Changes] = []
+
+    async def capture_once() -> None:
+        captured.append(await capture_changes(sandbox, sample.head, LIMITS))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(capture_once)
+    assert [without_time(changes) for changes in captured] == [without_time(expected)] * 4
+
+
+async def test_a_repository_whose_folder_of_git_is_gone_comes_as_its_files(
+    work: Work, sample: Repository
+) -> None:
+    # What a capture leaves that is interrupted between two steps.
+    sandbox = await work(f"{NESTED} {COMMIT}; rm -rf sub/.git; echo y >y")
+    changes = await capture_changes(sandbox, sample.head, LIMITS)
+    assert changes.changed_files == ("sub/x", "y")
 
 
 async def test_a_capture_reads_its_own_result_while_another_server_captures_as_well(
@@ -161,13 +226,14 @@ async def test_where_no_file_system_shows_offsets_the_result_is_the_same(
 async def test_contents_that_are_too_much_together_leave_out_the_large_ones(
     work: Work, sample: Repository
 ) -> None:
-    sandbox = await work("head -c 200000 /dev/zero | tr '\\0' a >large; echo a >small")
-    changes = await capture_changes(sandbox, sample.head, LIMITS)
+    sandbox = await work(f"seq 20000 >large; {COMMIT}; echo more >>large; echo a >small")
+    base = git(Path(sandbox.paths.repository), "rev-parse", "HEAD")
+    changes = await capture_changes(sandbox, base, LIMITS)
     assert {c.filename: c.after for c in changes.file_changes} == {
         "large": TOO_LARGE,
         "small": "a\n",
     }
-    assert (changes.diff, changes.patch, changes.additions) == (None, None, 2)
+    assert (changes.diff is None, changes.additions) == (False, 2)
 
 
 async def test_renames_and_more_files_than_are_kept_are_all_counted(
@@ -225,6 +291,4 @@ async def test_contents_that_look_like_sections_stay_in_theirs(
     }
     assert changes.patch is not None
     assert changes.patch.endswith(changes.diff or "?")
-    assert git(Path(sandbox.paths.repository), "rev-parse", changes.commit_hash + "^{tree}") == (
-        changes.tree_hash
-    )
+    assert tree_of(sandbox, changes.commit_hash) == changes.tree_hash

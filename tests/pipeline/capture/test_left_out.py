@@ -126,12 +126,16 @@ def test_when_everything_is_refused_the_note_says_it(shell: Backend, sample: Rep
     assert task["commit_hash"] == sample.head
 
 
-def test_git_that_cannot_store_anything_is_no_refused_name(
-    shell: Backend, sample: Repository
+def test_files_in_place_of_the_folders_for_new_objects_cost_nothing(
+    shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:
-    # Files take the place of the folders for new objects.
     script = "git gc -q; cd .git/objects; for a in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do\n"
     script += "for b in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do : >$a$b; done; done; cd ../..\n"
-    task = shell.perform(script + WORK, sample)
+    task = shell.complete(script + WORK, sample)
+    check_exact(shell, task, sample, tree_left_by(sample, WORK, tmp_path / "x"), tmp_path)
+
+
+def test_a_capture_that_cannot_store_anything_fails(shell: Backend, sample: Repository) -> None:
+    task = shell.perform(f"{WORK}rm -rf ../work/result; : >../work/result", sample)
     assert (task["status"], task["error_code"]) == ("failed", "capture_failed")
-    assert "insert into database" in task["error"]
+    assert "Not a directory" in task["error"]

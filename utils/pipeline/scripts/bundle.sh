@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Writes the changes between the base and the commit to one file, $bundle.
 #
-# Sourced by capture.sh in the repository. Reads $base, $commit, $head, $tree, $work, $result,
-# $bundle, $mode and the limits; sets $start, which is 0 while the bundle is empty.
+# Sourced by capture.sh in the repository. Reads $base, $commit, $parent, $tree, $work, $run, $bundle,
+# $mode and the limits; sets $start, which is 0 while the bundle is empty.
 #
 # The bundle holds sections without separators, then an empty line, a line `COMMIT TREE` with the
 # result, and a line `SIZE NAME` for each section:
@@ -18,48 +18,75 @@
 #   dropped   the beginning of a section that was too large
 #   left_out  when something could not be added: the number of files and folders, then the first
 #             names
+#   notes     a line for each kind of other things that are not part of the result (at most 20): the
+#             kind, how many there are and the first three names, separated by tabs. The kinds:
+#             folders (generated ones), large (files above $max_new_file_bytes), too_much (files
+#             that would make the diff larger than $max_content_bytes), submodules (with changes in
+#             them), lfs (changed files of Git LFS), taken (the branch whose commits are the result),
+#             worktrees (`BRANCH-OR-COMMIT FOLDER`), branches and references (`COMMITS NAME`),
+#             stashes, commits and unreadable (references)
 # A patch or a diff well above $max_content_bytes is dropped; the reader applies the exact limit.
 # shellcheck disable=SC2154 # set by capture.sh
 
 options='--binary --full-index --no-ext-diff --no-textconv --no-color --find-renames'
 changes_options='--raw --numstat --no-abbrev'
 
-begin_bundle() {
+# No name in the folder of the result is followed when it is a link: a file is created there.
+create_bundle() {
+    sections='' start=0 total=0
+    [ ! -e "$bundle" ] && [ ! -L "$bundle" ] || rm -f -- "$bundle"
+    set -C
     exec 5>"$bundle"
-    sections='' start=0
+    set +C
+}
+
+begin_bundle() {
+    sections='' start=0 total=0
+    exec 5>"$bundle"
 }
 
 end_bundle() {
     printf '\n\n%s %s\n%s' "$commit" "$tree" "$sections" >&5
 }
 
-write_changes_for_mode() {
-    if [ "$mode" = history ] && [ "$head" = "$base" ]; then
+# A commit on the base is written once; a history has a patch that differs from its diff.
+write_changes() {
+    if [ "$mode" = history ] && [ "$parent" = "$base" ]; then
         write_mail_and_objects ||
-            { omit_renames_of_links && begin_bundle && write_mail_and_objects; } || write_changes
+            { omit_renames_of_links && begin_bundle && write_mail_and_objects; } || list_changes
         write_contents
     elif [ "$mode" = history ]; then
         omit_renames_of_links || true
-        write_changes
+        list_changes
         write_contents
         write_patch
         write_diff
     else
         omit_renames_of_links || true
-        mkdir -p .git/info
-        cp -- "$work/attributes.patch" .git/info/attributes
+        cp -- "$bundle.patch" "$run/info/attributes"
         write_patch
-        cp -- "$work/attributes.diff" .git/info/attributes
+        cp -- "$bundle.diff" "$run/info/attributes"
         write_diff
-        write_changes
+        list_changes
         write_contents
     fi
 }
 
+# What is too much costs only itself: the largest changes are left out until the rest fits.
+leave_out_what_is_too_much() {
+    [ "$total" -gt "$max_content_bytes" ] || return 0
+    choose_largest
+    [ -s "$run/entries" ] || return 0
+    leave_out_largest
+    begin_bundle
+    make_commit
+    write_changes
+}
+
 # `git apply` refuses a patch in which a link is renamed and a folder takes its place.
 omit_renames_of_links() {
-    git log --raw --find-renames --format= "$base..$commit" | grep -q '^:120000 .* R[0-9]' ||
-        return 1
+    git log --raw --find-renames --format= "$base..$commit" >"$run/raw" || exit 1
+    grep -q '^:120000 .* R[0-9]' "$run/raw" || return 1
     options="${options%--find-renames}--no-renames"
 }
 
@@ -82,6 +109,7 @@ write_section() {
 end_section() {
     sections="$sections$((position - start)) $1
 "
+    section_bytes=$((position - start))
     start=$position
 }
 
@@ -94,14 +122,17 @@ find_position() {
 
 # The list of changes takes less than three times the bytes of the diff.
 write_mail() {
+    mail_status=0
     # shellcheck disable=SC2086 # fixed lists of options
     write_section mail $((4 * max_content_bytes + 65536)) \
         git format-patch --quiet --stdout --no-stat --no-signature $options $changes_options \
-        "$base..$commit"
+        "$base..$commit" || mail_status=1
+    total=$section_bytes
+    return "$mail_status"
 }
 
 write_mail_and_objects() {
-    write_mail && { skip_mail_head && list_objects; } <"$bundle" >"$result/objects"
+    write_mail && { skip_mail_head && list_objects; } <"$bundle" >"$run/changed"
 }
 
 skip_mail_head() {
@@ -112,20 +143,25 @@ write_patch() {
     # shellcheck disable=SC2086
     write_section patch "$max_content_bytes" \
         git format-patch --quiet --stdout --no-stat --no-signature $options "$base..$commit" || true
+    patch_bytes=$section_bytes
 }
 
 write_diff() {
     # shellcheck disable=SC2086
     write_section diff "$max_content_bytes" git diff $options "$base" "$tree" || true
+    total=$section_bytes
+    # The patch of several commits may be larger; it can become one of a single commit.
+    [ "$parent" != "$base" ] || [ "$patch_bytes" -le "$total" ] || total=$patch_bytes
 }
 
-write_changes() {
+list_changes() {
     # shellcheck disable=SC2086
-    git diff $changes_options --no-renames --no-ext-diff "$base" "$tree" >"$result/changes"
-    cat "$result/changes" >&5
+    git diff $changes_options --no-renames --no-ext-diff "$base" "$tree" >"$run/listing"
+    cat "$run/listing" >&5
     find_position
     end_section changes
-    list_objects <"$result/changes" >"$result/objects" || true
+    # It stops at the limit.
+    list_objects <"$run/listing" >"$run/changed" || true
 }
 
 # Prints the objects of the first files; returns 1 when there are more files, or renames.
@@ -144,16 +180,21 @@ list_objects() {
         [ "$number" -lt "$max_files" ] || return 1
         number=$((number + 1))
         [ "$old_mode" = :160000 ] || echo "$old"
-        [ "$new_mode" = 160000 ] || echo "$new"
+        if [ "$new_mode" != 160000 ]; then
+            echo "$new"
+        elif [ "$old_mode" != :160000 ] && [ ! -s "$run/real" ]; then
+            fail "a repository inside of the repository would take the place of its files"
+        fi
     done
 }
 
 # The sizes are read only when all contents together are too large.
 write_contents() {
-    [ -s "$result/objects" ] || return 0
-    ! write_section contents "$max_content_bytes" git cat-file --batch <"$result/objects" ||
-        return 0
-    git cat-file --batch-check <"$result/objects" | choose_small_files | git cat-file --batch >&5
+    [ -s "$run/changed" ] || return 0
+    ! write_section contents "$max_content_bytes" git cat-file --batch <"$run/changed" || return 0
+    git cat-file --batch-check <"$run/changed" >"$run/sizes"
+    choose_small_files <"$run/sizes" >"$run/small"
+    git cat-file --batch <"$run/small" >&5
     find_position
     end_section contents
 }
@@ -169,8 +210,15 @@ choose_small_files() {
 }
 
 write_left_out() {
-    [ -s "$result/left_out" ] || return 0
-    { wc -l <"$result/left_out" && head -n 3 "$result/left_out"; } >&5
+    [ -s "$run/left_out" ] || return 0
+    { wc -l <"$run/left_out" && head -n 3 "$run/left_out"; } >&5
     find_position
     end_section left_out
+}
+
+write_notes() {
+    [ -s "$run/notes" ] || return 0
+    cat -- "$run/notes" >&5
+    find_position
+    end_section notes
 }

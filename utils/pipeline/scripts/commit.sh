@@ -1,53 +1,71 @@
 # shellcheck shell=sh
 # Makes the commit that holds the staged tree.
 #
-# Sourced by capture.sh in the repository. Reads $base, $work, $result, $mode and $tree; sets $head,
-# $head_tree, $parent and $commit.
+# Sourced by capture.sh in the repository. Reads $base, $work, $run, $result, $mode, $tree, $head and
+# $head_tree; sets $parent and $commit.
 # shellcheck disable=SC2034,SC2154 # used and set by capture.sh
 
-# Most agents do not commit, and the files of git show this without a process.
-read_head() {
-    reference=${head#ref: }
-    if [ "$reference" != "$head" ] && [ -f ".git/$reference" ]; then
-        read -r head <".git/$reference" || true
-    fi
-    head_tree=
-    [ "$head" != "$base" ] || return 0
-    git rev-parse HEAD "HEAD^{tree}" >"$result/head" 2>/dev/null || true
-    { read -r head && read -r head_tree; } <"$result/head" || head=$base head_tree=
+# Set when the agent's own commits hold something that the result leaves out.
+squash=
+
+# Most agents do not use git: it has written nothing since the clone.
+find_work_elsewhere() {
+    has_git_written || return 0
+    look_elsewhere
+}
+
+has_git_written() {
+    [ "$head" = "$base" ] && [ ! -e .git/worktrees ] && [ ! -e "$run/worktrees" ] || return 0
+    for path in .git/logs/HEAD .git/packed-refs .git/refs \
+        .git/refs/*/ .git/refs/*/*/ .git/refs/*/*/*/ .git/refs/*/*/*/*/; do
+        [ ! -e "$path" ] || [ "$path" -ot "$work/git_config" ] || return 0
+    done
+    return 1
 }
 
 make_commit() {
     parent=$head
-    if [ "$head" != "$base" ] && { [ "$mode" = squash ] || ! history_fits_a_mailbox; }; then
+    if [ "$head" != "$base" ] &&
+        { [ "$mode" = squash ] || [ "$squash" ] || ! history_fits_a_mailbox; }; then
         parent=$base
     fi
     if [ "$parent" = "$head" ] && [ "$tree" = "$head_tree" ]; then
         commit=$head
     elif ! find_earlier_commit; then
-        commit=$(git commit-tree "$tree" -p "$parent" -F "$work/commit_message")
+        message=$work/commit_message
+        is_plain_file "$message" || { message=$run/message && echo Changes >"$message"; }
+        commit=$(git commit-tree "$tree" -p "$parent" -F "$message")
         echo "$parent $tree $commit" >>"$result/made"
     fi
 }
 
 # `git am` cannot apply merges, a history that does not start at the base, messages that look like a
 # patch or begin with headers, commits without a subject or an author's name, and a .gitmodules that
-# is a link.
+# is a link. A history that cannot be read does not fit either.
 history_fits_a_mailbox() {
     [ ! -L .gitmodules ] || return 1
     git merge-base --is-ancestor "$base" "$head" || return 1
-    [ -z "$(git rev-list --min-parents=2 --max-count=1 "$base..$head")" ] || return 1
-    ! git log --format=%B "$base..$head" |
-        grep -Eiq '^(diff -|Index: |>*From |---|(From|Date|Subject):)' || return 1
-    ! git log --format='%s%nauthor:%an' "$base..$head" |
-        grep -Eq '^ *$|^author:[[:punct:][:space:]]*$'
+    merge=$(git rev-list --min-parents=2 --max-count=1 "$base..$head") || return 1
+    [ -z "$merge" ] || return 1
+    git log --format=%B "$base..$head" >"$run/messages" || return 1
+    ! grep -Eiq '^(diff -|Index: |>*From |---|(From|Date|Subject):)' "$run/messages" || return 1
+    git log --format='%s%nauthor:%an' "$base..$head" >"$run/messages" || return 1
+    ! grep -Eq '^ *$|^author:[[:punct:][:space:]]*$' "$run/messages"
 }
 
-# A commit contains its time, so the commit of an earlier run is used again.
+# A commit contains its time, so the commit of an earlier run is used again. The agent can write to
+# the list.
 find_earlier_commit() {
     [ -e "$result/made" ] || return 1
     while read -r made_on made_of commit; do
-        [ "$made_on $made_of" != "$parent $tree" ] || return 0
+        [ "$made_on $made_of" = "$parent $tree" ] || continue
+        case $commit in
+        '' | *[!0-9a-f]*) return 1 ;;
+        esac
+        found=$(git rev-parse --quiet "$commit^{tree}" "$commit^1" 2>/dev/null) || return 1
+        [ "$found" = "$tree
+$parent" ] || return 1
+        return 0
     done <"$result/made"
     return 1
 }

@@ -37,11 +37,11 @@ if [ "$out_line $err_line" = '1 1' ] && [ ! -e "$work.started" ] && mkdir -- "$r
         # Until the output is followed.
         read -r _ <&5
         rm -f -- "$run/gate"
-        cd -- "$directory"
         # In a subshell: messages of this shell about signals must not appear in the output. The
         # profile of the template may extend PATH; the agent has not changed it yet.
-        (exec bash -l -c "exec \"\$@\"" agent "$@" \
-            <"$input" >"$run/out" 2>"$run/err" 4<&- 5<&- 6<&- 7>&- 9>&-)
+        cd -- "$directory" 2>"$run/err" &&
+            (exec bash -l -c "exec \"\$@\"" agent "$@" \
+                <"$input" >"$run/out" 2>"$run/err" 4<&- 5<&- 6<&- 7>&- 9>&-)
         echo $? >&7
         kill -9 0' keeper "$run" "$directory" "$input" "$@" >/dev/null 2>&1 </dev/null &
     exec 5<&- 7>&- 9>&-
