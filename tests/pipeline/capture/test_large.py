@@ -109,8 +109,8 @@ class TestTogether:
         self, open_with: Open, sample: Repository, tmp_path: Path
     ) -> None:
         rest = f"echo build >>.gitignore; echo x >small\n{FIX}"
-        script = f"for i in $(seq 9); do truncate -s ${{i}}00K f$i; done; mkdir build; {rest}"
-        backend, task = self.complete(open_with, sample, f"{script}; cp f9 build/ignored")
+        files = "for i in $(seq 9); do truncate -s ${i}00K f$i; done; mkdir build; cp f9 build\n"
+        backend, task = self.complete(open_with, sample, files + rest)
         assert "largest first: f5, f6, f7 and 2 more. " in notes(task)[0]
         assert task["changed_files"] == [
             ".gitignore",
