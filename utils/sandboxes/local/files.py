@@ -101,7 +101,9 @@ def remove_folder(folder: Path) -> None:
         # An agent may have removed its own permissions.
         with contextlib.suppress(OSError):
             os.chmod(Path(path).parent, 0o700)  # noqa: PTH101
-            os.chmod(path, 0o700)  # noqa: PTH101
+            # The mode of a link is that of its target, which is somebody else's.
+            if not Path(path).is_symlink():
+                os.chmod(path, 0o700)  # noqa: PTH101
             function(path)
 
     for _ in range(2):
