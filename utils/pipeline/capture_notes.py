@@ -83,7 +83,7 @@ FORMATS: dict[str, Callable[[str], str]] = {
     "stashes": _commit,
     "commits": _commit,
 }
-"""How a name of a kind is shown, when it is more than a name."""
+"""Functions that return the shown form of a name, for kinds whose names hold more than that."""
 
 SENTENCES = {
     "folders": "Left out because programs generate these folders: {names}. To keep one, have the "
