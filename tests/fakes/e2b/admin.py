@@ -8,6 +8,7 @@
 | POST /sandboxes/ID/crash, expire, envd_up, envd_down | what it says |
 | GET /faults, POST /faults, DELETE /faults, DELETE /faults/N | see `e2b_faults` |
 | POST /refuse `{"seconds", "streams"}`, POST /accept | close the listener, for a while |
+| POST /cut | drop every connection at once, as when all share one over HTTP/2 |
 | POST /settings | change fields of `e2b_control_plane.Settings` |
 """
 
@@ -72,6 +73,8 @@ class Admin:
                 await self._refuse(**request.json())
             case ("POST", "/accept"):
                 await self._accept()
+            case ("POST", "/cut"):
+                self._drop_connections()
             case ("POST", "/settings"):
                 self._set(request.json())
             case _:
@@ -112,11 +115,14 @@ class Admin:
         wire = self._cloud.wire
         wire.close_listener()
         if streams:
-            for connection in tuple(wire.connections):
-                connection.abort()
+            self._drop_connections()
         if seconds is not None:
             loop = asyncio.get_running_loop()
             self._reopening = loop.call_later(seconds, self._reopen)
+
+    def _drop_connections(self) -> None:
+        for connection in tuple(self._cloud.wire.connections):
+            connection.abort()
 
     def _reopen(self) -> None:
         task = asyncio.get_running_loop().create_task(self._accept())

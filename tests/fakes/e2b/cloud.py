@@ -15,6 +15,7 @@ from tests.fakes.e2b.control_plane import ControlPlane, Sandbox, Settings
 from tests.fakes.e2b.envd import Envd, signed_for, unreachable
 from tests.fakes.e2b.faults import LOGGED_BODY_BYTES, Fault, Faults, Journal, Kind, LoggedRequest
 from tests.fakes.e2b.http import Aborted, Connection, HttpServer, Pace, Reply, Request, Stream
+from tests.fakes.e2b.processes import UserNamespace
 from tests.fakes.e2b.reaper import end_marked
 from tests.fakes.e2b.templates import Templates
 
@@ -58,6 +59,7 @@ class Cloud:
         self._token = secrets.token_hex(8)
         self.control_plane = ControlPlane(settings, self.root / "sandboxes", self._token)
         self.templates = Templates(self.control_plane)
+        self.users = UserNamespace()
         self.faults = Faults()
         self.journal = Journal()
         self.wire = HttpServer(self._handle)
@@ -66,6 +68,7 @@ class Cloud:
         """End all sandboxes, processes and files."""
         await self.wire.close()
         await self.control_plane.close()
+        self.users.close()
         end_marked(self._token, None)
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -132,7 +135,7 @@ class Cloud:
             return refusal
         assert sandbox
         kept = self.control_plane.settings.exit_kept_seconds
-        envd = Envd(sandbox, self._token, kept)
+        envd = Envd(sandbox, self._token, kept, self.users)
         if route == "process.StreamInput":
             return await envd.stream_input(request)
         split = hitting.get("split")

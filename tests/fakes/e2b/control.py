@@ -100,6 +100,10 @@ class E2BControl:
         """
         self._call("POST", "/refuse", {"seconds": seconds, "streams": streams})
 
+    def cut(self) -> None:
+        """Drop every connection at once, as when all commands share one over HTTP/2."""
+        self._call("POST", "/cut")
+
     def accept(self) -> None:
         """Accept connections again."""
         self._call("POST", "/accept")

@@ -1,15 +1,17 @@
 """Answers E2B's control plane: creates, lists, extends, pauses and kills sandboxes.
 
-See docs/e2b.md section 3. Templates are in `e2b_templates`. Not modelled: snapshots, fork, volumes,
+See docs/e2b.md section 3. Templates are in `templates`. Not modelled: snapshots, fork, volumes,
 secrets and auto-resume.
-The network rules of a create or update are kept as they came, for tests to look at.
+The network rules of a create or update are checked and kept as they came, for tests to look at.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -25,10 +27,15 @@ from tests.fakes.e2b.faults import quota_message
 from tests.fakes.e2b.http import Reply, Request
 from tests.fakes.e2b.processes import Process, open_group
 from tests.fakes.e2b.reaper import Reaper, signal_marked
+from tests.fakes.e2b.watching import Watcher
 
 DEFAULT_TIMEOUT_SECONDS = 300
 ENVD_VERSION = "0.6.13"
 PAGE = 100
+RULE_HOSTS = 10
+RULE_VALUE_CHARACTERS = 2048
+
+_DNS_NAME = re.compile(r"[a-zA-Z0-9_][\w-]{0,62}(?:\.[a-zA-Z0-9_][\w-]{0,62})*[._]?", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -42,6 +49,11 @@ class Settings:
     """The step at which template builds fail."""
     max_concurrent: int | None = None
     max_timeout_seconds: int = 3600
+    """The longest life of a sandbox in one piece: the limit of the plan."""
+    pause_renews: bool = True
+    """False when a resumed sandbox does not live as long as a new one."""
+    transform_rules: bool = True
+    """False for a team whose plan has no network rules."""
     exit_kept_seconds: float = 30.0
     tools: str = ""
     """Folders put before PATH by each sandbox's `.profile`, as a template's /usr/local/bin."""
@@ -66,6 +78,9 @@ class Sandbox:
     processes: dict[int, Process] = field(default_factory=dict)
     ended: dict[int, bytes] = field(default_factory=dict)
     """End events of commands that have ended, kept for a while."""
+    watchers: dict[str, Watcher] = field(default_factory=dict)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the sandbox has ended."""
 
     @property
     def home(self) -> Path:
@@ -146,19 +161,27 @@ class ControlPlane:
             case "set_timeout":
                 return self._set_timeout(sandbox, request.json()["timeout"])
             case "update_network":
-                sandbox.request["network"] = request.json()
-                return Reply(204)
+                return self._update_network(sandbox, request.json())
             case "metrics":
                 return Reply.of(200, [_metrics()])
         return Reply.error(404, f"the fake has no {request.method} {request.path}")
 
+    def _update_network(self, sandbox: Sandbox, network: dict[str, Any]) -> Reply:
+        refusal = self._rules_refusal(network)
+        if refusal is None:
+            sandbox.request["network"] = network
+        return refusal or Reply(204)
+
     def _create(self, request: Request, team: str) -> Reply:
         key = request.headers.get("idempotency-key")
         if key and (known := self._by_key.get((team, key))):
-            return Reply.of(201, known.summary())
+            if known.id in self.sandboxes:
+                return Reply.of(201, known.summary())
+            # What E2B answers is not known, so that nothing may depend on it.
+            return Reply.error(409, "the sandbox of this idempotency key has ended")
         body = request.json()
         seconds = body.get("timeout", DEFAULT_TIMEOUT_SECONDS)
-        if refusal := self._refusal(body["templateID"], seconds, team):
+        if refusal := self._refusal(body, seconds, team):
             return refusal
         sandbox_id = secrets.token_hex(10)
         root = self._root / sandbox_id
@@ -176,14 +199,27 @@ class ControlPlane:
             self._by_key[team, key] = sandbox
         return Reply.of(201, sandbox.summary())
 
-    def _refusal(self, template: str, seconds: int, team: str) -> Reply | None:
+    def _refusal(self, body: dict[str, Any], seconds: int, team: str) -> Reply | None:
+        template = body["templateID"]
         limit = self.settings.max_concurrent
         running = [item for item in self.sandboxes.values() if item.state == "running"]
         if self.settings.templates is not None and template not in self.settings.templates:
             return Reply.error(404, f"template '{template}' not found")
         if limit is not None and len([item for item in running if item.team == team]) >= limit:
             return Reply.error(429, quota_message(limit))
-        return self._timeout_refusal(seconds)
+        return self._timeout_refusal(seconds) or self._rules_refusal(body.get("network") or {})
+
+    def _rules_refusal(self, network: dict[str, Any]) -> Reply | None:
+        rules = network.get("rules")
+        if not rules:
+            return None
+        if not self.settings.transform_rules:
+            message = "Network transform rules are not available for your team."
+        elif len(rules) > RULE_HOSTS:
+            message = f"Network rules can have at most {RULE_HOSTS} domains."
+        else:
+            message = next(filter(None, map(_rule_error, rules, rules.values())), "")
+        return Reply.error(400, message) if message else None
 
     def _timeout_refusal(self, seconds: int) -> Reply | None:
         if seconds <= self.settings.max_timeout_seconds:
@@ -191,16 +227,22 @@ class ControlPlane:
         hours = self.settings.max_timeout_seconds // 3600
         return Reply.error(400, f"Timeout cannot be greater than {hours} hours")
 
+    def _left_seconds(self, sandbox: Sandbox) -> float:
+        """Return the time until the plan ends a sandbox, however often it is prolonged."""
+        age = datetime.now(UTC) - sandbox.started
+        return self.settings.max_timeout_seconds - age.total_seconds()
+
     def _live_until(self, sandbox: Sandbox, seconds: float) -> None:
         if sandbox.timer:
             sandbox.timer.cancel()
+        seconds = max(min(seconds, self._left_seconds(sandbox)), 0)
         sandbox.end = datetime.now(UTC) + timedelta(seconds=seconds)
         loop = asyncio.get_running_loop()
         sandbox.timer = loop.call_later(seconds, self.end_soon, sandbox, "expired")
 
     def _set_timeout(self, sandbox: Sandbox, seconds: int) -> Reply:
-        if refusal := self._timeout_refusal(seconds):
-            return refusal
+        if self._left_seconds(sandbox) < 0:
+            return Reply.error(400, "Max instance length exceeded")
         if sandbox.state == "paused":
             return Reply.error(404, f"sandbox {sandbox.id} is not running")
         self._live_until(sandbox, seconds)
@@ -215,6 +257,8 @@ class ControlPlane:
                 self._live_until(sandbox, seconds)
             return Reply.of(200, sandbox.summary())
         sandbox.state = "running"
+        if self.settings.pause_renews:
+            sandbox.started = datetime.now(UTC)
         self._live_until(sandbox, seconds)
         self._signal(sandbox, signal.SIGCONT)
         return Reply.of(201, sandbox.summary())
@@ -274,11 +318,15 @@ class ControlPlane:
         if sandbox.timer:
             sandbox.timer.cancel()
         sandbox.state = reason
+        sandbox.gone.set()
         gone = f"the connection to sandbox {sandbox.id} ended before the stream completed"
         await self._end_processes(sandbox, None if reason == "crashed" else gone)
         self._reaper.executor.submit(shutil.rmtree, sandbox.root, ignore_errors=True)
 
     async def _end_processes(self, sandbox: Sandbox, message: str | None) -> None:
+        for watcher in sandbox.watchers.values():
+            watcher.close()
+        sandbox.watchers.clear()
         children = [process.lose(message) for process in sandbox.processes.values()]
         sandbox.processes.clear()
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -291,6 +339,28 @@ class ControlPlane:
         await asyncio.gather(*(self.end(item, "killed") for item in [*self.sandboxes.values()]))
         await asyncio.gather(*self._ending)
         self._reaper.executor.shutdown()
+
+
+def _rule_error(host: str, transforms: list[dict[str, Any]]) -> str:
+    """Return what is wrong with the network rule of a host; empty when nothing is."""
+    if not _DNS_NAME.fullmatch(host) or _is_address(host):
+        return f'Rule domain "{host}" is not a valid domain name.'
+    if len(transforms) > 1:
+        return f'Domain "{host}" can have at most 1 transform rule.'
+    headers = transforms[0]["transform"]["headers"] if transforms else {}
+    for name, value in headers.items():
+        if len(value) > RULE_VALUE_CHARACTERS:
+            limit = f"exceeds maximum length of {RULE_VALUE_CHARACTERS} characters"
+            return f'Value for header "{name}" in rule for domain "{host}" {limit}.'
+    return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _metrics() -> dict[str, Any]:

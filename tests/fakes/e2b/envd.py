@@ -1,7 +1,6 @@
 """Answers envd, the daemon in each sandbox: commands and files over Connect in JSON.
 
-Not modelled: terminals (`pty`), watching of folders, users other than `user` and
-`root` (both are whoever runs this server).
+Not modelled: terminals (`pty`), and users other than `user` and `root`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ import binascii
 import hashlib
 import json
 import os
+import secrets
 import signal
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -29,8 +30,9 @@ from tests.fakes.e2b.connect import (
 from tests.fakes.e2b.control_plane import Sandbox
 from tests.fakes.e2b.files import Paths, filesystem, read_file, write_files
 from tests.fakes.e2b.http import Aborted, Reply, Request, Stream
-from tests.fakes.e2b.processes import Command, Listener, Lost, Process
+from tests.fakes.e2b.processes import Command, Listener, Lost, Process, UserNamespace
 from tests.fakes.e2b.reaper import MARKER
+from tests.fakes.e2b.watching import Watcher, follow_watcher
 
 KEEPALIVE_SECONDS = 90
 ENVD_PORT = 49983
@@ -63,11 +65,19 @@ def signed_for(sandbox: Sandbox, request: Request) -> bool:
     return query.get("signature") == expected
 
 
+def has_expired(request: Request) -> bool:
+    """Return True for a signed link whose time is over."""
+    return float(request.query.get("signature_expiration", "inf")) < time.time()
+
+
 class Envd:
     """Carries out the requests of one sandbox."""
 
-    def __init__(self, sandbox: Sandbox, server: str, exit_kept_seconds: float) -> None:
+    def __init__(
+        self, sandbox: Sandbox, server: str, exit_kept_seconds: float, users: UserNamespace
+    ) -> None:
         self._sandbox = sandbox
+        self._users = users
         self._paths = Paths(sandbox.root)
         self._server = server
         self._exit_kept_seconds = exit_kept_seconds
@@ -76,19 +86,32 @@ class Envd:
         """Carry out a request; split output events into `piece_bytes` unless that is 0."""
         if route == "health":
             return Reply(204)
-        signed = route.startswith("files.") and signed_for(self._sandbox, request)
-        if not signed and (refusal := self._unauthorized(request)):
+        if refusal := self._refusal(route, request):
             return refusal
         try:
-            _check_user(request)
-            if route in {"process.Start", "process.Connect"}:
-                return self._stream(route, request, piece_bytes)
-            if route.startswith("files."):
-                read = route == "files.read"
-                return (read_file if read else write_files)(self._paths, request)
-            return Reply.of(200, await self._unary(route, request))
+            return await self._carry_out(route, request, piece_bytes)
         except RpcError as error:
             return error.reply()
+
+    async def _carry_out(self, route: str, request: Request, piece_bytes: int) -> Reply | Stream:
+        user = _user_of(request)
+        match route:
+            case "process.Start" | "process.Connect":
+                return self._stream(route, request, piece_bytes, user)
+            case "filesystem.WatchDir":
+                return self._watch(request)
+            case "files.read":
+                return await read_file(self._paths, request, self._sandbox.gone)
+            case "files.write":
+                return await write_files(self._paths, request, self._sandbox.gone)
+        return Reply.of(200, await self._unary(route, request))
+
+    def _refusal(self, route: str, request: Request) -> Reply | None:
+        refusal = self._unauthorized(request)
+        if refusal and route.startswith("files.") and signed_for(self._sandbox, request):
+            expired = Reply.error(401, "signature is already expired")
+            return expired if has_expired(request) else None
+        return refusal
 
     def _unauthorized(self, request: Request) -> Reply | None:
         if request.headers.get("x-access-token") == self._sandbox.token:
@@ -98,6 +121,8 @@ class Envd:
     async def _unary(self, route: str, request: Request) -> dict[str, Any]:
         service, _, method = route.partition(".")
         if service == "filesystem":
+            if method in {"CreateWatcher", "GetWatcherEvents", "RemoveWatcher"}:
+                return self._poll(method, request.json())
             return filesystem(self._paths, method, request.json())
         match method:
             case "List":
@@ -131,13 +156,41 @@ class Envd:
             return Reply(200, last(error.code, str(error)), {"Content-Type": STREAM_TYPE})
         return Reply(200, envelope(b"{}") + last(), {"Content-Type": STREAM_TYPE})
 
-    def _stream(self, route: str, request: Request, piece_bytes: int) -> Stream:
+    def _watch(self, request: Request) -> Stream:
+        message = json.loads(request.content[5:] or b"{}")
+        seconds = int(request.headers.get("connect-timeout-ms") or 0) / 1000
+        try:
+            name = self._open_watcher(message)
+        except RpcError as error:
+            return Stream(failed(error), STREAM_TYPE)
+        return Stream(follow_watcher(self._sandbox.watchers[name], seconds), STREAM_TYPE)
+
+    def _open_watcher(self, message: dict[str, Any]) -> str:
+        name = secrets.token_hex(8)
+        self._sandbox.watchers[name] = Watcher(self._paths, message)
+        return name
+
+    def _poll(self, method: str, message: dict[str, Any]) -> dict[str, Any]:
+        watchers = self._sandbox.watchers
+        if method == "CreateWatcher":
+            return {"watcherId": self._open_watcher(message)}
+        watcher = watchers.get(message["watcherId"])
+        if watcher is None:
+            raise RpcError("not_found", f"watcher with id {message['watcherId']} not found")
+        if method == "GetWatcherEvents":
+            return {"events": watcher.pop_events()}
+        watcher.close()
+        del watchers[message["watcherId"]]
+        return {}
+
+    def _stream(self, route: str, request: Request, piece_bytes: int, user: str) -> Stream:
         message = json.loads(request.content[5:] or b"{}")
         seconds = int(request.headers.get("connect-timeout-ms") or 0) / 1000
         keepalive = int(request.headers.get("keepalive-ping-interval") or KEEPALIVE_SECONDS)
         try:
             if route == "process.Start":
-                follower = _follow(self._start(message, seconds).listen(), keepalive, seconds)
+                process = self._start(message, seconds, user)
+                follower = _follow(process.listen(), keepalive, seconds)
             elif event := self._ended(message["process"]):
                 follower = replay(event)
             else:
@@ -146,27 +199,30 @@ class Envd:
             follower = failed(error)
         return Stream(cut(follower, piece_bytes) if piece_bytes else follower, STREAM_TYPE)
 
-    def _start(self, message: dict[str, Any], seconds: float) -> Process:
+    def _start(self, message: dict[str, Any], seconds: float, user: str) -> Process:
         if message.get("pty"):
             raise RpcError("unimplemented", "the fake has no terminals")
         config = message["process"]
         directory = self._paths.real(self._paths.in_text(config.get("cwd") or ""))
         if not directory.is_dir():
             raise RpcError("invalid_argument", f"cwd '{config['cwd']}' does not exist")
-        arguments = [self._paths.in_text(item) for item in [config["cmd"], *config.get("args", [])]]
+        named = [self._paths.in_text(item) for item in [config["cmd"], *config.get("args", [])]]
+        arguments = self._users.command(named, user)
         environment = self._environment(config.get("envs") or {})
         stdin = message.get("stdin", True)
         tag = message.get("tag")
         command = Command(config, tag, arguments, environment, directory, stdin)
         try:
             process = Process(command, self._sandbox.group.pid, self._keep_exit)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # A ValueError is a NUL in an argument or in a variable.
             raise RpcError("invalid_argument", f"error starting process: {error}") from error
         self._sandbox.processes[process.pid] = process
         self._sandbox.ended.pop(process.pid, None)
         if seconds:
             loop = asyncio.get_running_loop()
-            process.deadline = loop.call_later(seconds, process.signal, signal.SIGKILL)
+            # The stream ends at the deadline, before the end of the killed command is known.
+            process.deadline = loop.call_later(seconds + 0.05, process.signal, signal.SIGKILL)
         return process
 
     def _environment(self, envs: dict[str, str]) -> dict[str, str]:
@@ -209,13 +265,15 @@ class Envd:
         raise RpcError("not_found", f"process with {name} not found")
 
 
-def _check_user(request: Request) -> None:
+def _user_of(request: Request) -> str:
+    """Return the user of a request. Raise `RpcError` for an unknown one."""
     user = request.query.get("username")
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     if kind == "Basic":
         user = base64.b64decode(value).decode().partition(":")[0]
     if user and user not in USERS:
         raise RpcError("unauthenticated", f"invalid username: '{user}'")
+    return user or USERS[0]
 
 
 def _info(process: Process) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 From docs/e2b.md section 5: output that nobody listens to is discarded; the end is told only when
 every holder of stdout and stderr has closed them; a slow listener holds the command back; a
-signal reaches one pid only; the pid is no group leader, so that `setsid` behaves as it does there.
+signal reaches one pid only, and with it the reading of the output ends; the pid is no group leader,
+so that `setsid` behaves as it does there; commands run as uid 1000 without privileges.
 No thread per process: pipes and exits (pidfd) are watched by the event loop, so this needs Linux.
 """
 
@@ -13,6 +14,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections import deque
@@ -22,6 +24,8 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK_BYTES = 32_768
+USER_ID = 1000
+ENDING_SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 LISTENER_BYTES = 262_144
 """Events that may queue for one listener before the command is paused."""
 
@@ -104,6 +108,7 @@ class Process:
         )
         self.pid = self._popen.pid
         self._pidfd = -1
+        self._is_cut = False
         self._stdin_lock = asyncio.Lock()
         self._pipes = {"stdout": self._popen.stdout, "stderr": self._popen.stderr}
         self._reading: set[str] = set()
@@ -122,9 +127,17 @@ class Process:
         return listener
 
     def signal(self, number: int) -> None:
-        """Signal this process without its children (docs/e2b.md section 5.6)."""
+        """Signal this process without its children (docs/e2b.md section 5.6).
+
+        After a signal that ends it nothing more is read, so a child that holds the output does not
+        delay the end, and what it prints later is lost.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+        if number in ENDING_SIGNALS and not self._is_cut:
+            self._is_cut = True
+            self.read_on()
+            self._reap()
 
     async def write(self, data: bytes) -> None:
         """Write all data to stdin. Raise `BrokenPipeError` when stdin is not open."""
@@ -160,7 +173,8 @@ class Process:
 
     def read_on(self) -> None:
         """Read while every listener keeps up; without a listener, read and discard."""
-        wanted = all(item.waiting_bytes < LISTENER_BYTES for item in self.listeners)
+        kept_up = all(item.waiting_bytes < LISTENER_BYTES for item in self.listeners)
+        wanted = kept_up and not self._is_cut
         for name, pipe in self._pipes.items():
             if pipe is None or wanted == (name in self._reading):
                 continue
@@ -192,7 +206,7 @@ class Process:
             self._pipes[name] = None
 
     def _reap(self) -> None:
-        if any(self._pipes.values()) or self.end_event:
+        if self.end_event or (any(self._pipes.values()) and not self._is_cut):
             return
         if self._popen.poll() is None:
             # It closed its output and runs on, or is about to be gone.
@@ -203,6 +217,8 @@ class Process:
         self._finish()
 
     def _finish(self) -> None:
+        for name in self._pipes:
+            self._close_pipe(name)
         self._close_pidfd()
         self.close_stdin()
         if self.deadline:
@@ -236,6 +252,54 @@ class Process:
     def drop_listeners(self, message: str | None) -> None:
         """End every stream of the command; the command itself continues."""
         self._tell(Lost(message))
+
+
+class UserNamespace:
+    """Lets commands run as the user of a sandbox: uid 1000, without privileges.
+
+    The files of the sandboxes belong to whoever runs this server. In the namespace they belong to
+    uid 1000, which may not read what it has closed to itself, even when this server runs as root.
+    Where a machine allows no user namespaces the commands run as whoever runs this server.
+    """
+
+    def __init__(self) -> None:
+        self._fd = _open_namespace()
+
+    @property
+    def is_available(self) -> bool:
+        """True when commands run in the namespace."""
+        return self._fd >= 0
+
+    def command(self, arguments: list[str], user: str) -> list[str]:
+        """Return the arguments that run a command as `user`; exit code 127 if it is missing."""
+        if user == "root" or not self.is_available:
+            return [_program("nice"), "-n", "0", *arguments]
+        entered = f"--user=/proc/{os.getpid()}/fd/{self._fd}"
+        return [_program("nsenter"), entered, "--preserve-credentials", "--", *arguments]
+
+    def close(self) -> None:
+        """Let the namespace end."""
+        if self.is_available:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _program(name: str) -> str:
+    # The PATH of a command is its own affair.
+    return shutil.which(name) or name
+
+
+def _open_namespace() -> int:
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        return -1
+    maps = [f"--map-user={USER_ID}", f"--map-group={USER_ID}"]
+    holder = ["unshare", "--user", *maps, "sh", "-c", "echo ready; read -r end"]
+    with subprocess.Popen(
+        holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout
+        is_ready = process.stdout.readline() == b"ready\n"
+        return os.open(f"/proc/{process.pid}/ns/user", os.O_RDONLY) if is_ready else -1
 
 
 def _end_event(code: int) -> bytes:
