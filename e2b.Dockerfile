@@ -3,8 +3,8 @@
 # The versions are those in the agents' files (utils/agents/); a test compares them.
 FROM node:22-bookworm-slim
 
-ARG CLAUDE_CODE_VERSION=2.1.329
-ARG CODEX_VERSION=0.169.0
+ARG CLAUDE_CODE_VERSION=2.1.332
+ARG CODEX_VERSION=0.171.0
 
 # What the backend's scripts and the agents use; bubblewrap is what Codex and Claude Code confine
 # commands with when a team turns that on.

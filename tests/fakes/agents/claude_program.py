@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from tests.fakes.agents.stand_in import RETRY_SECONDS, StandIn, emit, stop
 
-VERSION = "2.1.329 (Claude Code)"
+VERSION = "2.1.332 (Claude Code)"
 SESSION = "5f4c1c1e-0000-4000-8000-000000000001"
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 TOOLS = {"write": "Write", "shell": "Bash"}

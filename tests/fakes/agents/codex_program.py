@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from tests.fakes.agents.stand_in import RETRY_SECONDS, StandIn, emit, stop
 
-VERSION = "codex-cli 0.169.0"
+VERSION = "codex-cli 0.171.0"
 THREAD = "0199a213-81c0-7800-8aa1-bbab2a035a53"
 RETRIES = 5
 USAGE = {
