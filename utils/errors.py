@@ -25,7 +25,7 @@
         ├── CaptureError              capture_failed, capture_timeout
         ├── TaskStopped               cancelled, sandbox_timeout, shutdown
         └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found,
-            │                         disk_full, sandbox_timeout
+            │                         disk_full, sandbox_timeout, egress_unavailable
             ├── SandboxUnavailable    e2b_unavailable, e2b_rate_limited   (may pass by itself)
             ├── SandboxQuotaExceeded  e2b_quota_exceeded            (passes when another one ends)
             └── SandboxLost           sandbox_lost

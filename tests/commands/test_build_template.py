@@ -129,7 +129,7 @@ def test_a_failed_build_names_the_step(cloud: E2BControl, tmp_path: Path) -> Non
     [
         ("template.create", 401, "E2B does not accept the key. Set E2B_API_KEY"),
         ("template.create", 400, "E2B did not accept the template: 400: no such base image"),
-        ("template.start", 429, "E2B refuses"),
+        ("template.start", 429, "Try again in a minute"),
         ("template.status", 500, "E2B answered: 500"),
         ("template.status", 503, "no capacity"),
     ],
@@ -142,6 +142,15 @@ def test_a_refusal_says_what_to_do(
     assert (result.returncode, "Traceback" in result.stderr) == (1, False)
     assert words in result.stderr
     assert API_KEY not in result.stderr
+
+
+def test_a_limit_of_builds_is_no_limit_of_sandboxes(cloud: E2BControl, tmp_path: Path) -> None:
+    message = "you have reached the maximum number of concurrent template builds (20)"
+    cloud.add_fault(kind="status", route="template.create", status=429, message=message)
+    result = build_template(tmp_path, cloud.environment)
+    assert result.returncode == 1
+    assert "Wait until other builds have ended" in result.stderr
+    assert "sandboxes" not in result.stderr
 
 
 def test_a_network_that_is_away_says_what_to_check(cloud: E2BControl, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: 
         f"the template has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions",
         "agent claude: its key is set",
         "agent codex: its key is set",
-        "sandboxes may run for 600 s",
+        "sandboxes may run for 720 s",
         "the test sandbox has been stopped",
     ):
         assert f"ok       {line}" in output
@@ -186,7 +186,7 @@ def test_a_full_account_is_a_warning(doctor: Doctor, cloud: E2BControl, template
 @pytest.mark.parametrize(
     ("setting", "value", "words", "remedy"),
     [
-        ("SANDBOX_TIMEOUT_SECONDS", "7200", "Timeout cannot be greater than 1 hours", "Lower"),
+        ("SANDBOX_TIMEOUT_SECONDS", "7200", "run for 3600 s in one piece", "Lower"),
         ("MAX_CONCURRENT_TASKS", "21", "it runs up to 21 tasks at once", "lower"),
     ],
 )
@@ -199,11 +199,56 @@ def test_a_limit_above_that_of_the_plan_is_a_warning(
     words: str,
     remedy: str,
 ) -> None:
+    cloud.configure(pause_renews=False)
     code, output = doctor.ask(cloud.environment | {setting: value})
     assert code == 0
     assert words in output
     assert f"{remedy} {setting}" in output
     assert cloud.sandboxes() == []
+
+
+def test_a_limit_that_a_pause_sets_back_is_no_warning(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    code, output = doctor.ask(cloud.environment | KEYS | {"SANDBOX_TIMEOUT_SECONDS": "7200"})
+    assert code == 0
+    assert "run for 3600 s in one piece, and a task may take 7320 s; a sandbox that is" in output
+    assert output.endswith("no problems, no warnings\n")
+
+
+def test_network_rules_are_tried_where_they_are_needed(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    egress = cloud.environment | {"SECRETS_MODE": "egress"}
+    code, output = doctor.ask(egress)
+    assert code == 0
+    assert "ok       E2B takes the network rules of SECRETS_MODE=egress" in output
+    cloud.configure(transform_rules=False)
+    code, output = doctor.ask(egress)
+    assert code == 1
+    assert "problem  SECRETS_MODE=egress does not work" in output
+    assert "The plan of the account may not have them. Set SECRETS_MODE=environment" in output
+    cloud.forget_requests()
+    doctor.ask(cloud.environment)
+    assert cloud.requests("update_network") == []
+
+
+@pytest.mark.parametrize(
+    ("message", "words", "others"),
+    [
+        ("Team 'a' does not have access to the template 'b'", "belongs to another team", "blocked"),
+        ("Team is blocked", "may be blocked", "build-template"),
+    ],
+)
+def test_a_template_of_another_team_is_no_blocked_account(
+    doctor: Doctor, cloud: E2BControl, template: Path, message: str, words: str, others: str
+) -> None:
+    cloud.add_fault(kind="status", route="create", status=403, message=message)
+    code, output = doctor.ask(cloud.environment)
+    assert code == 1
+    problem = output[output.index("problem  ") :]
+    assert words in problem
+    assert others not in problem.replace(message, "")
 
 
 def test_the_sandboxes_of_this_deployment_are_counted(

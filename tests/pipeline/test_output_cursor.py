@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from utils.errors import SandboxLost, SandboxUnavailable
 from utils.sandboxes.e2b.output_cursor import OutputCursor
+from utils.sandboxes.e2b.reconnection import Reconnection
 
 STREAMS = ("stdout", "stderr")
 
@@ -92,9 +93,9 @@ def test_a_character_that_a_broken_connection_cut_in_two_stays_whole() -> None:
 
 def test_a_sandbox_that_stays_out_of_reach_is_lost() -> None:
     async def pause_again_and_again() -> None:
-        followed = OutputCursor(lambda _stream, _data: None)
+        reconnection = Reconnection()
         for _ in range(100):
-            await followed.pause(SandboxUnavailable("away"), longest_seconds=0.2)
+            await reconnection.pause(SandboxUnavailable("away"), longest_seconds=0.2)
 
     with pytest.raises(SandboxLost, match="RETRY_LOST_SANDBOX"):
         anyio.run(pause_again_and_again)

@@ -83,12 +83,16 @@ def _assignment(
         task_id=task.id,
         user_id=task.user_id,
         attempt=task.attempt,
-        lifetime_seconds=settings.sandbox_timeout_seconds
-        + CAPTURE_PASSES * settings.command_timeout_seconds,
+        lifetime_seconds=lifetime_seconds(settings),
         template_id=_template_id(claimed.project_settings),
         egress=_egress(task, token, access) if uses_egress(settings) else (),
     )
     return Assignment(job, agent, access, request)
+
+
+def lifetime_seconds(settings: Settings) -> float:
+    """Return the time for which a task may need its sandbox, the capture included."""
+    return settings.sandbox_timeout_seconds + CAPTURE_PASSES * settings.command_timeout_seconds
 
 
 def _template_id(project_settings: Json) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
@@ -107,7 +108,8 @@ class TaskAttempt:
                 on=SandboxUnavailable, attempts=None, timeout=None, wait_max=ATTACH_WAIT_SECONDS
             ):
                 with attempt:
-                    return await self._provider.attach(self.run.sandbox_id, request)
+                    aged = replace(request, age_seconds=_age_seconds(self.run))
+                    return await self._provider.attach(self.run.sandbox_id, aged)
         raise self._stop.reason or TaskStopped(
             "No sandbox could be reached within SANDBOX_TIMEOUT_SECONDS. Start the task again.",
             "sandbox_timeout",
@@ -117,7 +119,7 @@ class TaskAttempt:
         try:
             async with anyio.create_task_group() as background:
                 background.start_soon(self._events.run_writer, sandbox.id)
-                background.start_soon(sandbox.keep_alive)
+                background.start_soon(self._keep_alive, sandbox)
                 outcome = await run_pipeline(
                     sandbox, self._work(sandbox), self._stop, _resumption(self.run)
                 )
@@ -128,6 +130,22 @@ class TaskAttempt:
                 TaskError(INTERNAL_ERROR, "internal_error", stage=self._events.stage)
             )
         return outcome
+
+    async def _keep_alive(self, sandbox: Sandbox) -> None:
+        left_seconds = await sandbox.keep_alive(
+            lambda text: self._events.report("status", {"text": text})
+        )
+        if self._events.stage == Stage.CAPTURING:
+            return
+        self._stop.stop(
+            TaskStopped(
+                "The task was ended because its sandbox has reached the longest life that the "
+                "plan of the E2B account allows. Its changes up to then are stored. Ask for less "
+                "in one task, or use a larger plan.",
+                "sandbox_timeout",
+            ),
+            capture_seconds=left_seconds,
+        )
 
     def _work(self, sandbox: Sandbox) -> Work:
         async def before_agent(base_commit: str, timings: Sequence[StageTiming]) -> None:
@@ -170,10 +188,14 @@ class TaskAttempt:
 def _resumption(run: AgentRun | None) -> Resumption | None:
     if run is None:
         return None
-    age = datetime.now(UTC) - run.agent_started_at
     return Resumption(
         base_commit=run.base_commit,
-        agent_age_seconds=max(age.total_seconds(), 0.0),
+        agent_age_seconds=_age_seconds(run),
         timings=[StageTiming(Stage(name), secs) for name, secs in run.stage_seconds.items()],
         position=run.position,
     )
+
+
+def _age_seconds(run: AgentRun) -> float:
+    """Return the time since the agent of an earlier process was started."""
+    return max((datetime.now(UTC) - run.agent_started_at).total_seconds(), 0.0)

@@ -203,6 +203,7 @@ class _CloneRun:
                 timeout_seconds=seconds,
                 environment=environment,
                 stdin=credential_helper_output(self._source.url, self._source.token),
+                repeatable=True,
             )
             if not result.timed_out:
                 return result

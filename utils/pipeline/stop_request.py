@@ -25,11 +25,18 @@ class StopRequest:
         self._work: anyio.CancelScope | None = None
         self._capture: anyio.CancelScope | None = None
 
-    def stop(self, reason: TaskStopped, *, abandon: bool = False) -> None:
-        """Stop the pipeline; the first reason counts. With `abandon` nothing is captured."""
+    def stop(
+        self, reason: TaskStopped, *, abandon: bool = False, capture_seconds: float | None = None
+    ) -> None:
+        """Stop the pipeline; the first reason counts. With `abandon` nothing is captured.
+
+        `capture_seconds` is the time that the capture may take, other than after a cancel.
+        """
         if self.reason is None:
             self.reason = reason
             self.abandoned = abandon
+            if capture_seconds is not None:
+                self._capture_seconds = capture_seconds
             if self._work:
                 self._work.cancel()
             if self._capture and not abandon:

@@ -44,12 +44,16 @@ class EgressHeader:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """A request for a sandbox: its task and user, and how long it may live."""
+    """A request for a sandbox: its task and user, and how long it may live.
+
+    `age_seconds` is the part of that time that has passed when the sandbox is attached to.
+    """
 
     task_id: int
     user_id: str
     attempt: int
     lifetime_seconds: float
+    age_seconds: float = 0.0
     template_id: str | None = None
     egress: tuple[EgressHeader, ...] = ()
 
@@ -89,8 +93,9 @@ class Sandbox(Protocol):
     ) -> CommandResult:
         """Run one of the backend's commands to its end.
 
-        A failure and a timeout are values of the result, not exceptions. With `repeatable` the
-        command runs again when the connection to the sandbox breaks.
+        A failure and a timeout are values of the result, not exceptions. With `repeatable` a
+        connection to the sandbox that breaks does not matter within the timeout: the result of the
+        running command is asked for again, and the command runs again only if it was killed.
 
         The environment is a small allow-list plus `environment`. Output above a megabyte is
         dropped, and bytes that are not UTF-8 may be replaced: results travel in files. After a
@@ -120,8 +125,12 @@ class Sandbox(Protocol):
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """Have the network add only the given headers from now on."""
 
-    async def keep_alive(self) -> None:
-        """Extend the sandbox's lease until cancelled."""
+    async def keep_alive(self, report: Callable[[str], None]) -> float:
+        """Extend the sandbox's lease until cancelled.
+
+        Calls `report` with a message for the user when the sandbox may end before the task. Returns
+        before that end, with the seconds that are left to capture the changes.
+        """
 
     async def close(self) -> None:
         """End every process and remove every file of the sandbox. Safe to call twice."""

@@ -20,6 +20,8 @@ from tests.support.git.server import GitServer
 from utils.dispatcher import task_run
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.sandboxes.e2b.errors import EXCEPTION_RULES, translate
+from utils.sandboxes.e2b.network_rules import egress_rules
+from utils.sandboxes.protocol import EgressHeader
 
 TOKEN = "marked-token-4711"
 MODEL_KEY = "sk-marked-4712"
@@ -107,6 +109,27 @@ def with_status(status: int, text: str) -> Exception:
             SandboxError,
             "sandbox_timeout",
         ),
+        (
+            with_status(403, "Team 'a' does not have access to the template 'b'"),
+            SandboxError,
+            "e2b_template_not_found",
+        ),
+        (
+            with_status(400, "Max instance length exceeded"),
+            SandboxError,
+            "sandbox_timeout",
+        ),
+        (
+            with_status(400, "Network transform rules are not available for your team."),
+            SandboxError,
+            "egress_unavailable",
+        ),
+        (
+            with_status(400, 'Value for header "x" in rule for domain "y" exceeds maximum length'),
+            SandboxError,
+            "egress_unavailable",
+        ),
+        (with_status(409, "Sandbox is being paused"), SandboxUnavailable, "e2b_unavailable"),
         (with_status(400, "Bad"), SandboxError, "sandbox_error"),
         (with_status(500, "Oops"), SandboxUnavailable, "e2b_unavailable"),
         (with_status(504, "Gateway timeout"), SandboxUnavailable, "e2b_unavailable"),
@@ -130,6 +153,28 @@ def test_a_quota_is_distinguished_from_a_rate_limit_by_its_text(text: str, messa
     error: Any = exceptions.RateLimitException
     translated = translate(error(f"429: you have reached the {text}"))
     assert (translated.code, translated.message) == ("e2b_quota_exceeded", message)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (EgressHeader("10.0.0.7", "Authorization", "x"), "DNS name"),
+        (EgressHeader("[::1]", "Authorization", "x"), "DNS name"),
+        (EgressHeader("example.com", "Authorization", "x" * 2049), "2048 bytes"),
+    ],
+)
+def test_what_a_network_rule_cannot_hold_is_explained(header: EgressHeader, words: str) -> None:
+    with pytest.raises(SandboxError, match=words) as raised:
+        egress_rules([header])
+    assert raised.value.code == "egress_unavailable"
+    assert header.value not in raised.value.message
+
+
+def test_the_headers_of_a_host_are_one_rule() -> None:
+    headers = [EgressHeader("example.com", name, "x") for name in ("a", "b")]
+    assert egress_rules(headers) == {
+        "example.com": [{"transform": {"headers": {"a": "x", "b": "x"}}}]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +312,11 @@ def test_a_sandbox_that_is_lost_under_the_agent_is_reported(
 
 
 def test_a_gateway_that_gives_up_is_no_clone_that_takes_too_long(
-    agents: Backend, calm: E2BServerProcess, small: Repository
+    agents: Backend,
+    calm: E2BServerProcess,
+    small: Repository,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(task_run, "LOST_SANDBOX_ATTEMPTS", 1)
     calm.add_fault("status", route="process.Start", status=504)
     assert_failed(agents, agents.start("say hello", small), "e2b_unavailable", "cloning", "later")

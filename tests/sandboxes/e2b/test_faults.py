@@ -79,7 +79,7 @@ def test_sandboxes_whose_kill_fails_for_long_are_swept_each(
     small: Repository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("utils.sandboxes.e2b.sandbox.LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("utils.sandboxes.e2b.reconnection.LONGEST_REQUEST_PAUSE_SECONDS", 0.1)
     number = failing_cloud.add_fault("status", route="kill", status=500)
     with cloud_backend(failing_cloud, tmp_path, sweep_grace_seconds=1) as backend:
         tasks = [backend.start(f"Task {number}", small) for number in range(3)]
@@ -160,8 +160,7 @@ def test_the_agent_of_another_sandbox_is_read_from_its_first_line() -> None:
 def test_streams_that_are_cut_again_and_again_lose_and_double_nothing(
     failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, cut: dict[str, float]
 ) -> None:
-    # Not the first start, which clones: that one is not repeatable and takes a new sandbox.
-    failing_cloud.add_fault("cut", route="process.Start", skip=1, times=5, **cut)
+    failing_cloud.add_fault("cut", route="process.Start", times=5, **cut)
     with cloud_backend(failing_cloud, tmp_path) as backend:
         task_id = backend.start(SLOW_PROMPT, small)
         assert_output_stored_once(backend, task_id)

@@ -16,8 +16,11 @@ from utils.commands.doctor.local import hosts_to_try
 from utils.config.identity import FILE_NAME
 from utils.config.limits import E2B_PLAN_SANDBOXES
 from utils.config.settings import Settings
+from utils.dispatcher.assignment import lifetime_seconds
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
+from utils.sandboxes.e2b.lease import CLOCK_SECONDS, PAUSE_SECONDS
+from utils.sandboxes.e2b.network_rules import egress_rules
 from utils.sandboxes.e2b.tested_versions import (
     TOOLS,
     TemplateProgram,
@@ -25,11 +28,19 @@ from utils.sandboxes.e2b.tested_versions import (
     compare_programs,
     versions_command,
 )
+from utils.sandboxes.protocol import EgressHeader
+from utils.sandboxes.registry import uses_egress
 
 REQUEST_SECONDS = 20
 STAGE_SECONDS = 60
 PROBE_SECONDS = 120
 """Timeout of the test sandbox, in case it cannot be killed."""
+
+TOO_SHORT = (
+    "A task that takes longer is ended with its partial result (sandbox_timeout). Lower "
+    "SANDBOX_TIMEOUT_SECONDS, or change the plan."
+)
+EXAMPLE_HOST = "example.com"
 
 REACH_SECONDS = 10
 PAGES_READ = 10
@@ -106,7 +117,12 @@ async def _check_template(client: type[AsyncSandbox], settings: Settings, report
     template = settings.e2b_template_id
     try:
         async with asyncio.timeout(STAGE_SECONDS):
-            sandbox = await client.create(template, timeout=PROBE_SECONDS, metadata=METADATA)
+            sandbox = await client.create(
+                template,
+                timeout=PROBE_SECONDS,
+                metadata=METADATA,
+                lifecycle={"on_timeout": "kill"},
+            )
     except E2B_ERRORS as error:
         report(_not_started(template, error))
         return
@@ -135,7 +151,10 @@ async def _check_sandbox(sandbox: AsyncSandbox, settings: Settings, report: Repo
         report(ok(f"the template has all {len(TEMPLATE_PROGRAMS)} programs, in tested versions"))
     for host in hosts_to_try(settings):
         report(await _check_reach(sandbox, host))
+    if uses_egress(settings):
+        report(await _check_egress(sandbox))
     report(await _check_lifetime(sandbox, settings))
+    await sandbox.set_timeout(PROBE_SECONDS)
 
 
 async def _check_reach(sandbox: AsyncSandbox, host: str) -> Finding:
@@ -150,15 +169,51 @@ async def _check_reach(sandbox: AsyncSandbox, host: str) -> Finding:
     )
 
 
-async def _check_lifetime(sandbox: AsyncSandbox, settings: Settings) -> Finding:
-    seconds = math.ceil(settings.sandbox_timeout_seconds)
+async def _check_egress(sandbox: AsyncSandbox) -> Finding:
+    rules = egress_rules([EgressHeader(EXAMPLE_HOST, "x-async-code-doctor", "none")])
     try:
-        await sandbox.set_timeout(seconds)
+        await sandbox.update_network({"rules": rules})
     except SandboxException as error:
-        summary = f"sandboxes may not run for {seconds} s, the limit of a task: {error}"
-        advice = "Tasks may lose their sandbox. Lower SANDBOX_TIMEOUT_SECONDS, or change the plan."
-        return warning(summary, advice)
-    return ok(f"sandboxes may run for {seconds} s, the limit of a task")
+        return problem(
+            f"SECRETS_MODE=egress does not work: E2B refuses network rules ({_first_line(error)})",
+            "The plan of the account may not have them. Set SECRETS_MODE=environment, or ask E2B "
+            "for network transform rules.",
+        )
+    return ok("E2B takes the network rules of SECRETS_MODE=egress")
+
+
+async def _check_lifetime(sandbox: AsyncSandbox, settings: Settings) -> Finding:
+    seconds = math.ceil(lifetime_seconds(settings))
+    try:
+        lives = await _life_seconds(sandbox, seconds)
+        if lives >= seconds - CLOCK_SECONDS:
+            return ok(f"sandboxes may run for {seconds} s, which a task may take")
+        renewed = await _can_be_renewed(sandbox, lives)
+    except SandboxException as error:
+        summary = f"sandboxes may not run for {seconds} s, which a task may take: {error}"
+        return warning(summary, TOO_SHORT)
+    summary = (
+        f"the plan lets a sandbox run for {round(lives)} s in one piece, and a task may take "
+        f"{seconds} s"
+    )
+    if renewed:
+        return ok(f"{summary}; a sandbox that is paused and resumed may run that long again")
+    return warning(summary, TOO_SHORT)
+
+
+async def _life_seconds(sandbox: AsyncSandbox, seconds: int) -> float:
+    """Ask for a life of `seconds` and return the one that E2B grants, which may be shorter."""
+    await sandbox.set_timeout(seconds)
+    info = await sandbox.get_info()
+    return (info.end_at - info.started_at).total_seconds()
+
+
+async def _can_be_renewed(sandbox: AsyncSandbox, lives: float) -> bool:
+    before = await sandbox.get_info()
+    await sandbox.pause(strict=True, request_timeout=PAUSE_SECONDS)
+    await sandbox.connect(timeout=PROBE_SECONDS)
+    await sandbox.set_timeout(math.ceil(lives))
+    return (await sandbox.get_info()).end_at > before.end_at
 
 
 async def _end(sandbox: AsyncSandbox) -> Finding:
@@ -189,3 +244,7 @@ def _not_started(template: str, error: Exception) -> Finding:
 def _failed(error: Exception) -> Finding:
     summary, advice = explain_e2b(error)
     return problem(summary, f"{advice}.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -90,13 +90,19 @@ TASK_ERRORS = (
     ),
     _task(
         "e2b_template_not_found",
-        "The sandbox template does not exist or is too old.",
+        "The sandbox template does not exist, is too old, or belongs to another team.",
         "Run `./run.sh build-template`, then set `E2B_TEMPLATE_ID`.",
     ),
     _task(
         "e2b_unavailable",
         "E2B did not answer for several minutes.",
         "Run `./run.sh doctor`; start the task again later.",
+    ),
+    _task(
+        "egress_unavailable",
+        "E2B refuses the network rules of `SECRETS_MODE=egress`: the plan has none, the git host "
+        "is an address without a name, or a key is too long.",
+        "Set `SECRETS_MODE=environment`, or do what the message says.",
     ),
     _task(
         "internal_error",
@@ -142,8 +148,9 @@ TASK_ERRORS = (
     ),
     _task(
         "sandbox_timeout",
-        "Clone and agent together took longer than allowed.",
-        "Raise `SANDBOX_TIMEOUT_SECONDS`, as far as your E2B plan allows.",
+        "Clone and agent together took longer than `SANDBOX_TIMEOUT_SECONDS`, or than the plan of "
+        "the E2B account lets a sandbox run. Changes made until then are kept.",
+        "Ask for less in one task, or raise the limit that the message names.",
     ),
     _task(
         "stored_secret_unreadable",

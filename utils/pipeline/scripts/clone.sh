@@ -10,6 +10,8 @@
 set -eu
 
 url=$1 branch=$2 repository=$3 config_copy=$4 depth=$5 mirror=$6 credential_url=$7
+# A clone that was killed leaves a part of the repository.
+[ ! -e "$repository" ] || rm -rf -- "$repository"
 exec 3<&0 </dev/null
 
 remote_git() {

@@ -6,6 +6,7 @@ The errors of tasks are in `utils.sandboxes.e2b.errors`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -39,7 +40,7 @@ def explain_e2b(error: Exception) -> tuple[str, str]:
             advice = f"Set E2B_API_KEY to a key from {KEYS_PAGE}"
         case RateLimitException():
             cause = f"E2B refuses: {_text(error)}"
-            advice = "Wait until other sandboxes have stopped, or raise the limit of the plan"
+            advice = _advice_against_limit(str(error))
         case ServiceBusyException():
             cause, advice = "E2B has no capacity at the moment", "Try again in a minute"
         case httpx.HTTPError() | TimeoutError() | ConnectionError():
@@ -49,8 +50,28 @@ def explain_e2b(error: Exception) -> tuple[str, str]:
             cause = "The template is too old for this SDK"
             advice = "Run ./run.sh build-template"
         case SandboxException(status_code=403):
-            cause, advice = "E2B has blocked the account", "Ask E2B's support"
+            cause = f"E2B does not allow this: {_text(error)}"
+            advice = _advice_against_refusal(str(error))
     return cause, advice
+
+
+def _advice_against_limit(text: str) -> str:
+    """Return the advice for a 429, whose text alone tells what there is too much of."""
+    if re.search(r"\bbuilds?\b", text):
+        return "Wait until other builds have ended, or raise the limit of the plan"
+    if "sandboxes" in text:
+        return "Wait until other sandboxes have stopped, or raise the limit of the plan"
+    return "Try again in a minute: there were too many requests"
+
+
+def _advice_against_refusal(text: str) -> str:
+    """Return the advice for a 403."""
+    if "template" in text:
+        return (
+            "Run ./run.sh build-template and set E2B_TEMPLATE_ID to the id it prints: this "
+            "template belongs to another team"
+        )
+    return "Look at https://e2b.dev/dashboard: the account may be blocked"
 
 
 def exit_immediately(code: int) -> NoReturn:

@@ -22,6 +22,10 @@ from utils.errors import (
     SandboxQuotaExceeded,
     SandboxUnavailable,
 )
+from utils.sandboxes.e2b.network_rules import EGRESS_UNAVAILABLE
+
+SANDBOX_TIMEOUT = "sandbox_timeout"
+"""The code of the error that the plan ends the sandbox."""
 
 DETAIL_CHARACTERS = 500
 """Length to which the SDK's message is cut in the log."""
@@ -31,7 +35,13 @@ log = structlog.get_logger(__name__)
 _QUOTA = re.compile(
     r"maximum number of concurrent(?:.{0,200}?sandboxes\D{0,50}([0-9]{1,9}))?", re.IGNORECASE
 )
-_BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 403, 404, 500
+_BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 400, 403, 404, 409, 500
+
+# What a refusal is about is only in its text; each says the like in other words, too.
+_ABOUT_TEMPLATE = re.compile(r"\btemplate\b", re.IGNORECASE)
+_ABOUT_LIFE = re.compile(r"timeout|instance length", re.IGNORECASE)
+_ABOUT_RULES = re.compile(r"network.{0,20}\brules?\b|\brule domain\b|transform rule", re.IGNORECASE)
+_IN_RULE = re.compile(r"\bin rule for domain\b|\bheaders per rule\b", re.IGNORECASE)
 
 
 def _auth_failed(_error: Exception) -> SandboxError:
@@ -90,24 +100,51 @@ def _disk_full(_error: Exception) -> SandboxError:
     )
 
 
-def _by_status(error: Exception) -> SandboxError:
-    status = getattr(error, "status_code", None) or 0
-    if status == _NOT_FOUND:
-        return _template_not_found(error)
-    if status == _FORBIDDEN:
+def _forbidden(error: Exception) -> SandboxError:
+    if _ABOUT_TEMPLATE.search(str(error)):
         return SandboxError(
-            "E2B has blocked this account. Its dashboard shows the reason: https://e2b.dev/dashboard",
-            "e2b_auth_failed",
+            "The team of this E2B key may not use the template: it belongs to another team. Build "
+            "your own with ./run.sh build-template, or set E2B_TEMPLATE_ID (or the project's "
+            "settings.template_id) to one of this team.",
+            "e2b_template_not_found",
         )
-    if status == _BAD_REQUEST and "timeout" in str(error).lower():
+    return SandboxError(
+        "E2B does not allow this account to do that; it may be blocked. Its dashboard shows the "
+        "reason: https://e2b.dev/dashboard",
+        "e2b_auth_failed",
+    )
+
+
+def _bad_request(error: Exception) -> SandboxError:
+    text = str(error)
+    if _ABOUT_LIFE.search(text):
         return SandboxError(
             "The plan of this E2B account does not allow sandboxes to run that long. Lower "
             "SANDBOX_TIMEOUT_SECONDS.",
-            "sandbox_timeout",
+            SANDBOX_TIMEOUT,
         )
-    if status == 0 or status >= _SERVER_ERROR:
-        return _unavailable(error)
+    if _ABOUT_RULES.search(text) or _IN_RULE.search(text):
+        return SandboxError(
+            "E2B refuses the network rules that SECRETS_MODE=egress needs. The plan of this E2B "
+            "account may not have them. Set SECRETS_MODE=environment, or ask E2B for network "
+            "transform rules; ./run.sh doctor tries them.",
+            EGRESS_UNAVAILABLE,
+        )
     return _refused(error)
+
+
+def _by_status(error: Exception) -> SandboxError:
+    status = getattr(error, "status_code", None) or 0
+    explain = {
+        _BAD_REQUEST: _bad_request,
+        _FORBIDDEN: _forbidden,
+        _NOT_FOUND: _template_not_found,
+        # The state of the sandbox is changing.
+        _CONFLICT: _unavailable,
+    }.get(status)
+    if explain is not None:
+        return explain(error)
+    return _unavailable(error) if status == 0 or status >= _SERVER_ERROR else _refused(error)
 
 
 def _refused(error: Exception) -> SandboxError:
@@ -135,6 +172,7 @@ EXCEPTION_RULES: tuple[Rule[Exception, Callable[[Exception], SandboxError]], ...
     Rule(
         _refused,
         kinds=(
+            exceptions.GuestUnresponsiveException,
             exceptions.InvalidArgumentException,
             exceptions.NotFoundException,
             CommandExitException,

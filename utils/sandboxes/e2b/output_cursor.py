@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import random
-
-import anyio
-
-from utils.errors import SandboxLost, SandboxUnavailable
+from utils.sandboxes.e2b.reconnection import Reconnection
 from utils.sandboxes.protocol import OutputHandler
-
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
 
 REPLACEMENT = "\ufffd"
 """The SDK's replacement for bytes that are not UTF-8."""
@@ -30,8 +23,7 @@ class OutputCursor:
         self._characters = {"stdout": 0, "stderr": 0}
         self._skip = {"stdout": 0, "stderr": 0}
         self._held_back = {"stdout": "", "stderr": ""}
-        self._failures = 0
-        self._failing_since: float | None = None
+        self.reconnection = Reconnection()
 
     def next_lines(self) -> list[str]:
         """Return the line numbers to restart from, of stdout and of stderr."""
@@ -39,13 +31,9 @@ class OutputCursor:
         self._held_back = {"stdout": "", "stderr": ""}
         return [str(self._lines[stream] + 1) for stream in ("stdout", "stderr")]
 
-    def mark_reachable(self) -> None:
-        """Note that the sandbox answers, although the agent may print nothing."""
-        self._failing_since = None
-
     def feed(self, stream: str, text: str) -> None:
         """Pass on a piece of output, without the part that was passed on before."""
-        self._failures, self._failing_since = 0, None
+        self.reconnection.mark_progress()
         skipped = min(self._skip[stream], len(text))
         self._skip[stream] -= skipped
         text = self._held_back[stream] + text[skipped:]
@@ -69,16 +57,3 @@ class OutputCursor:
         else:
             self._characters[stream] += len(text)
         self._on_output(stream, text.encode())
-
-    async def pause(self, error: SandboxUnavailable, longest_seconds: float) -> None:
-        """Wait before the next attempt; raise `SandboxLost` after failures of `longest_seconds`."""
-        now = anyio.current_time()
-        self._failing_since = self._failing_since or now
-        if now - self._failing_since > longest_seconds:
-            raise SandboxLost(
-                "The cloud sandbox could no longer be reached. Start the task again. With "
-                "RETRY_LOST_SANDBOX=true the server does this itself."
-            ) from error
-        seconds = min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
-        self._failures += 1
-        await anyio.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 import anyio
 import stamina
 import structlog
-from e2b import E2B, AsyncSandbox, SandboxQuery
+from e2b import E2B, AsyncSandbox, SandboxInfo, SandboxQuery
 from e2b.client import E2BClientParams
 
 from utils.config.identity import deployment_name
@@ -22,7 +22,9 @@ from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS
 from utils.sandboxes.e2b.errors import translating
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
-from utils.sandboxes.e2b.sandbox import E2BSandbox, egress_rules, end_sandbox
+from utils.sandboxes.e2b.lease import Lease
+from utils.sandboxes.e2b.network_rules import egress_rules
+from utils.sandboxes.e2b.sandbox import E2BSandbox, end_sandbox
 from utils.sandboxes.e2b.tested_versions import compare_envd
 from utils.sandboxes.protocol import SandboxRequest
 
@@ -60,7 +62,7 @@ class E2BSandboxProvider:
         self._process = uuid4().hex
         self._openings = 0
         self._open: set[str] = set()
-        self._versions_seen: set[str] = set()
+        self._templates_seen: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
@@ -72,7 +74,8 @@ class E2BSandboxProvider:
         key = str(uuid5(NAMESPACE_URL, name))
         async for attempt in _retries(CREATE_ATTEMPTS):
             with attempt:
-                return self._opened(await self._create_or_end(request, key), request)
+                sandbox = await self._create_or_end(request, key)
+                return self._opened(sandbox, request, is_new=True)
         raise AssertionError("the last attempt returns or raises")
 
     async def _create_or_end(self, request: SandboxRequest, key: str) -> AsyncSandbox:
@@ -91,6 +94,7 @@ class E2BSandboxProvider:
                 timeout=_lease_seconds(request),
                 metadata={**self._marks, **marks},
                 network={"rules": egress_rules(request.egress)} if request.egress else None,
+                lifecycle={"on_timeout": "kill"},
                 idempotency_key=key,
                 request_timeout=CREATE_SECONDS,
             )
@@ -99,7 +103,7 @@ class E2BSandboxProvider:
         async def end() -> None:
             try:
                 sandbox = await creation
-                await E2BSandbox(sandbox, 0, (), self._open.discard).close()
+                await end_sandbox(sandbox.kill)
             except SandboxError as error:
                 log.info(
                     "cancelled sandbox was not created",
@@ -117,7 +121,7 @@ class E2BSandboxProvider:
             sandbox = await self._sandboxes.connect(
                 sandbox_id, timeout=_lease_seconds(request), request_timeout=REQUEST_SECONDS
             )
-        return self._opened(sandbox, request)
+        return self._opened(sandbox, request, is_new=False)
 
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
@@ -128,20 +132,27 @@ class E2BSandboxProvider:
         """See `SandboxProvider`."""
         self._open.discard(sandbox_id)
 
-    def _opened(self, sandbox: AsyncSandbox, request: SandboxRequest) -> E2BSandbox:
-        lease = _lease_seconds(request)
+    def _opened(
+        self, sandbox: AsyncSandbox, request: SandboxRequest, *, is_new: bool
+    ) -> E2BSandbox:
+        template = request.template_id or self._template_id
+        look = None if template in self._templates_seen else self._warn_of_template
+        self._templates_seen.add(template)
+        lease = Lease(
+            sandbox,
+            _lease_seconds(request),
+            request.lifetime_seconds - request.age_seconds,
+            look,
+            is_new=is_new,
+        )
         opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)
         self._open.add(opened.id)
-        self._warn_of_template(sandbox)
         return opened
 
-    def _warn_of_template(self, sandbox: AsyncSandbox) -> None:
-        # Only the version of the daemon is in the response; the doctor checks the programs.
-        version = str(sandbox._envd_version)
-        if version not in self._versions_seen:
-            self._versions_seen.add(version)
-            for difference in compare_envd(version):
-                log.warning(difference.text, action="versions.untested")
+    def _warn_of_template(self, info: SandboxInfo) -> None:
+        # E2B tells only the version of its daemon; the doctor checks the programs.
+        for difference in compare_envd(info.envd_version):
+            log.warning(difference.text, action="versions.untested")
 
     async def sweep(self, known: Collection[str]) -> None:
         """See `SandboxProvider`. After a failure the other sandboxes are still ended."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from uuid import uuid4
 
 import anyio
-import stamina
 import structlog
 from e2b import AsyncSandbox
 from e2b.exceptions import (
@@ -29,7 +28,10 @@ from utils.models.runs import KILLED, CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
+from utils.sandboxes.e2b.lease import Lease
+from utils.sandboxes.e2b.network_rules import egress_rules
 from utils.sandboxes.e2b.output_cursor import OutputCursor
+from utils.sandboxes.e2b.reconnection import UNREACHABLE_SECONDS, Reconnection, retries
 from utils.sandboxes.e2b.shell import (
     PATHS,
     agent_arguments,
@@ -37,18 +39,21 @@ from utils.sandboxes.e2b.shell import (
     command_text,
     command_variables,
     ending_of_agent,
+    recorded_text,
     restoring,
+    run_variables,
 )
 from utils.sandboxes.output_pace import OutputPace
 from utils.sandboxes.protocol import AgentCommand, EgressHeader, Mirror, OutputHandler
 
-ATTEMPTS = 4
-LONGEST_PAUSE_SECONDS = 2.0
 CLOSE_ATTEMPTS = 6
 CAPTURED_OUTPUT_CHARACTERS = 1_000_000
 
 CLOCK_SECONDS = 0.1
 """Tolerance between the clocks of the sandbox and of this machine."""
+
+MINIMUM_SECONDS = 1.0
+"""Least time to ask for the result of a command whose time is over."""
 
 SILENCE_SECONDS = 120.0
 """Silence after which the output stream is reopened, because the connection may be dead."""
@@ -57,9 +62,6 @@ UNREADABLE_SECONDS = 10.0
 """Time after which a file that the daemon cannot open is given up."""
 
 SERVER_ERROR = 500
-
-UNREACHABLE_SECONDS = 120.0
-"""Time without contact after which a sandbox counts as lost."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +74,7 @@ class E2BSandbox:
     def __init__(
         self,
         sandbox: AsyncSandbox,
-        lease_seconds: int,
+        lease: Lease,
         egress: tuple[EgressHeader, ...],
         closed: Callable[[str], None],
     ) -> None:
@@ -80,7 +82,7 @@ class E2BSandbox:
         self.paths = PATHS
         self._sandbox = sandbox
         self._commands = Commands(sandbox)
-        self._lease_seconds = lease_seconds
+        self._lease = lease
         self._egress = egress
         self._closed = closed
         self._agent_may_run = False
@@ -89,8 +91,8 @@ class E2BSandbox:
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
         entries = [{"path": path, "data": data} for path, data in files.items()]
-        async for attempt in _retries(ATTEMPTS):
-            with attempt, translating():
+        async for attempt in retries(None):
+            with attempt, self._lease.translating():
                 await self._sandbox.files.write_files(
                     entries,  # type: ignore[arg-type]
                     request_timeout=REQUEST_SECONDS,
@@ -101,8 +103,8 @@ class E2BSandbox:
         contents: dict[str, bytes | None] = {}
         for path in paths:
             give_up_at = anyio.current_time() + UNREADABLE_SECONDS
-            async for attempt in _retries(None):
-                with attempt, translating():
+            async for attempt in retries(None):
+                with attempt, self._lease.translating():
                     try:
                         contents[path] = await self._read_file(path, max_bytes)
                     except FileNotFoundException:
@@ -134,20 +136,44 @@ class E2BSandbox:
         repeatable: bool = False,
     ) -> CommandResult:
         """See `Sandbox`."""
-        text = command_text(len(arguments), has_input=bool(stdin), alone=repeatable)
-        if self._agent_has_run:
-            text = restoring() + text
+        kill = await self._commands.pop_kill_command()
         if self._agent_may_run:
-            text = ending_of_agent(self.id) + text
-        text = await self._commands.pop_kill_command() + text
+            kill += ending_of_agent(self.id)
+        if self._agent_has_run:
+            kill += restoring()
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
-        async for attempt in _retries(None if repeatable else 1):
-            with attempt, translating():
-                return await self._run_once(text, variables, timeout_seconds)
-        raise AssertionError("the last attempt returns or raises")
+        if repeatable:
+            name, text = uuid4().hex, recorded_text(len(arguments), has_input=bool(stdin))
+            variables |= run_variables(name)
+            return await self._run_to_its_end(kill + text, variables, timeout_seconds)
+        text = kill + command_text(len(arguments), has_input=bool(stdin))
+        with self._lease.translating():
+            return await self._run_once(text, variables, timeout_seconds)
+
+    async def _run_to_its_end(
+        self, text: str, variables: dict[str, str], timeout_seconds: float
+    ) -> CommandResult:
+        """Run a recorded command, and ask again for its result whenever the connection breaks."""
+        over_at = anyio.current_time() + timeout_seconds
+        reconnection = Reconnection()
+        while True:
+            left_seconds = max(over_at - anyio.current_time(), MINIMUM_SECONDS)
+            try:
+                with self._lease.translating():
+                    return await self._run_once(
+                        text, variables, left_seconds, reconnection.mark_reachable
+                    )
+            except SandboxUnavailable as error:
+                await reconnection.pause(error, UNREACHABLE_SECONDS)
+                if anyio.current_time() >= over_at:
+                    raise
 
     async def _run_once(
-        self, text: str, variables: dict[str, str], timeout_seconds: float
+        self,
+        text: str,
+        variables: dict[str, str],
+        timeout_seconds: float,
+        on_start: Callable[[], None] = lambda: None,
     ) -> CommandResult:
         pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
         left = {"stdout": CAPTURED_OUTPUT_CHARACTERS, "stderr": CAPTURED_OUTPUT_CHARACTERS}
@@ -160,7 +186,9 @@ class E2BSandbox:
         timed_out = False
         over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
         try:
-            exit_code = await self._commands.run(text, variables, timeout_seconds, collect)
+            exit_code = await self._commands.run(
+                text, variables, timeout_seconds, collect, on_start
+            )
         except (SandboxNotRunningException, SandboxUnreachableException):
             raise
         except TimeoutException:
@@ -182,6 +210,8 @@ class E2BSandbox:
         self._agent_may_run = self._agent_has_run = True
         cursor = OutputCursor(on_output)
         stdin_path = command.stdin_path or "/dev/null"
+        # An attempt at the clone that is left over may still hold the token.
+        kill = await self._commands.pop_kill_command()
         with anyio.move_on_after(timeout_seconds):
             while True:
                 call = agent_arguments(
@@ -191,7 +221,8 @@ class E2BSandbox:
                     cursor.next_lines(),
                     command.arguments,
                 )
-                exit_code = await self._follow(call, command.environment, cursor)
+                exit_code = await self._follow(kill, call, command.environment, cursor)
+                kill = ""
                 if exit_code is not None:
                     cursor.flush()
                     # One that has removed the files of its output may still run.
@@ -200,7 +231,7 @@ class E2BSandbox:
         return CommandResult(-1, b"", b"", timed_out=True)
 
     async def _follow(
-        self, call: Sequence[str], environment: Mapping[str, str], cursor: OutputCursor
+        self, kill: str, call: Sequence[str], environment: Mapping[str, str], cursor: OutputCursor
     ) -> int | None:
         """Stream output until the agent ends and return its exit code; None to stream again.
 
@@ -211,7 +242,7 @@ class E2BSandbox:
         exit_code: int | None = None
         pace = OutputPace()
         variables = {**environment, **agent_mark(self.id), **command_variables(call, "")}
-        text = command_text(len(call), has_input=False, alone=False)
+        text = kill + command_text(len(call), has_input=False)
         with anyio.CancelScope() as scope:
 
             async def on_piece(stream: str, piece: str) -> None:
@@ -226,12 +257,12 @@ class E2BSandbox:
 
             scope.deadline = anyio.current_time() + SILENCE_SECONDS
             try:
-                with translating():
+                with self._lease.translating():
                     exit_code = await self._commands.run(
-                        text, variables, 0, on_piece, cursor.mark_reachable
+                        text, variables, 0, on_piece, cursor.reconnection.mark_reachable
                     )
             except SandboxUnavailable as error:
-                await cursor.pause(error, UNREACHABLE_SECONDS)
+                await cursor.reconnection.pause(error, UNREACHABLE_SECONDS)
         if failure is not None:
             raise failure
         return exit_code
@@ -244,29 +275,14 @@ class E2BSandbox:
         """See `Sandbox`."""
         if set(self._egress) == set(headers):
             return
-        async for attempt in _retries(ATTEMPTS):
-            with attempt, translating():
+        async for attempt in retries(None):
+            with attempt, self._lease.translating():
                 await self._sandbox.update_network({"rules": egress_rules(headers)})
         self._egress = tuple(headers)
 
-    async def keep_alive(self) -> None:
+    async def keep_alive(self, report: Callable[[str], None]) -> float:
         """See `Sandbox`."""
-        pause_seconds = self._lease_seconds / 2
-        while True:
-            await anyio.sleep(pause_seconds)
-            pause_seconds = self._lease_seconds / 2
-            try:
-                async for attempt in _retries(None):
-                    with attempt, translating():
-                        await self._sandbox.set_timeout(
-                            self._lease_seconds, request_timeout=REQUEST_SECONDS
-                        )
-            except SandboxError as error:
-                # Half of the lease is left, which is enough for several more attempts.
-                pause_seconds = self._lease_seconds / 10
-                log.warning(
-                    "lease not extended", action="sandbox.lease_failed", reason=error.message
-                )
+        return await self._lease.keep(report)
 
     async def close(self) -> None:
         """See `Sandbox`. The next sweep finds a sandbox that could not be ended."""
@@ -298,35 +314,11 @@ class _NoMirror:
         """See `Mirror`. Nothing is stored."""
 
 
-def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:
-    """Return E2B's network rules that add the headers to requests (docs/e2b.md section 7)."""
-    rules: dict[str, Any] = {}
-    for header in headers:
-        rules.setdefault(header.host, []).append(
-            {"transform": {"headers": {header.name: header.value}}}
-        )
-    return rules
-
-
 async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:
     """Kill a sandbox, with retries. The next sweep finds one that could not be killed."""
     try:
-        async for attempt in _retries(CLOSE_ATTEMPTS):
+        async for attempt in retries(CLOSE_ATTEMPTS):
             with attempt, translating():
                 await kill(request_timeout=REQUEST_SECONDS)
     except SandboxError as error:
         log.warning("sandbox not ended", action="sandbox.close_failed", reason=error.message)
-
-
-def _retries(attempts: int | None) -> Any:
-    """Return a retry loop; without a number it retries for UNREACHABLE_SECONDS.
-
-    Results are worth retrying that long, because the model has already been paid for.
-    """
-    return stamina.retry_context(
-        on=SandboxUnavailable,
-        attempts=attempts,
-        timeout=None if attempts else UNREACHABLE_SECONDS,
-        wait_initial=0.1,
-        wait_max=LONGEST_PAUSE_SECONDS,
-    )

@@ -51,6 +51,14 @@ _ALONE = (
     f'{{ [ -f "{_LOCK}" ] && [ ! -L "{_LOCK}" ]; }} || rm -rf -- "{_LOCK}"; '
     f'exec 8>>"{_LOCK}"; flock 8; '
 )
+# Waits until the processes of other recorded commands have ended, this one's earlier attempt among
+# them. What an attempt has recorded is printed again; a killed one has recorded no exit code.
+_RECORD = (
+    f'{_ALONE}run="{PATHS.work}/runs/${_VARIABLE}RUN"; unset {_VARIABLE}RUN; '
+    'if [ ! -s "$run/code" ]; then mkdir -p -- "$run" || exec "$@"; '
+    '"$@" >"$run/out" 2>"$run/err"; echo $? >"$run/code"; fi; '
+    'cat "$run/out"; cat "$run/err" >&2; read -r code <"$run/code"; exit "$code"'
+)
 
 
 def agent_mark(sandbox_id: str) -> dict[str, str]:
@@ -85,14 +93,31 @@ def restoring() -> str:
     return _RESTORE
 
 
-def command_text(count: int, *, has_input: bool, alone: bool) -> str:
-    """Return the text that runs a command with `count` arguments in a session of its own.
+def run_variables(name: str) -> dict[str, str]:
+    """Return the variable that names the record of a command; nobody can guess a random name."""
+    return {f"{_VARIABLE}RUN": name}
 
-    Commands with `alone` run one at a time: each waits until the processes of the other have ended.
+
+def command_text(count: int, *, has_input: bool) -> str:
+    """Return the text that runs a command with `count` arguments in a session of its own."""
+    return f'{_taken(count, has_input=has_input)}exec setsid -w "$@"'
+
+
+def recorded_text(count: int, *, has_input: bool) -> str:
+    """Return the text that runs a command once and records what it printed and its exit code.
+
+    The same text runs again when the connection breaks. It then waits for the first attempt and
+    prints what that has recorded; only if the first attempt was killed, it runs the command again.
     """
+    text = _taken(count, has_input=has_input)
+    return f'{text}exec setsid -w bash -c {shlex.quote(_RECORD)} recorded "$@"'
+
+
+def _taken(count: int, *, has_input: bool) -> str:
+    """Return the text that takes the arguments and the standard input out of the variables."""
     names = [f"{_VARIABLE}{number}" for number in range(1, count + 1)]
     quoted = " ".join(f'"${name}"' for name in names)
-    text = f'set -- {quoted}; unset {" ".join(names)}; exec setsid -w "$@"'
+    text = f"set -- {quoted}; unset {' '.join(names)}; "
     if has_input:
         text = f'exec < <(printf %s "${_VARIABLE}INPUT"); unset {_VARIABLE}INPUT; {text}'
-    return f"{_ALONE}{text}" if alone else text
+    return text

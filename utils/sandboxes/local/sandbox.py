@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -183,8 +183,10 @@ class LocalSandbox:
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`. The network of this machine adds no headers."""
 
-    async def keep_alive(self) -> None:
+    async def keep_alive(self, report: Callable[[str], None]) -> float:  # noqa: ARG002
         """See `Sandbox`. A local sandbox lives as long as this process."""
+        await anyio.sleep_forever()
+        return 0.0
 
     async def close(self) -> None:
         """See `Sandbox`."""
