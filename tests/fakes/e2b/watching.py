@@ -50,7 +50,7 @@ class Watcher:
         self._events: list[dict[str, Any]] = []
         self._has_events = asyncio.Event()
         self._folders: dict[int, Path] = {}
-        self._fd = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd: int = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         self._add(self._folder)
         asyncio.get_running_loop().add_reader(self._fd, self._read)
 

@@ -7,7 +7,6 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -38,13 +37,12 @@ HELD = "sleep 1000 & echo $!; wait"
 
 
 @pytest.fixture
-def namespace() -> Iterator[None]:
+def namespace() -> None:
     """Skip the test where this machine allows no user namespaces."""
     users = UserNamespace()
     if not users.is_available:
         pytest.skip("commands run as whoever runs the fake")
     users.close()
-    return None
 
 
 async def refusal(call: Any) -> tuple[int | None, str]:
@@ -341,7 +339,7 @@ def test_changes_can_be_asked_for(cloud: E2BControl) -> None:
     sandbox.commands.run(CHANGES)
     assert {(item.name, item.type) for item in watch.get_new_events()} == SEEN
     assert watch.get_new_events() == []
-    watch.stop()
+    watch.stop()  # type: ignore[no-untyped-call]
     with pytest.raises(FileNotFoundException):
         sandbox.files.watch_dir("missing")
     sandbox.files.write("file", "")
