@@ -320,7 +320,7 @@ async def test_a_watched_folder_tells_its_changes(cloud: E2BControl) -> None:
     (made,) = [item for item in events if item.name == "d"]
     assert made.entry is not None
     assert made.entry.type is FileType.DIR
-    await watch.stop()
+    await watch.stop()  # type: ignore[no-untyped-call]
 
 
 async def test_a_watch_ends_with_its_sandbox(cloud: E2BControl) -> None:
@@ -339,7 +339,7 @@ def test_changes_can_be_asked_for(cloud: E2BControl) -> None:
     sandbox.commands.run(CHANGES)
     assert {(item.name, item.type) for item in watch.get_new_events()} == SEEN
     assert watch.get_new_events() == []
-    watch.stop()  # type: ignore[no-untyped-call]
+    watch.stop()
     with pytest.raises(FileNotFoundException):
         sandbox.files.watch_dir("missing")
     sandbox.files.write("file", "")
