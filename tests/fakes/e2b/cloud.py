@@ -134,8 +134,7 @@ class Cloud:
         if refusal := unreachable(sandbox_id, sandbox):
             return refusal
         assert sandbox
-        kept = self.control_plane.settings.exit_kept_seconds
-        envd = Envd(sandbox, self._token, kept, self.users)
+        envd = Envd(sandbox, self._token, self.control_plane.settings, self.users)
         if route == "process.StreamInput":
             return await envd.stream_input(request)
         split = hitting.get("split")

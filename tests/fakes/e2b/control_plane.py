@@ -56,7 +56,7 @@ class Settings:
     """False for a team whose plan has no network rules."""
     exit_kept_seconds: float = 30.0
     tools: str = ""
-    """Folders put before PATH by each sandbox's `.profile`, as a template's /usr/local/bin."""
+    """Folders put before the PATH of every login shell, as a template's /usr/local/bin."""
 
 
 @dataclass(slots=True)
@@ -188,9 +188,6 @@ class ControlPlane:
         sandbox = Sandbox(sandbox_id, team, body, root, open_group())
         sandbox.home.mkdir(parents=True)
         (root / "tmp").mkdir()
-        # The login shell's /etc/profile resets PATH; the profile of the user comes after it.
-        path = ":".join(filter(None, (self.settings.tools, os.environ.get("PATH"))))
-        (sandbox.home / ".profile").write_text(f"export PATH='{path}'\n", encoding="utf-8")
         self._live_until(sandbox, seconds)
         self.sandboxes[sandbox.id] = sandbox
         self.counts["created"] += 1

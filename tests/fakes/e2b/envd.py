@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import time
 from collections.abc import AsyncGenerator
@@ -27,7 +28,7 @@ from tests.fakes.e2b.connect import (
     last,
     replay,
 )
-from tests.fakes.e2b.control_plane import Sandbox
+from tests.fakes.e2b.control_plane import Sandbox, Settings
 from tests.fakes.e2b.files import Paths, filesystem, read_file, write_files
 from tests.fakes.e2b.http import Aborted, Reply, Request, Stream
 from tests.fakes.e2b.processes import Command, Listener, Lost, Process, UserNamespace
@@ -74,13 +75,14 @@ class Envd:
     """Carries out the requests of one sandbox."""
 
     def __init__(
-        self, sandbox: Sandbox, server: str, exit_kept_seconds: float, users: UserNamespace
+        self, sandbox: Sandbox, server: str, settings: Settings, users: UserNamespace
     ) -> None:
         self._sandbox = sandbox
         self._users = users
+        self._tools = settings.tools
         self._paths = Paths(sandbox.root)
         self._server = server
-        self._exit_kept_seconds = exit_kept_seconds
+        self._exit_kept_seconds = settings.exit_kept_seconds
 
     async def answer(self, route: str, request: Request, piece_bytes: int) -> Reply | Stream:
         """Carry out a request; split output events into `piece_bytes` unless that is 0."""
@@ -207,7 +209,7 @@ class Envd:
         if not directory.is_dir():
             raise RpcError("invalid_argument", f"cwd '{config['cwd']}' does not exist")
         named = [self._paths.in_text(item) for item in [config["cmd"], *config.get("args", [])]]
-        arguments = self._users.command(named, user)
+        arguments = self._users.command(_with_tools(named, self._tools), user)
         environment = self._environment(config.get("envs") or {})
         stdin = message.get("stdin", True)
         tag = message.get("tag")
@@ -274,6 +276,18 @@ def _user_of(request: Request) -> str:
     if user and user not in USERS:
         raise RpcError("unauthenticated", f"invalid username: '{user}'")
     return user or USERS[0]
+
+
+def _with_tools(arguments: list[str], tools: str) -> list[str]:
+    """Return the arguments of a login shell that finds the programs of its template.
+
+    Its /etc/profile has set PATH anew, and may not name the programs of this machine either.
+    """
+    *first, text = arguments
+    if first[-1:] != ["-c"]:
+        return arguments
+    path = ":".join(filter(None, (tools, os.environ.get("PATH"))))
+    return [*first, f"PATH={shlex.quote(path)}; {text}"]
 
 
 def _info(process: Process) -> dict[str, Any]:
