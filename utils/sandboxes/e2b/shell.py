@@ -56,8 +56,9 @@ _ALONE = (
 _RECORD = (
     f'{_ALONE}run="{PATHS.work}/runs/${_VARIABLE}RUN"; unset {_VARIABLE}RUN; '
     'if [ ! -s "$run/code" ]; then mkdir -p -- "$run" || exec "$@"; '
-    '"$@" >"$run/out" 2>"$run/err"; echo $? >"$run/code"; fi; '
-    'cat "$run/out"; cat "$run/err" >&2; read -r code <"$run/code"; exit "$code"'
+    '"$@" >"$run/out" 2>"$run/err"; code=$?; echo "$code" >"$run/code"; '
+    'else read -r code <"$run/code"; fi; '
+    'cat "$run/out"; cat "$run/err" >&2; exit "$code"'
 )
 
 
