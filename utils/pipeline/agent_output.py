@@ -163,16 +163,19 @@ class OutputReporter:
             self.finished = anyio.Event()
 
     def _new_events(self, stream: str, lines: list[str]) -> Iterator[tuple[str, Json]]:
+        is_active = False
         for line in lines:
             if stream == "stderr" and (text := line[:KEPT_ERROR_CHARACTERS].strip()):
                 self._last_error_line = text
             events = list(self._reader.read_line(stream, line))
-            if not events or not all(data.get("waiting") for _, data in events):
-                self.last_output_at = anyio.current_time()
+            if not is_active:
+                is_active = not events or not all(data.get("waiting") for _, data in events)
             for event in events:
                 self._seen[stream] += 1
                 if self._seen[stream] > self._skipped[stream]:
                     yield event
+        if is_active:
+            self.last_output_at = anyio.current_time()
 
     def _cut_values(self, data: Json) -> Json:
         window = EVENT_CHARACTERS + OVERLAP_CHARACTERS

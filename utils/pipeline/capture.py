@@ -54,7 +54,7 @@ OTHER_BYTES = 200_000
 OBJECT_LINE_BYTES = 100
 """Upper bound for the header of one file's content in a bundle."""
 
-INLINE_BYTES = 50_000
+INLINE_BYTES = 20_000
 """Bundles up to this size are parsed on the event loop: starting a thread takes longer."""
 
 CONTENTS_RESERVE_BYTES = 1_024

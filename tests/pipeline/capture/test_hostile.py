@@ -194,7 +194,7 @@ FORGERIES = {
     "a section that is there twice": 'printf "abcd\\n\\n%s\\n2 diff\\n2 diff\\n" "$names" >"$8"',
     "a section that nobody knows": 'printf "abcd\\n\\n%s\\n4 other\\n" "$names" >"$8"',
     "more than is left": 'printf "abcd\\n\\n%s\\n9 diff\\n" "$names" >"$8"',
-    "digits of another script": 'printf "abcd\\n\\n%s\\n\331\244 diff\\n" "$names" >"$8"',
+    "digits of another script": 'printf "abcd\\n\\n%s\\n\\331\\244 diff\\n" "$names" >"$8"',
     "a size of 5,000 digits": 'printf "abcd\\n\\n%s\\n%05000d diff\\n" "$names" 4 >"$8"',
     "four million lines": 'yes "0 dropped" | head -c 50000000 >"$8"',
     "a count of 5,000 digits": 'printf ":100644 100644 %s %s M\\ta\\n%05000d\\t1\\ta\\n" $names 1 '
