@@ -99,6 +99,8 @@ words = st.sampled_from(
         '"\\303',
         "index 0..1\n",
         "+++ b/x\n",
+        "literal 9\n",
+        "zcmZ\n",
         "+x\n",
     ]
 ) | st.text(max_size=8)
@@ -160,7 +162,7 @@ def test_any_list_of_branches_is_read(text: str) -> None:
 @given(texts)
 def test_any_patch_is_read(patch: str) -> None:
     with bounded(len(patch)):
-        list(added_text(patch))
+        list(added_text(patch, lambda _: True))
         try:
             plan_patch(patch.encode(errors="replace"))
         except ValueError:

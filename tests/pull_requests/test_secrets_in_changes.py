@@ -66,6 +66,10 @@ def test_a_live_secret_in_a_file_is_named_and_not_pushed(hosted: Hosted, form: s
         ),
         ('echo x >y; git add y; git commit -qm "with $t"; echo z >z', "commit messages"),
         ("echo x >$t.txt", "[redacted].txt"),
+        (
+            "{ head -c 300000 /dev/urandom; printf '\\0%s\\0' $t; head -c 9 /dev/urandom; } >large",
+            "large",
+        ),
     ],
 )
 def test_a_secret_is_found_wherever_the_agent_put_it(

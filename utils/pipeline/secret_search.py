@@ -119,7 +119,9 @@ def _added_texts(raw: Raw) -> Iterator[tuple[str, str]]:
         # Wide encodings put a zero byte beside each character.
         yield name, content.replace(b"\0", b"").decode("utf-8", "replace")
     if raw.diff is not None:
-        yield from added_text(raw.diff.decode("utf-8", "replace"))
+        read = {decode_path(c.path) for c in raw.changes if c.new_object in raw.contents}
+        diff = raw.diff.decode("utf-8", "replace")
+        yield from added_text(diff, lambda name: name not in read)
 
 
 def _added_in_patch(raw: Raw) -> Iterator[str]:
