@@ -18,7 +18,7 @@ from utils.dispatcher.run_context import RunContext
 from utils.errors import AppError, DatabaseUnavailable, TaskStopped
 from utils.models.runs import Outcome
 from utils.models.tasks import Json, Stage, Task, TaskStatus
-from utils.pipeline.secret_search import without_secrets
+from utils.pipeline.secret_search import FILES_FIELD, without_secrets
 from utils.redaction import Redactor
 
 CANCELLED = "cancelled"
@@ -200,7 +200,7 @@ def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
             "notes": list(changes.notes),
         }
         if changes.secret_files:
-            metadata["secret_files"] = list(changes.secret_files)
+            metadata[FILES_FIELD] = list(changes.secret_files)
     return metadata
 
 

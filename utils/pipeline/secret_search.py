@@ -16,6 +16,9 @@ from utils.git.output import NO_OBJECT, decode_path
 from utils.models.runs import FileChange, Outcome
 from utils.pipeline.capture_bundle import Raw
 
+FILES_FIELD = "secret_files"
+"""Field of `execution_metadata` that names the files with live secrets."""
+
 MESSAGES = "the agent's commit messages or an earlier commit"
 """Named in place of a file when a secret is in the patch, but in no file of the result."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from utils.errors import Conflict
 from utils.github.models import GitHubCommit
 from utils.models.tasks import TERMINAL_STATUSES, Task
-from utils.pipeline.secret_search import HasSecret, listed, secret_files_in
+from utils.pipeline.secret_search import FILES_FIELD, HasSecret, listed, secret_files_in
 from utils.pull_requests.options import PullRequestOptions
 from utils.push.workflows import is_workflow, workflow_changes
 
@@ -71,7 +71,7 @@ def changes_workflows(task: Task) -> bool:
 
 
 def _refuse_secrets(task: Task, has_secret: HasSecret) -> None:
-    noted = (task.execution_metadata or {}).get("secret_files")
+    noted = (task.execution_metadata or {}).get(FILES_FIELD)
     names = [str(name) for name in noted] if isinstance(noted, list) else []
     names = names or secret_files_in(task.git_diff or task.git_patch or "", has_secret)
     if names:
