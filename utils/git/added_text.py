@@ -25,7 +25,9 @@ def added_text(
     new content, or what is inserted into the old one.
     """
     for lines in _files(diff):
-        name, added, hunk = _name_in(lines[0]), [], None
+        name = _name_in(lines[0])
+        added: list[str] = []
+        hunk: int | None = None
         for number, line in enumerate(lines):
             if line.startswith(_BINARY_HUNKS) and hunk is None:
                 hunk = number + 1

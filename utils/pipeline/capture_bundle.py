@@ -32,6 +32,9 @@ INDEX_BYTES = 2_000
 LEFT_OUT_BYTES = 100_000
 """Largest section of names that were left out; the script writes the first three names."""
 
+NOTES_BYTES = 1_000_000
+"""Bytes that are kept of the notes. The script writes a few names for each kind of them."""
+
 SECTIONS = {
     "mail": 1,
     "changes": 1,
@@ -130,7 +133,7 @@ def parse_bundle(bundle: bytes, limits: BundleLimits) -> Raw:
         patch=_at_most(limits.patch_bytes, patch),
         is_one_commit="mail" in sections,
         left_out=_left_out(sections.get("left_out")),
-        notes=sections.get("notes", b""),
+        notes=sections.get("notes", b"")[:NOTES_BYTES],
     )
 
 

@@ -66,6 +66,7 @@ HUGE: dict[str, Callable[[], bytes]] = {
     "contents without an end": lambda: bundle(("contents", b"x" * 20 * MEBIBYTE)),
     "the same content": lambda: bundle(("contents", object_of(b"x" * 40_000) * 500)),
     "names that were left out": lambda: bundle(("left_out", b"9\n" + b"x\n" * 10_000_000)),
+    "notes": lambda: bundle(("notes", b"x" * 20 * MEBIBYTE), ("other", b"")),
     "sections": lambda: bundle(index=b"0 dropped\n" * 2_000_000),
     "no sections": lambda: b"\n\n" * 10 * MEBIBYTE,
     "commits": lambda: bundle(("mail", b"\n\n:" * 5_000_000)),
