@@ -111,7 +111,7 @@ class TestTogether:
         rest = f"echo build >>.gitignore; echo x >small\n{FIX}"
         files = "for i in $(seq 9); do truncate -s ${i}00K f$i; done; mkdir build; cp f9 build\n"
         backend, task = self.complete(open_with, sample, files + rest)
-        assert "largest first: f5, f6, f7 and 2 more. " in notes(task)[0]
+        assert "largest first: f4, f5, f6 and 3 more. " in notes(task)[0]
         assert task["changed_files"] == [
             ".gitignore",
             "f1",
@@ -121,7 +121,7 @@ class TestTogether:
             "small",
             "src/app.py",
         ]
-        kept = f"for i in 1 2 3 4; do truncate -s ${{i}}00K f$i; done; {rest}"
+        kept = f"for i in 1 2 3; do truncate -s ${{i}}00K f$i; done; {rest}"
         check_exact(backend, task, sample, tree_left_by(sample, kept, tmp_path / "x"), tmp_path)
 
     def test_the_only_change_is_told_although_it_is_too_large(
