@@ -1448,8 +1448,8 @@ EXECUTE format(
 UPDATE public.refresh_tokens SET session = ''
 WHERE EXISTS (SELECT FROM auth.users account WHERE account.id = user_id);
 
--- Says what became of an account: active, anonymous, banned, missing, or signed_out when its session
--- has ended. Supabase deletes sessions at sign-out and when the password changes. The rows are read
+-- Says what became of an account: active, anonymous, banned, deleted (but kept by Supabase), missing,
+-- or signed_out when its session has ended. Supabase deletes sessions at sign-out and when the password changes. The rows are read
 -- as JSON because older projects lack some of the columns.
 CREATE OR REPLACE FUNCTION public.account_state(
     this_user uuid, this_session uuid
@@ -1459,8 +1459,11 @@ DECLARE
     account jsonb := (SELECT to_jsonb(one) FROM auth.users one WHERE one.id = this_user);
     session_end text;
 BEGIN
-    IF account IS NULL OR account ->> 'deleted_at' IS NOT NULL THEN
+    IF account IS NULL THEN
         RETURN 'missing';
+    END IF;
+    IF account ->> 'deleted_at' IS NOT NULL THEN
+        RETURN 'deleted';
     END IF;
     IF (account ->> 'banned_until')::timestamptz > clock_timestamp() THEN
         RETURN 'banned';
@@ -1578,7 +1581,7 @@ $$;
 CREATE OR REPLACE FUNCTION public.backend_find_api_key(this_prefix text) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT to_jsonb(api_key) || jsonb_build_object(
-        'is_banned', public.account_state(api_key.user_id, NULL) = 'banned'
+        'is_blocked', public.account_state(api_key.user_id, NULL) IN ('banned', 'deleted')
     )
     FROM public.api_keys api_key WHERE api_key.prefix = this_prefix
 $$;

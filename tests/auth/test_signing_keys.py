@@ -57,6 +57,19 @@ def test_a_published_secret_signs_nothing(own_client: FlaskClient, own_project: 
     assert outcome(own_client, token) == "token_invalid"
 
 
+def test_odd_keys_hide_no_other_key(own_client: FlaskClient, own_project: KeyServer) -> None:
+    good = own_project.keys[0].published
+    odd = (None, 1, True, [], ["sig"], {}, "x", [[]], 10**30)
+    fields = ("kty", "crv", "x", "y", "alg", "use", "kid", "key_ops")
+    own_project.others = [{**good, name: value} for name in fields for value in odd]
+    own_project.others += [{"kty": "RSA", "n": 5, "e": "AQAB"}, {"kty": "OKP", "x": [1]}, *odd]
+    assert outcome(own_client, new_token(own_project)) == 200
+    # A fetch that ended with an unexpected error would be the last one.
+    own_project.keys = (*own_project.keys, new := Key())
+    with later(10):
+        wait_for(lambda: outcome(own_client, new_token(own_project, new)) == 200)
+
+
 def test_a_key_is_fetched_once_for_many_tokens(
     own_client: FlaskClient, own_project: KeyServer
 ) -> None:

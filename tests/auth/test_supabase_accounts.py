@@ -189,8 +189,9 @@ def test_a_ban_that_is_over_is_no_ban(client: FlaskClient, account: Account) -> 
     assert exchange(client, account.token).status_code == 200
 
 
-def test_the_keys_of_a_banned_account_are_refused(
-    app: Flask, client: FlaskClient, account: Account
+@pytest.mark.parametrize("end", [Account.ban, Account.delete_softly, Account.delete])
+def test_the_keys_of_an_account_end_with_it(
+    app: Flask, client: FlaskClient, account: Account, end: Callable[[Account], None]
 ) -> None:
     services = services_of(app)
     if not services.database.knows_accounts:
@@ -199,8 +200,9 @@ def test_the_keys_of_a_banned_account_are_refused(
     key = services.api_keys.create(account.id, "Laptop", Scope.RUN, None)[0]
     headers = {"Authorization": f"Bearer {key}"}
     assert client.get("/tasks", headers=headers).status_code == 200
-    account.ban()
-    assert refusal(client.get("/tasks", headers=headers)) == (401, "user_banned")
+    end(account)
+    code = "api_key_invalid" if end is Account.delete else "user_banned"
+    assert refusal(client.get("/tasks", headers=headers)) == (401, code)
 
 
 def test_anonymous_users_are_refused_everywhere(

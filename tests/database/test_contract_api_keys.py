@@ -31,7 +31,7 @@ def add(database: Database, prefix: str = "ac_1", user: str = USER, **changes: o
 def test_a_key_is_found_by_its_prefix_as_it_was_stored(database: Database) -> None:
     added = add(database, expires_at=LATER)
     assert (added.user_id, added.name, added.scope) == (USER, "Laptop é", Scope.RUN)
-    assert (added.expires_at, added.last_used_at, added.is_banned) == (LATER, None, False)
+    assert (added.expires_at, added.last_used_at, added.is_blocked) == (LATER, None, False)
     assert isinstance(added.scope, Scope)
     assert database.find_api_key("ac_1") == added
     for unknown in ("ac_", "ac_11", "AC_1", "", "%", 'ac_1"),or(id.gt.0', "é"):

@@ -56,7 +56,7 @@ class ApiKeys:
                 "This API key has expired. POST /keys and ./run.sh add-user make a new one.",
                 "api_key_expired",
             )
-        if stored.is_banned:
+        if stored.is_blocked:
             raise account_refused("banned")
         self._record_use(stored, now)
         return Caller(stored.user_id, stored.scope, stored.expires_at)

@@ -10,7 +10,7 @@ from threading import Lock, Thread
 from typing import Any
 
 import structlog
-from jwt import PyJWK, PyJWKClient, PyJWKClientError, PyJWTError
+from jwt import PyJWK, PyJWKClient, PyJWTError
 
 from utils.errors import Unavailable
 
@@ -18,6 +18,21 @@ log = structlog.get_logger(__name__)
 
 # HS256 is excluded: a public key must never be used as a shared secret.
 ALGORITHMS = frozenset({"ES256", "RS256", "EdDSA"})
+
+UNREADABLE = (
+    PyJWTError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""Errors of keys and tokens that are not what they should be.
+
+The library expects every field to have the right type, and nothing in a token is certain before its
+signature has been verified.
+"""
 
 LIFE_SECONDS = 600.0
 """Age at which cached keys must be fetched again before they are used."""
@@ -127,7 +142,7 @@ def fetch_keys(url: str) -> Mapping[str, PyJWK]:
     client = PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_SECONDS)
     try:
         return dict(_usable(client.fetch_data()))
-    except (PyJWKClientError, ValueError, OSError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise Unavailable(f"The public keys cannot be fetched: {error}") from error
 
 
@@ -144,8 +159,8 @@ def _usable(key_set: Mapping[str, Any]) -> Iterator[tuple[str, PyJWK]]:
     for one in described:
         try:
             key = PyJWK.from_dict(one)
-        except (PyJWTError, AttributeError):  # an unsupported kind of key, or not an object
+            is_signing = key.algorithm_name in ALGORITHMS and key.public_key_use in ("sig", None)
+        except UNREADABLE:  # an unsupported kind of key, or no key at all
             continue
-        usable = key.algorithm_name in ALGORITHMS and key.public_key_use in {"sig", None}
-        if usable and isinstance(key.key_id, str):
+        if is_signing and isinstance(key.key_id, str):
             yield key.key_id, key

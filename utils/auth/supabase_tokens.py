@@ -14,21 +14,6 @@ from utils.models.users import canonical_user_id
 LEEWAY_SECONDS = 10
 """Accepted difference between Supabase's clock and ours."""
 
-UNREADABLE = (
-    jwt.PyJWTError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""Errors of a token that is not valid.
-
-The library expects headers and claims of the right type, and nothing in a token is certain before
-its signature has been verified.
-"""
-
 _AUDIENCE = "authenticated"
 _ROLE = "authenticated"
 _SECRET_ALGORITHM = "HS256"  # noqa: S105 - a name

@@ -21,8 +21,9 @@ import jwt
 from pydantic import SecretStr
 
 from database import Database
+from utils.auth.signing_keys import UNREADABLE
 from utils.auth.supabase_accounts import SupabaseAccounts
-from utils.auth.supabase_tokens import UNREADABLE, SupabaseTokens, SupabaseUser, expiry
+from utils.auth.supabase_tokens import SupabaseTokens, SupabaseUser, expiry
 from utils.config.settings import Settings
 from utils.credentials.vault import signing_key
 from utils.errors import Unauthenticated

@@ -91,8 +91,9 @@ def account_refused(state: str) -> Unauthenticated:
 
 
 _ACCOUNT_STATES = {
+    "deleted": ("This account was deleted in Supabase. Sign up again.", "user_unknown"),
     "missing": ("This account no longer exists in Supabase. Sign up again.", "user_unknown"),
-    "banned": ("This account is banned in Supabase.", "user_banned"),
+    "banned": ("This account is banned or closed in Supabase.", "user_banned"),
     "signed_out": (
         "This session has ended: you signed out, or your password was changed. Sign in to "
         "Supabase again.",

@@ -107,7 +107,7 @@ class NewApiKey:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A row of `api_keys`. `is_banned` tells whether Supabase has banned the account."""
+    """A row of `api_keys`. `is_blocked` is true when Supabase has banned or deleted the account."""
 
     id: int
     user_id: str
@@ -118,7 +118,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
-    is_banned: bool = False
+    is_blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,9 @@ class ApiKeyMethods(SqlMethods):
         row = connection.execute(this_one).first()
         if row is None:
             return None
-        is_banned = self.knows_accounts and account_state(connection, row.user_id) == "banned"
-        return _api_key(row, is_banned=is_banned)
+        blocks = {"banned", "deleted"}
+        is_blocked = self.knows_accounts and account_state(connection, row.user_id) in blocks
+        return _api_key(row, is_blocked=is_blocked)
 
     @reading
     def list_api_keys(self, connection: Connection, user_id: str) -> list[ApiKey]:
@@ -80,6 +81,6 @@ class ApiKeyMethods(SqlMethods):
         return connection.execute(valid).first() is not None
 
 
-def _api_key(row: Row[Any], *, is_banned: bool = False) -> ApiKey:
+def _api_key(row: Row[Any], *, is_blocked: bool = False) -> ApiKey:
     columns = dict(row._mapping)
-    return ApiKey(**columns | {"scope": Scope(columns["scope"]), "is_banned": is_banned})
+    return ApiKey(**columns | {"scope": Scope(columns["scope"]), "is_blocked": is_blocked})
