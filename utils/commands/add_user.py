@@ -17,6 +17,8 @@ from utils.commands.command_line import CommandParser, ends_with_message
 from utils.config.startup import read_settings
 from utils.errors import NotFound
 from utils.models.users import Scope, User, canonical_user_id
+from utils.redaction import Redactor
+from utils.telemetry import configure_logging
 
 MAX_NAME_CHARACTERS = 100
 MAX_DAYS = 3_650
@@ -45,7 +47,10 @@ def add_user(database: Database, name: str) -> User:
 def main(arguments: Sequence[str]) -> None:
     """Add a user, print the key to standard output and its use to standard error."""
     options = _parser().parse_args(arguments)
-    database = open_database(read_settings())
+    settings = read_settings()
+    # Standard output is for the key alone.
+    configure_logging(settings, Redactor().redact)
+    database = open_database(settings)
     try:
         user = add_user(database, options.name)
         key, stored = ApiKeys(database).create(
