@@ -64,6 +64,7 @@ def test_the_key_alone_is_printed_and_works(tmp_path: Path) -> None:
     key = result.stdout.strip()
     assert key not in result.stderr
     assert "Authorization: Bearer" in result.stderr
+    assert str(tmp_path / "data") in result.stderr
     settings = {
         "data_dir": tmp_path / "data",
         "environment": "production",

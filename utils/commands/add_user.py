@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 from database import Database, open_database
 from utils.auth.api_keys import ApiKeys
 from utils.commands.command_line import CommandParser, ends_with_message
+from utils.config.settings import Settings
 from utils.config.startup import read_settings
 from utils.errors import NotFound
 from utils.models.users import Scope, User, canonical_user_id
@@ -59,12 +60,19 @@ def main(arguments: Sequence[str]) -> None:
     finally:
         database.close()
     sys.stderr.write(
-        f"API key of {options.name}, user id {user.id}, scope {stored.scope}.\n"
+        f"API key of {options.name}, user id {user.id}, scope {stored.scope}, stored in "
+        f"{_place(settings, database)}.\n"
         "It is shown only now. Send it with every request:\n"
         "  Authorization: Bearer <key>\n"
     )
     sys.stderr.flush()
     sys.stdout.write(f"{key}\n")
+
+
+def _place(settings: Settings, database: Database) -> str:
+    if database.kind == "sqlite":
+        return f"{settings.data_dir.absolute()}"
+    return "the database of SUPABASE_URL" if settings.uses_supabase else "DATABASE_URL"
 
 
 def _parser() -> CommandParser:
