@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -59,7 +60,7 @@ def test_a_published_secret_signs_nothing(own_client: FlaskClient, own_project: 
 
 def test_odd_keys_hide_no_other_key(own_client: FlaskClient, own_project: KeyServer) -> None:
     good = own_project.keys[0].published
-    odd = (None, 1, True, [], ["sig"], {}, "x", [[]], 10**30)
+    odd: tuple[Any, ...] = (None, 1, True, [], ["sig"], {}, "x", [[]], 10**30)
     fields = ("kty", "crv", "x", "y", "alg", "use", "kid", "key_ops")
     own_project.others = [{**good, name: value} for name in fields for value in odd]
     own_project.others += [{"kty": "RSA", "n": 5, "e": "AQAB"}, {"kty": "OKP", "x": [1]}, *odd]
