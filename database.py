@@ -160,6 +160,12 @@ class Database(Protocol):
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """Return only the diff, or an empty string if there is none. Raises `NotFound`."""
 
+    def delete_task(self, user_id: str, task_id: int) -> None:
+        """Delete a task that has ended, with its events.
+
+        Raises `NotFound`, and `Conflict` when the task has not ended.
+        """
+
     def list_tasks(
         self,
         user_id: str,

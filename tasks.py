@@ -119,6 +119,14 @@ def cancel_task(services: Services, user_id: str, task_id: int) -> Json:
     return {"task": task_status_row(services.dispatcher.cancel_task(user_id, task_id))}
 
 
+@blueprint.delete("/tasks/<id:task_id>")
+@endpoint({"message": str}, errors=(409,))
+def delete_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Delete a task with its diff, patch and log. A queued or running task is cancelled first."""
+    services.dispatcher.delete_task(user_id, task_id)
+    return {"message": "The task was deleted."}
+
+
 @blueprint.get("/git-diff/<id:task_id>")
 @endpoint({"git_diff": str})
 def get_git_diff(services: Services, user_id: str, task_id: int) -> Json:

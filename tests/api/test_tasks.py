@@ -28,9 +28,14 @@ class Caller:
         self._headers = headers
         self._repository = str(repository)
 
-    def get(self, path: str) -> Json:
+    def get(self, path: str, status: int = 200) -> Json:
         answer = self._client.get(path, headers=self._headers)
-        assert answer.status_code == 200, answer.get_json()
+        assert answer.status_code == status, answer.get_json()
+        return dict(answer.get_json())
+
+    def delete(self, path: str, status: int = 200) -> Json:
+        answer = self._client.delete(path, headers=self._headers)
+        assert answer.status_code == status, answer.get_json()
         return dict(answer.get_json())
 
     def post(self, path: str, body: Any = None, status: int = 200) -> Json:
@@ -260,6 +265,15 @@ def test_a_running_task_is_cancelled_and_keeps_its_work(caller: Caller) -> None:
     wait_until_running(caller, task_id)
     time.sleep(0.3)
     assert caller.post(f"/tasks/{task_id}/cancel")["task"]["status"] == "cancelled"
+
+
+def test_a_task_is_deleted_and_a_running_one_is_cancelled_first(caller: Caller) -> None:
+    task_id = caller.start("script:\nsleep 60")
+    wait_until_running(caller, task_id)
+    assert caller.delete(f"/tasks/{task_id}")["message"] == "The task was deleted."
+    for path in (f"/tasks/{task_id}", f"/tasks/{task_id}/events", f"/task-status/{task_id}"):
+        assert caller.get(path, status=404)["code"] == "not_found"
+    assert caller.delete(f"/tasks/{task_id}", status=404)["code"] == "not_found"
 
 
 def test_messages_are_added_to_a_conversation(caller: Caller) -> None:

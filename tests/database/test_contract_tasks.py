@@ -16,13 +16,15 @@ from tests.support.database.samples import (
     PENDING,
     STRANGER,
     USER,
+    append,
+    event,
     legacy_row,
     new_task,
     project_fields,
     running_task,
 )
-from utils.errors import NotFound, Unauthenticated
-from utils.models.tasks import NO_EVENTS, TaskFilter
+from utils.errors import Conflict, NotFound, Unauthenticated
+from utils.models.tasks import NO_EVENTS, TaskFilter, TaskStatus
 
 UNICODE = "Größe\r\n日本語 \U0001f680 \u202eabc\u202c e\u0301 \ufffe\\u0000 \\ \" ' % :x $1 {}"
 
@@ -205,6 +207,22 @@ def test_a_list_can_be_of_chosen_tasks(database: Database) -> None:
         )
     page = database.list_tasks(USER, wanted=TaskFilter(status=PENDING), limit=1)
     assert (page.total, page.next_cursor) == (2, elsewhere.id)
+
+
+def test_only_the_owner_deletes_a_task_and_only_one_that_has_ended(database: Database) -> None:
+    task = running_task(database)
+    assert append(database, task.id, event(1))
+    with pytest.raises(Conflict) as refused:
+        database.delete_task(USER, task.id)
+    assert refused.value.code == "task_active"
+    database.move_task(task.id, {TaskStatus.RUNNING}, TaskStatus.CANCELLED)
+    with pytest.raises(NotFound):
+        database.delete_task(STRANGER, task.id)
+    assert len(database.list_events(USER, task.id)) == 1
+    database.delete_task(USER, task.id)
+    for verb in (database.get_task, database.delete_task, database.list_events):
+        with pytest.raises(NotFound):
+            verb(USER, task.id)
 
 
 def test_a_number_is_never_given_twice(database: Database) -> None:

@@ -42,7 +42,7 @@ PAGES = markdown_files()
 ALL_ERRORS = (*TASK_ERRORS, *PULL_REQUEST_ERRORS, *GITHUB_ERRORS, *HTTP_ERRORS)
 
 # Stands where codes stand, and is a key of what is stored.
-NOT_CODES = frozenset({"installations_count", "tree_hash"})
+NOT_CODES = frozenset({"secret_files", "installations_count", "tree_hash"})
 # A task that is stopped with it is put back, so it is stored nowhere.
 NOT_SHOWN = frozenset({"shutdown"})
 # Made from the name of what is missing, or from the name of an HTTP error.
@@ -58,6 +58,7 @@ NOT_SETTINGS = frozenset(
         "CLAUDE_CONFIG_DIR",
         "CODEX_API_KEY",
         "CODEX_HOME",
+        "NODE_ENV",
         "E2B_API_URL",
         "E2B_DEBUG",
         "E2B_SANDBOX_URL",

@@ -14,6 +14,7 @@ from utils.models.tasks import Json, NewTask
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
 NO_TASK = "There is no such task."
+TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
 NO_ROW = "There is no such row."
 NO_KEY = "There is no such API key."
 USER_GONE = "This user no longer exists. Sign in again."

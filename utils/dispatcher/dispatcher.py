@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -20,7 +21,7 @@ from utils.dispatcher.fair_queue import FairQueue
 from utils.dispatcher.recovery import UnfinishedTasks, classify_unfinished, run_sweeper
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_run import TaskRun
-from utils.errors import DatabaseUnavailable
+from utils.errors import Conflict, DatabaseUnavailable
 from utils.models.tasks import NewTask, QueuedTask, Task
 
 LOOP_THREADS = 8
@@ -133,6 +134,15 @@ class Dispatcher:
         `Conflict` when the task has already ended or cannot be cancelled by this server.
         """
         return self._canceller.cancel(user_id, task_id)
+
+    def delete_task(self, user_id: str, task_id: int) -> None:
+        """Cancel a task unless it has ended, then delete it.
+
+        Raises `NotFound`, and `Conflict` when the task could not be cancelled at once.
+        """
+        with contextlib.suppress(Conflict):
+            self._canceller.cancel(user_id, task_id)
+        self._database.delete_task(user_id, task_id)
 
     def cancel_active_tasks(self, user_id: str, project_id: int | None = None) -> None:
         """Cancel all active tasks of a user, or of one project, before their rows are deleted."""

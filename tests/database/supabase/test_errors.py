@@ -208,6 +208,7 @@ ONCE: dict[str, Verb] = {
     "create_task": create_task,
     "create_project": lambda one: one.create_project(USER, project_fields()),
     "delete_project": lambda one: one.delete_project(USER, 1),
+    "delete_task": lambda one: one.delete_task(USER, 1),
     "append_chat_message": lambda one: one.append_chat_message(USER, 1, "user", "Hello"),
     "rotate": lambda one: one.rotate_refresh_token("hash", "next", LATER, LATER),
     "record_resume": lambda one: one.record_resume(1),

@@ -163,6 +163,7 @@ def server_verbs(database: Database) -> Calls:
         "record_heartbeat": database.record_heartbeat,
         "claim_unfinished_tasks": partial(database.claim_unfinished_tasks, ["gone"], own=True),
         "request_stop": partial(database.request_stop, USER, task_id),
+        "delete_task": partial(database.delete_task, USER, task_id),
     }
 
 

@@ -212,6 +212,12 @@ HTTP_ERRORS = (
         "Set the same secret on GitHub and on this server.",
     ),
     ErrorEntry(
+        "task_active",
+        409,
+        "The task has not ended, and could not be cancelled at once, so it cannot be deleted.",
+        "Wait until it has ended, then delete it again.",
+    ),
+    ErrorEntry(
         "task_already_ended",
         409,
         "The task has ended, so it cannot be cancelled.",

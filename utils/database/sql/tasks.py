@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
 
 from utils.database.rows import (
     LISTED_COLUMNS,
@@ -20,14 +20,15 @@ from utils.database.rows import (
     task_from_row,
 )
 from utils.database.schema import task_secrets, tasks, users
-from utils.database.shared import NO_TASK, USER_GONE, imported_values, new_task_values
+from utils.database.shared import NO_TASK, TASK_ACTIVE, USER_GONE, imported_values, new_task_values
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.idempotency import store_answer
 from utils.database.sql.projects import lock_project, require_project
 from utils.database.sql.webhook_deliveries import insert_delivery
-from utils.errors import NotFound, Unauthenticated
+from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,
+    TERMINAL_STATUSES,
     NewTask,
     Task,
     TaskFilter,
@@ -133,6 +134,15 @@ class TaskMethods(SqlMethods):
         if fresh:
             connection.execute(insert(tasks), fresh)
         return len(fresh)
+
+    @writing
+    def delete_task(self, connection: Connection, user_id: str, task_id: int) -> None:
+        """See `Database`."""
+        this_one = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
+        has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
+        if connection.execute(delete(tasks).where(this_one, has_ended)).rowcount == 0:
+            require_task(connection, user_id, task_id)
+            raise Conflict(TASK_ACTIVE, "task_active")
 
     @reading
     def count_tasks(self, connection: Connection) -> dict[tuple[str, str], int]:

@@ -7,7 +7,14 @@ from typing import Any
 
 from utils.database.rows import listed_task, polled_task
 from utils.database.schema import tasks
-from utils.database.shared import NO_PROJECT, NO_TASK, USER_GONE, imported_values, new_task_values
+from utils.database.shared import (
+    NO_PROJECT,
+    NO_TASK,
+    TASK_ACTIVE,
+    USER_GONE,
+    imported_values,
+    new_task_values,
+)
 from utils.database.supabase.rows import (
     SupabaseMethods,
     column_names,
@@ -19,9 +26,10 @@ from utils.database.supabase.rows import (
 )
 from utils.database.supabase.webhook_deliveries import delivery_arguments
 from utils.database.types import normalize_user_id, sanitize
-from utils.errors import NotFound, Unauthenticated
+from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,
+    TERMINAL_STATUSES,
     Json,
     NewTask,
     Task,
@@ -128,6 +136,20 @@ class TaskMethods(SupabaseMethods):
         if answer["outcome"] == "no_project":
             raise NotFound(NO_PROJECT)
         return int(answer["count"])
+
+    def delete_task(self, user_id: str, task_id: int) -> None:
+        """See `Database`."""
+        request = (
+            self.supabase.table("tasks")
+            .delete()
+            .eq("id", task_id)
+            .eq("user_id", normalize_user_id(user_id))
+            .in_("status", sorted(TERMINAL_STATUSES))
+            .select("id")
+        )
+        if not self.supabase.rows(request, idempotent=False):
+            self._columns_of_task(user_id, task_id, "id")
+            raise Conflict(TASK_ACTIVE, "task_active")
 
     def count_tasks(self) -> dict[tuple[str, str], int]:
         """See `Database`."""
