@@ -21,7 +21,7 @@
         │                             (ends a task; its code names the cause)
         ├── CloneError                clone_failed, repo_not_found, branch_not_found, ...
         ├── AgentError                agent_failed, agent_timeout, agent_auth_failed,
-        │                             agent_not_configured
+        │                             agent_not_configured, agent_rate_limited
         ├── CaptureError              capture_failed, capture_timeout
         ├── TaskStopped               cancelled, sandbox_timeout, shutdown
         └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found,

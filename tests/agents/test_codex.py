@@ -179,7 +179,8 @@ def test_failures_are_told_apart(
         ([STARTED], None, "", "ended without a result"),
         ([], 127, "sh: codex: not found", "./run.sh build-template"),
         ([STARTED], 137, "", "no memory"),
-        ([STARTED, COMPLETED], 1, "Bus error", "exit code 1: Bus error"),
+        ([STARTED, COMPLETED], 137, "", "no memory"),
+        ([STARTED, COMPLETED], 143, "Bus error", "signal 15: Bus error"),
         ([failed_turn("odd")], 0, "", "failed: odd"),
         ([failed_turn("odd")], None, "", "failed: odd"),
         ([failed_turn(5)], 1, "panicked", "failed: panicked"),
@@ -199,6 +200,57 @@ def test_errors_on_the_way_to_a_completed_turn_are_no_failure() -> None:
     read_lines(reader, {"type": "error", "message": "odd"}, COMPLETED)
     assert reader.judge(0, "") is None
     assert reader.judge(None, "") is None
+    assert reader.judge(1, "Bus error") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
+        (
+            "You've hit your usage limit. Upgrade to Pro (https://openai.com/chatgpt/pricing) or "
+            "try again in 2 days 17 hours 14 minutes.",
+            "in 2 days 17 hours 14 minutes",
+        ),
+        (
+            "You've hit your usage limit. Upgrade to Plus to continue using Codex "
+            "(https://chatgpt.com/explore/plus), or try again at Jul 5th, 2026 8:19 PM.",
+            "Jul 5th, 2026 8:19 PM",
+        ),
+        ("You've hit your usage limit. Try again at 8:15 PM.", "8:15 PM"),
+        ("You've hit your usage limit. Try again later.", "later"),
+        (
+            '{"error":{"type":"usage_limit_reached","message":"The usage limit has been reached",'
+            '"resets_at":1775317531}}',
+            "2026-04-04 15:45 UTC",
+        ),
+    ],
+)
+def test_a_reached_limit_is_told_with_the_time_at_which_it_ends(said: str, ends: str) -> None:
+    reader = CodexReader()
+    read_lines(reader, STARTED, {"type": "error", "message": said}, failed_turn(said))
+    error = reader.judge(1, "")
+    assert error is not None
+    assert (error.code, ends in error.message) == ("agent_rate_limited", True)
+
+
+@pytest.mark.parametrize("why", ["was already used", "has expired", "was revoked"])
+def test_a_spent_sign_in_is_told_with_what_to_do(why: str) -> None:
+    said = f"Your access token could not be refreshed because your refresh token {why}."
+    reader = CodexReader()
+    read_lines(reader, STARTED, failed_turn(said))
+    error = reader.judge(1, "")
+    assert error is not None
+    assert error.code == "agent_auth_failed"
+    assert "Sign in again with `codex login`" in error.message
+    assert "preferences.codex.credentials" in error.message
+
+
+def test_calls_of_subagents_hold_their_words() -> None:
+    call = {"type": "collab_tool_call", "tool": "wait", "prompt": None, "status": "completed"}
+    states = {"thread-2": {"status": "completed", "message": "It is fine."}}
+    [(kind, data)] = read_lines(CodexReader(), item("completed", **call, agents_states=states))
+    assert (kind, data["name"]) == ("tool", "collab.wait")
+    assert data["output"] == "thread-2: status: completed\nmessage: It is fine."
 
 
 def test_a_folder_that_is_no_repository_is_no_obstacle(tmp_path: Path) -> None:

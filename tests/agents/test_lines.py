@@ -25,7 +25,7 @@ from tests.support.agents.programs import (
 )
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
-from utils.agents.spec import AgentSpec
+from utils.agents.spec import UNREADABLE, AgentSpec
 from utils.models.tasks import Json
 from utils.pipeline.agent_output import OutputReporter
 
@@ -124,11 +124,12 @@ def test_known_lines_with_wrong_types_never_raise(
 @pytest.mark.parametrize("opening", ["[", '{"type":', '{"a":['])
 def test_deep_nesting_never_raises(agent: AgentSpec, opening: str) -> None:
     line = opening * 50_000
-    kept = ("output", {"stream": "stdout", "text": line})
-    assert list(agent.reader().read_line("stdout", line)) == [kept]
+    [(kind, data)] = agent.reader().read_line("stdout", line)
+    assert (kind, data["text"]) == ("output", line)
+    assert data.get(UNREADABLE, len(line)) == len(line)
 
 
-@pytest.mark.parametrize(("depth", "known"), [(90, True), (200, False)])
+@pytest.mark.parametrize(("depth", "known"), [(390, True), (500, False)])
 def test_how_deep_a_line_may_be_is_fixed(depth: int, known: bool) -> None:
     nested = "[" * depth + "1" + "]" * depth
     line = f'{{"type":"system","subtype":"init","tools":{nested}}}'

@@ -19,10 +19,9 @@ from utils.agents.spec import StreamReader
 from utils.models.tasks import Json
 from utils.pipeline.agent_output import (
     EVENT_BYTES,
-    JSON_LINE_CHARACTERS,
-    LINE_CHARACTERS,
     OutputReporter,
 )
+from utils.pipeline.line_splitter import JSON_LINE_CHARACTERS, LINE_CHARACTERS
 
 READERS: list[Callable[[], StreamReader]] = [ScriptedReader, ClaudeReader, CodexReader]
 SECRET = "tok_SECRET_of_a_user"
@@ -77,6 +76,10 @@ raw_lines = st.sampled_from(
         "naïve ☃ \U0001f680".encode(),
         b"broken \xff\xfe \xe2\x82 text",
         b"{not json",
+        b'{"type":"assistant","mess',
+        b"{",
+        b'  "type": "result"',
+        b"}",
         b"x" * (LINE_CHARACTERS + 5_000),
         b"y" * 90_000 + SECRET.encode() + b"z" * 40_000,
         b"w" * 32_755 + SECRET.encode() + b"v" * 20_000,
@@ -199,12 +202,22 @@ def pieces_of(data: bytes, size: int) -> Iterator[Piece]:
         yield "stdout", data[start : start + size]
 
 
-def test_a_line_too_long_even_for_json_is_cut_at_the_same_places_however_it_comes() -> None:
-    line = b'{"text":"' + b"j" * (JSON_LINE_CHARACTERS + 100_000) + b'"}\n'
+def test_a_line_too_long_even_for_json_is_one_short_event_and_what_follows_is_stored() -> None:
+    picture = b'{"type":"user","x":"' + b"j" * (JSON_LINE_CHARACTERS + 100_000) + b'"}\n'
+    output = picture + b'{"type":"assistant","message":{"content":"Seen."}}\n'
+    whole = report(ClaudeReader, [("stdout", output)], limit=10_000)
+    in_pieces = report(ClaudeReader, pieces_of(output, 300_000), limit=10_000)
+    assert [kind for kind, _, _ in whole] == ["output", "message"]
+    assert str(len(picture) - 1) in whole[0][1]["text"]
+    assert len(whole[0][1]["text"]) < 100
+    assert per_stream(whole) == per_stream(in_pieces)
+    replayed = report(ClaudeReader, [("stdout", output)], position=whole[0][2])
+    assert per_stream([whole[0], *replayed]) == per_stream(whole)
+
+
+def test_a_long_unknown_object_is_cut_at_the_same_places_however_it_comes() -> None:
+    line = b'{"text":"' + b"j" * (JSON_LINE_CHARACTERS - 100_000) + b'"}\n'
     whole = report(ClaudeReader, [("stdout", line)])
     in_pieces = report(ClaudeReader, pieces_of(line, 300_000))
     assert whole[-1][2]["stdout"] == in_pieces[-1][2]["stdout"] > 100
     assert per_stream(whole) == per_stream(in_pieces)
-    middle = in_pieces[3]
-    replayed = report(ClaudeReader, [("stdout", line)], position=middle[2])
-    assert per_stream([*in_pieces[:4], *replayed]) == per_stream(whole)

@@ -105,7 +105,7 @@ def perform(
             "TMPDIR": str(home),
             **access.environment,
         },
-        input=prompt.encode(),
+        input=agent.prompt_text(prompt).encode(),
         capture_output=True,
         check=False,
         timeout=RUN_SECONDS,

@@ -184,3 +184,13 @@ def test_claude_stops_at_its_turn_limit_and_keeps_its_work(
     assert "error_max_turns" in done.error.message
     assert done.reader.finished
     assert changes(repository) == ["?? hello.txt"]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("prompt", ["/help me", "/review the code", "/compact", " /cost", "!ls"])
+def test_a_prompt_that_looks_like_a_command_reaches_the_model_as_text(
+    agent: AgentSpec, prompt: str, run: Perform, model: Model
+) -> None:
+    done = run(agent, prompt)
+    assert (done.exit_code, done.error, done.reader.summary) == (0, None, "Done.")
+    assert prompt.strip() in str(model.requests[0].body)

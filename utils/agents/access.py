@@ -111,6 +111,11 @@ def _moved_to_egress(
     return {**authorities, **others}, {key.name: DUMMY_KEY}, egress
 
 
+def login_secrets(login: Json) -> set[str]:
+    """Return every form in which the texts of a login may be printed."""
+    return _printed_forms(_secrets({}, login))
+
+
 def _secrets(variables: Mapping[str, str], credentials: Json) -> set[str]:
     return {*secret_values(variables), *secret_texts(credentials)}
 

@@ -11,6 +11,7 @@ from utils.agents.failures import (
     NOT_FOUND,
     ending_of,
     failed,
+    is_signal,
     not_installed,
 )
 from utils.agents.json_lines import (
@@ -23,6 +24,8 @@ from utils.agents.json_lines import (
     readable,
     text,
 )
+from utils.agents.limit_notice import is_only_notice, time_of_epoch
+from utils.agents.logins import LoginFormat
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
 from utils.models.tasks import Json
@@ -67,6 +70,11 @@ CLAUDE_CODE = Program(
     },
     sections=("claudeCode",),
     login_file=".claude/.credentials.json",
+    login_command="claude /login",
+    login_format=LoginFormat(
+        tokens=("claudeAiOauth.accessToken", "claudeAiOauth.refreshToken"),
+        times=("claudeAiOauth.expiresAt", "claudeAiOauth.refreshTokenExpiresAt"),
+    ),
 )
 
 CHANGING_TOOLS = frozenset({"Bash", "Edit", "MultiEdit", "NotebookEdit", "Write"})
@@ -77,10 +85,12 @@ MAX_DENIALS = 100
 _SUBTYPE = re.compile(r"[a-z_]{1,60}")
 
 # These lines only show that the program is working.
-_SILENT = frozenset({"tool_progress", "rate_limit_event", "keep_alive"})
+_SILENT = frozenset({"tool_progress", "keep_alive"})
 _SILENT_SYSTEM = frozenset(
     {"hook_started", "hook_progress", "status", "task_progress", "task_updated", "thinking_tokens"}
 )
+
+_TEXT_FOLLOWS = "The task:\n\n"
 
 # Not CLAUDE.md: a template may already have one in the same home.
 _RULE = ".claude/rules/repository.md"
@@ -98,7 +108,8 @@ class ClaudeReader(JsonLineReader):
     reports them to the model, and prints another result. The last result counts; the tokens of
     all results are added. `input_tokens` counts all input of the model, and
     `cached_input_tokens` the part of it that came from the cache. A failed run has no summary,
-    because its text is that of the error.
+    because its text is that of the error. Events of a subagent hold the call that started it, as
+    `parent_id`.
     """
 
     def __init__(self) -> None:
@@ -107,18 +118,28 @@ class ClaudeReader(JsonLineReader):
         self._running: dict[str, str] = {}
         self._changing: set[str] = set()
         self._in_background = False
+        self._limit_ends_at = ""
 
     def _read(self, entry: Json) -> Events | None:
         kind = entry.get("type")
         if kind == "system":
             return self._read_system(entry)
         if kind == "assistant":
-            return list(self._read_assistant(entry)) or None
+            return _with_parent(entry, self._read_assistant(entry)) or None
         if kind == "user":
-            return list(self._read_user(entry)) or None
+            return _with_parent(entry, self._read_user(entry)) or None
         if kind == "result":
             return self._read_result(entry)
+        if kind == "rate_limit_event":
+            return self._read_limit(child(entry, "rate_limit_info"))
         return [] if text(kind) in _SILENT else None
+
+    def _read_limit(self, limit: Json) -> Events:
+        if limit.get("status") != "rejected":
+            return []
+        self._limit_ends_at = time_of_epoch(number(limit.get("resetsAt")))
+        until = f" until {self._limit_ends_at}" if self._limit_ends_at else ""
+        return [("status", {"text": f"the usage limit is reached{until}", **WAITING})]
 
     def _read_system(self, entry: Json) -> Events | None:
         subtype = text(entry.get("subtype"))
@@ -203,21 +224,21 @@ class ClaudeReader(JsonLineReader):
 
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
         """See `StreamReader`."""
-        result = self._result
+        result, reason = self._result, last_error_line or self._last_text
         if result is None:
             if exit_code in {NOT_EXECUTABLE, NOT_FOUND}:
                 return not_installed(CLAUDE_CODE)
-            return failed(CLAUDE_CODE, last_error_line, ending_of(exit_code))
+            return failed(CLAUDE_CODE, reason, ending_of(exit_code), until=self._limit_ends_at)
         if _is_failure(result):
             subtype = text(result.get("subtype"))
             ending = "failed"
             if subtype != "success" and _SUBTYPE.fullmatch(subtype):
                 ending = f"ended with {subtype}"
-            reason = text(result.get("result")) or last_error_line
+            reason = text(result.get("result")) or reason
             status = number(result.get("api_error_status"))
-            return failed(CLAUDE_CODE, reason, ending, status)
-        if exit_code:
-            return failed(CLAUDE_CODE, last_error_line, ending_of(exit_code))
+            return failed(CLAUDE_CODE, reason, ending, status, self._limit_ends_at)
+        if is_signal(exit_code):
+            return failed(CLAUDE_CODE, reason, ending_of(exit_code))
         return self._judge_denials(result)
 
     def _judge_denials(self, result: Json) -> AgentError | None:
@@ -237,8 +258,16 @@ class ClaudeReader(JsonLineReader):
 
 
 def _is_failure(result: Json) -> bool:
-    # An error of the provider has the subtype "success", with `is_error` set.
-    return bool(result.get("is_error")) or result.get("subtype") != "success"
+    # An error of the provider has the subtype "success", with `is_error` set. Some versions do not
+    # set it when a limit is reached.
+    is_success = result.get("subtype") == "success" and not result.get("is_error")
+    return not is_success or is_only_notice(text(result.get("result")))
+
+
+def _with_parent(entry: Json, events: Iterator[tuple[str, Json]]) -> Events:
+    if parent := text(entry.get("parent_tool_use_id")):
+        return [(kind, {**data, "parent_id": parent}) for kind, data in events]
+    return list(events)
 
 
 def _system_status(subtype: str, entry: Json) -> str:
@@ -300,6 +329,11 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
     ]
 
 
+def _prompt_text(prompt: str) -> str:
+    """Return the prompt as text: one that begins with a slash would be a command of the program."""
+    return f"{_TEXT_FOLLOWS}{prompt}" if prompt.lstrip().startswith("/") else prompt
+
+
 def _home_files(paths: SandboxPaths) -> Mapping[str, bytes]:
     """Return a rule file that imports the repository's instructions for agents.
 
@@ -318,5 +352,6 @@ CLAUDE = AgentSpec(
     reader=ClaudeReader,
     program=CLAUDE_CODE,
     home_files=_home_files,
+    prompt_text=_prompt_text,
     prompt_on_stdin=True,
 )

@@ -9,6 +9,7 @@ from utils.agents.failures import (
     NOT_FOUND,
     ending_of,
     failed,
+    is_signal,
     not_installed,
 )
 from utils.agents.json_lines import (
@@ -21,6 +22,7 @@ from utils.agents.json_lines import (
     readable,
     text,
 )
+from utils.agents.logins import LoginFormat
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
 from utils.models.tasks import Json
@@ -52,6 +54,12 @@ CODEX_CLI = Program(
     # Older clients wrote `codexCLI`.
     sections=("codex", "codexCLI"),
     login_file=".codex/auth.json",
+    login_command="codex login",
+    login_format=LoginFormat(
+        tokens=("tokens.access_token", "tokens.refresh_token", "tokens.id_token"),
+        times=("last_refresh",),
+        identity=("tokens.account_id", "OPENAI_API_KEY"),
+    ),
 )
 
 _RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
@@ -149,12 +157,13 @@ class CodexReader(JsonLineReader):
 
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
         """See `StreamReader`."""
-        if self._completed and not exit_code:
+        if self._completed and not is_signal(exit_code):
             return None
         if exit_code in {NOT_EXECUTABLE, NOT_FOUND} and not (self.finished or self.details):
             return not_installed(CODEX_CLI)
         ending = "failed" if self.finished and not self._completed else ending_of(exit_code)
-        reason = last_error_line if self._completed else self._last_error or last_error_line
+        said = last_error_line or self._last_text
+        reason = said if self._completed else self._last_error or said
         return failed(CODEX_CLI, reason, ending)
 
 
@@ -178,7 +187,15 @@ def _web_search(item: Json) -> tuple[str, str, str]:
     return "web_search", text(item.get("query")), ""
 
 
+def _collab_tool_call(item: Json) -> tuple[str, str, str]:
+    """Return a call that starts, asks or ends subagents; their words are its output."""
+    states = child(item, "agents_states")
+    said = [f"{name}: {readable(child(states, name))}" for name in states]
+    return f"collab.{text(item.get('tool'))}", text(item.get("prompt")), "\n".join(said)
+
+
 _TOOLS = {
+    "collab_tool_call": _collab_tool_call,
     "command_execution": _command_execution,
     "file_change": _file_change,
     "mcp_tool_call": _mcp_tool_call,

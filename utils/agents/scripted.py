@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from utils.agents.spec import AgentRequest, AgentSpec
+from utils.agents.spec import AgentRequest, AgentSpec, LineReader
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
@@ -16,7 +16,7 @@ SUMMARY_PREFIX = "result: "
 _SCRIPT = Path(__file__).with_name("scripted.sh")
 
 
-class ScriptedReader:
+class ScriptedReader(LineReader):
     """Reads plain lines; one that starts with `result: ` is the summary."""
 
     def __init__(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from utils.agents.logins import LoginFormat
 from utils.errors import AgentError
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import EgressHeader, SandboxPaths
@@ -16,6 +18,9 @@ WAITING: Json = {"waiting": True}
 
 MAX_MODEL_CHARACTERS = 2_048
 """The longest identifier of a cloud provider: an ARN of Amazon Bedrock."""
+
+UNREADABLE = "unreadable"
+"""Marks an `output` event as broken JSON, with its length. Only its beginning is stored."""
 
 # Never a leading dash, which would make it an option. Brackets and colons occur in real names.
 _MODEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{{0,{MAX_MODEL_CHARACTERS - 1}}}")
@@ -39,12 +44,32 @@ class StreamReader(Protocol):
     def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
         """Return kind and data of each event that a line of `stdout` or `stderr` stands for."""
 
+    def skip_line(self, stream: str, characters: int) -> Iterable[tuple[str, Json]]:
+        """Return the event for a line that was too long to be kept."""
+
+    def end(self) -> Iterable[tuple[str, Json]]:
+        """Return the events of what was kept back, because more lines could have completed it."""
+
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
         """Return the error of a failed run, None for a successful one.
 
-        The exit code is None when the agent was ended after its result. Raises nothing; the
-        error's message says what to do.
+        A run that reported its success is successful, unless a signal ended it. The exit code is
+        None when the agent was ended after its result. Raises nothing; the error's message says
+        what to do.
         """
+
+
+class LineReader:
+    """Base of stream readers that keep nothing back."""
+
+    def skip_line(self, stream: str, characters: int) -> Iterable[tuple[str, Json]]:
+        """See `StreamReader`."""
+        note = f"[a line of {characters} characters is not stored, because it is too long]\n"
+        return [("output", {"stream": stream, "text": note})]
+
+    def end(self) -> Iterable[tuple[str, Json]]:
+        """See `StreamReader`."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,10 @@ class Program:
     """Its sections of `users.preferences`: the one in use, then older names of it."""
     login_file: str
     """The file with a user's sign-in, relative to the home folder."""
+    login_command: str = ""
+    """The command that signs in and writes that file."""
+    login_format: LoginFormat | None = None
+    """The fields of that file; None when the program does not renew it."""
 
     @property
     def preferred_key(self) -> str:
@@ -122,6 +151,12 @@ class AgentAccess:
     login_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     egress: tuple[EgressHeader, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def login_digest(self) -> bytes:
+        """Identifies the login that a sandbox got, so that a later process can tell."""
+        content = b"\n".join(self.login_files[name] for name in sorted(self.login_files))
+        return hashlib.sha256(content).hexdigest().encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +198,11 @@ def no_files(_paths: SandboxPaths) -> Mapping[str, bytes]:
     return {}
 
 
+def same_text(prompt: str) -> str:
+    """Return the prompt of an agent that takes any text as it is."""
+    return prompt
+
+
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """Describes one agent: everything the backend knows of it.
@@ -179,6 +219,7 @@ class AgentSpec:
     program: Program | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     home_files: Callable[[SandboxPaths], Mapping[str, bytes]] = no_files
+    prompt_text: Callable[[str], str] = same_text
     prompt_on_stdin: bool = False
     simulated: bool = False
 

@@ -197,10 +197,14 @@ def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
             "additions": changes.additions,
             "deletions": changes.deletions,
             "files_changed": len(changes.changed_files),
-            "notes": list(changes.notes),
+            "notes": [*outcome.notes, *changes.notes],
         }
         if changes.secret_files:
             metadata[FILES_FIELD] = list(changes.secret_files)
+    elif outcome.notes:
+        metadata["notes"] = list(outcome.notes)
+    if place := (task.execution_metadata or {}).get("asked_in"):
+        metadata["asked_in"] = place
     return metadata
 
 

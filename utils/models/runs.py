@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -104,7 +105,11 @@ class StageTiming:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a pipeline run. A partial result has both `failure` and `changes`."""
+    """The result of a pipeline run. A partial result has both `failure` and `changes`.
+
+    `notes` are about the agent; those about the changes are in `changes`. `login_files` are the
+    login files as the agent left them, by the relative path.
+    """
 
     changes: Changes | None
     summary: str | None
@@ -112,6 +117,8 @@ class Outcome:
     timings: tuple[StageTiming, ...]
     failure: TaskError | None = None
     agent_details: Json = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    login_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def failed(cls, failure: TaskError) -> Outcome:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import anyio
 
-from utils.agents.spec import StreamReader
+from utils.agents.json_objects import EXCERPT_CHARACTERS
+from utils.agents.spec import UNREADABLE, StreamReader
 from utils.models.tasks import Json
-
-LINE_CHARACTERS = 32_768
-"""Longer lines are cut into events of this length."""
-
-OVERLAP_CHARACTERS = 16_384
-"""Characters read ahead of a cut, so that a secret of this length is not split between events.
-
-The longest value of a variable has half as many, and each of its bytes two in hexadecimal.
-"""
-
-JSON_LINE_CHARACTERS = 4_000_000
-"""A line that may be JSON is not cut up to this length."""
+from utils.pipeline.line_splitter import LINE_CHARACTERS, OVERLAP_CHARACTERS, WINDOW, LineSplitter
 
 EVENT_CHARACTERS = 32_768
 """Lines that arrive together are joined to one event up to this length."""
@@ -39,10 +28,9 @@ AgentReport = Callable[[str, Json, Json], None]
 class OutputReporter:
     """Passes complete lines to a stream reader and reports the resulting events.
 
-    Decodes the output as UTF-8, also where a character is split between two pieces; invalid bytes
-    become U+FFFD. After `limit_bytes` the output is still read, so that the agent is not blocked,
-    but no longer reported, redacted or collected: this runs on the event loop, and an agent may
-    print without an end. `redact` removes secrets from a text before it is cut.
+    Invalid bytes become U+FFFD. After `limit_bytes` the output is still read, so that the agent is
+    not blocked, but no longer reported, redacted or collected: this runs on the event loop, and an
+    agent may print without an end. `redact` removes secrets from a text before it is cut.
 
     Each event is reported with a position: the number of events of each stream so far, and the
     rest of the limit. A reporter that starts with a position and is fed the whole output again
@@ -72,12 +60,7 @@ class OutputReporter:
         self._skipped = {name: start.get(name, 0) for name in ("stdout", "stderr")}
         self._seen = {"stdout": 0, "stderr": 0}
         self._sent = dict(self._skipped)
-        decoder = codecs.getincrementaldecoder("utf-8")
-        self._decoders = {name: decoder("replace") for name in ("stdout", "stderr")}
-        # Pieces of an incomplete line, joined only when there is something to report.
-        self._incomplete: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        self._incomplete_size = {"stdout": 0, "stderr": 0}
-        self._is_cut = {"stdout": False, "stderr": False}
+        self._splitters = {name: LineSplitter(self._stored_text) for name in ("stdout", "stderr")}
         self._last_error_line = ""
 
     def feed(self, stream: str, data: bytes) -> None:
@@ -85,67 +68,30 @@ class OutputReporter:
 
         Updates `last_output_at` unless all events in it only report that the agent is waiting.
         """
-        text = self._decoders[stream].decode(data)
-        self._incomplete[stream].append(text)
-        self._incomplete_size[stream] += len(text)
-        if "\n" not in text and self._incomplete_size[stream] <= self._window(stream):
+        lines = list(self._splitters[stream].feed(data))
+        if not lines:
             self.last_output_at = anyio.current_time()
-            return
-        *complete, rest = self._take_incomplete(stream).split("\n")
-        lines = []
-        for line in complete:
-            *pieces, end = self._cut(stream, line)
-            lines += [*pieces, f"{end}\n"]
-            self._is_cut[stream] = False
-        *pieces, rest = self._cut(stream, rest)
-        self._incomplete[stream] = [rest]
-        self._incomplete_size[stream] = len(rest)
-        if not lines + pieces:
-            self.last_output_at = anyio.current_time()
-        self._report_lines(stream, lines + pieces)
+        self._report_events(stream, self._read_lines(stream, lines))
 
     @property
     def last_error_line(self) -> str:
         """The last line of the errors that is not blank, redacted and cut."""
         return self._redact(self._last_error_line)[:ERROR_LINE_CHARACTERS]
 
-    def _take_incomplete(self, stream: str) -> str:
-        text = "".join(self._incomplete[stream])
-        self._incomplete[stream] = []
-        self._incomplete_size[stream] = 0
-        return text
-
-    def _window(self, stream: str) -> int:
-        first = next(filter(None, self._incomplete[stream]), "")
-        return self._length_limit(stream, first) + OVERLAP_CHARACTERS
-
-    def _length_limit(self, stream: str, line: str) -> int:
-        may_be_json = line.startswith("{") and not self._is_cut[stream]
-        return JSON_LINE_CHARACTERS if may_be_json else LINE_CHARACTERS
-
-    def _cut(self, stream: str, line: str) -> list[str]:
-        # The cuts must depend on the line only, not on the pieces it arrived in: positions count
-        # events. What follows a cut is no JSON, whatever it begins with.
-        pieces = []
-        while len(line) > (window := self._length_limit(stream, line) + OVERLAP_CHARACTERS):
-            self._is_cut[stream] = True
-            window = min(window, LINE_CHARACTERS + OVERLAP_CHARACTERS)
-            clean = self._redact(line[:window]) if self._bytes_left > 0 else line[:window]
-            pieces.append(clean[:LINE_CHARACTERS])
-            line = clean[LINE_CHARACTERS:] + line[window:]
-        return [*pieces, line]
-
     def close(self) -> None:
         """Report the incomplete last lines."""
-        for stream, decoder in self._decoders.items():
-            text = self._take_incomplete(stream) + decoder.decode(b"", final=True)
-            if text:
-                self._report_lines(stream, [text])
+        for stream, splitter in self._splitters.items():
+            self._report_events(stream, self._read_lines(stream, list(splitter.close())))
+        self._report_events("stdout", self._new_events("stdout", self._reader.end()))
 
-    def _report_lines(self, stream: str, lines: list[str]) -> None:
+    def _stored_text(self, text: str) -> str:
+        """Return a text without secrets; what is not stored needs no redaction."""
+        return self._redact(text) if self._bytes_left > 0 else text
+
+    def _report_events(self, stream: str, events: Iterable[tuple[str, Json]]) -> None:
         batch: list[str] = []
         size = batch_end = 0
-        for kind, data in self._new_events(stream, lines):
+        for kind, data in events:
             number = self._seen[stream]
             if kind != "output" or size >= EVENT_CHARACTERS:
                 self._send_output(stream, "".join(batch), batch_end)
@@ -162,20 +108,46 @@ class OutputReporter:
         elif self.finished.is_set():
             self.finished = anyio.Event()
 
-    def _new_events(self, stream: str, lines: list[str]) -> Iterator[tuple[str, Json]]:
+    def _read_lines(self, stream: str, lines: list[str | int]) -> Iterator[tuple[str, Json]]:
         is_active = False
         for line in lines:
-            if stream == "stderr" and (text := line[:KEPT_ERROR_CHARACTERS].strip()):
-                self._last_error_line = text
-            events = list(self._reader.read_line(stream, line))
+            if isinstance(line, int):
+                events = list(self._reader.skip_line(stream, line))
+            else:
+                if stream == "stderr" and (text := line[:KEPT_ERROR_CHARACTERS].strip()):
+                    self._last_error_line = text
+                events = list(self._reader.read_line(stream, line))
             if not is_active:
                 is_active = not events or not all(data.get("waiting") for _, data in events)
-            for event in events:
-                self._seen[stream] += 1
-                if self._seen[stream] > self._skipped[stream]:
-                    yield event
+            yield from self._new_events(stream, events)
         if is_active:
             self.last_output_at = anyio.current_time()
+
+    def _new_events(
+        self, stream: str, events: Iterable[tuple[str, Json]]
+    ) -> Iterator[tuple[str, Json]]:
+        for kind, data in events:
+            for part in self._parts_of(data) if kind == "output" else [data]:
+                self._seen[stream] += 1
+                if self._seen[stream] > self._skipped[stream]:
+                    yield kind, part
+
+    def _parts_of(self, data: Json) -> list[Json]:
+        """Return the events of a text: several when it is long, the beginning if it is broken."""
+        text = data["text"]
+        if length := data.get(UNREADABLE):
+            return [{"stream": data["stream"], "text": self._excerpt(text, length)}]
+        if len(text) <= WINDOW:
+            return [data]
+        clean = self._stored_text(text)
+        starts = range(0, len(clean), LINE_CHARACTERS)
+        return [data | {"text": clean[start : start + LINE_CHARACTERS]} for start in starts]
+
+    def _excerpt(self, text: str, length: int) -> str:
+        clean = self._stored_text(text[:WINDOW]).rstrip()
+        more = "..." if len(clean) > EXCERPT_CHARACTERS else ""
+        note = f"[these {length} characters could not be read as JSON]"
+        return f"{clean[:EXCERPT_CHARACTERS]}{more} {note}\n"
 
     def _cut_values(self, data: Json) -> Json:
         window = EVENT_CHARACTERS + OVERLAP_CHARACTERS

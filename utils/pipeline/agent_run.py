@@ -35,6 +35,7 @@ class AgentEnd:
 
     exit_code: int | None
     failure: TaskError | None
+    notes: tuple[str, ...] = ()
 
 
 async def follow_agent(
@@ -62,7 +63,14 @@ async def follow_agent(
         timed_out = result.timed_out
         exit_code = None if timed_out else result.exit_code
     output.close()
-    return AgentEnd(exit_code, _failure(watchdog, reader, exit_code, output, timed_out=timed_out))
+    failure = _failure(watchdog, reader, exit_code, output, timed_out=timed_out)
+    notes = (_exit_note(exit_code, output.last_error_line),) if exit_code and not failure else ()
+    return AgentEnd(exit_code, failure, notes)
+
+
+def _exit_note(exit_code: int, last_error_line: str) -> str:
+    said = f": {last_error_line}" if last_error_line else "."
+    return f"The agent reported its success and then ended with exit code {exit_code}{said}"
 
 
 def _failure(

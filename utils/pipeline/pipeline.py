@@ -7,13 +7,16 @@ that the changes made before it are not lost.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import anyio
+
+from utils.agents.logins import MAX_RENEWED_LOGIN_BYTES
 from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
-from utils.errors import SandboxLost, TaskError, TaskStopped
+from utils.errors import SandboxError, SandboxLost, TaskError, TaskStopped
 from utils.git.environment import agent_configuration, commit_message
 from utils.models.runs import Changes, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Stage
@@ -24,6 +27,12 @@ from utils.pipeline.clone import CloneLimits, clone_repository
 from utils.pipeline.secret_search import HasSecret
 from utils.pipeline.stop_request import StopRequest
 from utils.sandboxes.protocol import AgentCommand, Sandbox
+
+LOGIN_SECONDS = 10.0
+"""Time to read the login files, which an agent may have replaced by anything."""
+
+LOGIN_DIGEST = "login_digest"
+"""A file in the work folder: which login the sandbox got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ async def run_pipeline(
         request.shorten_capture()
     run = _Run(sandbox, work, resumption)
     failure = await run.work(request)
+    if not (request.abandoned and sandbox.survives):
+        await run.read_login_files()
     if not request.abandoned:
         run.close_output()
     changes = None
@@ -114,7 +125,9 @@ class _Run:
         self._age_seconds = resumption.agent_age_seconds if resumption else 0.0
         self._reader = work.agent.reader()
         self._exit_code: int | None = None
+        self._notes: tuple[str, ...] = ()
         self._output: OutputReporter | None = None
+        self._login_files: Mapping[str, bytes] = {}
         self._timings = list(resumption.timings) if resumption else []
 
     async def work(self, request: StopRequest) -> TaskError | None:
@@ -150,6 +163,28 @@ class _Run:
         if self._output:
             self._output.close()
 
+    async def read_login_files(self) -> None:
+        """Read the login files, which the agent's program may have renewed; never raises.
+
+        A resumed run may have got another login than the one that is stored now. Then nothing is
+        returned.
+        """
+        access, paths = self._work.access, self._sandbox.paths
+        if not (access.login_files and self.base_commit and self.has_sandbox):
+            return
+        names = {f"{paths.home}/{name}": name for name in access.login_files}
+        digest = f"{paths.work}/{LOGIN_DIGEST}"
+        found: dict[str, bytes | None] = {}
+        with anyio.move_on_after(LOGIN_SECONDS, shield=True), suppress(SandboxError):
+            found = await self._sandbox.read_files(
+                [*names, digest], max_bytes=MAX_RENEWED_LOGIN_BYTES
+            )
+        if self._resumption and found.get(digest) != access.login_digest:
+            return
+        self._login_files = {
+            name: content for path, name in names.items() if (content := found.get(path))
+        }
+
     async def capture(self, base_commit: str) -> Changes:
         """Capture the changes, whether the agent succeeded or not."""
         with self._stage(Stage.CAPTURING):
@@ -170,6 +205,8 @@ class _Run:
             timings=tuple(self._timings),
             failure=failure,
             agent_details=self._reader.details,
+            notes=self._notes,
+            login_files=self._login_files,
         )
 
     async def _clone(self) -> str:
@@ -204,7 +241,7 @@ class _Run:
                 self._limits.agent,
                 self._age_seconds,
             )
-        self._exit_code = end.exit_code
+        self._exit_code, self._notes = end.exit_code, end.notes
         if end.failure:
             end.failure.stage = Stage.AGENT
         return end.failure
@@ -212,11 +249,13 @@ class _Run:
     def _files(self) -> dict[str, bytes]:
         job, paths = self._job, self._sandbox.paths
         ours = {
-            "prompt": job.prompt.encode(),
+            "prompt": self._work.agent.prompt_text(job.prompt).encode(),
             "commit_message": commit_message(job.agent, job.prompt, job.task_id),
             "generated_folders": "".join(f"{name}\n" for name in job.generated_folders).encode(),
             **self._work.agent.files,
         }
+        if self._work.access.login_files:
+            ours[LOGIN_DIGEST] = self._work.access.login_digest
         home = {**self._work.agent.home_files(paths), **self._work.access.login_files}
         return {
             f"{paths.home}/.gitconfig": agent_configuration(),

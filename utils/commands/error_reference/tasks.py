@@ -29,6 +29,12 @@ TASK_ERRORS = (
         f"Set {_KEYS}, or store a key of your own with `PUT /users/me`.",
     ),
     _task(
+        "agent_rate_limited",
+        "The usage limit of the account behind the key is reached, or the provider limits the "
+        "rate. The message says when it ends, if the provider does.",
+        f"Start the task again after that time, or set another key: {_KEYS}, or your own.",
+    ),
+    _task(
         "agent_timeout",
         "The agent ran too long, or printed nothing for too long. Its changes are kept.",
         "Ask for less in one task, or raise `AGENT_TIMEOUT_SECONDS` or `AGENT_IDLE_SECONDS`.",
