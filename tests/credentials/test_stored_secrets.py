@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from database import Database
+from tests.support.agents.stored_access import agent_with_access, put, store
 from tests.support.backends import (
-    SHELL_AGENT,
     USER,
     Backend,
     Open,
@@ -26,8 +21,6 @@ from tests.support.backends import (
 )
 from tests.support.database.samples import STRANGER
 from tests.support.git.server import GitServer
-from utils.agents.claude import CLAUDE_CODE
-from utils.agents.registry import AGENT_NAMES
 from utils.commands.rotate_keys import main as rotate_keys
 from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, stored_token_for
 from utils.credentials.vault import Vault
@@ -41,22 +34,6 @@ LOGIN = {"claudeAiOauth": {"accessToken": "marked-oauth-token"}}
 SECRETS = (TOKEN, OWN, KEY, "marked-oauth-token")
 FIRST, SECOND, THIRD = (f"key {name} of at least thirty-two characters" for name in "abc")
 PROMPT = "script:\nprint hello"
-
-
-def put(backend: Backend, **body: Any) -> Row:
-    """Change the user's profile."""
-    client = backend.app.test_client()
-    answer = client.put("/users/me", json=body, headers={"X-User-ID": USER})
-    assert answer.status_code == 200, answer.get_data()
-    profile: Row = answer.get_json()["user"]
-    return profile
-
-
-def store(backend: Backend, **columns: Any) -> None:
-    """Write to the user's row directly, as front ends do."""
-    backend.get("/users/me")
-    database: Database = backend.app.extensions["services"].database
-    database.update_profile(USER, columns)
 
 
 def sealed(backend: Backend, purpose: str, text: str, user_id: str = USER) -> str:
@@ -184,16 +161,6 @@ def test_a_task_says_when_the_stored_token_cannot_be_read(
     assert stored not in task["error"]
     assert sent_to(git_server) == []
     on_github.complete(PROMPT, private, github_token=TOKEN)
-
-
-@contextmanager
-def agent_with_access() -> Iterator[None]:
-    """Make the shell act as every agent, with the credentials of Claude Code."""
-    shell = replace(SHELL_AGENT, program=CLAUDE_CODE, simulated=False)
-    with pytest.MonkeyPatch.context() as patch:
-        agents = tuple(replace(shell, name=name) for name in AGENT_NAMES)
-        patch.setattr("utils.agents.registry.AGENTS", agents)
-        yield
 
 
 LOOK = """

@@ -1,12 +1,21 @@
-"""Decides whether another task may start: a circuit breaker, a learned quota and a rate limit."""
+"""Decides whether another task may start: a circuit breaker, a learned quota and a rate limit.
+
+Also lets only one task at a time use a login that its program renews.
+"""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from time import monotonic
 
+import anyio
+
 from utils.errors import SandboxError, SandboxQuotaExceeded, SandboxUnavailable
+from utils.pipeline.stop_request import StopRequest
 
 FAILURES_TO_TRIP = 3
 FIRST_PAUSE_SECONDS = 2.0
@@ -173,3 +182,33 @@ class StartRateLimiter:
     def wait_seconds(self) -> float:
         """Return the seconds until the next start is allowed; 0 or less when it is allowed now."""
         return self._next_start_at - self._clock()
+
+
+class LoginTurns:
+    """Lets one task of this process at a time use a login, in the order in which they asked.
+
+    A refresh token can be used once. With two tasks at a time, the one that renews the login would
+    end that of the other. Used on the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, anyio.Lock] = {}
+        self._tasks: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, key: str, request: StopRequest) -> AsyncIterator[bool]:
+        """Wait for the turn of a task, or until it is stopped; yield whether it had to wait."""
+        lock = self._locks.setdefault(key, anyio.Lock())
+        self._tasks[key] += 1
+        has_waited, is_ours = lock.locked(), False
+        try:
+            with request.work_scope(math.inf):
+                await lock.acquire()
+                is_ours = True
+            yield has_waited
+        finally:
+            if is_ours:
+                lock.release()
+            self._tasks[key] -= 1
+            if not self._tasks[key]:
+                del self._tasks[key], self._locks[key]

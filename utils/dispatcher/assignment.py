@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -30,6 +31,14 @@ class Assignment:
     agent: AgentSpec
     access: AgentAccess
     request: SandboxRequest
+
+    @property
+    def sent_login(self) -> Json:
+        """The login that the sandbox gets; empty without one."""
+        program = self.agent.program
+        content = self.access.login_files.get(program.login_file) if program else None
+        login: Json = json.loads(content) if content else {}
+        return login
 
 
 @dataclass(frozen=True, slots=True)

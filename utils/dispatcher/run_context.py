@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from database import Database
 from utils.agents.registry import Agents
 from utils.config.proxies import has_proxy, proxies_with_password
 from utils.config.settings import Settings
 from utils.credentials.vault import Vault
-from utils.dispatcher.admission import AdmissionController
+from utils.dispatcher.admission import AdmissionController, LoginTurns
 from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
@@ -39,6 +39,7 @@ class RunContext:
     admission: AdmissionController
     outbox: ResultOutbox
     heartbeats: HeartbeatMonitor
+    login_turns: LoginTurns = field(default_factory=LoginTurns)
 
 
 def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:

@@ -12,6 +12,9 @@ import stamina
 import structlog
 from anyio import to_thread
 
+from utils.agents.access import login_secrets
+from utils.agents.logins import renewed_login
+from utils.credentials.logins import replace_login
 from utils.dispatcher.assignment import Assignment, Claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.dispatcher.results import CANCELLED, SHUTDOWN, ResultStore, mark_failed, requeue_task
@@ -28,7 +31,7 @@ from utils.errors import (
 )
 from utils.git.credentials import secret_parts
 from utils.models.runs import AgentRun, Outcome
-from utils.models.tasks import Stage, Task
+from utils.models.tasks import Json, Stage, Task
 from utils.pipeline.stop_request import StopRequest
 
 LOST_SANDBOX_ATTEMPTS = 3
@@ -36,6 +39,8 @@ LOST_SANDBOX_ATTEMPTS = 3
 
 MAX_REFUSALS = 12
 """Refused sandboxes before a task fails; this takes about six minutes or more."""
+
+WAITED_FOR_LOGIN = "waited for another task that used the same sign-in"
 
 Result = TypeVar("Result")
 
@@ -68,6 +73,8 @@ class TaskRun:
         self._has_tried_claim = run is not None
         self._is_stopping = False
         self._sandbox_count = 0
+        self._has_turn = False
+        self._renewed: Json | None = None
         self._redactor = context.redactor.child()
         self._events = EventLog(
             context.database, self._redactor, task_id, run, self._handle_lost_task
@@ -184,12 +191,64 @@ class TaskRun:
                 await self._end_previous_sandbox()
                 await self._store(task, Outcome.failed(prepared), "")
             return
+        if not prepared.access.login_files or self._has_turn:
+            await self._run_prepared(task, prepared)
+            return
+        self._has_turn = True
+        key = f"{task.user_id} {prepared.agent.name}"
+        async with self._context.login_turns.turn(key, self.request) as has_waited:
+            if not has_waited or self.request.reason:
+                await self._run_prepared(task, prepared)
+            elif again := await self._retry_database(self._claim):
+                # The task before may have renewed the login.
+                self._events.report("status", {"text": WAITED_FOR_LOGIN})
+                await self._run_claimed(again)
+
+    async def _run_prepared(self, task: Task, prepared: Assignment) -> None:
         # For this task only: the secret of one user may be an ordinary word for the others.
         with self._redactor.hold(*prepared.access.secrets):
             # Again here, where the redactor still knows the secrets that an error may contain.
             async with self._log_defects():
                 while await self._run_attempt(task, prepared):
                     self._run = None
+            if self._renewed:
+                await self._retry_database(self._store_login, task, prepared)
+
+    async def _keep_login(self, task: Task, prepared: Assignment, outcome: Outcome) -> None:
+        """Store the login that the program has renewed, before the next task can start with it."""
+        program = prepared.agent.program
+        if program is None or program.login_format is None:
+            return
+        if not (content := outcome.login_files.get(program.login_file)):
+            return
+        self._renewed = await to_thread.run_sync(
+            renewed_login, program.login_format, prepared.sent_login, content
+        )
+        if self._renewed is None:
+            return
+        self._redactor.add(*login_secrets(self._renewed))
+        try:
+            await to_thread.run_sync(self._store_login, task, prepared)
+        except DatabaseUnavailable as error:
+            log.warning("login not stored yet", action="login.delayed", reason=error.message)
+
+    def _store_login(self, task: Task, prepared: Assignment) -> None:
+        if (renewed := self._renewed) is None:
+            return
+        context = self._context
+        is_stored = replace_login(
+            context.database,
+            context.vault,
+            task.user_id,
+            task.agent,
+            prepared.sent_login,
+            renewed,
+        )
+        self._renewed = None
+        log.info(
+            "renewed login stored" if is_stored else "renewed login dropped",
+            action="login.renewed" if is_stored else "login.dropped",
+        )
 
     async def _end_previous_sandbox(self) -> None:
         # The run of the earlier process is not resumed.
@@ -213,6 +272,8 @@ class TaskRun:
         )
         try:
             async with attempt.outcome() as outcome:
+                with anyio.CancelScope(shield=True):
+                    await self._keep_login(task, prepared, outcome)
                 if self._may_retry(outcome.failure):
                     return True
                 if not attempt.is_left_running:
