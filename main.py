@@ -51,6 +51,7 @@ from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.server.data_lock import lock_data_folder
 from utils.server.gunicorn_server import EXIT_CONFIGURATION, print_line, serve
 from utils.telemetry import Metrics, configure_logging
+from utils.webhooks.endings import TaskEndReporter
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,10 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
         app = build_flask(services)
         services.dispatcher.recover()
         lifetime.callback(services.dispatcher.stop)
+        if settings.webhook_tasks:
+            endings = TaskEndReporter(services)
+            endings.start()
+            lifetime.callback(endings.stop)
     except BaseException:
         lifetime.close()
         raise

@@ -165,6 +165,31 @@ def test_the_branch_of_a_fork_is_not_worked_on(
     assert len(hook.tasks) == before
 
 
+def test_a_merged_pull_request_is_answered_at_once(
+    github: FakeGitHub, hook: WebhookSender, alice: GitHub
+) -> None:
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
+    alice.merge_pull(NAME, pull.number)
+    before = len(hook.tasks)
+    message = deliver_comment(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    assert message.startswith("No task was started. This pull request is merged.")
+    assert answers(github, pull.number) == [message]
+    assert len(hook.tasks) == before
+
+
+def test_a_pull_request_without_its_branch_is_answered_at_once(
+    github: FakeGitHub, hook: WebhookSender, alice: GitHub
+) -> None:
+    git(github.repositories[NAME].bare, "branch", "gone", "topic")
+    pull = alice.create_pull(NAME, head="gone", base="main", title="Add two", body="")
+    git(github.repositories[NAME].bare, "branch", "-D", "gone")
+    before = len(hook.tasks)
+    message = deliver_comment(hook, comment("/async-code Go on", number=pull.number, pull=True))
+    assert message.startswith("No task was started. The branch of this pull request no longer")
+    assert answers(github, pull.number) == [message]
+    assert len(hook.tasks) == before
+
+
 def test_a_full_queue_is_answered(
     make_app: MakeApp, github: FakeGitHub, hook: WebhookSender, bare: Path
 ) -> None:

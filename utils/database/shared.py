@@ -142,7 +142,12 @@ def new_task_values(new: NewTask) -> dict[str, Any]:
         "agent": new.agent,
         "repo_url": new.repo_url,
         "target_branch": new.branch,
-        "execution_metadata": {"agent_model": new.agent_model} if new.agent_model else None,
+        "execution_metadata": {
+            name: value
+            for name, value in (("agent_model", new.agent_model), ("asked_in", new.asked_in))
+            if value
+        }
+        or None,
         **prompt_columns(new.prompt),
     }
 

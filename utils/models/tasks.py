@@ -40,7 +40,8 @@ class NewTask:
     """A task to create, for a client or for a webhook's `delivery`.
 
     `request_key` is the client's Idempotency-Key; the task is stored together with the answer.
-    `encrypted_token` is the task's own git token as a Fernet ciphertext.
+    `encrypted_token` is the task's own git token as a Fernet ciphertext. `asked_in` is the place of
+    the comment that asked for it.
     """
 
     prompt: str
@@ -52,6 +53,7 @@ class NewTask:
     agent_model: str | None = None
     delivery: str | None = None
     request_key: str | None = None
+    asked_in: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

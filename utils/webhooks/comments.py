@@ -23,6 +23,7 @@ from utils.webhooks.delivery import (
     Delivery,
     read_event,
 )
+from utils.webhooks.endings import asked_in
 
 NO_PROJECT = (
     "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
@@ -79,7 +80,8 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
         return NO_PROJECT
     if services.database.has_delivery(_name(event)):
         return ALREADY_PROCESSED
-    purpose = Purpose.CHANGE_PULLS if event.issue.pull_request else Purpose.CHANGE_ISSUES
+    is_pull = event.issue.pull_request is not None
+    purpose = Purpose.CHANGE_PULLS if is_pull else Purpose.CHANGE_ISSUES
     chosen = services.github_tokens.server_token(_user_id(services), full_name, purpose)
     if chosen.token is None:
         return "The GitHub App is not installed in this repository."
@@ -87,11 +89,9 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
         if not _may_push(github, full_name, login):
             return "The author of the comment may not push to the repository."
         try:
-            work = _work(github, event, command)
+            work = _work(services, github, event, command)
             token = _token(services, full_name, repo_url) if work.is_private else None
-            new = NewTask(
-                command.prompt, repo_url, work.branch, work.agent, project.id, delivery=_name(event)
-            )
+            new = _new_task(event, command, work, repo_url, project.id)
             text = _start(services, new, token)
         except (InvalidInput, QueueFull) as error:
             text = _refuse(services, event, error)
@@ -99,6 +99,22 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
             return ALREADY_PROCESSED
         _answer(github, full_name, event.issue.number, text)
     return text
+
+
+def _new_task(
+    event: CommentEvent, command: Command, work: _Work, repo_url: str, project_id: int
+) -> NewTask:
+    is_pull = event.issue.pull_request is not None
+    place = asked_in(event.repository.full_name, event.issue.number, is_pull=is_pull)
+    return NewTask(
+        command.prompt,
+        repo_url,
+        work.branch,
+        work.agent,
+        project_id,
+        delivery=_name(event),
+        asked_in=place,
+    )
 
 
 def _clonable(services: Services, full_name: str) -> str:
@@ -118,7 +134,7 @@ def _may_push(github: GitHub, full_name: str, login: str) -> bool:
         return False
 
 
-def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
+def _work(services: Services, github: GitHub, event: CommentEvent, command: Command) -> _Work:
     """Return the work that a comment asks for. Raise `InvalidInput` if it is not possible."""
     agent = DEFAULT_AGENT if command.agent is None else command.agent
     if agent not in AGENT_NAMES:
@@ -127,14 +143,36 @@ def _work(github: GitHub, event: CommentEvent, command: Command) -> _Work:
         raise InvalidInput(f"The prompt is missing. {_USAGE}{', '.join(AGENT_NAMES)}.")
     found = github.repository(event.repository.full_name)
     branch = found.default_branch
-    if event.issue.pull_request:
+    if event.issue.pull_request is not None:
         pull = github.pull(found.full_name, event.issue.number)
         if (pull.head_repository or "").lower() != found.full_name.lower():
             raise InvalidInput(
                 "The branch of this pull request is in a fork. Tasks cannot run on forks."
             )
+        if pull.is_merged:
+            raise InvalidInput(
+                "This pull request is merged. Write the comment on an issue or on an open pull "
+                "request."
+            )
         branch = pull.head
+        if _is_gone(services, found.full_name, branch):
+            raise InvalidInput(
+                "The branch of this pull request no longer exists. Restore it on GitHub, and write "
+                "the comment again."
+            )
     return _Work(agent, validate_branch(branch), found.is_private)
+
+
+def _is_gone(services: Services, full_name: str, branch: str) -> bool:
+    """Tell whether a branch does not exist; False when GitHub does not say."""
+    tokens = services.github_tokens
+    try:
+        # The App's token for comments may not read branches.
+        chosen = tokens.server_token(_user_id(services), full_name, Purpose.CLONE)
+        with tokens.open_client(chosen, full_name, TIMEOUT_SECONDS) as github:
+            return github.branch_sha(full_name, branch) is None
+    except AppError:
+        return False
 
 
 def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:

@@ -1,0 +1,99 @@
+"""The end of a task that a comment started is told where it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeApp
+from tests.fakes.github.service import FakeGitHub
+from tests.support.backends import Repository, git, wait_for
+from tests.support.git.server import serve_git
+from tests.support.github.app import (
+    BOT_USER,
+    PAGE,
+    SERVER_TOKEN,
+    STARTS_TASKS,
+    Caller,
+    WebhookSender,
+    services_of,
+)
+from tests.support.github.comments import answers, comment, deliver_comment, started
+from tests.support.github.names import NAME
+from utils.models.tasks import TERMINAL_STATUSES, NewTask, Task
+from utils.webhooks import endings
+
+Told = Callable[[Task], str]
+
+
+@pytest.fixture
+def telling(
+    make_app: MakeApp,
+    github: FakeGitHub,
+    hook: WebhookSender,
+    origin: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[WebhookSender]:
+    """Provide a sender to an application that looks for ended tasks all the time."""
+    monkeypatch.setattr(endings, "SCAN_SECONDS", 0.05)
+    with serve_git(tmp_path / "served") as served:
+        served.publish(origin, "demo", SERVER_TOKEN)
+        github.git_port = served.port
+        found = github.repositories[NAME]
+        found.bare, found.private = served.bare("demo"), True
+        app = make_app(github_api_url=github.api_url, public_url=PAGE, **STARTS_TASKS)
+        Caller(app, BOT_USER).project(github)
+        yield WebhookSender(app)
+
+
+def start(hook: WebhookSender, prompt: str) -> Task:
+    before = len(hook.tasks)
+    deliver_comment(hook, comment(f"/async-code agent=scripted {prompt}"))
+    return started(hook, before)
+
+
+def told(github: FakeGitHub, task: Task) -> str:
+    """Return the comment about the end of a task, which is the only one beside the first."""
+    wait_for(lambda: len(answers(github)) > 1)
+    first, end = answers(github)
+    assert first.endswith(" is queued.")
+    assert end.startswith(f"[Task {task.id}]({PAGE}/tasks/{task.id}) ")
+    return end
+
+
+def test_a_completed_task_is_told_with_link_and_summary(
+    github: FakeGitHub, telling: WebhookSender
+) -> None:
+    task = start(telling, "Say hello")
+    text = told(github, task)
+    assert " is completed and changed 1 file.\n\n```text\nCreated AI_GENERATED.md" in text
+
+
+def test_a_failed_task_is_told_with_its_error(github: FakeGitHub, telling: WebhookSender) -> None:
+    branches = git(github.repositories[NAME].bare, "branch", "--format=%(refname:short)").split()
+    for branch in branches:
+        git(github.repositories[NAME].bare, "branch", "-m", branch, f"{branch}-moved")
+    task = start(telling, "Say hello")
+    wait_for(lambda: telling.tasks[0].status in TERMINAL_STATUSES)
+    error = telling.tasks[0].error
+    assert error
+    assert told(github, task).endswith(f" failed.\n\n```text\n{error}\n```")
+
+
+def test_a_cancelled_task_is_told(github: FakeGitHub, telling: WebhookSender) -> None:
+    dispatcher = services_of(telling.app).dispatcher
+    dispatcher.pause()
+    task = start(telling, "Say hello")
+    dispatcher.cancel_task(BOT_USER, task.id)
+    assert told(github, task).endswith(" was cancelled.")
+
+
+def test_other_tasks_are_told_nowhere(github: FakeGitHub, telling: WebhookSender) -> None:
+    new = NewTask("Say hello", f"{github.url}/{NAME}", "main", "scripted")
+    services_of(telling.app).dispatcher.start_task(BOT_USER, new, None)
+    task = start(telling, "Say hello")
+    told(github, task)
+    assert len(answers(github)) == 2
