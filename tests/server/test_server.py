@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.source_files import ROOT
@@ -66,6 +67,27 @@ def test_a_free_port_is_chosen_and_a_signal_ends_everything(
         assert process.wait(timeout=60) == 0
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for signals")
+def test_signals_for_more_workers_do_not_end_a_healthy_server(tmp_path: Path) -> None:
+    with started(tmp_path, PORT="0") as process:
+        port = port_of(process)
+        others = (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2)
+        [worker] = psutil.Process(process.pid).children()
+        for number in (*others, signal.SIGUSR1, signal.SIGWINCH):
+            process.send_signal(number)
+            if number in others:
+                worker.send_signal(number)
+        # Otherwise a second worker starts, which ends the server a minute later.
+        for pid in (process.pid, worker.pid):
+            status = Path(f"/proc/{pid}/status").read_text()
+            ignored = int(re.findall(r"^SigIgn:\s*(\w+)$", status, re.MULTILINE)[0], 16)
+            assert all(ignored >> (number - 1) & 1 for number in others)
+        assert ping(port) == 200
+        assert psutil.Process(process.pid).children() == [worker]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
 
 
 def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,9 @@ EXIT_CONFIGURATION = 2
 # gunicorn closes.
 STOP_SECONDS = 10
 START_SECONDS = 60
+# They would start a second worker or a second server. It cannot get the lock of the data folder,
+# and gunicorn ends everything when a worker cannot start.
+IGNORED_SIGNALS = (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2)
 
 
 def serve(
@@ -88,6 +92,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "logger_class": _Log,
             "loglevel": "debug" if settings.log_level == "DEBUG" else "warning",
+            "when_ready": _ignore_signals,
             "post_worker_init": self._announce,
             "worker_exit": self._close,
         }
@@ -136,6 +141,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _close(self, _arbiter: Any, _worker: Any) -> None:
         if self._app is not None:
             self._stop(self._app)
+
+
+def _ignore_signals(_arbiter: Any) -> None:
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Log(Logger):  # type: ignore[misc]
