@@ -32,8 +32,12 @@ def login(number: int, **more: Any) -> Json:
 
 
 def renew(number: int, **more: Any) -> str:
-    """Return the script of an agent whose program renews the login."""
-    return f"printf '%s' '{json.dumps(login(number, **more))}' >~/.claude/.credentials.json\n"
+    """Return the script of an agent whose program renews the login.
+
+    The prompt is stored as it is, so it must not contain the tokens.
+    """
+    content = json.dumps(login(number, **more)).replace("marked-", "mark''ed-")
+    return f"printf '%s' '{content}' >~/.claude/.credentials.json\n"
 
 
 def stored_login(backend: Backend, section: str = "claudeCode", agent: str = "claude") -> Any:
@@ -71,7 +75,7 @@ def test_a_renewed_login_is_stored_however_the_task_ends(
         else:
             task = backend.perform(f"{renew(2)}{ending}", sample)
         assert stored_login(backend) == login(2)
-        script = "grep -c marked-refresh-2 ~/.claude/.credentials.json >seen; echo $FLAG >>seen"
+        script = "grep -c refresh-2 ~/.claude/.credentials.json >seen; echo $FLAG >>seen"
         after = backend.complete(script, sample)
     (change,) = after["execution_metadata"]["file_changes"]
     assert change["after"].split()[0] == "1"
@@ -104,7 +108,7 @@ def test_one_task_at_a_time_uses_a_login_and_the_next_gets_the_renewed_one(
         first = backend.start(f"{renew(2)}{wait}", sample)
         wait_for(lambda: "ready" in backend.output(first))
         others = [
-            backend.start("grep -c marked-refresh-2 ~/.claude/.credentials.json >seen", sample)
+            backend.start("grep -c refresh-2 ~/.claude/.credentials.json >seen", sample)
             for _ in range(2)
         ]
         cancelled = others.pop()
