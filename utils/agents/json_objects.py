@@ -26,7 +26,7 @@ EXCERPT_CHARACTERS = 1_000
 """Length to which a text is cut that could not be read."""
 
 KEPT_CHARACTERS = 32_768
-"""What is kept of an object that is too long, for an excerpt without parts of secrets."""
+"""Kept of an object that is too long, for an excerpt without parts of secrets."""
 
 PROBE_CHARACTERS = 512
 
