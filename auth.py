@@ -156,7 +156,7 @@ def optional_caller(services: Services) -> str | None:
 
 
 @blueprint.post("/token")
-@endpoint(_PAIR, body=TokenRequest, public=True, errors=(401,))
+@endpoint(_PAIR, body=TokenRequest, public=True, errors=(401, 429))
 def token(services: Services, body: TokenRequest) -> Json:
     """Sign in: exchange a Supabase access token for an access token and a refresh token.
 
@@ -178,7 +178,7 @@ def token(services: Services, body: TokenRequest) -> Json:
 
 
 @blueprint.post("/refresh")
-@endpoint(_PAIR, body=RefreshRequest, public=True, errors=(401,))
+@endpoint(_PAIR, body=RefreshRequest, public=True, errors=(401, 429))
 def refresh(services: Services, body: RefreshRequest) -> Json:
     """Exchange a refresh token for a new pair.
 
@@ -189,7 +189,7 @@ def refresh(services: Services, body: RefreshRequest) -> Json:
 
 
 @blueprint.post("/logout")
-@endpoint({}, body=RefreshRequest, public=True)
+@endpoint({}, body=RefreshRequest, public=True, errors=(429,))
 def logout(services: Services, body: RefreshRequest) -> Json:
     """Sign out: revoke a refresh token and all other refresh tokens of the same sign-in."""
     services.tokens.revoke(body.refresh_token)

@@ -130,6 +130,7 @@ def e2b_faults(bench: Bench) -> list[Figure]:
     settings = {
         "max_concurrent_tasks": FAULT_PLACES,
         "max_tasks_per_user": count,
+        "max_queued_per_user": count,
         "sweep_grace_seconds": 3,
         "log_level": "ERROR",
     }
@@ -197,6 +198,7 @@ class _Setup:
                 "E2B_SMOKE_TEST": "true",
                 "MAX_CONCURRENT_TASKS": places,
                 "MAX_TASKS_PER_USER": places,
+                "MAX_QUEUED_PER_USER": "1000",
             }
             with Server(self._folder / "server", settings) as self.server:
                 yield self

@@ -157,6 +157,21 @@ def test_polls_and_lists_stay_small_beside_a_long_conversation(
     assert full["execution_metadata"]["file_changes"][0]["filename"] == "AI_GENERATED.md"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "last"),
+    [
+        ("Hi", {"status": "completed"}),
+        ("script:\nfail 3", {"status": "failed", "error_code": "agent_failed"}),
+    ],
+)
+def test_the_last_event_tells_how_a_task_ended(caller: Caller, prompt: str, last: Json) -> None:
+    task_id = caller.start(prompt)
+    caller.finish(task_id)
+    *before, event = caller.get(f"/tasks/{task_id}/events")["events"]
+    assert (event["kind"], event["data"]) == ("status", last)
+    assert all("status" not in one["data"] for one in before)
+
+
 def test_tasks_are_listed_by_what_they_are(caller: Caller, repository: Path) -> None:
     one = caller.start("Find me: 100%", model="codex")
     other = caller.start("script:\nfail 3")

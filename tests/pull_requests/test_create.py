@@ -51,6 +51,18 @@ def test_a_second_call_changes_nothing(hosted: Hosted) -> None:
     assert len(hosted.server.requests) == options
 
 
+def test_a_repeated_request_gets_the_first_answer(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    key = {"idempotency_key": "first"}
+    first = hosted.created(task_id, **key)
+    assert first["created"] is True
+    requests = len(hosted.server.requests)
+    assert hosted.created(task_id, **key) == first
+    assert len(hosted.server.requests) == requests
+    assert hosted.refusal(task_id, title="Other", **key) == (409, "idempotency_key_reused")
+    assert hosted.created(task_id) == {**first, "created": False}
+
+
 def test_calls_at_once_make_one_pull_request(hosted: Hosted) -> None:
     answers = hosted.create_at_once(hosted.task(), 3)
     assert {answer["http_status"] for answer in answers} == {200}

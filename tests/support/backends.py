@@ -114,13 +114,14 @@ class Backend:
         self.folder = folder
         self.place = place
 
-    def post(self, path: str, **body: Any) -> Row:
+    def post(self, path: str, *, idempotency_key: str | None = None, **body: Any) -> Row:
         """Send a POST request; return the response with any status."""
+        more = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         response = self.app.test_client().post(
             path,
             data=json.dumps(body, ensure_ascii=False).encode(),
             content_type="application/json",
-            headers={"X-User-ID": USER},
+            headers={"X-User-ID": USER, **more},
         )
         return {**response.get_json(), "http_status": response.status_code}
 

@@ -17,7 +17,7 @@ from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
 from utils.dispatcher.run_context import RunContext
 from utils.errors import AppError, DatabaseUnavailable, TaskStopped
 from utils.models.runs import Outcome
-from utils.models.tasks import Json, Stage, Task, TaskStatus
+from utils.models.tasks import Event, EventBatch, Json, Stage, Task, TaskStatus
 from utils.pipeline.secret_search import FILES_FIELD, without_secrets
 from utils.redaction import Redactor
 
@@ -81,13 +81,14 @@ class ResultStore:
         fields = result_fields(task, outcome, container_id, self._context.agents, self._redactor)
         if self._events.branch:
             fields["target_branch"] = self._events.branch
+        status = final_status(outcome.failure)
         return FinishedTask(
             task.id,
-            final_status(outcome.failure),
+            status,
             fields,
             summary_message(outcome, self._redactor),
             [dataclasses.asdict(change) for change in changes],
-            self._events.pending_batch(),
+            with_last_event(self._events.pending_batch(), status, fields.get("error_code")),
         )
 
     def _finish(self, result: FinishedTask) -> bool:
@@ -108,6 +109,13 @@ class ResultStore:
         metrics.agent_used(task.agent, details.get("usage", {}), details.get("cost_usd"))
         for timing in outcome.timings:
             metrics.stage_finished(str(timing.stage), timing.seconds)
+
+
+def with_last_event(batch: EventBatch, status: TaskStatus, error_code: str | None) -> EventBatch:
+    """Append the event that tells readers of the log that the task has ended."""
+    data = {"status": str(status), **({"error_code": error_code} if error_code else {})}
+    last = Event("status", data, datetime.now(UTC))
+    return dataclasses.replace(batch, events=(*batch.events, last))
 
 
 def requeue_task(database: Database, task: Task) -> None:

@@ -199,8 +199,9 @@ class Event:
     """An event of a task. The database numbers the events of a task in `sequence`, from 1.
 
     `kind` is one of status, message, tool, output, usage, error, result; `data` depends on it:
-    status {stage} or {text}, message {text}, tool {name, ...}, output {text, stream},
-    usage {input_tokens, output_tokens, ...}, error {code, message}, result {text}.
+    status {stage}, {text} or, as the last event, {status, error_code}, message {text},
+    tool {name, ...}, output {text, stream}, usage {input_tokens, output_tokens, ...},
+    error {code, message}, result {text}.
     """
 
     kind: str
