@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.live_server import LiveServer, ServerFactory, eventually
 from tests.support.raw_http import Raw, connect, read_response
+from tests.support.source_files import ROOT
 
 pytestmark = pytest.mark.local_only("no task runs")
 
@@ -129,6 +136,33 @@ def test_a_response_that_is_not_read_is_given_up_after_its_time(server: LiveServ
 
         eventually(is_open)
         eventually(lambda: not is_open())
+
+
+def test_responses_that_wait_take_limited_memory(tmp_path: Path) -> None:
+    program = "import main, utils.server.worker as w; w.MAX_UNSENT_BYTES = 70_000; main.main()"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process, ExitStack() as stack:
+        stack.callback(process.terminate)
+        assert process.stdout
+        (port,) = re.findall(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+        slow = [stack.enter_context(connect(int(port), SMALL_BUFFER)) for _ in range(8)]
+        for connection in slow:
+            connection.sendall(LARGE * 300)
+        own = {connection.getsockname() for connection in slow}
+
+        def established() -> int:
+            connections = psutil.Process().net_connections()
+            return sum(one.laddr in own and one.status == "ESTABLISHED" for one in connections)
+
+        # Long before the deadline of each response.
+        eventually(lambda: established() <= 4, 20)
 
 
 def test_the_oldest_idle_connections_are_closed_at_the_limit(new_server: ServerFactory) -> None:

@@ -114,9 +114,10 @@ class Backend:
         self.folder = folder
         self.place = place
 
-    def post(self, path: str, *, idempotency_key: str | None = None, **body: Any) -> Row:
-        """Send a POST request; return the response with any status."""
-        more = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    def post(self, path: str, **body: Any) -> Row:
+        """Send a POST request, with `idempotency_key` as a header; return any response."""
+        key = body.pop("idempotency_key", None)
+        more = {} if key is None else {"Idempotency-Key": key}
         response = self.app.test_client().post(
             path,
             data=json.dumps(body, ensure_ascii=False).encode(),

@@ -21,13 +21,14 @@ class RawResponse(NamedTuple):
     body: bytes
 
 
-def connect(server: LiveServer, receive_bytes: int | None = None) -> Raw:
-    """Open a connection to a server, with a small buffer for what it sends if given."""
+def connect(server: LiveServer | int, receive_bytes: int | None = None) -> Raw:
+    """Open a connection to a server or port, with a small buffer for what it sends if given."""
     connection = socket.socket()
     if receive_bytes is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     connection.settimeout(WAIT_SECONDS)
-    connection.connect(("127.0.0.1", server.port))
+    port = server if isinstance(server, int) else server.port
+    connection.connect(("127.0.0.1", port))
     return connection
 
 

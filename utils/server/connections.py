@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import socket
+import struct
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -22,6 +23,8 @@ KEEP_ALIVE_SECONDS = 75
 LINGER_SECONDS = 2
 # Slower transfers are cut off once the time of their head, body or response is over.
 BYTES_PER_SECOND = 10_000
+
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Connection(TConn):  # type: ignore[misc]
         self.keep = True
         self.watched = 0
         self.state = State.IDLE
+        self.read_at = now  # when the client last read a part of a response that had to wait
         self._limits = limits
         self._since = now
         self._transferred = 0
@@ -90,10 +94,13 @@ class Connection(TConn):  # type: ignore[misc]
         self._transferred += len(data)
         return bool(data) and self._transferred <= self._limits.max_body_bytes
 
-    def send(self) -> bool:
+    def send(self, now: float) -> bool:
         """Send what fits; return True when nothing is left. Raises `OSError`."""
-        self._transferred += self.sock.flush()
-        return not self.sock.has_unsent
+        sent = self.sock.flush()
+        self._transferred += sent
+        if sent:
+            self.read_at = now
+        return not self.sock.unsent_bytes
 
     def age(self, now: float) -> float:
         """Return the seconds since the state changed."""
@@ -114,6 +121,9 @@ class Connection(TConn):  # type: ignore[misc]
 
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         """Close the socket at once."""
+        if self.state is State.WRITING:
+            # The system forgets what the client has not read.
+            self.client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.client_socket.close()
 
 
@@ -126,9 +136,9 @@ class BufferedSocket:
         self._unsent: list[memoryview] = []
 
     @property
-    def has_unsent(self) -> bool:
-        """True when the client has not yet received everything."""
-        return bool(self._unsent)
+    def unsent_bytes(self) -> int:
+        """Number of bytes that the client has not yet read."""
+        return sum(map(len, self._unsent))
 
     @property
     def origin(self) -> str | None:

@@ -31,6 +31,8 @@ STOP_WRITING_SECONDS = 5
 SPARED_SECONDS = 2
 # Large requests in memory, in units of the largest body. The largest incomplete one goes first.
 MAX_BUFFERED_BODIES = 4
+# Responses in memory that clients have not read. Who has read nothing for longest goes first.
+MAX_UNSENT_BYTES = 128_000_000
 
 _CHECK_SECONDS = 0.25
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -49,6 +51,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._stopping_since: float | None = None
         # Sizes of large requests, from their first parts until they are answered.
         self._large: dict[Connection, int] = {}
+        self._unsent: dict[Connection, int] = {}
+        self._unsent_bytes = 0
         self._limits: ConnectionLimits = self.app.limits
         super().init_process()
 
@@ -88,6 +92,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._open.pop(conn)
         self._open[conn] = None
         self._large.pop(conn, None)
+        conn.read_at = time.monotonic()
         self._send(conn)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002
@@ -187,14 +192,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.method_queue.defer(self.finish_request, conn, done)
 
     def _send(self, conn: Connection) -> None:
+        now = time.monotonic()
         try:
-            is_sent = conn.send()
+            is_sent = conn.send(now)
         except OSError:
             self._drop(conn)
             return
+        self._count_unsent(conn, conn.sock.unsent_bytes)
         if not is_sent:
-            conn.enter(State.WRITING, time.monotonic())
+            conn.enter(State.WRITING, now)
             self._watch(conn, EVENT_WRITE)
+            while self._unsent_bytes > MAX_UNSENT_BYTES:
+                self._drop(min(self._unsent, key=lambda one: one.read_at))
         elif conn.keep:
             self._start_next(conn)
         else:
@@ -246,6 +255,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._refuse(largest, ServiceUnavailable())
         return largest is not conn
 
+    def _count_unsent(self, conn: Connection, count: int) -> None:
+        self._unsent_bytes += count - self._unsent.pop(conn, 0)
+        if count:
+            self._unsent[conn] = count
+
     def _close_oldest(self) -> None:
         now = time.monotonic()
         waiting = [conn for conn in self._open if conn.state is not State.ANSWERING]
@@ -259,6 +273,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _drop(self, conn: Connection) -> None:
         self._watch(conn, 0)
         self._large.pop(conn, None)
+        self._count_unsent(conn, 0)
         del self._open[conn]
         self.nr_conns -= 1
         conn.close()
