@@ -69,6 +69,13 @@ class Database(Protocol):
     def ping(self) -> None:
         """Run a trivial read. Raises `DatabaseUnavailable` when it fails."""
 
+    @property
+    def write_failure(self) -> str | None:
+        """The reason why the last write failed, for operators; None after one that succeeded.
+
+        Tries another write before it tells of a failure.
+        """
+
     def close(self) -> None:
         """Close all connections."""
 

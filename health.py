@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from utils.api.endpoint import Services, declaration_of, endpoint, json_response, success
 from utils.auth.sign_in import trust_warnings
 from utils.config.settings import Settings
+from utils.config.version import VERSION
 from utils.errors import DatabaseUnavailable, Forbidden, Unauthenticated, Unavailable
 from utils.models.tasks import Json
 from utils.telemetry import METRICS_CONTENT_TYPE
@@ -53,7 +54,9 @@ class EndpointRow(TypedDict):
 
 
 _PING = {"message": str, "timestamp": datetime}
+_INDEX = {**_PING, "version": str, "documentation": str, "endpoints": list[EndpointRow]}
 _READY = {
+    "version": str,
     "mode": str,
     "database": DatabaseHealth,
     "sandboxes": SandboxHealth,
@@ -65,11 +68,12 @@ _READY = {
 
 
 @blueprint.get("/")
-@endpoint({**_PING, "documentation": str, "endpoints": list[EndpointRow]}, public=True)
+@endpoint(_INDEX, public=True)
 def index(_services: Services) -> Json:
     """List the endpoints. Every path exists with and without the prefix /api."""
     return {
         "message": "Coding agents over HTTP.",
+        "version": VERSION,
         "timestamp": datetime.now(UTC),
         "documentation": "/docs",
         "endpoints": _endpoints(),
@@ -104,6 +108,7 @@ def ready(services: Services) -> Response:
     database_failure = _database_failure(services)
     failure = database_failure or _dispatcher_failure(services)
     state = {
+        "version": VERSION,
         "mode": services.dispatcher.sandbox_kind,
         "database": {"kind": services.database.kind, "available": database_failure is None},
         "sandboxes": {
@@ -171,6 +176,10 @@ def _database_failure(services: Services) -> DatabaseUnavailable | None:
         services.database.ping()
     except DatabaseUnavailable as error:
         return error
+    if services.database.write_failure:
+        return DatabaseUnavailable(
+            "The last write to the database failed. The log of the server has the reason."
+        )
     return None
 
 

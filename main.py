@@ -30,8 +30,7 @@ from utils.auth.rate_limits import RateLimits
 from utils.auth.sign_in import sign_in_warnings
 from utils.auth.tokens import Tokens
 from utils.commands.command_line import CommandParser
-from utils.config.proxies import proxies_with_password
-from utils.config.settings import Settings, inherited_environment
+from utils.config.settings import Settings, inherited_environment, proxies_with_password
 from utils.config.startup import read_settings, setting_warnings
 from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault, encryption_keys, signing_key
@@ -50,6 +49,7 @@ from utils.redaction import Redactor
 from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.server.data_lock import lock_data_folder
 from utils.server.gunicorn_server import EXIT_CONFIGURATION, print_line, serve
+from utils.server.preconditions import check_preconditions
 from utils.telemetry import Metrics, configure_logging
 from utils.webhooks.endings import TaskEndReporter
 
@@ -200,16 +200,19 @@ def main(arguments: Sequence[str] = ()) -> None:
         "Start the server.",
         epilog="Settings come from the environment and from .env: PORT=8001 ./run.sh",
     )
-    parser.add_argument(
-        "action", nargs="?", choices=["openapi"], help="print the OpenAPI document and exit"
-    )
-    if parser.parse_args(arguments).action == "openapi":
+    if list(arguments) == ["openapi"]:
         print_line(format_openapi(build_openapi(declare_routes())))
         return
+    parser.parse_args(arguments)
     try:
         settings = read_settings()
     except ConfigurationError as error:
         print_line(error.message, error=True)
+        sys.exit(EXIT_CONFIGURATION)
+    try:
+        check_preconditions(settings)
+    except ConfigurationError as error:
+        print_line(f"The server cannot start: {error.message}", error=True)
         sys.exit(EXIT_CONFIGURATION)
     for warning in setting_warnings():
         print_line(f"Warning: {warning}", error=True)

@@ -15,7 +15,7 @@ MEMORY_FOLDER=
 
 usage() {
     cat <<'TEXT'
-Usage: ./run.sh [command]
+Usage: ./run.sh [command] [options]; every command has --help and --version
 
   serve    start the server on http://127.0.0.1:8000 (default command)
   demo     run a sample task from prompt to diff; see ./run.sh demo --help
@@ -51,6 +51,17 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
+# Prints the versions of Python that are on PATH, all of which are too old.
+pythons_found() {
+    local name found=
+    for name in python3 python; do
+        if command -v "$name" >/dev/null 2>&1; then
+            found="${found:+$found, }$("$name" --version 2>&1) at $(command -v "$name")"
+        fi
+    done
+    [ -z "$found" ] || echo "; found: $found"
+}
+
 find_python() {
     local name
     for name in python3.14 python3.13 python3.12 python3.11 python3 python; do
@@ -59,7 +70,12 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or newer was not found on PATH. Install it:" \
+    if has_uv && name=$(uv python find --no-project '>=3.11' 2>/dev/null); then
+        echo "$name"
+        return
+    fi
+    fail "Python 3.11 or newer was not found on PATH$(pythons_found). Install it:" \
+        "$(if has_uv; then echo "  with uv:        uv python install 3.13"; fi)" \
         "  Debian, Ubuntu: sudo apt install python3 python3-venv" \
         "  Fedora:         sudo dnf install python3" \
         "  macOS:          brew install python" \
@@ -90,7 +106,11 @@ require_git() {
 quietly() {
     local output
     if ! output=$("$@" 2>&1); then
-        fail "$output" "" "The setup failed; see the lines above. Fix the cause and run the same command again."
+        say "$output" ""
+        if grep -qiE 'resolution|resolve|unreachable|connection|timed out|retries|proxy|dns error|failed to fetch|error sending' <<<"$output"; then
+            fail "The packages could not be downloaded. Check the network; if this machine needs a proxy, set HTTPS_PROXY. Then run the same command again."
+        fi
+        fail "The setup failed; see the lines above. Fix the cause and run the same command again."
     fi
 }
 
@@ -244,11 +264,69 @@ run_tests() {
     [ -z "$FAILED_CHECKS" ]
 }
 
+# Prints what a command does, and its options where its packages are installed: help installs
+# nothing.
+help_of() {
+    local command=$1 module
+    case $command in
+        serve) module="main.py" ;;
+        demo) module="-m demo" ;;
+        bench) module="-m benchmarks" ;;
+        supabase-local) module="-m tests.support.supabase.local" ;;
+        doctor | add-user | migrate | supabase-sql | rotate-keys | build-template)
+            module="-m utils.commands.${command//-/_}"
+            ;;
+        *) module= ;;
+    esac
+    # shellcheck disable=SC2086
+    if [ -n "$module" ] && "$VENV_PYTHON" $module --help 2>/dev/null; then
+        return
+    fi
+    usage | grep -E "^  $command( |\$)"
+}
+
+version() {
+    sed -n 's/^VERSION = "\(.*\)"$/\1/p' utils/config/version.py
+}
+
+# Exits with the right code when the first argument asks for help or the version only.
+answer_help() {
+    local command=$1 argument
+    shift
+    for argument in "$@"; do
+        case $argument in
+            -h | --help)
+                if help_of "$command"; then exit 0; fi
+                return
+                ;;
+            --version) version; exit 0 ;;
+            --) return ;;
+        esac
+    done
+}
+
+refuse_arguments() {
+    local command=$1
+    shift
+    [ $# -eq 0 ] || { say "./run.sh $command: unknown option $1. See ./run.sh $command --help"; exit 2; }
+}
+
 main() {
     local command=${1:-serve}
+    case $command in
+        --version) version; return ;;
+        # `PORT=8001 ./run.sh --help` is the help of run.sh; other options belong to `serve`.
+        -h | --help | help) usage; return ;;
+        -*) set -- serve "$@"; command=serve ;;
+    esac
     if [ $# -gt 0 ]; then
         shift
     fi
+    answer_help "$command" "$@"
+    case $command in
+        setup) refuse_arguments setup "$@" ;;
+        lock) [ "${1:-}" = --upgrade ] || refuse_arguments lock "$@" ;;
+    esac
     case $command in
         serve | demo | doctor | add-user | migrate | setup | build-template | supabase-sql | rotate-keys)
             ensure_packages requirements.lock "first run only, about 30 s"
@@ -256,6 +334,9 @@ main() {
         test | bench | test-agents | supabase-local)
             ensure_packages requirements-dev.lock "first run only, about a minute"
             ;;
+    esac
+    case $command in
+        serve | demo | test | bench) require_git ;;
     esac
     case $command in
         serve) exec "$VENV_PYTHON" main.py "$@" ;;
@@ -272,7 +353,6 @@ main() {
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
         lock) lock_packages "$@" ;;
         setup) ;;
-        help | -h | --help) usage ;;
         *)
             say "Unknown command: $command" ""
             usage >&2

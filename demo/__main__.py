@@ -6,16 +6,20 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 
+from demo.agent import AgentError, choose_agent, keys_of
 from demo.client import ApiError, Client, NoAnswerError
 from demo.console import Console
 from demo.follow import Follower
-from demo.options import Options, default_branch, parse
+from demo.options import ROOT, Options, parse
 from demo.report import Report, next_steps
+from demo.repository import RepositoryError, allowed_hosts, check_folder, require_git
 from demo.sample import BRANCH, ensure_sample
 from demo.server import Server, ServerError
+from utils.config.private_folder import make_files_private
 
 # Always the same user, so that earlier results stay readable.
 USER_NAME = "demo"
@@ -36,16 +40,25 @@ class Demonstration:
         """Run the demonstration, stop the server in any case, and return the exit code."""
         repo, branch = self._repository()
         inherited = {k: v for k, v in self._environment.items() if k != self._options.token_env}
-        with Server(self._options.data_dir, inherited) as server:
+        agent = choose_agent(
+            self._options.agent,
+            keys_of(self._environment, ROOT / ".env"),
+            self._environment.get("PATH"),
+            is_remote="://" in repo,
+        )
+        variables = {**agent.variables, "ALLOWED_GIT_HOSTS": allowed_hosts(repo)}
+        with Server(self._options.data_dir, inherited, variables) as server:
             self._console.progress("  Starting the server")
             server.wait_ready()
             log_path = self._options.shown(server.log_path)
             self._console.line(f"Server  {server.url}, its log is {log_path}")
+            if agent.note:
+                self._console.line(f"Agent   {agent.note}")
             # Close the client first: the server would wait for its open connection.
             with contextlib.closing(server.client()) as client:
                 try:
                     client.use_key(server.add_user(USER_NAME))
-                    succeeded = self._run_task(client, repo, branch)
+                    succeeded = self._run_task(client, server.url, repo, branch)
                 except NoAnswerError as error:
                     log = server.log_tail()
                     raise ServerError(
@@ -54,16 +67,18 @@ class Demonstration:
             self._keep_serving(server)
         return 0 if succeeded else EXIT_FAILED
 
-    def _repository(self) -> tuple[str, str]:
+    def _repository(self) -> tuple[str, str | None]:
         options = self._options
+        require_git()
         if options.repo is not None:
-            return options.repo, options.branch or default_branch(options.repo)
+            check_folder(options.repo)
+            return options.repo, options.branch
         sample = ensure_sample(
             options.data_dir / "sample-repository", self._environment.get("PATH", os.defpath)
         )
         return str(sample), options.branch or BRANCH
 
-    def _run_task(self, client: Client, repo: str, branch: str) -> bool:
+    def _run_task(self, client: Client, url: str, repo: str, branch: str | None) -> bool:
         task_id = self._start_task(client, repo, branch)
         follower = Follower(client, self._console, task_id)
         try:
@@ -77,18 +92,23 @@ class Demonstration:
             return False
         report.result()
         self._console.line()
-        for line in next_steps(self._options, repo, f"/api/tasks/{task_id}", USER_NAME):
+        for line in next_steps(self._options, repo, f"/api/tasks/{task_id}", USER_NAME, url):
             self._console.line(line)
         return True
 
-    def _start_task(self, client: Client, repo: str, branch: str) -> int:
-        body = {"prompt": self._options.prompt, "repo_url": repo, "branch": branch}
+    def _start_task(self, client: Client, repo: str, branch: str | None) -> int:
+        body = {"prompt": self._options.prompt, "repo_url": repo}
+        if branch:
+            body["branch"] = branch
+        if self._options.agent:
+            body["model"] = self._options.agent
         if self._options.token:
             body["github_token"] = self._options.token
         task_id = int(client.post("/api/start-task", body)["task_id"])
         prompt = self._options.prompt.replace("\n", "\n        ")
         self._console.line(f"Task {task_id}  {prompt}")
-        self._console.line(f"        on branch {branch} of {self._options.shown(repo)}")
+        where = f"branch {branch}" if branch else "the default branch"
+        self._console.line(f"        on {where} of {self._options.shown(repo)}")
         self._console.line()
         return task_id
 
@@ -112,12 +132,25 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _explain(error: Exception, options: Options) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        reason = f"git ended with code {error.returncode}"
+    else:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+    return (
+        f"The folder {options.data_dir} cannot be used: {reason}. Choose one that you can write, "
+        "with free space: --data-dir FOLDER"
+    )
+
+
 def main() -> int:
     """Run the demonstration with the arguments of the command line."""
     options = parse(sys.argv[1:], os.environ)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    for ending in (signal.SIGTERM, signal.SIGHUP):
+    make_files_private()
+    # A shell script starts its background commands with SIGINT ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     console = Console(sys.stdout, os.environ)
     try:
@@ -125,12 +158,15 @@ def main() -> int:
     except KeyboardInterrupt:
         console.line("Stopped.")
         return EXIT_INTERRUPTED
-    except (ServerError, ApiError) as error:
+    except (ServerError, ApiError, RepositoryError, AgentError) as error:
         console.line(str(error), "red")
         return EXIT_FAILED
     except BrokenPipeError:
         # The reader has closed the pipe, as `| head` does; no more output is possible.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (OSError, subprocess.SubprocessError) as error:
+        console.line(_explain(error, options), "red")
         return EXIT_FAILED
 
 

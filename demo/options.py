@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo.agent import KEYS
+from utils.commands.command_line import CommandParser
+
 ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_PROMPT = "Add a short file that tells a newcomer what the basket module does."
+SAMPLE_PROMPT = "Add a short file that tells a newcomer what the basket module does."
+DEFAULT_PROMPT = "Add a short file that tells a newcomer what this repository contains."
 DEFAULT_DATA_DIR = Path("data/demo")
 
 
@@ -25,6 +27,7 @@ class Options:
     data_dir: Path
     start_folder: Path
     keep_serving: bool
+    agent: str | None = None
     token_env: str | None = None
     token: str | None = field(default=None, repr=False)
 
@@ -39,18 +42,21 @@ class Options:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="./run.sh demo",
-        description="Starts a server, runs one coding task and shows its diff.",
-    )
+    parser = CommandParser("demo", "Starts a server, runs one coding task and shows its diff.")
     parser.add_argument(
         "--repo", help="URL or folder of the repository to work on (default: a sample project)"
     )
     parser.add_argument(
-        "--prompt", default=DEFAULT_PROMPT, help="task for the agent (default: %(default)s)"
+        "--prompt", help="task for the agent (default: to describe the repository in a file)"
     )
     parser.add_argument(
         "--branch", help="branch to start from (default: the repository's default branch)"
+    )
+    parser.add_argument(
+        "--agent",
+        choices=sorted(KEYS),
+        help="run this program in place of the script; needs its key, and the program on PATH or "
+        "E2B_API_KEY",
     )
     parser.add_argument(
         "--token-env",
@@ -79,14 +85,16 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     start = given.start_folder or Path.cwd()
     if given.token_env and not environment.get(given.token_env):
         parser.error(f"the environment variable {given.token_env} is not set; export it first")
-    data_dir = given.data_dir if given.data_dir == DEFAULT_DATA_DIR else start / given.data_dir
+    chosen = given.data_dir.expanduser()
+    data_dir = chosen if chosen == DEFAULT_DATA_DIR else start / chosen
     return Options(
-        prompt=given.prompt,
+        prompt=given.prompt or (DEFAULT_PROMPT if given.repo else SAMPLE_PROMPT),
         repo=_absolute(given.repo, start),
         branch=given.branch,
         data_dir=data_dir.absolute(),
         start_folder=start.absolute(),
         keep_serving=given.keep_serving,
+        agent=given.agent,
         token_env=given.token_env,
         token=environment[given.token_env] if given.token_env else None,
     )
@@ -94,25 +102,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
 
 def _absolute(repo: str | None, start: Path) -> str | None:
     """Resolve a folder against the start folder; return URLs unchanged."""
-    if repo is None or "://" in repo or not (start / repo).exists():
+    if repo is None or "://" in repo or _is_remote_address(repo, start):
         return repo
-    return str((start / repo).resolve())
+    return str((start / Path(repo).expanduser()).resolve())
 
 
-def default_branch(repo: str) -> str:
-    """Return the branch that HEAD of the repository names, or `main` if it cannot be read."""
-    try:
-        listing = subprocess.run(
-            ["git", "ls-remote", "--symref", "--", repo, "HEAD"],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-            timeout=20,
-            check=False,
-        ).stdout
-    except subprocess.TimeoutExpired:
-        return "main"
-    first = listing.partition("\n")[0]
-    reference = first.removeprefix("ref: ").partition("\t")[0]
-    return reference.removeprefix("refs/heads/") if first.startswith("ref: ") else "main"
+def _is_remote_address(repo: str, start: Path) -> bool:
+    # git@host:owner/name and host/owner/name are addresses unless there is such a folder.
+    first = repo.partition("/")[0]
+    looks_remote = "@" in first or ("." in first.strip(".") and "/" in repo)
+    return looks_remote and not (start / repo).exists()

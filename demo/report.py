@@ -13,6 +13,7 @@ from demo.options import ROOT, Options
 
 SHOWN_DIFF_LINES = 200
 SERVED_AT = "http://127.0.0.1:8000"
+"""The address of a server that is started later, with its default port."""
 
 
 class Report:
@@ -91,19 +92,28 @@ class Report:
             self._console.line(f"  {line}")
 
 
-def next_steps(options: Options, repo: str, task_path: str, user: str) -> list[str]:
+def next_steps(
+    options: Options, repo: str, task_path: str, user: str, server_url: str
+) -> list[str]:
     """Return commands to continue with, ready to paste in the start folder."""
+    address = server_url if options.keep_serving else SERVED_AT
     run = options.shown(ROOT / "run.sh")
     data = f"DATA_DIR={options.shown(options.data_dir)}"
     header = '-H "Authorization: Bearer $KEY"'
     folder = options.shown(repo) if Path(repo).is_dir() else "YOUR_CLONE"
+    if options.keep_serving:
+        first = ["To read this task again, from another terminal:"]
+    else:
+        first = [
+            "To read this task again, start the server and call it from another terminal:",
+            f"  {data} {run}",
+        ]
     return [
-        "To read this task again, start the server and call it from another terminal:",
-        f"  {data} {run}",
+        *first,
         f"  KEY=$({data} {run} add-user {user})",
-        f"  curl -s {header} {SERVED_AT}{task_path}",
+        f"  curl -s {header} {address}{task_path}",
         "To apply the patch:",
-        f"  curl -s {header} {SERVED_AT}{task_path}/patch | git -C {folder} am",
+        f"  curl -s {header} {address}{task_path}/patch | git -C {folder} am",
         "To use your own repository (a URL or a folder; it is cloned and never changed):",
         f"  {run} demo --repo . --prompt 'Say what to do'",
     ]

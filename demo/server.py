@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from demo.client import ApiError, Client, NoAnswerError
@@ -53,11 +54,17 @@ class Server:
     working directory is the data folder, so that it does not read the user's `.env`.
     """
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str],
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.port = 0
         self.log_path = data_dir / "server.log"
         self._data_dir = data_dir
         self._environment = environment
+        self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -164,4 +171,5 @@ class Server:
             "ALLOW_LOCAL_REPOS": "true",
             "ALLOWED_GIT_HOSTS": "*",
             "PYTHONUNBUFFERED": "1",
+            **self._variables,
         }

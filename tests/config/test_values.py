@@ -96,6 +96,8 @@ def test_a_setting_is_brought_to_the_form_that_it_means(
         ("anthropic_api_key", "sk-...", "placeholder"),
         ("openai_api_key", f"sk-ant-{SECRET}", "ANTHROPIC_API_KEY"),
         ("github_token", "your_token_here", "placeholder"),
+        ("jwt_secret", "your-super-secret-jwt-token-with-at-least-32-characters-long", "openssl"),
+        ("secret_key", "change-me-" * 4, "openssl"),
         ("port", "tcp://10.0.0.1:8000", "integer"),
         ("host", f"https://{SECRET}.example", "PORT"),
         ("host", "0.0.0.0:8000", "PORT"),

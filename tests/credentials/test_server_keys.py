@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Open, Repository, shell_agent, wait_for
-from utils.config.proxies import proxies_with_password
-from utils.config.settings import Settings, inherited_environment
+from utils.config.settings import Settings, inherited_environment, proxies_with_password
 from utils.credentials.vault import Vault, load_or_create_key
 from utils.errors import ConfigurationError
 

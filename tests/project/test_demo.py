@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.agent import AgentError, choose_agent
 from demo.console import Console, printable
 from demo.diff import count_files, styled
-from demo.options import default_branch, parse
+from demo.options import parse
 from demo.sample import ensure_sample
 from tests.support.source_files import ROOT
 from utils.server.data_lock import LOCK_FILE
@@ -179,15 +180,124 @@ def test_a_token_variable_that_is_not_set_is_refused(capsys: pytest.CaptureFixtu
 
 def test_a_folder_is_resolved_where_the_command_was_typed(tmp_path: Path) -> None:
     assert parse(["--from", str(tmp_path), "--repo", "."], {}).repo == str(tmp_path)
-    assert parse(["--repo", "https://example.com/a/b"], {}).repo == "https://example.com/a/b"
+    for remote in ("https://example.com/a/b", "git@example.com:a/b.git", "example.com/a/b"):
+        assert parse(["--repo", remote], {}).repo == remote
 
 
-def test_the_default_branch_is_the_repositorys(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "-q", "-b", "trunk/x", str(tmp_path)], check=True)
-    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"]
-    subprocess.run(["git", "-C", str(tmp_path), *commit], check=True)
-    assert default_branch(str(tmp_path)) == "trunk/x"
-    assert default_branch(str(tmp_path / "missing")) == "main"
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Provide a repository with a folder, whose only branch is `trunk/x`."""
+    folder = tmp_path / "repository"
+    (folder / "utils").mkdir(parents=True)
+    (folder / "utils" / "a.txt").write_text("a\n")
+    subprocess.run(["git", "init", "-q", "-b", "trunk/x", str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), "add", "."], check=True)
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]
+    subprocess.run(["git", "-C", str(folder), *commit], check=True)
+    return folder
+
+
+def test_a_repository_is_worked_on_at_its_default_branch(tmp_path: Path, repository: Path) -> None:
+    code, output = run_demo(tmp_path / "data", "--repo", str(repository))
+    assert code == 0, output
+    assert "what this repository contains" in output
+    assert "on the default branch of" in output
+    assert re.search(r"commit [0-9a-f]{12} on trunk/x", output)
+
+
+def test_a_place_that_is_no_top_of_a_repository_is_explained(
+    tmp_path: Path, repository: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for place, said in (
+        ("repository/utils", f"is inside the repository {repository}. Use --repo {repository}"),
+        ("repository/utils/a.txt", "is a file"),
+        ("empty", "git init"),
+        ("missing", "There is no folder"),
+    ):
+        data = tmp_path / "data"
+        code, output = run_demo(data, "--from", str(tmp_path), "--repo", place)
+        assert code == 1, output
+        assert said in output
+        assert "Traceback" not in output
+        assert not data.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "data", Path("/proc/data")):
+        code, output = run_demo(place)
+        assert code == 1, output
+        assert f"The folder {place} cannot be used" in output
+        assert "--data-dir" in output
+        assert "Traceback" not in output
+
+
+def test_keys_that_are_not_used_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-nobody")
+    code, output = run_demo(tmp_path)
+    assert code == 0, output
+    assert "ANTHROPIC_API_KEY is set, but this run simulates the agent" in output
+
+
+KEYS = {"ANTHROPIC_API_KEY": "a"}
+CLOUD = {**KEYS, "E2B_API_KEY": "b"}
+
+
+def test_an_agent_runs_where_it_can(tmp_path: Path) -> None:
+    (tmp_path / "claude").write_text("#!/bin/sh\n")
+    (tmp_path / "claude").chmod(0o755)
+    here = choose_agent("claude", CLOUD, str(tmp_path), is_remote=True)
+    assert here.variables == {**KEYS, "SIMULATE_WITH_REAL_AGENT": "true"}
+    assert "on this machine" in here.note
+    away = choose_agent("claude", CLOUD, "", is_remote=True)
+    assert away.variables == {**CLOUD, "SANDBOX": "e2b"}
+    refusals: list[tuple[dict[str, str], bool, str]] = [
+        ({}, True, "needs a key. Set ANTHROPIC_API_KEY"),
+        (KEYS, True, "not on PATH"),
+        (CLOUD, False, "cannot read a folder of this machine"),
+    ]
+    for keys, is_remote, said in refusals:
+        with pytest.raises(AgentError, match=said):
+            choose_agent("claude", keys, "", is_remote=is_remote)
+
+
+def test_while_it_keeps_serving_the_commands_name_its_own_address(tmp_path: Path) -> None:
+    process = start_demo(tmp_path / "data", "--keep-serving")
+    assert process.stdout is not None
+    output = ""
+    while "Press Ctrl-C" not in output:
+        output += process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    served = re.search(r"Serving (http://127\.0\.0\.1:\d+)\.", output)
+    assert served is not None
+    assert f"{served[1]}/api/tasks/1/patch" in output
+    assert ":8000" not in output
+    assert nothing_serves(tmp_path / "data")
+
+
+def test_an_interrupt_ends_it_where_interrupts_were_ignored_at_its_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "demo", "--data-dir", str(tmp_path), "--prompt"]
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(
+            [*command, "script:\nprint begun\nsleep 60"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert process.stdout is not None
+    output = ""
+    while "| begun" not in output:
+        output += process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert nothing_serves(tmp_path)
 
 
 def test_the_sample_is_made_once_and_always_the_same(tmp_path: Path) -> None:

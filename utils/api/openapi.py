@@ -21,6 +21,7 @@ from werkzeug.routing import Rule
 from utils.api.endpoint import KEY_HEADER, TOKEN_HEADER, Endpoint, declaration_of
 from utils.api.requests import MAX_ID
 from utils.api.responses import ErrorAnswer, Success
+from utils.config.version import VERSION
 from utils.models.tasks import Json
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -115,7 +116,7 @@ def build_openapi(app: Flask) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Coding agents over HTTP",
-            "version": "1",
+            "version": VERSION,
             "description": "Runs coding agents on a fresh clone of your repository in a sandbox "
             "and stores the diff, the patch, the commit and the log. Every path exists with and "
             "without the prefix /api.",

@@ -32,6 +32,10 @@ _PAGE_HEADING = """\
 Set these in the environment, or in the file `.env` in the folder where you start the server:
 `cp .env.example .env`. The environment takes precedence. An empty value counts as not set.
 
+Values may be written as other tools print them: in quotes, with a line end, sizes as `10MB`, times
+as `5m`, lists with commas, blanks or as JSON. `~` in a path is your home folder. A name in `.env`
+that is no setting, but looks like one, is reported at the start and by `./run.sh doctor`.
+
 The server checks all settings when it starts. If one is wrong it prints which, and exits with
 code 2. `./run.sh doctor` checks more: that keys, addresses and permissions work.
 """

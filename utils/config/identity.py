@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import uuid4
 
-from utils.config.private_folder import open_private_folder
+from utils.config.private_folder import data_folder_unusable, open_private_folder
 from utils.config.settings import Settings
 
 FILE_NAME = "deployment"
@@ -29,6 +29,9 @@ def server_name(settings: Settings) -> str:
 
 
 def _name_in(path: Path) -> str:
-    if not path.exists():
-        path.write_text(uuid4().hex)
-    return path.read_text().strip()
+    try:
+        if not path.exists():
+            path.write_text(uuid4().hex)
+        return path.read_text().strip()
+    except OSError as error:
+        raise data_folder_unusable(path.parent, error) from error

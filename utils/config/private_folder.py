@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
+
+from utils.errors import ConfigurationError
 
 PRIVATE_UMASK = 0o077
 
@@ -29,6 +32,19 @@ def open_private_folder(folder: Path) -> None:
     is_shared = bool(status.st_mode & stat.S_ISVTX) or folder.resolve() in _shared_folders()
     if status.st_uid == os.geteuid() and not is_shared:
         folder.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+
+
+def data_folder_unusable(folder: Path, error: OSError) -> ConfigurationError:
+    """Return the error of a server whose data folder cannot be used, with the remedy."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        advice = "Free some disk space"
+    else:
+        advice = "Make it a folder that this user can write"
+    reason = error.strerror or type(error).__name__
+    return ConfigurationError(
+        f"The data folder {folder.absolute()} cannot be used: {reason}. {advice}, or set DATA_DIR "
+        "to another folder."
+    )
 
 
 def _shared_folders() -> set[Path]:

@@ -1,4 +1,4 @@
-"""Reads the proxy variables of the environment, and brings them to the form that libraries take.
+"""Brings the proxy variables of the environment to the form that libraries take.
 
 httpx, requests and git read these variables themselves and fail each in its own way, long after the
 start, for forms that people and desktops write.
@@ -6,7 +6,6 @@ start, for forms that people and desktops write.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import MutableMapping
 from ipaddress import IPv6Address
@@ -24,23 +23,6 @@ _PROXY = re.compile(
 )
 _SCHEMES = frozenset({"http", "https", "socks5", "socks5h"})
 _NONE = frozenset({"", "none", "direct", "direct://", "http://", "https://"})
-
-
-def proxies() -> dict[str, str]:
-    """Return the proxy variables that are set, in both spellings."""
-    names = [*PROXY_VARIABLES, BYPASS_VARIABLE]
-    spelled = (*names, *(name.lower() for name in names))
-    return {name: os.environ[name] for name in spelled if name in os.environ}
-
-
-def has_proxy() -> bool:
-    """Tell whether connections may go through a proxy, which resolves names itself."""
-    return any(url for name, url in proxies().items() if name.upper() != BYPASS_VARIABLE)
-
-
-def proxies_with_password() -> dict[str, str]:
-    """Return the proxy variables with a password, which only git of this server receives."""
-    return {name: url for name, url in proxies().items() if "@" in url}
 
 
 def prepare_proxies(environment: MutableMapping[str, str]) -> None:

@@ -13,8 +13,10 @@ from utils.config.addresses import expanded, host_name, listening_address
 from utils.config.cloud import NameList
 from utils.config.database_url import database_address
 from utils.config.origins import web_origin
+from utils.config.values import is_placeholder
 
 MINIMUM_KEY_CHARACTERS = 32
+_PUBLIC_SECRETS = ("super-secret-jwt-token", "change-me", "changeme")
 
 REQUEST_THREADS = 10
 SUPABASE_REQUEST_THREADS = 24
@@ -200,4 +202,15 @@ class ServerSettings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MINIMUM_KEY_CHARACTERS:
             raise ValueError("needs at least 32 characters; try: openssl rand -hex 32")
+        return value
+
+    @field_validator("jwt_secret", "secret_key")
+    @classmethod
+    def _secret_to_others(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if is_placeholder(text) or any(sample in text for sample in _PUBLIC_SECRETS):
+            raise ValueError(
+                "is the sample of a manual, which everybody knows; use the output of "
+                "openssl rand -hex 32"
+            )
         return value

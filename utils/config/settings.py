@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +17,7 @@ from utils.config.cloud import CloudSettings
 from utils.config.database_url import password_of
 from utils.config.github import GitHubSettings
 from utils.config.limits import LimitSettings, TaskLimitSettings
-from utils.config.proxies import proxies, proxies_with_password
+from utils.config.proxies import BYPASS_VARIABLE, PROXY_VARIABLES
 from utils.config.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
 from utils.config.supabase import SupabaseSettings
 from utils.config.values import check_number, clean
@@ -32,6 +33,28 @@ def inherited_environment() -> dict[str, str]:
     """
     plain = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
     return plain | {name: url for name, url in proxies().items() if "@" not in url}
+
+
+def proxies_with_password() -> dict[str, str]:
+    """Return the proxy variables with a password, which only git of this server receives."""
+    return {name: url for name, url in proxies().items() if "@" in url}
+
+
+def has_proxy() -> bool:
+    """Tell whether connections may go through a proxy, which resolves names itself."""
+    return any(url for name, url in proxies().items() if name.upper() != BYPASS_VARIABLE)
+
+
+def proxies() -> dict[str, str]:
+    """Return the proxy variables that are set, in both spellings."""
+    names = [*PROXY_VARIABLES, BYPASS_VARIABLE]
+    spelled = (*names, *(name.lower() for name in names))
+    return {name: os.environ[name] for name in spelled if name in os.environ}
+
+
+def process_environment() -> MutableMapping[str, str]:
+    """Return the environment, for the start of a command."""
+    return os.environ
 
 
 class Settings(
@@ -95,9 +118,9 @@ class Settings(
         address = self.database_url.get_secret_value() if self.database_url else ""
         # Errors of the driver may show the password as it is, or as it stands in the address.
         password = password_of(address) if address else ""
-        proxies = [urlsplit(url).password for url in proxies_with_password().values()]
+        passwords = [urlsplit(url).password for url in proxies_with_password().values()]
         texts = [value.get_secret_value() for value in values]
-        return [text for text in (*texts, password, quote(password), *proxies) if text]
+        return [text for text in (*texts, password, quote(password), *passwords) if text]
 
     @property
     def sandbox_kind(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from utils.config.private_folder import make_files_private
 from utils.config.proxies import BYPASS_VARIABLE, PROXY_VARIABLES, prepare_proxies
-from utils.config.settings import ENV_FILE, Settings, explain_settings
+from utils.config.settings import ENV_FILE, Settings, explain_settings, process_environment
 from utils.errors import ConfigurationError
 
 # Names that people and other tools use for our settings, where the letters alone do not tell.
@@ -61,7 +60,7 @@ def read_settings() -> Settings:
     make_files_private()
     # `setting_warnings` tells more about lines that cannot be read.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    prepare_proxies(os.environ)
+    prepare_proxies(process_environment())
     try:
         return Settings()
     except ValidationError as error:
@@ -81,7 +80,7 @@ def setting_warnings() -> list[str]:
     """Return what is probably a mistake: unknown names, and lines of .env that cannot be read."""
     names = {name.upper() for name in Settings.model_fields}
     found = [*_file_warnings(names)]
-    for name in sorted(os.environ):
+    for name in sorted(process_environment()):
         if len(name) >= _LONG_NAME and name.upper() not in names:
             meant = difflib.get_close_matches(name.upper(), names, 1, _ALMOST_EQUAL)
             if meant:

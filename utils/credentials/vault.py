@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
+from utils.config.private_folder import data_folder_unusable
 from utils.config.server import MINIMUM_KEY_CHARACTERS
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError, TaskError
@@ -117,6 +118,13 @@ def load_or_create_key(path: Path) -> SecretStr:
     The file is created atomically, so two servers that start at once use the same key. Raises
     `ConfigurationError` when the file holds no valid key.
     """
+    try:
+        return _stored_key(path)
+    except OSError as error:
+        raise data_folder_unusable(path.parent, error) from error
+
+
+def _stored_key(path: Path) -> SecretStr:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

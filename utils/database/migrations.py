@@ -12,7 +12,8 @@ from sqlalchemy import Connection, exc, inspect, text
 from utils.config.settings import Settings
 from utils.database.sql.engine import Engines, open_engines
 from utils.database.sql.errors import translating
-from utils.errors import ConfigurationError
+from utils.database.sql.reasons import with_reason
+from utils.errors import ConfigurationError, DatabaseUnavailable
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -138,5 +139,7 @@ def migrate(settings: Settings) -> str:
     try:
         upgrade(engines)
         return head_revision()
+    except DatabaseUnavailable as error:
+        raise with_reason(error) from error
     finally:
         engines.close()

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from database import Database
 from utils.agents.registry import Agents
-from utils.config.proxies import has_proxy, proxies_with_password
-from utils.config.settings import Settings
+from utils.config.settings import Settings, has_proxy, proxies_with_password
 from utils.credentials.vault import Vault
 from utils.dispatcher.admission import AdmissionController, LoginTurns
 from utils.dispatcher.async_bridge import AsyncBridge

@@ -159,6 +159,12 @@ class _CloneRun:
             return result
         if _is_redirect(result):
             raise _RedirectedError
+        if b"git: not found" in result.stderr[-_READ_BYTES:]:
+            raise CloneError(
+                "git was not found where the task runs. Install git 2.30 or newer there, and check "
+                "PATH.",
+                "clone_failed",
+            )
         error = clone_error(result, self._branch)
         if error.code == "branch_not_found":
             default = _head_branch(await self._read_head(environment))

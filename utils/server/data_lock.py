@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from filelock import FileLock, Timeout
 
-from utils.config.private_folder import open_private_folder
+from utils.config.private_folder import data_folder_unusable, open_private_folder
 from utils.errors import ConfigurationError
 
 LOCK_FILE = "lock"
@@ -39,7 +39,7 @@ def lock_data_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
             "set DATA_DIR to another folder."
         ) from error
     except OSError as error:
-        raise ConfigurationError(f"DATA_DIR cannot be used: {error.strerror}.") from error
+        raise data_folder_unusable(folder, error) from error
     try:
         yield
     finally:

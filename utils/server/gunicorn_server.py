@@ -21,6 +21,7 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from utils.config.settings import Settings
+from utils.config.version import VERSION
 from utils.errors import AppError
 from utils.server.connections import KEEP_ALIVE_SECONDS, ConnectionLimits
 from utils.server.request_buffer import MAX_FIELD_BYTES, MAX_LINE_BYTES
@@ -134,8 +135,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         sandbox = self._app.extensions["services"].dispatcher.sandbox_kind if self._app else ""
         print_line(
             f"Listening on http://{shown}:{port} "
-            f"({self._settings.environment}, sandbox: {sandbox}, database: {database}); "
-            "browse the API at /docs"
+            f"(version {VERSION}, {self._settings.environment}, sandbox: {sandbox}, "
+            f"database: {database}); browse the API at /docs"
         )
 
     def _close(self, _arbiter: Any, _worker: Any) -> None:
@@ -151,12 +152,20 @@ def _ignore_signals(_arbiter: Any) -> None:
 class _Log(Logger):  # type: ignore[misc]
     """Passes the log lines of gunicorn to the root logger, which telemetry formats."""
 
+    _is_refusal = False
+
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for logger in (self.error_log, self.access_log):
             logger.handlers.clear()
             logger.propagate = True
         self.access_log.setLevel(logging.CRITICAL)
+
+    def error(self, msg: str, *arguments: Any, **options: Any) -> None:
+        """Log an error, except that the worker refused to start: it has printed the reason."""
+        self._is_refusal = self._is_refusal or arguments[1:] == (Arbiter.APP_LOAD_ERROR,)
+        if not self._is_refusal:
+            super().error(msg, *arguments, **options)
 
 
 def _stop_seconds(settings: Settings) -> float:

@@ -13,15 +13,17 @@ from tempfile import TemporaryFile
 
 from utils.agents.registry import KEY_SETTINGS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
-from utils.config.proxies import BYPASS_VARIABLE, proxies
-from utils.config.settings import Settings
+from utils.config.proxies import BYPASS_VARIABLE
+from utils.config.settings import Settings, proxies
 from utils.database.migrations import head_revision, stored_revision
 from utils.database.sql.engine import SQLITE_FILE, open_engines
-from utils.errors import AppError, ConfigurationError
+from utils.database.sql.reasons import explain
+from utils.errors import AppError, ConfigurationError, DatabaseUnavailable
 from utils.sandboxes.registry import choose_sandbox
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 30)
+PINNING_GIT = (2, 37)
 LEAST_FREE_BYTES = 1_000_000_000
 COMMAND_SECONDS = 10
 CONNECT_SECONDS = 5
@@ -53,6 +55,11 @@ def check_git() -> Finding:
     match = re.search(r"\b(\d{1,6})\.(\d{1,6})\S{0,50}", result.stdout)
     if match is None or (int(match[1]), int(match[2])) < OLDEST_GIT:
         return problem(result.stdout.strip(), advice)
+    if (int(match[1]), int(match[2])) < PINNING_GIT:
+        return warning(
+            f"git {match[0]} cannot be bound to the addresses of a host that were checked",
+            "Install git 2.37 or newer, above all when ALLOWED_GIT_HOSTS is *.",
+        )
     return ok(f"git {match[0]}")
 
 
@@ -90,7 +97,8 @@ def _check_sql(settings: Settings) -> Finding:
         finally:
             engines.close()
     except AppError as error:
-        return problem(f"database: {name}: {error.message}", "Check DATABASE_URL and DATA_DIR.")
+        reason = explain(error) if isinstance(error, DatabaseUnavailable) else error.message
+        return problem(f"database: {name}: {reason}", "Check DATABASE_URL and DATA_DIR.")
     head = head_revision()
     if stored == head:
         return ok(f"database: {name} at revision {head}")

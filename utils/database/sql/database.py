@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from contextlib import suppress
+
+from sqlalchemy import Connection, bindparam, text, update
 
 from utils.config.identity import server_name
 from utils.config.settings import Settings
 from utils.database.migrations import ensure_current
+from utils.database.schema import servers
 from utils.database.sql.api_keys import ApiKeyMethods
-from utils.database.sql.engine import open_engines, reading
+from utils.database.sql.engine import open_engines, reading, writing
 from utils.database.sql.idempotency import IdempotencyMethods
 from utils.database.sql.progress import ProgressMethods
 from utils.database.sql.projects import ProjectMethods
 from utils.database.sql.pull_requests import PullRequestMethods
+from utils.database.sql.reasons import with_reason
 from utils.database.sql.runs import RunMethods
 from utils.database.sql.servers import ServerMethods
 from utils.database.sql.tasks import TaskMethods
 from utils.database.sql.users import UserMethods
 from utils.database.sql.webhook_deliveries import WebhookDeliveryMethods
+from utils.errors import DatabaseUnavailable
 
 _one = text("SELECT 1")
+_same = (
+    update(servers).where(servers.c.id == bindparam("this_server")).values(beats=servers.c.beats)
+)
 
 
 class SqlDatabase(
@@ -41,6 +49,19 @@ class SqlDatabase(
         """See `Database`."""
         connection.execute(_one)
 
+    @property
+    def write_failure(self) -> str | None:
+        """See `Database`."""
+        if self.engines.failures.write_failure:
+            # Nothing else may write while the server counts as not ready.
+            with suppress(DatabaseUnavailable):
+                self._write_nothing()
+        return self.engines.failures.write_failure
+
+    @writing
+    def _write_nothing(self, connection: Connection) -> None:
+        connection.execute(_same, {"this_server": self.server})
+
     def close(self) -> None:
         """See `Database`."""
         self.engines.close()
@@ -54,6 +75,9 @@ def open_sql_database(settings: Settings) -> SqlDatabase:
     engines = open_engines(settings)
     try:
         ensure_current(engines)
+    except DatabaseUnavailable as error:
+        engines.close()
+        raise with_reason(error) from error
     except BaseException:
         engines.close()
         raise

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -16,11 +16,12 @@ from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import URL
 
 from utils.config.database_url import CONNECTIONS, POOLED, database_address
-from utils.config.private_folder import open_private_folder
+from utils.config.private_folder import data_folder_unusable, open_private_folder
 from utils.config.settings import Settings
 from utils.database.sql.errors import translating
+from utils.database.sql.reasons import FailureRecord
 from utils.database.types import dump_json, load_json
-from utils.errors import ConfigurationError
+from utils.errors import ConfigurationError, DatabaseUnavailable
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -54,16 +55,27 @@ class Engines:
     readers: Engine
     writers: Engine
     write_lock: AbstractContextManager[Any]
+    failures: FailureRecord = field(default_factory=FailureRecord)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run reads; retry once when the connection was dead."""
-        with translating():
-            return _retried(partial(self._read_once, work))
+        try:
+            with translating():
+                return _retried(partial(self._read_once, work))
+        except DatabaseUnavailable as error:
+            self.failures.record(error, is_write=False)
+            raise
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Run a transaction; retry once when the connection died before the commit."""
-        with translating():
-            return _retried(partial(self._write_once, work))
+        try:
+            with translating():
+                result = _retried(partial(self._write_once, work))
+        except DatabaseUnavailable as error:
+            self.failures.record(error, is_write=True)
+            raise
+        self.failures.record_write()
+        return result
 
     def close(self) -> None:
         """Close all connections."""
@@ -132,7 +144,7 @@ def open_engines(settings: Settings) -> Engines:
     try:
         open_private_folder(settings.data_dir)
     except OSError as error:
-        raise ConfigurationError(f"DATA_DIR cannot be created: {error.strerror}.") from error
+        raise data_folder_unusable(settings.data_dir, error) from error
     return open_sqlite(settings.data_dir / SQLITE_FILE)
 
 

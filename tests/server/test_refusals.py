@@ -1,0 +1,111 @@
+"""Tests that a server that cannot start says why in one sentence, and ends with one exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.source_files import ROOT
+from utils.config.version import VERSION
+
+EXIT_CODE = 2
+
+
+def refuse(folder: Path, **variables: str) -> str:
+    """Start a server that must refuse; return its only sentence."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PORT": "0", **variables}
+    result = subprocess.run(
+        [sys.executable, ROOT / "main.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == EXIT_CODE, result
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("The server cannot start: ")
+    return lines[0]
+
+
+def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refuse(tmp_path, PORT=str(port))
+    assert f"Port {port} is in use by" in said
+    assert f"process {os.getpid()}" in said
+    assert re.search(r"PORT=\d+ \./run\.sh$", said)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_refused(tmp_path: Path, host: str) -> None:
+    assert "HOST is no address of this machine" in refuse(tmp_path, HOST=host)
+
+
+def test_a_machine_without_git_is_told_so(tmp_path: Path) -> None:
+    assert "git was not found on PATH" in refuse(tmp_path, PATH=str(tmp_path))
+
+
+def test_a_data_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = refuse(tmp_path, DATA_DIR=str(tmp_path / "file"))
+    assert f"The data folder {tmp_path / 'file'} cannot be used" in said
+    assert "set DATA_DIR to another folder" in said
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "async-code.db").write_text("this is no database " * 100)
+    assert "async-code.db in DATA_DIR is damaged" in refuse(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1", "Nothing accepts connections"),
+        ("no-such-host.invalid", "has no address"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_explained(
+    tmp_path: Path, address: str, reason: str
+) -> None:
+    said = refuse(tmp_path, DATABASE_URL=f"postgresql://me:marked4711@{address}/name")
+    assert reason in said
+    assert "marked4711" not in said
+
+
+def test_options_that_do_not_exist_are_refused_and_help_does_nothing(tmp_path: Path) -> None:
+    commands = [
+        [str(ROOT / "main.py")],
+        *(
+            ["-m", f"utils.commands.{name}"]
+            for name in ("migrate", "rotate_keys", "supabase_sql", "doctor", "build_template")
+        ),
+        ["-m", "demo"],
+    ]
+    for command in commands:
+        answers = {}
+        for option in ("--help", "--version", "--prot"):
+            answers[option] = subprocess.run(
+                [sys.executable, *command, option],
+                cwd=tmp_path,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert answers["--help"].stdout.startswith("usage: ./run.sh "), command
+        assert answers["--version"].stdout == f"{VERSION}\n", command
+        assert answers["--prot"].returncode == EXIT_CODE, command
+        assert "--prot" in answers["--prot"].stderr
+        assert list(tmp_path.iterdir()) == []
