@@ -19,7 +19,6 @@ from demo.report import Report, next_steps
 from demo.repository import RepositoryError, allowed_hosts, check_folder, require_git
 from demo.sample import BRANCH, ensure_sample
 from demo.server import Server, ServerError
-from utils.config.private_folder import make_files_private
 
 # Always the same user, so that earlier results stay readable.
 USER_NAME = "demo"
@@ -148,7 +147,7 @@ def main() -> int:
     options = parse(sys.argv[1:], os.environ)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    make_files_private()
+    os.umask(0o077)
     # A shell script starts its background commands with SIGINT ignored.
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)

@@ -212,7 +212,7 @@ def test_a_place_that_is_no_top_of_a_repository_is_explained(
     for place, said in (
         ("repository/utils", f"is inside the repository {repository}. Use --repo {repository}"),
         ("repository/utils/a.txt", "is a file"),
-        ("empty", "git init"),
+        ("empty", "is in no git repository"),
         ("missing", "There is no folder"),
     ):
         data = tmp_path / "data"

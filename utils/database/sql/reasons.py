@@ -94,6 +94,8 @@ class FailureRecord:
 
     def __init__(self) -> None:
         self.write_failure: str | None = None
+        self.is_logging = False
+        """False until the database was opened: a command that cannot open it prints the reason."""
         self._logged: dict[str, float] = {}
 
     def record(self, error: DatabaseUnavailable, *, is_write: bool) -> None:
@@ -102,7 +104,10 @@ class FailureRecord:
         if is_write:
             self.write_failure = reason
         now = time.monotonic()
-        if now - self._logged.get(reason, -LOG_PAUSE_SECONDS) >= LOG_PAUSE_SECONDS:
+        if (
+            self.is_logging
+            and now - self._logged.get(reason, -LOG_PAUSE_SECONDS) >= LOG_PAUSE_SECONDS
+        ):
             self._logged[reason] = now
             log.warning("database failed", action="database.failed", reason=reason)
 
