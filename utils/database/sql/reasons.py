@@ -104,10 +104,8 @@ class FailureRecord:
         if is_write:
             self.write_failure = reason
         now = time.monotonic()
-        if (
-            self.is_logging
-            and now - self._logged.get(reason, -LOG_PAUSE_SECONDS) >= LOG_PAUSE_SECONDS
-        ):
+        last = self._logged.get(reason, -LOG_PAUSE_SECONDS)
+        if self.is_logging and now - last >= LOG_PAUSE_SECONDS:
             self._logged[reason] = now
             log.warning("database failed", action="database.failed", reason=reason)
 
