@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo.agent import KEYS
-from utils.commands.command_line import CommandParser
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_PROMPT = "Add a short file that tells a newcomer what the basket module does."
@@ -41,8 +40,19 @@ class Options:
         return shlex.quote("./run.sh" if path == Path("run.sh") else str(path))
 
 
+def _version() -> str:
+    """Return the version of the server, without importing it."""
+    text = (ROOT / "utils" / "config" / "version.py").read_text(encoding="utf-8")
+    return text.rpartition('VERSION = "')[2].partition('"')[0]
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser("demo", "Starts a server, runs one coding task and shows its diff.")
+    parser = argparse.ArgumentParser(
+        prog="./run.sh demo",
+        description="Starts a server, runs one coding task and shows its diff.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
     parser.add_argument(
         "--repo", help="URL or folder of the repository to work on (default: a sample project)"
     )
