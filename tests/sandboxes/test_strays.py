@@ -55,14 +55,21 @@ def sleepers(seconds: int) -> list[int]:
 
 
 @pytest.fixture
-async def sandbox(tmp_path: Path) -> AsyncIterator[LocalSandbox]:
+async def sandboxes(tmp_path: Path) -> AsyncIterator[list[LocalSandbox]]:
+    """Provide two sandboxes."""
     provider = LocalSandboxProvider(
         tmp_path / "sandboxes", {"PATH": os.environ["PATH"]}, MirrorStore(None, 0)
     )
-    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
-    yield sandbox
-    await sandbox.close()
+    opened = [await provider.open(SandboxRequest(n, "user", 1, LONG_SECONDS)) for n in (1, 2)]
+    yield opened
+    for sandbox in opened:
+        await sandbox.close()
     await provider.close()
+
+
+@pytest.fixture
+def sandbox(sandboxes: list[LocalSandbox]) -> LocalSandbox:
+    return sandboxes[0]
 
 
 @pytest.fixture(autouse=True)
@@ -93,12 +100,15 @@ async def test_nothing_outlives_a_keeper_that_the_command_ends(
     assert sleepers(seconds) == []
 
 
-async def test_another_command_is_not_disturbed(sandbox: LocalSandbox, seconds: int) -> None:
+async def test_another_sandbox_is_not_disturbed(
+    sandboxes: list[LocalSandbox], seconds: int
+) -> None:
+    sandbox, other = sandboxes
     results = []
 
     async def run_long() -> None:
         script = f"env -i setsid sleep {seconds} & sleep 1; pgrep -f 'sleep {seconds}'"
-        results.append(await sandbox.run(["sh", "-c", script], timeout_seconds=60))
+        results.append(await other.run(["sh", "-c", script], timeout_seconds=60))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run_long)

@@ -33,9 +33,6 @@ START_SECONDS = 30.0
 STOP_SECONDS = 8.0
 """Longest wait for the end of a command, whose processes may hang in the kernel."""
 
-# The server must answer requests while tasks run on the same machine.
-TASK_NICENESS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
@@ -68,7 +65,6 @@ class Order:
                 "directory": self.directory,
                 "environment": dict(self.environment),
                 "limits": asdict(self.limits),
-                "niceness": TASK_NICENESS,
             }
         ).encode()
 
@@ -76,78 +72,153 @@ class Order:
 class Command:
     """A command. `exit_code` and `exceeded_limit` count once it has ended."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, keeper: Keeper) -> None:
         loop = asyncio.get_running_loop()
         self.exit_code = KILLED
         self.exceeded_limit = ""
         self.stdout = asyncio.StreamReader(STREAM_BYTES, loop)
         self.stderr = asyncio.StreamReader(STREAM_BYTES, loop)
-        self._supervisor = supervisor
-        self._answers: asyncio.StreamReader | None = None
-        self._control: asyncio.StreamWriter | None = None
-        self._keeper = 0
-
-    async def connect(self, control: socket.socket, order: Order, stack: AsyncExitStack) -> None:
-        """Send the order; `stack` closes the ends of this process."""
-        with ExitStack() as sent:
-            files = [
-                await _open_input(order.stdin, sent),
-                await _open_output(self.stdout, stack, sent),
-                await _open_output(self.stderr, stack, sent),
-            ]
-            text = order.text()
-            socket.send_fds(control, [HEADER.pack(len(text))], files)
-        self._answers, self._control = await asyncio.open_connection(sock=control)
-        stack.callback(self._control.close)
-        self._control.write(text)
-
-    async def begin(self, name: str) -> bool:
-        """Wait until the command runs; return False when the supervisor ended meanwhile.
-
-        Raises `SandboxError` when the command cannot be started.
-        """
-        word, keeper = await self._read_answer()
-        if word != "keeper":
-            return False
-        self._keeper = int(keeper)
-        word, number = await self._read_answer()
-        if word == "failed":
-            self._keeper = 0
-            reason = os.strerror(int(number))
-            raise SandboxError(f"The local sandbox could not start {name}: {reason}.")
-        return True
+        self._keeper = keeper
+        self._has_ended = False
 
     async def wait(self) -> None:
         """Wait until the command and everything that it started have ended."""
-        word, values = await self._read_answer()
+        word, values = await self._keeper.read_answer()
         if word == "ended":
             code, _, self.exceeded_limit = values.partition(" ")
             self.exit_code = int(code)
         else:
-            # The agent has killed the keeper of its command.
-            await self._supervisor.end_orphans()
-        self._keeper = 0
+            # The agent has killed the keeper.
+            await self._keeper.replace()
+        self._has_ended = True
 
     async def end(self) -> None:
         """Kill the command with everything that it started, unless it has ended."""
-        if self._keeper and self._control:
-            with contextlib.suppress(OSError):
-                self._control.write_eof()
+        if not self._has_ended:
+            self._keeper.order_end()
             with anyio.move_on_after(STOP_SECONDS):
                 await self.wait()
-        if self._keeper:
+        if not self._has_ended:
             # The agent has stopped the keeper (SIGSTOP).
-            with contextlib.suppress(OSError):
-                os.kill(self._keeper, signal.SIGKILL)
+            self._keeper.kill()
             await self.wait()
 
-    async def _read_answer(self) -> tuple[str, str]:
-        assert self._answers is not None  # noqa: S101 - connected before
+
+class Keeper:
+    """The connection to the process that runs the commands of one sandbox, one at a time."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._turn = asyncio.Lock()
+        self._socket: socket.socket | None = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._pid = 0
+
+    @asynccontextmanager
+    async def run(self, order: Order) -> AsyncIterator[Command]:
+        """Run a command during the block; at its end all of its processes are dead.
+
+        Raises `SandboxError` when the command cannot be started.
+        """
+        async with self._turn, AsyncExitStack() as stack:
+            command = await self._start(order, stack) or await self._start(order, stack)
+            if command is None:
+                raise SandboxError("The supervisor of local sandboxes ends. Restart the server.")
+            try:
+                yield command
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await command.end()
+
+    async def _start(self, order: Order, stack: AsyncExitStack) -> Command | None:
+        """Start a command; return None when there was no keeper to do it."""
+        command = Command(self)
+        name = Path(order.arguments[0]).name
+        with ExitStack() as sent:
+            files = [
+                await _open_input(order.stdin, sent),
+                await _open_output(command.stdout, stack, sent),
+                await _open_output(command.stderr, stack, sent),
+            ]
+            try:
+                # A command that was ordered has to be ended, so it must be known.
+                with anyio.fail_after(START_SECONDS, shield=True):
+                    return command if await self._begin(order, files, name) else None
+            except TimeoutError as error:
+                self.kill()
+                await self.replace()
+                raise SandboxError(f"The local sandbox could not start {name} in time.") from error
+
+    async def _begin(self, order: Order, files: Sequence[int], name: str) -> bool:
+        if self._socket is None and not await self._connect():
+            return False
+        assert self._socket is not None  # noqa: S101 - connected
+        assert self._streams is not None  # noqa: S101 - connected
+        text = order.text()
+        try:
+            # Nothing is waiting to be sent: the keeper has read the order before.
+            socket.send_fds(self._socket, [HEADER.pack(len(text))], files)
+        except OSError:
+            await self.replace()
+            return False
+        self._streams[1].write(text)
+        word, number = await self.read_answer()
+        if word == "failed":
+            reason = os.strerror(int(number))
+            raise SandboxError(f"The local sandbox could not start {name}: {reason}.")
+        # Without an answer the command may have killed the keeper at once.
+        return True
+
+    async def _connect(self) -> bool:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0)
+        self._socket = ours
+        self._streams = await asyncio.open_connection(sock=ours)
+        with theirs:
+            try:
+                await self._supervisor.hand_over(theirs)
+            except BaseException:
+                self.close()
+                raise
+        word, pid = await self.read_answer()
+        if word != "keeper":
+            self._supervisor.close()
+            await self.replace()
+            return False
+        self._pid = int(pid)
+        return True
+
+    async def read_answer(self) -> tuple[str, str]:
+        """Return the first word and the rest of the next line; empty when the keeper has ended."""
         line = b""
-        with contextlib.suppress(ConnectionError):
-            line = await self._answers.readline()
+        if self._streams:
+            with contextlib.suppress(ConnectionError):
+                line = await self._streams[0].readline()
         word, _, values = line.decode().rstrip().partition(" ")
         return word, values
+
+    def order_end(self) -> None:
+        """Tell the keeper to end the command."""
+        if self._streams:
+            self._streams[1].write(HEADER.pack(0))
+
+    def kill(self) -> None:
+        """Kill the keeper, which does not answer; the supervisor ends its processes."""
+        if self._pid:
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
+
+    async def replace(self) -> None:
+        """Have another keeper for the next command; this one was killed. Its processes are dead."""
+        self.close()
+        await self._supervisor.end_orphans()
+
+    def close(self) -> None:
+        """End the keeper."""
+        if self._streams:
+            self._streams[1].close()
+        self._socket = self._streams = None
+        self._pid = 0
 
 
 class Supervisor:
@@ -167,52 +238,13 @@ class Supervisor:
         """True when no process can have left a command."""
         return IS_LINUX and self._starts <= 1
 
-    @asynccontextmanager
-    async def run(self, order: Order) -> AsyncIterator[Command]:
-        """Run a command during the block; at its end all of its processes are dead.
-
-        Raises `SandboxError` when the command cannot be started.
-        """
-        async with AsyncExitStack() as stack:
-            command = await self._start(order, stack) or await self._start(order, stack)
-            if command is None:
-                raise SandboxError("The supervisor of local sandboxes ends. Restart the server.")
-            try:
-                yield command
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await command.end()
-
-    async def _start(self, order: Order, stack: AsyncExitStack) -> Command | None:
-        """Start a command; return None when the supervisor was killed meanwhile."""
-        command = Command(self)
-        ours, theirs = socket.socketpair()
-        with ExitStack() as on_failure, theirs:
-            on_failure.callback(ours.close)
-            ours.settimeout(0)
-            await command.connect(ours, order, stack)
-            on_failure.pop_all()
-            name = Path(order.arguments[0]).name
-            try:
-                # A command that was handed over has to be ended, so it must be known.
-                with anyio.fail_after(START_SECONDS, shield=True):
-                    await self._hand_over(theirs)
-                    theirs.close()
-                    if await command.begin(name):
-                        return command
-                self.close()
-            except TimeoutError as error:
-                self.close()
-                raise SandboxError(f"The local sandbox could not start {name} in time.") from error
-        return None
-
-    async def _hand_over(self, theirs: socket.socket) -> None:
+    async def hand_over(self, theirs: socket.socket) -> None:
+        """Start a keeper with its end of a connection; when that fails, no answer comes."""
         async with self._lock:
             requests = self._requests or await self._open()
             try:
                 socket.send_fds(requests, [b"c"], [theirs.fileno()])
             except OSError:
-                # The answer will be missing.
                 self.close()
 
     async def _open(self) -> socket.socket:
@@ -224,7 +256,7 @@ class Supervisor:
         return requests
 
     async def end_orphans(self) -> None:
-        """Wait until the processes of commands whose keeper was killed are dead."""
+        """Wait until the processes of keepers that were killed are dead."""
         loop = asyncio.get_running_loop()
         async with self._lock:
             if self._requests is None:

@@ -20,6 +20,7 @@ from utils.sandboxes.local.commands import (
     NO_LIMITS,
     Command,
     CommandLimits,
+    Keeper,
     Order,
     Supervisor,
 )
@@ -73,6 +74,7 @@ class LocalSandbox:
         self._marker = str(root)
         self._mirrors = mirrors
         self._supervisor = supervisor
+        self._keeper = Keeper(supervisor)
         self._limits = replace(limits, folder=str(root))
         self._environment = {
             **environment,
@@ -150,7 +152,7 @@ class LocalSandbox:
     async def _run(self, order: Order, output: _Output, timeout_seconds: float) -> CommandResult:
         finished = False
         with anyio.move_on_after(timeout_seconds) as limit:
-            async with self._supervisor.run(order) as command, anyio.create_task_group() as tasks:
+            async with self._keeper.run(order) as command, anyio.create_task_group() as tasks:
                 tasks.start_soon(output.follow, "stdout", command.stdout)
                 tasks.start_soon(output.follow, "stderr", command.stderr)
                 await command.wait()
@@ -190,6 +192,7 @@ class LocalSandbox:
 
     async def close(self) -> None:
         """See `Sandbox`."""
+        self._keeper.close()
         if not self._supervisor.ends_all:
             await to_thread.run_sync(end_marked, self._marker)
         await to_thread.run_sync(remove_folder, self._root)

@@ -1,21 +1,22 @@
 """Starts the commands of local sandboxes and ends everything that they leave behind.
 
 Runs as a program of its own, `supervisor.py DESCRIPTOR`, without threads and with few imports, so
-that it forks in a millisecond. For each command it forks a keeper. The keeper is the parent of the
-command and of every orphan below it (a child subreaper, on Linux), so no process leaves it by a new
-session, group or environment. It ends them all when the command has ended, when a limit is
-exceeded, and when the server closes the connection or dies.
+that it forks in a millisecond. For each sandbox it forks a keeper. The keeper is the parent of the
+sandbox's commands and of every orphan below them (a child subreaper, on Linux), so no process
+leaves it by a new session, group or environment. It ends them all when a command has ended, when a
+limit is exceeded, and when the server closes the connection or dies.
 
-The server sends one byte with a socket for each command. Through that socket it sends the order
-(`receive_order`) and reads the lines `keeper PROCESS`, `started` or `failed ERRNO`, and
-`ended EXIT_CODE REASON`.
-A byte without a socket is answered when no process of a killed keeper is alive.
+The server sends one byte with a socket for each sandbox. Through that socket it sends the orders
+(`receive_order`), one at a time. It reads the line `keeper PROCESS` once, and for each order the
+lines `started` or `failed ERRNO`, and `ended EXIT_CODE REASON`. An empty order ends the command. A
+byte without a socket is answered when no process of a killed keeper is alive.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import io
 import json
 import os
@@ -26,18 +27,20 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 IS_LINUX = sys.platform == "linux"
 SET_CHILD_SUBREAPER = 36
+SESSION: dict[str, Any] = {"setsid": True} if IS_LINUX else {"setpgroup": 0}
 
 HEADER = struct.Struct("!Q")
 """The number of bytes of an order; sent together with the three descriptors of the command."""
 
 SIGNALLED = 128
 KILLED = SIGNALLED + signal.SIGKILL
-NOT_STARTED = 127
+
+NICENESS = 5
+"""The server must answer requests while tasks run on the same machine."""
 
 UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals to the whole group of services: the server decides when its tasks end."""
@@ -45,14 +48,13 @@ UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 END_SECONDS = 5.0
 """Longest wait for processes that were killed; one may hang in the kernel."""
 
-FIRST_PAUSE_SECONDS = 0.001
-LONGEST_PAUSE_SECONDS = 0.05
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
 
 CHECK_SECONDS = 0.5
 """Time between two looks at the memory and the number of processes."""
 
 SIZE_CHECK_SHARE = 20
-"""A look at the sizes of all files is followed by a pause of this many times its duration."""
+"""The pause after a look at the sizes of all files, as a multiple of its duration."""
 
 # The system then ends a process of a task before the server when memory runs out.
 OUT_OF_MEMORY_SCORE = b"500"
@@ -65,9 +67,12 @@ def main(descriptor: int) -> None:
     if os.fork():
         os._exit(0)
     requests = socket.socket(fileno=descriptor)
-    become_subreaper()
+    if IS_LINUX:
+        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in UNHEEDED:
         signal.signal(number, signal.SIG_IGN)
+    # A collection would touch, and so copy, all memory of a forked process.
+    gc.disable()
     awake = watch_children()
     keepers: set[int] = set()
     while True:
@@ -90,7 +95,7 @@ def main(descriptor: int) -> None:
 
 
 def fork_keeper(descriptor: int, requests: socket.socket) -> int:
-    """Fork the keeper of one command; return its process id."""
+    """Fork the keeper of one sandbox; return its process id."""
     keeper = os.fork()
     if keeper == 0:
         code = 1
@@ -109,8 +114,7 @@ def collect_keepers(keepers: set[int]) -> bool:
 
     One that was killed has left orphans.
     """
-    statuses: dict[int, int] = {}
-    has_children = reap(statuses)
+    has_children = reap(statuses := dict[int, int]())
     ended = keepers & statuses.keys()
     keepers -= ended
     if any(statuses[keeper] for keeper in ended):
@@ -124,12 +128,6 @@ def receive(connection: socket.socket, size: int, count: int) -> tuple[bytes, li
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)  # noqa: FBT003
     return data, descriptors
-
-
-def become_subreaper() -> None:
-    """Make this process the parent of the orphans below it."""
-    if IS_LINUX:
-        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def watch_children() -> socket.socket:
@@ -167,7 +165,7 @@ def end_orphans(keepers: set[int]) -> None:
     statuses: dict[int, int] = {}
     while reap(statuses) and time.monotonic() < deadline:
         keepers -= statuses.keys()
-        orphans = set(children_of(parents(), os.getpid())) - keepers
+        orphans = {pid for pid, its in parents().items() if its == os.getpid()} - keepers
         if not orphans:
             return
         kill_all(orphans)
@@ -175,18 +173,31 @@ def end_orphans(keepers: set[int]) -> None:
 
 
 def keep(control: socket.socket) -> None:
-    """Run one command to its end, and end every process below it."""
-    become_subreaper()
+    """Run the commands of one sandbox until the server closes its end."""
+    if IS_LINUX:
+        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     awake = watch_children()
-    order, descriptors = receive_order(control)
-    # The command may kill this process as soon as it runs.
+    lower_priority()
+    # A command may kill this process as soon as it runs.
     tell(control, f"keeper {os.getpid()}")
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            order, descriptors = receive_order(control)
+            if order:
+                carry_out(order, descriptors, control, awake)
+
+
+def carry_out(
+    order: Order, descriptors: list[int], control: socket.socket, awake: socket.socket
+) -> None:
+    """Run one command to its end, and end every process below it."""
     try:
         command = start(order, descriptors)
     except OSError as error:
         tell(control, f"failed {error.errno or 0}")
         return
     finally:
+        os.chdir("/")
         for descriptor in descriptors:
             os.close(descriptor)
     tell(control, "started")
@@ -195,9 +206,23 @@ def keep(control: socket.socket) -> None:
     tell(control, f"ended {code} {reason}")
 
 
+def lower_priority() -> None:
+    """Let the server go first, for the processor and when memory runs out."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    with contextlib.suppress(OSError), io.FileIO("/proc/self/oom_score_adj", "w") as score:
+        score.write(OUT_OF_MEMORY_SCORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def receive_order(control: socket.socket) -> tuple[Order, list[int]]:
-    """Return the order, and the descriptors of standard input, output and error."""
+    """Return the order, and the descriptors of standard input, output and error.
+
+    An order to end the command is empty. Raises `EOFError` when the server has closed its end.
+    """
     header, descriptors = receive(control, HEADER.size, 3)
+    if not header:
+        raise EOFError
     (size,) = HEADER.unpack(header)
     text = b""
     while len(text) < size:
@@ -205,61 +230,43 @@ def receive_order(control: socket.socket) -> tuple[Order, list[int]]:
         if not piece:
             raise EOFError
         text += piece
-    order: Order = json.loads(text)
+    order: Order = json.loads(text or b"{}")
     return order, descriptors
 
 
 def tell(control: socket.socket, line: str) -> None:
     """Send a line to the server, which may be gone."""
     with contextlib.suppress(OSError):
-        control.sendall(f"{line}\n".encode())
+        control.sendall(line.encode() + b"\n")
 
 
 def start(order: Order, descriptors: list[int]) -> int:
     """Start the command in a session of its own. Raises `OSError` when it cannot be started."""
-    failed, failure = os.pipe()
-    command = os.fork()
-    if command == 0:
-        try:
-            become_command(order, descriptors)
-        except OSError as error:
-            os.write(failure, str(error.errno or 0).encode())
-        finally:
-            os._exit(NOT_STARTED)
-    os.close(failure)
-    with io.FileIO(failed) as reader:
-        number = reader.readall()
-    if number:
-        raise OSError(int(number), os.strerror(int(number)))
-    return command
-
-
-def become_command(order: Order, descriptors: list[int]) -> None:
-    """Replace this process by the command; the pipe to the keeper closes when it is replaced."""
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for heeded in (*UNHEEDED, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(heeded, signal.SIG_DFL)
-    for number, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, number)
-    os.chdir(order["directory"])
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, order["niceness"])
-    with contextlib.suppress(OSError), io.FileIO("/proc/self/oom_score_adj", "w") as score:
-        score.write(OUT_OF_MEMORY_SCORE)
-    limit_resource(resource.RLIMIT_CORE, 0)
-    limit_resource(resource.RLIMIT_FSIZE, order["limits"]["disk_bytes"])
     arguments: list[str] = order["arguments"]
-    os.execvpe(arguments[0], arguments, order["environment"])  # noqa: S606 - none is wanted
+    environment: dict[str, str] = order["environment"]
+    os.chdir(order["directory"])
+    limit_file_size(order["limits"]["disk_bytes"])
+    # The program is searched for in the PATH of this process.
+    os.environ["PATH"] = environment.get("PATH", os.defpath)
+    return os.posix_spawnp(
+        arguments[0],
+        arguments,
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, descriptor, number)
+            for number, descriptor in enumerate(descriptors)
+        ],
+        **SESSION,
+        setsigdef=[*UNHEEDED, signal.SIGPIPE, signal.SIGXFSZ],
+    )
 
 
-def limit_resource(kind: int, limit: int) -> None:
-    """Lower a limit of this process; a limit that is lower already stays."""
-    _, hard = resource.getrlimit(kind)
+def limit_file_size(limit: int) -> None:
+    """Limit the size of a file; the next command may have another limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    resource.setrlimit(kind, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
 
 
 def follow(
@@ -280,6 +287,9 @@ def follow(
             code = statuses[command]
             return (code if code >= 0 else SIGNALLED - code), ""
         if control in ready:
+            # An order to end the command, or the end of the server, which is read again.
+            if control.recv(HEADER.size, socket.MSG_PEEK):
+                receive_order(control)
             return KILLED, ""
         if time.monotonic() >= next_check:
             if reason := limits.exceeded():
@@ -317,8 +327,7 @@ def kill_all(pids: set[int]) -> None:
 def descendants() -> set[int]:
     """Return all processes below this one; none where the system does not tell."""
     family, new, table = set[int](), {os.getpid()}, parents()
-    while new:
-        new = {child for parent in new for child in children_of(table, parent)} - family
+    while new := {pid for pid, parent in table.items() if parent in new} - family:
         family |= new
     return family
 
@@ -332,11 +341,6 @@ def parents() -> dict[int, int]:
                 # The name of the program, in parentheses, may contain anything.
                 table[int(name)] = int(file.readall().rpartition(b")")[2].split()[1])
     return table
-
-
-def children_of(table: dict[int, int], parent: int) -> Iterator[int]:
-    """Yield the children of a process."""
-    return (child for child, its_parent in table.items() if its_parent == parent)
 
 
 class Limits:
@@ -363,8 +367,8 @@ class Limits:
         if begun < self._next_size_check:
             return False
         size = size_of(self._folder, self._disk_bytes)
-        now = time.monotonic()
-        self._next_size_check = now + max(SIZE_CHECK_SHARE * (now - begun), CHECK_SECONDS)
+        pause_seconds = max(SIZE_CHECK_SHARE * (time.monotonic() - begun), CHECK_SECONDS)
+        self._next_size_check = begun + pause_seconds
         return size > self._disk_bytes
 
 
