@@ -210,8 +210,9 @@ class Keeper:
 
     async def replace(self) -> None:
         """Have another keeper for the next command; this one was killed. Its processes are dead."""
+        killed = self._pid
         self.close()
-        await self._supervisor.end_orphans()
+        await self._supervisor.end_orphans(killed)
 
     def close(self) -> None:
         """End the keeper."""
@@ -255,15 +256,15 @@ class Supervisor:
         self._starts += 1
         return requests
 
-    async def end_orphans(self) -> None:
-        """Wait until the processes of keepers that were killed are dead."""
+    async def end_orphans(self, killed: int) -> None:
+        """Wait until the processes of a keeper that was killed are dead."""
         loop = asyncio.get_running_loop()
         async with self._lock:
             if self._requests is None:
                 return
             try:
                 with anyio.fail_after(STOP_SECONDS):
-                    await loop.sock_sendall(self._requests, b"o")
+                    await loop.sock_sendall(self._requests, b"o" + HEADER.pack(killed))
                     await loop.sock_recv(self._requests, 1)
             except OSError:
                 self.close()

@@ -9,7 +9,7 @@ limit is exceeded, and when the server closes the connection or dies.
 The server sends one byte with a socket for each sandbox. Through that socket it sends the orders
 (`receive_order`), one at a time. It reads the line `keeper PROCESS` once, and for each order the
 lines `started` or `failed ERRNO`, and `ended EXIT_CODE REASON`. An empty order ends the command. A
-byte without a socket is answered when no process of a killed keeper is alive.
+byte with the number of a killed keeper is answered when none of its processes is alive.
 """
 
 from __future__ import annotations
@@ -56,9 +56,6 @@ CHECK_SECONDS = 0.5
 SIZE_CHECK_SHARE = 20
 """The pause after a look at the sizes of all files, as a multiple of its duration."""
 
-# The system then ends a process of a task before the server when memory runs out.
-OUT_OF_MEMORY_SCORE = b"500"
-
 Order = dict[str, Any]
 
 
@@ -85,7 +82,8 @@ def main(descriptor: int) -> None:
             if descriptors:
                 keepers.add(fork_keeper(descriptors[0], requests))
             elif byte:
-                end_orphans(keepers)
+                (killed,) = HEADER.unpack(requests.recv(HEADER.size, socket.MSG_WAITALL))
+                end_orphans(keepers, killed)
                 requests.sendall(byte)
             else:
                 break
@@ -123,8 +121,10 @@ def collect_keepers(keepers: set[int]) -> bool:
 
 
 def receive(connection: socket.socket, size: int, count: int) -> tuple[bytes, list[int]]:
-    """Receive bytes, and descriptors that no command inherits."""
-    data, descriptors, _, _ = socket.recv_fds(connection, size, count)
+    """Receive bytes, none at the end, and descriptors that no command inherits."""
+    data, descriptors = b"", list[int]()
+    with contextlib.suppress(ConnectionError):
+        data, descriptors, _, _ = socket.recv_fds(connection, size, count)
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)  # noqa: FBT003
     return data, descriptors
@@ -159,14 +159,13 @@ def reap(statuses: dict[int, int]) -> bool:
         return False
 
 
-def end_orphans(keepers: set[int]) -> None:
-    """End the processes of keepers that were killed; they are children of this process now."""
-    deadline = time.monotonic() + END_SECONDS
-    statuses: dict[int, int] = {}
+def end_orphans(keepers: set[int], killed: int = 0) -> None:
+    """End the processes of keepers that were killed, and wait for the end of the `killed` one."""
+    deadline, statuses = time.monotonic() + END_SECONDS, dict[int, int]()
     while reap(statuses) and time.monotonic() < deadline:
         keepers -= statuses.keys()
         orphans = {pid for pid, its in parents().items() if its == os.getpid()} - keepers
-        if not orphans:
+        if not orphans and killed not in keepers:
             return
         kill_all(orphans)
         time.sleep(FIRST_PAUSE_SECONDS)
@@ -180,7 +179,7 @@ def keep(control: socket.socket) -> None:
     lower_priority()
     # A command may kill this process as soon as it runs.
     tell(control, f"keeper {os.getpid()}")
-    with contextlib.suppress(EOFError, ConnectionError):
+    with contextlib.suppress(EOFError):
         while True:
             order, descriptors = receive_order(control)
             if order:
@@ -211,7 +210,7 @@ def lower_priority() -> None:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     with contextlib.suppress(OSError), io.FileIO("/proc/self/oom_score_adj", "w") as score:
-        score.write(OUT_OF_MEMORY_SCORE)
+        score.write(b"500")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -247,7 +246,7 @@ def start(order: Order, descriptors: list[int]) -> int:
     os.chdir(order["directory"])
     limit_file_size(order["limits"]["disk_bytes"])
     # The program is searched for in the PATH of this process.
-    os.environ["PATH"] = environment.get("PATH", os.defpath)
+    os.putenv("PATH", environment.get("PATH", os.defpath))
     return os.posix_spawnp(
         arguments[0],
         arguments,
