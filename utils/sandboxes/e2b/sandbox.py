@@ -296,8 +296,7 @@ class E2BSandbox:
 def _is_no_file(error: Exception) -> bool:
     # E2B's daemon waits for ever for a FIFO, and answers 500 for a loop of links and for a path
     # below a file.
-    status = getattr(error, "status_code", None)
-    return isinstance(error, TimeoutError) or status == SERVER_ERROR
+    return isinstance(error, TimeoutError) or str(error).startswith(f"{SERVER_ERROR}: ")
 
 
 def _unreadable() -> SandboxError:
