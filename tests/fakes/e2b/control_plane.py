@@ -188,6 +188,9 @@ class ControlPlane:
         sandbox = Sandbox(sandbox_id, team, body, root, open_group())
         sandbox.home.mkdir(parents=True)
         (root / "tmp").mkdir()
+        # Login shells of the agent read it; those of our own commands read no profile of the home.
+        path = ":".join(filter(None, (self.settings.tools, os.environ.get("PATH"))))
+        (sandbox.home / ".profile").write_text(f"export PATH='{path}'\n", encoding="utf-8")
         self._live_until(sandbox, seconds)
         self.sandboxes[sandbox.id] = sandbox
         self.counts["created"] += 1

@@ -77,7 +77,7 @@ def finished(
             backend.post("/auth/token", user_id=USER)
             set_preferences(folder, {"claudeCode": {"env": {"EXTRA": USER_VALUE}}})
             server.forget_requests()
-            task = backend.perform(PROMPT, url, github_token=TOKEN)
+            task = backend.perform(PROMPT, url, github_token=TOKEN, branch="main")
             requests = [entry for entry in server.requests() if entry["route"] != "list"]
             yield Finished(backend, task, requests, egress=request.param == "egress")
 

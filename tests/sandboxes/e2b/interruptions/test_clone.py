@@ -91,7 +91,7 @@ def test_a_clone_whose_connection_is_cut_again_and_again_is_followed(
 ) -> None:
     failing_cloud.add_fault("cut", route="process.Start", times=3, after_events=1)
     with cloud_backend(failing_cloud, tmp_path / "data") as backend:
-        task = ended(backend, backend.start(PROMPT, small))
+        task = ended(backend, backend.start(PROMPT, small, branch="main"))
         assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"]), task
         assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert clones.count == 1
@@ -103,7 +103,7 @@ def test_a_clone_that_was_killed_with_its_connection_is_begun_anew_without_its_r
     clones.kill.touch()
     failing_cloud.add_fault("cut", route="process.Start", times=1, after_events=1)
     with cloud_backend(failing_cloud, tmp_path / "data") as backend:
-        task = ended(backend, backend.start(PROMPT, small))
+        task = ended(backend, backend.start(PROMPT, small, branch="main"))
         assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"]), task
         assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert clones.count == 2
@@ -129,7 +129,7 @@ def test_no_attempt_at_a_clone_shows_its_token(
     failing_cloud.add_fault("cut", route="process.Start", times=2, after_events=1)
     url = git_server.publish(small, "cut-clone", TOKEN)
     with cloud_backend(failing_cloud, tmp_path / "data", allow_local_repos=True) as backend:
-        task = backend.complete(PROMPT, url, github_token=TOKEN)
+        task = backend.complete(PROMPT, url, github_token=TOKEN, branch="main")
         seen = str(backend.events(task["id"])) + str(task)
     assert TOKEN not in seen
     for request in failing_cloud.requests("process.Start"):
@@ -148,7 +148,7 @@ def test_a_clone_that_nobody_can_reach_fails_with_its_time_limit_and_says_why(
     monkeypatch.setattr(task_run, "MAX_REFUSALS", 0)
     failing_cloud.add_fault("drop", route="process.Start")
     with cloud_backend(failing_cloud, tmp_path, clone_timeout_seconds=2) as backend:
-        task = ended(backend, backend.start(PROMPT, small))
+        task = ended(backend, backend.start(PROMPT, small, branch="main"))
     assert failure_of(task) == ("failed", "e2b_unavailable", "cloning")
     assert len(failing_cloud.requests("process.Start")) > 3
 
