@@ -71,7 +71,14 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
             # watch nothing when the next loop starts.
             wait_until_idle(*apps)
             folder = tmp_path_factory.mktemp("data")
-            settings = {"data_dir": folder, "jwt_secret": JWT_SECRET, "mirror_max_bytes": 0}
+            settings = {
+                "data_dir": folder,
+                "jwt_secret": JWT_SECRET,
+                "mirror_max_bytes": 0,
+                # All tests come from one address.
+                "sign_ins_per_address": 100_000,
+                "sign_ins_per_user": 100_000,
+            }
             app = create_app(Settings.model_validate(settings | changes))
             running.callback(stop_app, app)
             apps.append(app)

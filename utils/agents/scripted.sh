@@ -54,6 +54,7 @@ refuse_git_folder() {
     *[Gg]*) ;;
     *) return ;;
     esac
+    # shellcheck disable=SC1003 # a backslash at the end, not a quote
     visible=$(printf '/%s/' "$1" | LC_ALL=C tr 'A-Z:\\' 'a-z//' | LC_ALL=C tr -cd '!-~' |
         LC_ALL=C tr -s '.')
     case $visible in
