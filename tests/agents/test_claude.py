@@ -318,7 +318,7 @@ def test_what_the_repository_tells_agents_is_imported_by_a_path_without_spaces(
     assert list(files) == [".claude/rules/repository.md"]
 
 
-@pytest.mark.parametrize("model", ["", "-p", "--help", "a b", "a\n", "a;b", "$(id)", "x" * 101])
+@pytest.mark.parametrize("model", ["", "-p", "--help", "a b", "a\n", "a;b", "$(id)", "x" * 2049])
 def test_what_cannot_be_a_model_is_refused(model: str) -> None:
     with pytest.raises(AgentError, match="agent_model"):
         arguments(CLAUDE, model)

@@ -65,6 +65,8 @@ def refusal(name: str, value: str) -> str:
         ("data_dir", "~/data", Path.home() / "data"),
         ("mirror_dir", "~/mirrors", Path.home() / "mirrors"),
         ("github_api_url", "https://github.com/", "https://api.github.com"),
+        ("github_api_url", "https://www.github.com", "https://api.github.com"),
+        ("github_api_url", "https://github.com:443", "https://api.github.com"),
         ("github_api_url", "https://git.example", "https://git.example/api/v3"),
         ("github_api_url", "https://git.example/api/v3/", "https://git.example/api/v3"),
         ("supabase_url", f"https://{PROJECT}.supabase.co/rest/v1/", None),

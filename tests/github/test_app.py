@@ -221,10 +221,11 @@ def test_a_task_has_a_branch_and_a_link() -> None:
 
 
 def test_a_branch_has_room_for_every_number() -> None:
-    longest = settings(pull_request_branch="a" * 237 + "{task_id}").task_branch(10**18 - 1)
+    start = "a" * 200 + "/" + "a" * 36
+    longest = settings(pull_request_branch=start + "{task_id}").task_branch(10**18 - 1)
     assert validate_branch(longest) == longest
     with pytest.raises(ValidationError, match="name is longer than 255 bytes"):
-        settings(pull_request_branch="a" * 238 + "{task_id}")
+        settings(pull_request_branch="a" + start + "{task_id}")
 
 
 @pytest.mark.parametrize(
