@@ -101,7 +101,7 @@ keep_submodule() {
     fi
     commit=$(git --git-dir="$name/.git" rev-parse --verify --quiet 'HEAD^{commit}' 2>/dev/null) ||
         { append changed_submodules && return 0; }
-    git update-index --add --cacheinfo "160000,$commit,$name"
+    git update-index --add --replace --cacheinfo "160000,$commit,$name"
     ! differs_from_commit || append changed_submodules
 }
 
