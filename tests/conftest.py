@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import settings as hypothesis_settings
 
 from main import create_app, stop_app
 from utils.api.endpoint import Services
@@ -36,6 +37,10 @@ pytest_plugins = (
     "tests.fixtures.webhooks",
     "tests.support.suite.exhaustive",
 )
+
+# How long one example takes tells more about the machine than about the program.
+hypothesis_settings.register_profile("tests", deadline=None)
+hypothesis_settings.load_profile("tests")
 
 # A shell starts what is in the background with SIGINT ignored, and all children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -96,13 +96,13 @@ def test_a_sandbox_lives_as_long_as_its_task(
     if refusal:
         failing_cloud.add_fault("status", route="set_timeout", status=refusal, times=1)
     # As with a plan that allows no sandbox for longer at once.
-    monkeypatch.setattr(sandbox_e2b_provider, "LONGEST_LEASE_SECONDS", 4)
+    monkeypatch.setattr(sandbox_e2b_provider, "LONGEST_LEASE_SECONDS", 8)
     with cloud_backend(failing_cloud, tmp_path) as backend:
-        backend.complete("script:\nsleep 6\nwrite a.txt a", small)
-    assert created(failing_cloud)["timeout"] == 4
+        backend.complete("script:\nsleep 10\nwrite a.txt a", small)
+    assert created(failing_cloud)["timeout"] == 8
     extended = failing_cloud.requests("set_timeout")
     assert len(extended) > 1 + bool(refusal)
     # At first it is asked whether the plan allows the whole time.
     first, *others = (json.loads(request["body"])["timeout"] for request in extended)
     assert first == 720
-    assert set(others) - {first} == {4}
+    assert set(others) - {first} == {8}
