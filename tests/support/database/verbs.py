@@ -21,7 +21,7 @@ from tests.support.database.samples import (
 )
 from utils.errors import Unauthenticated
 from utils.models.runs import AgentRun
-from utils.models.tasks import Event, EventBatch
+from utils.models.tasks import Event, EventBatch, TaskStatus
 from utils.models.users import NewApiKey, RefreshToken, Scope
 
 Calls = dict[str, Callable[[], object]]
@@ -159,11 +159,13 @@ def request_verbs(database: Database) -> Calls:
 
 def server_verbs(database: Database) -> Calls:
     task_id = running_task(database).id
+    ended = running_task(database)
+    database.move_task(ended.id, {TaskStatus.RUNNING}, TaskStatus.CANCELLED)
     return {
         "record_heartbeat": database.record_heartbeat,
         "claim_unfinished_tasks": partial(database.claim_unfinished_tasks, ["gone"], own=True),
         "request_stop": partial(database.request_stop, USER, task_id),
-        "delete_task": partial(database.delete_task, USER, task_id),
+        "delete_task": partial(database.delete_task, USER, ended.id),
     }
 
 
