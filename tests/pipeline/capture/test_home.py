@@ -16,7 +16,8 @@ DAMAGES = {
     "a file in place of our folder": f'{WORK}rm -rf "$work"; touch "$work"',
     "a FIFO in place of our folder": f'{WORK}rm -rf "$work"; mkfifo "$work"',
     "a loop in place of our folder": f'{WORK}rm -rf "$work"; ln -s "$work" "$work"',
-    "our folder is locked": f'{WORK}chmod -R 000 "$work"',
+    # The files first: only root may change those of a locked folder.
+    "our folder is locked": f'{WORK}find "$work" -depth -exec chmod 000 {{}} +',
     "our files are FIFOs": f'{EMPTY}for n in {OURS}; do mkfifo "$work/$n"; done',
     "our files are loops": f'{EMPTY}for n in {OURS}; do ln -s "$n" "$work/$n"; done',
     "our files are folders": f'{EMPTY}for n in {OURS}; do mkdir -p "$work/$n/x"; done',
