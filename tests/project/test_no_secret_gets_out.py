@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -96,7 +97,10 @@ def test_a_token_is_nowhere_but_encrypted(
 def in_files(folder: Path, places: set[str]) -> None:
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):
-            # Ignore files that disappear during the search.
+            # Ignore files that disappear during the search. A FIFO holds nothing, and reading it
+            # would wait for a writer, or take what was meant for another reader.
             with suppress(OSError):
+                if stat.S_ISFIFO(path.stat().st_mode):
+                    continue
                 if found_in(path.read_bytes()):
                     places.add(str(path))
