@@ -116,7 +116,10 @@ def test_changes_that_the_server_died_over_are_made_and_read_again(
     server.start()
     client = server.client(client.user_id)
     assert_completed_once(client, [task_id])
-    assert client.task(task_id)["changed_files"] == ["a.txt", "large.bin"]
+    task = client.task(task_id)
+    # A patch would hold all of the large file, so the file is kept, and a note says so.
+    assert task["changed_files"] == ["a.txt"]
+    assert "large.bin" in task["execution_metadata"]["notes"][0]
 
 
 @contextmanager
