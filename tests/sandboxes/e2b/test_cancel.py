@@ -137,7 +137,7 @@ def test_a_cancel_does_not_wait_for_a_request_that_hangs(
 ) -> None:
     skip = {"files.write": 0, "process.Start": 2, "files.read": 0}[route]
     failing_cloud.add_fault("delay", route=route, skip=skip, seconds=HANGS_SECONDS)
-    task_id = backend_in_cloud.start("script:\nwrite made.txt half\\n", small)
+    task_id = backend_in_cloud.start("script:\nwrite made.txt half\\n", small, branch="main")
     wait_for(lambda: len(failing_cloud.requests(route)) == skip + 1)
     started = time.monotonic()
     cancel(backend_in_cloud, task_id)

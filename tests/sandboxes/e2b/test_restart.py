@@ -56,7 +56,7 @@ class Scene:
                 f"write {point}.txt {point}",
             ]
         )
-        task_id = self.client.start(prompt, repository or self.live.repository)
+        task_id = self.client.start(prompt, repository or self.live.repository, branch="main")
         self.stories[point] = Story(task_id, prompt)
         return task_id
 
@@ -133,7 +133,7 @@ class Scene:
     def run_undisturbed(self) -> None:
         """Run tasks with the same prompts again, without killing the server."""
         ids = {
-            point: self.client.start(story.prompt, self.live.repository)
+            point: self.client.start(story.prompt, self.live.repository, branch="main")
             for point, story in self.stories.items()
         }
         for point, task_id in ids.items():

@@ -32,7 +32,7 @@ def start(live: Live, client: Client, name: str, *lines: str, repository: str = 
             *(lines or [f"write {name}.txt after", "say ended"]),
         ]
     )
-    return client.start(prompt, repository or live.repository)
+    return client.start(prompt, repository or live.repository, branch="main")
 
 
 def start_and_wait(live: Live, client: Client, name: str, *lines: str) -> int:
@@ -87,7 +87,7 @@ def test_a_server_that_stops_leaves_agents_to_their_sandboxes_and_puts_clones_ba
     assert [row["execution_metadata"]["attempt"] for row in rows.values()] == [1, 1, 1]
     assert rows[agent]["container_id"] == sandbox
     assert [starts(live, name) for name in ("agent", "talking", "clone")] == [1, 1, 1]
-    assert comparable(events_of(client, talking))["stdout"].startswith("half a {")
+    assert comparable(events_of(client, talking))["stdout"].startswith("half a\n")
     stages = [d["stage"] for k, d in events_of(client, agent) if k == "status" and "stage" in d]
     assert stages == ["cloning", "agent", "capturing"]
     live.wait_until_none_alive()
