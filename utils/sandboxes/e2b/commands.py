@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
-from utils.models.runs import KILLED
 from utils.sandboxes.e2b.shell import FIRST_FOLDER, HOME, NO_HOME
 
 REQUEST_SECONDS = 30.0
@@ -40,7 +39,7 @@ class Commands:
         on_text: Callable[[str, str], Awaitable[None] | None],
         on_start: Callable[[], None] = lambda: None,
     ) -> int:
-        """Run shell text and return its exit code. A timeout of 0 means none.
+        """Run shell text and return its exit code, -1 after any signal. A timeout of 0 means none.
 
         The SDK reads on when what `on_text` returns has ended.
         Raises the exceptions of the SDK.
@@ -62,8 +61,7 @@ class Commands:
         try:
             await handle.wait()
         except CommandExitException as error:
-            # E2B reports every signal as -1.
-            exit_code = KILLED if error.exit_code < 0 else error.exit_code
+            exit_code = error.exit_code
         finally:
             with anyio.CancelScope(shield=True):
                 await handle.disconnect()

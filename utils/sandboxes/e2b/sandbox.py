@@ -196,6 +196,8 @@ class E2BSandbox:
             if anyio.current_time() < over_at:
                 raise
             exit_code, timed_out = -1, True
+        if exit_code < 0 and not timed_out:
+            exit_code = KILLED
         stdout, stderr = ("".join(pieces[name]).encode() for name in ("stdout", "stderr"))
         return CommandResult(exit_code, stdout, stderr, timed_out)
 
@@ -223,7 +225,11 @@ class E2BSandbox:
                 )
                 exit_code = await self._follow(kill, call, command.environment, cursor)
                 kill = ""
-                if exit_code is not None:
+                if exit_code is not None and exit_code < 0:
+                    # Another server that follows the agent ends earlier followers, not the agent.
+                    killed = SandboxUnavailable("The follower of the agent was killed.")
+                    await cursor.reconnection.pause(killed, UNREACHABLE_SECONDS)
+                elif exit_code is not None:
                     cursor.flush()
                     # One that has removed the files of its output may still run.
                     self._agent_may_run = exit_code == KILLED
@@ -234,7 +240,6 @@ class E2BSandbox:
         self, kill: str, call: Sequence[str], environment: Mapping[str, str], cursor: OutputCursor
     ) -> int | None:
         """Stream output until the agent ends and return its exit code; None to stream again.
-
         Raises the exceptions of the output handler. The SDK would treat them as a broken
         connection.
         """
