@@ -240,6 +240,7 @@ class E2BSandbox:
         self, kill: str, call: Sequence[str], environment: Mapping[str, str], cursor: OutputCursor
     ) -> int | None:
         """Stream output until the agent ends and return its exit code; None to stream again.
+
         Raises the exceptions of the output handler. The SDK would treat them as a broken
         connection.
         """
