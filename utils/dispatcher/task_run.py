@@ -245,10 +245,10 @@ class TaskRun:
             renewed,
         )
         self._renewed = None
-        log.info(
-            "renewed login stored" if is_stored else "renewed login dropped",
-            action="login.renewed" if is_stored else "login.dropped",
-        )
+        if is_stored:
+            log.info("renewed login stored", action="login.renewed")
+        else:
+            log.info("renewed login dropped", action="login.dropped")
 
     async def _end_previous_sandbox(self) -> None:
         # The run of the earlier process is not resumed.
