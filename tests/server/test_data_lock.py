@@ -64,4 +64,4 @@ def test_a_data_folder_that_cannot_be_made_is_refused(
     (tmp_path / "file").touch()
     server.launch()
     assert server.wait() == REFUSED
-    assert "DATA_DIR cannot be used" in server.output.read_text()
+    assert "set DATA_DIR to another folder" in server.output.read_text()

@@ -144,7 +144,8 @@ def test_a_data_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     with started(tmp_path, DATA_DIR="file/data", PORT="0") as process:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "The server cannot start: DATA_DIR" in errors
+    assert f"The data folder {tmp_path / 'file/data'} cannot be used" in errors
+    assert "set DATA_DIR to another folder" in errors
     assert "Traceback" not in errors
 
 

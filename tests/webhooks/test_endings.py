@@ -55,7 +55,7 @@ def start(hook: WebhookSender, prompt: str) -> Task:
     return started(hook, before)
 
 
-def told(github: FakeGitHub, task: Task) -> str:
+def comment_of(github: FakeGitHub, task: Task) -> str:
     """Return the comment about the end of a task, which is the only one beside the first."""
     wait_for(lambda: len(answers(github)) > 1)
     first, end = answers(github)
@@ -68,7 +68,7 @@ def test_a_completed_task_is_told_with_link_and_summary(
     github: FakeGitHub, telling: WebhookSender
 ) -> None:
     task = start(telling, "Say hello")
-    text = told(github, task)
+    text = comment_of(github, task)
     assert " is completed and changed 1 file.\n\n```text\nCreated AI_GENERATED.md" in text
 
 
@@ -80,7 +80,7 @@ def test_a_failed_task_is_told_with_its_error(github: FakeGitHub, telling: Webho
     wait_for(lambda: telling.tasks[0].status in TERMINAL_STATUSES)
     error = telling.tasks[0].error
     assert error
-    assert told(github, task).endswith(f" failed.\n\n```text\n{error}\n```")
+    assert comment_of(github, task).endswith(f" failed.\n\n```text\n{error}\n```")
 
 
 def test_a_cancelled_task_is_told(github: FakeGitHub, telling: WebhookSender) -> None:
@@ -88,12 +88,12 @@ def test_a_cancelled_task_is_told(github: FakeGitHub, telling: WebhookSender) ->
     dispatcher.pause()
     task = start(telling, "Say hello")
     dispatcher.cancel_task(BOT_USER, task.id)
-    assert told(github, task).endswith(" was cancelled.")
+    assert comment_of(github, task).endswith(" was cancelled.")
 
 
 def test_other_tasks_are_told_nowhere(github: FakeGitHub, telling: WebhookSender) -> None:
     new = NewTask("Say hello", f"{github.url}/{NAME}", "main", "scripted")
     services_of(telling.app).dispatcher.start_task(BOT_USER, new, None)
     task = start(telling, "Say hello")
-    told(github, task)
+    comment_of(github, task)
     assert len(answers(github)) == 2

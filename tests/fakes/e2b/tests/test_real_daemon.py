@@ -295,7 +295,7 @@ def test_a_part_of_a_file_can_be_read(
 CHANGES = (
     "echo a >watched/a; chmod 600 watched/a; mv watched/a watched/b; rm watched/b; mkdir watched/d"
 )
-SEEN = {
+EXPECTED_EVENTS = {
     ("a", FilesystemEventType.CREATE),
     ("a", FilesystemEventType.WRITE),
     ("a", FilesystemEventType.CHMOD),
@@ -314,7 +314,7 @@ async def test_a_watched_folder_tells_its_changes(cloud: E2BControl) -> None:
         "watched", events.append, recursive=True, include_entry=True
     )
     await sandbox.commands.run(CHANGES)
-    await until(lambda: {(item.name, item.type) for item in events} >= SEEN)
+    await until(lambda: {(item.name, item.type) for item in events} >= EXPECTED_EVENTS)
     await sandbox.files.write("watched/d/deep", "x")
     await until(lambda: "d/deep" in {item.name for item in events})
     (made,) = [item for item in events if item.name == "d"]
@@ -337,7 +337,7 @@ def test_changes_can_be_asked_for(cloud: E2BControl) -> None:
     sandbox.files.make_dir("watched")
     watch = sandbox.files.watch_dir("watched")
     sandbox.commands.run(CHANGES)
-    assert {(item.name, item.type) for item in watch.get_new_events()} == SEEN
+    assert {(item.name, item.type) for item in watch.get_new_events()} == EXPECTED_EVENTS
     assert watch.get_new_events() == []
     watch.stop()
     with pytest.raises(FileNotFoundException):

@@ -47,11 +47,11 @@ def test_a_sandbox_is_paused_and_resumed_before_its_plan_ends_it(
         assert backend.output(task["id"]).endswith(output)
         events = backend.events(task["id"])
         counts = wait_until_none_alive(failing_cloud)
-    told = [
+    warnings = [
         one["data"]["text"] for one in events if "text" in one["data"] and one["kind"] == "status"
     ]
-    assert len(told) == 1
-    assert f"lets a sandbox run for {LIFE_SECONDS} s" in told[0]
+    assert len(warnings) == 1
+    assert f"lets a sandbox run for {LIFE_SECONDS} s" in warnings[0]
     assert failing_cloud.requests("pause")
     assert (counts["created"], counts["expired"], counts["killed"]) == (1, 0, 1)
 
