@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +10,21 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-KEYS = {"claude": "ANTHROPIC_API_KEY", "codex": "OPENAI_API_KEY"}
-"""The agents, with the variables of their keys."""
+AGENTS_PAGE = Path(__file__).resolve().parent.parent / "docs" / "agents.md"
+"""The page with the table of agents, which is written from the server's registry."""
+
+_ROW = re.compile(r"^\| `([^`|]+)`[^|]*\|[^|]*\| `([A-Z0-9_]+)`", re.MULTILINE)
 
 CLOUD_KEY = "E2B_API_KEY"
+
+
+def agent_keys(page: str) -> dict[str, str]:
+    """Return the agents that call a model, with the variables of their keys, from the page."""
+    return dict(_ROW.findall(page))
+
+
+KEYS = agent_keys(AGENTS_PAGE.read_text(encoding="utf-8") if AGENTS_PAGE.is_file() else "")
+"""The agents, with the variables of their keys. Nothing is imported from the server."""
 
 
 class AgentError(Exception):
@@ -37,6 +49,10 @@ def keys_of(environment: Mapping[str, str], env_file: Path) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def _options() -> str:
+    return " or ".join(f"--agent {name}" for name in KEYS)
+
+
 def choose_agent(
     name: str | None, keys: Mapping[str, str], path: str | None, *, is_remote: bool
 ) -> AgentChoice:
@@ -49,7 +65,7 @@ def choose_agent(
         if keys:
             note = (
                 f"{' and '.join(keys)} {'is' if len(keys) == 1 else 'are'} set, but this run "
-                "simulates the agent. To run a real one: --agent claude or --agent codex"
+                f"simulates the agent. To run a real one: {_options()}"
             )
         return AgentChoice(None, {}, note)
     key = KEYS[name]

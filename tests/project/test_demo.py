@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from demo.agent import AgentError, choose_agent
+from demo.agent import KEYS as AGENT_KEYS
+from demo.agent import AgentError, agent_keys, choose_agent
 from demo.console import Console, printable
 from demo.diff import count_files, styled
 from demo.options import parse
 from demo.sample import ensure_sample
 from tests.support.source_files import ROOT
+from utils.agents.registry import AGENTS
 from utils.server.data_lock import LOCK_FILE
 
 Demo = subprocess.Popen[str]
@@ -238,6 +240,13 @@ def test_keys_that_are_not_used_are_told(tmp_path: Path, monkeypatch: pytest.Mon
     code, output = run_demo(tmp_path)
     assert code == 0, output
     assert "ANTHROPIC_API_KEY is set, but this run simulates the agent" in output
+
+
+def test_the_demonstration_offers_each_agent_that_calls_a_model() -> None:
+    registered = {one.name: one.program.key_setting.upper() for one in AGENTS if one.program}
+    assert registered == AGENT_KEYS
+    row = "| `parrot` | Parrot, `parrot` 1.0 | `PARROT_API_KEY`, `PARROT_MODELS` | `parrot` |\n"
+    assert agent_keys(row) == {"parrot": "PARROT_API_KEY"}
 
 
 KEYS = {"ANTHROPIC_API_KEY": "a"}
