@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
 from benchmarks.http_load import (
@@ -56,6 +58,8 @@ MEMORY = Path("/dev/shm")
 def main(arguments: Sequence[str]) -> int:
     """Run the selected benchmarks and print their results."""
     options = _parse(arguments)
+    # Standard output is for the figures alone.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     command = " ".join(["./run.sh bench", *arguments])
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
         folder = Path(name).resolve()

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from utils.commands.command_line import CommandParser, ends_with_message
 from utils.config.startup import read_settings
 from utils.database.migrations import migrate
+from utils.redaction import Redactor
+from utils.telemetry import configure_logging
 
 
 @ends_with_message
 def main(arguments: Sequence[str]) -> None:
     """Migrate the database of the settings and print its revision."""
     CommandParser("migrate", "Update the tables of the configured database.").parse_args(arguments)
-    revision = migrate(read_settings())
+    settings = read_settings()
+    # Standard output is for the revision alone.
+    configure_logging(settings, Redactor().redact)
+    revision = migrate(settings)
     sys.stdout.write(f"The database is at revision {revision}.\n")
 
 
