@@ -8,6 +8,7 @@ from tests.support.doctor_program import Doctor
 from tests.support.supabase.key_server import Key, KeyServer
 
 NO_HOST = "127.0.0.1:1"
+SECRET = "a-shared-secret-that-is-long-enough"
 
 
 def test_a_project_whose_tokens_nothing_verifies_is_a_problem(tmp_path: Path) -> None:
@@ -23,10 +24,10 @@ def test_a_project_whose_tokens_nothing_verifies_is_a_problem(tmp_path: Path) ->
         assert code == 0
         assert "ok       sign-in: Supabase's tokens are verified with 1 public key" in output
         project.status = 500
-        code, output = doctor.ask(url | {"SUPABASE_JWT_SECRET": "a-shared-secret"})
+        code, output = doctor.ask(url | {"SUPABASE_JWT_SECRET": SECRET})
         assert code == 0
         assert "warning  sign-in: The public keys cannot be fetched" in output
-        assert "a-shared-secret" not in output
+        assert SECRET not in output
 
 
 def test_a_supabase_project_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:

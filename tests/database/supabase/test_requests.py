@@ -62,7 +62,7 @@ def test_a_poll_is_one_request(
 def test_the_first_task_of_a_new_user_starts_with_two_requests(
     supabase_backend: Backend, supabase_stack: SupabaseStack, sample: Repository
 ) -> None:
-    token = supabase_stack.token_for(USER_ID)
+    token = supabase_stack.token_for(supabase_stack.add_auth_user(USER_ID))
     body = {"prompt": "script:\nsleep 1", "repo_url": sample.url}
     supabase_stack.reset_requests()
     answer = supabase_backend.app.test_client().post(
@@ -72,6 +72,6 @@ def test_the_first_task_of_a_new_user_starts_with_two_requests(
     before_answer = [name for name in asked(supabase_stack) if "claim" not in name]
     assert sorted(before_answer)[:2] == [
         "POST /rest/v1/rpc/backend_create_task",
-        "POST /rest/v1/rpc/backend_ensure_user",
+        "POST /rest/v1/rpc/backend_ensure_account",
     ]
     assert len([name for name in before_answer if "progress" not in name]) == 2
