@@ -9,8 +9,8 @@ NOTICE_CHARACTERS = 300
 
 # Programs print them alone: words, a separator, and the time. No summary of an agent begins so.
 _ONLY_NOTICE = re.compile(
-    r"(?:you['\u2019](?:ve (?:hit|reached) your|re out of)|claude (?:ai )?usage limit reached"
-    r"|[\w-]{1,20}(?: weekly)? limit reached)[^\n]{0,60}?[\u00b7\u2219\u2022|]",
+    r"(?:you['\u2019](?:ve (?:hit|reached) your|re out of)"
+    r"|[\w-]{1,20}(?: weekly|(?: ai)? usage)? limit reached)[^\n]{0,60}?[\u00b7\u2219\u2022|]",
     re.IGNORECASE,
 )
 

@@ -17,6 +17,13 @@ from pydantic_settings import BaseSettings, NoDecode
 from utils.config.addresses import host_name
 from utils.config.values import plain_key, split_names
 
+OTHER_KEY_NAMES = {
+    "CLAUDE_API_KEY": "ANTHROPIC_API_KEY",
+    "ANTHROPIC_KEY": "ANTHROPIC_API_KEY",
+    "CODEX_API_KEY": "OPENAI_API_KEY",
+}
+"""Names that people use for the settings with the agents' keys, with the right ones."""
+
 
 def _require_name(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:

@@ -10,6 +10,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from utils.config.cloud import OTHER_KEY_NAMES
 from utils.config.private_folder import make_files_private
 from utils.config.proxies import BYPASS_VARIABLE, PROXY_VARIABLES, prepare_proxies
 from utils.config.settings import ENV_FILE, Settings, explain_settings, process_environment
@@ -17,9 +18,7 @@ from utils.errors import ConfigurationError
 
 # Names that people and other tools use for our settings, where the letters alone do not tell.
 _OTHER_NAMES = {
-    "CLAUDE_API_KEY": "ANTHROPIC_API_KEY",
-    "ANTHROPIC_KEY": "ANTHROPIC_API_KEY",
-    "CODEX_API_KEY": "OPENAI_API_KEY",
+    **OTHER_KEY_NAMES,
     "DATABASE_URI": "DATABASE_URL",
     "DB_URL": "DATABASE_URL",
     "POSTGRES_URL": "DATABASE_URL",
