@@ -41,7 +41,9 @@ def test_the_changes_are_kept_whatever_the_agent_does_to_its_home(
 ) -> None:
     task = shell.complete(f"echo made >made.txt; echo hello; {DAMAGES[case]}", sample)
     assert task["changed_files"] == ["made.txt"]
-    assert shell.output(task["id"]).startswith("hello\n")
+    # An agent that removes its output may do so before anybody has read it.
+    if "rm -rf" not in DAMAGES[case]:
+        assert shell.output(task["id"]).startswith("hello\n")
 
 
 def test_a_repository_that_became_a_link_is_named_as_the_reason(
