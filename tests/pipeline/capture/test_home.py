@@ -41,8 +41,8 @@ def test_the_changes_are_kept_whatever_the_agent_does_to_its_home(
 ) -> None:
     task = shell.complete(f"echo made >made.txt; echo hello; {DAMAGES[case]}", sample)
     assert task["changed_files"] == ["made.txt"]
-    # An agent that removes its output may do so before anybody has read it.
-    if "rm -rf" not in DAMAGES[case]:
+    # In the cloud the output is a file, which an agent may remove before anybody has read it.
+    if not (shell.place.cloud and "rm -rf" in DAMAGES[case]):
         assert shell.output(task["id"]).startswith("hello\n")
 
 
