@@ -174,9 +174,9 @@ HOSTILE: Mapping[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_reading_takes_linear_time(agent: AgentSpec, case: str) -> None:
     def seconds(size: int) -> float:
-        started = time.process_time()
+        started = time.thread_time()
         read_output(agent.reader(), HOSTILE[case](size).encode())
-        return time.process_time() - started
+        return time.thread_time() - started
 
     small = min(seconds(20_000) for _ in range(3))
     assert seconds(200_000) < 40 * small + 0.5

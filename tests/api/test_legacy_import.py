@@ -162,10 +162,10 @@ def test_a_hostile_import_costs_little(make: Callable[[int], bytes]) -> None:
 
 
 def _cost(content: bytes) -> float:
-    started = time.process_time()
+    started = time.thread_time()
     with suppress(InvalidInput):
         assert len(read_legacy_tasks(content)) <= MAX_TASKS
-    return time.process_time() - started
+    return time.thread_time() - started
 
 
 def test_long_values_of_an_import_are_cut() -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
 from utils.config.version import VERSION
 
@@ -20,18 +19,9 @@ EXIT_CODE = 2
 def refuse(folder: Path, **variables: str) -> str:
     """Start a server that must refuse; return its only sentence."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PORT": "0", **variables}
-    result = subprocess.run(
-        [sys.executable, ROOT / "main.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == EXIT_CODE, result
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
+    code, printed = run_preloaded([str(ROOT / "main.py")], cwd=folder, env=environment, timeout=60)
+    assert code == EXIT_CODE, printed
+    lines = printed.splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("The server cannot start: ")
     return lines[0]
@@ -95,17 +85,14 @@ def test_options_that_do_not_exist_are_refused_and_help_does_nothing(tmp_path: P
     for command in commands:
         answers = {}
         for option in ("--help", "--version", "--prot"):
-            answers[option] = subprocess.run(
-                [sys.executable, *command, option],
+            answers[option] = run_preloaded(
+                [*command, option],
                 cwd=tmp_path,
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
                 timeout=60,
-                check=False,
             )
-        assert answers["--help"].stdout.startswith("usage: ./run.sh "), command
-        assert answers["--version"].stdout == f"{VERSION}\n", command
-        assert answers["--prot"].returncode == EXIT_CODE, command
-        assert "--prot" in answers["--prot"].stderr
+        assert answers["--help"][1].startswith("usage: ./run.sh "), command
+        assert answers["--version"] == (0, f"{VERSION}\n"), command
+        code, printed = answers["--prot"]
+        assert (code, "--prot" in printed) == (EXIT_CODE, True), command
         assert list(tmp_path.iterdir()) == []
