@@ -177,7 +177,7 @@ def test_an_agent_works_on_while_its_sandbox_cannot_be_reached(
     # Each stream of the agent's breaks by itself, until envd is away and no other one begins.
     failing_cloud.add_fault("cut", route="process.Start", skip=1, seconds=0.5)
     with shell_agent(), cloud_backend(failing_cloud, tmp_path / "data") as backend:
-        task_id = backend.start(script, small)
+        task_id = backend.start(script, small, branch="main")
         wait_for(lambda: has_event_with(backend, task_id, "begun"))
         sandbox = failing_cloud.sandboxes()[0]
         failing_cloud.set_envd(sandbox["sandboxID"], up=False)

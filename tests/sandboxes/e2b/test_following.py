@@ -11,6 +11,7 @@ from tests.fakes.e2b.control import API_KEY
 from tests.fakes.e2b.server import E2BServer
 from tests.support.backends import Repository, open_backend
 from tests.support.e2b.live import Live, comparable, events_of, live_cloud
+from tests.support.live_server import Json
 from utils.sandboxes.e2b import sandbox as sandbox_e2b
 
 IDLE_SECONDS = 6
@@ -48,33 +49,40 @@ def test_a_connection_that_breaks_again_and_again_loses_and_doubles_nothing(live
     client = live.server.client()
     chatter = "lines 5\nerror öhm\nraw ☃ a\\n☃\nunknown\n" * 6
     prompt = f"started {live.folder}/chatter\n{chatter}\nwrite c.txt c"
-    undisturbed = client.start(prompt, live.repository)
+    undisturbed = client.start(prompt, live.repository, branch="main")
     client.wait_for(undisturbed, "completed")
     live.cloud.forget_requests()
     live.cloud.add_fault("split", route="process.Start", skip=1, piece_bytes=7)
     live.cloud.add_fault("cut", route="process.Start", skip=1, times=5, after_bytes=20_011)
-    disturbed = client.start(prompt, live.repository)
+    disturbed = client.start(prompt, live.repository, branch="main")
     row = client.wait_for(disturbed)
     live.cloud.remove_faults()
     assert row["status"] == "completed", row
     assert comparable(events_of(client, disturbed)) == comparable(events_of(client, undisturbed))
-    starts = live.cloud.requests("process.Start")
-    assert sum('"agent.sh"' in one["body"] for one in starts) > 2
+    assert len(starts_of_agents(live)) > 2
     assert (live.folder / "chatter").read_text().count("started") == 2
+
+
+def starts_of_agents(live: Live) -> list[Json]:
+    starts = live.cloud.requests("process.Start")
+    return [one for one in starts if '"agent.sh"' in one["body"]]
 
 
 def test_an_agent_whose_start_was_not_heard_of_is_not_started_again(live: Live) -> None:
     client = live.server.client()
     names = [f"unheard-{number}" for number in range(5)]
+    live.cloud.forget_requests()
     live.cloud.add_fault(
         "drop", route="process.Start", skip=1, times=1, when="after", per_sandbox=True
     )
     ids = [
-        client.start(f"started {live.folder / name}\nsay hello", live.repository) for name in names
+        client.start(f"started {live.folder / name}\nsay hello", live.repository, branch="main")
+        for name in names
     ]
     rows = [client.wait_for(task_id) for task_id in ids]
     live.cloud.remove_faults()
     assert [row["status"] for row in rows] == ["completed"] * 5, rows
+    assert [one["status"] for one in starts_of_agents(live)].count(0) == 5
     assert [(live.folder / name).read_text() for name in names] == ["started\n"] * 5
 
 

@@ -200,6 +200,7 @@ def test_an_agent_started_anew_is_followed_from_its_beginning_after_a_second_res
     held = live.hold("process.Start", skip=1)
     live.cloud.crash(live.sandbox_of(task_id)["sandboxID"])
     held()
+    assert '"agent.sh"' in live.cloud.requests("process.Start")[-1]["body"]
     live.server.kill()
     (live.folder / "go-2").touch()
     client = again(live, client)
