@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from utils.agents.codex import CODEX
 from utils.agents.json_objects import EXCERPT_CHARACTERS
 from utils.agents.spec import AgentSpec
 from utils.models.tasks import Json
-from utils.pipeline.line_splitter import JSON_LINE_CHARACTERS
+from utils.pipeline.agent_output import EVENT_CHARACTERS, OutputReporter
+from utils.pipeline.line_splitter import JSON_LINE_CHARACTERS, LINE_CHARACTERS
+from utils.redaction import Redactor
 
 SAID: Mapping[str, Json] = {
     "claude": {
@@ -146,6 +149,60 @@ def test_a_picture_above_the_limit_costs_one_short_event(agent: AgentSpec, shape
     events = read(agent, f"{shape.format(line=picture)}{said}\n{end}\n")
     assert len(text_of(events)) < 2_500
     assert str(len(picture))[:3] in text_of(events)
+
+
+LONG: Mapping[str, Json] = {
+    "claude": RESULT["claude"],
+    "codex": SAID["codex"],
+}
+
+
+@both_agents
+@pytest.mark.parametrize("piece_bytes", [65_536, 10_000_000])
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_result_above_the_limit_counts_with_the_beginning_of_its_text(
+    agent: AgentSpec, piece_bytes: int, failed: bool
+) -> None:
+    text = 'It is "done" \\ \u2603. ' + '\\"x\n' * (JSON_LINE_CHARACTERS // 4)
+    line = json.dumps(LONG[agent.name]).replace("I look {here}.", json.dumps(text)[1:-1])
+    ending = {"claude": {}, "codex": RESULT["codex"]}[agent.name]
+    if failed:
+        line = line.replace("success", "error_max_turns").replace("false", "true")
+        ending = ending and {"type": "turn.failed", "error": {"message": "No."}}
+    reader = agent.reader()
+    output = f"warn: {line}\n{json.dumps(ending)}\n".encode()
+    events = read_output(reader, output, piece_bytes=piece_bytes)
+    assert f"[a line of {len(line) + 6} characters is not stored" in text_of(events)
+    assert reader.finished
+    error = reader.judge(0, "")
+    if failed:
+        assert (error is not None, reader.summary) == (True, None)
+        return
+    assert error is None
+    assert reader.details["usage"]["input_tokens"] == 3
+    assert reader.summary is not None
+    beginning, _, end = reader.summary.rpartition(" [cut]")
+    assert end == ""
+    assert text.startswith(beginning)
+    assert 10_000 < len(beginning) < EVENT_CHARACTERS
+
+
+def test_a_secret_at_the_cut_of_a_long_result_is_removed_as_a_whole() -> None:
+    secret = "a-secret-of-the-user"
+    text = "x" * (LINE_CHARACTERS - 8) + secret + "y" * JSON_LINE_CHARACTERS
+    line = json.dumps({**RESULT["claude"], "result": text}).encode()
+    reader, redactor = CLAUDE.reader(), Redactor()
+
+    async def read_all() -> None:
+        reporter = OutputReporter(reader, lambda *_: None, 1_000, redactor.redact)
+        reporter.feed("stdout", b"z" * 2_000 + b"\n" + line + b"\n")
+        reporter.close()
+
+    with redactor.hold(secret):
+        anyio.run(read_all)
+    assert reader.summary is not None
+    assert "a-se" not in reader.summary
+    assert reader.finished
 
 
 @both_agents

@@ -134,6 +134,9 @@ class ClaudeReader(JsonLineReader):
             return self._read_limit(child(entry, "rate_limit_info"))
         return [] if text(kind) in _SILENT else None
 
+    def _is_result(self, entry: Json) -> bool:
+        return entry.get("type") == "result"
+
     def _read_limit(self, limit: Json) -> Events:
         if limit.get("status") != "rejected":
             return []

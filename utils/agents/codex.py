@@ -62,6 +62,8 @@ CODEX_CLI = Program(
     ),
 )
 
+_ENDINGS = frozenset({"turn.completed", "turn.failed", "error"})
+
 _RETRY = re.compile(r"\s*(?:Reconnecting|Retrying)\b")
 
 
@@ -88,6 +90,11 @@ class CodexReader(JsonLineReader):
                 self.details["agent_session_id"] = thread
             return [("status", {"text": "session started"})]
         return self._read_turn(kind, entry)
+
+    def _is_result(self, entry: Json) -> bool:
+        # The last message of the agent is its summary.
+        is_message = child(entry, "item").get("type") == "agent_message"
+        return text(entry.get("type")) in _ENDINGS or is_message
 
     def _read_turn(self, kind: str, entry: Json) -> Events | None:
         if kind == "turn.started":

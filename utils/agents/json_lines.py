@@ -68,10 +68,15 @@ class JsonLineReader(LineReader, ABC):
             return self._read_objects(line, may_open=self._broken < MAX_BROKEN)[0]
         return self._continue(before, line)
 
-    def skip_line(self, stream: str, characters: int) -> Events:
-        """See `StreamReader`."""
+    def read_long_line(self, stream: str, characters: int, condensed: str) -> Events:
+        """See `StreamReader`. A result counts; of everything else only the length is told."""
         self._has_unparsed_line = True
-        return [*super().skip_line(stream, characters)]
+        events = [*super().read_long_line(stream, characters, condensed)]
+        if stream == "stdout" and "{" in condensed:
+            for attempt in find_objects(without_terminal_codes(condensed)):
+                if attempt.entry is not None and self._is_result(attempt.entry):
+                    events += self._read(attempt.entry) or []
+        return events
 
     def end(self) -> Events:
         """See `StreamReader`."""
@@ -88,6 +93,10 @@ class JsonLineReader(LineReader, ABC):
     @abstractmethod
     def _read(self, entry: Json) -> Events | None:
         """Return the events of an object, or None to report its line as plain output."""
+
+    @abstractmethod
+    def _is_result(self, entry: Json) -> bool:
+        """Tell whether an object is a part of the result, whatever its length."""
 
     def _read_objects(self, line: str, *, may_open: bool = True) -> tuple[Events, bool]:
         """Return the events of a line, and whether it has an object that `_read` knows."""

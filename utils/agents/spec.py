@@ -44,8 +44,13 @@ class StreamReader(Protocol):
     def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
         """Return kind and data of each event that a line of `stdout` or `stderr` stands for."""
 
-    def skip_line(self, stream: str, characters: int) -> Iterable[tuple[str, Json]]:
-        """Return the event for a line that was too long to be kept."""
+    def read_long_line(
+        self, stream: str, characters: int, condensed: str
+    ) -> Iterable[tuple[str, Json]]:
+        """Return the events for a line that was too long to be kept.
+
+        `condensed` is the line with its long texts cut, or empty if that was not enough.
+        """
 
     def end(self) -> Iterable[tuple[str, Json]]:
         """Return the events of what was kept back, because more lines could have completed it."""
@@ -62,7 +67,12 @@ class StreamReader(Protocol):
 class LineReader:
     """Base of stream readers that keep nothing back."""
 
-    def skip_line(self, stream: str, characters: int) -> Iterable[tuple[str, Json]]:
+    def read_long_line(
+        self,
+        stream: str,
+        characters: int,
+        condensed: str,  # noqa: ARG002 - no result is so long
+    ) -> Iterable[tuple[str, Json]]:
         """See `StreamReader`."""
         note = f"[a line of {characters} characters is not stored, because it is too long]\n"
         return [("output", {"stream": stream, "text": note})]

@@ -10,6 +10,7 @@ from utils.agents.json_objects import EXCERPT_CHARACTERS
 from utils.agents.spec import UNREADABLE, StreamReader
 from utils.models.tasks import Json
 from utils.pipeline.line_splitter import LINE_CHARACTERS, OVERLAP_CHARACTERS, WINDOW, LineSplitter
+from utils.pipeline.long_line import LongLine
 
 EVENT_CHARACTERS = 32_768
 """Lines that arrive together are joined to one event up to this length."""
@@ -60,7 +61,10 @@ class OutputReporter:
         self._skipped = {name: start.get(name, 0) for name in ("stdout", "stderr")}
         self._seen = {"stdout": 0, "stderr": 0}
         self._sent = dict(self._skipped)
-        self._splitters = {name: LineSplitter(self._stored_text) for name in ("stdout", "stderr")}
+        # A summary is stored even when nothing else of the output is.
+        self._splitters = {
+            name: LineSplitter(self._stored_text, redact) for name in ("stdout", "stderr")
+        }
         self._last_error_line = ""
 
     def feed(self, stream: str, data: bytes) -> None:
@@ -108,11 +112,11 @@ class OutputReporter:
         elif self.finished.is_set():
             self.finished = anyio.Event()
 
-    def _read_lines(self, stream: str, lines: list[str | int]) -> Iterator[tuple[str, Json]]:
+    def _read_lines(self, stream: str, lines: list[str | LongLine]) -> Iterator[tuple[str, Json]]:
         is_active = False
         for line in lines:
-            if isinstance(line, int):
-                events = list(self._reader.skip_line(stream, line))
+            if isinstance(line, LongLine):
+                events = list(self._reader.read_long_line(stream, line.length, line.condensed))
             else:
                 if stream == "stderr" and (text := line[:KEPT_ERROR_CHARACTERS].strip()):
                     self._last_error_line = text
