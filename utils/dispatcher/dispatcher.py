@@ -174,8 +174,14 @@ class Dispatcher:
             self._supervisor.result()
 
     def _classify(self, claimed: Sequence[QueuedTask]) -> UnfinishedTasks:
-        survives, max_attempts = self._provider.kind.survives, self._settings.max_attempts
-        return classify_unfinished(self._database, claimed, max_attempts, survives=survives)
+        settings = self._settings
+        return classify_unfinished(
+            self._database,
+            claimed,
+            settings.max_attempts,
+            survives=self._provider.kind.survives,
+            agent_seconds=min(settings.agent_timeout_seconds, settings.sandbox_timeout_seconds),
+        )
 
     def has_task(self, task_id: int) -> bool:
         """See `utils.dispatcher.heartbeats.TaskHost`."""

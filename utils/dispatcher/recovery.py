@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import anyio
 import structlog
@@ -13,7 +14,7 @@ from database import Database
 from utils.dispatcher.results import mark_failed
 from utils.errors import AppError
 from utils.models.runs import AgentRun
-from utils.models.tasks import QueuedTask, Stage, TaskStatus
+from utils.models.tasks import NO_EVENTS, QueuedTask, Stage, TaskStatus
 from utils.sandboxes.protocol import SandboxProvider
 
 SWEEP_SECONDS = 60.0
@@ -22,8 +23,11 @@ SWEEP_SECONDS = 60.0
 MAX_RESUMES = 10
 """Restarts in a row without progress after which a task fails: it may be their cause."""
 
-MAX_CAPTURE_RESUMES = 3
-"""The same for a task whose agent has ended: only its result remains to be read."""
+MAX_LATE_RESUMES = 3
+"""Restarts in all of a task whose agent has ended, or should have: only its result remains."""
+
+LATE_RESUMES = "late_resumes"
+"""Counts those restarts in the position of a run, where no later output resets the number."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,37 +41,59 @@ class UnfinishedTasks:
 
 
 def classify_unfinished(
-    database: Database, tasks: Sequence[QueuedTask], max_attempts: int, *, survives: bool
+    database: Database,
+    tasks: Sequence[QueuedTask],
+    max_attempts: int,
+    *,
+    survives: bool,
+    agent_seconds: float,
 ) -> UnfinishedTasks:
     """Sort claimed tasks into those to start anew and those to resume; fail the others.
 
     A running task is resumed if sandboxes survive a restart and its agent was started; otherwise
-    it is queued again. A task fails when it was started `max_attempts` times, or resumed
-    `MAX_RESUMES` times without progress (`MAX_CAPTURE_RESUMES` once its agent has ended). The sweep
-    then ends its sandbox.
+    it is queued again. A task fails when it was started `max_attempts` times, resumed
+    `MAX_RESUMES` times without progress, or `MAX_LATE_RESUMES` times after its agent has ended or
+    its `agent_seconds` were over. The sweep then ends its sandbox.
     """
     unfinished = UnfinishedTasks()
     for task in tasks:
         running = task.status is TaskStatus.RUNNING
         run = database.get_run(task.id) if running and survives else None
-        if run and run.resumes >= _resumes_allowed(run):
+        if run is None:
+            if not running or _requeue(database, task, max_attempts):
+                unfinished.queued.append(task)
+        elif resumed := _resumed(database, run, agent_seconds):
+            unfinished.resumable.append((task, resumed))
+        else:
             _fail_interrupted(
                 database,
                 task,
-                f"The server stopped {run.resumes} times while this task was running, without any "
+                "The server stopped again and again while this task was running, without any "
                 "progress of the task. It is not resumed again. If other tasks run without "
                 "problems, this task may be the cause.",
             )
-        elif run:
-            database.record_resume(task.id)
-            unfinished.resumable.append((task, run))
-        elif not running or _requeue(database, task, max_attempts):
-            unfinished.queued.append(task)
     return unfinished
 
 
-def _resumes_allowed(run: AgentRun) -> int:
-    return MAX_CAPTURE_RESUMES if run.position.get("stage") == Stage.CAPTURING else MAX_RESUMES
+def _resumed(database: Database, run: AgentRun, agent_seconds: float) -> AgentRun | None:
+    """Count one more restart of a run and return the run, None when there were too many."""
+    if not _is_late(run, agent_seconds):
+        if run.resumes >= MAX_RESUMES:
+            return None
+        database.record_resume(run.task_id)
+        return run
+    # A process that the agent has left behind may print for ever, which looks like progress.
+    count = run.position.get(LATE_RESUMES, 0) + 1
+    if count > MAX_LATE_RESUMES:
+        return None
+    position = {**run.position, LATE_RESUMES: count}
+    database.save_progress(run.task_id, NO_EVENTS, position=position)
+    return replace(run, position=position)
+
+
+def _is_late(run: AgentRun, agent_seconds: float) -> bool:
+    age = datetime.now(UTC) - run.agent_started_at
+    return run.position.get("stage") == Stage.CAPTURING or age.total_seconds() > agent_seconds
 
 
 def _requeue(database: Database, task: QueuedTask, max_attempts: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.e2b.live import Live, live_cloud
 from tests.support.live_server import Client, eventually
-from utils.dispatcher.recovery import MAX_CAPTURE_RESUMES, MAX_RESUMES
+from utils.dispatcher.recovery import MAX_LATE_RESUMES, MAX_RESUMES
 
 # So long that no sweep ends what the test is about.
 GRACE_SECONDS = 3600
@@ -64,31 +64,48 @@ def test_a_task_whose_sandbox_cannot_be_reached_in_time(live: Live) -> None:
     live.wait_until_none_alive()
 
 
-@pytest.mark.parametrize(
-    ("stage", "resumes"), [("agent", MAX_RESUMES), ("capturing", MAX_CAPTURE_RESUMES)]
-)
-def test_a_task_that_every_server_dies_under_is_given_up_in_the_end(
-    live: Live, stage: str, resumes: int
-) -> None:
+def test_a_task_that_every_server_dies_under_is_given_up_in_the_end(live: Live) -> None:
     client, task_id = start_and_kill(live)
     reached = live.hold("connect")
     start_again(live, client)
     reached()
     live.server.kill()
     with closing(sqlite3.connect(live.server.data_dir / "async-code.db")) as connection:
-        change = (
-            "UPDATE task_runs SET resumes = resumes + ?, "
-            "position = json_set(position, '$.stage', ?) RETURNING resumes"
-        )
-        assert connection.execute(change, [resumes - 1, stage]).fetchall() == [(resumes,)]
+        change = "UPDATE task_runs SET resumes = resumes + ? RETURNING resumes"
+        assert connection.execute(change, [MAX_RESUMES - 1]).fetchall() == [(MAX_RESUMES,)]
         connection.commit()
+    assert_given_up(live, client, task_id)
+
+
+@pytest.mark.parametrize("late_by", ["stage", "age"])
+def test_a_task_under_which_servers_die_at_its_end_is_given_up_whatever_else_is_printed(
+    live: Live, late_by: str
+) -> None:
+    client, task_id = start_and_kill(live)
+    out = live.agent_file(task_id, "out")
+    change = {
+        "stage": "UPDATE task_runs SET position = json_set(position, '$.stage', 'capturing')",
+        "age": "UPDATE task_runs SET agent_started_at = '2020-01-01T00:00:00.000000+00:00'",
+    }[late_by]
+    with closing(sqlite3.connect(live.server.data_dir / "async-code.db")) as connection:
+        connection.execute(change)
+        connection.commit()
+    for number in range(MAX_LATE_RESUMES):
+        # As a process does that the agent has left behind.
+        with out.open("a") as file:
+            file.write(f"still here {number}\n")
+        client = start_again(live, client)
+        client.wait_for_output(task_id, f"still here {number}")
+        live.server.kill()
+    assert_given_up(live, client, task_id)
+
+
+def assert_given_up(live: Live, client: Client, task_id: int) -> None:
+    """Assert that the next server fails a task and ends its sandbox."""
     client = start_again(live, client, SWEEP_GRACE_SECONDS=0)
     row = client.wait_for(task_id)
-    assert (row["status"], row["error_code"], row["error_stage"]) == (
-        "failed",
-        "interrupted",
-        "agent",
-    )
+    found = (row["status"], row["error_code"], row["error_stage"])
+    assert found == ("failed", "interrupted", "agent")
     live.wait_until_none_alive()
 
 

@@ -17,13 +17,12 @@ for file in out err lock; do
     { [ -f "$run/$file" ] && [ ! -L "$run/$file" ]; } || lose
 done
 
-# An earlier follower has lost its client.
-if [ -f "$run/follower" ] && read -r earlier 2>/dev/null <"$run/follower"; then
-    case $earlier in
-    *[!0-9\ ]*) ;;
-    # shellcheck disable=SC2086 # several numbers
-    *) kill -9 $earlier 2>/dev/null ;;
-    esac
+# An earlier follower has lost its client. The agent may have written anything there, of any length;
+# 0 would mean this process.
+if [ -f "$run/follower" ]; then
+    for earlier in $(head -c 100 "$run/follower" 2>/dev/null | tr -cd '0-9 '); do
+        [ "$earlier" -gt 1 ] 2>/dev/null && kill -9 "$earlier" 2>/dev/null
+    done
 fi
 
 if { true <&4; } 2>/dev/null; then
@@ -36,7 +35,9 @@ tail -n "+$out_line" -s 0.2 -f --pid="$alive" "$run/out" 2>/dev/null &
 out=$!
 tail -n "+$err_line" -s 0.2 -f --pid="$alive" "$run/err" 1>&2 2>/dev/null &
 err=$!
-echo "$$ $alive $out $err" >"$run/follower"
+# Opened for both directions: a FIFO in its place would wait for a reader.
+rm -rf -- "$run/follower" 2>/dev/null
+{ echo "$$ $alive $out $err" 1<>"$run/follower"; } 2>/dev/null
 [ ! -p "$run/gate" ] || echo 1<>"$run/gate"
 
 wait "$alive"
@@ -45,9 +46,12 @@ truncate -s +0 "$run/out" "$run/err" 2>/dev/null
 wait
 
 # After SIGKILL to the whole group no process is left to write the code.
-code=137
-if ! { read -r code <&6; } 2>/dev/null; then
+if ! { true <&6; } 2>/dev/null; then
     [ -f "$run/code" ] || lose
-    read -r code 2>/dev/null <"$run/code" || true
+    exec 6<"$run/code"
 fi
-exit "${code:-137}"
+code=$(head -c 8 <&6 | head -n 1)
+case $code in
+'' | *[!0-9]*) code=137 ;;
+esac
+exit "$code"

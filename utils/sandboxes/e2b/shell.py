@@ -30,7 +30,7 @@ _MARKER = f"{_VARIABLE}AGENT"
 # The agent may have written anything there; 1 would mean every process.
 _GROUP = f"{PATHS.work}/agent/group"
 _END_GROUP = (
-    f'[ -f "{_GROUP}" ] && read -r group <"{_GROUP}" 2>/dev/null && '
+    f'[ -f "{_GROUP}" ] && read -r -n 10 group <"{_GROUP}" 2>/dev/null && '
     '[[ $group =~ ^[0-9]+$ && $group -gt 1 ]] && kill -9 -- "-$group" 2>/dev/null; '
 )
 # The agent may have removed, replaced or locked the folders.
@@ -57,7 +57,7 @@ _RECORD = (
     f'{_ALONE}run="{PATHS.work}/runs/${_VARIABLE}RUN"; unset {_VARIABLE}RUN; '
     'if [ ! -s "$run/code" ]; then mkdir -p -- "$run" || exec "$@"; '
     '"$@" >"$run/out" 2>"$run/err"; code=$?; echo "$code" >"$run/code"; '
-    'else read -r code <"$run/code"; fi; '
+    'else read -r -n 3 code <"$run/code"; fi; '
     'cat "$run/out"; cat "$run/err" >&2; exit "$code"'
 )
 
