@@ -111,6 +111,9 @@ class OneTaskHere:
     def cancel_soon(self, task_id: int) -> None:
         """See `TaskHost`."""
 
+    def leave_tasks(self) -> None:
+        """See `TaskHost`."""
+
     async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
         """See `TaskHost`."""
         assert not taken_over

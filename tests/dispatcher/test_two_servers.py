@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 import psycopg
@@ -180,26 +181,46 @@ def proxy(place: Place) -> Iterator[FaultyProxy]:
 
 
 @pytest.mark.cloud_only("the servers compete for a sandbox that survives")
-@pytest.mark.parametrize("comes_back", [True, False])
-def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_took_over(
-    new_server: ServerFactory, proxy: FaultyProxy, small_repository: str, comes_back: bool
+@pytest.mark.parametrize(
+    ("knows_other", "seconds"), [(True, 4), (False, 7)], ids=["known", "started later"]
+)
+def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_takes_over(
+    new_server: ServerFactory,
+    proxy: FaultyProxy,
+    place: Place,
+    small_repository: str,
+    knows_other: bool,
+    seconds: int,
 ) -> None:
     settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
     cut_off, other = new_server(**settings, SUPABASE_URL=proxy.url), new_server(**settings)
     cut_off.start()
-    other.start()
+    if knows_other:
+        other.start()
     client = cut_off.client(USER)
-    prompts = [f"script:\nprint begun\nsleep 4\nwrite task-{n}.txt {n}" for n in range(3)]
-    tasks = {client.start(prompt, small_repository): n for n, prompt in enumerate(prompts)}
+    tasks = start_naps(client, small_repository, range(3), seconds)
     for task_id in tasks:
         client.wait_for_output(task_id, "begun")
     proxy.is_cut = True
+    if not knows_other:
+        other.start()
     eventually(lambda: "heartbeat.server_lost" in other.output.read_text())
-    if comes_back:
+    ids = set(cut_off.sandboxes())
+    if knows_other:
         proxy.is_cut = False
     assert assert_each_done_once(other.client(USER), tasks) == [1] * 3
     proxy.is_cut = False
     eventually(lambda: other.sandboxes() == [] and cut_off.sandboxes() == [])
+    # The first server has followed each agent once, and the other server alone goes on.
+    assert Counter(commands_in(place, ids, "agent.sh")) == dict.fromkeys(ids, 2)
+    assert Counter(commands_in(place, ids, "capture.sh")) == dict.fromkeys(ids, 1)
+
+
+def commands_in(place: Place, sandboxes: Collection[str], script: str) -> list[str]:
+    """Return the sandbox of each command that has run a script."""
+    assert place.cloud
+    ran = [one for one in place.cloud.requests("process.Start") if f'"{script}"' in one["body"]]
+    return [one["sandbox"] for one in ran if one["sandbox"] in sandboxes]
 
 
 @pytest.mark.cloud_only("the proxy is between the server and a project")

@@ -192,6 +192,12 @@ class Dispatcher:
         if run := self._runs.get(task_id):
             run.cancel_soon()
 
+    def leave_tasks(self) -> None:
+        """See `utils.dispatcher.heartbeats.TaskHost`."""
+        if self._provider.kind.survives:
+            for run in self._runs.values():
+                run.leave()
+
     async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
         """See `utils.dispatcher.heartbeats.TaskHost`."""
         self._resume(await to_thread.run_sync(self._classify, tasks), taken_over=taken_over)
@@ -276,6 +282,9 @@ class Dispatcher:
         finally:
             self.admission.record_end(run.task_id)
             del self._runs[run.task_id]
+            if run.is_left:
+                # If it is still a task of this server, it is resumed when the database answers.
+                self._heartbeats.request_reclaim()
             if run.needs_requeue:
                 self._refusals[run.task_id] = run.refusals
                 self._queue.requeue(run.user_id, run.task_id)

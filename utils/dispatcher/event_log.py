@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 import structlog
@@ -13,7 +14,7 @@ from anyio import to_thread
 from database import Database
 from utils.errors import DatabaseUnavailable
 from utils.models.runs import AgentRun
-from utils.models.tasks import Event, EventBatch, Json, Stage
+from utils.models.tasks import NO_EVENTS, Event, EventBatch, Json, Stage
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25
@@ -118,6 +119,21 @@ class EventLog:
             except DatabaseUnavailable as error:
                 self._event_added.set()
                 log.warning("events not stored yet", action="events.delayed", reason=error.message)
+
+    async def still_runs_here(self) -> bool:
+        """Tell whether the task still runs on this server.
+
+        If not, or if the database cannot tell, the task is left.
+        """
+        ask = partial(self._database.save_progress, self._task_id, NO_EVENTS)
+        try:
+            async with self._write_lock:
+                runs_here = await to_thread.run_sync(ask)
+        except DatabaseUnavailable:
+            runs_here = False
+        if not runs_here:
+            self._on_task_lost()
+        return runs_here
 
     async def store_run(self, run: AgentRun) -> bool:
         """Store a run and the buffered events; return False when the task no longer runs here."""

@@ -35,6 +35,9 @@ class TaskHost(Protocol):
     def cancel_soon(self, task_id: int) -> None:
         """Cancel a task that runs here for its user, without waiting for its end."""
 
+    def leave_tasks(self) -> None:
+        """Leave the tasks that another server may have taken over and may go on with."""
+
     async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
         """Resume tasks that this server has claimed; `taken_over` from a server that ended."""
 
@@ -46,7 +49,7 @@ class HeartbeatMonitor:
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._last_seen: dict[str, tuple[int, float]] = {}
-        self._exchanged_at = time.monotonic()
+        self._exchanged_at = self._confirmed_at = time.monotonic()
         self._peers = 0
         self._must_reclaim = False
         self._is_taking_over = False
@@ -68,6 +71,7 @@ class HeartbeatMonitor:
 
         Blocks. Raises `DatabaseUnavailable`.
         """
+        asked_at = time.monotonic()
         try:
             heartbeat = self._database.record_heartbeat()
         except AppError:
@@ -82,7 +86,7 @@ class HeartbeatMonitor:
             self._last_seen = {
                 name: (count, since + delay) for name, (count, since) in self._last_seen.items()
             }
-        self._exchanged_at = now
+        self._exchanged_at, self._confirmed_at = now, asked_at
         self._update_last_seen(heartbeat, now)
         ended = [
             name
@@ -98,8 +102,9 @@ class HeartbeatMonitor:
         server.
         """
         async with anyio.create_task_group() as background:
+            background.start_soon(self._watch_own, host)
             while True:
-                await anyio.sleep(self._timeout_seconds / HEARTBEATS_PER_TIMEOUT)
+                await anyio.sleep(self._pause_seconds)
                 try:
                     ended, stops = await to_thread.run_sync(self.exchange)
                 except AppError as error:
@@ -116,6 +121,26 @@ class HeartbeatMonitor:
                 if (ended or self._must_reclaim) and not self._is_taking_over:
                     self._is_taking_over = True
                     background.start_soon(self._take_over, ended, host)
+
+    @property
+    def _pause_seconds(self) -> float:
+        return self._timeout_seconds / HEARTBEATS_PER_TIMEOUT
+
+    async def _watch_own(self, host: TaskHost) -> None:
+        """Leave the tasks before another server takes them over for want of heartbeats.
+
+        A single server goes on: nobody else can have its tasks.
+        """
+        has_left = False
+        while True:
+            over_at = self._confirmed_at + self._timeout_seconds - self._pause_seconds
+            left_seconds = over_at - time.monotonic()
+            if left_seconds <= 0 and self.has_peers and not has_left:
+                has_left = True
+                log.warning("tasks left to other servers", action="heartbeat.tasks_left")
+                host.leave_tasks()
+            has_left = has_left and left_seconds <= 0
+            await anyio.sleep(left_seconds if left_seconds > 0 else self._pause_seconds)
 
     async def _take_over(self, ended: Sequence[str], host: TaskHost) -> None:
         must_reclaim, self._must_reclaim = self._must_reclaim, False

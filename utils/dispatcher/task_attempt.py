@@ -100,7 +100,7 @@ class TaskAttempt:
         self.is_left_running = self.run is not None
 
     async def _open(self) -> Sandbox:
-        request = self._assignment.request
+        request = replace(self._assignment.request, still_runs_here=self._events.still_runs_here)
         with self._stop.work_scope(self._limits.total_seconds):
             if self.run is None:
                 return await self._provider.open(request)

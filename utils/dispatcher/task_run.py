@@ -68,10 +68,12 @@ class TaskRun:
         self.ended = anyio.Event()
         self.refusals = refusals
         self.needs_requeue = False
+        self.is_left = False
         self._context = context
         self._run = run
         self._has_tried_claim = run is not None
         self._is_stopping = False
+        self._has_outcome = False
         self._sandbox_count = 0
         self._has_turn = False
         self._renewed: Json | None = None
@@ -95,10 +97,19 @@ class TaskRun:
         """Request the end of the task for its user, without waiting for it."""
         self.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
 
+    def leave(self) -> None:
+        """Stop touching the sandbox at once: another server may go on in it.
+
+        A result that was captured before is still stored, if the task still runs here.
+        """
+        if not self._has_outcome:
+            self.is_left = self._is_stopping = True
+            self.request.leave(TaskStopped("The task may run on another server.", SHUTDOWN))
+
     def _handle_lost_task(self) -> None:
         # Another server took the task over while this one could not send heartbeats.
         log.warning("task runs elsewhere", action="task.lost")
-        self.abandon()
+        self.leave()
 
     async def cancel(self, seconds: float) -> bool:
         """Cancel the task for its user and wait `seconds` at most for its end.
@@ -259,6 +270,7 @@ class TaskRun:
     async def _run_attempt(self, task: Task, prepared: Assignment) -> bool:
         """Run the task in one sandbox; return True when it has to run again in another one."""
         self._sandbox_count += 1
+        self._has_outcome = False
         context = self._context
         attempt = TaskAttempt(
             prepared,
@@ -272,6 +284,7 @@ class TaskRun:
         )
         try:
             async with attempt.outcome() as outcome:
+                self._has_outcome = not attempt.is_left_running
                 with anyio.CancelScope(shield=True):
                     await self._keep_login(task, prepared, outcome)
                 if self._may_retry(outcome.failure):

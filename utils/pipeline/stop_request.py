@@ -42,6 +42,14 @@ class StopRequest:
             if self._capture and not abandon:
                 self._set_deadline(self._capture)
 
+    def leave(self, reason: TaskStopped) -> None:
+        """Stop at once, also a capture: another process may go on in the same sandbox."""
+        self.reason = self.reason or reason
+        self.abandoned = True
+        for scope in (self._work, self._capture):
+            if scope:
+                scope.cancel()
+
     def shorten_capture(self) -> None:
         """Limit the time of the capture once the task is stopped."""
         self._capture_seconds = CANCELLED_CAPTURE_SECONDS

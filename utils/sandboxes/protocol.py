@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,11 +42,17 @@ class EgressHeader:
     value: str = field(repr=False)
 
 
+async def always() -> bool:
+    """Return True: nobody else runs the task."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
     """A request for a sandbox: its task and user, and how long it may live.
 
     `age_seconds` is the part of that time that has passed when the sandbox is attached to.
+    `still_runs_here` is asked when another process seems to have taken over the sandbox.
     """
 
     task_id: int
@@ -56,6 +62,7 @@ class SandboxRequest:
     age_seconds: float = 0.0
     template_id: str | None = None
     egress: tuple[EgressHeader, ...] = ()
+    still_runs_here: Callable[[], Awaitable[bool]] = always
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,9 @@ class E2BSandboxProvider:
             look,
             is_new=is_new,
         )
-        opened = E2BSandbox(sandbox, lease, request.egress, self._open.discard)
+        opened = E2BSandbox(
+            sandbox, lease, request.egress, self._open.discard, request.still_runs_here
+        )
         self._open.add(opened.id)
         return opened
 

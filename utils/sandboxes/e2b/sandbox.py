@@ -77,6 +77,7 @@ class E2BSandbox:
         lease: Lease,
         egress: tuple[EgressHeader, ...],
         closed: Callable[[str], None],
+        still_runs_here: Callable[[], Awaitable[bool]],
     ) -> None:
         self.id = sandbox.sandbox_id
         self.paths = PATHS
@@ -85,6 +86,7 @@ class E2BSandbox:
         self._lease = lease
         self._egress = egress
         self._closed = closed
+        self._still_runs_here = still_runs_here
         self._agent_may_run = False
         self._agent_has_run = False
 
@@ -227,6 +229,9 @@ class E2BSandbox:
                 kill = ""
                 if exit_code is not None and exit_code < 0:
                     # Another server that follows the agent ends earlier followers, not the agent.
+                    # So may the agent.
+                    if not await self._still_runs_here():
+                        await anyio.sleep_forever()
                     killed = SandboxUnavailable("The follower of the agent was killed.")
                     await cursor.reconnection.pause(killed, UNREACHABLE_SECONDS)
                 elif exit_code is not None:
