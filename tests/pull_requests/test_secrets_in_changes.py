@@ -82,13 +82,31 @@ def test_a_secret_is_found_wherever_the_agent_put_it(
     assert name in answer["error"]
 
 
-def test_a_key_of_somebody_else_is_a_note_and_no_refusal(hosted: Hosted) -> None:
-    key = "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345"
-    task_id = hosted.task(f"echo {key} >key.txt; echo '-----BEGIN RSA PRIVATE KEY-----' >id_rsa")
+KEYS = {
+    "a GitHub token": "ghp_" + "0a" * 18,
+    "a GitLab token": "glpat-" + "0a" * 10,
+    "an AWS key": "AKIA" + "0A" * 8,
+    "a Slack token": "xoxb-" + "0a" * 5,
+    "a private key": "-----BEGIN RSA PRIVATE KEY-----",
+    "a Google API key": "AIza" + "0a-_X" * 7,
+    "an Anthropic key": "sk-ant-" + "0a" * 10,
+    "an OpenAI key": "sk-proj-" + "0a" * 20,
+    "a Stripe key": "rk_live_" + "0a" * 10,
+    "an API key of this server": "ac_" + "0a" * 10,
+    "an npm token": "npm_" + "0a" * 18,
+}
+
+
+def test_keys_of_others_are_notes_and_no_refusal(hosted: Hosted) -> None:
+    keys = [f"echo 'key: {key} .' >key-{n}" for n, key in enumerate(KEYS.values())]
+    words = [f"echo 'x{key}' >word-{n}" for n, key in enumerate(KEYS.values()) if key[0] != "-"]
+    task_id = hosted.task("; ".join([*keys, *words]))
     metadata = hosted.row(task_id)["execution_metadata"]
-    notes = " ".join(metadata["notes"])
-    assert "key.txt may contain a GitHub token" in notes
-    assert "id_rsa may contain a private key" in notes
+    warned = [note for note in metadata["notes"] if "may contain" in note]
+    # One key may have two forms.
+    for number, kind in enumerate(KEYS):
+        assert any(f"key-{number} may contain {kind}" in note for note in warned), (kind, warned)
+    assert "word-" not in str(warned)
     assert "secret_files" not in metadata
     body = hosted.created(task_id)
     assert body["http_status"] == 200

@@ -27,23 +27,39 @@ NAMED_FILES = 20
 
 NAME_CHARACTERS = 200
 
-KEY_FORMS = {
-    "a GitHub token": r"\bgh[oprsu]_[A-Za-z0-9]{36,255}|\bgithub_pat_[A-Za-z0-9_]{22,255}",
-    "a GitLab token": r"\bglpat-[A-Za-z0-9_-]{20,255}",
-    "an AWS key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "a Slack token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,255}"
-    r"|hooks\.slack\.com/services/[A-Z0-9]{1,20}/[A-Z0-9]{1,20}/[A-Za-z0-9]{20,30}",
-    "a private key": r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----",
-    "a Google API key": r"\bAIza[A-Za-z0-9_-]{35}",
-    "an Anthropic key": r"\bsk-ant-[A-Za-z0-9_-]{20,255}",
-    "an OpenAI key": r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,255}",
-    "a Stripe key": r"\b[rs]k_live_[A-Za-z0-9]{20,255}",
-    "an API key of this server": r"\bac_[0-9A-Fa-f]{20,255}",
-    "an npm token": r"\bnpm_[A-Za-z0-9]{36}\b",
-}
-"""Regular expressions of keys that are common and easy to recognize, by kind."""
 
-_KEY_FORMS = {kind: re.compile(pattern) for kind, pattern in KEY_FORMS.items()}
+def _key(beginning: str, rest: str) -> re.Pattern[str]:
+    """Return the form of a key at whose beginning a word begins.
+
+    A search for a fixed beginning takes a twentieth of the time of one for the edge of a word, so
+    the edge is checked behind it.
+    """
+    return re.compile(rf"{beginning}(?<!\w{beginning}){rest}")
+
+
+_KEY_FORMS = {
+    "a GitHub token": (
+        _key("gh", r"[oprsu]_[A-Za-z0-9]{36,255}"),
+        _key("github_pat_", r"[A-Za-z0-9_]{22,255}"),
+    ),
+    "a GitLab token": (_key("glpat-", r"[A-Za-z0-9_-]{20,255}"),),
+    "an AWS key": (_key("AKIA", r"[A-Z0-9]{16}\b"), _key("ASIA", r"[A-Z0-9]{16}\b")),
+    "a Slack token": (
+        _key("xox", r"[abeoprs]-[A-Za-z0-9-]{10,255}"),
+        re.compile(r"hooks\.slack\.com/services/[A-Z0-9]{1,20}/[A-Z0-9]{1,20}/[A-Za-z0-9]{20,30}"),
+    ),
+    "a private key": (re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----"),),
+    "a Google API key": (_key("AIza", r"[A-Za-z0-9_-]{35}"),),
+    "an Anthropic key": (_key("sk-ant-", r"[A-Za-z0-9_-]{20,255}"),),
+    "an OpenAI key": (_key("sk-", r"(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,255}"),),
+    "a Stripe key": (
+        _key("rk_live_", r"[A-Za-z0-9]{20,255}"),
+        _key("sk_live_", r"[A-Za-z0-9]{20,255}"),
+    ),
+    "an API key of this server": (_key("ac_", r"[0-9A-Fa-f]{20,255}"),),
+    "an npm token": (_key("npm_", r"[A-Za-z0-9]{36}\b"),),
+}
+"""Keys that are common and easy to recognize, by kind."""
 
 HasSecret = Callable[[str], bool]
 """Tells whether a text has a live secret, in any form; see `utils.redaction`."""
@@ -148,8 +164,8 @@ def _message_lines(patch: str) -> Iterator[str]:
 
 
 def _warnings(name: str, text: str) -> Iterator[str]:
-    for kind, form in _KEY_FORMS.items():
-        if form.search(text):
+    for kind, forms in _KEY_FORMS.items():
+        if any(form.search(text) for form in forms):
             yield f"{name[:NAME_CHARACTERS]} may contain {kind}"
 
 
