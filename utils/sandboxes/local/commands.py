@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,9 +20,13 @@ from anyio import to_thread
 
 from utils.errors import SandboxError
 from utils.models.runs import KILLED
+from utils.sandboxes.local.namespace import SEPARATE
 from utils.sandboxes.local.supervisor import HEADER, IS_LINUX
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+NAMESPACE = Path(__file__).with_name("namespace.py")
+
+_NOT_STARTED = "The supervisor of local sandboxes could not be started."
 
 STREAM_BYTES = 65_536
 
@@ -100,8 +103,8 @@ class Command:
                 await self.wait()
         if not self._has_ended:
             # The agent has stopped the keeper (SIGSTOP).
-            self._keeper.kill()
-            await self.wait()
+            await self._keeper.replace()
+            self._has_ended = True
 
 
 class Keeper:
@@ -145,7 +148,6 @@ class Keeper:
                 with anyio.fail_after(START_SECONDS, shield=True):
                     return command if await self._begin(order, files, name) else None
             except TimeoutError as error:
-                self.kill()
                 await self.replace()
                 raise SandboxError(f"The local sandbox could not start {name} in time.") from error
 
@@ -202,14 +204,8 @@ class Keeper:
         if self._streams:
             self._streams[1].write(HEADER.pack(0))
 
-    def kill(self) -> None:
-        """Kill the keeper, which does not answer; the supervisor ends its processes."""
-        if self._pid:
-            with contextlib.suppress(OSError):
-                os.kill(self._pid, signal.SIGKILL)
-
     async def replace(self) -> None:
-        """Have another keeper for the next command; this one was killed. Its processes are dead."""
+        """Have another keeper for the next command; this one and its processes are killed."""
         killed = self._pid
         self.close()
         await self._supervisor.end_orphans(killed)
@@ -233,11 +229,12 @@ class Supervisor:
         self._lock = asyncio.Lock()
         self._requests: socket.socket | None = None
         self._starts = 0
+        self._is_separate = True
 
     @property
     def ends_all(self) -> bool:
         """True when no process can have left a command."""
-        return IS_LINUX and self._starts <= 1
+        return IS_LINUX and (self._is_separate or self._starts <= 1)
 
     async def hand_over(self, theirs: socket.socket) -> None:
         """Start a keeper with its end of a connection; when that fails, no answer comes."""
@@ -249,7 +246,8 @@ class Supervisor:
                 self.close()
 
     async def _open(self) -> socket.socket:
-        requests = await to_thread.run_sync(_start_supervisor, self._environment)
+        requests, is_separate = await to_thread.run_sync(_start_supervisor, self._environment)
+        self._is_separate = self._is_separate and is_separate
         requests.settimeout(0)
         weakref.finalize(self, requests.close)
         self._requests = requests
@@ -276,26 +274,30 @@ class Supervisor:
             self._requests = None
 
 
-def _start_supervisor(environment: Mapping[str, str]) -> socket.socket:
+def _start_supervisor(environment: Mapping[str, str]) -> tuple[socket.socket, bool]:
+    """Return the connection to a new supervisor, and whether it has a namespace of its own."""
     ours, theirs = socket.socketpair()
     with theirs:
-        # It imports nothing of this project and no installed package.
+        # They import nothing of this project and no installed package.
         interpreter = (sys.executable, "-I", "-S", "-X", "utf8")
         try:
             # Returns when the supervisor has moved to the background.
-            subprocess.run(
-                [*interpreter, str(SUPERVISOR), str(theirs.fileno())],
+            begun = subprocess.run(
+                [*interpreter, str(NAMESPACE), str(SUPERVISOR), str(theirs.fileno())],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                check=True,
+                check=False,
             )
-        except (OSError, subprocess.CalledProcessError) as error:
+        except OSError as error:
             ours.close()
-            raise SandboxError("The supervisor of local sandboxes could not be started.") from error
-    return ours
+            raise SandboxError(_NOT_STARTED) from error
+    if begun.returncode not in {0, SEPARATE}:
+        ours.close()
+        raise SandboxError(_NOT_STARTED)
+    return ours, begun.returncode == SEPARATE
 
 
 async def _open_input(stdin: int | bytes | None, sent: ExitStack) -> int:

@@ -1,10 +1,11 @@
 """Starts the commands of local sandboxes and ends everything that they leave behind.
 
-Runs as a program of its own, `supervisor.py DESCRIPTOR`, without threads and with few imports, so
-that it forks in a millisecond. For each sandbox it forks a keeper. The keeper is the parent of the
-sandbox's commands and of every orphan below them (a child subreaper, on Linux), so no process
-leaves it by a new session, group or environment. It ends them all when a command has ended, when a
-limit is exceeded, and when the server closes the connection or dies.
+Runs as a program of its own, `supervisor.py PLACE DESCRIPTOR`, without threads and with few
+imports, so that it forks in a millisecond. For each sandbox it forks a keeper. The keeper is the
+parent of the sandbox's commands and of every orphan below them (a child subreaper, on Linux), so no
+process leaves it by a new session, group or environment. It ends them all when a command has ended,
+when a limit is exceeded, and when the server closes the connection or dies. `namespace.py` starts
+the supervisor; PLACE is `foreground` or `background`.
 
 The server sends one byte with a socket for each sandbox. Through that socket it sends the orders
 (`receive_order`), one at a time. It reads the line `keeper PROCESS` once, and for each order the
@@ -59,9 +60,9 @@ SIZE_CHECK_SHARE = 20
 Order = dict[str, Any]
 
 
-def main(descriptor: int) -> None:
-    """Move to the background and serve until the server closes its end."""
-    if os.fork():
+def main(place: str, descriptor: int) -> None:
+    """Serve until the server closes its end, in the foreground or in the background."""
+    if place == "background" and os.fork():
         os._exit(0)
     requests = socket.socket(fileno=descriptor)
     if IS_LINUX:
@@ -160,14 +161,14 @@ def reap(statuses: dict[int, int]) -> bool:
 
 
 def end_orphans(keepers: set[int], killed: int = 0) -> None:
-    """End the processes of keepers that were killed, and wait for the end of the `killed` one."""
+    """End the `killed` keeper, which may only be stopped, and the processes that keepers left."""
     deadline, statuses = time.monotonic() + END_SECONDS, dict[int, int]()
     while reap(statuses) and time.monotonic() < deadline:
         keepers -= statuses.keys()
         orphans = {pid for pid, its in parents().items() if its == os.getpid()} - keepers
         if not orphans and killed not in keepers:
             return
-        kill_all(orphans)
+        kill_all(orphans | ({killed} & keepers))
         time.sleep(FIRST_PAUSE_SECONDS)
 
 
@@ -396,4 +397,4 @@ def size_of(folder: str, enough: int) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]))
