@@ -24,6 +24,7 @@ from benchmarks.http_load import (
     start_task_latency,
     task_status_throughput,
 )
+from benchmarks.neighbours.ratio import hostile_neighbour
 from benchmarks.pull_request import create_pull_request, push_result
 from benchmarks.single_task import task_medium, task_small
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         task_status_throughput,
         list_tasks,
         slow_clients,
+        hostile_neighbour,
         two_hundred,
         push_result,
         create_pull_request,

@@ -136,9 +136,9 @@ class BareScript:
         return seconds
 
 
-def run_task(server: Server, repo_url: str) -> float:
+def run_task(server: Server, repo_url: str, prompt: str = PROMPT) -> float:
     """Run a task; return the seconds until a response reports it as completed."""
-    request = server.start_task_request(repo_url, PROMPT)
+    request = server.start_task_request(repo_url, prompt)
     started = time.perf_counter()
     task_id = server.connection.send(request).json()["task_id"]
     poll = server.request("GET", f"/api/task-status/{task_id}")

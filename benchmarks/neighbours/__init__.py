@@ -1,0 +1,1 @@
+"""Measures what the tasks and requests of one user cost another one."""
