@@ -8,23 +8,18 @@ of sandboxes are tested in `tests/pipeline/capture/test_bundle.py`.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import pytest
 from github import GithubException
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import utils.sandboxes.e2b as sandboxes_e2b
 from utils.agents.claude import ClaudeReader
 from utils.agents.codex import CodexReader
 from utils.agents.scripted import ScriptedReader
@@ -296,79 +291,6 @@ def test_any_output_of_an_agent_is_read(
     with bounded(len(data)):
         anyio.run(read)
         assert sum(len(str(event)) for event in events) < 1_000_000
-
-
-FOLLOW_SECONDS = 10
-FOLLOW_SCRIPT = Path(sandboxes_e2b.__path__[0], "follow.sh")
-
-# No number of a process: the script may end those that it is told.
-numbers = st.sampled_from(["0", "00", "0 0", "-", "0x10", "9" * 30, "1e3", "4194305", " ", "\0"])
-contents = (
-    numbers
-    | st.lists(numbers | st.sampled_from(["\n", "\xb2", "a", "$(exit)"]), max_size=4).map(" ".join)
-    | st.sampled_from(["7\n", "137\n", ""])
-)
-
-
-def make_folder(path: Path, _content: str) -> None:
-    path.mkdir()
-
-
-def make_loop(path: Path, _content: str) -> None:
-    path.symlink_to(path)
-
-
-def make_pipe(path: Path, _content: str) -> None:
-    os.mkfifo(path)
-
-
-def write_text(path: Path, content: str) -> None:
-    path.write_text(content)
-
-
-def write_long_line(path: Path, _content: str) -> None:
-    path.write_text("9" * 20_000_000)
-
-
-def make_nothing(_path: Path, _content: str) -> None:
-    """Leave a file out."""
-
-
-makers = st.sampled_from(
-    [
-        *[write_text] * 6,
-        *(write_long_line, make_folder, make_loop, make_pipe, make_nothing),
-    ]
-)
-
-
-@settings(fuzzed, max_examples=20, phases=[Phase.generate])
-@given(
-    files=st.fixed_dictionaries(
-        {name: st.tuples(makers, contents) for name in ("code", "follower", "group", "gate")}
-    ),
-    out=words,
-)
-def test_whatever_an_agent_leaves_instead_of_its_files_it_is_followed_to_an_end(
-    files: Mapping[str, tuple[Callable[[Path, str], None], str]], out: str
-) -> None:
-    printed = out.encode(errors="replace")
-    with tempfile.TemporaryDirectory() as name:
-        run = Path(name)
-        (run / "out").write_bytes(printed)
-        (run / "err").touch()
-        (run / "lock").touch()
-        for file, (make, content) in files.items():
-            make(run / file, content)
-        ended = subprocess.run(
-            ["sh", FOLLOW_SCRIPT, run, "1", "1"],
-            capture_output=True,
-            timeout=FOLLOW_SECONDS,
-            check=False,
-            start_new_session=True,
-        )
-    assert 0 <= ended.returncode <= 255
-    assert ended.stdout == printed
 
 
 @fuzzed
