@@ -52,17 +52,17 @@ def separate(supervisor: str, descriptor: str) -> int:
         write("/proc/self/setgroups", "deny")
         write("/proc/self/uid_map", f"{user} {user} 1")
         write("/proc/self/gid_map", f"{group} {group} 1")
-    told, tell = os.pipe()
+    answer, begun = os.pipe()
     if os.fork() == 0:
         # Otherwise programs would look for themselves under the numbers of the other processes.
         if library.mount(b"none", b"/", None, PRIVATE_SLAVE, None) or library.mount(
             b"proc", b"/proc", b"proc", 0, None
         ):
             os._exit(1)
-        os.write(tell, b"1")
+        os.write(begun, b"1")
         run(supervisor, "foreground", descriptor)
-    os.close(tell)
-    return 0 if os.read(told, 1) else 1
+    os.close(begun)
+    return 0 if os.read(answer, 1) else 1
 
 
 def write(path: str, text: str) -> None:
