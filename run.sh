@@ -11,7 +11,10 @@ VENV_PYTHON=$VENV/bin/python
 # Tests often wait for processes. All tests of a module run in one process with its fixtures.
 TEST_PROCESSES=5
 FAILED_CHECKS=
-MEMORY_FOLDER=
+# What has to be ended or removed when this script ends early.
+JOB=
+NEW_VENV=
+TEMPORARY_FOLDER=
 
 usage() {
     cat <<'TEXT'
@@ -102,12 +105,64 @@ require_git() {
     fi
 }
 
-# Runs a command without output; if it fails, prints its output and exits.
+# Makes a folder for temporary files, which is removed when this script ends.
+make_temporary_folder() {
+    TEMPORARY_FOLDER=$(mktemp -d "$@")
+    trap remove_temporary_folder EXIT
+}
+
+remove_temporary_folder() {
+    rm -rf "$TEMPORARY_FOLDER"
+    TEMPORARY_FOLDER=
+    trap - EXIT
+}
+
+# Ends this script on a signal: what runs ends with it, and nothing half made stays.
+stop() {
+    trap '' INT TERM HUP
+    if [ -n "$JOB" ]; then
+        stop_job
+    fi
+    if [ -n "$NEW_VENV" ]; then
+        rm -rf "$VENV"
+    fi
+    say "" "Stopped." || true
+    exit "$1"
+}
+
+# SIGINT first: pip takes back what it has begun.
+stop_job() {
+    local name waited=0
+    for name in INT TERM KILL; do
+        kill -s "$name" -- "-$JOB" 2>/dev/null || return 0
+        while [ "$waited" -lt 30 ]; do
+            kill -0 -- "-$JOB" 2>/dev/null || return 0
+            sleep 0.1
+            waited=$((waited + 1))
+        done
+        waited=0
+    done
+}
+
+stop_on_signals() {
+    trap 'stop 129' HUP
+    trap 'stop 130' INT
+    trap 'stop 143' TERM
+}
+
+# Runs a command without output; if it fails, prints its output and exits. It is a job with its own
+# process group, so that a signal is not kept waiting and reaches all of its processes.
 quietly() {
-    local output
-    if ! output=$("$@" 2>&1); then
-        say "$output" ""
-        if grep -qiE 'resolution|resolve|unreachable|connection|timed out|retries|proxy|dns error|failed to fetch|error sending' <<<"$output"; then
+    local output=$TEMPORARY_FOLDER/output status=0
+    set -m
+    TMPDIR=$TEMPORARY_FOLDER "$@" </dev/null >"$output" 2>&1 &
+    JOB=$!
+    set +m
+    wait "$JOB" || status=$?
+    JOB=
+    if [ "$status" -ne 0 ]; then
+        say "$(cat "$output")" ""
+        if grep -qiE 'resolution|resolve|unreachable|connection|timed out|retries|proxy|dns error|failed to fetch|error sending' "$output"; then
             fail "The packages could not be downloaded. Check the network; if this machine needs a proxy, set HTTPS_PROXY. Then run the same command again."
         fi
         fail "The setup failed; see the lines above. Fix the cause and run the same command again."
@@ -125,6 +180,7 @@ has_usable_venv() {
 make_venv() {
     local python
     python=$(find_python)
+    NEW_VENV=yes
     rm -rf "$VENV"
     if has_uv; then
         quietly uv venv --python "$python" "$VENV"
@@ -154,10 +210,14 @@ ensure_packages() {
     fi
     require_git
     say "Setting up: installing packages ($note)"
+    make_temporary_folder
+    stop_on_signals
     has_usable_venv || make_venv
     rm -f "$stamp"
     install_packages "$lock"
     printf '%s %s\n' "$(cksum <"$lock")" "$("$VENV_PYTHON" --version)" >"$stamp"
+    NEW_VENV=
+    remove_temporary_folder
 }
 
 # Writes one lock file: for every Python from 3.11 on and every platform, with all hashes. Versions
@@ -165,24 +225,30 @@ ensure_packages() {
 compile_lock() {
     local uv=$1 name=$2
     shift 2
-    "$uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
-        --custom-compile-command "./run.sh lock" -o "$name.lock" "$name.txt" "$@"
+    quietly "$uv" pip compile --quiet --no-config --universal --python-version 3.11 \
+        --generate-hashes --custom-compile-command "./run.sh lock" -o "$name.lock" "$name.txt" "$@"
 }
 
+# Works on copies, which take the place of the files when all are complete.
 lock_packages() {
-    local uv=uv folder=
+    local uv=uv home=$PWD
+    make_temporary_folder
+    stop_on_signals
     if ! has_uv; then
         say "Installing uv into a temporary folder"
-        folder=$(mktemp -d)
-        # shellcheck disable=SC2064
-        trap "rm -rf '$folder'" EXIT
-        quietly "$(find_python)" -m venv "$folder"
-        quietly "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-        uv=$folder/bin/uv
+        quietly "$(find_python)" -m venv "$TEMPORARY_FOLDER/uv"
+        uv=$TEMPORARY_FOLDER/uv/bin/uv
+        quietly "${uv%uv}python" -m pip install --quiet --disable-pip-version-check "uv>=0.9"
     fi
+    cp requirements*.txt requirements*.lock "$TEMPORARY_FOLDER"
+    cd "$TEMPORARY_FOLDER"
     compile_lock "$uv" requirements "$@"
     # Tests run with the versions that the server is given.
     compile_lock "$uv" requirements-dev --constraint requirements.lock "$@"
+    trap '' INT TERM HUP
+    cp requirements*.lock "$home"
+    cd "$home"
+    remove_temporary_folder
 }
 
 # Runs one check of `test`, prints its result and continues if it fails.
@@ -222,23 +288,21 @@ names_few_files() {
     [ "$files" -ge 1 ] && [ "$files" -le 2 ]
 }
 
-# Prints a folder in memory with room for what the tests write, or nothing where there is none.
-# A disk has the tests wait: each clone is many small files, each row of SQLite a flush.
-make_memory_folder() {
-    local folder free_kilobytes
+# Makes a temporary folder in memory where there is room for what the tests write. A disk has the
+# tests wait: each clone is many small files, each row of SQLite a flush.
+use_memory() {
+    local free_kilobytes
     free_kilobytes=$(df -kP /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
     if [ "${free_kilobytes:-0}" -lt 6000000 ]; then
         return
     fi
-    folder=$(mktemp -d /dev/shm/async-code-XXXXXX) || return 0
+    make_temporary_folder /dev/shm/async-code-XXXXXX || return 0
     # PostgreSQL refuses to run as root, so its user has to reach its data in here.
-    chmod 711 "$folder"
-    printf '#!/bin/sh\n' >"$folder/program"
-    chmod +x "$folder/program"
-    if "$folder/program" 2>/dev/null; then
-        echo "$folder"
-    else
-        rm -rf "$folder"
+    chmod 711 "$TEMPORARY_FOLDER"
+    printf '#!/bin/sh\n' >"$TEMPORARY_FOLDER/program"
+    chmod +x "$TEMPORARY_FOLDER/program"
+    if "$TEMPORARY_FOLDER/program" 2>/dev/null; then
+        export TMPDIR=$TEMPORARY_FOLDER
     fi
 }
 
@@ -250,11 +314,9 @@ run_tests() {
     fi
     # The tests start hundreds of interpreters, each of which would compile everything anew.
     unset PYTHONDONTWRITEBYTECODE
-    MEMORY_FOLDER=$(make_memory_folder)
-    if [ -n "$MEMORY_FOLDER" ]; then
-        export TMPDIR=$MEMORY_FOLDER
-        trap 'rm -rf "$MEMORY_FOLDER"' EXIT
-    fi
+    # pytest and the checks end by themselves on the signals of a terminal.
+    trap - INT TERM HUP
+    use_memory
     check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
     check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
@@ -267,22 +329,9 @@ run_tests() {
 # Prints what a command does, and its options where its packages are installed: help installs
 # nothing.
 help_of() {
-    local command=$1 module
-    case $command in
-        serve) module="main.py" ;;
-        demo) module="-m demo" ;;
-        bench) module="-m benchmarks" ;;
-        supabase-local) module="-m tests.support.supabase.local" ;;
-        doctor | add-user | migrate | supabase-sql | rotate-keys | build-template)
-            module="-m utils.commands.${command//-/_}"
-            ;;
-        *) module= ;;
-    esac
-    # shellcheck disable=SC2086
-    if [ -n "$module" ] && "$VENV_PYTHON" $module --help 2>/dev/null; then
-        return
+    if ! "$VENV_PYTHON" -m utils.commands "$1" --help 2>/dev/null; then
+        usage | grep -E "^  $1( |\$)"
     fi
-    usage | grep -E "^  $command( |\$)"
 }
 
 version() {
@@ -303,6 +352,10 @@ answer_help() {
             --) return ;;
         esac
     done
+}
+
+run_command() {
+    exec "$VENV_PYTHON" -m utils.commands "$@"
 }
 
 refuse_arguments() {
@@ -339,17 +392,10 @@ main() {
         serve | demo | test | bench) require_git ;;
     esac
     case $command in
-        serve) exec "$VENV_PYTHON" main.py "$@" ;;
-        demo) exec "$VENV_PYTHON" -m demo --from "$START_FOLDER" "$@" ;;
+        demo) run_command demo --from "$START_FOLDER" "$@" ;;
+        serve | bench | doctor | add-user | migrate) run_command "$command" "$@" ;;
+        build-template | supabase-sql | supabase-local | rotate-keys) run_command "$command" "$@" ;;
         test) run_tests "$@" ;;
-        bench) exec "$VENV_PYTHON" -m benchmarks "$@" ;;
-        doctor) exec "$VENV_PYTHON" -m utils.commands.doctor "$@" ;;
-        add-user) exec "$VENV_PYTHON" -m utils.commands.add_user "$@" ;;
-        migrate) exec "$VENV_PYTHON" -m utils.commands.migrate "$@" ;;
-        supabase-sql) exec "$VENV_PYTHON" -m utils.commands.supabase_sql "$@" ;;
-        rotate-keys) exec "$VENV_PYTHON" -m utils.commands.rotate_keys "$@" ;;
-        build-template) exec "$VENV_PYTHON" -m utils.commands.build_template "$@" ;;
-        supabase-local) exec "$VENV_PYTHON" -m tests.support.supabase.local "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
         lock) lock_packages "$@" ;;
         setup) ;;

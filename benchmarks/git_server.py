@@ -28,6 +28,8 @@ class GitServer(AbstractContextManager["GitServer"]):
             [sys.executable, "-m", "benchmarks.git_server", self._repositories],
             cwd=Path(__file__).resolve().parent.parent,
             stdout=subprocess.PIPE,
+            # Ctrl-C is for the benchmark, which stops this process.
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())

@@ -61,15 +61,24 @@ class Server:
             },
             stdout=subprocess.PIPE,
             stderr=(self._folder / "server.log").open("wb"),
+            # Ctrl-C is for the benchmark, which stops this process.
+            start_new_session=True,
         )
-        self.address = self._read_address()
-        self.connection = Connection(self.address)
-        self.user_id = str(uuid4())
-        self.token = self._sign_in()
+        try:
+            self.address = self._read_address()
+            self.connection = Connection(self.address)
+            self.user_id = str(uuid4())
+            self.token = self._sign_in()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
+        self._stop()
+
+    def _stop(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from demo.server import Server, ServerError
 USER_NAME = "demo"
 
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 
 class Demonstration:
@@ -127,10 +125,6 @@ class Demonstration:
                 server.wait()
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _explain(error: Exception, options: Options) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         reason = f"git ended with code {error.returncode}"
@@ -148,15 +142,12 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     os.umask(0o077)
-    # A shell script starts its background commands with SIGINT ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
     console = Console(sys.stdout, os.environ)
     try:
         return Demonstration(options, console, os.environ).run()
     except KeyboardInterrupt:
-        console.line("Stopped.")
-        return EXIT_INTERRUPTED
+        console.progress("")
+        raise
     except (ServerError, ApiError, RepositoryError, AgentError) as error:
         console.line(str(error), "red")
         return EXIT_FAILED

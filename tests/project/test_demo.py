@@ -27,10 +27,12 @@ from utils.server.data_lock import LOCK_FILE
 
 Demo = subprocess.Popen[str]
 
+DEMO = (sys.executable, "-m", "utils.commands", "demo")
+
 
 def start_demo(data_dir: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Demo:
     return subprocess.Popen(
-        [sys.executable, "-m", "demo", "--data-dir", str(data_dir), *arguments],
+        [*DEMO, "--data-dir", str(data_dir), *arguments],
         cwd=ROOT,
         stdout=stdout,
         stderr=subprocess.STDOUT,
@@ -126,7 +128,7 @@ def test_an_interrupt_leaves_nothing_running(tmp_path: Path, ending: signal.Sign
         output += process.stdout.readline()
     process.send_signal(ending)
     rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + ending
     assert "Cancelling task" in rest
     assert "Could not cancel" not in rest
     assert nothing_serves(tmp_path / "data")
@@ -287,7 +289,7 @@ def test_while_it_keeps_serving_the_commands_name_its_own_address(tmp_path: Path
 
 
 def test_an_interrupt_ends_it_where_interrupts_were_ignored_at_its_start(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "demo", "--data-dir", str(tmp_path), "--prompt"]
+    command = [*DEMO, "--data-dir", str(tmp_path), "--prompt"]
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process = subprocess.Popen(

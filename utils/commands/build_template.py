@@ -20,7 +20,7 @@ from e2b.exceptions import BuildException
 from e2b.template.types import BuildInfo, TemplateBuildStatus, TemplateBuildStatusResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from utils.commands.command_line import CommandParser
+from utils.commands.command_line import CommandParser, run_async
 from utils.config.settings import Settings
 from utils.config.startup import read_settings
 from utils.errors import AppError, ConfigurationError, Unavailable
@@ -29,7 +29,6 @@ from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, exit_immediately, 
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.25
-EXIT_INTERRUPTED = 130
 SHOWN_CHARACTERS = 100
 
 _SERVER_ERROR = re.compile(r"5\d\d:")
@@ -189,7 +188,7 @@ def _run(options: argparse.Namespace) -> int:
     spec = read_spec()
     if options.name:
         spec = _checked(spec.model_dump() | {"template_name": options.name}, "--name")
-    template_id = asyncio.run(build(read_settings(), spec, _print, skip_cache=options.no_cache))
+    template_id = run_async(build(read_settings(), spec, _print, skip_cache=options.no_cache))
     _print(f"\nThe template {spec.template_name} is ready. Put this line into .env:\n")
     _print(f"E2B_TEMPLATE_ID={template_id}\n")
     _print("Then run ./run.sh doctor to check it: that starts a sandbox from the template.")
@@ -204,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AppError as error:
         message = error.message
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. The build continues at E2B.\n")
-        return EXIT_INTERRUPTED
+        raise KeyboardInterrupt("Stopped. The build continues at E2B.") from None
     sys.stderr.write(f"{message}\n")
     return 1
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from utils.config.version import VERSION
 from utils.errors import AppError
+
+Result = TypeVar("Result")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -42,3 +46,14 @@ def ends_with_message(
             raise SystemExit(error.message) from None
 
     return run
+
+
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine. A signal that ends the command cancels it, so that it can tidy up."""
+    previous = signal.getsignal(signal.SIGINT)
+    # The one handler that `asyncio.run` replaces by its own.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return asyncio.run(work)
+    finally:
+        signal.signal(signal.SIGINT, previous)

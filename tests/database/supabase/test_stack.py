@@ -218,7 +218,7 @@ def test_what_was_started_ends_with_a_starter_that_is_killed(tmp_path: Path) -> 
 
 
 def test_the_command_prints_what_to_set_and_leaves_nothing_behind() -> None:
-    command = [sys.executable, "-m", "tests.support.supabase.local"]
+    command = [sys.executable, "-m", "utils.commands", "supabase-local"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines: list[str] = []
@@ -238,7 +238,7 @@ def test_the_command_prints_what_to_set_and_leaves_nothing_behind() -> None:
         signed_in = httpx.post(sign_in, json=body, headers=headers, timeout=30)
         assert signed_in.status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(30) == 128 + signal.SIGTERM
     assert len(started) >= 3
     wait_for(lambda: not any(is_alive(one.pid) for one in started))
     folder = re.search(r"host=(\S+)$", output, re.MULTILINE)

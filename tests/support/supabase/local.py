@@ -7,8 +7,6 @@ import json
 import secrets
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -54,7 +52,7 @@ def describe(stack: SupabaseStack, passwords: dict[str, str]) -> str:
 
 
 def run(port: int) -> None:
-    """Run a migrated stack with two users until a signal arrives."""
+    """Run a migrated stack with two users until a signal raises."""
     binaries = postgres_binaries()
     if binaries is None:
         raise SystemExit("PostgreSQL is missing: .venv/bin/pip install -r requirements-dev.txt")
@@ -77,20 +75,11 @@ def run(port: int) -> None:
         raise SystemExit("\n".join(explain_settings(error))) from None
 
 
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    # A second Ctrl-C must not interrupt the stop.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(0)
-
-
 def main() -> None:
     """Run a stack with the options of the command line."""
     parser = argparse.ArgumentParser(prog="./run.sh supabase-local", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="of the URL; by default a free one")
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
     run(options.port)
 
 

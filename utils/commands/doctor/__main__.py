@@ -5,7 +5,6 @@ The exit code is 0 when no problem was found; warnings do not count.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections import Counter
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from utils.commands.command_line import CommandParser
+from utils.commands.command_line import CommandParser, run_async
 from utils.commands.doctor.cloud import check_cloud
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.github import check_github
@@ -64,7 +63,7 @@ def run_checks(settings: Settings, report: Report) -> None:
     for finding in chain.from_iterable(groups):
         report(finding)
     if check_sandbox := _SANDBOX_CHECKS.get(settings.sandbox_kind):
-        asyncio.run(check_sandbox(settings, report))
+        run_async(check_sandbox(settings, report))
 
 
 class Printer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import shlex
 from collections.abc import AsyncIterator, Callable
@@ -117,12 +118,7 @@ async def _check_template(client: type[AsyncSandbox], settings: Settings, report
     template = settings.e2b_template_id
     try:
         async with asyncio.timeout(STAGE_SECONDS):
-            sandbox = await client.create(
-                template,
-                timeout=PROBE_SECONDS,
-                metadata=METADATA,
-                lifecycle={"on_timeout": "kill"},
-            )
+            sandbox = await _create(client, template)
     except E2B_ERRORS as error:
         report(_not_started(template, error))
         return
@@ -134,6 +130,24 @@ async def _check_template(client: type[AsyncSandbox], settings: Settings, report
         report(_failed(error))
     finally:
         report(await _end(sandbox))
+
+
+async def _create(client: type[AsyncSandbox], template: str) -> AsyncSandbox:
+    creation = asyncio.create_task(
+        client.create(
+            template,
+            timeout=PROBE_SECONDS,
+            metadata=METADATA,
+            lifecycle={"on_timeout": "kill"},
+        )
+    )
+    try:
+        return await asyncio.shield(creation)
+    except asyncio.CancelledError:
+        # E2B makes it all the same, and it would run until its end.
+        with contextlib.suppress(*E2B_ERRORS):
+            await (await creation).kill()
+        raise
 
 
 async def _check_sandbox(sandbox: AsyncSandbox, settings: Settings, report: Report) -> None:
