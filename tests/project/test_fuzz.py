@@ -169,6 +169,25 @@ def test_any_patch_is_read(patch: str) -> None:
             pytest.fail("no error of ours")
 
 
+CHARACTERS = 2**18
+"""Much more than what is generated, so that work for each pair of lines shows."""
+
+PARSERS: dict[str, Callable[[str], object]] = {
+    "diff": lambda text: list(added_text(text, lambda _: True)),
+    "patch": lambda text: plan_patch(text.encode()),
+    "branches": lambda text: read_heads(cast("PushRepository", Answering(text)), ["main"]),
+}
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_a_flood_of_lines_from_git_takes_time_for_its_size_only(parser: str) -> None:
+    for line in ("+x", "diff --git a/x b/x", "rename from x", f"{'a' * 40}\trefs/heads/main"):
+        text = "diff --git a/x b/x\n" + f"{line}\n" * (CHARACTERS // len(line))
+        started = time.process_time()
+        PARSERS[parser](text)
+        assert time.process_time() - started < 0.005 * len(text) / 1024
+
+
 @fuzzed
 @given(
     st.sampled_from([400, 401, 403, 404, 405, 409, 410, 422, 429, 500, 503]),
