@@ -15,6 +15,7 @@ from flask import Blueprint, g, request
 
 from database import Database
 from utils.api.endpoint import Services, endpoint
+from utils.api.error_codes.shared import TOKENS
 from utils.api.requests import RefreshRequest, TokenRequest
 from utils.api.responses import TokenPair
 from utils.auth.api_keys import ApiKeys, is_api_key
@@ -156,7 +157,7 @@ def optional_caller(services: Services) -> str | None:
 
 
 @blueprint.post("/token")
-@endpoint(_PAIR, body=TokenRequest, public=True, errors=(401, 429))
+@endpoint(_PAIR, body=TokenRequest, public=True, errors=(*TOKENS, "rate_limited"))
 def token(services: Services, body: TokenRequest) -> Json:
     """Sign in: exchange a Supabase access token for an access token and a refresh token.
 
@@ -178,7 +179,7 @@ def token(services: Services, body: TokenRequest) -> Json:
 
 
 @blueprint.post("/refresh")
-@endpoint(_PAIR, body=RefreshRequest, public=True, errors=(401, 429))
+@endpoint(_PAIR, body=RefreshRequest, public=True, errors=(*TOKENS, "rate_limited"))
 def refresh(services: Services, body: RefreshRequest) -> Json:
     """Exchange a refresh token for a new pair.
 
@@ -189,7 +190,7 @@ def refresh(services: Services, body: RefreshRequest) -> Json:
 
 
 @blueprint.post("/logout")
-@endpoint({}, body=RefreshRequest, public=True, errors=(429,))
+@endpoint({}, body=RefreshRequest, public=True, errors=("rate_limited",))
 def logout(services: Services, body: RefreshRequest) -> Json:
     """Sign out: revoke a refresh token and all other refresh tokens of the same sign-in."""
     services.tokens.revoke(body.refresh_token)

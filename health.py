@@ -126,7 +126,9 @@ def ready(services: Services) -> Response:
 
 
 @blueprint.get("/metrics")
-@endpoint(public=True, polled=True, media_type="text/plain", errors=(401, 403))
+@endpoint(
+    public=True, polled=True, media_type="text/plain", errors=("token_invalid", "metrics_protected")
+)
 def metrics(services: Services) -> Response:
     """Return metrics in the Prometheus text format.
 

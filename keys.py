@@ -17,11 +17,13 @@ from utils.models.users import Scope
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
+MAKE_ERRORS = ("forbidden", "not_found", "too_many_keys")
+
 log = structlog.get_logger(__name__)
 
 
 @blueprint.post("")
-@endpoint({"key": str, "api_key": ApiKeyRow}, body=NewKey, scope=Scope.ADMIN, errors=(404, 409))
+@endpoint({"key": str, "api_key": ApiKeyRow}, body=NewKey, scope=Scope.ADMIN, errors=MAKE_ERRORS)
 def create_key(services: Services, user_id: str, body: NewKey) -> Json:
     """Make an API key. The answer is the only place that shows it.
 

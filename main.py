@@ -24,7 +24,7 @@ from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, install_hooks
-from utils.api.openapi import build_openapi, format_openapi
+from utils.api.openapi.document import build_openapi, format_openapi
 from utils.auth.api_keys import ApiKeys
 from utils.auth.rate_limits import RateLimits
 from utils.auth.sign_in import sign_in_warnings

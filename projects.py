@@ -13,6 +13,8 @@ from utils.models.tasks import Json
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 
+WRITE_ERRORS = ("conflict", "repository_not_allowed")
+
 
 @blueprint.get("")
 @endpoint({"projects": list[ProjectRow]})
@@ -22,7 +24,7 @@ def list_projects(services: Services, user_id: str) -> Json:
 
 
 @blueprint.post("")
-@endpoint({"project": ProjectRow}, body=NewProject, errors=(409,))
+@endpoint({"project": ProjectRow}, body=NewProject, errors=WRITE_ERRORS)
 def create_project(services: Services, user_id: str, body: NewProject) -> Json:
     """Create a project. You can have one project for each repository."""
     fields = {
@@ -42,7 +44,7 @@ def get_project(services: Services, user_id: str, project_id: int) -> Json:
 
 
 @blueprint.put("/<id:project_id>")
-@endpoint({"project": ProjectRow}, body=ProjectChange, errors=(409,))
+@endpoint({"project": ProjectRow}, body=ProjectChange, errors=WRITE_ERRORS)
 def update_project(services: Services, user_id: str, project_id: int, body: ProjectChange) -> Json:
     """Change a project. Fields you omit stay as they are.
 

@@ -6,6 +6,7 @@ from flask import Blueprint
 
 from auth import optional_caller
 from utils.api.endpoint import Services, answer_once, endpoint
+from utils.api.error_codes.shared import CALLER, PULL_REQUEST, SCOPE
 from utils.api.github_access import token_of_request
 from utils.api.pull_request_schemas import (
     PULL_REQUEST_FIELDS,
@@ -22,7 +23,9 @@ blueprint = Blueprint("pull_requests", __name__)
 
 
 @blueprint.post("/create-pr/<id:task_id>")
-@endpoint(PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True, idempotent=True)
+@endpoint(
+    PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True, idempotent=True, errors=PULL_REQUEST
+)
 def create_pull_request(
     services: Services, user_id: str, task_id: int, body: CreatePullRequest
 ) -> Json:
@@ -50,7 +53,7 @@ def create_pull_request(
     public=True,
     needs_body=True,
     github=True,
-    errors=(401,),
+    errors=(*CALLER, *SCOPE),
 )
 def validate_token(services: Services, body: ValidateToken) -> Json:
     """Check a GitHub token: its user, and its permissions in a repository.

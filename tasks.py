@@ -23,10 +23,19 @@ from utils.models.tasks import Json, NewTask, TaskFilter, TaskStatus
 blueprint = Blueprint("tasks", __name__)
 
 PATCH_TYPE = "text/plain; charset=utf-8"
+START_ERRORS = (
+    "invalid_branch",
+    "repository_not_allowed",
+    "stored_secret_unreadable",
+    "unknown_model",
+    "not_found",
+    "queue_full",
+)
+IMPORT_ERRORS = ("too_many_tasks", "not_found", "imports_running", "rate_limited")
 
 
 @blueprint.post("/start-task")
-@endpoint({"message": str, "task_id": int}, body=StartTask, errors=(404, 409, 429), idempotent=True)
+@endpoint({"message": str, "task_id": int}, body=StartTask, errors=START_ERRORS, idempotent=True)
 def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     """Queue a task: an agent follows the prompt in a fresh clone of the repository.
 
@@ -52,38 +61,6 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     return {"message": "The task is queued.", "task_id": answer["task_id"]}
 
 
-@blueprint.get("/tasks")
-@endpoint(
-    {"tasks": dict[str, TaskSummaryRow], "total_tasks": int, "next_cursor": int | None},
-    query=TaskListQuery,
-)
-def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
-    """List your tasks by id, newest first; the parameters select some of them.
-
-    To read the next page, send `next_cursor` as `cursor`.
-    """
-    repo_url = None if query.repo_url is None else _repository(services, query.repo_url).url
-    page = services.database.list_tasks(
-        user_id,
-        project_id=query.project_id,
-        wanted=TaskFilter(query.status, query.agent, repo_url, query.q or None),
-        limit=query.limit,
-        cursor=query.cursor,
-    )
-    return {
-        "tasks": {str(task.id): task_summary_row(task) for task in page.tasks},
-        "total_tasks": page.total,
-        "next_cursor": page.next_cursor,
-    }
-
-
-@blueprint.get("/tasks/<id:task_id>")
-@endpoint({"task": FullTaskRow})
-def get_task(services: Services, user_id: str, task_id: int) -> Json:
-    """Return a task with all its fields, including the diff and the patch."""
-    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
-
-
 @blueprint.get("/task-status/<id:task_id>")
 @endpoint({"task": TaskStatusRow}, polled=True)
 def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
@@ -100,31 +77,11 @@ def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
     return {"task": task_status_row(task, position, stage, reason)}
 
 
-@blueprint.post("/tasks/<id:task_id>/chat")
-@endpoint({"task": FullTaskRow}, body=ChatMessage, errors=(409,))
-def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatMessage) -> Json:
-    """Add a message to the conversation of a task. The agent does not receive it."""
-    services.database.append_chat_message(user_id, task_id, body.role, body.content)
+@blueprint.get("/tasks/<id:task_id>")
+@endpoint({"task": FullTaskRow})
+def get_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Return a task with all its fields, including the diff and the patch."""
     return {"task": full_task_row(services.database.get_task(user_id, task_id))}
-
-
-@blueprint.post("/tasks/<id:task_id>/cancel")
-@endpoint({"task": TaskStatusRow}, errors=(409,))
-def cancel_task(services: Services, user_id: str, task_id: int) -> Json:
-    """Cancel a task. Returns once all of its processes have exited.
-
-    Partial results are kept. If the processes need too long, the response still says `running`
-    and the task ends later.
-    """
-    return {"task": task_status_row(services.dispatcher.cancel_task(user_id, task_id))}
-
-
-@blueprint.delete("/tasks/<id:task_id>")
-@endpoint({"message": str}, errors=(409,))
-def delete_task(services: Services, user_id: str, task_id: int) -> Json:
-    """Delete a task with its diff, patch and log. A queued or running task is cancelled first."""
-    services.dispatcher.delete_task(user_id, task_id)
-    return {"message": "The task was deleted."}
 
 
 @blueprint.get("/git-diff/<id:task_id>")
@@ -135,7 +92,7 @@ def get_git_diff(services: Services, user_id: str, task_id: int) -> Json:
 
 
 @blueprint.get("/tasks/<id:task_id>/patch")
-@endpoint(media_type="text/plain")
+@endpoint(media_type="text/plain", errors=("no_patch",))
 def get_patch(services: Services, user_id: str, task_id: int) -> Response:
     """Return the patch of a task in mailbox format, ready for `git am`."""
     task = services.database.get_task(user_id, task_id)
@@ -159,8 +116,61 @@ def list_events(services: Services, user_id: str, task_id: int, query: EventsQue
     return {"events": [event_row(event) for event in events], "next_after": next_after}
 
 
+@blueprint.get("/tasks")
+@endpoint(
+    {"tasks": dict[str, TaskSummaryRow], "total_tasks": int, "next_cursor": int | None},
+    query=TaskListQuery,
+    errors=("repository_not_allowed",),
+)
+def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
+    """List your tasks by id, newest first; the parameters select some of them.
+
+    To read the next page, send `next_cursor` as `cursor`.
+    """
+    repo_url = None if query.repo_url is None else _repository(services, query.repo_url).url
+    page = services.database.list_tasks(
+        user_id,
+        project_id=query.project_id,
+        wanted=TaskFilter(query.status, query.agent, repo_url, query.q or None),
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    return {
+        "tasks": {str(task.id): task_summary_row(task) for task in page.tasks},
+        "total_tasks": page.total,
+        "next_cursor": page.next_cursor,
+    }
+
+
+@blueprint.post("/tasks/<id:task_id>/chat")
+@endpoint({"task": FullTaskRow}, body=ChatMessage, errors=("conversation_full",))
+def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatMessage) -> Json:
+    """Add a message to the conversation of a task. The agent does not receive it."""
+    services.database.append_chat_message(user_id, task_id, body.role, body.content)
+    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
+
+
+@blueprint.post("/tasks/<id:task_id>/cancel")
+@endpoint({"task": TaskStatusRow}, errors=("task_already_ended", "task_not_here"))
+def cancel_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Cancel a task. Returns once all of its processes have exited.
+
+    Partial results are kept. If the processes need too long, the response still says `running`
+    and the task ends later.
+    """
+    return {"task": task_status_row(services.dispatcher.cancel_task(user_id, task_id))}
+
+
+@blueprint.delete("/tasks/<id:task_id>")
+@endpoint({"message": str}, errors=("task_active",))
+def delete_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Delete a task with its diff, patch and log. A queued or running task is cancelled first."""
+    services.dispatcher.delete_task(user_id, task_id)
+    return {"message": "The task was deleted."}
+
+
 @blueprint.post("/migrate-legacy-tasks")
-@endpoint({"migrated": int, "message": str}, upload=True, errors=(429,))
+@endpoint({"migrated": int, "message": str}, upload=True, errors=IMPORT_ERRORS)
 def migrate_legacy_tasks(services: Services, user_id: str) -> Json:
     """Import the tasks of the old backend. Tasks that you imported before are skipped.
 

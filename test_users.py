@@ -18,6 +18,8 @@ from utils.models.users import User
 
 blueprint = Blueprint("test_users", __name__, url_prefix="/test-users")
 
+DISABLED = ("test_users_disabled",)
+
 _SIGNED_IN = {"user": TestUserRow, "tokens": TokenPair}
 
 
@@ -34,7 +36,14 @@ def refuse_when_disabled() -> None:
 
 
 @blueprint.post("")
-@endpoint(_SIGNED_IN, body=NewTestUser, needs_body=True, status=201, public=True, errors=(403, 409))
+@endpoint(
+    _SIGNED_IN,
+    body=NewTestUser,
+    needs_body=True,
+    status=201,
+    public=True,
+    errors=(*DISABLED, "conflict"),
+)
 def create_test_user(services: Services, body: NewTestUser) -> Json:
     """Create a test user and sign it in. It expires after 24 hours by default."""
     user = services.database.create_test_user(
@@ -47,14 +56,14 @@ def create_test_user(services: Services, body: NewTestUser) -> Json:
 
 
 @blueprint.get("")
-@endpoint({"users": list[TestUserRow]}, public=True, errors=(403,))
+@endpoint({"users": list[TestUserRow]}, public=True, errors=DISABLED)
 def list_test_users(services: Services) -> Json:
     """List the test users, newest first."""
     return {"users": [test_user_row(user) for user in services.database.list_test_users()]}
 
 
 @blueprint.delete("/<uuid:test_user_id>")
-@endpoint({"message": str}, public=True, errors=(403,))
+@endpoint({"message": str}, public=True, errors=DISABLED)
 def delete_test_user(services: Services, test_user_id: UUID) -> Json:
     """Delete a test user and all its data. Queued and running tasks are cancelled first."""
     _delete(services, [_test_user(services, test_user_id)])
@@ -62,7 +71,7 @@ def delete_test_user(services: Services, test_user_id: UUID) -> Json:
 
 
 @blueprint.post("/<uuid:test_user_id>/token")
-@endpoint(_SIGNED_IN, public=True, errors=(401, 403))
+@endpoint(_SIGNED_IN, public=True, errors=(*DISABLED, "user_expired"))
 def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
     """Sign a test user in again. Returns 404 for other users."""
     user = _test_user(services, test_user_id)
@@ -70,7 +79,7 @@ def sign_in_test_user(services: Services, test_user_id: UUID) -> Json:
 
 
 @blueprint.post("/cleanup")
-@endpoint({"deleted": int}, public=True, errors=(403,))
+@endpoint({"deleted": int}, public=True, errors=DISABLED)
 def delete_expired_test_users(services: Services) -> Json:
     """Delete all expired test users and their data. Their tasks are cancelled first."""
     now = datetime.now(UTC)
@@ -80,7 +89,7 @@ def delete_expired_test_users(services: Services) -> Json:
 
 
 @blueprint.get("/health")
-@endpoint({"message": str, "count": int}, public=True, errors=(403,))
+@endpoint({"message": str, "count": int}, public=True, errors=DISABLED)
 def test_users_health(services: Services) -> Json:
     """Check that test users are enabled, and return their number."""
     return {

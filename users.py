@@ -12,16 +12,18 @@ from utils.models.users import Scope
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 
+CHANGE_ERRORS = ("stored_secret_unreadable", "not_found", "conflict")
+
 
 @blueprint.get("/me")
-@endpoint({"user": ProfileRow}, errors=(404,))
+@endpoint({"user": ProfileRow}, errors=("not_found",))
 def get_profile(services: Services, user_id: str) -> Json:
     """Return your profile. Secrets are shown as [stored], never in plain text."""
     return {"user": profile_row(services.database.get_profile(user_id))}
 
 
 @blueprint.put("/me")
-@endpoint({"user": ProfileRow}, body=ProfileChange, scope=Scope.ADMIN, errors=(404, 409))
+@endpoint({"user": ProfileRow}, body=ProfileChange, scope=Scope.ADMIN, errors=CHANGE_ERRORS)
 def update_profile(services: Services, user_id: str, body: ProfileChange) -> Json:
     """Change your profile. Fields you omit stay as they are; null removes a value.
 

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from hypothesis import settings as hypothesis_settings
 
 from main import create_app, stop_app
+from tests.support.suite.declared_codes import refuse_undeclared_codes
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.dispatcher.dispatcher import Dispatcher
@@ -86,6 +87,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
             }
             app = create_app(Settings.model_validate(settings | changes))
             running.callback(stop_app, app)
+            refuse_undeclared_codes(app)
             apps.append(app)
             return app
 

@@ -19,13 +19,13 @@ from main import declare_routes
 from tests.auth.test_tokens import bearer, own_token, unsigned_token
 from tests.conftest import Headers
 from utils.api.endpoint import declaration_of
-from utils.api.openapi import build_openapi
+from utils.api.openapi.document import build_openapi
 
 # Endpoints without authentication: sign-in, test users, health, documentation, and webhook
 # deliveries, which GitHub signs.
 PUBLIC = re.compile(
     r"/|/ping|/health/.*|/metrics|/auth/(token|refresh|logout)|/validate-token"
-    r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*"
+    r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*|/favicon.ico"
 )
 
 # A valid body for each endpoint, so that it can only refuse the caller.

@@ -12,7 +12,7 @@ from flask_cors import CORS
 from werkzeug.test import TestResponse
 
 from tests.conftest import Headers, MakeApp
-from utils.errors import DatabaseUnavailable, QueueFull
+from utils.errors import DatabaseUnavailable, Unavailable
 
 SECRET = "ghp-hidden0123456789"
 JSON = "application/json"
@@ -217,18 +217,18 @@ def test_an_unexpected_error_shows_its_request_id_only(
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code"),
+    ("error", "code", "seconds"),
     [
-        (QueueFull("Too many tasks wait.", retry_after_seconds=7), 429, "queue_full"),
-        (DatabaseUnavailable("The database is away."), 503, "database_unavailable"),
+        (Unavailable("There is too much to do.", retry_after_seconds=7), "unavailable", "7"),
+        (DatabaseUnavailable("The database is away."), "database_unavailable", "3"),
     ],
 )
 def test_errors_that_pass_say_so(
-    ask_failing: AskFailing, error: Exception, status: int, code: str
+    ask_failing: AskFailing, error: Exception, code: str, seconds: str
 ) -> None:
     answer = ask_failing(error)
-    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
-    assert answer.headers["Retry-After"] == ("7" if status == 429 else "3")
+    assert (answer.status_code, answer.get_json()["code"]) == (503, code)
+    assert answer.headers["Retry-After"] == seconds
 
 
 def test_a_database_that_is_away_takes_one_line_of_the_log_for_each_request(

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from main import declare_routes
 from tests.conftest import Headers, MakeApp
 from tests.support.source_files import ROOT
-from utils.api.openapi import build_openapi, format_openapi
+from utils.api.openapi.document import build_openapi, format_openapi
 from utils.errors import DatabaseUnavailable
 
 

@@ -23,12 +23,12 @@ from tests.support.markdown import (
     read_page,
 )
 from tests.support.source_files import ROOT
+from utils.api.error_codes.github import GITHUB_ERRORS
+from utils.api.error_codes.http import HTTP_ERRORS
+from utils.api.error_codes.pull_requests import PULL_REQUEST_ERRORS
+from utils.api.error_codes.tasks import TASK_ERRORS
 from utils.commands.env_example import ENV_FILE, SETTINGS_FILE, env_example, settings_page
-from utils.commands.error_reference.__main__ import ERRORS_FILE, error_reference
-from utils.commands.error_reference.github import GITHUB_ERRORS
-from utils.commands.error_reference.http import HTTP_ERRORS
-from utils.commands.error_reference.pull_requests import PULL_REQUEST_ERRORS
-from utils.commands.error_reference.tasks import TASK_ERRORS
+from utils.commands.error_reference import ERRORS_FILE, error_reference
 from utils.config.settings import Settings
 from utils.errors import BranchChanged, PushRefused, TaskError
 from utils.github.refusal_rules import APP_PERMISSION
@@ -82,7 +82,8 @@ def codes_of_page(*titles: str) -> set[str]:
     sections = re.split(r"^## ", read_page("docs/errors.md"), flags=re.MULTILINE)
     chosen = [text for text in sections if text.partition("\n")[0] in titles]
     assert len(chosen) == len(titles)
-    return {cell.strip("`") for text in chosen for cell in first_cells(text)} - {"Code"}
+    cells = (cell for text in chosen for cell in first_cells(text))
+    return {re.sub(r"<a [^>]*></a>", "", cell).strip("`") for cell in cells} - {"Code"}
 
 
 def paths_of_openapi() -> dict[str, set[str]]:

@@ -16,6 +16,7 @@ from flask import Flask
 
 from main import create_app, stop_app
 from tests.support.places import Found, LocalPlace, Place
+from tests.support.suite.declared_codes import refuse_undeclared_codes
 from utils.agents.scripted import ScriptedReader
 from utils.agents.spec import AgentRequest, AgentSpec
 from utils.config.settings import Settings
@@ -203,6 +204,7 @@ def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> I
     where: Place = place or LocalPlace()
     values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **where.settings, **settings}
     app = create_app(Settings.model_validate({**values, "data_dir": folder}))
+    refuse_undeclared_codes(app)
     try:
         yield Backend(app, folder, where)
     finally:

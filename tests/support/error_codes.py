@@ -11,7 +11,7 @@ from tests.support.source_files import ROOT, python_files
 from utils.errors import AppError
 
 PROGRAMS = frozenset({"benchmarks", "demo", "migrations", "tests"})
-REFERENCE = Path("utils/commands/error_reference")
+REFERENCE = Path("utils/api/error_codes")
 
 Kind = TypeVar("Kind", bound=AppError)
 

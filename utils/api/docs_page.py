@@ -9,32 +9,74 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request, send_from_directory
 
 from utils.api.endpoint import json_response
-from utils.api.openapi import build_openapi
+from utils.api.error_codes.page import error_page
+from utils.api.error_codes.table import PAGE
+from utils.api.openapi.document import build_openapi
 from utils.errors import NotFound
 from utils.models.tasks import Json
 
 blueprint = Blueprint("api_docs", __name__)
 
-_ASSETS = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"})
-_PAGE = """<!DOCTYPE html>
+_ICON = "favicon-32x32.png"
+_ASSETS = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", _ICON})
+_PAGE = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <title>Coding agents over HTTP: API reference</title>
 <link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="docs/favicon-32x32.png">
+<link rel="icon" href="docs/{_ICON}">
+<style>
+#hint {{ background: #fff3cd; font: 16px sans-serif; margin: 0; padding: 1em; position: sticky;
+  top: 0; z-index: 9; }}
+</style>
 </head>
 <body>
+<p id="hint" role="status" hidden>The server does not know you (401). Choose <b>Authorize</b> and
+put an API key (<code>ac_...</code>) into the field <b>bearer</b>, without the word Bearer.
+<code>./run.sh add-user &lt;name&gt;</code> on the server prints a key; the
+<code>access_token</code> of <code>POST /auth/token</code> works too.</p>
 <div id="swagger-ui"></div>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>
 </body>
 </html>
 """
-_START = """SwaggerUIBundle({
+# The browser keeps what was put into Authorize for this tab only; the page's own option would keep
+# it until somebody deletes it.
+_START = """const KEPT = "async-code-authorized";
+
+function keep(system) {
+  sessionStorage.setItem(KEPT, JSON.stringify(system.authSelectors.authorized()));
+}
+
+function thenKeep(action, system) {
+  return (...values) => {
+    const result = action(...values);
+    keep(system);
+    return result;
+  };
+}
+
+function showHint(response) {
+  const isOwn = response.url.startsWith(location.origin);
+  document.getElementById("hint").hidden = !isOwn || response.status !== 401;
+  return response;
+}
+
+const ui = SwaggerUIBundle({
   url: "docs/openapi.json",
   dom_id: "#swagger-ui",
   validatorUrl: null,
+  defaultModelsExpandDepth: 0,
+  responseInterceptor: showHint,
+  plugins: [
+    () => ({ statePlugins: { auth: { wrapActions: { authorize: thenKeep, logout: thenKeep } } } }),
+  ],
+  onComplete: () => {
+    const kept = sessionStorage.getItem(KEPT);
+    if (kept) ui.authActions.authorize(JSON.parse(kept));
+  },
 });
 """
 _POLICY = (
@@ -71,6 +113,19 @@ def openapi_for_page() -> Response:
     return json_response({**_as_openapi_30(_document()), "openapi": "3.0.3"})
 
 
+@blueprint.get(f"/{PAGE}")
+def errors() -> Response:
+    """Return the explained error codes, to which the document leads."""
+    headers = {"Content-Security-Policy": _POLICY}
+    return Response(error_page(), content_type="text/html; charset=utf-8", headers=headers)
+
+
+@blueprint.get("/favicon.ico")
+def icon() -> Response:
+    """Return the icon that browsers ask for beside answers that are no pages."""
+    return asset(_ICON)
+
+
 @blueprint.get("/docs/<name>")
 def asset(name: str) -> Response:
     """Return a file of the package that the page comes from."""
@@ -101,6 +156,8 @@ def _as_openapi_30(value: Any) -> Any:
     fields = {key: _as_openapi_30(item) for key, item in value.items()}
     if "const" in fields:
         fields["enum"] = [fields.pop("const")]
+    if isinstance(fields.get("examples"), list):
+        fields["example"] = fields.pop("examples")[0]
     options = fields.get("anyOf", [])
     if {"type": "null"} in options:
         fields["anyOf"] = [option for option in options if option != {"type": "null"}]

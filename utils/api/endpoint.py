@@ -1,7 +1,7 @@
 """Declares endpoints: authenticates the caller, validates the input, builds the response.
 
 A view is declared with `@endpoint(...)`, which names the models of its input and its response.
-The declaration validates requests, and `utils/api/openapi.py` documents it. Error messages never
+The declaration validates requests, and `utils/api/openapi` documents it. Error messages never
 repeat rejected input, because it may contain tokens.
 """
 
@@ -89,7 +89,7 @@ class Endpoint:
     """The declaration of a view, used for validation and for the OpenAPI document.
 
     `response` names the fields beside `status`; it is None for views that do not return JSON.
-    `errors` are status codes beyond those of the path, the input and authentication.
+    `errors` are error codes beyond those of the path, the input and authentication.
     With `github` the request may carry a GitHub token, and GitHub may refuse the operation.
     `scope` is what an API key needs, by default read for GET and run for other methods.
     With `idempotent` the view carries out a request with an Idempotency-Key once.
@@ -101,7 +101,7 @@ class Endpoint:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     status: int = 200
-    errors: tuple[int, ...] = ()
+    errors: tuple[str, ...] = ()
     public: bool = False
     polled: bool = False
     upload: bool = False

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from utils.api.requests import Body, Label, Name, NotBlank, Number, Query, Text
+from utils.api.requests import Body, Label, Name, NotBlank, Number, Query, Text, example
 from utils.github.client import MAX_LISTED, STATUS_DESCRIPTION_CHARACTERS
 from utils.github.comment_command import COMMAND, is_command
 from utils.pull_requests.text import MAX_BODY_CHARACTERS, MAX_TITLE_CHARACTERS
@@ -39,6 +39,8 @@ class PullsQuery(Query):
 class PullChange(Body):
     """Fields of a pull request to change. Fields you omit stay as they are."""
 
+    model_config = example(title="Add CONTRIBUTING.md")
+
     title: Title | None = None
     body: LongText | None = None
     base: Name | None = Field(None, description="Branch to merge into.")
@@ -53,6 +55,8 @@ class PullChange(Body):
 class PullMerge(Body):
     """Options of a merge."""
 
+    model_config = example(method="squash")
+
     method: Literal["merge", "squash", "rebase"] = Field("merge", description="Merge method.")
     sha: str | None = Field(
         None,
@@ -64,6 +68,8 @@ class PullMerge(Body):
 class NewIssue(Body):
     """An issue to open."""
 
+    model_config = example(title="README names no license", body="Which one is it?")
+
     title: Title
     body: LongText = ""
     labels: list[Label] = Field(default_factory=list, max_length=100)
@@ -72,11 +78,15 @@ class NewIssue(Body):
 class NewComment(Body):
     """A comment to add."""
 
+    model_config = example(body="Thank you!")
+
     body: Annotated[Text, Field(max_length=MAX_BODY_CHARACTERS), AfterValidator(_no_command)]
 
 
 class TaskStatusReport(Body):
     """A commit status for the commit that a task pushed."""
+
+    model_config = example(state="success", description="Reviewed")
 
     state: Literal["pending", "success", "failure"]
     description: Annotated[str, Field(max_length=STATUS_DESCRIPTION_CHARACTERS)] = ""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from utils.api.requests import Body, NotBlank
+from utils.api.requests import Body, NotBlank, example
 from utils.api.responses import Time
 from utils.models.users import ApiKey
 
@@ -45,6 +45,8 @@ def _moment(text: object) -> datetime:
 
 class NewKey(Body):
     """An API key to make."""
+
+    model_config = example(name="my laptop", scope="run", expires_in_days=90)
 
     name: Annotated[NotBlank, Field(max_length=100)] = Field(
         description="Name by which you recognize the key in the list."

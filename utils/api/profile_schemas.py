@@ -16,7 +16,7 @@ from utils.agents.preferences import (
     is_variable_name,
 )
 from utils.agents.registry import SECTIONS
-from utils.api.requests import Body, Description, JsonObject, Token
+from utils.api.requests import Body, Description, JsonObject, Token, example
 from utils.api.responses import Time
 from utils.credentials.profiles import GITHUB_TOKEN, STORED, stored_access
 from utils.credentials.vault import SEAL
@@ -92,6 +92,8 @@ PreferencesChange = Annotated[
 
 class ProfileChange(Body):
     """Fields of your profile to change. Fields you omit stay as they are."""
+
+    model_config = example(full_name="Mona Lisa", github_username="octocat")
 
     full_name: Annotated[Description, Field(max_length=200)] | None = None
     avatar_url: Annotated[Description, Field(max_length=2_000, pattern="^https?://")] | None = None

@@ -8,7 +8,15 @@ from typing import Annotated, get_type_hints
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from utils.api.requests import Body, Label, RepositoryAddress, Token, without_nul
+from utils.api.requests import (
+    EXAMPLE_REPOSITORY,
+    Body,
+    Label,
+    RepositoryAddress,
+    Token,
+    example,
+    without_nul,
+)
 from utils.api.responses import Time
 from utils.github.models import GitHubRepository
 from utils.github.token_access import TokenAccess
@@ -23,6 +31,8 @@ _Reviewer = Annotated[
 
 class CreatePullRequest(Body):
     """Options of the pull request. Every field is optional."""
+
+    model_config = example(title="Add CONTRIBUTING.md", allow_simulated=True)
 
     title: _Title | None = Field(
         None,
@@ -71,12 +81,19 @@ class CreatePullRequest(Body):
 class ValidateToken(Body):
     """A GitHub token to check, and optionally a repository to check it against."""
 
+    model_config = example(
+        github_token="<github_token>",  # noqa: S106
+        repo_url=EXAMPLE_REPOSITORY,
+    )
+
     github_token: Token | None = Field(
         None,
         description="Token to check; by default the one in the X-GitHub-Token header. Your "
         "stored token is never used here.",
     )
-    repo_url: RepositoryAddress | None = None
+    repo_url: RepositoryAddress | None = Field(
+        None, description="Repository in which to check the permissions of the token."
+    )
 
 
 class Warned(TypedDict):

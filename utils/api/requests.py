@@ -19,6 +19,9 @@ ID_DIGITS = 18
 MAX_ID = 10**ID_DIGITS - 1
 MAX_TEXT_CHARACTERS = 200_000
 MAX_DOCUMENT_BYTES = 64_000
+EXAMPLE_REPOSITORY = "https://github.com/octocat/Hello-World"
+EXAMPLE_USER_ID = "123e4567-e89b-12d3-a456-426614174000"
+EXAMPLE_TEST_USER_ID = "123e4567-e89b-12d3-a456-426614174001"
 MAX_ACCESS_TOKEN_CHARACTERS = 32_768
 """Access tokens hold what an identity provider knows of a user, groups for example."""
 
@@ -129,6 +132,11 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def example(**fields: Any) -> ConfigDict:
+    """Return the configuration of a model with an example for the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Query(BaseModel):
     """Base of query parameters: unknown ones are refused."""
 
@@ -137,6 +145,11 @@ class Query(BaseModel):
 
 class StartTask(Body):
     """A task to start."""
+
+    model_config = example(
+        prompt="Add a file CONTRIBUTING.md that explains how to send a pull request.",
+        repo_url=EXAMPLE_REPOSITORY,
+    )
 
     prompt: Text = Field(description="Instructions for the agent. They are stored unchanged.")
     repo_url: RepositoryAddress
@@ -165,12 +178,16 @@ class StartTask(Body):
 class ChatMessage(Body):
     """A message to add to the conversation of a task."""
 
+    model_config = example(role="user", content="Thank you, this is what I wanted.")
+
     role: Literal["user", "assistant"]
     content: Text
 
 
 class NewProject(Body):
     """A project to create. A project gives a repository a name and groups its tasks."""
+
+    model_config = example(name="Hello World", repo_url=EXAMPLE_REPOSITORY)
 
     name: Name
     repo_url: RepositoryAddress
@@ -180,6 +197,8 @@ class NewProject(Body):
 
 class ProjectChange(Body):
     """Fields of a project to change. Fields that only the server sets are ignored."""
+
+    model_config = example(description="My first project.", settings={"conventional_commits": True})
 
     name: Name = Field(default_factory=str)
     repo_url: RepositoryAddress = Field(default_factory=str)
@@ -206,6 +225,8 @@ class ProjectChange(Body):
 class TokenRequest(Body):
     """Credentials to sign in with. The body may be empty if the Bearer token is Supabase's."""
 
+    model_config = example(user_id=EXAMPLE_USER_ID)
+
     user_id: UserId | None = Field(None, description="Your user id. Accepted in trust mode only.")
     supabase_access_token: OpaqueToken | None = Field(
         None, description="Access token from Supabase. You can send it as Bearer token instead."
@@ -215,11 +236,15 @@ class TokenRequest(Body):
 class RefreshRequest(Body):
     """A refresh token from an earlier sign-in or refresh."""
 
+    model_config = example(refresh_token="<refresh_token>")  # noqa: S106
+
     refresh_token: OpaqueToken
 
 
 class NewTestUser(Body):
     """A test user to create. Every field is optional."""
+
+    model_config = example(user_id=EXAMPLE_TEST_USER_ID, email="tester@example.com")
 
     email: Annotated[str, Field(max_length=320), AfterValidator(_email)] | None = None
     user_id: UserId = Field(default_factory=lambda: str(uuid4()))
@@ -239,7 +264,9 @@ class TaskListQuery(Query):
     agent: Annotated[str | None, Field(max_length=50)] = Field(
         None, description="List the tasks of this agent only."
     )
-    repo_url: RepositoryAddress | None = None
+    repo_url: RepositoryAddress | None = Field(
+        None, description="List the tasks of this repository only."
+    )
     q: Annotated[str | None, Field(max_length=200), AfterValidator(without_nul)] = Field(
         None, description="List tasks whose prompt contains this text near its beginning."
     )

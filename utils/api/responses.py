@@ -1,4 +1,4 @@
-"""Response schemas as typed dictionaries: mypy checks them, `utils/api/openapi.py` reads them.
+"""Response schemas as typed dictionaries: mypy checks them, `utils/api/openapi` reads them.
 
 They cost no time at run time. `Time` is a datetime and is sent as ISO 8601 with a time zone.
 """

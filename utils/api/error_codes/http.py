@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.commands.error_reference.entry import ErrorEntry
+from utils.api.error_codes.entry import ErrorEntry
 
 HTTP_ERRORS = (
     ErrorEntry(
@@ -210,6 +210,13 @@ HTTP_ERRORS = (
         403,
         "The webhook delivery is not signed with `GITHUB_WEBHOOK_SECRET`.",
         "Set the same secret on GitHub and on this server.",
+    ),
+    ErrorEntry(
+        "stored_secret_unreadable",
+        400,
+        "The encrypted value that you send was encrypted with another `SECRET_KEY`, or for another "
+        "user.",
+        "Send the secret itself.",
     ),
     ErrorEntry(
         "task_active",

@@ -19,26 +19,16 @@ from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
 from utils.api.endpoint import KEY_HEADER, TOKEN_HEADER, Endpoint, declaration_of
-from utils.api.requests import MAX_ID
+from utils.api.error_codes.table import PAGE
+from utils.api.openapi.error_responses import ErrorResponses
+from utils.api.openapi.examples import compose_example, field_text
+from utils.api.openapi.fields import PARAMETERS
+from utils.api.requests import EXAMPLE_REPOSITORY, MAX_ID
 from utils.api.responses import ErrorAnswer, Success
 from utils.config.version import VERSION
 from utils.models.tasks import Json
 
 _REFERENCE = "#/components/schemas/{model}"
-_ERRORS = {
-    400: "The request is not valid.",
-    401: "You are not signed in, or your token is not valid. The message says what to send.",
-    403: "You are not allowed to do this.",
-    404: "It does not exist, or it belongs to another user.",
-    405: "The endpoint does not support this method.",
-    409: "The current state does not allow this. The code says why.",
-    413: "The body is larger than the server allows.",
-    415: "Send the body as JSON, with Content-Type: application/json.",
-    429: "Too many requests of this kind, or too many queued tasks. Try again after Retry-After "
-    "seconds.",
-    500: "Internal error. Report the request id to whoever runs the server.",
-    503: "The database, Supabase or GitHub is unavailable. Try again after Retry-After seconds.",
-}
 _PATH_TYPES = {
     "id": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
     "uuid": {"type": "string", "format": "uuid"},
@@ -82,6 +72,22 @@ _KEY_PARAMETER: Json = {
 }
 
 
+TAGS = {
+    "tasks": "Start a task, follow it, read its result. Begin here: `POST /start-task`, then "
+    "`GET /task-status/{task_id}`.",
+    "projects": "A project gives a repository a name and groups its tasks.",
+    "pull_requests": "Open a pull request with the result of a task.",
+    "auth": "Sign in. An API key needs none of this.",
+    "keys": "Your API keys.",
+    "users": "Your profile, and the secrets stored for your tasks.",
+    "github": "Repositories, pull requests and issues on GitHub.",
+    "health": "For operators: health, metrics, the list of endpoints.",
+    "webhooks": "For GitHub: deliveries of webhooks.",
+    "test_users": "For development only: users that expire.",
+}
+"""The groups of operations, in the order in which a new user needs them."""
+
+
 class _Untitled(GenerateJsonSchema):
     """Omits titles, which only repeat the names of fields."""
 
@@ -111,7 +117,11 @@ class _Schemas:
 
 def build_openapi(app: Flask) -> Json:
     """Return the OpenAPI document of all declared endpoints of an application."""
-    schemas = _Schemas()
+    schemas, errors = _Schemas(), ErrorResponses()
+    schemas.named(ErrorAnswer)
+    paths = _paths(app, schemas, errors)
+    _describe_fields(schemas.components)
+    _add_examples(paths, schemas.components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -119,34 +129,47 @@ def build_openapi(app: Flask) -> Json:
             "version": VERSION,
             "description": "Runs coding agents on a fresh clone of your repository in a sandbox "
             "and stores the diff, the patch, the commit and the log. Every path exists with and "
-            "without the prefix /api.",
+            "without the prefix /api.\n\nTo try an operation, choose **Authorize** and put an API "
+            "key (`ac_...`) into the field **bearer**: `./run.sh add-user <name>` on the server "
+            "prints one. On a development server your user id as **user_id** is enough. The page "
+            "forgets it with its tab.\n\nEvery error is `{error, code}`; "
+            f"[all codes]({PAGE}) are explained.",
         },
         "servers": [{"url": "/api"}, {"url": "/"}],
         "security": [{"bearer": []}, {"user_id": []}],
-        "paths": _paths(app, schemas),
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
-            "responses": {f"Error{status}": _error(status, schemas) for status in _ERRORS},
+            "responses": dict(sorted(errors.components.items())),
             "schemas": dict(sorted(schemas.components.items())),
         },
     }
 
 
-def _paths(app: Flask, schemas: _Schemas) -> dict[str, Json]:
+def _paths(app: Flask, schemas: _Schemas, errors: ErrorResponses) -> dict[str, Json]:
     paths: dict[str, Json] = {}
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+    for rule in sorted(app.url_map.iter_rules(), key=_place):
         view = app.view_functions[rule.endpoint]
         declared = declaration_of(view)
         if declared is None:
             continue
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            operation = _operation(rule, declared, cleandoc(view.__doc__ or ""), schemas)
+            operation = _operation(rule, declared, cleandoc(view.__doc__ or ""), schemas, errors)
             paths.setdefault(path, {})[method.lower()] = operation
     return paths
 
 
-def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> Json:
+def _place(rule: Rule) -> int:
+    # Sorting is stable: within a group the order is that of the source.
+    group = rule.endpoint.rpartition(".")[0]
+    return list(TAGS).index(group) if group in TAGS else len(TAGS)
+
+
+def _operation(
+    rule: Rule, declared: Endpoint, text: str, schemas: _Schemas, errors: ErrorResponses
+) -> Json:
     group, _, name = rule.endpoint.rpartition(".")
     summary, _, details = text.partition("\n")
     operation: Json = {
@@ -160,7 +183,14 @@ def _operation(rule: Rule, declared: Endpoint, text: str, schemas: _Schemas) -> 
             *([_TOKEN_PARAMETER] if declared.github else []),
             *([_KEY_PARAMETER] if declared.idempotent else []),
         ],
-        "responses": _responses(rule, declared, name, schemas),
+        "responses": {
+            str(declared.status): _success(declared, name, schemas),
+            **errors.of(
+                declared,
+                has_arguments=bool(rule.arguments),
+                is_reading="GET" in (rule.methods or ()),
+            ),
+        },
     }
     if declared.public:
         operation["security"] = []
@@ -181,17 +211,37 @@ _UPLOAD: Json = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "contentMediaType": "application/json"}},
+                "properties": {
+                    "file": {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "description": "The export of the old backend: an object of tasks by id, "
+                        "an array of tasks, or either of them under the key tasks.",
+                    }
+                },
             }
         },
-        "application/json": {"schema": {"type": ["object", "array"]}},
+        "application/json": {
+            "schema": {"type": ["object", "array"]},
+            "example": {
+                "tasks": [{"id": 7, "prompt": "Add tests", "repo_url": EXAMPLE_REPOSITORY}]
+            },
+        },
     },
 }
 
 
 def _path_parameters(rule: Rule) -> Iterable[Json]:
     for kind, name in re.findall(r"<(\w+):(\w+)>", rule.rule):
-        yield {"name": name, "in": "path", "required": True, "schema": _PATH_TYPES[kind]}
+        text = PARAMETERS[name]
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": text.description,
+            "schema": _PATH_TYPES[kind],
+            "example": text.example,
+        }
 
 
 def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Iterable[Json]:
@@ -200,49 +250,43 @@ def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Itera
     for name, described in schemas.of(query, "validation")["properties"].items():
         # A query parameter cannot be null: clients omit it instead.
         options = described.pop("anyOf", [{}])
-        schema = described | next(option for option in options if option != {"type": "null"})
+        schema = next(option for option in options if option != {"type": "null"}) | described
         if schema.get("default", 0) is None:
             del schema["default"]
-        yield {"name": name, "in": "query", "required": False, "schema": schema}
+        yield {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
 
 
-def _responses(rule: Rule, declared: Endpoint, name: str, schemas: _Schemas) -> Json:
+def _success(declared: Endpoint, name: str, schemas: _Schemas) -> Json:
     if declared.response is None:
         content: Json = {declared.media_type: {"schema": {"type": "string"}}}
     else:
         title = "".join(part.capitalize() for part in name.split("_")) + "Answer"
         answer = TypedDict(title, {"status": Success, **declared.response})  # type: ignore[misc]
         content = {"application/json": {"schema": schemas.named(answer)}}
-    return {
-        str(declared.status): {"description": "Success.", "content": content},
-        **{
-            str(status): {"$ref": f"#/components/responses/Error{status}"}
-            for status in sorted(_error_statuses(rule, declared))
-        },
-    }
+    return {"description": "Success.", "content": content}
 
 
-def _error(status: int, schemas: _Schemas) -> Json:
-    content = {"application/json": {"schema": schemas.named(ErrorAnswer)}}
-    return {"description": _ERRORS[status], "content": content}
+def _describe_fields(components: Json) -> None:
+    for model, schema in components.items():
+        for name, described in schema.get("properties", {}).items():
+            if described.get("const") == "success":
+                described["description"] = "Always `success`; an error has no such field."
+            elif "description" not in described and (text := field_text(model, name)):
+                described["description"] = text.description
 
 
-def _error_statuses(rule: Rule, declared: Endpoint) -> set[int]:
-    statuses = {400, 405, 500, 503, *declared.errors}
-    if not declared.public:
-        statuses.add(401)
-        # The scope of an API key may not be enough.
-        if declared.scope or not {"GET"} & (rule.methods or set()):
-            statuses.add(403)
-    if rule.arguments:
-        statuses.add(404)
-    if declared.body is not None:
-        statuses |= {413, 415}
-    if declared.upload:
-        statuses.add(413)
-    if declared.github:
-        statuses |= {403, 404, 409}
-    return statuses
+def _add_examples(paths: dict[str, Json], components: Json) -> None:
+    for operation in (one for operations in paths.values() for one in operations.values()):
+        for response in operation["responses"].values():
+            answer = response.get("content", {}).get("application/json")
+            if answer:
+                answer["example"] = compose_example(answer["schema"], components)
 
 
 def format_openapi(document: Json) -> str:

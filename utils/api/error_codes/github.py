@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.commands.error_reference.entry import ErrorEntry
+from utils.api.error_codes.entry import ErrorEntry
 
 GITHUB_ERRORS = (
     ErrorEntry(
@@ -216,5 +216,11 @@ GITHUB_ERRORS = (
         403,
         "With the server's token a status must be named `async-code` or `async-code/<name>`.",
         "Send such a name, or your own token as `X-GitHub-Token`.",
+    ),
+    ErrorEntry(
+        "stored_secret_unreadable",
+        409,
+        "Your stored token was encrypted with another `SECRET_KEY`, or for another user.",
+        "Store it again with `PUT /users/me`, or set `SECRET_KEY_PREVIOUS` to the old key.",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from utils.agents.registry import KEY_SETTINGS
-from utils.commands.error_reference.entry import ErrorEntry
+from utils.api.error_codes.entry import ErrorEntry
 
 _KEYS = " or ".join(f"`{name}`" for name in KEY_SETTINGS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.commands.error_reference.entry import ErrorEntry
+from utils.api.error_codes.entry import ErrorEntry
 
 PULL_REQUEST_ERRORS = (
     ErrorEntry(

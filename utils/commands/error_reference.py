@@ -6,14 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.api.error_codes.entry import ErrorEntry
+from utils.api.error_codes.table import ANCHORED, PAGE, SECTIONS
 from utils.commands.command_line import CommandParser, ends_with_message
-from utils.commands.error_reference.entry import ErrorEntry
-from utils.commands.error_reference.github import GITHUB_ERRORS
-from utils.commands.error_reference.http import HTTP_ERRORS
-from utils.commands.error_reference.pull_requests import PULL_REQUEST_ERRORS
-from utils.commands.error_reference.tasks import TASK_ERRORS
 
-ERRORS_FILE = Path(__file__).resolve().parents[3] / "docs" / "errors.md"
+ERRORS_FILE = Path(__file__).resolve().parents[2] / PAGE
 
 _HEADING = """\
 # Error codes
@@ -28,26 +25,11 @@ A task that fails has `error`, `error_code` and `error_stage`: the text, the cod
 (`queued`, `cloning`, `agent` or `capturing`) in which it failed.
 
 """
-_SECTIONS = (
-    ("Tasks", "`error_code` of a task. Changes made until the failure are kept.", TASK_ERRORS),
-    (
-        "Pull requests",
-        "Answers of `POST /create-pr/{task_id}`, which you may call again at any time. It also "
-        "gives those under [GitHub](#github).",
-        PULL_REQUEST_ERRORS,
-    ),
-    (
-        "GitHub",
-        "Answers of `POST /create-pr/{task_id}`, `POST /validate-token` and `/github/...`.",
-        GITHUB_ERRORS,
-    ),
-    ("All other endpoints", "Answers of the HTTP API.", HTTP_ERRORS),
-)
 
 
 def error_reference() -> str:
     """Return the text of `docs/errors.md`."""
-    sections = (f"## {title}\n\n{text}\n\n{_table(rows)}" for title, text, rows in _SECTIONS)
+    sections = (f"## {title}\n\n{text}\n\n{_table(rows)}" for title, text, rows in SECTIONS)
     return _HEADING + "\n".join(sections)
 
 
@@ -55,12 +37,17 @@ def _table(entries: Sequence[ErrorEntry]) -> str:
     has_status = any(entry.status is not None for entry in entries)
     status_heading, status_line = ("| HTTP ", "|---") if has_status else ("", "")
     rows = [
-        f"| `{entry.code}` {f'| {entry.status} ' if has_status else ''}"
+        f"| {_anchor(entry)}`{entry.code}` {f'| {entry.status} ' if has_status else ''}"
         f"| {entry.happened} | {entry.remedy} |\n"
         for entry in entries
     ]
     heading = f"| Code {status_heading}| What happened | What to do |\n"
     return heading + f"|---{status_line}|---|---|\n" + "".join(rows)
+
+
+def _anchor(entry: ErrorEntry) -> str:
+    # The OpenAPI document leads to the codes of answers.
+    return f'<a id="{entry.code}"></a>' if ANCHORED.get(entry.code) is entry else ""
 
 
 @ends_with_message

@@ -1,1 +1,0 @@
-"""Explains every error code, and writes `docs/errors.md` from these explanations."""
