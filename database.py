@@ -219,8 +219,9 @@ class Database(Protocol):
         Returns the row in the form of `get_task_status`. Returns None and changes nothing when the
         status is not in `from_statuses` or the task runs on another server. A move to running
         increments `attempt` and sets `started_at`; a move to any other status deletes the stored
-        run. A move to a terminal status also sets `completed_at`, clears `stage` and deletes the
-        stored token. `updated_at` is always set.
+        run. A move to a terminal status also sets `completed_at`, clears `stage`, deletes the
+        stored token, and appends the events that tell of the error and of the end. `updated_at` is
+        always set.
         """
 
     def finish_task(
@@ -234,8 +235,8 @@ class Database(Protocol):
     ) -> Task | None:
         """Move a running task on and append a last chat message and events in one transaction.
 
-        Works like `move_task`. `fields` may hold `execution_metadata`; `file_changes` is stored in
-        it under that name.
+        Works like `move_task`, but `batch` holds all events. `fields` may hold
+        `execution_metadata`; `file_changes` is stored in it under that name.
         """
 
     def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:

@@ -72,6 +72,27 @@ def test_an_ended_task_has_no_stage_and_no_token_any_more(
     assert query("SELECT count(*) FROM task_secrets") == [(0,)]
 
 
+@pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
+def test_the_last_event_of_a_task_that_ends_without_a_result_tells_its_end(
+    database: Database, end: TaskStatus
+) -> None:
+    waiting, running = database.create_task(USER, new_task()), running_task(database)
+    append(database, running.id, event(1))
+    for task in (waiting, running):
+        database.move_task(task.id, ACTIVE_STATUSES, end, error="It ended", error_code="ended")
+        assert database.move_task(task.id, ACTIVE_STATUSES, end) is None
+        events = database.list_events(USER, task.id)[-2:]
+        assert [(one.kind, one.data) for one in events] == [
+            ("error", {"code": "ended", "message": "It ended"}),
+            ("status", {"status": end, "error_code": "ended"}),
+        ]
+    assert [one.sequence for one in database.list_events(USER, running.id)] == [1, 2, 3]
+    again = database.create_task(USER, new_task())
+    database.move_task(again.id, {PENDING}, RUNNING)
+    database.move_task(again.id, {RUNNING}, PENDING)
+    assert database.list_events(USER, again.id) == []
+
+
 def test_a_move_that_finds_another_status_changes_nothing(database: Database) -> None:
     task = database.create_task(USER, new_task(encrypted_token=b"sealed"))
     assert database.move_task(task.id, {RUNNING}, FAILED, error="Too late") is None

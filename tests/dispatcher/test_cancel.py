@@ -52,6 +52,7 @@ def test_a_task_that_waits_is_cancelled_and_never_starts(
     eventually(lambda: server.sandboxes() == [] == server.sandbox_processes())
     task = client.task(waiting)
     assert (task["status"], task["attempt"], task["started_at"]) == ("cancelled", 0, None)
+    assert client.events(waiting)[-1]["data"] == {"status": "cancelled", "error_code": "cancelled"}
 
 
 def test_a_clone_that_hangs_is_ended(

@@ -163,8 +163,10 @@ def test_a_task_that_the_server_died_under_three_times_is_given_up(
         assert row["attempt"] == attempt
         server.kill()
         server.start()
-    task = server.client(user_id).task(task_id)
+    client = server.client(user_id)
+    task = client.task(task_id)
     assert (task["status"], task["error_code"]) == ("failed", "interrupted")
+    assert client.events(task_id)[-1]["data"] == {"status": "failed", "error_code": "interrupted"}
     assert task["error_stage"] == "agent"
     assert "MAX_ATTEMPTS" in task["error"]
 

@@ -144,8 +144,11 @@ def test_a_token_of_another_key_ends_the_task_with_an_error_that_says_so(
     task_id = client.start("Never done", small_repository, github_token=TOKEN)
     server.terminate()
     server.start(SECRET_KEY="another key of at least 32 characters", MAX_CONCURRENT_TASKS=2)
-    row = server.client(client.user_id).wait_for(task_id)
+    client = server.client(client.user_id)
+    row = client.wait_for(task_id)
     assert (row["status"], row["error_code"]) == ("failed", "token_unreadable")
+    last = {"status": "failed", "error_code": "token_unreadable"}
+    assert client.events(task_id)[-1]["data"] == last
 
 
 def secrets(server: LiveServer) -> list[int]:

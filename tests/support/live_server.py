@@ -101,6 +101,11 @@ class Client:
 
         return eventually(there)
 
+    def events(self, task_id: int) -> list[Json]:
+        """Return the events of a task."""
+        events: list[Json] = self.get(f"/tasks/{task_id}/events").body["events"]
+        return events
+
     def wait_for_output(self, task_id: int, text: str) -> None:
         """Wait until the agent of a task has printed a text."""
         eventually(lambda: text in str(self.get(f"/tasks/{task_id}/events").body))

@@ -9,7 +9,15 @@ from typing import Any
 from utils.database.rows import now, prompt_columns
 from utils.database.schema import tasks
 from utils.errors import Conflict, Unauthenticated
-from utils.models.tasks import Json, NewTask
+from utils.models.tasks import (
+    NO_EVENTS,
+    TERMINAL_STATUSES,
+    Event,
+    EventBatch,
+    Json,
+    NewTask,
+    TaskStatus,
+)
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
@@ -105,6 +113,21 @@ _ACCOUNT_STATES = {
         "anonymous_not_allowed",
     ),
 }
+
+
+def last_event(status: TaskStatus, error_code: str | None) -> Event:
+    """Return the event that tells readers of the log how a task has ended."""
+    data = {"status": str(status), **({"error_code": error_code} if error_code else {})}
+    return Event("status", data, now())
+
+
+def events_of_move(to: TaskStatus, fields: Mapping[str, Any]) -> EventBatch:
+    """Return the events of a move without a run: none, or the error and the end of the task."""
+    if to not in TERMINAL_STATUSES:
+        return NO_EVENTS
+    code, message = fields.get("error_code"), fields.get("error")
+    error = [Event("error", {"code": code, "message": message}, now())] if message else []
+    return EventBatch((*error, last_event(to, code)))
 
 
 def new_user_values(user_id: str, email: str | None) -> dict[str, Any]:

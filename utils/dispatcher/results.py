@@ -12,12 +12,13 @@ from anyio import to_thread
 from database import Database
 from utils.agents.registry import Agents
 from utils.agents.spec import AgentSpec
+from utils.database.shared import last_event
 from utils.dispatcher.event_log import EventLog
 from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
 from utils.dispatcher.run_context import RunContext
 from utils.errors import AppError, DatabaseUnavailable, TaskStopped
 from utils.models.runs import Outcome
-from utils.models.tasks import Event, EventBatch, Json, Stage, Task, TaskStatus
+from utils.models.tasks import EventBatch, Json, Stage, Task, TaskStatus
 from utils.pipeline.secret_search import FILES_FIELD, without_secrets
 from utils.redaction import Redactor
 
@@ -113,9 +114,7 @@ class ResultStore:
 
 def with_last_event(batch: EventBatch, status: TaskStatus, error_code: str | None) -> EventBatch:
     """Append the event that tells readers of the log that the task has ended."""
-    data = {"status": str(status), **({"error_code": error_code} if error_code else {})}
-    last = Event("status", data, datetime.now(UTC))
-    return dataclasses.replace(batch, events=(*batch.events, last))
+    return dataclasses.replace(batch, events=(*batch.events, last_event(status, error_code)))
 
 
 def requeue_task(database: Database, task: Task) -> None:

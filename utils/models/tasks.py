@@ -199,7 +199,7 @@ class Event:
     """An event of a task. The database numbers the events of a task in `sequence`, from 1.
 
     `kind` is one of status, message, tool, output, usage, error, result; `data` depends on it:
-    status {stage}, {text} or, as the last event, {status, error_code}, message {text},
+    status {stage}, {text} or, as the last event of each task, {status, error_code}, message {text},
     tool {name, ...}, output {text, stream}, usage {input_tokens, output_tokens, ...},
     error {code, message}, result {text}.
     """

@@ -32,6 +32,7 @@ from utils.database.shared import (
     MAX_CHAT_MESSAGES,
     NO_TASK,
     conversation_full,
+    events_of_move,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tasks import require_task
@@ -82,7 +83,10 @@ class ProgressMethods(SqlMethods):
         **fields: Any,
     ) -> Task | None:
         """See `Database`."""
-        return move(connection, self.server, task_id, from_statuses, to, fields)
+        task = move(connection, self.server, task_id, from_statuses, to, fields)
+        if task:
+            insert_events(connection, task_id, events_of_move(to, fields))
+        return task
 
     @writing
     def finish_task(

@@ -11,6 +11,7 @@ from utils.database.shared import (
     MAX_CHAT_MESSAGES,
     NO_TASK,
     conversation_full,
+    events_of_move,
 )
 from utils.database.supabase.rows import (
     SupabaseMethods,
@@ -38,7 +39,8 @@ class ProgressMethods(SupabaseMethods):
         **fields: Any,
     ) -> Task | None:
         """See `Database`."""
-        return self._move(task_id, from_statuses, to, fields)
+        events = encode_events(events_of_move(to, fields))
+        return self._move(task_id, from_statuses, to, fields, events)
 
     def finish_task(
         self,
