@@ -29,7 +29,7 @@ from tests.support.supabase.stack import NewStack, SupabaseStack
 from utils.commands.doctor.local import check_database
 from utils.database.migrations import head_revision, migrate
 from utils.database.sql.database import SqlDatabase
-from utils.database.supabase.client import Supabase
+from utils.database.supabase.client import Supabase, only_reads
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.errors import ConfigurationError, DatabaseUnavailable
 from utils.models.tasks import Event, EventBatch, QueuedTask, Task, TaskSummary
@@ -38,6 +38,10 @@ from utils.models.users import ApiKey, NewApiKey, Project, Scope, User
 MANY = 1_005
 NO_REQUEST = {"close"}
 SILENT = {"silent": [], "own": True}
+GATEWAY_SOURCE = "".join(
+    path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "utils/database/supabase").glob("*.py"))
+)
 
 
 @pytest.fixture
@@ -59,6 +63,34 @@ def test_every_verb_is_one_request(
         call()
         counts[name] = sum(supabase_stack.requests().values())
     assert {name: count for name, count in counts.items() if count != 1} == {}
+
+
+def test_a_failed_write_is_known_until_one_succeeds(
+    gateway: SupabaseDatabase, supabase_rows: psycopg.Connection
+) -> None:
+    assert gateway.write_failure is None
+    supabase_rows.execute("REVOKE UPDATE ON servers FROM service_role")
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            gateway.record_heartbeat()
+        gateway.ping()
+        assert str(gateway.write_failure).startswith("Supabase rejects")
+    finally:
+        supabase_rows.execute("GRANT UPDATE ON servers TO service_role")
+    assert gateway.write_failure is None
+
+
+def test_the_functions_that_only_read_are_known_by_their_names(
+    supabase_rows: psycopg.Connection,
+) -> None:
+    functions = supabase_rows.execute(
+        "SELECT proname, provolatile <> 'v' FROM pg_proc WHERE proname LIKE 'backend\\_%'"
+    ).fetchall()
+    called = {name for name, _ in functions if f'"{name}"' in GATEWAY_SOURCE}
+    assert len(called) > 30
+    assert {name for name, reads in functions if reads and name in called} == {
+        name for name in called if only_reads(name)
+    }
 
 
 def test_a_status_is_asked_for_without_what_is_large(

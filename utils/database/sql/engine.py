@@ -18,8 +18,9 @@ from sqlalchemy.engine import URL
 from utils.config.database_url import CONNECTIONS, POOLED, database_address
 from utils.config.private_folder import data_folder_unusable, open_private_folder
 from utils.config.settings import Settings
+from utils.database.failures import FailureRecord
 from utils.database.sql.errors import translating
-from utils.database.sql.reasons import FailureRecord
+from utils.database.sql.reasons import explain
 from utils.database.types import dump_json, load_json
 from utils.errors import ConfigurationError, DatabaseUnavailable
 
@@ -63,7 +64,7 @@ class Engines:
             with translating():
                 return _retried(partial(self._read_once, work))
         except DatabaseUnavailable as error:
-            self.failures.record(error, is_write=False)
+            self.failures.record(explain(error), is_write=False)
             raise
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -72,7 +73,7 @@ class Engines:
             with translating():
                 result = _retried(partial(self._write_once, work))
         except DatabaseUnavailable as error:
-            self.failures.record(error, is_write=True)
+            self.failures.record(explain(error), is_write=True)
             raise
         self.failures.record_write()
         return result

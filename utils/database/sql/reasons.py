@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
-import structlog
-
 from utils.error_rules import Rule, first_match
 from utils.errors import DatabaseUnavailable
-
-LOG_PAUSE_SECONDS = 60.0
 
 # psycopg gives no SQLSTATE for a refused connection, so these rules read its words.
 _RULES: tuple[Rule[Exception, str], ...] = (
@@ -66,8 +60,6 @@ _RULES: tuple[Rule[Exception, str], ...] = (
     ),
 )
 
-log = structlog.get_logger(__name__)
-
 
 def driver_text(error: BaseException) -> str:
     """Return the first line of the driver's message, which holds no values of a row."""
@@ -87,28 +79,3 @@ def with_reason(error: DatabaseUnavailable) -> DatabaseUnavailable:
     explained = DatabaseUnavailable(explain(error), error.code)
     explained.__cause__ = error.__cause__
     return explained
-
-
-class FailureRecord:
-    """Remembers why the last write failed, and logs each reason at most once a minute."""
-
-    def __init__(self) -> None:
-        self.write_failure: str | None = None
-        self.is_logging = False
-        """False until the database was opened: a command that cannot open it prints the reason."""
-        self._logged: dict[str, float] = {}
-
-    def record(self, error: DatabaseUnavailable, *, is_write: bool) -> None:
-        """Log the reason of a failure; a failed write counts until one succeeds."""
-        reason = explain(error)
-        if is_write:
-            self.write_failure = reason
-        now = time.monotonic()
-        last = self._logged.get(reason, -LOG_PAUSE_SECONDS)
-        if self.is_logging and now - last >= LOG_PAUSE_SECONDS:
-            self._logged[reason] = now
-            log.warning("database failed", action="database.failed", reason=reason)
-
-    def record_write(self) -> None:
-        """Note that a write succeeded."""
-        self.write_failure = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol, cast
@@ -13,6 +14,7 @@ from postgrest import APIResponse, SyncRequestBuilder
 from supabase import ClientOptions, create_client
 
 from utils.config.settings import Settings
+from utils.database.failures import FailureRecord
 from utils.database.supabase.errors import (
     RequestRefused,
     is_retryable,
@@ -20,7 +22,7 @@ from utils.database.supabase.errors import (
     translating,
 )
 from utils.database.types import DOCUMENT_UNREADABLE
-from utils.errors import RowUnreadable
+from utils.errors import DatabaseUnavailable, RowUnreadable
 from utils.models.tasks import Json
 
 ANSWER_SECONDS = 10
@@ -38,8 +40,13 @@ _retrying = stamina.RetryingCaller(
 )
 
 
+_READS = re.compile(r"backend_(?:(?:find|get|list)_\w+|count_tasks|revision)")
+
+
 class Request(Protocol):
-    """Declares the method that all request builders of the client have."""
+    """Declares what all request builders of the client have."""
+
+    request: Any
 
     def execute(self) -> APIResponse:
         """Send the request."""
@@ -53,6 +60,7 @@ class Supabase:
     """
 
     def __init__(self, url: str, key: str, threads: int) -> None:
+        self.failures = FailureRecord()
         self._http = httpx.Client(
             http2=False,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
@@ -82,12 +90,14 @@ class Supabase:
 
     def rows(self, request: Request, *, idempotent: bool) -> list[Json]:
         """Send a request for a table and return the rows."""
-        return cast("list[Json]", self._send(request, idempotent=idempotent))
+        is_write = request.request.http_method != "GET"
+        return cast("list[Json]", self._send(request, idempotent=idempotent, is_write=is_write))
 
     def call(self, function: str, arguments: Mapping[str, Any], *, idempotent: bool) -> Any:
         """Call a database function and return its value, which is never text."""
         request = self._rest.rpc(function, dict(arguments))
-        return self._send(request, idempotent=idempotent)
+        is_write = not only_reads(function)
+        return self._send(request, idempotent=idempotent, is_write=is_write)
 
     def revision(self) -> str | None:
         """Return the revision of the project's tables.
@@ -95,10 +105,20 @@ class Supabase:
         Raises `ConfigurationError` when the URL, the key or the project is wrong.
         """
         request = self._rest.rpc("backend_revision", {})
-        revision: str | None = self._send(request, idempotent=True, at_start=True)["revision"]
+        revision: str | None = self._translated(request, idempotent=True, at_start=True)["revision"]
         return revision
 
-    def _send(self, request: Request, *, idempotent: bool, at_start: bool = False) -> Any:
+    def _send(self, request: Request, *, idempotent: bool, is_write: bool) -> Any:
+        try:
+            answer = self._translated(request, idempotent=idempotent)
+        except DatabaseUnavailable as error:
+            self.failures.record(error.message, is_write=is_write)
+            raise
+        if is_write:
+            self.failures.record_write()
+        return answer
+
+    def _translated(self, request: Request, *, idempotent: bool, at_start: bool = False) -> Any:
         with translating(at_start=at_start):
             try:
                 return _answer(request)
@@ -107,6 +127,11 @@ class Supabase:
                     raise
             # Usually an idle connection that was closed; the next one is new.
             return _retrying(partial(is_retryable, idempotent=idempotent), _answer, request)
+
+
+def only_reads(function: str) -> bool:
+    """Tell whether a function of the database changes nothing, from its name."""
+    return _READS.fullmatch(function) is not None
 
 
 def connect(settings: Settings) -> Supabase:

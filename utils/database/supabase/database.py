@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from utils.config.identity import server_name
 from utils.config.settings import Settings
 from utils.database.migrations import require_head_revision
@@ -17,6 +19,7 @@ from utils.database.supabase.servers import ServerMethods
 from utils.database.supabase.tasks import TaskMethods
 from utils.database.supabase.users import UserMethods
 from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
+from utils.errors import DatabaseUnavailable
 
 
 class SupabaseDatabase(
@@ -37,6 +40,19 @@ class SupabaseDatabase(
         """See `Database`."""
         request = self.supabase.table("servers").select("id").limit(1)
         self.supabase.rows(request, idempotent=True)
+
+    @property
+    def write_failure(self) -> str | None:
+        """See `Database`."""
+        if self.supabase.failures.write_failure:
+            # Nothing else may write while the server counts as not ready.
+            with suppress(DatabaseUnavailable):
+                self._write_nothing()
+        return self.supabase.failures.write_failure
+
+    def _write_nothing(self) -> None:
+        same = self.supabase.table("servers").update({"id": self.server}).eq("id", self.server)
+        self.supabase.rows(same, idempotent=True)
 
     def close(self) -> None:
         """See `Database`."""
@@ -62,4 +78,5 @@ def connect_current(settings: Settings) -> Supabase:
     except BaseException:
         supabase.close()
         raise
+    supabase.failures.is_logging = True
     return supabase

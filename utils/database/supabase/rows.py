@@ -29,8 +29,6 @@ class SupabaseMethods:
     def __init__(self, supabase: Supabase, server: str) -> None:
         self.supabase = supabase
         self.server = server
-        self.write_failure: str | None = None
-        """See `Database`. A project that cannot be written fails each request."""
 
 
 def parse_timestamp(text: str) -> datetime:

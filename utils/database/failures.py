@@ -1,0 +1,35 @@
+"""Remembers whether the database could be written last, and logs why not."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+LOG_PAUSE_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class FailureRecord:
+    """Remembers why the last write failed, and logs each reason at most once a minute."""
+
+    def __init__(self) -> None:
+        self.write_failure: str | None = None
+        self.is_logging = False
+        """False until the database was opened: a command that cannot open it prints the reason."""
+        self._logged: dict[str, float] = {}
+
+    def record(self, reason: str, *, is_write: bool) -> None:
+        """Log the reason of a failure; a failed write counts until one succeeds."""
+        if is_write:
+            self.write_failure = reason
+        now = time.monotonic()
+        last = self._logged.get(reason, -LOG_PAUSE_SECONDS)
+        if self.is_logging and now - last >= LOG_PAUSE_SECONDS:
+            self._logged[reason] = now
+            log.warning("database failed", action="database.failed", reason=reason)
+
+    def record_write(self) -> None:
+        """Note that a write succeeded."""
+        self.write_failure = None
