@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
@@ -36,6 +37,8 @@ START_SECONDS = 60
 # They would start a second worker or a second server. It cannot get the lock of the data folder,
 # and gunicorn ends everything when a worker cannot start.
 IGNORED_SIGNALS = (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2)
+
+log = structlog.get_logger(__name__)
 
 
 def serve(
@@ -133,6 +136,14 @@ class _Server(BaseApplication):  # type: ignore[misc]
         shown = f"[{host}]" if ":" in host else host
         database = self._app.extensions["services"].database.kind if self._app else ""
         sandbox = self._app.extensions["services"].dispatcher.sandbox_kind if self._app else ""
+        log.info(
+            "server started",
+            action="server.started",
+            version=VERSION,
+            environment=self._settings.environment,
+            sandbox=sandbox,
+            database=database,
+        )
         print_line(
             f"Listening on http://{shown}:{port} "
             f"(version {VERSION}, {self._settings.environment}, sandbox: {sandbox}, "
