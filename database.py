@@ -167,10 +167,19 @@ class Database(Protocol):
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """Return only the diff, or an empty string if there is none. Raises `NotFound`."""
 
-    def delete_task(self, user_id: str, task_id: int) -> None:
+    def delete_task(
+        self, user_id: str, task_id: int, *, unchanged_since: datetime | None = None
+    ) -> None:
         """Delete a task that has ended, with its events.
 
-        Raises `NotFound`, and `Conflict` when the task has not ended.
+        Raises `NotFound`, and `Conflict` when the task has not ended, or has changed since the
+        given time.
+        """
+
+    def list_old_tasks(self, unchanged_since: datetime, *, limit: int) -> list[tuple[str, int]]:
+        """Return user and id of ended tasks of all users that have not changed since then.
+
+        The oldest come first.
         """
 
     def list_tasks(

@@ -170,7 +170,9 @@ class Reader:
         self._connection.request(method.upper(), self._filled(path), self._filled(body), headers)
         answer = self._connection.getresponse()
         text = answer.read().decode()
-        value = json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+        value: Any = (
+            json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+        )
         if answer.status < 400 and "refresh_token" in value:
             self._places["<refresh_token>"] = value["refresh_token"]
         return answer.status, value

@@ -19,6 +19,7 @@ from utils.agents.spec import AgentStatus
 from utils.dispatcher.cancellation import CANCEL_SECONDS, Canceller
 from utils.dispatcher.fair_queue import FairQueue
 from utils.dispatcher.recovery import UnfinishedTasks, classify_unfinished, run_sweeper
+from utils.dispatcher.retention import run_retention
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_run import TaskRun
 from utils.errors import Conflict, DatabaseUnavailable
@@ -233,6 +234,8 @@ class Dispatcher:
                         grace_seconds,
                         self.admission.record_reachable,
                     )
+                if days := self._settings.retention_days:
+                    tasks.start_soon(run_retention, self._database, days)
                 ready.set_result(None)
                 await self._stopping.wait()
                 tasks.cancel_scope.cancel()

@@ -187,6 +187,8 @@ class PullRequestPublisher:
             allow_workflow_changes=self._plan.options.allow_workflow_changes,
             diff=self._task.git_diff,
         )
+        # From now on no server deletes the task because of its age.
+        self._store()
         limits = PushLimits(context.work_folder, context.deadline.seconds_left, context.environment)
         try:
             commit = push_branch(request, limits, context.redactor).commit

@@ -103,6 +103,7 @@ def reading_verbs(database: Database, project_id: int) -> Calls:
     return {
         "get_task": partial(database.get_task, USER, task_id),
         "get_task_status": partial(database.get_task_status, USER, task_id),
+        "list_old_tasks": partial(database.list_old_tasks, LATER, limit=1),
         "get_git_diff": partial(database.get_git_diff, USER, task_id),
         "list_tasks": partial(database.list_tasks, USER, project_id=project_id),
         "list_project_tasks": partial(database.list_project_tasks, USER, project_id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
@@ -42,6 +43,7 @@ _full_task = select(*TASK_COLUMNS).where(*_own)
 _task_status = select(*POLLED_COLUMNS).where(*_own)
 _git_diff = select(func.coalesce(tasks.c.git_diff, "")).where(*_own)
 _task_id = select(tasks.c.id).where(*_own)
+_has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
 _insert_secret = insert(task_secrets)
 _insert_task = insert(tasks).returning(*STATUS_COLUMNS)
 
@@ -136,13 +138,34 @@ class TaskMethods(SqlMethods):
         return len(fresh)
 
     @writing
-    def delete_task(self, connection: Connection, user_id: str, task_id: int) -> None:
+    def delete_task(
+        self,
+        connection: Connection,
+        user_id: str,
+        task_id: int,
+        *,
+        unchanged_since: datetime | None = None,
+    ) -> None:
         """See `Database`."""
-        this_one = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
-        has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
-        if connection.execute(delete(tasks).where(this_one, has_ended)).rowcount == 0:
+        this_one = delete(tasks).where(
+            tasks.c.id == task_id, tasks.c.user_id == user_id, _has_ended
+        )
+        if unchanged_since is not None:
+            this_one = this_one.where(tasks.c.updated_at < unchanged_since)
+        if connection.execute(this_one).rowcount == 0:
             require_task(connection, user_id, task_id)
             raise Conflict(TASK_ACTIVE, "task_active")
+
+    @reading
+    def list_old_tasks(
+        self, connection: Connection, unchanged_since: datetime, *, limit: int
+    ) -> list[tuple[str, int]]:
+        """See `Database`."""
+        old = select(tasks.c.user_id, tasks.c.id).where(
+            _has_ended, tasks.c.updated_at < unchanged_since
+        )
+        rows = connection.execute(old.order_by(tasks.c.id).limit(limit))
+        return [(user_id, task_id) for user_id, task_id in rows]
 
     @reading
     def count_tasks(self, connection: Connection) -> dict[tuple[str, str], int]:

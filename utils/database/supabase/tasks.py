@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from utils.database.rows import listed_task, polled_task
@@ -25,7 +26,7 @@ from utils.database.supabase.rows import (
     row_decoder,
 )
 from utils.database.supabase.webhook_deliveries import delivery_arguments
-from utils.database.types import normalize_user_id, sanitize
+from utils.database.types import normalize_user_id, sanitize, to_utc
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,
@@ -137,7 +138,9 @@ class TaskMethods(SupabaseMethods):
             raise NotFound(NO_PROJECT)
         return int(answer["count"])
 
-    def delete_task(self, user_id: str, task_id: int) -> None:
+    def delete_task(
+        self, user_id: str, task_id: int, *, unchanged_since: datetime | None = None
+    ) -> None:
         """See `Database`."""
         request = (
             self.supabase.table("tasks")
@@ -147,9 +150,23 @@ class TaskMethods(SupabaseMethods):
             .in_("status", sorted(TERMINAL_STATUSES))
             .select("id")
         )
+        if unchanged_since is not None:
+            request = request.lt("updated_at", to_utc(unchanged_since).isoformat())
         if not self.supabase.rows(request, idempotent=False):
             self._columns_of_task(user_id, task_id, "id")
             raise Conflict(TASK_ACTIVE, "task_active")
+
+    def list_old_tasks(self, unchanged_since: datetime, *, limit: int) -> list[tuple[str, int]]:
+        """See `Database`."""
+        request = (
+            self.supabase.table("tasks")
+            .select("user_id,id")
+            .in_("status", sorted(TERMINAL_STATUSES))
+            .lt("updated_at", to_utc(unchanged_since).isoformat())
+            .order("id")
+            .limit(limit)
+        )
+        return [(row["user_id"], row["id"]) for row in self.supabase.rows(request, idempotent=True)]
 
     def count_tasks(self) -> dict[tuple[str, str], int]:
         """See `Database`."""
