@@ -137,6 +137,39 @@ def test_an_unknown_field_is_named_with_the_nearest_right_one(
 
 
 @pytest.mark.parametrize(
+    ("preferences", "start"),
+    [
+        (
+            {"claudecode": {}},
+            "preferences has an unknown field claudecode. Did you mean claudeCode?",
+        ),
+        (
+            {"codex": {"envs": {SECRET: "x"}}},
+            "preferences.codex has an unknown field envs. Did you mean env? Allowed fields: ",
+        ),
+        ({"codex": {SECRET: "x"}}, "preferences.codex has an unknown field. Allowed fields: "),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_object_that_it_stands_in(
+    client: FlaskClient, headers: Headers, preferences: dict[str, Any], start: str
+) -> None:
+    answer = client.put("/users/me", json={"preferences": preferences}, headers=headers)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+    assert answer.get_json()["error"].startswith(start)
+    assert SECRET not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"), [("agent", "model"), ("task", "prompt"), ("repo", "repo_url")]
+)
+def test_a_field_is_found_by_other_names_for_it(
+    client: FlaskClient, headers: Headers, field: str, meant: str
+) -> None:
+    answer = client.post("/start-task", json={field: "x"}, headers=headers)
+    assert f"unknown field {field}. Did you mean {meant}?" in answer.get_json()["error"]
+
+
+@pytest.mark.parametrize(
     ("path", "text"),
     [
         ("/tasks?statu=failed", "unknown query parameter statu. Did you mean status?"),

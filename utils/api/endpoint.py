@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from flask import Response, current_app, g, request
@@ -61,6 +61,18 @@ _SAFE_ERROR_TYPES = frozenset(
 
 
 _REQUEST_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+# Other names of fields, which resemble another field more or none at all.
+_MEANT = {
+    "agent": "model",
+    "instructions": "prompt",
+    "offset": "cursor",
+    "page": "cursor",
+    "query": "q",
+    "search": "q",
+    "task": "prompt",
+    "text": "content",
+}
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,29}")
 
 
@@ -254,7 +266,10 @@ def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
     name = details["loc"][0] if details["loc"] else None
     if details["type"] == "extra_forbidden" or name not in model.model_fields:
         kind = "query parameter" if issubclass(model, Query) else "field"
-        return _explain_unknown(kind, str(name), sorted(model.model_fields))
+        is_extra = details["type"] == "extra_forbidden"
+        *path, unknown = (str(part) for part in (details["loc"] if is_extra else (name,)))
+        subject = ".".join(path) or "The request"
+        return _explain_unknown(subject, kind, unknown, _allowed_fields(model, tuple(path)))
     if details["type"] == "missing":
         return f"{name}: is required."
     if details["type"] == "value_error":
@@ -264,12 +279,26 @@ def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
     return f"{name}: is not valid."
 
 
-def _explain_unknown(kind: str, name: str, allowed: list[str]) -> str:
+@cache
+def _allowed_fields(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """Return the fields of a model, or of the object that a path of its fields leads to."""
+    schema = model.model_json_schema()
+    found = schema
+    for name in path:
+        found = found["properties"][name]
+        found = schema["$defs"][found["$ref"].rpartition("/")[2]]
+    return sorted(found["properties"])
+
+
+def _explain_unknown(subject: str, kind: str, name: str, allowed: list[str]) -> str:
     # A name that resembles no field may be a secret in the wrong place.
     plain = {_plain(field): field for field in allowed}
     nearest = get_close_matches(_plain(name), plain, n=1) if _FIELD_NAME.fullmatch(name) else []
-    which = f" {name}. Did you mean {plain[nearest[0]]}?" if nearest else "."
-    return f"The request has an unknown {kind}{which} Allowed {kind}s: {', '.join(allowed)}."
+    meant = _MEANT.get(_plain(name))
+    if meant not in allowed:
+        meant = plain[nearest[0]] if nearest else None
+    which = f" {name}. Did you mean {meant}?" if meant else "."
+    return f"{subject} has an unknown {kind}{which} Allowed {kind}s: {', '.join(allowed)}."
 
 
 def _plain(name: str) -> str:
