@@ -21,10 +21,12 @@ from utils.pull_requests.options import PullRequestOptions
 
 blueprint = Blueprint("pull_requests", __name__)
 
+CREATE_ERRORS = (*PULL_REQUEST, "invalid_branch")
+
 
 @blueprint.post("/create-pr/<id:task_id>")
 @endpoint(
-    PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True, idempotent=True, errors=PULL_REQUEST
+    PULL_REQUEST_FIELDS, body=CreatePullRequest, github=True, idempotent=True, errors=CREATE_ERRORS
 )
 def create_pull_request(
     services: Services, user_id: str, task_id: int, body: CreatePullRequest
