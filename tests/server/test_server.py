@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from tests.support.source_files import ROOT
+from utils.config.version import VERSION
 
 
 @contextmanager
@@ -61,12 +63,16 @@ def ping(port: int) -> int:
 def test_a_free_port_is_chosen_and_a_signal_ends_everything(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
-    with started(tmp_path, PORT="0") as process:
+    with started(tmp_path, PORT="0", LOG_FORMAT="json") as process:
         assert ping(port_of(process)) == 200
         os.killpg(process.pid, stop)
         assert process.wait(timeout=60) == 0
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
+        assert process.stderr
+        lines = [json.loads(line) for line in process.stderr if line.startswith("{")]
+    (start,) = [line for line in lines if line.get("action") == "server.started"]
+    assert (start["version"], start["database"]) == (VERSION, "sqlite")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for signals")
