@@ -29,7 +29,7 @@ async def run_retention(database: Database, days: int) -> None:
     while True:
         try:
             limit = datetime.now(UTC) - timedelta(days=days)
-            while count := await to_thread.run_sync(_delete_batch, database, limit):
+            while count := await to_thread.run_sync(delete_old_tasks, database, limit):
                 log.info("old tasks deleted", action="retention.deleted", count=count)
         except AppError as error:
             log.warning("retention failed", action="retention.failed", reason=error.message)
@@ -39,7 +39,7 @@ async def run_retention(database: Database, days: int) -> None:
         await anyio.sleep(PAUSE_SECONDS)
 
 
-def _delete_batch(database: Database, limit: datetime) -> int:
+def delete_old_tasks(database: Database, limit: datetime) -> int:
     """Delete up to `BATCH` tasks; return how many."""
     deleted = 0
     for user_id, task_id in database.list_old_tasks(limit, limit=BATCH):
