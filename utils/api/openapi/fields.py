@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from utils.agents.registry import DEFAULT_AGENT, SECTIONS
 from utils.api.error_codes.table import PAGE
 from utils.api.requests import EXAMPLE_REPOSITORY, EXAMPLE_TEST_USER_ID, EXAMPLE_USER_ID
 from utils.config.version import VERSION
@@ -55,8 +56,8 @@ _TASKS: dict[str, FieldText] = {
         "`cancelled`.",
         "completed",
     ),
-    "agent": FieldText("The agent that works on the task.", "claude"),
-    "model": FieldText("The same as `agent`, under the name that requests use.", "claude"),
+    "agent": FieldText("The agent that works on the task.", DEFAULT_AGENT),
+    "model": FieldText("The same as `agent`, under the name that requests use.", DEFAULT_AGENT),
     "prompt": FieldText("The instructions for the agent.", _PROMPT),
     "repo_url": FieldText("The address of the repository.", EXAMPLE_REPOSITORY),
     "target_branch": FieldText("The branch that the task started from.", "master"),
@@ -222,8 +223,7 @@ _USERS: dict[str, FieldText] = {
     "github_username": FieldText("The name on GitHub.", "octocat"),
     "has_github_token": FieldText("True when a GitHub token is stored.", example=False),
     "preferences": FieldText("The settings of the agents."),
-    "claudeCode": FieldText("The settings of Claude Code."),
-    "codex": FieldText("The settings of Codex."),
+    **{section: FieldText("The settings of this agent.") for section in SECTIONS},
     "env": FieldText("The names of the environment variables.", {}),
     "credentials": FieldText("`[stored]` when a login file is stored.", None),
     "metadata": FieldText("A JSON object of your own.", {}),
@@ -248,7 +248,7 @@ _SERVER: dict[str, FieldText] = {
     "reason": FieldText("Says why not.", None),
     "sandboxes": FieldText("The sandboxes."),
     "agents": FieldText("The agents that a task may ask for."),
-    "AgentHealth.name": FieldText("The name of the agent.", "claude"),
+    "AgentHealth.name": FieldText("The name of the agent.", DEFAULT_AGENT),
     "usable": FieldText("True when tasks can use the agent.", example=True),
     "simulated": FieldText("True when a script does the agent's work.", example=True),
     "warnings": FieldText("Settings that let strangers act as users.", []),
