@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -13,6 +14,7 @@ from typing_extensions import TypedDict
 
 from utils.api.endpoint import Services, declaration_of, endpoint, json_response, success
 from utils.auth.sign_in import trust_warnings
+from utils.config.private_folder import is_disk_full
 from utils.config.settings import Settings
 from utils.config.version import VERSION
 from utils.errors import DatabaseUnavailable, Forbidden, Unauthenticated, Unavailable
@@ -103,10 +105,11 @@ def ready(services: Services) -> Response:
     """Check that the server can run tasks, and list its sandboxes and agents.
 
     `warnings` names settings that let strangers act as users.
-    Returns 503 if the database is unavailable or the dispatcher has stopped.
+    Returns 503 if the database is unavailable, the disk of the server is full or the dispatcher
+    has stopped.
     """
     database_failure = _database_failure(services)
-    failure = database_failure or _dispatcher_failure(services)
+    failure = database_failure or _disk_failure(services) or _dispatcher_failure(services)
     state = {
         "version": VERSION,
         "mode": services.dispatcher.sandbox_kind,
@@ -182,6 +185,15 @@ def _database_failure(services: Services) -> DatabaseUnavailable | None:
         return DatabaseUnavailable(
             "The last write to the database failed. The log of the server has the reason."
         )
+    return None
+
+
+def _disk_failure(services: Services) -> Unavailable | None:
+    with suppress(OSError):
+        if is_disk_full(services.settings.data_dir):
+            return Unavailable(
+                "The disk of the server is full. Free some space in DATA_DIR.", "disk_full"
+            )
     return None
 
 

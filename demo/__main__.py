@@ -127,7 +127,8 @@ class Demonstration:
 
 def _explain(error: Exception, options: Options) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        reason = f"git ended with code {error.returncode}"
+        said = (error.stderr or "").strip().splitlines()
+        reason = said[-1] if said else f"git ended with code {error.returncode}"
     else:
         reason = getattr(error, "strerror", None) or type(error).__name__
     return (

@@ -97,4 +97,12 @@ def _make(folder: Path, environment: dict[str, str]) -> None:
 
 
 def _git(folder: Path, environment: dict[str, str], *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+    subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import uuid4
 
-from utils.config.private_folder import data_folder_unusable, open_private_folder
+from utils.config.private_folder import data_folder_unusable, open_private_folder, write_once
 from utils.config.settings import Settings
 
 FILE_NAME = "deployment"
@@ -31,7 +31,7 @@ def server_name(settings: Settings) -> str:
 def _name_in(path: Path) -> str:
     try:
         if not path.exists():
-            path.write_text(uuid4().hex)
+            write_once(path, uuid4().hex)
         return path.read_text().strip()
     except OSError as error:
         raise data_folder_unusable(path.parent, error) from error

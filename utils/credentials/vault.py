@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from utils.config.private_folder import data_folder_unusable
+from utils.config.private_folder import data_folder_unusable, write_once
 from utils.config.server import MINIMUM_KEY_CHARACTERS
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError, TaskError
@@ -127,16 +126,7 @@ def load_or_create_key(path: Path) -> SecretStr:
 def _stored_key(path: Path) -> SecretStr:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        write_once(path, secrets.token_hex(32))
     key = path.read_text().strip()
     if len(key) < MINIMUM_KEY_CHARACTERS:
         raise ConfigurationError(

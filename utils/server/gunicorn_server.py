@@ -23,7 +23,8 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from utils.config.settings import Settings
 from utils.config.version import VERSION
-from utils.errors import AppError
+from utils.database.sql.reasons import with_reason
+from utils.errors import AppError, DatabaseUnavailable
 from utils.server.connections import KEEP_ALIVE_SECONDS, ConnectionLimits
 from utils.server.request_buffer import MAX_FIELD_BYTES, MAX_LINE_BYTES
 from utils.server.worker import Worker
@@ -119,7 +120,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         try:
             self._app = self._build()
         except AppError as error:
-            print_line(f"The server cannot start: {error.message}", error=True)
+            reason = with_reason(error) if isinstance(error, DatabaseUnavailable) else error
+            print_line(f"The server cannot start: {reason.message}", error=True)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
         # The present objects stay alive. Without this each full garbage collection would traverse
         # them and block all threads and the event loop for a fifth of a second.

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 
 from utils.agents.registry import KEY_SETTINGS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
+from utils.config.private_folder import FULL_BYTES
 from utils.config.proxies import BYPASS_VARIABLE
 from utils.config.settings import Settings, proxies
 from utils.database.migrations import head_revision, stored_revision
@@ -74,7 +75,8 @@ def check_data_folder(settings: Settings) -> Finding:
         advice = "Make it writable for this user, or set DATA_DIR to another folder."
         return problem(f"data folder {folder}: {error.strerror}", advice)
     if free < LEAST_FREE_BYTES:
-        return warning(
+        report = problem if free < FULL_BYTES else warning
+        return report(
             f"data folder {folder}: only {free // 1_000_000} MB are free", "Free some disk space."
         )
     later = "" if existing == folder else ", created at the first start"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from utils.error_rules import Rule, first_match
 from utils.errors import DatabaseUnavailable
 
@@ -37,7 +39,7 @@ _RULES: tuple[Rule[Exception, str], ...] = (
         pattern=r"too many (?:clients|connections)|remaining connection slots|[Mm]ax client",
     ),
     Rule(
-        "The disk of the database is full. Free some space.",
+        "The disk of the database is full. Free some space; SQLite is in DATA_DIR.",
         pattern=r"No space left on device|database or disk is full",
     ),
     Rule(
@@ -75,7 +77,9 @@ def explain(error: BaseException) -> str:
 
 
 def with_reason(error: DatabaseUnavailable) -> DatabaseUnavailable:
-    """Return the same error with the reason for an operator as its message."""
+    """Return the same error with the reason for an operator as its message, if a driver had one."""
+    if not isinstance(error.__cause__, SQLAlchemyError):
+        return error
     explained = DatabaseUnavailable(explain(error), error.code)
     explained.__cause__ = error.__cause__
     return explained

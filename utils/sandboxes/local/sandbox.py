@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from utils.config.private_folder import is_disk_full, is_out_of_space
 from utils.errors import SandboxError, SandboxLost
 from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE, SIGNALLED, end_marked
@@ -88,7 +89,12 @@ class LocalSandbox:
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
         await self._restore()
-        await to_thread.run_sync(write_files, files)
+        try:
+            await to_thread.run_sync(write_files, files)
+        except OSError as error:
+            if is_out_of_space(error):
+                raise _disk_full() from error
+            raise
 
     async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
         """See `Sandbox`."""
@@ -120,15 +126,21 @@ class LocalSandbox:
         descriptor = os.open(command.stdin_path, os.O_RDONLY) if command.stdin_path else None
         order = self._order(command.arguments, command.directory, command.environment, descriptor)
         try:
-            return await self._run(order, _Output(on_output), timeout_seconds)
+            result = await self._run(order, _Output(on_output), timeout_seconds)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
+        # Whatever the agent made of it, this is the reason that its user can do something about.
+        if result.exit_code and await to_thread.run_sync(is_disk_full, self._root.parent):
+            raise _disk_full()
+        return result
 
     async def _restore(self) -> None:
         try:
             await to_thread.run_sync(restore_folders, self._root)
         except OSError as error:
+            if is_out_of_space(error):
+                raise _disk_full() from error
             raise SandboxError(
                 f"The folders of the local sandbox are gone or damaged: {error.strerror}. Start "
                 "the task again, and tell the agent to change nothing outside the repository."
@@ -198,6 +210,13 @@ class LocalSandbox:
         await to_thread.run_sync(remove_folder, self._root)
 
 
+def _disk_full() -> SandboxError:
+    return SandboxError(
+        "The disk of this machine is full. Free some space in DATA_DIR, and start the task again.",
+        "disk_full",
+    )
+
+
 def _file_limit(command: Command, output: _Output) -> str:
     """Return `disk` when a file became larger than all files together may be."""
     ended = command.exit_code == SIGNALLED + signal.SIGXFSZ
@@ -249,6 +268,8 @@ class LocalSandboxProvider:
         try:
             await to_thread.run_sync(create_folders, folder)
         except OSError as error:
+            if is_out_of_space(error):
+                raise _disk_full() from error
             raise SandboxError(
                 f"The local sandbox could not be created: {error.strerror}. "
                 "Check the free space and the permissions of DATA_DIR."
