@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
+from utils.config.settings import Settings
 from utils.config.version import VERSION
+from utils.database.migrations import migrate
+
+if TYPE_CHECKING:
+    from tests.support.database.postgres_server import PostgresServer
 
 EXIT_CODE = 2
 
@@ -71,6 +79,54 @@ def test_a_database_that_cannot_be_reached_is_explained(
     said = refuse(tmp_path, DATABASE_URL=f"postgresql://me:marked4711@{address}/name")
     assert reason in said
     assert "marked4711" not in said
+
+
+@pytest.fixture(scope="module")
+def refusing(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
+    """Provide addresses of a PostgreSQL that cannot be used, by what is wrong with them."""
+    url = postgres_server.create("read_only")
+    migrate(Settings.model_validate({"database_url": url}))
+    rules = postgres_server.folder / "data" / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"local all guarded scram-sha-256\n{before}")
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        connection.execute("ALTER DATABASE read_only SET default_transaction_read_only = on")
+        connection.execute("SELECT pg_reload_conf()")
+        yield {
+            "password": postgres_server.url("postgres", "guarded:marked4711"),
+            "database": postgres_server.url("nothing_of_this_name"),
+            "read only": url,
+        }
+        rules.write_text(before)
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("DROP ROLE guarded")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("password", "The database refuses the user or the password in DATABASE_URL. Correct them"),
+        ("database", "The database named in DATABASE_URL does not exist. Create it"),
+        ("read only", "The database cannot be written. Make it writable for this user"),
+    ],
+)
+def test_a_postgresql_that_cannot_be_used_is_explained_by_server_and_doctor(
+    tmp_path: Path, refusing: dict[str, str], fault: str, reason: str
+) -> None:
+    said = refuse(tmp_path, DATABASE_URL=refusing[fault])
+    code, printed = run_preloaded(
+        ["-m", "utils.commands.doctor"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        | {"DATABASE_URL": refusing[fault], "ALLOWED_GIT_HOSTS": "127.0.0.1"},
+        timeout=60,
+    )
+    assert code == 1, printed
+    for text in (said, printed):
+        assert reason in text
+        assert "marked4711" not in text
+        assert "Traceback" not in text
 
 
 def test_options_that_do_not_exist_are_refused_and_help_does_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ class FailureRecord:
     def __init__(self) -> None:
         self.write_failure: str | None = None
         self.is_logging = False
-        """False until the database was opened: a command that cannot open it prints the reason."""
+        """False until a write succeeded: a server that cannot start prints the reason itself."""
         self._logged: dict[str, float] = {}
 
     def record(self, reason: str, *, is_write: bool) -> None:
@@ -33,3 +33,4 @@ class FailureRecord:
     def record_write(self) -> None:
         """Note that a write succeeded."""
         self.write_failure = None
+        self.is_logging = True

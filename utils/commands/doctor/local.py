@@ -11,12 +11,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 
+from sqlalchemy import false, update
+
 from utils.agents.registry import KEY_SETTINGS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.config.private_folder import FULL_BYTES
 from utils.config.proxies import BYPASS_VARIABLE
 from utils.config.settings import Settings, proxies
 from utils.database.migrations import head_revision, stored_revision
+from utils.database.schema import servers
 from utils.database.sql.engine import SQLITE_FILE, open_engines
 from utils.database.sql.reasons import explain
 from utils.errors import AppError, ConfigurationError, DatabaseUnavailable
@@ -25,6 +28,9 @@ from utils.sandboxes.registry import choose_sandbox
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 30)
 PINNING_GIT = (2, 37)
+# A database that is read-only refuses it all the same.
+_NO_CHANGE = update(servers).where(false()).values(beats=servers.c.beats)
+
 LEAST_FREE_BYTES = 1_000_000_000
 COMMAND_SECONDS = 10
 CONNECT_SECONDS = 5
@@ -92,16 +98,18 @@ def _check_sql(settings: Settings) -> Finding:
     if settings.database_url is None and not (settings.data_dir / SQLITE_FILE).exists():
         return ok("database: SQLite, created at the first start")
     name = "SQLite" if settings.database_url is None else "PostgreSQL"
+    head = head_revision()
     try:
         engines = open_engines(settings)
         try:
             stored = engines.read(stored_revision)
+            if stored == head:
+                engines.write(lambda connection: connection.execute(_NO_CHANGE))
         finally:
             engines.close()
     except AppError as error:
         reason = explain(error) if isinstance(error, DatabaseUnavailable) else error.message
         return problem(f"database: {name}: {reason}", "Check DATABASE_URL and DATA_DIR.")
-    head = head_revision()
     if stored == head:
         return ok(f"database: {name} at revision {head}")
     summary = f"database: {name} at revision {stored or 'none'}, this version needs {head}"

@@ -81,5 +81,4 @@ def open_sql_database(settings: Settings) -> SqlDatabase:
     except BaseException:
         engines.close()
         raise
-    engines.failures.is_logging = True
     return SqlDatabase(engines, server_name(settings))

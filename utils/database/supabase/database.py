@@ -78,5 +78,4 @@ def connect_current(settings: Settings) -> Supabase:
     except BaseException:
         supabase.close()
         raise
-    supabase.failures.is_logging = True
     return supabase
