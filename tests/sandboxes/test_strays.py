@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -92,7 +95,10 @@ async def test_nothing_outlives_a_command(sandbox: LocalSandbox, seconds: int, c
 def has_namespaces() -> bool:
     """Tell whether this system allows process namespaces, which some containers do not."""
     start = ["unshare", *([] if os.getuid() == 0 else ["--user"]), "--pid", "--fork"]
-    return subprocess.run([*start, "--mount-proc", "true"], check=False).returncode == 0
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*start, "--mount-proc", "true"], check=False).returncode == 0
+    )
 
 
 KILL_SUPERVISOR = 'kill -9 "$(cut -d" " -f4 /proc/$PPID/stat)"'
@@ -145,6 +151,27 @@ async def test_commands_run_again_after_the_supervisor_was_killed(
     assert (await sandbox.run(["sh", "-c", KILL_SUPERVISOR], timeout_seconds=60)).ok
     for _ in range(3):
         assert (await sandbox.run(["true"], timeout_seconds=60)).ok
+
+
+NO_NAMESPACES = (
+    'for kind in user pid; do echo 0 >/proc/sys/user/max_${kind}_namespaces; done; exec "$@"'
+)
+
+
+def test_a_system_without_namespaces_starts_the_supervisor_without_one() -> None:
+    without = ["unshare", "-Ur", "sh", "-c", NO_NAMESPACES, "sh"] if has_namespaces() else []
+    requests, supervisor = socket.socketpair()
+    control, keeper = socket.socketpair()
+    with requests, control:
+        with supervisor:
+            descriptor = supervisor.fileno()
+            program = [sys.executable, commands.NAMESPACE, commands.SUPERVISOR, str(descriptor)]
+            begun = subprocess.run([*without, *program], pass_fds=[descriptor], check=False)
+        with keeper:
+            socket.send_fds(requests, [b"c"], [keeper.fileno()])
+        control.settimeout(LONG_SECONDS)
+        assert control.recv(100).startswith(b"keeper ")
+    assert begun.returncode == 0
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "completed"])
