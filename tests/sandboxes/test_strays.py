@@ -165,7 +165,8 @@ def test_a_system_without_namespaces_starts_the_supervisor_without_one() -> None
     with requests, control:
         with supervisor:
             descriptor = supervisor.fileno()
-            program = [sys.executable, commands.NAMESPACE, commands.SUPERVISOR, str(descriptor)]
+            scripts = map(str, (commands.NAMESPACE, commands.SUPERVISOR))
+            program = [sys.executable, *scripts, str(descriptor)]
             begun = subprocess.run([*without, *program], pass_fds=[descriptor], check=False)
         with keeper:
             socket.send_fds(requests, [b"c"], [keeper.fileno()])
