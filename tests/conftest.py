@@ -21,6 +21,7 @@ from tests.support.suite.declared_codes import refuse_undeclared_codes
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.dispatcher.dispatcher import Dispatcher
+from utils.webhooks import endings
 
 pytest_plugins = (
     "tests.fixtures.database",
@@ -69,8 +70,13 @@ def quiet(apps: list[Flask]) -> None:
 
 @pytest.fixture(scope="session")
 def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Iterator[MakeApp]:
-    """Provide a function that builds an application with the given settings."""
+    """Provide a function that builds an application with the given settings.
+
+    It outlives its test, so it tells no ends of tasks, unless a test shortens `SCAN_SECONDS`.
+    """
     with ExitStack() as running:
+        patch = running.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(endings, "SCAN_SECONDS", 3600.0)
 
         def make(**changes: Any) -> Flask:
             # Python 3.11 shares one watcher of child processes between all event loops. It must

@@ -60,7 +60,7 @@ INLINE_BYTES = 20_000
 CONTENTS_RESERVE_BYTES = 1_024
 """Bytes by which the contents in a bundle may exceed their limit: the kernel counts in blocks."""
 
-PARSING_SECONDS = 30.0
+PARSING_SECONDS = 120.0
 """Time for parsing a bundle. Its size limits the work, so only an overloaded server needs more."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"

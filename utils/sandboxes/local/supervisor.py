@@ -55,7 +55,7 @@ CHECK_SECONDS = 0.5
 """Time between two looks at the memory and the number of processes."""
 
 SIZE_CHECK_SHARE = 20
-"""The pause after a look at the sizes of all files, as a multiple of its duration."""
+"""The pause after a look at the sizes of all files, as a multiple of its processor time."""
 
 Order = dict[str, Any]
 
@@ -363,12 +363,12 @@ class Limits:
         return "disk" if self._is_disk_limit_exceeded() else ""
 
     def _is_disk_limit_exceeded(self) -> bool:
-        begun = time.monotonic()
-        if begun < self._next_size_check:
+        if time.monotonic() < self._next_size_check:
             return False
+        begun = time.process_time()
         size = size_of(self._folder, self._disk_bytes)
-        pause_seconds = max(SIZE_CHECK_SHARE * (time.monotonic() - begun), CHECK_SECONDS)
-        self._next_size_check = begun + pause_seconds
+        pause_seconds = max(SIZE_CHECK_SHARE * (time.process_time() - begun), CHECK_SECONDS)
+        self._next_size_check = time.monotonic() + pause_seconds
         return size > self._disk_bytes
 
 

@@ -15,8 +15,8 @@ from tests.support.backends import Backend, Repository
 from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
 from utils.sandboxes.e2b import provider
 
-LIFE_SECONDS = 4
-LINES = 60
+LIFE_SECONDS = 6
+LINES = 80
 PROMPT = "script:\nwrite early.txt early\n" + "".join(
     f"print line {number}\nsleep 0.1\n" for number in range(LINES)
 )
