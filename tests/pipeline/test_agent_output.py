@@ -112,6 +112,28 @@ def test_an_agent_that_fails_keeps_its_work(
     assert "+kept" in task["git_diff"]
 
 
+def counts(backend: Backend) -> dict[str, float]:
+    text = backend.app.test_client().get("/metrics").get_data(as_text=True)
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(count) for name, _, count in samples}
+
+
+@pytest.mark.local_only("results are stored alike, wherever the task ran")
+def test_a_task_that_ended_is_counted_once_in_the_metrics(
+    shell: Backend, sample: Repository
+) -> None:
+    before = counts(shell)
+    shell.perform("exit 3", sample)
+    after = counts(shell)
+    for name in (
+        'tasks_ended_total{agent="claude",status="failed"}',
+        'tasks_failed_total{error_code="agent_failed"}',
+        *(f'stage_seconds_count{{stage="{stage}"}}' for stage in ("cloning", "agent", "capturing")),
+    ):
+        sample_name = f"async_code_{name}"
+        assert after[sample_name] == before.get(sample_name, 0) + 1
+
+
 def test_agents_that_take_too_long_keep_their_work_even_in_the_middle_of_git(
     open_with: Open, sample: Repository
 ) -> None:
