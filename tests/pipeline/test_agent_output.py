@@ -88,6 +88,17 @@ def test_output_comes_while_the_agent_works(shell: Backend, sample: Repository) 
     assert shell.wait(task_id)["status"] == "completed"
 
 
+@pytest.mark.local_only("the output is read alike, wherever the task runs")
+def test_the_line_that_a_cancelled_agent_had_begun_is_kept(
+    shell: Backend, sample: Repository
+) -> None:
+    task_id = shell.start("printf 'begun\\nhalf'; sleep 600", sample)
+    wait_for(lambda: shell.output(task_id) == "begun\n")
+    assert shell.post(f"/tasks/{task_id}/cancel")["http_status"] == 200
+    assert shell.wait(task_id)["status"] == "cancelled"
+    assert shell.output(task_id) == "begun\nhalf"
+
+
 @pytest.mark.parametrize(
     ("end", "exit_code"),
     [
