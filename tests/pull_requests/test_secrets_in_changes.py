@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.backends import Repository
+from tests.support.backends import Repository, open_backend
 from tests.support.github.names import TOKEN
-from tests.support.pull_requests import Hosted, Hub
+from tests.support.pull_requests import SIMULATED, Hosted, Hub, open_hub
 
 pytestmark = pytest.mark.local_only("the changes are searched alike wherever the task ran")
 
@@ -82,6 +82,18 @@ def test_a_secret_is_found_wherever_the_agent_put_it(
     answer = hosted.create(task_id)
     assert (answer["http_status"], answer["code"]) == (409, "secret_detected"), answer
     assert name in answer["error"]
+
+
+def test_a_key_that_the_server_got_after_the_task_is_not_pushed(
+    small_origin: Repository, tmp_path: Path
+) -> None:
+    key = "a-key-of-the-server-4711"
+    with open_hub(tmp_path) as hub:
+        task_id = hub.host(small_origin).task(f"echo {typed(key)} >late.txt; echo fine >other.txt")
+    with open_backend(tmp_path / "data", anthropic_api_key=key) as later:
+        answer = later.post(f"/api/create-pr/{task_id}", github_token=TOKEN, **SIMULATED)
+    assert (answer["http_status"], answer["code"]) == (409, "secret_detected")
+    assert "in late.txt. " in answer["error"]
 
 
 KEYS = {
