@@ -88,6 +88,17 @@ def test_output_comes_while_the_agent_works(shell: Backend, sample: Repository) 
     assert shell.wait(task_id)["status"] == "completed"
 
 
+@pytest.mark.local_only("the output is read alike, wherever the task runs")
+def test_the_line_that_a_cancelled_agent_had_begun_is_kept(
+    shell: Backend, sample: Repository
+) -> None:
+    task_id = shell.start("printf 'begun\\nhalf'; sleep 600", sample)
+    wait_for(lambda: shell.output(task_id) == "begun\n")
+    assert shell.post(f"/tasks/{task_id}/cancel")["http_status"] == 200
+    assert shell.wait(task_id)["status"] == "cancelled"
+    assert shell.output(task_id) == "begun\nhalf"
+
+
 @pytest.mark.parametrize(
     ("end", "exit_code"),
     [
@@ -110,6 +121,28 @@ def test_an_agent_that_fails_keeps_its_work(
     assert task["execution_metadata"]["agent_exit_code"] == exit_code
     assert task["changed_files"] == ["kept.txt"]
     assert "+kept" in task["git_diff"]
+
+
+def counts(backend: Backend) -> dict[str, float]:
+    text = backend.app.test_client().get("/metrics").get_data(as_text=True)
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(count) for name, _, count in samples}
+
+
+@pytest.mark.local_only("results are stored alike, wherever the task ran")
+def test_a_task_that_ended_is_counted_once_in_the_metrics(
+    shell: Backend, sample: Repository
+) -> None:
+    before = counts(shell)
+    shell.perform("exit 3", sample)
+    after = counts(shell)
+    for name in (
+        'tasks_ended_total{agent="claude",status="failed"}',
+        'tasks_failed_total{error_code="agent_failed"}',
+        *(f'stage_seconds_count{{stage="{stage}"}}' for stage in ("cloning", "agent", "capturing")),
+    ):
+        sample_name = f"async_code_{name}"
+        assert after[sample_name] == before.get(sample_name, 0) + 1
 
 
 def test_agents_that_take_too_long_keep_their_work_even_in_the_middle_of_git(

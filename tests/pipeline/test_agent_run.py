@@ -40,8 +40,9 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 class ProgramSandbox:
     """A sandbox that runs a coroutine in place of an agent's process."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, exit_code: int) -> None:
         self._program = program
+        self._exit_code = exit_code
 
     async def run_agent(
         self, _command: AgentCommand, *, timeout_seconds: float, on_output: OutputHandler
@@ -52,14 +53,17 @@ class ProgramSandbox:
 
         assert timeout_seconds == SECONDS
         await self._program(feed)
-        return CommandResult(0, b"", b"")
+        on_output("stderr", b"cannot save the session\n" if self._exit_code else b"")
+        return CommandResult(self._exit_code, b"", b"")
 
 
-async def follow(program: Program, idle_seconds: float = SECONDS) -> tuple[AgentEnd, ClaudeReader]:
+async def follow(
+    program: Program, idle_seconds: float = SECONDS, exit_code: int = 0
+) -> tuple[AgentEnd, ClaudeReader]:
     """Follow a program that prints the output of Claude Code."""
     reader = ClaudeReader()
     output = OutputReporter(reader, lambda *_: None, 10**6, lambda text: text)
-    sandbox = cast("Sandbox", ProgramSandbox(program))
+    sandbox = cast("Sandbox", ProgramSandbox(program, exit_code))
     limits = AgentLimits(SECONDS, idle_seconds, 10**6)
     with anyio.fail_after(SECONDS):
         end = await follow_agent(sandbox, AgentCommand(["claude"], "/"), reader, output, limits)
@@ -108,3 +112,33 @@ async def test_an_agent_that_goes_on_and_stays_after_its_last_result_is_ended() 
     end, reader = await follow(stay)
     assert end == AgentEnd(None, None)
     assert reader.summary == "It is built."
+
+
+async def test_an_agent_that_succeeded_and_then_failed_to_end_leaves_a_note() -> None:
+    async def work(feed: Feed) -> None:
+        await feed(INIT)
+        await feed(result("It is built."))
+
+    end, _ = await follow(work, exit_code=3)
+    [note] = end.notes
+    assert (end.exit_code, end.failure) == (3, None)
+    assert note.endswith(" ended with exit code 3: cannot save the session")
+
+
+async def test_output_counts_as_work_unless_it_says_that_the_agent_waits() -> None:
+    retry = {"type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 4}
+    said = {"type": "assistant", "message": {"content": [{"type": "text", "text": "I look."}]}}
+    waits, works = (f"{json.dumps(entry)}\n".encode() for entry in (retry, said))
+    output = OutputReporter(ClaudeReader(), lambda *_: None, 10**6, lambda text: text)
+    for piece, is_work in (
+        (works, True),
+        (waits, False),
+        (waits * 2, False),
+        (waits + works, True),
+        (works + waits, True),
+        (works[:9], True),
+    ):
+        before = output.last_output_at
+        await anyio.sleep(0.001)
+        output.feed("stdout", piece)
+        assert (output.last_output_at > before) is is_work

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from tests.support.backends import Repository, open_backend
 from tests.support.github.names import TOKEN
-from tests.support.pull_requests import Hosted
+from tests.support.pull_requests import SIMULATED, Hosted, Hub, open_hub
 
 pytestmark = pytest.mark.local_only("the changes are searched alike wherever the task ran")
 
@@ -82,6 +84,18 @@ def test_a_secret_is_found_wherever_the_agent_put_it(
     assert name in answer["error"]
 
 
+def test_a_key_that_the_server_got_after_the_task_is_not_pushed(
+    small_origin: Repository, tmp_path: Path
+) -> None:
+    key = "a-key-of-the-server-4711"
+    with open_hub(tmp_path) as hub:
+        task_id = hub.host(small_origin).task(f"echo {typed(key)} >late.txt; echo fine >other.txt")
+    with open_backend(tmp_path / "data", anthropic_api_key=key) as later:
+        answer = later.post(f"/api/create-pr/{task_id}", github_token=TOKEN, **SIMULATED)
+    assert (answer["http_status"], answer["code"]) == (409, "secret_detected")
+    assert "in late.txt. " in answer["error"]
+
+
 KEYS = {
     "a GitHub token": "ghp_" + "0a" * 18,
     "a GitLab token": "glpat-" + "0a" * 10,
@@ -110,6 +124,17 @@ def test_keys_of_others_are_notes_and_no_refusal(hosted: Hosted) -> None:
     assert "secret_files" not in metadata
     body = hosted.created(task_id)
     assert body["http_status"] == 200
+
+
+def test_a_secret_that_the_repository_has_already_is_no_reason_to_refuse(
+    hub: Hub, tmp_path: Path
+) -> None:
+    origin = Repository(tmp_path / "origin")
+    origin.commit(f"printf '{TOKEN}\\nlast\\n' >kept.txt; echo {TOKEN} >removed.txt")
+    hosted = hub.host(origin)
+    task_id = hosted.task("echo more >>kept.txt; git rm -q removed.txt; printf '\\0' >new.bin")
+    assert "secret_files" not in hosted.row(task_id)["execution_metadata"]
+    hosted.created(task_id)
 
 
 def test_a_change_without_secrets_has_no_such_note(hosted: Hosted) -> None:

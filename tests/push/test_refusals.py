@@ -125,7 +125,7 @@ def error_for(printed: str) -> AppError:
     return failure(result, url="https://x.example/a/b", has_token=True, redact=redactor.redact)
 
 
-@pytest.mark.parametrize("name", ["GH001", "secret-scanning-tools", "SSL", "GH013.git"])
+@pytest.mark.parametrize("name", ["GH013.git", "SSL", "rate limit", "Access denied"])
 def test_the_name_of_a_repository_is_no_reason(push_result: Row, tmp_path: Path, name: str) -> None:
     for url, code in (
         (f"http://127.0.0.1:1/team/{name}", "repo_unreachable"),

@@ -27,6 +27,8 @@ def diff(push_target: Target, push_origin: Repository) -> str:
         lambda diff: diff.replace("+more", "+less"),
         lambda diff: diff.replace("new mode 100755", "new mode 100644").replace("100755", "100644"),
         lambda diff: diff[: diff.rindex("diff --git ")],
+        # The end of the patch, behind the blank line of a binary file.
+        lambda diff: diff[diff.index("\n\ndiff --git ") + 2 :],
         lambda diff: diff + "diff --git a/new b/new\nnew file mode 100644\n",
         lambda diff: diff.replace(" one\n", " other\n"),
         lambda diff: diff.replace("rename to b/three", "rename to b/four"),

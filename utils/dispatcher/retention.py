@@ -15,8 +15,8 @@ from utils.errors import AppError, Conflict, NotFound
 PAUSE_SECONDS = 3_600.0
 """Pause between two searches."""
 
-BATCH = 100
-"""Tasks that are searched for and deleted at once."""
+BATCH = 500
+"""Tasks that are found at once; each is deleted by itself, so that other writers wait little."""
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from utils.errors import CaptureError
 from utils.git.output import MAX_CHANGES
-from utils.pipeline.capture_bundle import LISTING_BYTES, BundleLimits, Raw, parse_bundle
+from utils.pipeline.capture_bundle import (
+    LISTING_BYTES,
+    NOTES_BYTES,
+    BundleLimits,
+    Raw,
+    parse_bundle,
+)
 
 LIMITS = BundleLimits(patch_bytes=1_000_000, files=20, file_bytes=50_000)
 COMMIT, TREE, OBJECT = b"a" * 40, b"b" * 40, b"c" * 40
@@ -135,6 +141,20 @@ def test_what_the_script_writes_is_parsed() -> None:
     assert (raw.patch, raw.diff) == (b"P", b"D")
     assert raw.left_out is not None
     assert (raw.left_out.count, raw.left_out.names) == (2, ["a", "b"])
+
+
+def test_what_exceeds_a_limit_is_left_out_and_the_rest_is_kept() -> None:
+    large = b"x" * (LIMITS.patch_bytes + 1)
+    content = object_of(large[: LIMITS.file_bytes + 1]) + object_of(b"small", TREE)
+    for patch, diff in ((large, b"D"), (b"P", large)):
+        raw = parsed(
+            bundle(("contents", content), ("patch", patch), ("diff", diff), ("notes", large * 2))
+        )
+        assert raw is not None
+        assert raw.patch == (None if patch == large else patch)
+        assert raw.diff == (None if diff == large else diff)
+        assert raw.contents == {TREE.decode(): b"small"}
+        assert len(raw.notes) == NOTES_BYTES
 
 
 names = st.sampled_from(
