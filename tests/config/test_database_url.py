@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import socketserver
 from pathlib import Path
+from threading import Thread
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from tests.support.database.postgres_server import PostgresServer
 from utils.config.database_url import database_address
@@ -64,6 +68,58 @@ def test_each_usual_form_names_the_same_database(
     assert database_address(database_address(given)) == database_address(given)
     secrets = Settings.model_validate({"database_url": given}).secrets
     assert password in secrets
+
+
+# The message with the process that cancels a query, as PostgreSQL sends it at the start.
+NAMED_PROCESS = re.compile(rb"(K\0\0\0\x0c).{4}", re.DOTALL)
+
+
+class Pooler(socketserver.ThreadingTCPServer):
+    """Relays connections to a PostgreSQL, and names itself as the process that answers."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.path = str(server.folder / ".s.PGSQL.5432")
+        super().__init__(("127.0.0.1", 0), PooledConnection)
+
+
+class PooledConnection(socketserver.BaseRequestHandler):
+    """A connection of a client."""
+
+    def handle(self) -> None:
+        """Relay in both directions until the client has closed."""
+        assert isinstance(self.server, Pooler)
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(self.server.path)
+            Thread(target=self.answer, args=(other,), daemon=True).start()
+            while received := self.request.recv(65_536):
+                other.sendall(received)
+
+    def answer(self, other: socket.socket) -> None:
+        """Relay answers; change the process in the message that names it."""
+        while received := other.recv(65_536):
+            self.request.sendall(NAMED_PROCESS.sub(lambda found: found[1] + b"\0\0\0\1", received))
+
+
+def test_a_pooler_is_recognised_and_gets_no_prepared_statement(
+    postgres_server: PostgresServer,
+) -> None:
+    name = make_url(postgres_server.create("behind_a_pooler")).database
+    with Pooler(postgres_server) as pooler:
+        Thread(target=pooler.serve_forever, daemon=True).start()
+        port = pooler.server_address[1]
+        engines = open_postgresql(
+            f"postgresql://postgres@127.0.0.1:{port}/{name}?sslmode=disable", 4
+        )
+        with engines.writers.connect() as connection:
+            for _ in range(8):
+                connection.execute(text("SELECT :a"), {"a": 1})
+            prepared = text("SELECT count(*) FROM pg_prepared_statements")
+            assert connection.execute(prepared).scalar_one() == 0
+        engines.close()
+        pooler.shutdown()
 
 
 def test_a_transaction_pooler_gets_no_prepared_statement(postgres_server: PostgresServer) -> None:

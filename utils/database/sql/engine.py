@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy import exc as sql_errors
@@ -23,6 +23,9 @@ from utils.database.sql.errors import translating
 from utils.database.sql.reasons import explain
 from utils.database.types import dump_json, load_json
 from utils.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -208,8 +211,24 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
         pool_use_lifo=True,
         connect_args=options,
     )
+    event.listen(engine, "connect", _prepare_postgresql)
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Engines("postgresql", readers, engine, nullcontext())
+
+
+def _prepare_postgresql(connection: psycopg.Connection, _record: object) -> None:
+    """Prepare no statements behind a pooler, whose next transaction may run in another session.
+
+    There a name may stand for the statement of another client. A pooler answers for many sessions,
+    so the process that it names at the start is none of theirs.
+    """
+    if connection.prepare_threshold is None:
+        return
+    connection.autocommit = True
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    connection.autocommit = False
+    if row is None or row[0] != connection.info.backend_pid:
+        connection.prepare_threshold = None
 
 
 def postgresql_url(database_url: str) -> URL:
