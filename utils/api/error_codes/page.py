@@ -54,5 +54,5 @@ def _row(entry: ErrorEntry) -> str:
 
 def _html(text: str) -> str:
     """Convert the little Markdown that the explanations contain."""
-    linked = re.sub(r"\[([^\]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', escape(text))
+    linked = re.sub(r"\[([^\[\]]+)\]\(([^()]+)\)", r'<a href="\2">\1</a>', escape(text))
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", linked)
