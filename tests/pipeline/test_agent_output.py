@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 
 import psutil
 import pytest
 
-from tests.support.backends import Backend, Open, Repository, shell_agent, wait_for
+from tests.support.backends import (
+    SHELL_AGENT,
+    Backend,
+    Open,
+    Repository,
+    shell_agent,
+    wait_for,
+)
 from tests.support.live_server import is_alive
+from utils.agents.claude import ClaudeReader
 
 WORK = "echo kept >kept.txt\n"
 CHARACTERS = "aé€\U0001f98a"
@@ -130,19 +140,27 @@ def counts(backend: Backend) -> dict[str, float]:
 
 
 @pytest.mark.local_only("results are stored alike, wherever the task ran")
-def test_a_task_that_ended_is_counted_once_in_the_metrics(
+def test_tasks_that_ended_are_counted_once_in_the_metrics(
     shell: Backend, sample: Repository
 ) -> None:
+    usage = {"usage": {"input_tokens": 7, "output_tokens": 2}, "total_cost_usd": 0.25}
+    result = {"type": "result", "subtype": "success", "is_error": False, "result": "ok", **usage}
     before = counts(shell)
     shell.perform("exit 3", sample)
+    with shell_agent(replace(SHELL_AGENT, reader=ClaudeReader)):
+        shell.complete(f"echo '{json.dumps(result)}'", sample)
     after = counts(shell)
-    for name in (
-        'tasks_ended_total{agent="claude",status="failed"}',
-        'tasks_failed_total{error_code="agent_failed"}',
-        *(f'stage_seconds_count{{stage="{stage}"}}' for stage in ("cloning", "agent", "capturing")),
-    ):
+    for name, more in {
+        'tasks_ended_total{agent="claude",status="failed"}': 1,
+        'tasks_failed_total{error_code="agent_failed"}': 1,
+        'agent_tokens_total{agent="claude",kind="input_tokens"}': 7,
+        'agent_cost_usd_total{agent="claude"}': 0.25,
+        'stage_seconds_count{stage="cloning"}': 2,
+        'stage_seconds_count{stage="agent"}': 2,
+        'stage_seconds_count{stage="capturing"}': 2,
+    }.items():
         sample_name = f"async_code_{name}"
-        assert after[sample_name] == before.get(sample_name, 0) + 1
+        assert after[sample_name] == before.get(sample_name, 0) + more
 
 
 def test_agents_that_take_too_long_keep_their_work_even_in_the_middle_of_git(

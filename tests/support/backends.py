@@ -220,9 +220,9 @@ SHELL_AGENT = AgentSpec("shell", _shell_command, ScriptedReader, simulated=True)
 
 
 @contextmanager
-def shell_agent() -> Iterator[None]:
+def shell_agent(agent: AgentSpec = SHELL_AGENT) -> Iterator[None]:
     """Replace the agent of every task by a shell until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SCRIPTED", "SCRIPTED_PROMPTS"):
-            patch.setattr(f"utils.agents.registry.{name}", SHELL_AGENT)
+            patch.setattr(f"utils.agents.registry.{name}", agent)
         yield
