@@ -216,6 +216,27 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
     assert Counter(commands_in(place, ids, "capture.sh")) == dict.fromkeys(ids, 1)
 
 
+@pytest.mark.cloud_only("agents on this machine are not left")
+def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_database(
+    new_server: ServerFactory, proxy: FaultyProxy, place: Place, small_repository: str
+) -> None:
+    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS, "SUPABASE_URL": proxy.url}
+    one, other = new_server(**settings), new_server(**settings)
+    one.start()
+    other.start()
+    client = one.client(USER)
+    tasks = start_naps(client, small_repository, range(3), 3)
+    for task_id in tasks:
+        client.wait_for_output(task_id, "begun")
+    ids = set(one.sandboxes())
+    proxy.is_cut = True
+    eventually(lambda: "heartbeat.tasks_left" in one.output.read_text())
+    proxy.is_cut = False
+    assert assert_each_done_once(client, tasks) == [1] * 3
+    assert set(commands_in(place, ids, "agent.sh")) == ids
+    assert Counter(commands_in(place, ids, "capture.sh")) == dict.fromkeys(ids, 1)
+
+
 def commands_in(place: Place, sandboxes: Collection[str], script: str) -> list[str]:
     """Return the sandbox of each command that has run a script."""
     assert place.cloud
