@@ -42,6 +42,7 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=15s \
     CMD [".venv/bin/python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('PORT', '8000') + '/health/live', timeout=4)"]
 
 LABEL org.opencontainers.image.title="async-code" \
+    org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.description="Runs coding agents on a fresh clone in a sandbox, over HTTP."
 
 # tini passes signals on and reaps processes that an agent leaves behind. A server that is stopped
