@@ -325,6 +325,8 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     mentioned = set(re.findall(r"\b(?:async_code|process)_\w+", prose(page)))
     families = names | set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
     assert mentioned - families == set()
+    ours = set(re.findall(r"^# TYPE (async_code_\w+)", text, re.MULTILINE))
+    assert {name for name in ours if not name.endswith("_created")} - mentioned == set()
 
 
 def test_the_systemd_unit_fits_the_server() -> None:
