@@ -125,10 +125,13 @@ def test_what_the_host_itself_says_of_a_branch_has_its_code(
 
 def test_no_rule_of_the_tables_hides_a_later_one() -> None:
     rules = (*GITHUB_HOOK_RULES, *FAILURES)
+    unused = set(SAMPLES)
     for number, rule in enumerate(rules):
         # At each bar that is in no parentheses.
         for alternative in re.split(r"\|(?![^(]*\))", rule.pattern):
+            unused.discard(alternative)
             text = SAMPLES.get(alternative) or re.sub(r"\\(.)", r"\1", alternative)
             assert re.search(alternative, text, re.MULTILINE), alternative
             for earlier in rules[:number]:
                 assert not re.search(earlier.pattern, text, re.MULTILINE), text
+    assert unused == set()
