@@ -26,6 +26,9 @@ FORMS = {
 }
 
 
+OTHER = "a-token-of-the-request-4711"
+
+
 def typed(text: str) -> str:
     """Return shell text for a text, which does not stand in the prompt as a whole."""
     half = len(text) // 2
@@ -94,6 +97,17 @@ def test_a_key_that_the_server_got_after_the_task_is_not_pushed(
         answer = later.post(f"/api/create-pr/{task_id}", github_token=TOKEN, **SIMULATED)
     assert (answer["http_status"], answer["code"]) == (409, "secret_detected")
     assert "in late.txt. " in answer["error"]
+
+
+def test_the_token_of_the_request_itself_is_not_pushed(
+    small_origin: Repository, tmp_path: Path
+) -> None:
+    with open_hub(tmp_path) as hub:
+        hosted = hub.host(small_origin)
+        task_id = hosted.task(f"echo {typed(OTHER)} >late.txt")
+        answer = hosted.create(task_id, github_token=OTHER)
+        assert (answer["http_status"], answer["code"]) == (409, "secret_detected")
+        assert "in late.txt. " in answer["error"]
 
 
 KEYS = {

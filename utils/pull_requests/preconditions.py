@@ -28,8 +28,8 @@ class Result:
 def require_result(task: Task, options: PullRequestOptions, has_secret: HasSecret) -> Result:
     """Return the result of a task. Raise `Conflict` if no pull request can be made from it.
 
-    `has_secret` finds the secrets of this server; those of the run were searched for by the
-    capture.
+    `has_secret` finds the secrets of this server and the token of this request; those of the run
+    were searched for by the capture.
     """
     if task.status not in TERMINAL_STATUSES:
         raise Conflict(

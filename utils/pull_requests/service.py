@@ -90,7 +90,9 @@ class PullRequests:
         self._database.get_task_status(user_id, task_id)  # check the owner before taking a slot
         with self._limiter.slot(), self._locks.lock(task_id, deadline):
             task = self._database.get_task(user_id, task_id)
-            result = require_result(task, options, self._redactor.finds_in)
+            redactor, given = self._redactor.child(), options.github_token
+            with redactor.hold(given.get_secret_value() if given else None):
+                result = require_result(task, options, redactor.finds_in)
             full_name = self._full_name(task.repo_url)
             plan = self._plan(task, options)
             with self._github(task, full_name, options.github_token, deadline) as context:
