@@ -44,9 +44,11 @@ pytest_plugins = (
 hypothesis_settings.register_profile("tests", deadline=None)
 hypothesis_settings.load_profile("tests")
 
-# A shell starts what is in the background with SIGINT ignored, and all children would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what is in the background with SIGINT ignored, and nohup with SIGHUP. All children
+# would inherit that.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 Headers = dict[str, str]
 MakeApp = Callable[..., Flask]

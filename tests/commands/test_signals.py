@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +55,8 @@ def started(command: Sequence[str | Path], folder: Path, **environment: str) -> 
         try:
             yield process
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def of_run_sh(name: str, *arguments: str) -> list[str]:
@@ -97,10 +98,17 @@ def test_a_command_that_is_being_imported_ends(
     assert list(tmp_path.iterdir()) == []
 
 
+def is_server(process: psutil.Process) -> bool:
+    try:
+        return "main.py" in str(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_benchmark_takes_its_servers_with_it(tmp_path: Path) -> None:
     with started(of_run_sh("bench", "task_small", "--quick", "--folder", "."), tmp_path) as process:
         family = psutil.Process(process.pid)
-        wait_for(lambda: [one for one in family.children() if "main.py" in str(one.cmdline())])
+        wait_for(lambda: any(map(is_server, family.children())))
         stop(process, signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
 

@@ -43,6 +43,9 @@ class ParrotReader(JsonLineReader):
             return [("result", {"text": done})]
         return None
 
+    def _is_result(self, entry: Json) -> bool:
+        return bool(entry.get("done"))
+
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:
         """See `StreamReader`."""
         if self.finished and not exit_code:
