@@ -14,7 +14,6 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import settings as hypothesis_settings
 
 from main import create_app, stop_app
 from tests.support.suite.declared_codes import refuse_undeclared_codes
@@ -39,10 +38,6 @@ pytest_plugins = (
     "tests.fixtures.webhooks",
     "tests.support.suite.exhaustive",
 )
-
-# How long one example takes tells more about the machine than about the program.
-hypothesis_settings.register_profile("tests", deadline=None)
-hypothesis_settings.load_profile("tests")
 
 # A shell starts what is in the background with SIGINT ignored, and nohup with SIGHUP. All children
 # would inherit that.

@@ -10,6 +10,8 @@ from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact
 from utils.git.environment import SUBJECT_CHARACTERS
 
+pytestmark = pytest.mark.cloud_with_all("a prompt is a file in both")
+
 PROMPTS = {
     "quotes": "Say \"it's\" and 'that'",
     "a command in dollars": "$(touch executed) ${HOME} $((1+1))",

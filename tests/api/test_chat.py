@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.live_server import Json, LiveServer
 
+pytestmark = pytest.mark.cloud_with_all("a conversation is stored alike, wherever the task ran")
+
 MESSAGES = 50
 THREADS = 10
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from database import Database
 from main import create_app, stop_app
 from tests.conftest import JWT_SECRET
 from tests.support.database.samples import NOBODY, USER
+from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
 from utils.commands.add_user import add_user, main
 from utils.config.settings import Settings
@@ -25,8 +25,8 @@ KEY = re.compile(r"ac_[0-9a-f]{64}\n")
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in its own process, in an empty folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "utils.commands.add_user", *arguments],
+    return complete_preloaded(
+        ["-m", "utils.commands.add_user", *arguments],
         env={
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -34,10 +34,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             "HOME": str(folder),
         },
         cwd=folder,
-        capture_output=True,
-        text=True,
         timeout=100,
-        check=False,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from e2b import AsyncSandbox, AsyncTemplate, SandboxException
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.e2b.template_tools import missing_in_template
+from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
 from utils.agents.registry import PROGRAMS
 from utils.commands.build_template import Recipe, read_spec
@@ -28,14 +28,11 @@ def build_template(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, away from this folder's .env."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("E2B_")}
-    return subprocess.run(
-        [sys.executable, "-m", "utils.commands.build_template", *arguments],
+    return complete_preloaded(
+        ["-m", "utils.commands.build_template", *arguments],
         env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         cwd=folder,
-        capture_output=True,
-        text=True,
         timeout=100,
-        check=False,
     )
 
 

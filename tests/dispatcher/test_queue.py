@@ -14,6 +14,8 @@ from tests.support.live_server import Client, Json, LiveServer, ServerFactory, e
 from utils.dispatcher.fair_queue import FairQueue
 from utils.errors import QueueFull
 
+pytestmark = pytest.mark.cloud_with_all("the queue is the same for all sandboxes")
+
 SLEEPS = "script:\nsleep 300"
 NAPS = "script:\nsleep 0.4"
 

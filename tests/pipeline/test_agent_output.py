@@ -20,6 +20,8 @@ from tests.support.backends import (
 from tests.support.live_server import is_alive
 from utils.agents.claude import ClaudeReader
 
+pytestmark = pytest.mark.cloud_with_all("tests/sandboxes/e2b has the cloud's own ways of output")
+
 WORK = "echo kept >kept.txt\n"
 CHARACTERS = "aé€\U0001f98a"
 

@@ -21,6 +21,10 @@ from tests.support.backends import (
 from tests.support.git.exactness import check_exact, tree_left_by
 from tests.support.git.server import GitServer, serve_git
 
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same; tests/sandboxes/e2b has the cloud's own faults"
+)
+
 SCRIPT = "script:\nwrite docs/new.txt new\n"
 TOKEN = "marked-token-3f9a1c"
 

@@ -37,8 +37,8 @@ FIGURES = {
 }
 
 
-# One of each kind of set-up; the others measure something else with the same parts.
-EVERY_RUN = {"task_small", "list_tasks", "push_result", "e2b_task", "supabase_latency"}
+# One of tasks and one of requests; all run with --all.
+EVERY_RUN = {"task_small", "list_tasks"}
 
 Document = dict[str, Any]
 

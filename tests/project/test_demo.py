@@ -21,6 +21,7 @@ from demo.console import Console, printable
 from demo.diff import count_files, styled
 from demo.options import parse
 from demo.sample import ensure_sample
+from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
 from utils.agents.registry import AGENTS
 from utils.server.data_lock import LOCK_FILE
@@ -42,9 +43,12 @@ def start_demo(data_dir: Path, *arguments: str, stdout: int = subprocess.PIPE) -
 
 
 def run_demo(data_dir: Path, *arguments: str) -> tuple[int, str]:
-    process = start_demo(data_dir, *arguments)
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
+    return run_preloaded(
+        [*DEMO[1:], "--data-dir", str(data_dir), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm"},
+        timeout=60,
+    )
 
 
 def nothing_serves(data_dir: Path) -> bool:

@@ -108,6 +108,7 @@ def test_the_pull_request_holds_the_sandboxs_tree(
 
 
 @pytest.mark.cloud_only("elsewhere they are tried one by one")
+@pytest.mark.exhaustive("test_changes of the capture has a sample in the cloud")
 def test_all_changes_together_are_one_pull_request(
     hub: Hub, origin: Repository, tmp_path: Path
 ) -> None:

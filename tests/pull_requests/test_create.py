@@ -22,6 +22,8 @@ from utils.pull_requests.publisher import PullRequestResult
 from utils.pull_requests.service import PullRequests
 from utils.redaction import Redactor
 
+pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
+
 on_github = pytest.mark.local_only("what decides is on GitHub, not where the task ran")
 
 

@@ -75,7 +75,7 @@ def together(made: list[Tree]) -> Tree:
 
 
 def test_any_changes_become_a_pull_request_that_holds_them(hub: Hub, runs_all: bool) -> None:
-    @generated(8 if runs_all else 3)
+    @generated(8 if runs_all else 2)
     @given(change_sets)
     def become_a_pull_request(made: list[ChangeSet]) -> None:
         with tempfile.TemporaryDirectory() as temporary:

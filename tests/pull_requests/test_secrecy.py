@@ -21,6 +21,8 @@ from tests.support.github.names import LOGIN
 from tests.support.places import Place
 from tests.support.pull_requests import SCRIPT, Hosted, Hub, open_hub
 
+pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
+
 GIVEN, STORED, SERVERS = "ghp_given/1+a2b3", "ghp_stored/4+c5d6", "ghp_servers/7+e8f9"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 SETTINGS = {

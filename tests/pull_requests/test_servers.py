@@ -5,11 +5,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import USER, Repository, Row, git
 from tests.support.github.names import NAME, TOKEN
 from tests.support.live_server import Client, LiveServer, ServerFactory
 from tests.support.places import Place
+
+pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
 SECRETS = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 CHANGE = "script:\nwrite made.txt here\nprint done"

@@ -17,6 +17,8 @@ from tests.support.pull_requests import SCRIPT, SIMULATED, Hosted, actions_token
 from utils.api.endpoint import TOKEN_HEADER
 from utils.pull_requests.concurrency import FOR_ONE_TASK
 
+pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
+
 in_one_process = pytest.mark.local_only("how many may ask at once does not depend on the place")
 
 

@@ -29,7 +29,7 @@ histories = st.lists(turning, min_size=3, max_size=6)
 def test_any_tree_is_pushed_on_any_other(
     shell: Backend, git_server: GitServer, runs_all: bool
 ) -> None:
-    @generated(10 if runs_all else 4)
+    @generated(10 if runs_all else 3)
     @given(before=trees, between=trees, after=trees)
     def is_pushed(before: Tree, between: Tree, after: Tree) -> None:
         with tempfile.TemporaryDirectory() as temporary:

@@ -115,10 +115,11 @@ def start_preloaded(
     cwd: Path,
     env: Mapping[str, str],
     output: int,
+    errors: int | None = None,
     start_new_session: bool = False,
     is_elsewhere: bool = False,
 ) -> PreloadedProcess:
-    """Start what `python *program` would run; both streams go to one descriptor.
+    """Start what `python *program` would run; both streams go to `output` unless there is `errors`.
 
     `is_elsewhere` is for another copy of the project: its modules are imported from there.
     """
@@ -132,7 +133,7 @@ def start_preloaded(
         "is_elsewhere": is_elsewhere,
     }
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-        return _forker.start(order, nothing.fileno(), output, output)
+        return _forker.start(order, nothing.fileno(), output, output if errors is None else errors)
 
 
 def run_preloaded(
@@ -147,6 +148,24 @@ def run_preloaded(
             process.kill()
         output.seek(0)
         return code, output.read().decode()
+
+
+def complete_preloaded(
+    program: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run what `python *program` would run; return the exit code and both streams."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = start_preloaded(
+            program, cwd=cwd, env=env, output=output.fileno(), errors=errors.fileno()
+        )
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        printed, complained = output.read().decode(), errors.read().decode()
+        return subprocess.CompletedProcess(program, code, printed, complained)
 
 
 def _plain_environment() -> dict[str, str]:

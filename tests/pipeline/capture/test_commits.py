@@ -9,6 +9,10 @@ import pytest
 from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact, tree_left_by
 
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same, and test_changes has a sample in the cloud"
+)
+
 COMMIT = "git add --all && git commit --quiet --allow-empty-message --cleanup=verbatim"
 
 # Conflict markers contain the name of the commit, which depends on these values.

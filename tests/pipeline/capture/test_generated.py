@@ -10,12 +10,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.backends import Backend, Repository
 from tests.support.git.exactness import check_exact, tree_left_by
 from tests.support.suite.generated import generated
+
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same, and test_changes has a sample in the cloud"
+)
 
 Tree = Mapping[bytes, tuple[str, bytes]]
 """Kind (file, program or link) and contents by name."""
@@ -73,7 +78,7 @@ def unpacking(tree: Tree) -> str:
 
 
 def test_any_tree_leads_to_any_other(shell: Backend, runs_all: bool) -> None:
-    @generated(30 if runs_all else 10)
+    @generated(30 if runs_all else 5)
     @given(before=trees, between=st.none() | trees, after=trees)
     def leads(before: Tree, between: Tree | None, after: Tree) -> None:
         with tempfile.TemporaryDirectory() as temporary:

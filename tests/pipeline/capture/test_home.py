@@ -6,6 +6,10 @@ import pytest
 
 from tests.support.backends import Backend, Repository
 
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same, and test_changes has a sample in the cloud"
+)
+
 WORK = 'work=$(dirname "$0"); '
 EMPTY = f'{WORK}rm -rf "$work"/*; '
 OURS = "result alone git_config commit_message capture.sh"

@@ -10,6 +10,10 @@ from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact, tree_left_by
 from utils.pipeline import capture
 
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same, and test_changes has a sample in the cloud"
+)
+
 WORK = "printf 'more\\n' >>src/app.py && printf 'caf\\351\\r\\n' >dos && rm README.md"
 
 ATTRIBUTES = (

@@ -9,6 +9,10 @@ import pytest
 from tests.support.backends import Backend, Repository, Row
 from tests.support.git.exactness import check_exact, tree_left_by
 
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same, and test_changes has a sample in the cloud"
+)
+
 WORK = "echo new >new; printf 'more\\n' >>src/app.py; rm README.md\n"
 INVISIBLE = "\"$(printf '.g\\342\\200\\214it')\""
 

@@ -9,6 +9,10 @@ import pytest
 from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact, tree_left_by
 
+pytestmark = pytest.mark.cloud_with_all(
+    "the script is the same, and test_changes has a sample in the cloud"
+)
+
 MAKE = 'mkdir -p "$path"; (cd "$path"; git init -q; echo x >x; git add x; git commit -qm x)\n'
 REGISTER = 'git config --file .gitmodules "submodule.my lib.path" "$registered"\n'
 IGNORED = "printf '*.log\\n' >.gitignore; mkdir 'a*' logs; : >logs/a.log; : >'a*/b.log'"

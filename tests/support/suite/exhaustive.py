@@ -10,10 +10,19 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the exhaustive tests as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the number of generated examples of the tests that do not set one themselves."""
+    examples = 100 if config.getoption("--all") else 40
+    # How long one example takes tells more about the machine than about the program.
+    settings.register_profile("tests", deadline=None, max_examples=examples)
+    settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_exhaustive(item: pytest.Item) -> bool:
     if item.get_closest_marker("exhaustive"):
         return True
-    marker = item.get_closest_marker("cloud_sample")
-    if marker is None or not isinstance(item, pytest.Function):
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or callspec.params.get("place") != "e2b":
         return False
-    parameters = item.callspec.params
-    sample: Collection[str] = marker.args[0]
-    return parameters["place"] == "e2b" and parameters["case"] not in sample
+    if item.get_closest_marker("cloud_with_all"):
+        return True
+    marker = item.get_closest_marker("cloud_sample")
+    return marker is not None and callspec.params["case"] not in marker.args[0]
 
 
 def sampled(cases: Iterable[str], sample: Collection[str], why: str) -> list[Any]:

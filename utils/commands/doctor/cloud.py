@@ -20,7 +20,7 @@ from utils.config.settings import Settings
 from utils.dispatcher.assignment import lifetime_seconds
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
-from utils.sandboxes.e2b.lease import CLOCK_SECONDS, PAUSE_SECONDS
+from utils.sandboxes.e2b.lease import CLOCK_SECONDS, JITTER_SECONDS, PAUSE_SECONDS
 from utils.sandboxes.e2b.network_rules import egress_rules
 from utils.sandboxes.e2b.tested_versions import (
     TOOLS,
@@ -227,7 +227,9 @@ async def _can_be_renewed(sandbox: AsyncSandbox, lives: float) -> bool:
     await sandbox.pause(strict=True, request_timeout=PAUSE_SECONDS)
     await sandbox.connect(timeout=PROBE_SECONDS)
     await sandbox.set_timeout(math.ceil(lives))
-    return (await sandbox.get_info()).end_at > before.end_at
+    after = await sandbox.get_info()
+    is_later = (after.end_at - before.end_at).total_seconds() > JITTER_SECONDS
+    return is_later or after.started_at > before.started_at
 
 
 async def _end(sandbox: AsyncSandbox) -> Finding:

@@ -31,6 +31,9 @@ PAUSE_SECONDS = 60.0
 """Limit for the request that pauses a sandbox: E2B stores its memory meanwhile."""
 
 CLOCK_SECONDS = 5.0
+
+JITTER_SECONDS = 1.0
+"""The same end of a sandbox is computed anew for each answer, and differs by less than this."""
 """Tolerance between a requested end and the one that E2B tells."""
 
 log = structlog.get_logger(__name__)
@@ -178,7 +181,9 @@ class Lease:
         extended = await self._extend(max(left_seconds, self._seconds)) or await self._extend(
             self._seconds
         )
-        is_renewed = extended and self._ends_at > before and self._until_reserve > 0
+        is_renewed = (
+            extended and self._ends_at > before + JITTER_SECONDS and self._until_reserve > 0
+        )
         log.info("sandbox paused and resumed", action="sandbox.renewed", lives_longer=is_renewed)
         return is_renewed
 
