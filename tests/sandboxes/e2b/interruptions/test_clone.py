@@ -11,7 +11,7 @@ from threading import Event, Thread
 import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
-from tests.support.backends import Repository, git
+from tests.support.backends import Repository, git, wait_for
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from tests.support.git.server import GitServer
 from utils.dispatcher import task_run
@@ -28,6 +28,7 @@ case " $* " in
     echo clone >>"{log}"
     for target; do :; done
     sleep {seconds}
+    while [ -e "{hold}" ]; do sleep 0.05; done
     if [ -e "{kill}" ]; then
         rm "{kill}"
         mkdir -p "$target/.git" && echo half >"$target/half.txt"
@@ -46,18 +47,21 @@ class SlowClones:
         self.tools = folder / "tools"
         self.tools.mkdir()
         self.kill = folder / "kill"
+        self.hold = folder / "hold"
         self._log = folder / "clones"
         program = self.tools / "git"
         real = shutil.which("git")
         program.write_text(
-            SLOW_GIT.format(log=self._log, kill=self.kill, seconds=seconds, git=real)
+            SLOW_GIT.format(
+                log=self._log, kill=self.kill, hold=self.hold, seconds=seconds, git=real
+            )
         )
         program.chmod(0o755)
 
     @property
     def count(self) -> int:
         """The number of clones that were started."""
-        return len(self._log.read_text().splitlines())
+        return len(self._log.read_text().splitlines()) if self._log.exists() else 0
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ def test_a_clone_whose_connection_is_cut_again_and_again_is_followed(
     failing_cloud.add_fault("cut", route="process.Start", times=3, after_events=1)
     with cloud_backend(failing_cloud, tmp_path / "data") as backend:
         task = ended(backend, backend.start(PROMPT, small, branch="main"))
-        assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"]), task
+        assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"]), task["error"]
         assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert clones.count == 1
 
@@ -101,10 +105,14 @@ def test_a_clone_that_was_killed_with_its_connection_is_begun_anew_without_its_r
     failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, clones: SlowClones
 ) -> None:
     clones.kill.touch()
-    failing_cloud.add_fault("cut", route="process.Start", times=1, after_events=1)
+    clones.hold.touch()
     with cloud_backend(failing_cloud, tmp_path / "data") as backend:
-        task = ended(backend, backend.start(PROMPT, small, branch="main"))
-        assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"]), task
+        task_id = backend.start(PROMPT, small, branch="main")
+        wait_for(lambda: clones.count == 1)
+        failing_cloud.cut()
+        clones.hold.unlink()
+        task = ended(backend, task_id)
+        assert (task["status"], task["changed_files"]) == ("completed", ["made.txt"]), task["error"]
         assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert clones.count == 2
 
