@@ -20,6 +20,7 @@ NO_OBJECT = re.compile(r"^0+$")
 SUBMODULE_MODE = "160000"
 LINK_MODE = "120000"
 
+_HEADER = b"diff --git "
 _NAME = rb"(?:[0-9a-f]{64}|[0-9a-f]{40})"
 _RAW = re.compile(rb":([0-7]{6}) ([0-7]{6}) (%b) (%b) [A-Z][0-9]{0,3}\t" % (_NAME, _NAME))
 # Numbers are short, so that sums stay exact in JSON.
@@ -129,6 +130,28 @@ def split_patch_mail(mail: bytes) -> tuple[bytes, bytes, bytes]:
     changes = mail.index(b"\n\n:") + 2
     diff = mail.index(b"\n\n", changes) + 2
     return mail[:changes], mail[changes:diff], mail[diff:]
+
+
+def with_quoted_headers(diff: bytes) -> bytes:
+    """Return a diff in which git before 2.45 finds the names of all files, in linear time.
+
+    In `diff --git a/x /y b/x /y` it finds none, because a folder ends in a blank, and a file that
+    is binary or empty has no other line with its name. It finds names in quotes.
+    """
+    if b" /" not in diff:
+        return diff
+    return b"\n".join(map(_quoted_header, diff.split(b"\n")))
+
+
+def _quoted_header(line: bytes) -> bytes:
+    names = line.removeprefix(_HEADER)
+    if names == line or b" /" not in names:
+        return line
+    # Names that differ are in lines of their own, `rename from` and `rename to`.
+    half = len(names) // 2
+    old, new = names[:half], names[half + 1 :]
+    is_same = names == b"a/%b b/%b" % (old[2:], old[2:])
+    return b'%b"%b" "%b"' % (_HEADER, old, new) if is_same else line
 
 
 def parse_objects(output: bytes, *, max_objects: int, max_bytes: int) -> dict[str, bytes]:

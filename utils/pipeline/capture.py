@@ -26,6 +26,7 @@ from utils.git.output import (
     binary_attributes,
     decode_path,
     last_line,
+    with_quoted_headers,
 )
 from utils.models.runs import Changes, FileChange
 from utils.pipeline.capture_bundle import (
@@ -283,7 +284,7 @@ def _changes(base_commit: str, raw: Raw, limits: CaptureLimits, has_secret: HasS
 
 
 def _stored(data: bytes | None) -> str | None:
-    return data.decode() if data and _is_text(data) else None
+    return with_quoted_headers(data).decode() if data and _is_text(data) else None
 
 
 def _file_changes(raw: Raw, limits: CaptureLimits) -> Iterator[FileChange]:

@@ -88,6 +88,8 @@ SHAPES = {
     "a link that moves into a folder in its place": "mv link a; mkdir link; mv a link/inner",
     "a link that was renamed in a commit, and a folder in its place": "git mv link other; "
     "mkdir link; echo x >link/x; git add .; git commit -qm A; git mv other last",
+    "files whose name only the header tells, in folders with blanks": "mkdir ' ' 'x ' && "
+    "cp assets/image.bin ' /a' && : >'x /empty' && ln -s \"$(printf 'caf\\351')\" 'x /odd'",
     "an empty folder": "mkdir empty_folder && echo x >other",
     "a FIFO beside the changes": "mkfifo pipe && echo x >new.txt",
     "ignored files": "mkdir build && echo x >build/x && echo x >a.log && echo x >new.txt",
