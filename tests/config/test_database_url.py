@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import socketserver
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -99,8 +100,11 @@ class PooledConnection(socketserver.BaseRequestHandler):
 
     def answer(self, other: socket.socket) -> None:
         """Relay answers; change the process in the message that names it."""
-        while received := other.recv(65_536):
-            self.request.sendall(NAMED_PROCESS.sub(lambda found: found[1] + b"\0\0\0\1", received))
+        # The client closes without waiting for the last answer.
+        with suppress(OSError):
+            while received := other.recv(65_536):
+                named = NAMED_PROCESS.sub(lambda found: found[1] + b"\0\0\0\1", received)
+                self.request.sendall(named)
 
 
 def test_a_pooler_is_recognised_and_gets_no_prepared_statement(
