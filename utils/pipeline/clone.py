@@ -24,6 +24,10 @@ from utils.models.runs import CommandResult, Job
 from utils.pipeline.script_text import script_command
 from utils.sandboxes.protocol import Mirror, Sandbox
 
+# Read now, because a file is not read on the event loop.
+_CLONE = script_command("clone.sh")
+_REMOTE_HEAD = script_command("remote_head.sh")
+
 MIRROR_OUTDATED = "mirror outdated"
 MAX_REDIRECTS = 3
 
@@ -194,7 +198,7 @@ class _CloneRun:
     async def _read_head(self, environment: Mapping[str, str]) -> CommandResult:
         work = self._sandbox.paths.work
         arguments = [
-            *script_command("remote_head.sh"),
+            *_REMOTE_HEAD,
             self._source.url.removeprefix("file://"),
             f"{work}/head.trace",
             credential_url(self._source.url),
@@ -254,7 +258,7 @@ class _CloneRun:
     def _clone_arguments(self, mirror: Mirror) -> list[str]:
         url, paths, depth = self._source.url, self._sandbox.paths, self._limits.depth
         return [
-            *script_command("clone.sh"),
+            *_CLONE,
             # With a plain path git copies the files of a local repository, several times faster
             # than with file://. With a depth the path must not be plain: git would ignore the
             # depth and use hard links.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("scripts")
@@ -15,7 +14,6 @@ _COMMENT = re.compile(r"^[ \t]*#.*\n", re.MULTILINE)
 _SOURCED = re.compile(r'^\. "\$scripts/([a-z_]+\.sh)"$', re.MULTILINE)
 
 
-@cache
 def script_command(name: str) -> Sequence[str]:
     """Return the command that runs a script; its own arguments follow."""
     return ("sh", "-c", script(name), name)
