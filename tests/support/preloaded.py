@@ -142,10 +142,7 @@ def run_preloaded(
     """Run what `python *program` would run; return the exit code and what it printed."""
     with tempfile.TemporaryFile() as output:
         process = start_preloaded(program, cwd=cwd, env=env, output=output.fileno())
-        try:
-            code = process.wait(timeout)
-        finally:
-            process.kill()
+        code = _end(process, timeout)
         output.seek(0)
         return code, output.read().decode()
 
@@ -158,14 +155,19 @@ def complete_preloaded(
         process = start_preloaded(
             program, cwd=cwd, env=env, output=output.fileno(), errors=errors.fileno()
         )
-        try:
-            code = process.wait(timeout)
-        finally:
-            process.kill()
+        code = _end(process, timeout)
         output.seek(0)
         errors.seek(0)
         printed, complained = output.read().decode(), errors.read().decode()
         return subprocess.CompletedProcess(program, code, printed, complained)
+
+
+def _end(process: PreloadedProcess, timeout: float) -> int:
+    """Wait for the end and return the exit code; kill what takes longer."""
+    try:
+        return process.wait(timeout)
+    finally:
+        process.kill()
 
 
 def _plain_environment() -> dict[str, str]:

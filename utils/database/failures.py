@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
+
+from utils.errors import DatabaseUnavailable
 
 LOG_PAUSE_SECONDS = 60.0
 
@@ -29,6 +33,16 @@ class FailureRecord:
         if self.is_logging and now - last >= LOG_PAUSE_SECONDS:
             self._logged[reason] = now
             log.warning("database failed", action="database.failed", reason=reason)
+
+    def recheck(self, write: Callable[[], object]) -> str | None:
+        """Return why the last write failed, unless one that changes nothing succeeds now.
+
+        Nothing else may write while the server counts as not ready.
+        """
+        if self.write_failure:
+            with suppress(DatabaseUnavailable):
+                write()
+        return self.write_failure
 
     def record_write(self) -> None:
         """Note that a write succeeded."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from sqlalchemy import Connection, bindparam, text, update
 
 from utils.config.identity import server_name
@@ -52,11 +50,7 @@ class SqlDatabase(
     @property
     def write_failure(self) -> str | None:
         """See `Database`."""
-        if self.engines.failures.write_failure:
-            # Nothing else may write while the server counts as not ready.
-            with suppress(DatabaseUnavailable):
-                self._write_nothing()
-        return self.engines.failures.write_failure
+        return self.engines.failures.recheck(self._write_nothing)
 
     @writing
     def _write_nothing(self, connection: Connection) -> None:

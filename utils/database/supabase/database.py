@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from utils.config.identity import server_name
 from utils.config.settings import Settings
 from utils.database.migrations import require_head_revision
@@ -19,7 +17,6 @@ from utils.database.supabase.servers import ServerMethods
 from utils.database.supabase.tasks import TaskMethods
 from utils.database.supabase.users import UserMethods
 from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
-from utils.errors import DatabaseUnavailable
 
 
 class SupabaseDatabase(
@@ -44,11 +41,7 @@ class SupabaseDatabase(
     @property
     def write_failure(self) -> str | None:
         """See `Database`."""
-        if self.supabase.failures.write_failure:
-            # Nothing else may write while the server counts as not ready.
-            with suppress(DatabaseUnavailable):
-                self._write_nothing()
-        return self.supabase.failures.write_failure
+        return self.supabase.failures.recheck(self._write_nothing)
 
     def _write_nothing(self) -> None:
         same = self.supabase.table("servers").update({"id": self.server}).eq("id", self.server)
