@@ -72,3 +72,11 @@ if [ -f "$repository/.git/refs/heads/$branch" ]; then
 else
     git -C "$repository" rev-parse --verify HEAD
 fi
+
+# The capture takes files with a later time than that of the copy for changed. The clock of a file
+# system stands still for some milliseconds, in which an agent could start.
+tries=0
+until [ "$config_copy.next" -nt "$config_copy" ] || [ "$tries" -gt 100000 ]; do
+    : >"$config_copy.next"
+    tries=$((tries + 1))
+done

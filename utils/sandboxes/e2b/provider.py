@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import mimetypes
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
@@ -49,6 +50,8 @@ class E2BSandboxProvider:
 
     def __init__(self, settings: Settings) -> None:
         key = settings.e2b_api_key
+        # Its first use reads files of the system, and the SDK uses it on the event loop.
+        mimetypes.init()
         # The SDK must not retry: it would send four requests before it reports a reached quota.
         options = E2BClientParams(api_key=key.get_secret_value() if key else "", retries=0)
         if settings.e2b_domain:
