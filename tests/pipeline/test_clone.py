@@ -20,7 +20,6 @@ from tests.support.backends import (
 )
 from tests.support.git.exactness import check_exact, tree_left_by
 from tests.support.git.server import GitServer, serve_git
-from utils.pipeline import clone
 
 pytestmark = pytest.mark.cloud_with_all(
     "the script is the same; tests/sandboxes/e2b has the cloud's own faults"
@@ -387,16 +386,3 @@ def test_odd_files_of_a_repository_can_be_changed(
     check_exact(backend, task, sample, expected, tmp_path)
     assert "na\\xefve.txt" in task["changed_files"]
     assert run(["git", "status", "--porcelain"], sample.folder) == b""
-
-
-def test_a_change_right_after_a_clone_has_a_later_time_than_the_clone(
-    repository: Repository, tmp_path: Path
-) -> None:
-    script = Path(clone.__file__).parent / "scripts" / "clone.sh"
-    for number in range(20):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        arguments = [str(script), repository.url, "main", "clone", "config", "0", "", ""]
-        run(["sh", "-c", 'sh "$@" && : >after', "sh", *arguments], folder)
-        times = [(folder / name).stat().st_mtime_ns for name in ("config", "after")]
-        assert times[0] < times[1]
