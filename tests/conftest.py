@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from main import create_app, stop_app
+from tests.support.database.migrated import provide_tables
 from tests.support.suite.declared_codes import refuse_undeclared_codes
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
@@ -44,6 +46,13 @@ pytest_plugins = (
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported and collected out of the collections of garbage to come."""
+    gc.collect()
+    gc.freeze()
+
 
 Headers = dict[str, str]
 MakeApp = Callable[..., Flask]
@@ -88,7 +97,9 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
                 "sign_ins_per_address": 100_000,
                 "sign_ins_per_user": 100_000,
             }
-            app = create_app(Settings.model_validate(settings | changes))
+            chosen = Settings.model_validate(settings | changes)
+            provide_tables(chosen)
+            app = create_app(chosen)
             running.callback(stop_app, app)
             refuse_undeclared_codes(app)
             apps.append(app)
@@ -172,4 +183,4 @@ def wait_until_idle(*apps: Flask) -> None:
         deadline = time.monotonic() + 60
         while dispatcher.queued or dispatcher.running:
             assert time.monotonic() < deadline, "tasks do not end"
-            time.sleep(0.01)
+            time.sleep(0.03)

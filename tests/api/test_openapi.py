@@ -18,8 +18,8 @@ from flask.testing import FlaskClient
 from demo.server import Server
 from tests.fakes.github.service import FakeGitHub
 from tests.support.github.names import NAME, TOKEN
-from tests.support.live_server import eventually
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 from utils.api.openapi.document import TAGS
 from utils.api.openapi.fields import FIELDS, PARAMETERS
 from utils.api.requests import EXAMPLE_REPOSITORY, EXAMPLE_USER_ID

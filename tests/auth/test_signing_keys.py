@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from jwt.utils import base64url_encode
 
 from tests.conftest import SUPABASE_SECRET, MakeApp
-from tests.support.backends import wait_for
 from tests.support.supabase.key_server import Key, KeyServer, call, later, new_token, outcome
+from tests.support.waiting import eventually
 from utils.auth import signing_keys as supabase_keys
 
 # Shorter than the fetch timeout; both leave room for a busy machine.
@@ -45,7 +45,7 @@ def outcome_at_once(client: FlaskClient, token: str) -> int | str:
     """Return the result of a request that must not wait for the project."""
     with ThreadPoolExecutor(1) as beside:
         answer = beside.submit(outcome, client, token)
-        wait_for(answer.done, AT_ONCE_SECONDS)
+        eventually(answer.done, AT_ONCE_SECONDS)
         return answer.result()
 
 
@@ -68,7 +68,7 @@ def test_odd_keys_hide_no_other_key(own_client: FlaskClient, own_project: KeySer
     # A fetch that ended with an unexpected error would be the last one.
     own_project.keys = (*own_project.keys, new := Key())
     with later(10):
-        wait_for(lambda: outcome(own_client, new_token(own_project, new)) == 200)
+        eventually(lambda: outcome(own_client, new_token(own_project, new)) == 200)
 
 
 def test_a_key_is_fetched_once_for_many_tokens(
@@ -87,7 +87,7 @@ def test_a_crowd_of_first_requests_makes_one_fetch(
     app = own_client.application
     with ThreadPoolExecutor(20) as crowd:
         answers = [crowd.submit(outcome, app.test_client(), token) for token in tokens]
-        wait_for(lambda: own_project.requests)
+        eventually(lambda: own_project.requests)
         own_project.answering.set()
         assert [answer.result() for answer in answers] == [200] * 20
     assert own_project.requests == 1
@@ -121,7 +121,7 @@ def test_a_key_in_use_is_asked_for_again_beside_the_requests(
     own_project.answering.clear()
     with later(400):
         assert outcome_at_once(own_client, new_token(own_project)) == 200
-        wait_for(lambda: own_project.requests == 2)
+        eventually(lambda: own_project.requests == 2)
         assert outcome_at_once(own_client, new_token(own_project)) == 200
         own_project.answering.set()
     with later(900):
@@ -161,10 +161,10 @@ def test_while_the_keys_are_away_known_ones_work_and_others_are_to_come_again(
         for _ in range(3):
             assert outcome(own_client, new_token(own_project, key)) == 200
             assert outcome(own_client, new_token(own_project, new)) == "sign_in_unavailable"
-        wait_for(lambda: own_project.requests == 3)
+        eventually(lambda: own_project.requests == 3)
     own_project.status, own_project.body = 200, None
     with later(5010):
-        wait_for(lambda: outcome(own_client, new_token(own_project, new)) == 200)
+        eventually(lambda: outcome(own_client, new_token(own_project, new)) == 200)
 
 
 def test_a_project_that_was_never_reached_is_not_the_callers_fault(make_app: MakeApp) -> None:

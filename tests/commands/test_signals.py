@@ -19,9 +19,8 @@ import psycopg
 import pytest
 
 from tests.fakes.e2b.control import E2BControl
-from tests.support.backends import wait_for
 from tests.support.source_files import ROOT
-from tests.support.waiting import is_alive
+from tests.support.waiting import eventually, is_alive
 from utils.commands.__main__ import COMMANDS, ENDING_SIGNALS
 from utils.database.migrations import ADVISORY_LOCK
 
@@ -75,7 +74,7 @@ def stop(process: Command, number: signal.Signals, *, group: bool = False) -> st
     assert process.returncode == 128 + number, output
     assert "Traceback" not in output
     assert "KeyboardInterrupt" not in output
-    wait_for(lambda: not any(map(is_alive, family)))
+    eventually(lambda: not any(map(is_alive, family)))
     return output
 
 
@@ -93,7 +92,7 @@ def test_a_command_that_is_being_imported_ends(
     tmp_path: Path, name: str, number: signal.Signals
 ) -> None:
     with started([*IGNORING, *of_run_sh(name)], tmp_path) as process:
-        wait_for(lambda: expects_signals(process.pid))
+        eventually(lambda: expects_signals(process.pid))
         assert stop(process, number) == "\nStopped.\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -108,7 +107,7 @@ def is_server(process: psutil.Process) -> bool:
 def test_a_benchmark_takes_its_servers_with_it(tmp_path: Path) -> None:
     with started(of_run_sh("bench", "task_small", "--quick", "--folder", "."), tmp_path) as process:
         family = psutil.Process(process.pid)
-        wait_for(lambda: any(map(is_server, family.children())))
+        eventually(lambda: any(map(is_server, family.children())))
         stop(process, signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
 
@@ -117,7 +116,7 @@ def test_the_doctor_ends_a_sandbox_that_is_being_made(cloud: E2BControl, tmp_pat
     cloud.configure(templates=["async-code"])
     cloud.add_fault("delay", seconds=0.1)
     with started(of_run_sh("doctor"), tmp_path, **cloud.environment) as process:
-        wait_for(cloud.sandboxes)
+        eventually(cloud.sandboxes)
         stop(process, signal.SIGINT, group=True)
     assert cloud.sandboxes() == []
 
@@ -133,9 +132,9 @@ def test_a_migration_that_waits_ends_and_has_changed_nothing(
         started(of_run_sh("migrate"), tmp_path, DATABASE_URL=url) as process,
     ):
         other.execute(f"SELECT pg_advisory_lock({ADVISORY_LOCK})".encode())
-        wait_for(lambda: other.execute(waiting.encode()).fetchone() == (1,))
+        eventually(lambda: other.execute(waiting.encode()).fetchone() == (1,))
         stop(process, signal.SIGTERM)
-        wait_for(lambda: other.execute(waiting.encode()).fetchone() == (0,))
+        eventually(lambda: other.execute(waiting.encode()).fetchone() == (0,))
         assert other.execute(tables.encode()).fetchone() == (0,)
 
 
@@ -177,7 +176,7 @@ def test_an_interrupted_installation_leaves_nothing_half_made(
     }
     before = {path.name: path.read_text() for path in folder.iterdir()}
     with started([folder / "run.sh", command], folder, **variables) as process:
-        wait_for((tmp_path / "started").exists)
+        eventually((tmp_path / "started").exists)
         assert stop(process, number).endswith("\nStopped.\n")
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
     assert list(temporary.iterdir()) == []

@@ -9,7 +9,8 @@ import jwt
 import pytest
 
 from tests.support.agents.stored_access import agent_with_access, put, store
-from tests.support.backends import USER, Backend, Open, Repository, Row, wait_for
+from tests.support.backends import USER, Backend, Open, Repository, Row
+from tests.support.waiting import eventually
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.codex import CODEX_CLI
 from utils.agents.logins import LoginFormat, renewed_login
@@ -69,7 +70,7 @@ def test_a_renewed_login_is_stored_however_the_task_ends(
     with agent_with_access():
         if ending == "cancel":
             task_id = backend.start(f"{renew(2)}echo ready; sleep 600", sample)
-            wait_for(lambda: "ready" in backend.output(task_id))
+            eventually(lambda: "ready" in backend.output(task_id))
             backend.post(f"/tasks/{task_id}/cancel")
             task = backend.wait(task_id)
         else:
@@ -92,7 +93,7 @@ def test_a_login_that_the_user_changed_meanwhile_is_kept(
         task_id = backend.start(
             f"{renew(2)}echo ready; while ! test -e go; do sleep 0.1; done", sample
         )
-        wait_for(lambda: "ready" in backend.output(task_id))
+        eventually(lambda: "ready" in backend.output(task_id))
         put(backend, preferences={"claudeCode": {"credentials": login(9)}})
         (backend.sandboxes[0].repository / "go").touch()
         backend.wait(task_id)
@@ -106,13 +107,13 @@ def test_one_task_at_a_time_uses_a_login_and_the_next_gets_the_renewed_one(
     wait = "echo ready; while ! test -e go; do sleep 0.1; done"
     with agent_with_access():
         first = backend.start(f"{renew(2)}{wait}", sample)
-        wait_for(lambda: "ready" in backend.output(first))
+        eventually(lambda: "ready" in backend.output(first))
         others = [
             backend.start("grep -c refresh-2 ~/.claude/.credentials.json >seen", sample)
             for _ in range(2)
         ]
         cancelled = others.pop()
-        wait_for(lambda: all(backend.status(one)["status"] == "running" for one in others))
+        eventually(lambda: all(backend.status(one)["status"] == "running" for one in others))
         assert backend.post(f"/tasks/{cancelled}/cancel")["http_status"] == 200
         assert backend.wait(cancelled)["status"] == "cancelled"
         assert len(backend.sandboxes) == 1

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backends import Open, Repository, shell_agent, wait_for
+from tests.support.backends import Open, Repository, shell_agent
+from tests.support.waiting import eventually
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
 from utils.credentials.vault import Vault, load_or_create_key
 from utils.errors import ConfigurationError
@@ -60,6 +61,6 @@ def test_log_lines_of_a_task_carry_no_request(
         seen += capsys.readouterr().err
         return [line for line in seen.splitlines() if '"task.ended"' in line]
 
-    (line,) = wait_for(ended)
+    (line,) = eventually(ended)
     assert '"task_id"' in line
     assert "request_id" not in line

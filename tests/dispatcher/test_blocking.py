@@ -13,8 +13,9 @@ from flask.testing import FlaskClient
 
 from main import create_app, stop_app
 from tests.support.git.repositories import serve_repository
-from tests.support.live_server import ENDED, Json, eventually
+from tests.support.live_server import ENDED, Json
 from tests.support.places import Place
+from tests.support.waiting import eventually
 from utils.config.settings import Settings
 
 USER = {"X-User-ID": "5a0a5b0e-6c0d-4a58-9d3e-0f5c6a7b8c9d"}

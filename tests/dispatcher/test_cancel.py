@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.git.repositories import make_repository, serve_repository
-from tests.support.live_server import Answer, Client, Json, LiveServer, eventually, is_alive
+from tests.support.live_server import Answer, Client, Json, LiveServer, is_alive
+from tests.support.waiting import eventually
 
 SLEEPS = "script:\nwrite made.txt half\\n\nprint it sleeps\nsleep 300"
 LEAVES_THE_GROUP = "script:\nbackground 300\nprint it sleeps\nsleep 300"

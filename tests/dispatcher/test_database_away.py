@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.support.database.samples import USER
-from tests.support.live_server import Answer, Client, LiveServer, ServerFactory, eventually
+from tests.support.live_server import Answer, Client, LiveServer, ServerFactory
 from tests.support.places import Place
+from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 

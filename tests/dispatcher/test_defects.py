@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
-from tests.support.backends import Repository, open_backend, shell_agent, wait_for
+from tests.support.backends import Repository, open_backend, shell_agent
 from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
+from tests.support.waiting import eventually
 from utils.dispatcher.dispatcher import Dispatcher
 from utils.sandboxes.e2b.provider import E2BSandboxProvider
 
@@ -31,11 +32,11 @@ def test_a_sweep_that_breaks_stops_no_task(
 
     monkeypatch.setattr(E2BSandboxProvider, "sweep", sweep)
     with cloud_backend(failing_cloud, tmp_path, sweep_grace_seconds=0.5) as backend:
-        wait_for(lambda: sweeps)
+        eventually(lambda: sweeps)
         task_id = backend.start("script:\nprint hello", small)
         assert ended(backend, task_id)["status"] == "completed"
         before = len(sweeps)
-        wait_for(lambda: len(sweeps) > before)
+        eventually(lambda: len(sweeps) > before)
         assert backend.get("/health/ready")["status"] == "success"
     wait_until_none_alive(failing_cloud)
 
@@ -46,13 +47,13 @@ def test_a_server_whose_dispatcher_has_ended_is_not_ready(
     go = tmp_path / "go"
     with shell_agent(), open_backend(tmp_path / "data") as backend:
         task_id = backend.start(f"echo begun; until [ -e {go} ]; do sleep 0.02; done", small)
-        wait_for(lambda: "begun" in backend.output(task_id))
+        eventually(lambda: "begun" in backend.output(task_id))
         # In this dispatcher only: others in this process may have tasks.
         dispatcher: Dispatcher = backend.app.extensions["services"].dispatcher
         monkeypatch.setattr(dispatcher._queue, "pop", broken)
         go.touch()
         client = backend.app.test_client()
-        wait_for(lambda: client.get("/health/ready").status_code == 503)
+        eventually(lambda: client.get("/health/ready").status_code == 503)
         answer = client.get("/health/ready").get_json()
         assert (answer["code"], answer["database"]["available"]) == ("unavailable", True)
         assert backend.status(task_id)["status"] == "completed"

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from tests.support.backends import wait_for
 from tests.support.database.samples import COMPLETED, LATER, USER, running_task
+from tests.support.waiting import eventually
 from utils.database.sql.database import SqlDatabase
 from utils.dispatcher.event_log import EventLog
 from utils.errors import DatabaseUnavailable
@@ -60,7 +60,7 @@ async def write(log: EventLog, is_tried: Callable[[], bool]) -> None:
     """Run the writer until an attempt to write was made; then end the agent."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log.run_writer, "sandbox")
-        await to_thread.run_sync(wait_for, is_tried)
+        await to_thread.run_sync(eventually, is_tried)
         log.begin_stage(Stage.CAPTURING)
 
 

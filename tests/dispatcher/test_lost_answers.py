@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.backends import Repository, open_backend, shell_agent, wait_for
+from tests.support.backends import Repository, open_backend, shell_agent
 from tests.support.supabase.faulty_proxy import FaultyProxy
 from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
+from tests.support.waiting import eventually
 
 CREATION = "/rest/v1/rpc/backend_create_task"
 
@@ -44,7 +45,7 @@ def test_a_task_whose_creation_was_not_answered_is_found_and_done_once(
             tasks = backend.get("/tasks")["tasks"].values()
             return [task for task in tasks if task["status"] == "completed"]
 
-        wait_for(lambda: len(ended()) == 2)
+        eventually(lambda: len(ended()) == 2)
         (lost,) = (task["id"] for task in ended() if task["id"] != before)
         row = backend.wait(lost)
         assert row["execution_metadata"]["attempt"] == 1
@@ -63,11 +64,11 @@ def test_a_task_that_was_found_before_its_creation_was_answered_is_started_once(
     ):
         proxy.held[CREATION] = answered
         started = threads.submit(backend.start, wait_for_go, sample)
-        wait_for(lambda: CREATION not in proxy.held)
+        eventually(lambda: CREATION not in proxy.held)
         # A lost answer has the server look for tasks of its own that it does not know.
         proxy.lost[CREATION] = 1
         backend.post("/start-task", prompt="true", repo_url=sample.url)
-        wait_for(lambda: backend.get("/health/ready")["running"] == 1)
+        eventually(lambda: backend.get("/health/ready")["running"] == 1)
         answered.set()
         task_id = started.result()
         # It was queued once more, and the next task is taken after it.
@@ -98,9 +99,9 @@ def test_a_result_that_neither_database_nor_disk_takes_is_stored_when_the_databa
     with open_backend(tmp_path / "data", **settings_for(proxy, supabase_stack)) as backend:
         (tmp_path / "data" / "results").write_text("not a folder")
         task_id = backend.start("script:\nprint begun\nsleep 0.5\nwrite a.txt a", sample)
-        wait_for(lambda: "begun" in backend.output(task_id))
+        eventually(lambda: "begun" in backend.output(task_id))
         proxy.is_cut = True
-        wait_for(lambda: backend.sandboxes == [])
+        eventually(lambda: backend.sandboxes == [])
         proxy.is_cut = False
         row = backend.wait(task_id)
         assert (row["status"], row["changed_files"]) == ("completed", ["a.txt"])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.support.live_server import Client, Json, LiveServer, ServerFactory
+from tests.support.waiting import eventually
 from utils.dispatcher.fair_queue import FairQueue
 from utils.errors import QueueFull
 

@@ -16,10 +16,10 @@ from tests.support.live_server import (
     Json,
     LiveServer,
     ServerFactory,
-    eventually,
     is_alive,
     shorten_sleeps,
 )
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from database import Database
-from tests.support.backends import Repository, open_backend, wait_for
+from tests.support.backends import Repository, open_backend
 from tests.support.database.samples import COMPLETED, RUNNING, USER, all_at_once, running_task
+from tests.support.waiting import eventually
 from utils.dispatcher.retention import delete_old_tasks
 
 
@@ -22,7 +23,7 @@ def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(
     with open_backend(tmp_path, shutdown_grace_seconds=0) as backend:
         old, new = [backend.complete("Hi", small_origin)["id"] for _ in range(2)]
         active = backend.start("script:\nsleep 300", small_origin)
-        wait_for(lambda: backend.status(active).get("stage") == "agent")
+        eventually(lambda: backend.status(active).get("stage") == "agent")
     now = datetime.now(UTC)
     with closing(sqlite3.connect(tmp_path / "async-code.db")) as connection, connection:
         for task_id, days in ((old, 8), (new, 6), (active, 8)):
@@ -31,7 +32,7 @@ def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(
     with open_backend(
         tmp_path, retention_days=7, log_level="INFO", shutdown_grace_seconds=0
     ) as backend:
-        wait_for(lambda: list(backend.get("/tasks")["tasks"]) == [str(active), str(new)])
+        eventually(lambda: list(backend.get("/tasks")["tasks"]) == [str(active), str(new)])
         assert backend.status(active)["status"] in {"pending", "running"}
         assert backend.events(new)[-1]["data"] == {"status": "completed"}
         with closing(sqlite3.connect(tmp_path / "async-code.db")) as connection:

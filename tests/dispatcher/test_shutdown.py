@@ -11,13 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.git.repositories import make_repository
-from tests.support.live_server import (
-    Client,
-    LiveServer,
-    ServerFactory,
-    eventually,
-    shorten_sleeps,
-)
+from tests.support.live_server import Client, LiveServer, ServerFactory, shorten_sleeps
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
 

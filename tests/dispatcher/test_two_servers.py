@@ -13,9 +13,10 @@ import pytest
 
 from tests.support.database.postgres_server import PostgresServer
 from tests.support.database.samples import USER
-from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.support.live_server import Client, Json, LiveServer, ServerFactory
 from tests.support.places import Place
 from tests.support.supabase.faulty_proxy import FaultyProxy
+from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.support.backends import wait_for
 from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, WebhookSender
 from tests.support.github.comments import comment, deliver_comment
 from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import NAME, TOKEN
+from tests.support.waiting import eventually
 
 REPOSITORY = f"/repos/{NAME}"
 
@@ -48,7 +48,7 @@ def test_requests_that_wait_for_github_leave_threads_for_others(
     with ThreadPoolExecutor(1) as threads:
         with slow(github, on=f"GET {REPOSITORY}"):
             waiting = threads.submit(first.ask, "GET", REPOSITORY)
-            wait_for(lambda: bool(github.requests))
+            eventually(lambda: bool(github.requests))
             for path in (REPOSITORY, f"{REPOSITORY}/pulls"):
                 answer = second.ask("GET", path)
                 assert (answer.status_code, answer.get_json()["code"]) == (503, "github_busy")
@@ -71,7 +71,7 @@ def test_comments_share_the_same_limit(
     with ThreadPoolExecutor(2) as threads:
         with slow(github, on=f"GET {REPOSITORY}"):
             waiting = threads.submit(caller.ask, "GET", REPOSITORY)
-            wait_for(lambda: f"GET {REPOSITORY}" in github.paths())
+            eventually(lambda: f"GET {REPOSITORY}" in github.paths())
             with monkeypatch.context() as patch:
                 patch.setattr("utils.webhooks.comments._SLOT_SECONDS", 0.05)
                 assert hook.refusal("issue_comment", payload) == (503, "github_busy")
@@ -96,7 +96,7 @@ def test_who_waits_too_long_for_the_apps_token_is_told(
     with ThreadPoolExecutor(1) as threads:
         with slow(github, on="/installation"):
             waiting = threads.submit(first.ask, "GET", REPOSITORY)
-            wait_for(lambda: bool(github.requests))
+            eventually(lambda: bool(github.requests))
             answer = second.ask("GET", REPOSITORY)
             assert (answer.status_code, answer.get_json()["code"]) == (503, "github_busy")
             assert int(answer.headers["Retry-After"]) > 0

@@ -14,13 +14,14 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.support.backends import GIT_ENVIRONMENT, Repository, wait_for
+from tests.support.backends import GIT_ENVIRONMENT, Repository
 from tests.support.git.server import serve_git
 from tests.support.github.app import BOT_USER, STARTS_TASKS, Caller, WebhookSender
 from tests.support.github.comments import comment, deliver_comment
 from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import NAME
 from tests.support.pull_requests import open_hub
+from tests.support.waiting import eventually
 from utils.github.client import GitHub
 from utils.models.tasks import TERMINAL_STATUSES
 
@@ -142,7 +143,7 @@ def test_a_comment_is_answered_with_a_token_for_no_more_and_the_clones_cannot_pu
             hook, comment("/async-code agent=scripted Say hello", number=number, pull=number == 1)
         )
         assert message.endswith(" is queued.")
-        wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+        eventually(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
         assert (hook.tasks[0].status, hook.tasks[0].error) == ("completed", None)
         assert made(github) == [needed, {"contents": "read"}]
         clone = [*github.tokens][-1]

@@ -9,15 +9,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from tests.support.backends import (
-    SHELL_AGENT,
-    Backend,
-    Open,
-    Repository,
-    shell_agent,
-    wait_for,
-)
+from tests.support.backends import SHELL_AGENT, Backend, Open, Repository, shell_agent
 from tests.support.live_server import is_alive
+from tests.support.waiting import eventually
 from utils.agents.claude import ClaudeReader
 
 pytestmark = pytest.mark.cloud_with_all("tests/sandboxes/e2b has the cloud's own ways of output")
@@ -93,7 +87,7 @@ def test_output_comes_while_the_agent_works(shell: Backend, sample: Repository) 
     task_id = shell.start(
         "echo early; for i in $(seq 200); do [ -e go ] || sleep 0.1; done", sample
     )
-    wait_for(lambda: shell.output(task_id) == "early\n")
+    eventually(lambda: shell.output(task_id) == "early\n")
     assert shell.status(task_id)["status"] == "running"
     [sandbox] = shell.sandboxes
     (sandbox.repository / "go").touch()
@@ -105,7 +99,7 @@ def test_the_line_that_a_cancelled_agent_had_begun_is_kept(
     shell: Backend, sample: Repository
 ) -> None:
     task_id = shell.start("printf 'begun\\nhalf'; sleep 600", sample)
-    wait_for(lambda: shell.output(task_id) == "begun\n")
+    eventually(lambda: shell.output(task_id) == "begun\n")
     assert shell.post(f"/tasks/{task_id}/cancel")["http_status"] == 200
     assert shell.wait(task_id)["status"] == "cancelled"
     assert shell.output(task_id) == "begun\nhalf"
@@ -193,7 +187,7 @@ def test_processes_that_an_agent_leaves_behind_are_ended(
     task = shell.complete(f"{strays}{WORK}", sample)
     assert task["changed_files"] == ["kept.txt"]
     # A cloud sandbox is no longer listed as soon as its end begins.
-    wait_for(lambda: not any(map(is_alive, running(stray))))
+    eventually(lambda: not any(map(is_alive, running(stray))))
     assert shell.sandboxes == []
 
 

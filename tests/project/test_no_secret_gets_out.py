@@ -14,7 +14,8 @@ from urllib.parse import quote
 import psutil
 
 from tests.support.git.repositories import serve_repository
-from tests.support.live_server import ServerFactory, eventually
+from tests.support.live_server import ServerFactory
+from tests.support.waiting import eventually
 
 TOKEN = "ghp_Marked+Token/3f9a1c=7"
 INPUT = b"ASYNC_CODE_INPUT="

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from tests.support.git.repositories import git
-from tests.support.live_server import Client, Json, LiveServer, ServerFactory, eventually
+from tests.support.live_server import Client, Json, LiveServer, ServerFactory
 from tests.support.places import Place
+from tests.support.waiting import eventually
 
 RUNNING, CLOUD_RUNNING = 4, 20
 USERS = 5

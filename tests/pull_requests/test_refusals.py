@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.backends import USER, Repository, git, wait_for
+from tests.support.backends import USER, Repository, git
 from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import Hosted, Hub, open_hub
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("it is refused alike wherever the task ran")
 
@@ -56,7 +57,7 @@ def test_only_the_owner_of_a_task_may(shared: Hosted, ended: int) -> None:
 
 def test_a_task_has_to_end_first(hosted: Hosted) -> None:
     task_id = hosted.backend.start("sleep 30", hosted.url, github_token=TOKEN)
-    wait_for(lambda: hosted.backend.status(task_id).get("stage") == "agent")
+    eventually(lambda: hosted.backend.status(task_id).get("stage") == "agent")
     assert hosted.refusal(task_id) == (409, "task_not_ended")
     hosted.backend.post(f"/tasks/{task_id}/cancel")
     assert hosted.refusal(task_id) == (409, "no_changes")

@@ -10,10 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.fakes.github.state import App
-from tests.support.backends import USER, WAIT_SECONDS, Repository, wait_for
+from tests.support.backends import USER, WAIT_SECONDS, Repository
 from tests.support.github.keys import PERMISSIONS, pem, public_pem
 from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import SCRIPT, SIMULATED, Hosted, actions_token, open_hub
+from tests.support.waiting import eventually
 from utils.api.endpoint import TOKEN_HEADER
 from utils.pull_requests.concurrency import FOR_ONE_TASK
 
@@ -113,7 +114,7 @@ def test_slow_requests_leave_threads_for_others(hosted: Hosted) -> None:
     with ThreadPoolExecutor(places) as threads:
         try:
             threads.map(hosted.create, started)
-            wait_for(lambda: len(hosted.github.requests) == places)
+            eventually(lambda: len(hosted.github.requests) == places)
             assert hosted.refusal(other) == (503, "github_busy")
         finally:
             hosted.github.failing.clear()
@@ -157,7 +158,7 @@ def test_strangers_take_no_turn_of_a_task(hosted: Hosted) -> None:
     with ThreadPoolExecutor(2) as threads:
         asked = threads.submit(hosted.created, task_id)
         try:
-            wait_for(lambda: hosted.github.requests)
+            eventually(lambda: hosted.github.requests)
             assert threads.submit(ask_as_stranger).result(WAIT_SECONDS) == 404
             assert not asked.done()
         finally:

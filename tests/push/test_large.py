@@ -21,9 +21,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.backends import Repository, git, wait_for
+from tests.support.backends import Repository, git
 from tests.support.git.pushes import AMPLE_SECONDS, bare_copy, local_request, push, result_of
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 from utils.errors import PushRefused, Unavailable
 from utils.push import resource_limits
 from utils.push.push import PushLimits, PushRequest
@@ -226,7 +227,7 @@ def test_a_push_waits_for_its_turn(small_request: PushRequest, tmp_path: Path) -
     with ThreadPoolExecutor(1) as threads:
         with both_slots_taken():
             pushing = threads.submit(push, tmp_path, small_request)
-            wait_for(lambda: any((tmp_path / "pushes").rglob("*.pack")))
+            eventually(lambda: any((tmp_path / "pushes").rglob("*.pack")))
             assert not pushing.done()
         assert not pushing.result().was_there
 

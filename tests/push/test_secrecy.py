@@ -15,10 +15,10 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from tests.support.backends import wait_for
 from tests.support.git.pushes import AMPLE_SECONDS, TOKEN, Target
 from tests.support.git.server import HANG_SECONDS, serve_git
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 from utils.errors import AppError, PushRefused
 from utils.push.push import PushLimits, remove_leftovers
 
@@ -144,7 +144,7 @@ def test_a_push_that_takes_too_long_leaves_no_process(push_target: Target, tmp_p
         push_target.push(timeout_seconds=0.3)
     assert raised.value.code == "git_timeout"
     # In the end the server answers, and they would end by themselves.
-    wait_for(lambda: not processes_below(tmp_path), HANG_SECONDS / 2)
+    eventually(lambda: not processes_below(tmp_path), HANG_SECONDS / 2)
 
 
 def test_what_a_killed_server_left_is_removed_by_the_next(
@@ -157,10 +157,10 @@ def test_what_a_killed_server_left_is_removed_by_the_next(
     assert child.stdin is not None
     with child.stdin:
         pickle.dump((push_target.request, limits), child.stdin)
-    wait_for(lambda: processes_below(tmp_path))
+    eventually(lambda: processes_below(tmp_path))
     child.kill()
     child.wait()
-    wait_for(lambda: not killed_below(tmp_path))
+    eventually(lambda: not killed_below(tmp_path))
     files = [path for path in work.rglob("*") if path.is_file()]
     assert files
     assert all(hidden_in(path.read_bytes()) for path in files)

@@ -11,7 +11,8 @@ import pytest
 
 from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY
-from tests.support.backends import USER, Backend, Open, Repository, Row, git, wait_for
+from tests.support.backends import USER, Backend, Open, Repository, Row, git
+from tests.support.waiting import eventually
 
 pytest_plugins = ("tests.fixtures.tasks",)
 pytestmark = pytest.mark.local_only("the programs are installed on this machine")
@@ -151,7 +152,7 @@ def test_a_program_that_waits_for_its_model_can_be_cancelled(
 ) -> None:
     model.hanging = True
     task_id = backend.start(PROMPT, repository, model=agent)
-    wait_for(lambda: model.requests)
+    eventually(lambda: model.requests)
     assert backend.post(f"/tasks/{task_id}/cancel")["http_status"] == 200
     task = backend.wait(task_id)
     assert (task["status"], task["error_code"]) == ("cancelled", "cancelled")

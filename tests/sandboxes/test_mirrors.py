@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backends import Backend, Open, Repository, open_backend, shell_agent, wait_for
+from tests.support.backends import Backend, Open, Repository, open_backend, shell_agent
 from tests.support.git.server import GitServer
+from tests.support.waiting import eventually
 from utils.sandboxes.local import mirrors as mirror
 
 pytestmark = pytest.mark.local_only("nothing is shared between sandboxes in the cloud")
@@ -213,4 +214,4 @@ def test_drafts_of_an_earlier_process_are_removed(tmp_path: Path) -> None:
     draft.mkdir(parents=True)
     (draft / "HEAD").touch()
     with open_backend(tmp_path / "data"):
-        wait_for(lambda: not os.path.lexists(draft))
+        eventually(lambda: not os.path.lexists(draft))

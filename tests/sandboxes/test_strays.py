@@ -16,7 +16,8 @@ import anyio
 import psutil
 import pytest
 
-from tests.support.backends import Backend, Repository, wait_for
+from tests.support.backends import Backend, Repository
+from tests.support.waiting import eventually
 from utils.sandboxes.local import commands
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
@@ -183,7 +184,7 @@ def test_nothing_outlives_a_task(
     script = f"env -i setsid sleep {seconds} >/dev/null 2>&1 & echo begun; {last}"
     task_id = shell.start(script, sample)
     if is_cancelled:
-        wait_for(lambda: "begun" in shell.output(task_id))
+        eventually(lambda: "begun" in shell.output(task_id))
         assert sleepers(seconds) != []
         shell.post(f"/tasks/{task_id}/cancel")
         assert sleepers(seconds) == []

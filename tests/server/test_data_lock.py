@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.live_server import LiveServer, ServerFactory, eventually
+from tests.support.live_server import LiveServer, ServerFactory
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("about a folder of the server")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.live_server import Client, eventually
+from tests.support.live_server import Client
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 
 # A small disk of its own, which is gone with the last process that sees it.
 DISK = 'mount -t tmpfs -o size=12m none data && eval "$1" && shift && exec "$@"'

@@ -18,9 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.live_server import LiveServer, ServerFactory, eventually
+from tests.support.live_server import LiveServer, ServerFactory
 from tests.support.raw_http import Raw, connect, read_response
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("no task runs")
 

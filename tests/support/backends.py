@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,10 @@ import pytest
 from flask import Flask
 
 from main import create_app, stop_app
+from tests.support.database.migrated import provide_tables
 from tests.support.places import Found, LocalPlace, Place
 from tests.support.suite.declared_codes import refuse_undeclared_codes
+from tests.support.waiting import eventually
 from utils.agents.scripted import ScriptedReader
 from utils.agents.spec import AgentRequest, AgentSpec
 from utils.config.settings import Settings
@@ -65,15 +66,6 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     return run(["git", *arguments], folder, stdin).decode(errors="replace").rstrip("\n")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """Wait until the condition returns a true value; return that value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "the condition never held"
-        time.sleep(0.02)
-    return value
-
-
 class Repository:
     """A repository on disk that tasks clone from."""
 
@@ -114,12 +106,13 @@ class Backend:
         self.app = app
         self.folder = folder
         self.place = place
+        self._client = app.test_client()
 
     def post(self, path: str, **body: Any) -> Row:
         """Send a POST request, with `idempotency_key` as a header; return any response."""
         key = body.pop("idempotency_key", None)
         more = {} if key is None else {"Idempotency-Key": key}
-        response = self.app.test_client().post(
+        response = self._client.post(
             path,
             data=json.dumps(body, ensure_ascii=False).encode(),
             content_type="application/json",
@@ -129,7 +122,7 @@ class Backend:
 
     def get(self, path: str) -> Row:
         """Send a GET request that must succeed; return the response."""
-        response = self.app.test_client().get(path, headers={"X-User-ID": USER})
+        response = self._client.get(path, headers={"X-User-ID": USER})
         assert response.status_code == 200, response.get_data()
         answer: Row = response.get_json()
         return answer
@@ -148,8 +141,8 @@ class Backend:
 
     def wait(self, task_id: int) -> Row:
         """Wait until a task has ended and its sandbox is gone; return the task's row."""
-        wait_for(lambda: self.status(task_id)["status"] in ENDED)
-        wait_for(lambda: all(one.task_id != task_id for one in self.sandboxes))
+        eventually(lambda: self.status(task_id)["status"] in ENDED)
+        eventually(lambda: all(one.task_id != task_id for one in self.sandboxes))
         row: Row = self.get(f"/tasks/{task_id}")["task"]
         return row
 
@@ -165,8 +158,7 @@ class Backend:
 
     def patch(self, task_id: int) -> bytes:
         """Return the body of the response to a request for a task's patch."""
-        client = self.app.test_client()
-        response = client.get(f"/tasks/{task_id}/patch", headers={"X-User-ID": USER})
+        response = self._client.get(f"/tasks/{task_id}/patch", headers={"X-User-ID": USER})
         assert response.status_code == 200, response.get_data()
         return response.get_data()
 
@@ -203,7 +195,9 @@ def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> I
     """Open a backend with its data below a folder; by default its tasks run in local folders."""
     where: Place = place or LocalPlace()
     values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **where.settings, **settings}
-    app = create_app(Settings.model_validate({**values, "data_dir": folder}))
+    chosen = Settings.model_validate({**values, "data_dir": folder})
+    provide_tables(chosen)
+    app = create_app(chosen)
     refuse_undeclared_codes(app)
     try:
         yield Backend(app, folder, where)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sqlite3
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing
@@ -19,6 +18,7 @@ import psutil
 from tests.support.places import LocalPlace, Place
 from tests.support.preloaded import PreloadedProcess, start_preloaded
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 
 WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
@@ -26,15 +26,6 @@ ENDED = ("completed", "failed", "cancelled")
 
 Json = dict[str, Any]
 Result = TypeVar("Result")
-
-
-def eventually(condition: Callable[[], Result | None], seconds: float = WAIT_SECONDS) -> Result:
-    """Call a function until it returns a true value; return that value. Fail after a time."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still not so after {seconds} s: {condition}"
-        time.sleep(PAUSE_SECONDS)
-    return result
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -13,16 +13,32 @@ import pytest
 PATIENCE_SECONDS = 60.0
 
 Ended = TypeVar("Ended")
+Result = TypeVar("Result")
+
+
+def eventually(condition: Callable[[], Result | None], seconds: float = PATIENCE_SECONDS) -> Result:
+    """Call a function until it returns a true value; return that value. Fail after a time."""
+    started = time.monotonic()
+    while not (result := condition()):
+        waited = time.monotonic() - started
+        assert waited < seconds, f"still not so after {seconds} s: {condition}"
+        time.sleep(_pause_after(waited))
+    return result
+
+
+def _pause_after(waited: float) -> float:
+    # Each question takes time from what is waited for.
+    return min(0.01 + waited / 4, 0.1)
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait until the condition holds."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < PATIENCE_SECONDS:
         holds = condition()
         if holds if isinstance(holds, bool) else await holds:
             return
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(_pause_after(waited))
     pytest.fail("the condition did not come true")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.backends import Repository, git, wait_for
+from tests.support.backends import Repository, git
 from tests.support.git.server import serve_git
 from tests.support.github.app import (
     BOT_USER,
@@ -23,6 +23,7 @@ from tests.support.github.app import (
 )
 from tests.support.github.comments import answers, comment, deliver_comment, started
 from tests.support.github.names import LOGIN, NAME, TOKEN
+from tests.support.waiting import eventually
 from utils.github.client import GitHub
 from utils.github.comment_command import is_command
 from utils.models.tasks import TERMINAL_STATUSES
@@ -243,7 +244,7 @@ def test_a_private_repository_is_cloned_with_the_servers_token(
     before = len(hook.tasks)
     deliver_comment(hook, comment("/async-code agent=scripted Say hello"))
     task = started(hook, before)
-    wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+    eventually(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
     ended = hook.tasks[0]
     assert (ended.id, ended.status, ended.error) == (task.id, "completed", None)
     assert ended.changed_files == ["AI_GENERATED.md"]
@@ -261,7 +262,7 @@ def test_a_token_of_the_users_own_clones_before_the_servers(
         before = len(hook.tasks)
         deliver_comment(hook, comment("/async-code agent=scripted Say hello"))
         started(hook, before)
-        wait_for(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
+        eventually(lambda: hook.tasks[0].status in TERMINAL_STATUSES)
         caller.client.put("/users/me", json={"github_token": None}, headers=caller.headers)
     assert (hook.tasks[0].status, hook.tasks[0].error) == ("completed", None)
 
@@ -279,5 +280,5 @@ def test_a_script_in_a_comment_is_plain_text_where_scripts_are_off(
     sender = WebhookSender(off)
     deliver_comment(sender, comment("/async-code agent=scripted script:\nwrite a.txt x"))
     started(sender, 0)
-    wait_for(lambda: sender.tasks[0].status in TERMINAL_STATUSES)
+    eventually(lambda: sender.tasks[0].status in TERMINAL_STATUSES)
     assert sender.tasks[0].changed_files == ["AI_GENERATED.md"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
-from tests.support.backends import Repository, git, wait_for
+from tests.support.backends import Repository, git
 from tests.support.git.server import serve_git
 from tests.support.github.app import (
     BOT_USER,
@@ -22,6 +22,7 @@ from tests.support.github.app import (
 )
 from tests.support.github.comments import answers, comment, deliver_comment, started
 from tests.support.github.names import NAME
+from tests.support.waiting import eventually
 from utils.models.tasks import TERMINAL_STATUSES, NewTask, Task
 from utils.webhooks import endings
 
@@ -57,7 +58,7 @@ def start(hook: WebhookSender, prompt: str) -> Task:
 
 def comment_of(github: FakeGitHub, task: Task) -> str:
     """Return the comment about the end of a task, which is the only one beside the first."""
-    wait_for(lambda: len(answers(github)) > 1)
+    eventually(lambda: len(answers(github)) > 1)
     first, end = answers(github)
     assert first.endswith(" is queued.")
     assert end.startswith(f"[Task {task.id}]({PAGE}/tasks/{task.id}) ")
@@ -77,7 +78,7 @@ def test_a_failed_task_is_told_with_its_error(github: FakeGitHub, telling: Webho
     for branch in branches:
         git(github.repositories[NAME].bare, "branch", "-m", branch, f"{branch}-moved")
     task = start(telling, "Say hello")
-    wait_for(lambda: telling.tasks[0].status in TERMINAL_STATUSES)
+    eventually(lambda: telling.tasks[0].status in TERMINAL_STATUSES)
     error = telling.tasks[0].error
     assert error
     assert comment_of(github, task).endswith(f" failed.\n\n```text\n{error}\n```")

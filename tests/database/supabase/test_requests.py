@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.backends import Backend, Repository, open_backend, wait_for
+from tests.support.backends import Backend, Repository, open_backend
 from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
+from tests.support.waiting import eventually
 from utils.dispatcher.dispatcher import Dispatcher
 
 MOST_FOR_A_TASK = 8
@@ -42,7 +43,7 @@ def test_a_simulated_task_takes_few_requests(
     supabase_stack.reset_requests()
     task_id = supabase_backend.start("Fix it", sample)
     dispatcher: Dispatcher = supabase_backend.app.extensions["services"].dispatcher
-    wait_for(lambda: dispatcher.running == 0 and dispatcher.queued == 0)
+    eventually(lambda: dispatcher.running == 0 and dispatcher.queued == 0)
     requests = asked(supabase_stack)
     assert requests.count("POST /rest/v1/rpc/backend_create_task") == 1
     assert requests.count("POST /rest/v1/rpc/backend_claim_task") == 1

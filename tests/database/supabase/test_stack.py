@@ -17,11 +17,10 @@ import psutil
 import psycopg
 import pytest
 
-from tests.support.backends import wait_for
 from tests.support.database.postgres_server import PostgresServer
 from tests.support.source_files import ROOT
 from tests.support.supabase.stack import NewStack, SupabaseStack
-from tests.support.waiting import is_alive
+from tests.support.waiting import eventually, is_alive
 
 WHO_AM_I = """
 CREATE OR REPLACE FUNCTION public.test_who_am_i() RETURNS jsonb LANGUAGE sql STABLE AS
@@ -79,7 +78,7 @@ def test_postgrest_hears_of_a_change_of_the_schema(
     supabase_stack: SupabaseStack, who_am_i: str
 ) -> None:
     with supabase_stack.as_service() as client:
-        wait_for(lambda: client.post(who_am_i).status_code == 200)
+        eventually(lambda: client.post(who_am_i).status_code == 200)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
@@ -89,7 +88,7 @@ def test_the_database_knows_who_signed_in(
     stack.sign_with(algorithm)
     session = stack.sign_up("Someone@example.com", "a password")
     assert jwt.get_unverified_header(session["access_token"])["alg"] == algorithm
-    wait_for(lambda: ask(stack, who_am_i, stack.service_role_key).status_code == 200)
+    eventually(lambda: ask(stack, who_am_i, stack.service_role_key).status_code == 200)
     seen = ask(stack, who_am_i, session["access_token"]).json()
     assert seen == {"id": session["user"]["id"], "role": "authenticated", "user": "authenticated"}
     claims = jwt.decode(session["access_token"], options={"verify_signature": False})
@@ -101,7 +100,7 @@ def test_the_database_knows_who_signed_in(
 def test_the_service_key_stands_above_row_level_security(
     stack: SupabaseStack, who_am_i: str
 ) -> None:
-    wait_for(lambda: ask(stack, who_am_i, stack.service_role_key).status_code == 200)
+    eventually(lambda: ask(stack, who_am_i, stack.service_role_key).status_code == 200)
     seen = ask(stack, who_am_i, stack.service_role_key).json()
     assert seen == {"id": None, "role": "service_role", "user": "service_role"}
 
@@ -163,7 +162,7 @@ def test_a_stack_is_usable_again_after_postgresql_was_away(
     with stack.as_service() as client:
         try:
             # The first request may use a connection that PostgreSQL has closed: 400.
-            wait_for(lambda: client.get("/tasks").status_code == 503)
+            eventually(lambda: client.get("/tasks").status_code == 503)
         finally:
             postgres_server.start()
         stack.clear()
@@ -214,7 +213,7 @@ def test_what_was_started_ends_with_a_starter_that_is_killed(tmp_path: Path) -> 
         pid = int(starter.stdout.readline())
         assert is_alive(pid)
         starter.kill()
-    wait_for(lambda: not is_alive(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_the_command_prints_what_to_set_and_leaves_nothing_behind() -> None:
@@ -240,7 +239,7 @@ def test_the_command_prints_what_to_set_and_leaves_nothing_behind() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
     assert len(started) >= 3
-    wait_for(lambda: not any(is_alive(one.pid) for one in started))
+    eventually(lambda: not any(is_alive(one.pid) for one in started))
     folder = re.search(r"host=(\S+)$", output, re.MULTILINE)
     assert folder is not None
     assert not Path(folder[1]).exists()

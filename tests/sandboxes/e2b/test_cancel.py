@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
-from tests.support.backends import USER, Backend, Repository, Row, wait_for
+from tests.support.backends import USER, Backend, Repository, Row
 from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
 from tests.support.git.server import GitServer
+from tests.support.waiting import eventually
 from utils.dispatcher import dispatcher
 from utils.models.tasks import NewTask, TaskStatus
 from utils.pipeline import stop_request
@@ -54,7 +55,7 @@ def routes(cloud: E2BServerProcess) -> list[str]:
 
 def check_cancelled(backend: Backend, task_id: int, stage: str) -> Row:
     """Assert that no later event changes the final status of a task."""
-    wait_for(lambda: not backend.get("/health/ready")["running"])
+    eventually(lambda: not backend.get("/health/ready")["running"])
     task = ended(backend, task_id)
     assert (task["status"], task["error_code"]) == ("cancelled", "cancelled")
     assert task["error_stage"] == stage
@@ -65,7 +66,7 @@ def check_cancelled(backend: Backend, task_id: int, stage: str) -> Row:
 
 def start_asleep(backend: Backend, repository: Repository) -> int:
     task_id = backend.start(SLEEPS, repository)
-    wait_for(lambda: "it sleeps" in backend.output(task_id))
+    eventually(lambda: "it sleeps" in backend.output(task_id))
     return task_id
 
 
@@ -89,12 +90,12 @@ def test_a_cancel_waits_for_no_sandbox_that_is_slow_to_come(
 ) -> None:
     failing_cloud.add_fault("delay", route="create", seconds=3.0)
     task_id = backend_in_cloud.start(SLEEPS, small)
-    wait_for(lambda: routes(failing_cloud) == ["create"])
+    eventually(lambda: routes(failing_cloud) == ["create"])
     cancel(backend_in_cloud, task_id)
     assert routes(failing_cloud) == ["create"]
     assert check_cancelled(backend_in_cloud, task_id, "cloning")["git_diff"] is None
     # A sandbox that is opened anyway is ended at once, without any other request.
-    wait_for(lambda: "kill" in routes(failing_cloud))
+    eventually(lambda: "kill" in routes(failing_cloud))
     assert wait_until_none_alive(failing_cloud)["created"] == 1
     assert routes(failing_cloud) == ["create", "kill"]
 
@@ -104,7 +105,7 @@ def test_a_create_is_not_tried_again_for_a_cancelled_task(
 ) -> None:
     failing_cloud.add_fault("status", route="create", status=503)
     task_id = backend_in_cloud.start(SLEEPS, small)
-    wait_for(lambda: "create" in routes(failing_cloud))
+    eventually(lambda: "create" in routes(failing_cloud))
     cancel(backend_in_cloud, task_id)
     asked = len(failing_cloud.requests("create"))
     failing_cloud.remove_faults()
@@ -123,7 +124,7 @@ def test_a_clone_that_hangs_is_ended_with_its_sandbox(
     url = git_server.publish(small, "hanging")
     git_server.hanging.add("hanging")
     task_id = backend_in_cloud.start(SLEEPS, url)
-    wait_for(lambda: failing_cloud.stats()["processes"])
+    eventually(lambda: failing_cloud.stats()["processes"])
     failing_cloud.forget_requests()
     cancel(backend_in_cloud, task_id)
     assert routes(failing_cloud) == ["kill"]
@@ -138,7 +139,7 @@ def test_a_cancel_does_not_wait_for_a_request_that_hangs(
     skip = {"files.write": 0, "process.Start": 2, "files.read": 0}[route]
     failing_cloud.add_fault("delay", route=route, skip=skip, seconds=HANGS_SECONDS)
     task_id = backend_in_cloud.start("script:\nwrite made.txt half\\n", small, branch="main")
-    wait_for(lambda: len(failing_cloud.requests(route)) == skip + 1)
+    eventually(lambda: len(failing_cloud.requests(route)) == skip + 1)
     started = time.monotonic()
     cancel(backend_in_cloud, task_id)
     assert time.monotonic() - started < HANGS_SECONDS / 2
@@ -151,7 +152,7 @@ def test_a_cancel_that_comes_when_the_sandbox_is_being_closed_comes_too_late(
 ) -> None:
     number = failing_cloud.add_fault("status", route="kill", status=503)
     task_id = backend_in_cloud.start("script:\nwrite made.txt whole\\n", small)
-    wait_for(lambda: "kill" in routes(failing_cloud))
+    eventually(lambda: "kill" in routes(failing_cloud))
     answer = backend_in_cloud.post(f"/tasks/{task_id}/cancel")
     failing_cloud.remove_faults(number)
     assert (answer["http_status"], answer["code"]) == (409, "task_already_ended")
@@ -235,7 +236,7 @@ def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
     made = backend_in_cloud.post("/projects", name="Doomed", repo_url=small.url)
     project_id = made["project"]["id"]
     tasks = [backend_in_cloud.start(SLEEPS, small, project_id=project_id) for _ in range(8)]
-    wait_for(lambda: "it sleeps" in backend_in_cloud.output(tasks[0]))
+    eventually(lambda: "it sleeps" in backend_in_cloud.output(tasks[0]))
     client = backend_in_cloud.app.test_client()
     answer = client.delete(f"/projects/{project_id}", headers={"X-User-ID": USER})
     assert answer.status_code == 200, answer.get_data()

@@ -14,9 +14,10 @@ from connectrpc.errors import ConnectError
 from e2b import CommandExitException, exceptions
 
 from tests.fakes.e2b.control import API_KEY, E2BServerProcess
-from tests.support.backends import Backend, Repository, wait_for
+from tests.support.backends import Backend, Repository
 from tests.support.e2b.tasks import STAND_INS, cloud_backend, ended
 from tests.support.git.server import GitServer
+from tests.support.waiting import eventually
 from utils.dispatcher import task_run
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.sandboxes.e2b.errors import EXCEPTION_RULES, translate
@@ -303,7 +304,7 @@ def test_a_sandbox_that_is_lost_under_the_agent_is_reported(
     agents: Backend, calm: E2BServerProcess, small: Repository, how: str
 ) -> None:
     task_id = agents.start("say it is here\nsleep 60", small)
-    wait_for(lambda: "it is here" in str(agents.events(task_id)))
+    eventually(lambda: "it is here" in str(agents.events(task_id)))
     # That of an earlier task may be there for a moment more.
     found = {one["metadata"]["task_id"]: one["sandboxID"] for one in calm.sandboxes()}
     getattr(calm, how)(found[str(task_id)])

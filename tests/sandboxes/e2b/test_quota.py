@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
-from tests.support.backends import Backend, Repository, wait_for
+from tests.support.backends import Backend, Repository
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
+from tests.support.waiting import eventually
 from utils.dispatcher import admission, task_run
 from utils.sandboxes.e2b import provider
 from utils.sandboxes.e2b.provider import CREATE_ATTEMPTS
 
 LIMIT = 5
-TASKS = 30
+TASKS = 15
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def test_tasks_above_the_quota_wait_and_say_why(
             assert {row["status"] for row in rows} <= {"pending", "running", "completed"}
             return all(row["status"] == "completed" for row in rows)
 
-        wait_for(all_ended)
+        eventually(all_ended)
         rows = [ended(backend, task) for task in tasks]
     assert {row["attempt"] for row in rows} == {1}
     assert f"waiting: E2B limit of {LIMIT} sandboxes" in reasons
@@ -75,11 +76,11 @@ def test_a_breaker_opens_says_so_and_closes_after_one_probe(
     monkeypatch.setattr(task_run, "MAX_REFUSALS", 1000)
     failing_cloud.add_fault("status", route="create", status=503)
     with waiting_tasks(failing_cloud, tmp_path, small, 8) as (backend, tasks):
-        wait_for(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
+        eventually(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
         health = backend.get("/health/ready")["sandboxes"]
         assert "status.e2b.dev" in health["reason"]
         # Until the last of the first crowd has given up; from then on there are only probes.
-        wait_for(lambda: backend.get("/health/ready")["queued"] == len(tasks))
+        eventually(lambda: backend.get("/health/ready")["queued"] == len(tasks))
         assert health["reason"] in {backend.status(task).get("waiting_reason") for task in tasks}
         asked = creates(failing_cloud)
 
@@ -87,7 +88,7 @@ def test_a_breaker_opens_says_so_and_closes_after_one_probe(
             assert backend.get("/health/ready")["running"] <= 1
             return creates(failing_cloud) >= asked + 6
 
-        wait_for(asked_again)
+        eventually(asked_again)
         failing_cloud.remove_faults()
         assert {ended(backend, task)["status"] for task in tasks} == {"completed"}
         assert backend.get("/health/ready")["sandboxes"] == {"available": True, "reason": None}
@@ -137,7 +138,7 @@ def test_a_sweep_that_the_cloud_answers_makes_sandboxes_available_again(
         assert failure_of(ended(backend, task_id)) == ("failed", "e2b_unavailable", "cloning")
         assert not backend.get("/health/ready")["sandboxes"]["available"]
         failing_cloud.remove_faults()
-        wait_for(lambda: backend.get("/health/ready")["sandboxes"]["available"])
+        eventually(lambda: backend.get("/health/ready")["sandboxes"]["available"])
 
 
 def test_a_task_that_has_not_waited_yet_does_not_fail_for_those_that_have(
@@ -152,7 +153,7 @@ def test_a_task_that_has_not_waited_yet_does_not_fail_for_those_that_have(
         assert failure_of(ended(backend, tasks[0])) == ("failed", "e2b_unavailable", "cloning")
         asked = creates(failing_cloud)
         task = backend.start("A new one", small)
-        wait_for(lambda: creates(failing_cloud) > asked + CREATE_ATTEMPTS)
+        eventually(lambda: creates(failing_cloud) > asked + CREATE_ATTEMPTS)
         failing_cloud.remove_faults()
         assert ended(backend, task)["status"] == "completed"
 
@@ -172,7 +173,7 @@ def test_a_task_that_waits_for_the_cloud_can_be_cancelled(
 ) -> None:
     failing_cloud.add_fault("status", route="create", status=503)
     with waiting_tasks(failing_cloud, tmp_path, small, 6) as (backend, tasks):
-        wait_for(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
+        eventually(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
         answers = [backend.post(f"/tasks/{task}/cancel") for task in tasks]
         assert {answer["http_status"] for answer in answers} == {200}, answers
         assert {backend.status(task)["status"] for task in tasks} == {"cancelled"}

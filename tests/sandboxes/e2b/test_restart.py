@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.e2b.live import Events, Live, comparable, events_of, live_cloud
 from tests.support.git.repositories import GitServer, serve_repository
-from tests.support.live_server import Json, eventually
+from tests.support.live_server import Json
+from tests.support.waiting import eventually
 
 FIRST_ATTEMPT, SECOND_ATTEMPT = 1, 2
 

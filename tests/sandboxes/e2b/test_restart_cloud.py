@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.e2b.live import Live, comparable, events_of, live_cloud
 from tests.support.git.repositories import serve_repository
-from tests.support.live_server import Client, Json, LiveServer, eventually
+from tests.support.live_server import Client, Json, LiveServer
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2b.live import Live, live_cloud
-from tests.support.live_server import Client, eventually
+from tests.support.live_server import Client
+from tests.support.waiting import eventually
 from utils.dispatcher.recovery import MAX_LATE_RESUMES, MAX_RESUMES
 
 # So long that no sweep ends what the test is about.

@@ -13,7 +13,7 @@ from tests.fakes.e2b import control_plane as e2b_control_plane
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.fakes.e2b.server import E2BServer
 from tests.support.e2b.live import Live, live_cloud
-from tests.support.live_server import eventually
+from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.errors import SandboxUnavailable
 from utils.sandboxes.e2b.provider import APP, E2BSandboxProvider

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.e2b.control import E2BControl
-from tests.support.backends import Backend, Repository, Row, run, wait_for
+from tests.support.backends import Backend, Repository, Row, run
 from tests.support.e2b.tasks import ended, wait_until_none_alive
+from tests.support.waiting import eventually
 
 EVERY = 5
 FAULTS: tuple[dict[str, Any], ...] = (
@@ -72,8 +73,8 @@ def run_with_faults(
         backend.start(prompt(number), repository, github_token=TOKEN): number
         for number in range(count)
     }
-    wait_for(lambda: not backend.get("/health/ready")["queued"], seconds)
-    wait_for(lambda: not backend.get("/health/ready")["running"], seconds)
+    eventually(lambda: not backend.get("/health/ready")["queued"], seconds)
+    eventually(lambda: not backend.get("/health/ready")["running"], seconds)
     requests = cloud.requests()
     stats = cloud.stats()
     found.fault_hits, found.requests = stats["fault_hits"], len(requests)

@@ -19,8 +19,9 @@ from typing import Any
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.git.repositories import make_repository
-from tests.support.live_server import Client, Json, LiveServer, eventually
+from tests.support.live_server import Client, Json, LiveServer
 from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 
 HOLD_SECONDS = 600.0
 """Longer than any test: a request that is held this long is never answered."""

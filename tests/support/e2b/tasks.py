@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
-from tests.support.backends import ENDED, Backend, Row, open_backend, wait_for
+from tests.support.backends import ENDED, Backend, Row, open_backend
+from tests.support.waiting import eventually
 
 STAND_INS = Path(__file__).parents[2] / "fakes" / "agents"
 SCRIPTED = {"e2b_api_key": API_KEY, "e2b_smoke_test": True}
@@ -28,14 +29,14 @@ def cloud_backend(cloud: E2BControl, folder: Path, **settings: Any) -> Iterator[
 
 def ended(backend: Backend, task_id: int) -> Row:
     """Wait until a task has ended; return its row."""
-    wait_for(lambda: backend.status(task_id)["status"] in ENDED)
+    eventually(lambda: backend.status(task_id)["status"] in ENDED)
     row: Row = backend.get(f"/tasks/{task_id}")["task"]
     return row
 
 
 def wait_until_none_alive(cloud: E2BControl) -> dict[str, int]:
     """Wait until no sandbox is alive; return the counts of created and ended sandboxes."""
-    wait_for(lambda: not cloud.stats()["sandboxes"]["alive"])
+    eventually(lambda: not cloud.stats()["sandboxes"]["alive"])
     counts: dict[str, int] = cloud.stats()["sandboxes"]
     assert counts["created"] == counts["killed"] + counts["crashed"] + counts["expired"]
     return counts

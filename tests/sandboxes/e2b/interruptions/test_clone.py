@@ -11,9 +11,10 @@ from threading import Event, Thread
 import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
-from tests.support.backends import Repository, git, wait_for
+from tests.support.backends import Repository, git
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from tests.support.git.server import GitServer
+from tests.support.waiting import eventually
 from utils.dispatcher import task_run
 
 TASKS = 10
@@ -108,7 +109,7 @@ def test_a_clone_that_was_killed_with_its_connection_is_begun_anew_without_its_r
     clones.hold.touch()
     with cloud_backend(failing_cloud, tmp_path / "data") as backend:
         task_id = backend.start(PROMPT, small, branch="main")
-        wait_for(lambda: clones.count == 1)
+        eventually(lambda: clones.count == 1)
         failing_cloud.cut()
         clones.hold.unlink()
         task = ended(backend, task_id)
