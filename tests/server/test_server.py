@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
 from utils.config.version import VERSION
 
@@ -40,6 +41,13 @@ def started(folder: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def complete(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a server that ends by itself."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **variables}
+    command = [str(ROOT / "main.py"), *arguments]
+    return complete_preloaded(command, cwd=folder, env=environment, timeout=60)
 
 
 def port_of(process: subprocess.Popen[str]) -> int:
@@ -136,9 +144,9 @@ def answered_while_stopping(folder: Path) -> bool:
 def test_wrong_settings_are_explained(
     tmp_path: Path, variables: dict[str, str], texts: list[str]
 ) -> None:
-    with started(tmp_path, **variables) as process:
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    ended = complete(tmp_path, **variables)
+    errors = ended.stderr
+    assert ended.returncode == 2
     assert "Traceback" not in errors
     assert "short" not in errors.replace("shorter", "")
     for text in texts:
@@ -147,17 +155,16 @@ def test_wrong_settings_are_explained(
 
 def test_a_data_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with started(tmp_path, DATA_DIR="file/data", PORT="0") as process:
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    ended = complete(tmp_path, DATA_DIR="file/data", PORT="0")
+    errors = ended.stderr
+    assert ended.returncode == 2
     assert f"The data folder {tmp_path / 'file/data'} cannot be used" in errors
     assert "set DATA_DIR to another folder" in errors
     assert "Traceback" not in errors
 
 
 def test_the_document_is_printed_without_starting_anything(tmp_path: Path) -> None:
-    printed = subprocess.run(
-        [sys.executable, ROOT / "main.py", "openapi"], cwd=tmp_path, capture_output=True, check=True
-    )
-    assert printed.stdout == (ROOT / "openapi.json").read_bytes()
+    ended = complete(tmp_path, "openapi")
+    assert ended.returncode == 0
+    assert ended.stdout == (ROOT / "openapi.json").read_text()
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the number of generated examples of the tests that do not set one themselves."""
-    examples = 100 if config.getoption("--all") else 40
+    examples = 100 if config.getoption("--all") else 25
     # How long one example takes tells more about the machine than about the program.
     settings.register_profile("tests", deadline=None, max_examples=examples)
     settings.load_profile("tests")
