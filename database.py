@@ -16,13 +16,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.config.settings import Settings
+from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import (
     ALL_TASKS,
-    NO_EVENTS,
     ClaimedTask,
-    Event,
-    EventBatch,
     Heartbeat,
     Json,
     NewTask,
@@ -247,6 +245,9 @@ class Database(Protocol):
         Works like `move_task`, but `batch` holds all events. `fields` may hold
         `execution_metadata`; `file_changes` is stored in it under that name.
         """
+
+    def append_events(self, user_id: str, task_id: int, events: Sequence[Event]) -> None:
+        """Append events to a task of any status. Raises `NotFound`."""
 
     def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:
         """Update the pull request columns of a task; return the row as `get_task_status` does.

@@ -1787,6 +1787,40 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0008');
 END IF;
 
+-- 0009: Events of a task that does not run.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0009') THEN
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Appends events to a task that need not run, for example when its pull request is opened.
+CREATE OR REPLACE FUNCTION public.backend_add_events(
+    this_user uuid, this_task bigint, events jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.tasks WHERE id = this_task AND user_id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    PERFORM public.backend_append_events(this_task, events, NULL);
+    RETURN 'true'::jsonb;
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_add_events FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_add_events TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0009');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from main import create_app, stop_app
 from tests.support.database.migrated import provide_tables
 from tests.support.suite.declared_codes import refuse_undeclared_codes
+from tests.support.suite.event_forms import refuse_odd_events
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.dispatcher.dispatcher import Dispatcher
@@ -102,6 +103,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
             app = create_app(chosen)
             running.callback(stop_app, app)
             refuse_undeclared_codes(app)
+            refuse_odd_events(app)
             apps.append(app)
             return app
 

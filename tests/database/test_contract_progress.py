@@ -28,7 +28,8 @@ from tests.support.database.samples import (
 )
 from utils.database.shared import MAX_CHAT_CHARACTERS, MAX_CHAT_MESSAGES
 from utils.errors import Conflict, InvalidInput, NotFound
-from utils.models.tasks import ACTIVE_STATUSES, NO_EVENTS, Event, TaskStatus
+from utils.models.events import NO_EVENTS, Event
+from utils.models.tasks import ACTIVE_STATUSES, TaskStatus
 
 
 def test_a_claimed_task_cannot_be_claimed_again(database: Database) -> None:
@@ -185,6 +186,20 @@ def test_a_message_is_appended_and_stamped(database: Database) -> None:
     assert (message["role"], message["content"]) == ("assistant", content)
     assert message["timestamp"] == answered.updated_at.isoformat()
     assert database.get_task(USER, task.id) == answered
+
+
+def test_events_are_appended_to_a_task_that_does_not_run(database: Database) -> None:
+    task = running_task(database)
+    append(database, task.id, event(1))
+    database.finish_task(task.id, COMPLETED, {}, None)
+    database.append_events(USER, task.id, [Event("git", {"operation": "push"}, LATER)])
+    database.append_events(USER, task.id, [])
+    stored = database.list_events(USER, task.id)
+    assert [(one.sequence, one.kind) for one in stored] == [(1, "output"), (2, "git")]
+    for user_id, task_id in ((STRANGER, task.id), (USER, 12345)):
+        with pytest.raises(NotFound):
+            database.append_events(user_id, task_id, [event(2)])
+    assert database.list_events(USER, task.id) == stored
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ from tests.support.database.samples import (
     running_task,
 )
 from utils.errors import NotFound
+from utils.models.events import NO_EVENTS, EventBatch
 from utils.models.runs import AgentRun
-from utils.models.tasks import NO_EVENTS, ClaimedTask, EventBatch, TaskStatus
+from utils.models.tasks import ClaimedTask, TaskStatus
 
 
 def run_of(task_id: int, sandbox_id: str = "sandbox-1") -> AgentRun:

@@ -20,8 +20,9 @@ from tests.support.database.samples import (
     new_task,
     running_task,
 )
+from utils.models.events import NO_EVENTS
 from utils.models.runs import AgentRun
-from utils.models.tasks import NO_EVENTS, QueuedTask, TaskStatus
+from utils.models.tasks import QueuedTask, TaskStatus
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from tests.support.database.samples import (
     running_task,
 )
 from utils.errors import Conflict, NotFound, Unauthenticated
-from utils.models.tasks import NO_EVENTS, TaskFilter, TaskStatus
+from utils.models.events import NO_EVENTS
+from utils.models.tasks import TaskFilter, TaskStatus
 
 UNICODE = "Größe\r\n日本語 \U0001f680 \u202eabc\u202c e\u0301 \ufffe\\u0000 \\ \" ' % :x $1 {}"
 

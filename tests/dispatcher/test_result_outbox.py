@@ -15,7 +15,8 @@ from utils.dispatcher.result_outbox import (
     store_or_shrink,
 )
 from utils.errors import DatabaseUnavailable
-from utils.models.tasks import EventBatch, Json, TaskStatus
+from utils.models.events import EventBatch
+from utils.models.tasks import Json, TaskStatus
 
 CHANGES = [{"filename": "a.txt", "before": "", "after": "a"}]
 RESULT = FinishedTask(

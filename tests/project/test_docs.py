@@ -29,9 +29,11 @@ from utils.api.error_codes.pull_requests import PULL_REQUEST_ERRORS
 from utils.api.error_codes.tasks import TASK_ERRORS
 from utils.commands.env_example import ENV_FILE, SETTINGS_FILE, env_example, settings_page
 from utils.commands.error_reference import ERRORS_FILE, error_reference
+from utils.commands.event_schema import SCHEMA_FILE, event_schema
 from utils.config.settings import Settings
 from utils.errors import BranchChanged, PushRefused, TaskError
 from utils.github.refusal_rules import APP_PERMISSION
+from utils.models.events import EVENT_DATA
 from utils.server.connections import KEEP_ALIVE_SECONDS
 from utils.server.gunicorn_server import STOP_SECONDS
 from utils.telemetry import Metrics
@@ -123,6 +125,20 @@ def test_each_setting_is_listed_once() -> None:
 def test_the_page_of_error_codes_is_up_to_date() -> None:
     expected = error_reference()
     assert ERRORS_FILE.read_text() == expected, "python -m utils.commands.error_reference"
+
+
+def test_the_schema_of_events_is_up_to_date() -> None:
+    written = json.loads(SCHEMA_FILE.read_text())
+    assert written == event_schema(), "python -m utils.commands.event_schema"
+
+
+def test_each_kind_of_event_and_each_field_is_explained() -> None:
+    page = read_page("docs/events.md")
+    for kind, form in EVENT_DATA.items():
+        rows = [line for line in page.splitlines() if line.startswith(f"| `{kind}` |")]
+        assert rows, kind
+        named = set(re.findall(r"`(\w+)`", " ".join(rows))) | {"failed", "parent_id"}
+        assert set(form.__annotations__) <= named, kind
 
 
 @pytest.mark.parametrize("entries", [TASK_ERRORS, PULL_REQUEST_ERRORS, GITHUB_ERRORS, HTTP_ERRORS])

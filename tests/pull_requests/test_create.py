@@ -44,11 +44,30 @@ def test_a_pull_request_holds_what_the_sandbox_held(hosted: Hosted) -> None:
     assert (row["pr_branch"], row["pr_state"]) == (answer["branch"], "open")
 
 
+def test_the_events_tell_what_git_did_and_which_pull_request_was_opened(hosted: Hosted) -> None:
+    task_id = hosted.task()
+    answer = hosted.created(task_id)
+    metadata = hosted.row(task_id)["execution_metadata"]
+    events = hosted.backend.events(task_id)
+    done = [event["data"] for event in events if event["kind"] == "git"]
+    assert [data["operation"] for data in done] == ["clone", "commit", "push"]
+    assert done[0]["commit"] == metadata["base_commit"]
+    assert done[1]["files"] == len(hosted.row(task_id)["changed_files"])
+    assert done[2]["commit"] == hosted.rev(answer["branch"])
+    states = [event["data"]["state"] for event in events if event["kind"] == "sandbox"]
+    assert states == ["created", "ended"]
+    [opened] = [event["data"] for event in events if event["kind"] == "pull_request"]
+    assert (opened["number"], opened["url"]) == (answer["pr_number"], answer["pr_url"])
+    assert (opened["state"], opened["is_new"]) == ("open", True)
+
+
 def test_a_second_call_changes_nothing(hosted: Hosted) -> None:
     task_id = hosted.task()
     first = hosted.created(task_id)
     options = len(hosted.server.requests)
+    events = hosted.backend.events(task_id)
     assert hosted.created(task_id) == {**first, "created": False}
+    assert hosted.backend.events(task_id) == events
     assert len(hosted.pulls) == 1
     assert len(hosted.server.requests) == options
 

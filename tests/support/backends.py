@@ -17,6 +17,7 @@ from main import create_app, stop_app
 from tests.support.database.migrated import provide_tables
 from tests.support.places import Found, LocalPlace, Place
 from tests.support.suite.declared_codes import refuse_undeclared_codes
+from tests.support.suite.event_forms import refuse_odd_events
 from tests.support.waiting import eventually
 from utils.agents.scripted import ScriptedReader
 from utils.agents.spec import AgentRequest, AgentSpec
@@ -199,6 +200,7 @@ def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> I
     provide_tables(chosen)
     app = create_app(chosen)
     refuse_undeclared_codes(app)
+    refuse_odd_events(app)
     try:
         yield Backend(app, folder, where)
     finally:

@@ -23,6 +23,7 @@ from utils.agents.json_lines import (
     number,
     readable,
     text,
+    tool_end,
 )
 from utils.agents.limit_notice import is_only_notice, time_of_epoch
 from utils.agents.logins import LoginFormat
@@ -200,8 +201,8 @@ class ClaudeReader(JsonLineReader):
         for block in children(child(entry, "message"), "content"):
             if block.get("type") == "tool_result":
                 call = text(block.get("tool_use_id"))
-                data = {"name": self._running.pop(call, ""), "id": call, "output": _output(block)}
-                yield "tool", data | ({"failed": True} if block.get("is_error") is True else {})
+                name, failed = self._running.pop(call, ""), block.get("is_error") is True
+                yield "tool", tool_end(name, call, _output(block), failed=failed)
             elif content := text(block.get("text")):
                 yield "status", {"text": content}
 

@@ -21,6 +21,7 @@ from utils.agents.json_lines import (
     number,
     readable,
     text,
+    tool_end,
 )
 from utils.agents.logins import LoginFormat
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
@@ -146,20 +147,17 @@ class CodexReader(JsonLineReader):
     def _read_tool(self, kind: str, phase: str, item: Json) -> Events:
         call = text(item.get("id"))
         name, arguments, output = _TOOLS[kind](item)
-        data: Json = {"name": name, "id": call}
         if phase == "updated":
             return []
         if phase == "started":
             self._started.add(call)
-            return [("tool", {**data, "input": arguments})]
+            return [("tool", {"name": name, "id": call, "input": arguments})]
+        data = tool_end(name, call, output, failed=item.get("status") in ("failed", "declined"))
         if call not in self._started:
             data["input"] = arguments
         self._started.discard(call)
-        data["output"] = output
         if (exit_code := integer(item.get("exit_code"))) is not None:
             data["exit_code"] = exit_code
-        if item.get("status") in ("failed", "declined"):
-            data["failed"] = True
         return [("tool", data)]
 
     def judge(self, exit_code: int | None, last_error_line: str) -> AgentError | None:

@@ -198,6 +198,13 @@ def _lines_of(text: str) -> list[str]:
     return [f"{line}\n" for line in complete] + ([last] if last else [])
 
 
+def tool_end(name: str, call: str, output: str, *, failed: bool) -> Json:
+    """Return the data of the event with which a call of a tool ends; see docs/events.md."""
+    data: Json = {"name": name, "id": call, "output": output}
+    data |= {"ok": not failed, "characters": len(output)}
+    return data | ({"failed": True} if failed else {})
+
+
 def text(value: object) -> str:
     """Return the value if it is a string, else an empty one."""
     return value if isinstance(value, str) else ""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from utils.models.events import EventKind
 from utils.models.tasks import Json
 
 Success = Literal["success"]
@@ -129,11 +130,11 @@ class TaskSummaryRow(TypedDict):
 
 
 class EventRow(TypedDict):
-    """An event of a task. The content of `data` depends on `kind`."""
+    """An event of a task. The form of `data` depends on `kind`; see docs/events.md."""
 
     sequence: int
     at: Time
-    kind: str
+    kind: EventKind
     data: Json
 
 

@@ -13,7 +13,8 @@ from utils.api.responses import (
     TaskSummaryRow,
     TestUserRow,
 )
-from utils.models.tasks import TERMINAL_STATUSES, Event, Task, TaskSummary
+from utils.models.events import Event
+from utils.models.tasks import TERMINAL_STATUSES, Task, TaskSummary
 from utils.models.users import Project, User
 
 _TITLE_CHARACTERS = 50

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Row, case, func, null, select, type_coerce
 
 from utils.database.schema import api_keys, projects, task_events, tasks, users
 from utils.database.types import Document, json_size
+from utils.models.events import Event
 from utils.models.tasks import (
     ACTIVE_STATUSES,
     PROMPT_PREVIEW_CHARACTERS,
-    Event,
     Json,
     Task,
     TaskStatus,

@@ -9,15 +9,8 @@ from typing import Any
 from utils.database.rows import now, prompt_columns
 from utils.database.schema import tasks
 from utils.errors import Conflict, Unauthenticated
-from utils.models.tasks import (
-    NO_EVENTS,
-    TERMINAL_STATUSES,
-    Event,
-    EventBatch,
-    Json,
-    NewTask,
-    TaskStatus,
-)
+from utils.models.events import NO_EVENTS, Event, EventBatch
+from utils.models.tasks import TERMINAL_STATUSES, Json, NewTask, TaskStatus
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."

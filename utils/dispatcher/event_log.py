@@ -13,8 +13,9 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import DatabaseUnavailable
+from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.runs import AgentRun
-from utils.models.tasks import NO_EVENTS, Event, EventBatch, Json, Stage
+from utils.models.tasks import Json, Stage
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25
@@ -93,7 +94,7 @@ class EventLog:
         return self.position.get("branch")
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """Add an event (see `utils.models.tasks.Event`); `position` is its end in the output."""
+        """Add an event (see `utils.models.events.Event`); `position` is its end in the output."""
         self.position = {**self.position, **(position or {})}
         clean: Json = self._redactor.redact_values(data)
         self._pending.append(_PendingEvent(Event(kind, clean, datetime.now(UTC)), self.position))

@@ -13,8 +13,9 @@ from anyio import to_thread
 from database import Database
 from utils.dispatcher.results import mark_failed
 from utils.errors import AppError
+from utils.models.events import NO_EVENTS
 from utils.models.runs import AgentRun
-from utils.models.tasks import NO_EVENTS, QueuedTask, Stage, TaskStatus
+from utils.models.tasks import QueuedTask, Stage, TaskStatus
 from utils.sandboxes.protocol import SandboxProvider
 
 SWEEP_SECONDS = 60.0

@@ -20,7 +20,8 @@ import structlog
 from database import Database
 from utils.database.types import dump_json
 from utils.errors import DatabaseUnavailable
-from utils.models.tasks import Event, EventBatch, Json, Task, TaskStatus
+from utils.models.events import Event, EventBatch
+from utils.models.tasks import Json, Task, TaskStatus
 
 FOLDER_NAME = "results"
 

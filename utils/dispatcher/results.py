@@ -17,8 +17,9 @@ from utils.dispatcher.event_log import EventLog
 from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
 from utils.dispatcher.run_context import RunContext
 from utils.errors import AppError, DatabaseUnavailable, TaskStopped
+from utils.models.events import EventBatch
 from utils.models.runs import Outcome
-from utils.models.tasks import EventBatch, Json, Stage, Task, TaskStatus
+from utils.models.tasks import Json, Stage, Task, TaskStatus
 from utils.pipeline.secret_search import FILES_FIELD, without_secrets
 from utils.redaction import Redactor
 

@@ -13,7 +13,13 @@ import structlog
 
 from utils.dispatcher.assignment import Assignment
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
-from utils.errors import DatabaseUnavailable, SandboxUnavailable, TaskError, TaskStopped
+from utils.errors import (
+    DatabaseUnavailable,
+    SandboxLost,
+    SandboxUnavailable,
+    TaskError,
+    TaskStopped,
+)
 from utils.models.runs import AgentRun, Outcome, StageTiming
 from utils.models.tasks import Stage
 from utils.pipeline.pipeline import PipelineLimits, Resumption, Work, run_pipeline
@@ -71,7 +77,9 @@ class TaskAttempt:
         """
         try:
             sandbox = await self._open()
-        except Exception:
+        except Exception as error:
+            if self.run and isinstance(error, SandboxLost):
+                self._report_sandbox("lost", self.run.sandbox_id)
             # The agent keeps running, and costs money, until its sandbox is ended.
             if self.run and not self._stop.abandoned:
                 with anyio.CancelScope(shield=True):
@@ -81,12 +89,17 @@ class TaskAttempt:
         self.sandbox_id = sandbox.id
         if self.run:
             log.info("sandbox found again", action="sandbox.attached", sandbox_id=sandbox.id)
+            self._report_sandbox("resumed", sandbox.id)
         else:
             log.info("sandbox opened", action="sandbox.opened", sandbox_id=sandbox.id)
+            self._report_sandbox("created", sandbox.id)
         try:
             outcome = await self._run_in(sandbox)
             unfinished = self._stop.abandoned and outcome.changes is None
             self.is_left_running = unfinished and sandbox.survives and self.run is not None
+            if not self.is_left_running:
+                is_lost = isinstance(outcome.failure, SandboxLost)
+                self._report_sandbox("lost" if is_lost else "ended", sandbox.id)
             yield outcome
         finally:
             if self.is_left_running:
@@ -98,6 +111,10 @@ class TaskAttempt:
     def leave_running(self) -> None:
         """Leave the sandbox open when another process can resume the agent in it."""
         self.is_left_running = self.run is not None
+
+    def _report_sandbox(self, state: str, sandbox_id: str) -> None:
+        provider = self._provider.kind.name
+        self._events.report("sandbox", {"state": state, "id": sandbox_id, "provider": provider})
 
     async def _open(self) -> Sandbox:
         request = replace(self._assignment.request, still_runs_here=self._events.still_runs_here)

@@ -1,4 +1,4 @@
-"""Frozen values of tasks and their events."""
+"""Frozen values of tasks."""
 
 from __future__ import annotations
 
@@ -192,36 +192,3 @@ class Heartbeat:
 
     others: dict[str, int]
     stops: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event of a task. The database numbers the events of a task in `sequence`, from 1.
-
-    `kind` is one of status, message, tool, output, usage, error, result; `data` depends on it:
-    status {stage}, {text} or, as the last event of each task, {status, error_code}, message {text},
-    tool {name, ...}, output {text, stream}, usage {input_tokens, output_tokens, ...},
-    error {code, message}, result {text}.
-    """
-
-    kind: str
-    data: Json
-    at: datetime
-    sequence: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EventBatch:
-    """Events to append; the database numbers them.
-
-    `after` is the number of the last event that the only writer of the task knows to be stored.
-    Stored events with higher numbers are then the beginning of this batch and are skipped. This
-    makes it safe to send a batch again, even with more events at its end, when the answer was
-    lost. With None every event is appended.
-    """
-
-    events: tuple[Event, ...] = ()
-    after: int | None = None
-
-
-NO_EVENTS = EventBatch()

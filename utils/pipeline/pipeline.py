@@ -65,7 +65,7 @@ class Observer(Protocol):
         """Note the branch that was cloned."""
 
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
-        """Receive an event of the agent."""
+        """Receive an event of the agent, or of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +189,26 @@ class _Run:
         """Capture the changes, whether the agent succeeded or not."""
         with self._stage(Stage.CAPTURING):
             try:
-                return await capture_changes(
+                changes = await capture_changes(
                     self._sandbox, base_commit, self._limits.capture, self._work.has_secret
                 )
             except TaskError as error:
                 error.stage = Stage.CAPTURING
                 raise
+            self._report_commit(changes)
+            return changes
+
+    def _report_commit(self, changes: Changes) -> None:
+        if changes.commit_hash == changes.base_commit:
+            return
+        commit = {
+            "operation": "commit",
+            "commit": changes.commit_hash,
+            "files": len(changes.changed_files),
+            "additions": changes.additions,
+            "deletions": changes.deletions,
+        }
+        self._work.observer.report("git", commit)
 
     def outcome(self, changes: Changes | None, failure: TaskError | None) -> Outcome:
         """Return the outcome of the run."""
@@ -214,6 +228,8 @@ class _Run:
             await self._sandbox.write_files(self._files())
             clone = await clone_repository(self._sandbox, self._job, self._limits.clone)
             self._work.observer.note_branch(clone.branch)
+            cloned = {"operation": "clone", "branch": clone.branch, "commit": clone.base_commit}
+            self._work.observer.report("git", cloned)
             await self._sandbox.restrict_egress(self._work.access.egress)
             return clone.base_commit
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from utils.git.environment import AUTHOR_EMAIL, AUTHOR_NAME
 from utils.github.client import GitHub
 from utils.github.errors import RepositoryMoved
 from utils.github.models import GitHubPull, GitHubRepository
+from utils.models.events import Event, EventKind
 from utils.models.tasks import Task
 from utils.pull_requests import errors as pull_request_refusals
 from utils.pull_requests.concurrency import Deadline
@@ -89,6 +91,7 @@ class PullRequestPublisher:
         self._selector = PullRequestSelector(task, result, plan.options.base)
         self._requested_name = full_name
         self._name = full_name
+        self._is_pushed = False
 
     def run(self) -> PullRequestResult:
         """Create or update the pull request. Raise errors with a code and a remedy."""
@@ -102,6 +105,10 @@ class PullRequestPublisher:
         step = self._create if found is None else lambda: (self._update(found), False)
         pull, is_new = self._step("The branch is pushed.", step)
         self._store_pull(pull)
+        if pull is not found or self._is_pushed:
+            self._report(
+                "pull_request", number=pull.number, url=pull.url, state=pull.outcome, is_new=is_new
+            )
         options = self._plan.options
         extras = LabelsAndReviewers(self._github, self._context.deadline, self._name, pull)
         warnings = tuple(extras.add(options.labels, options.reviewers))
@@ -191,14 +198,18 @@ class PullRequestPublisher:
         self._store()
         limits = PushLimits(context.work_folder, context.deadline.seconds_left, context.environment)
         try:
-            commit = push_branch(request, limits, context.redactor).commit
+            pushed = push_branch(request, limits, context.redactor)
+            commit, was_there = pushed.commit, pushed.was_there
         except BranchChanged as error:
             commit = error.remote_commit
             if not self._step("Nothing is pushed yet.", lambda: self._is_result(commit)):
                 if found is None:
                     raise
                 raise pull_request_refusals.moved_on(found, self._name, commit) from None
-        self._store(pr_branch=self._plan.branch, pr_commit=commit)
+            was_there = True
+        branch, self._is_pushed = self._plan.branch, not was_there
+        self._store(pr_branch=branch, pr_commit=commit)
+        self._report("git", operation="push", branch=branch, commit=commit, was_there=was_there)
         return commit
 
     def _is_result(self, name: str) -> bool:
@@ -260,6 +271,12 @@ class PullRequestPublisher:
 
     def _store_pull(self, pull: GitHubPull) -> None:
         self._store(pr_number=pull.number, pr_url=pull.url, pr_state=pull.outcome)
+
+    def _report(self, kind: EventKind, **data: Any) -> None:
+        """Append an event to those of the task."""
+        clean = self._context.redactor.redact_values(data)
+        event = Event(kind, clean, datetime.now(UTC))
+        self._context.database.append_events(self._task.user_id, self._task.id, [event])
 
     def _store(self, **fields: Any) -> None:
         self._context.database.set_pull_request(self._task.user_id, self._task.id, fields)

@@ -29,7 +29,7 @@ from utils.errors import (
     RowUnreadable,
     Unauthenticated,
 )
-from utils.models.tasks import Event, EventBatch
+from utils.models.events import Event, EventBatch
 
 KEY = "sb_secret_of_the_project"
 HTML = b"<html><body>Bad gateway at secret-host</body></html>"

@@ -32,7 +32,8 @@ from utils.database.sql.database import SqlDatabase
 from utils.database.supabase.client import Supabase, only_reads
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.errors import ConfigurationError, DatabaseUnavailable
-from utils.models.tasks import Event, EventBatch, QueuedTask, Task, TaskSummary
+from utils.models.events import Event, EventBatch
+from utils.models.tasks import QueuedTask, Task, TaskSummary
 from utils.models.users import ApiKey, NewApiKey, Project, Scope, User
 
 MANY = 1_005

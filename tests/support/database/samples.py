@@ -9,7 +9,8 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 from database import Database
-from utils.models.tasks import Event, EventBatch, Json, NewTask, Task, TaskStatus
+from utils.models.events import Event, EventBatch
+from utils.models.tasks import Json, NewTask, Task, TaskStatus
 
 USER = "00000000-0000-4000-8000-00000000000a"
 STRANGER = "00000000-0000-4000-8000-00000000000b"

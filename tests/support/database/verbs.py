@@ -20,8 +20,9 @@ from tests.support.database.samples import (
     running_task,
 )
 from utils.errors import Unauthenticated
+from utils.models.events import Event, EventBatch
 from utils.models.runs import AgentRun
-from utils.models.tasks import Event, EventBatch, TaskStatus
+from utils.models.tasks import TaskStatus
 from utils.models.users import NewApiKey, RefreshToken, Scope
 
 Calls = dict[str, Callable[[], object]]
@@ -133,6 +134,7 @@ def writing_verbs(database: Database, project_id: int) -> Calls:
         "append_chat_message": partial(
             database.append_chat_message, USER, running_id, "user", "Hello"
         ),
+        "append_events": partial(database.append_events, USER, running_id, BATCH.events),
         "move_task": partial(database.move_task, running_id, {RUNNING}, PENDING),
         "finish_task": partial(database.finish_task, ending_id, *result),
         "list_run_sandboxes": database.list_run_sandboxes,

@@ -38,15 +38,8 @@ from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tasks import require_task
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
 from utils.errors import NotFound
-from utils.models.tasks import (
-    NO_EVENTS,
-    TERMINAL_STATUSES,
-    Event,
-    EventBatch,
-    Json,
-    Task,
-    TaskStatus,
-)
+from utils.models.events import NO_EVENTS, Event, EventBatch
+from utils.models.tasks import TERMINAL_STATUSES, Json, Task, TaskStatus
 
 # Locks a row, but not inserts of rows that refer to it. SQLite locks the whole file anyway.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
@@ -156,6 +149,15 @@ class ProgressMethods(SqlMethods):
         task = task_from_row(connection.execute(statement).one())
         _check_conversation_limits(task.chat_messages)
         return task
+
+    @writing
+    def append_events(
+        self, connection: Connection, user_id: str, task_id: int, events: Sequence[Event]
+    ) -> None:
+        """See `Database`."""
+        if not lock_task(connection, (tasks.c.id == task_id) & (tasks.c.user_id == user_id)):
+            raise NotFound(NO_TASK)
+        insert_events(connection, task_id, EventBatch(tuple(events)))
 
     @reading
     def list_events(

@@ -8,8 +8,9 @@ from utils.database.rows import STATUS_COLUMNS, columns_of, json_object
 from utils.database.schema import projects, task_runs, task_secrets, tasks, users
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.progress import insert_events, last_sequence, lock_task, move, runs_here
+from utils.models.events import EventBatch
 from utils.models.runs import AgentRun
-from utils.models.tasks import ClaimedTask, EventBatch, Stage, Task, TaskStatus
+from utils.models.tasks import ClaimedTask, Stage, Task, TaskStatus
 
 _run = select(*(task_runs.c[name] for name in AgentRun.__dataclass_fields__)).where(
     task_runs.c.task_id == bindparam("task_id")

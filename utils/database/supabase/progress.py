@@ -22,7 +22,8 @@ from utils.database.supabase.rows import (
 )
 from utils.database.types import normalize_user_id, sanitize
 from utils.errors import NotFound
-from utils.models.tasks import NO_EVENTS, Event, EventBatch, Json, Task, TaskStatus
+from utils.models.events import NO_EVENTS, Event, EventBatch
+from utils.models.tasks import Json, Task, TaskStatus
 
 _decode_event = row_decoder(Event)
 
@@ -96,6 +97,16 @@ class ProgressMethods(SupabaseMethods):
         if answer["outcome"] == "full":
             raise conversation_full()
         return decode_task(answer["task"])
+
+    def append_events(self, user_id: str, task_id: int, events: Sequence[Event]) -> None:
+        """See `Database`."""
+        arguments = {
+            "this_user": normalize_user_id(user_id),
+            "this_task": task_id,
+            "events": encode_events(EventBatch(tuple(events)))["events"],
+        }
+        if not self.supabase.call("backend_add_events", arguments, idempotent=False):
+            raise NotFound(NO_TASK)
 
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500

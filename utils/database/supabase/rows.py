@@ -12,7 +12,8 @@ from sqlalchemy import JSON, Table
 from utils.database.rows import json_object
 from utils.database.supabase.client import Supabase
 from utils.database.types import CleanText, UserId, UtcDateTime, normalize_user_id, sanitize, to_utc
-from utils.models.tasks import ClaimedTask, EventBatch, Json, Task, TaskStatus
+from utils.models.events import EventBatch
+from utils.models.tasks import ClaimedTask, Json, Task, TaskStatus
 
 Value = TypeVar("Value")
 

@@ -13,8 +13,9 @@ from utils.database.supabase.rows import (
     encode_events,
     row_decoder,
 )
+from utils.models.events import EventBatch
 from utils.models.runs import AgentRun
-from utils.models.tasks import ClaimedTask, EventBatch
+from utils.models.tasks import ClaimedTask
 
 _RUN_COLUMNS = column_names(task_runs, AgentRun)
 _decode_run = row_decoder(AgentRun)
