@@ -290,9 +290,14 @@ def test_a_pull_request_is_for_another_base(hosted: Hosted) -> None:
     assert len(hosted.pulls) == 1
 
 
-def test_partial_results_say_so(hosted: Hosted) -> None:
+@pytest.mark.parametrize("given", [{}, {"body": "Please look."}])
+def test_partial_results_say_so(hosted: Hosted, given: dict[str, str]) -> None:
     row = hosted.backend.perform("echo x >>one.txt; exit 3", hosted.url, github_token=TOKEN)
     assert (row["status"], row["has_patch"]) == ("failed", True)
-    hosted.created(row["id"])
-    assert "partial result" in hosted.pulls[0].body
-    assert "agent_failed" in hosted.pulls[0].body
+    hosted.created(row["id"], **given)
+    body = hosted.pulls[0].body
+    assert body.startswith("**This is a partial result:**")
+    assert "agent_failed" in body
+    assert given.get("body", "Made by the agent") in body
+    assert row["chat_messages"][-1]["role"] == "assistant"
+    assert "Its changes up to then are stored: 1 file." in row["chat_messages"][-1]["content"]

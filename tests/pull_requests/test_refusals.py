@@ -100,11 +100,31 @@ def test_an_imported_task_cannot_be_pushed(hosted: Hosted) -> None:
     assert hosted.refusal(task_id) == (409, "base_commit_unknown")
 
 
-def test_simulated_results_have_to_be_asked_for(hosted: Hosted) -> None:
+@pytest.mark.parametrize("given", [{}, {"title": "Add a page", "body": "Please look."}])
+def test_a_simulated_result_becomes_a_marked_draft(hosted: Hosted, given: dict[str, str]) -> None:
+    hosted.created(hosted.task(), allow_simulated=False, **given)
+    pull = hosted.pulls[0]
+    assert pull.draft
+    assert pull.title.startswith("[simulated] ")
+    assert pull.title.endswith(given.get("title", ""))
+    assert pull.body.startswith("**This is a simulated result:**")
+    assert given.get("body", "Made by the agent") in pull.body
+
+
+def test_in_production_simulated_results_have_to_be_asked_for(
+    hosted: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task_id = hosted.task()
-    assert hosted.refusal(task_id, allow_simulated=False) == (409, "result_simulated")
+    production = hosted.services.settings.model_copy(update={"environment": "production"})
+    monkeypatch.setattr(hosted.services.pull_requests, "_settings", production)
+    for _ in range(2):
+        assert hosted.refusal(task_id, allow_simulated=False) == (409, "result_simulated")
+    messages = [message["content"] for message in hosted.row(task_id)["chat_messages"]]
+    told = [text for text in messages if "could not be opened" in text]
+    assert len(told) == 1
+    assert "allow_simulated: true" in told[0]
     hosted.created(task_id)
-    assert "simulated result" in hosted.pulls[0].body
+    assert hosted.pulls[0].draft
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from utils.pull_requests.text import (
     default_body,
     default_title,
     fenced,
+    mark_simulated,
 )
 
 
@@ -52,8 +53,11 @@ def test_the_body_says_who_made_what_from_which_prompt() -> None:
     assert "simulated" not in body
 
 
-def test_a_simulated_result_is_marked() -> None:
-    assert default_body(facts(simulated=True)).startswith("**This is a simulated result:**")
+def test_a_title_is_marked_as_simulated_once_and_stays_within_the_limit() -> None:
+    marked = mark_simulated("word " * 100)
+    assert marked.startswith("[simulated] word")
+    assert len(marked) <= MAX_TITLE_CHARACTERS
+    assert mark_simulated(marked) == marked
 
 
 def test_many_files_are_counted() -> None:

@@ -121,4 +121,8 @@ def test_drafts_may_not_be_allowed(hosted: Hosted) -> None:
     hosted.github.repositories[hosted.name].allows_drafts = False
     task_id = hosted.task()
     assert hosted.refusal(task_id, draft=True) == (400, "drafts_not_supported")
+    # Nobody asked for the draft of a simulated result.
+    hosted.created(task_id)
+    assert hosted.pulls[0].title.startswith("[simulated] ")
+    assert not hosted.pulls[0].draft
     assert hosted.created(task_id)["draft"] is False

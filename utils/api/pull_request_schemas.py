@@ -68,7 +68,8 @@ class CreatePullRequest(Body):
     )
     allow_simulated: bool = Field(
         default=False,
-        description="Allow a pull request from a simulated result, which no AI has written.",
+        description="With ENVIRONMENT=production: allow a draft of a simulated result, which no AI "
+        "has written. Elsewhere a draft is opened without it.",
     )
     allow_workflow_changes: bool = Field(
         default=False, description="Allow changes below .github/workflows."

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from database import Database
 from utils.dispatcher.results import CANCELLED
-from utils.errors import Conflict, NotFound
+from utils.errors import AppError, Conflict, NotFound
 from utils.models.tasks import ACTIVE_STATUSES, TERMINAL_STATUSES, Task, TaskStatus
 
 CANCEL_SECONDS = 15.0
 """Longest time that a cancel waits for the end of a running task."""
+
+CANCELLED_BEFORE = "The task was cancelled before it started."
 
 POLL_SECONDS = 0.5
 """Pause between two reads of the status of a task that another server is cancelling."""
@@ -44,11 +46,15 @@ class Canceller:
             task_id,
             {TaskStatus.PENDING},
             TaskStatus.CANCELLED,
-            error="The task was cancelled before it started.",
+            error=CANCELLED_BEFORE,
             error_code=CANCELLED,
         )
         if cancelled:
             self._remove_queued(task_id)
+            with contextlib.suppress(AppError):  # the task is cancelled in any case
+                return self._database.append_chat_message(
+                    user_id, task_id, "assistant", CANCELLED_BEFORE
+                )
             return cancelled
         if task.status not in TERMINAL_STATUSES:
             is_requested = self._cancel_local(task_id) or self._cancel_remote(user_id, task_id)

@@ -88,7 +88,7 @@ class ResultStore:
             task.id,
             status,
             fields,
-            summary_message(outcome, self._redactor),
+            closing_message(outcome, self._redactor),
             [dataclasses.asdict(change) for change in changes],
             with_last_event(self._events.pending_batch(), status, fields.get("error_code")),
         )
@@ -216,12 +216,30 @@ def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
     return metadata
 
 
-def summary_message(outcome: Outcome, redactor: Redactor) -> Json | None:
-    """Return the agent's summary as a message of the conversation, None without a summary."""
-    if not outcome.summary:
+def closing_message(outcome: Outcome, redactor: Redactor) -> Json | None:
+    """Return the last message of the conversation: the agent's summary, and why it ended early.
+
+    None when there is neither.
+    """
+    said = "\n\n".join(part for part in (outcome.summary, _early_end(outcome)) if part)
+    if not said:
         return None
     return {
         "role": "assistant",
-        "content": redactor.redact(outcome.summary),
+        "content": redactor.redact(said),
         "timestamp": datetime.now(UTC).isoformat(),
     }
+
+
+def _early_end(outcome: Outcome) -> str:
+    failure, changes = outcome.failure, outcome.changes
+    if failure is None:
+        return ""
+    reason = failure.message
+    if failure.code != CANCELLED:
+        reason = f"The task failed: {reason}"
+    count = len(changes.changed_files) if changes else 0
+    if not count:
+        return f"{reason} It has changed nothing."
+    files = "1 file" if count == 1 else f"{count} files"
+    return f"{reason} Its changes up to then are stored: {files}."

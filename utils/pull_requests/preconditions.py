@@ -25,11 +25,13 @@ class Result:
         return (commit.tree, commit.parents) == (self.tree_hash, (self.base_commit,))
 
 
-def require_result(task: Task, options: PullRequestOptions, has_secret: HasSecret) -> Result:
+def require_result(
+    task: Task, options: PullRequestOptions, has_secret: HasSecret, *, takes_simulated: bool
+) -> Result:
     """Return the result of a task. Raise `Conflict` if no pull request can be made from it.
 
-    `has_secret` finds the secrets of this server and the token of this request; those of the run
-    were searched for by the capture.
+    `takes_simulated` accepts a simulated result without `allow_simulated`. `has_secret` finds the
+    secrets of this server and the token of this request; the capture searched for those of the run.
     """
     if task.status not in TERMINAL_STATUSES:
         raise Conflict(
@@ -39,10 +41,10 @@ def require_result(task: Task, options: PullRequestOptions, has_secret: HasSecre
         )
     result = _result(task)
     _refuse_secrets(task, has_secret)
-    if is_simulated(task) and not options.allow_simulated:
+    if is_simulated(task) and not (options.allow_simulated or takes_simulated):
         raise Conflict(
-            "This result is simulated: no coding agent made it. To open a pull request anyway, "
-            "send allow_simulated: true.",
+            "This result is simulated: no coding agent made it. To open a draft anyway, send "
+            "allow_simulated: true.",
             "result_simulated",
         )
     if changes_workflows(task) and not options.allow_workflow_changes:

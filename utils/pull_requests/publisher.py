@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from database import Database
 from utils.credentials.github_resolver import ChosenToken
-from utils.errors import AppError, BranchChanged, Conflict, Forbidden, NotFound
+from utils.errors import AppError, BranchChanged, Conflict, Forbidden, InvalidInput, NotFound
 from utils.git.environment import AUTHOR_EMAIL, AUTHOR_NAME
 from utils.github.client import GitHub
 from utils.github.errors import RepositoryMoved
@@ -31,6 +31,9 @@ from utils.push.commit import CommitText, Identity
 from utils.push.push import PushLimits, PushRequest, push_branch
 from utils.redaction import Redactor
 
+NO_DRAFTS = "drafts_not_supported"
+"""The code of the error with which a repository refuses a draft."""
+
 _Value = TypeVar("_Value")
 
 
@@ -38,12 +41,14 @@ _Value = TypeVar("_Value")
 class PullRequestPlan:
     """The branch, title and body of a new pull request, and the options of the caller.
 
+    `draft` may be the wish of this server alone; then a repository without drafts gets none.
     The title and body of `options` are cut to GitHub's limits, or None when the caller sent none.
     """
 
     branch: str
     title: str
     body: str
+    draft: bool
     options: PullRequestOptions
 
 
@@ -239,16 +244,12 @@ class PullRequestPublisher:
 
     def _create(self) -> tuple[GitHubPull, bool]:
         """Return the pull request, and True if it is new."""
-        plan = self._plan
         try:
-            created = self._github.create_pull(
-                self._name,
-                head=plan.branch,
-                base=self._selector.base,
-                title=plan.title,
-                body=plan.body,
-                draft=plan.options.draft,
-            )
+            created = self._open(draft=self._plan.draft)
+        except InvalidInput as error:
+            if error.code != NO_DRAFTS or self._plan.options.draft:
+                raise
+            created = self._open(draft=False)
         except Conflict as error:
             # Another process has opened it since the list was read.
             if error.code != pull_request_refusals.EXISTS:
@@ -258,6 +259,17 @@ class PullRequestPublisher:
                 raise
             return self._update(there), False
         return created, True
+
+    def _open(self, *, draft: bool) -> GitHubPull:
+        plan = self._plan
+        return self._github.create_pull(
+            self._name,
+            head=plan.branch,
+            base=self._selector.base,
+            title=plan.title,
+            body=plan.body,
+            draft=draft,
+        )
 
     def _update(self, found: GitHubPull) -> GitHubPull:
         """Change the fields that the caller sent, and no others, which people may have edited."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from utils.github.client import GitHub
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.github.refusal import UNAVAILABLE_SECONDS
 from utils.github.token_access import TokenAccess, check_access
-from utils.models.tasks import Task, TaskStatus
+from utils.models.tasks import Task
 from utils.pull_requests.concurrency import Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
 from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.preconditions import (
+    Result,
     capture_notes,
     changes_workflows,
     is_simulated,
@@ -42,6 +43,8 @@ from utils.pull_requests.text import (
     cut_title,
     default_body,
     default_title,
+    mark_simulated,
+    result_notice,
 )
 from utils.redaction import Redactor
 
@@ -52,6 +55,8 @@ TOTAL_SECONDS = 25.0
 
 TOKEN_SECONDS = 15.0
 """Time limit of a token check. Web pages wait 30 s, and a retried step takes longer."""
+
+_NOT_PUBLISHED = "The pull request could not be opened or updated:"
 
 STEP_SECONDS = 5
 """Read timeout of GitHub. No step begins with less time left."""
@@ -90,22 +95,46 @@ class PullRequests:
         self._database.get_task_status(user_id, task_id)  # check the owner before taking a slot
         with self._limiter.slot(), self._locks.lock(task_id, deadline):
             task = self._database.get_task(user_id, task_id)
-            redactor, given = self._redactor.child(), options.github_token
-            with redactor.hold(given.get_secret_value() if given else None):
-                result = require_result(task, options, redactor.finds_in)
-            full_name = self._full_name(task.repo_url)
-            plan = self._plan(task, options)
-            with self._github(task, full_name, options.github_token, deadline) as context:
-                published = PullRequestPublisher(context, task, result, plan, full_name).run()
-                log.info(
-                    "pull request published",
-                    action="pull_request.published",
-                    task_id=task_id,
-                    number=published.pull.number,
-                    is_new=published.is_new,
-                    token_source=str(context.token.source),
-                )
-                return task, published
+            with self._telling(task):
+                result = self._require_result(task, options)
+                return task, self._publish(task, result, options, deadline)
+
+    def _require_result(self, task: Task, options: PullRequestOptions) -> Result:
+        redactor, given = self._redactor.child(), options.github_token
+        takes_simulated = self._settings.environment != "production"
+        with redactor.hold(given.get_secret_value() if given else None):
+            return require_result(task, options, redactor.finds_in, takes_simulated=takes_simulated)
+
+    def _publish(
+        self, task: Task, result: Result, options: PullRequestOptions, deadline: Deadline
+    ) -> PullRequestResult:
+        full_name = self._full_name(task.repo_url)
+        plan = self._plan(task, options)
+        with self._github(task, full_name, options.github_token, deadline) as context:
+            published = PullRequestPublisher(context, task, result, plan, full_name).run()
+            log.info(
+                "pull request published",
+                action="pull_request.published",
+                task_id=task.id,
+                number=published.pull.number,
+                is_new=published.is_new,
+                token_source=str(context.token.source),
+            )
+            return published
+
+    @contextmanager
+    def _telling(self, task: Task) -> Iterator[None]:
+        """Add the reason of a refusal to the conversation: pages show no other text of it."""
+        try:
+            yield
+        except AppError as error:
+            said = self._redactor.redact(f"{_NOT_PUBLISHED} {error.message}")
+            last = task.chat_messages[-1] if task.chat_messages else {}
+            if last.get("content") != said:
+                # The refusal itself matters more than that it is written down.
+                with suppress(AppError):
+                    self._database.append_chat_message(task.user_id, task.id, "assistant", said)
+            raise
 
     def check_token(
         self, user_id: str | None, token: SecretStr | None, repo_url: str | None
@@ -173,11 +202,17 @@ class PullRequests:
         title = cut_title(options.title or "") or None
         if title and conventional:
             require_conventional(title)
-        body = None if options.body is None else cut_body(options.body)
+        simulated = is_simulated(task)
+        if title and simulated:
+            title = mark_simulated(title)
+        notice = result_notice(task)
+        body = None if options.body is None else cut_body(notice + options.body)
+        default = default_title(facts, conventional=conventional)
         return PullRequestPlan(
             branch=branch,
-            title=title or default_title(facts, conventional=conventional),
-            body=cut_body(_partial_notice(task) + default_body(facts)) if body is None else body,
+            title=title or (mark_simulated(default) if simulated else default),
+            body=cut_body(notice + default_body(facts)) if body is None else body,
+            draft=options.draft or simulated,
             options=replace(options, title=title, body=body),
         )
 
@@ -202,7 +237,6 @@ class PullRequests:
             agent=task.agent,
             changed_files=task.changed_files or (),
             notes=capture_notes(task),
-            simulated=is_simulated(task),
             link=self._settings.task_url(task.id),
         )
 
@@ -230,16 +264,3 @@ def _refuse_slow(deadline: Deadline) -> None:
             "github_unavailable",
             retry_after_seconds=UNAVAILABLE_SECONDS,
         )
-
-
-def _partial_notice(task: Task) -> str:
-    if task.status is TaskStatus.COMPLETED:
-        return ""
-    ended = {
-        TaskStatus.CANCELLED: "was cancelled",
-        TaskStatus.FAILED: f"failed (`{task.error_code or 'unknown'}`)",
-    }[task.status]
-    return (
-        f"**This is a partial result:** the task {ended}. "
-        "These are the changes up to that point.\n\n"
-    )

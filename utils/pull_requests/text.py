@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from utils.models.tasks import Task, TaskStatus
 from utils.pull_requests.conventional_commits import conventional_title
+from utils.pull_requests.preconditions import is_simulated
 
 MAX_TITLE_CHARACTERS = 256
 MAX_BODY_CHARACTERS = 65_536
@@ -28,6 +30,8 @@ _REFERENCE = re.compile(
     r"#(?=\d)|\bGH-(?=\d)|https?://(?=\S{0,300}/(?:issues|pull)/\d)", re.IGNORECASE
 )
 _SEPARATOR = "\u200b"
+_SIMULATED = "[simulated]"
+_SIMULATED_NOTICE = "**This is a simulated result:** no coding agent worked on it.\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,6 @@ class PullRequestFacts:
     agent: str
     changed_files: Sequence[str]
     notes: Sequence[str] = ()
-    simulated: bool = False
     link: str | None = None
 
 
@@ -64,18 +67,33 @@ def default_title(facts: PullRequestFacts, *, conventional: bool = False) -> str
 def default_body(facts: PullRequestFacts) -> str:
     """Return the body, with the agent, the prompt and the changed files."""
     task = f"[task {facts.task_id}]({facts.link})" if facts.link else f"task {facts.task_id}"
-    simulated = (
-        "**This is a simulated result:** no coding agent worked on it.\n\n"
-        if facts.simulated
-        else ""
-    )
     prompt = _cut(_visible(facts.prompt), _PROMPT_CHARACTERS)
     # Notes contain file names, and these may contain any characters.
     notes = _visible("\n".join(facts.notes))
     noted = f"### Notes\n\n{fenced(notes)}\n\n" if notes else ""
     return cut_body(
-        f"{simulated}Made by the agent {_code(facts.agent)} in {task}.\n\n"
+        f"Made by the agent {_code(facts.agent)} in {task}.\n\n"
         f"### Prompt\n\n{fenced(prompt)}\n\n{noted}{_file_list(facts.changed_files)}"
+    )
+
+
+def mark_simulated(title: str) -> str:
+    """Return the title of a pull request whose result no coding agent has made."""
+    return title if title.startswith(_SIMULATED) else cut_title(f"{_SIMULATED} {title}")
+
+
+def result_notice(task: Task) -> str:
+    """Return what a reader has to know about a result before anything else; often nothing."""
+    notice = _SIMULATED_NOTICE if is_simulated(task) else ""
+    if task.status is TaskStatus.COMPLETED:
+        return notice
+    ended = {
+        TaskStatus.CANCELLED: "was cancelled",
+        TaskStatus.FAILED: f"failed (`{task.error_code or 'unknown'}`)",
+    }[task.status]
+    return (
+        f"**This is a partial result:** the task {ended}. "
+        f"These are the changes up to that point.\n\n{notice}"
     )
 
 

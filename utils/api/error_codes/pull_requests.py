@@ -131,8 +131,8 @@ PULL_REQUEST_ERRORS = (
     ErrorEntry(
         "result_simulated",
         409,
-        "The scripted agent did the work, not a coding agent.",
-        "Send `allow_simulated: true` if you want the pull request anyway.",
+        "`ENVIRONMENT=production`, and the scripted agent did the work, not a coding agent.",
+        "Send `allow_simulated: true` if you want a draft of it anyway.",
     ),
     ErrorEntry(
         "secret_detected",
