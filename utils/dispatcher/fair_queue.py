@@ -6,10 +6,18 @@ import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from utils.errors import QueueFull
 
 RETRY_AFTER_SECONDS = 10
+
+
+class _Entry(NamedTuple):
+    """The user of a waiting task, and since when it waits here."""
+
+    user_id: str
+    since: float
 
 
 class FairQueue:
@@ -21,14 +29,13 @@ class FairQueue:
         self._max_per_user = max_per_user or max_queued
         self._reserved: Counter[str] = Counter()
         self._by_user: OrderedDict[str, deque[int]] = OrderedDict()
-        self._users: dict[int, str] = {}
-        self._queued_at: dict[int, float] = {}
+        self._queued: dict[int, _Entry] = {}
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._queued)
 
     def __contains__(self, task_id: int) -> bool:
-        return task_id in self._users
+        return task_id in self._queued
 
     def reserve(self, user_id: str) -> None:
         """Reserve a place for a task whose row is about to be created. Raises `QueueFull`.
@@ -37,7 +44,7 @@ class FairQueue:
         without waiting tasks, so that a few users cannot lock out all others.
         """
         with self._lock:
-            used = len(self._users) + self._reserved.total()
+            used = len(self._queued) + self._reserved.total()
             own = len(self._by_user.get(user_id, ())) + self._reserved[user_id]
             if used >= self._max_queued * (1 if own else 2):
                 raise _queue_full("The queue is full", self._max_queued, "MAX_QUEUED_TASKS")
@@ -56,21 +63,19 @@ class FairQueue:
     def add(self, user_id: str, task_id: int) -> None:
         """Append a task to its user's line unless it is queued; needs no reservation."""
         with self._lock:
-            if task_id in self._users:
+            if task_id in self._queued:
                 return
             self._by_user.setdefault(user_id, deque()).append(task_id)
-            self._users[task_id] = user_id
-            self._queued_at[task_id] = time.monotonic()
+            self._queued[task_id] = _Entry(user_id, time.monotonic())
 
     def requeue(self, user_id: str, task_id: int) -> None:
         """Return a popped task to its former place in its user's line."""
         with self._lock:
-            if task_id in self._users:
+            if task_id in self._queued:
                 return
             line = self._by_user.get(user_id, deque())
             self._by_user[user_id] = deque(sorted((*line, task_id)))
-            self._users[task_id] = user_id
-            self._queued_at[task_id] = time.monotonic()
+            self._queued[task_id] = _Entry(user_id, time.monotonic())
 
     def pop(self, may_run: Callable[[str], bool]) -> tuple[str, int] | None:
         """Remove and return (user id, task id) of the next user in turn who may run a task."""
@@ -78,7 +83,7 @@ class FairQueue:
             for user_id, line in self._by_user.items():
                 if may_run(user_id):
                     task_id = line.popleft()
-                    del self._users[task_id], self._queued_at[task_id]
+                    del self._queued[task_id]
                     self._by_user.move_to_end(user_id)
                     self._drop_empty_line(user_id)
                     return user_id, task_id
@@ -87,12 +92,11 @@ class FairQueue:
     def remove(self, task_id: int) -> bool:
         """Remove a task; return False when it is not queued."""
         with self._lock:
-            user_id = self._users.pop(task_id, None)
-            if user_id is None:
+            entry = self._queued.pop(task_id, None)
+            if entry is None:
                 return False
-            del self._queued_at[task_id]
-            self._by_user[user_id].remove(task_id)
-            self._drop_empty_line(user_id)
+            self._by_user[entry.user_id].remove(task_id)
+            self._drop_empty_line(entry.user_id)
             return True
 
     def position(self, task_id: int) -> int | None:
@@ -101,13 +105,13 @@ class FairQueue:
         Assumes that every user may run tasks.
         """
         with self._lock:
-            user_id = self._users.get(task_id)
-            if user_id is None:
+            entry = self._queued.get(task_id)
+            if entry is None:
                 return None
-            index = self._by_user[user_id].index(task_id)
+            index = self._by_user[entry.user_id].index(task_id)
             position, passed = 1, False
             for other, line in self._by_user.items():
-                passed = passed or other == user_id
+                passed = passed or other == entry.user_id
                 # Each earlier round starts one task of every user; the task's own round starts
                 # one task of every user before its own.
                 position += min(len(line), index if passed else index + 1)
@@ -117,7 +121,7 @@ class FairQueue:
         """Return the seconds that the longest waiting task has been queued here; 0 without one."""
         with self._lock:
             now = time.monotonic()
-            return now - min(self._queued_at.values(), default=now)
+            return now - min((entry.since for entry in self._queued.values()), default=now)
 
     def _drop_empty_line(self, user_id: str) -> None:
         if not self._by_user[user_id]:

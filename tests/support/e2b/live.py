@@ -141,12 +141,17 @@ def events_of(client: Client, task_id: int) -> Events:
 
 
 def comparable(events: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return events in a comparable form: the output of each stream is joined."""
+    """Return events in a comparable form: the output of each stream is joined.
+
+    What depends on the time or on the sandbox, such as the name of a commit, is left out.
+    """
     found: dict[str, Any] = {"stdout": "", "stderr": "", "events": []}
     for kind, data in events:
         if kind == "output":
             found[data["stream"]] += data["text"]
-        elif data != {"stage": "cloning"}:
+        elif kind == "git":
+            found["events"].append((kind, data["operation"]))
+        elif data != {"stage": "cloning"} and kind != "sandbox":
             found["events"].append((kind, data))
     return found
 
