@@ -1,4 +1,4 @@
-"""GitHub endpoints: repositories, pull requests, issues and commit statuses."""
+"""GitHub endpoints: repositories, pull requests and their reviews, issues, commit statuses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ from utils.api.github_operations import merge_pull, report_status, update_pull
 from utils.api.github_schemas import (
     NewComment,
     NewIssue,
+    NewReply,
+    NewReview,
+    NewReviewComment,
     PullChange,
     PullMerge,
     PullsQuery,
     TaskStatusReport,
 )
 from utils.github.app import Purpose
-from utils.github.models import GitHubComment, GitHubIssue, GitHubPull, GitHubRepository
+from utils.github.models import (
+    GitHubComment,
+    GitHubIssue,
+    GitHubPull,
+    GitHubRepository,
+    GitHubReview,
+    GitHubReviewComment,
+    LineRange,
+    ReviewEvent,
+)
 from utils.models.tasks import Json
 
 blueprint = Blueprint("github", __name__, url_prefix="/github")
@@ -82,6 +94,66 @@ def merge(
     """
     merge_commit = merge_pull(services, user_id, f"{owner}/{repository}", number, body)
     return {"merged": True, "sha": merge_commit}
+
+
+@blueprint.get(f"{_PULL}/comments")
+@endpoint({"comments": list[GitHubReviewComment]}, github=True)
+def list_review_comments(
+    services: Services, user_id: str, owner: str, repository: str, number: int
+) -> Json:
+    """List the comments on lines of a pull request, oldest first, at most 300."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name, Purpose.READ_PULLS) as github:
+        return {"comments": github.review_comments(full_name, number)}
+
+
+@blueprint.post(f"{_PULL}/comments")
+@endpoint({"comment": GitHubReviewComment}, body=NewReviewComment, github=True)
+def add_review_comment(
+    services: Services, user_id: str, owner: str, repository: str, number: int,
+    body: NewReviewComment,
+) -> Json:  # fmt: skip
+    """Comment on a line of a pull request, or on several."""
+    full_name, purpose = f"{owner}/{repository}", Purpose.CHANGE_PULLS
+    lines = LineRange(body.path, body.line, body.side, body.start_line)
+    with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
+        comment = github.add_review_comment(full_name, number, body.body, lines, commit=body.commit)
+    return {"comment": comment}
+
+
+@blueprint.post(f"{_PULL}/comments/<id:comment_id>/replies")
+@endpoint({"comment": GitHubReviewComment}, body=NewReply, github=True)
+def reply_to_comment(
+    services: Services, user_id: str, owner: str, repository: str, number: int, comment_id: int,
+    body: NewReply,
+) -> Json:  # fmt: skip
+    """Answer a comment on a line of a pull request."""
+    full_name, purpose = f"{owner}/{repository}", Purpose.CHANGE_PULLS
+    with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
+        return {"comment": github.reply_to_comment(full_name, number, comment_id, body.body)}
+
+
+@blueprint.get(f"{_PULL}/reviews")
+@endpoint({"reviews": list[GitHubReview]}, github=True)
+def list_reviews(
+    services: Services, user_id: str, owner: str, repository: str, number: int
+) -> Json:
+    """List the reviews of a pull request, oldest first, at most 300."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name, Purpose.READ_PULLS) as github:
+        return {"reviews": github.reviews(full_name, number)}
+
+
+@blueprint.post(f"{_PULL}/reviews")
+@endpoint({"review": GitHubReview}, body=NewReview, github=True)
+def submit_review(
+    services: Services, user_id: str, owner: str, repository: str, number: int, body: NewReview
+) -> Json:
+    """Approve a pull request, request changes or comment on it as a whole."""
+    full_name, purpose = f"{owner}/{repository}", Purpose.CHANGE_PULLS
+    with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
+        review = github.submit_review(full_name, number, ReviewEvent(body.event), body.body)
+    return {"review": review}
 
 
 @blueprint.post(f"{_REPOSITORY}/issues")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from utils.api.requests import Body, Label, Name, NotBlank, Number, Query, Text, example
-from utils.github.client import MAX_LISTED, STATUS_DESCRIPTION_CHARACTERS
+from utils.github.client import STATUS_DESCRIPTION_CHARACTERS
 from utils.github.comment_command import COMMAND, is_command
+from utils.github.connection import MAX_LISTED
 from utils.pull_requests.text import MAX_BODY_CHARACTERS, MAX_TITLE_CHARACTERS
 
 
@@ -23,6 +24,9 @@ OWN_STATUS = "async-code"
 
 Title = Annotated[NotBlank, Field(max_length=MAX_TITLE_CHARACTERS)]
 LongText = Annotated[str, Field(max_length=MAX_BODY_CHARACTERS)]
+CommentText = Annotated[Text, Field(max_length=MAX_BODY_CHARACTERS), AfterValidator(_no_command)]
+
+MAX_LINE = 100_000_000
 
 
 class PullsQuery(Query):
@@ -80,7 +84,55 @@ class NewComment(Body):
 
     model_config = example(body="Thank you!")
 
-    body: Annotated[Text, Field(max_length=MAX_BODY_CHARACTERS), AfterValidator(_no_command)]
+    body: CommentText
+
+
+class NewReviewComment(Body):
+    """A comment on a line of a pull request."""
+
+    model_config = example(path="README.md", line=3, body="Please name the license.")
+
+    path: Annotated[NotBlank, Field(max_length=4_096)] = Field(
+        description="Path of a changed file."
+    )
+    line: Annotated[int, Field(ge=1, le=MAX_LINE)] = Field(
+        description="Number of the line, or of the last one of several."
+    )
+    side: Literal["RIGHT", "LEFT"] = Field(
+        "RIGHT", description="RIGHT for lines of the new version, LEFT for removed ones."
+    )
+    start_line: Annotated[int, Field(ge=1, le=MAX_LINE)] | None = Field(
+        None, description="Number of the first line of several."
+    )
+    commit: str | None = Field(
+        None, pattern="^[0-9a-f]{40}$", description="The commit to comment on; the latest one."
+    )
+    body: CommentText
+
+
+class NewReply(Body):
+    """An answer to a comment on a line."""
+
+    model_config = example(body="Done.")
+
+    body: CommentText
+
+
+class NewReview(Body):
+    """A review of a pull request."""
+
+    model_config = example(event="comment", body="Looks good to me.")
+
+    event: Literal["approve", "request_changes", "comment"] = Field(
+        description="What the review does."
+    )
+    body: LongText = Field("", description="Text of the review; an approval needs none.")
+
+    @model_validator(mode="after")
+    def _has_text(self) -> Self:
+        if self.event != "approve" and not self.body.strip():
+            raise ValueError("body: must not be empty for this event")
+        return self
 
 
 class TaskStatusReport(Body):

@@ -11,14 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from itertools import islice
-from types import TracebackType
-from typing import Self
-from urllib.parse import quote
 
 from github.GithubObject import NotSet, Opt
-from github.Repository import Repository
 
 from utils.errors import Forbidden, InvalidInput, NotFound
+from utils.github.connection import MAX_LISTED
 from utils.github.errors import RepositoryMoved, translating
 from utils.github.graphql import set_draft
 from utils.github.models import (
@@ -39,42 +36,19 @@ from utils.github.models import (
     user_value,
 )
 from utils.github.refusal_rules import BRANCH_NOT_FOUND
-from utils.github.transport import TIMEOUT_SECONDS, connect
-
-MAX_LISTED = 300
-"""Maximum number of pull requests or issues in a list."""
+from utils.github.reviews import PullReviews
 
 STATUS_DESCRIPTION_CHARACTERS = 140
 
 WRITERS = frozenset({"admin", "write"})
 """Permissions that include pushing; GitHub reports `maintain` as `write`."""
 
-# Prefix of installation tokens, see GitHub's documentation of token formats.
-_APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
-_FULL_NAME = re.compile(r"[A-Za-z0-9_-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
 _LOGIN = re.compile(r"[A-Za-z0-9_-]+(?:\[bot\])?")
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 
-class GitHub:
+class GitHub(PullReviews):
     """Client for one token, anonymous without a token. Use it in a `with` statement."""
-
-    def __init__(
-        self, api_url: str, token: str | None, *, timeout_seconds: int = TIMEOUT_SECONDS
-    ) -> None:
-        self._github = connect(api_url, token, timeout_seconds)
-        self._is_app = (token or "").startswith(_APP_TOKEN_PREFIX)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._github.close()
 
     def user(self) -> GitHubUser:
         """Return the user of the token. Raise `Forbidden` for an App's token, which has none."""
@@ -154,12 +128,12 @@ class GitHub:
     def pull(self, full_name: str, number: int) -> GitHubPull:
         """Return a pull request."""
         with translating("pull request"):
-            return pull_value(self._repository(full_name).get_pull(number).complete())
+            return pull_value(self._pull(full_name, number).complete())
 
     def pull_commits(self, full_name: str, number: int) -> tuple[GitHubCommit, ...]:
         """Return the commits of a pull request, oldest first; GitHub lists at most 250."""
         with translating("pull request"):
-            commits = self._repository(full_name).get_pull(number).get_commits()
+            commits = self._pull(full_name, number).get_commits()
             return tuple(commit_value(commit.commit, commit.parents) for commit in commits)
 
     def create_pull(
@@ -193,7 +167,7 @@ class GitHub:
         `draft` is changed last. Raises `InvalidInput` (`drafts_not_supported`).
         """
         with translating("pull request"):
-            pull = self._repository(full_name).get_pull(number)
+            pull = self._pull(full_name, number)
             if any(change is not None for change in (title, body, base, state)):
                 pull.edit(_given(title), _given(body), _given(state), _given(base))
             if draft is not None:
@@ -236,7 +210,7 @@ class GitHub:
         users = [name for name in reviewers if "/" not in name]
         if reviewers:
             with translating("pull request"):
-                self._repository(full_name).get_pull(number).create_review_request(users, teams)
+                self._pull(full_name, number).create_review_request(users, teams)
 
     def create_issue(
         self, full_name: str, *, title: str, body: str = "", labels: Collection[str] = ()
@@ -281,16 +255,6 @@ class GitHub:
             self._github.requester.requestJsonAndCheck(
                 "POST", path, input={name: value for name, value in status.items() if value}
             )
-
-    def _repository(self, full_name: str) -> Repository:
-        if not _FULL_NAME.fullmatch(full_name):
-            raise InvalidInput("A GitHub repository is named owner/name.")
-        return self._github.get_repo(quote(full_name))
-
-    def _follow(self, moved: RepositoryMoved) -> Repository:
-        if moved.repository_id is None:
-            raise moved
-        return self._github.get_repo(moved.repository_id).complete()
 
 
 def _given(value: str | None) -> Opt[str]:

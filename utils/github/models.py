@@ -146,6 +146,64 @@ class GitHubComment:
     created_at: datetime
 
 
+class ReviewEvent(StrEnum):
+    """What a review does."""
+
+    APPROVE = "approve"
+    REQUEST_CHANGES = "request_changes"
+    COMMENT = "comment"
+
+
+@dataclass(frozen=True, slots=True)
+class LineRange:
+    """A line of a changed file, or the lines from `start_line` to it.
+
+    `side` is RIGHT for lines of the new version, LEFT for removed ones.
+    """
+
+    path: str
+    line: int
+    side: str = "RIGHT"
+    start_line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubReviewComment:
+    """A comment on lines of a pull request; see `LineRange`.
+
+    `line` is null when the lines have changed since. `reply_to` is the id of the comment that it
+    answers.
+    """
+
+    id: int
+    url: str
+    body: str
+    author: str | None
+    path: str
+    line: int | None
+    start_line: int | None
+    side: str | None
+    commit: str
+    reply_to: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubReview:
+    """A review of a pull request.
+
+    `state` is approved, changes_requested, commented, dismissed or pending.
+    """
+
+    id: int
+    url: str
+    state: str
+    body: str
+    author: str | None
+    commit: str | None
+    submitted_at: datetime | None
+
+
 def required(value: str | None) -> str:
     """Return a value that every answer must hold; PyGithub returns None for a missing one."""
     if value is None:

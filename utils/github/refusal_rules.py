@@ -231,6 +231,21 @@ REFUSAL_RULES: tuple[Rule[Refusal, ErrorFactory], ...] = (
     ),
     Rule(
         error_factory(
+            InvalidInput,
+            "line_not_in_diff",
+            "The line is not among those that the pull request shows. Send a path, side and line "
+            "of its diff.",
+        ),
+        statuses=(422,),
+        pattern="must be part of the diff|pull_request_review_thread|diff_hunk",
+    ),
+    Rule(
+        error_factory(Conflict, "review_refused", "GitHub does not take the review: {reason}."),
+        statuses=(422,),
+        pattern="can ?not (?:approve|request changes)|review cannot|unprocessable.{0,100}review",
+    ),
+    Rule(
+        error_factory(
             NotFound, "commit_not_found", "GitHub does not have this commit, or no longer has it."
         ),
         statuses=(422,),

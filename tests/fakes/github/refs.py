@@ -41,6 +41,12 @@ def count_commits(bare: Path, base: str, head: str) -> int:
     return int(git(bare, "rev-list", "--count", f"{base}..{head}"))
 
 
+def changed_lines(bare: Path, base: str, head: str) -> dict[str, int]:
+    """Return the names of changed files, with the number of lines in their new versions."""
+    names = git(bare, "diff", "--name-only", "--diff-filter=d", f"{base}...{head}").splitlines()
+    return {name: len(git(bare, "show", f"{head}:{name}").splitlines()) for name in names}
+
+
 def have_common_history(bare: Path, base: str, head: str) -> bool:
     """Return True when two commits have a common ancestor."""
     return _tried(bare, "merge-base", base, head) is not None

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from tests.fakes.github.state import ROLES, Comment, Issue, Json, Pull, Repository, Token
+from tests.fakes.github.state import (
+    ROLES,
+    Comment,
+    Issue,
+    Json,
+    LineComment,
+    Pull,
+    Repository,
+    Review,
+    Token,
+)
 
 
 def moment(value: datetime | None) -> str | None:
@@ -128,6 +138,40 @@ def listed_commit(sha: str, tree: str, parents: list[str]) -> Json:
         "sha": sha,
         "commit": {"tree": {"sha": tree}},
         "parents": [{"sha": parent} for parent in parents],
+    }
+
+
+def line_comment(api: str, found: Repository, it: Pull, one: LineComment) -> Json:
+    """Return a comment on lines of a pull request."""
+    address = f"{page(api)}/{found.full_name}/pull/{it.number}"
+    described = {
+        "id": one.id,
+        "body": one.body,
+        "user": user(api, one.author),
+        "path": one.path,
+        "line": one.line,
+        "start_line": one.start_line,
+        "side": one.side,
+        "commit_id": one.commit,
+        "html_url": f"{address}#discussion_r{one.id}",
+        "url": f"{api}/repos/{found.full_name}/pulls/comments/{one.id}",
+        "created_at": moment(one.created_at),
+        "updated_at": moment(one.created_at),
+    }
+    return described if one.reply_to is None else {**described, "in_reply_to_id": one.reply_to}
+
+
+def review(api: str, found: Repository, it: Pull, one: Review) -> Json:
+    """Return a review of a pull request."""
+    address = f"{page(api)}/{found.full_name}/pull/{it.number}"
+    return {
+        "id": one.id,
+        "body": one.body,
+        "user": user(api, one.author),
+        "state": one.state,
+        "commit_id": one.commit,
+        "html_url": f"{address}#pullrequestreview-{one.id}",
+        "submitted_at": moment(one.created_at),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from tests.fakes.github import access, graphql, issues, pulls, render
+from tests.fakes.github import access, graphql, issues, pulls, render, reviews
 from tests.fakes.github.state import App, Call, Pull, Refused, Repository, Request, Token
 
 PREFIX = "/api/v3"
@@ -32,6 +32,16 @@ _ROUTES: tuple[tuple[str, str, access.Needs, Callable[[Call], tuple[int, Any]]],
     ("POST", "/pulls", ("pull_requests", "write"), pulls.create_pull),
     ("GET", f"/pulls/{_NUMBER}", ("pull_requests", "read"), pulls.get_pull),
     ("GET", f"/pulls/{_NUMBER}/commits", ("pull_requests", "read"), pulls.list_commits),
+    ("GET", f"/pulls/{_NUMBER}/comments", ("pull_requests", "read"), reviews.list_comments),
+    ("POST", f"/pulls/{_NUMBER}/comments", ("pull_requests", "write"), reviews.create_comment),
+    (
+        "POST",
+        f"/pulls/{_NUMBER}/comments/(?P<comment>\\d+)/replies",
+        ("pull_requests", "write"),
+        reviews.reply,
+    ),
+    ("GET", f"/pulls/{_NUMBER}/reviews", ("pull_requests", "read"), reviews.list_reviews),
+    ("POST", f"/pulls/{_NUMBER}/reviews", ("pull_requests", "write"), reviews.create_review),
     ("PATCH", f"/pulls/{_NUMBER}", ("pull_requests", "write"), pulls.update_pull),
     ("PUT", f"/pulls/{_NUMBER}/merge", ("contents", "write"), pulls.merge_pull),
     (

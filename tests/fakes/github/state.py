@@ -55,6 +55,26 @@ class Comment:
 
 
 @dataclass(slots=True)
+class LineComment(Comment):
+    """A comment on lines of a pull request."""
+
+    path: str = ""
+    line: int | None = None
+    start_line: int | None = None
+    side: str = "RIGHT"
+    commit: str = ""
+    reply_to: int | None = None
+
+
+@dataclass(slots=True)
+class Review(Comment):
+    """A review of a pull request; `state` in GitHub's capitals."""
+
+    state: str = "COMMENTED"
+    commit: str = ""
+
+
+@dataclass(slots=True)
 class Issue:
     """An issue, or the fields that a pull request shares with issues."""
 
@@ -87,6 +107,8 @@ class Pull(Issue):
     merged_at: datetime | None = None
     merge_sha: str | None = None
     merged_onto: str | None = None
+    line_comments: list[LineComment] = field(default_factory=list)
+    reviews: list[Review] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,13 @@ GITHUB_ERRORS = (
         "Exempt the branch from the rule, or set `PULL_REQUEST_BRANCH`.",
     ),
     ErrorEntry(
+        "comment_not_found",
+        404,
+        "The pull request has no comment of this number, or the token cannot see it.",
+        "Check the number; `GET /github/repos/{owner}/{repository}/pulls/{number}/comments` lists "
+        "them.",
+    ),
+    ErrorEntry(
         "commit_not_found",
         404,
         "GitHub does not have the commit.",
@@ -133,6 +140,12 @@ GITHUB_ERRORS = (
         "Turn them on in the repository's settings.",
     ),
     ErrorEntry(
+        "line_not_in_diff",
+        400,
+        "The line is not among those that the pull request shows.",
+        "Send `path`, `side` and `line` of a line in its diff.",
+    ),
+    ErrorEntry(
         "merge_method_not_allowed",
         409,
         "The repository does not allow this `merge_method`.",
@@ -210,6 +223,12 @@ GITHUB_ERRORS = (
         "GitHub rejects a reviewer. `/create-pr` reports this as a warning for each rejected "
         "reviewer: the pull request exists and the others are requested.",
         "Name collaborators other than the author.",
+    ),
+    ErrorEntry(
+        "review_refused",
+        409,
+        "GitHub does not take the review, for example an approval of one's own pull request.",
+        "The message quotes the reason. Use the token of another user.",
     ),
     ErrorEntry(
         "status_not_own",

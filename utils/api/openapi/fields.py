@@ -41,6 +41,7 @@ PARAMETERS: dict[str, FieldText] = {
     "owner": FieldText("The user or organization that owns the repository.", "octocat"),
     "repository": FieldText("The name of the repository.", "Hello-World"),
     "number": FieldText("The number of the pull request or issue on GitHub.", 1),
+    "comment_id": FieldText("The id of the comment to answer, from the list of comments.", 1),
 }
 
 _TASKS: dict[str, FieldText] = {
@@ -193,6 +194,24 @@ _GITHUB: dict[str, FieldText] = {
     "issue": FieldText("The issue."),
     "is_pull_request": FieldText("True when it is a pull request.", example=False),
     "comment": FieldText("The comment."),
+    "comments": FieldText("The comments, oldest first."),
+    "GitHubReviewComment.path": FieldText("The path of the changed file.", "README.md"),
+    "NewReviewComment.path": FieldText("The path of a changed file.", "README.md"),
+    "line": FieldText("The line, or the last one; null if the lines have changed since.", 3),
+    "NewReviewComment.line": FieldText("The line, or the last one of several.", 3),
+    "start_line": FieldText("The first one of several lines.", None),
+    "side": FieldText("RIGHT for lines of the new version, LEFT for removed ones.", "RIGHT"),
+    "GitHubReviewComment.commit": FieldText("The commit that was commented on.", _COMMIT),
+    "NewReviewComment.commit": FieldText("The commit to comment on; else the latest one.", _COMMIT),
+    "reply_to": FieldText("The id of the comment that it answers.", None),
+    "review": FieldText("The review."),
+    "reviews": FieldText("The reviews, oldest first."),
+    "GitHubReview.state": FieldText(
+        "Approved, changes_requested, commented, dismissed or pending.", "approved"
+    ),
+    "GitHubReview.commit": FieldText("The commit that was reviewed.", _COMMIT),
+    "submitted_at": FieldText("When it was submitted; null while it is pending.", None),
+    "event": FieldText("What the review does.", "comment"),
     "merged": FieldText("True: the pull request is merged.", example=True),
     "sha": FieldText("The new commit; null if it was merged already.", _COMMIT),
     "link": FieldText("The page of the task to which the status leads.", None),
