@@ -12,6 +12,8 @@ from utils.github.connection import MAX_LISTED, GitHubConnection
 from utils.github.errors import translating
 from utils.github.models import GitHubReview, GitHubReviewComment, LineRange, ReviewEvent, required
 
+_PAGE = 100
+
 
 class PullReviews(GitHubConnection):
     """Operations on the reviews of a pull request."""
@@ -19,8 +21,19 @@ class PullReviews(GitHubConnection):
     def review_comments(self, full_name: str, number: int) -> tuple[GitHubReviewComment, ...]:
         """Return the comments on lines of a pull request, oldest first."""
         with translating("pull request"):
-            comments = self._pull(full_name, number).get_review_comments()
-            return tuple(_comment_value(comment) for comment in islice(comments, MAX_LISTED))
+            # PyGithub's own list asks again for each comment that answers none.
+            url, requester = self._pull(full_name, number).url, self._github.requester
+            comments: list[GitHubReviewComment] = []
+            for page in range(1, MAX_LISTED // _PAGE + 1):
+                parameters = {"per_page": _PAGE, "page": page}
+                headers, found = requester.requestJsonAndCheck("GET", f"{url}/comments", parameters)
+                comments += (
+                    _comment_value(PullRequestComment(requester, headers, one, completed=True))
+                    for one in found
+                )
+                if len(found) < _PAGE:
+                    break
+            return tuple(comments)
 
     def add_review_comment(
         self, full_name: str, number: int, body: str, lines: LineRange, *, commit: str | None = None
