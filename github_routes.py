@@ -22,6 +22,7 @@ from utils.github.app import Purpose
 from utils.github.models import (
     GitHubComment,
     GitHubIssue,
+    GitHubMergeState,
     GitHubPull,
     GitHubRepository,
     GitHubReview,
@@ -131,6 +132,18 @@ def reply_to_comment(
     full_name, purpose = f"{owner}/{repository}", Purpose.CHANGE_PULLS
     with caller_github(services, user_id, full_name, purpose, own_pull=number) as github:
         return {"comment": github.reply_to_comment(full_name, number, comment_id, body.body)}
+
+
+@blueprint.get(f"{_PULL}/checks")
+@endpoint({"merge_state": GitHubMergeState}, github=True)
+def get_checks(services: Services, user_id: str, owner: str, repository: str, number: int) -> Json:
+    """Return the checks of a pull request's latest commit, and what its merge lacks.
+
+    Rules that the token may not read are left out.
+    """
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name, Purpose.READ_CHECKS) as github:
+        return {"merge_state": github.merge_state(full_name, number)}
 
 
 @blueprint.get(f"{_PULL}/reviews")

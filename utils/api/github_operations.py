@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from database import Database
 from utils.api.endpoint import Services
 from utils.api.github_access import caller_github
 from utils.api.github_schemas import PullChange, PullMerge, TaskStatusReport
-from utils.errors import Conflict, NotFound
+from utils.errors import AppError, Conflict, NotFound
 from utils.git.repository_url import github_full_name
 from utils.github.app import Purpose
+from utils.github.client import GitHub
 from utils.github.errors import RepositoryMoved
 from utils.github.models import CommitState, GitHubPull, MergeMethod
 from utils.models.tasks import Json, Task
@@ -38,11 +40,27 @@ def merge_pull(
         merge_commit = None
         if not pull.is_merged:
             method = MergeMethod(how.method)
-            merge_commit = github.merge_pull(
-                full_name, number, method=method, expected_head=how.sha
-            )
+            with _naming_what_is_missing(github, full_name, number):
+                merge_commit = github.merge_pull(
+                    full_name, number, method=method, expected_head=how.sha
+                )
     store_pull_request_state(services.database, pull.url, "merged")
     return merge_commit
+
+
+@contextmanager
+def _naming_what_is_missing(github: GitHub, full_name: str, number: int) -> Iterator[None]:
+    """Add to the refusal of a merge what it lacks, as far as the token may read it."""
+    try:
+        yield
+    except Conflict as error:
+        missing: tuple[str, ...] = ()
+        if error.code in {"branch_protected", "not_mergeable"}:
+            with suppress(AppError):
+                missing = github.merge_state(full_name, number).missing
+        if not missing:
+            raise
+        raise Conflict(f"{error.message} Missing: {'; '.join(missing)}.", error.code) from error
 
 
 def report_status(services: Services, user_id: str, task_id: int, report: TaskStatusReport) -> Json:

@@ -49,6 +49,8 @@ class Purpose(Enum):
     """Push a branch and open its pull request; also merge, and convert drafts."""
     PUSH_WORKFLOWS = auto()
     """Like `PUSH`, with changes under `.github/workflows/`."""
+    READ_CHECKS = auto()
+    """Read the checks of a pull request, and the rules of its base branch."""
     READ_ISSUES = auto()
     CHANGE_ISSUES = auto()
     COMMENT = auto()
@@ -72,6 +74,12 @@ _NEEDED: Mapping[Purpose, Mapping[str, str]] = {
     Purpose.CHANGE_PULLS: {"pull_requests": "write"},
     Purpose.PUSH: _PUSH,
     Purpose.PUSH_WORKFLOWS: {**_PUSH, "workflows": "write"},
+    Purpose.READ_CHECKS: {
+        "checks": "read",
+        "contents": "read",
+        "pull_requests": "read",
+        "statuses": "read",
+    },
     Purpose.READ_ISSUES: {"issues": "read", "pull_requests": "read"},
     Purpose.CHANGE_ISSUES: {"issues": "write"},
     Purpose.COMMENT: {"issues": "write", "pull_requests": "write"},

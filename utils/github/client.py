@@ -15,6 +15,7 @@ from itertools import islice
 from github.GithubObject import NotSet, Opt
 
 from utils.errors import Forbidden, InvalidInput, NotFound
+from utils.github.checks import PullChecks
 from utils.github.connection import MAX_LISTED
 from utils.github.errors import RepositoryMoved, translating
 from utils.github.graphql import set_draft
@@ -47,7 +48,7 @@ _LOGIN = re.compile(r"[A-Za-z0-9_-]+(?:\[bot\])?")
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 
-class GitHub(PullReviews):
+class GitHub(PullReviews, PullChecks):
     """Client for one token, anonymous without a token. Use it in a `with` statement."""
 
     def user(self) -> GitHubUser:

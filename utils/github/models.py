@@ -204,6 +204,33 @@ class GitHubReview:
     submitted_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class GitHubCheck:
+    """A check run or a commit status of a commit.
+
+    `state` is pending, success, failure, or another conclusion of a check run such as skipped.
+    """
+
+    name: str
+    state: str
+    url: str | None
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubMergeState:
+    """The checks of a pull request's latest commit, and what its merge lacks, in words.
+
+    `required_approvals` counts the rules that the token may read.
+    """
+
+    head_sha: str
+    checks: tuple[GitHubCheck, ...]
+    approvals: int
+    required_approvals: int
+    missing: tuple[str, ...]
+
+
 def required(value: str | None) -> str:
     """Return a value that every answer must hold; PyGithub returns None for a missing one."""
     if value is None:

@@ -29,7 +29,32 @@ def get_branch(call: Call) -> Answer:
     if sha is None:
         raise Refused(404, "Branch not found")
     url = f"{call.api}/repos/{call.repository.full_name}/commits/{sha}"
-    return 200, {"name": name, "commit": {"sha": sha, "url": url}}
+    contexts = call.repository.required_checks.get(name, [])
+    return 200, {
+        "name": name,
+        "commit": {"sha": sha, "url": url},
+        "protected": bool(contexts),
+        "protection": {
+            "enabled": bool(contexts),
+            "required_status_checks": {"enforcement_level": "everyone", "contexts": contexts},
+        },
+    }
+
+
+def list_check_runs(call: Call) -> Answer:
+    runs = call.repository.check_runs.get(call.names["sha"], [])
+    return 200, {"total_count": len(runs), "check_runs": runs}
+
+
+def get_combined_status(call: Call) -> Answer:
+    sha = call.names["sha"]
+    latest = {status["context"]: status for status in call.repository.statuses.get(sha, [])}
+    statuses = [{"id": 1, "target_url": None, **status} for status in latest.values()]
+    return 200, {"sha": sha, "state": "pending", "statuses": statuses}
+
+
+def list_rules(call: Call) -> Answer:
+    return 200, call.repository.rules.get(call.names["branch"], [])
 
 
 def get_commit(call: Call) -> Answer:

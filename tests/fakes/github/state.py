@@ -128,6 +128,9 @@ class Repository:
     roles: dict[str, str] = field(default_factory=dict)
     issues: dict[int, Issue] = field(default_factory=dict)
     statuses: dict[str, list[Json]] = field(default_factory=dict)
+    check_runs: dict[str, list[Json]] = field(default_factory=dict)
+    rules: dict[str, list[Json]] = field(default_factory=dict)
+    required_checks: dict[str, list[str]] = field(default_factory=dict)
     numbers: count[int] = field(default_factory=lambda: count(1))
 
     @property
