@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 PERMISSIONS = {
+    "checks": "read",
     "contents": "write",
     "issues": "write",
     "metadata": "read",
