@@ -112,3 +112,24 @@ def test_the_servers_token_changes_only_what_a_task_of_ones_own_made(
     assert alice.pull(NAME, pull.number) == before
     guest.task(github, pr_url=pull.url)
     assert guest.call("PUT", path, {"title": "Mine"})["pull_request"]["title"] == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("comments", {"path": "two.txt", "line": 1, "body": "Mine"}),
+        ("comments/1/replies", {"body": "Mine"}),
+        ("reviews", {"event": "comment", "body": "Mine"}),
+    ],
+)
+def test_the_servers_token_reviews_only_what_a_task_of_ones_own_made(
+    github: FakeGitHub, hook: WebhookSender, alice: GitHub, path: str, body: dict[str, Any]
+) -> None:
+    pull = alice.create_pull(NAME, head="topic", base="main", title="Two", body="")
+    guest = Caller(hook.app, str(uuid4()))
+    guest.project(github)
+    guest.task(github, pr_url=f"{pull.url}1")
+    refusal = guest.refusal("POST", f"/repos/{NAME}/pulls/{pull.number}/{path}", body)
+    assert refusal == (400, "github_token_needed")
+    assert alice.review_comments(NAME, pull.number) == ()
+    assert alice.reviews(NAME, pull.number) == ()
