@@ -37,31 +37,23 @@ def run(folder: Path, prompt: str, **extra: str) -> Run:
     return run_program(CLAUDE, folder, prompt, ACCESS | extra)
 
 
+def answered(output: str) -> Json:
+    """Return what the event holds with which a call ends well."""
+    return {"output": output, "ok": True, "characters": len(output)}
+
+
 def test_a_run_becomes_events(folder: Path) -> None:
     ended = run(folder, "say Looking.\nwrite a/b.txt one\\ntwo\nretry 1\nlong 20\nerror careful")
     path = str(folder / "a" / "b.txt")
+    write, shell = {"name": "Write", "id": "toolu_0001"}, {"name": "Bash", "id": "toolu_0002"}
     assert ended.events() == [
         ("status", {"text": "session started, model claude-sonnet-4-5"}),
         ("message", {"text": "Looking."}),
-        (
-            "tool",
-            {
-                "name": "Write",
-                "id": "toolu_0001",
-                "input": f"file_path: {path}\ncontent: one\\ntwo",
-            },
-        ),
-        (
-            "tool",
-            {
-                "name": "Write",
-                "id": "toolu_0001",
-                "output": "File created successfully at: a/b.txt",
-            },
-        ),
+        ("tool", {**write, "input": f"file_path: {path}\ncontent: one\\ntwo"}),
+        ("tool", {**write, **answered("File created successfully at: a/b.txt")}),
         ("status", {"text": "retry 1 of 2: overloaded", "waiting": True}),
-        ("tool", {"name": "Bash", "id": "toolu_0002", "input": "long"}),
-        ("tool", {"name": "Bash", "id": "toolu_0002", "output": "01234567890123456789"}),
+        ("tool", {**shell, "input": "long"}),
+        ("tool", {**shell, **answered("01234567890123456789")}),
         ("message", {"text": "Done, with 2 tool calls."}),
         ("usage", {**USAGE, "cost_usd": 0.0123}),
         ("result", {"text": "Done, with 2 tool calls."}),
@@ -113,8 +105,18 @@ def test_a_line_with_several_blocks_gives_several_events() -> None:
         ("message", {"text": "I look."}),
         ("tool", {"name": "Bash", "id": "1", "input": "ls"}),
         ("tool", {"name": "Read", "id": "2", "input": "file_path: a"}),
-        ("tool", {"name": "Read", "id": "2", "output": "[image]"}),
-        ("tool", {"name": "Bash", "id": "1", "output": "no", "failed": True}),
+        ("tool", {"name": "Read", "id": "2", **answered("[image]")}),
+        (
+            "tool",
+            {
+                "name": "Bash",
+                "id": "1",
+                "output": "no",
+                "ok": False,
+                "characters": 2,
+                "failed": True,
+            },
+        ),
     ]
 
 

@@ -41,16 +41,17 @@ def failed_turn(message: object) -> Json:
 def test_a_run_becomes_events(tmp_path: Path) -> None:
     ended = run(tmp_path, "say Looking.\nwrite a/b.txt one\\ntwo\nretry 1\nlong 20\nerror careful")
     shell = {"name": "command_execution", "id": "item_2"}
+    output = {"output": "01234567890123456789", "ok": True, "characters": 20}
     change = {"name": "file_change", "id": "item_1"}
     path = str(tmp_path / "a" / "b.txt")
     assert ended.events() == [
         ("status", {"text": "session started"}),
         ("message", {"text": "Looking."}),
         ("tool", {**change, "input": f"add {path}"}),
-        ("tool", {**change, "output": "completed"}),
+        ("tool", {**change, "output": "completed", "ok": True, "characters": 9}),
         ("status", {"text": "Reconnecting... 1/5 (overloaded, status 529)", "waiting": True}),
         ("tool", {**shell, "input": "/bin/bash -lc 'long'"}),
-        ("tool", {**shell, "output": "01234567890123456789", "exit_code": 0}),
+        ("tool", {**shell, **output, "exit_code": 0}),
         ("message", {"text": "Done, with 2 tool calls."}),
         ("usage", USAGE),
         ("result", {"text": "Done, with 2 tool calls."}),
@@ -110,6 +111,8 @@ def test_unknown_items_are_kept_as_they_are() -> None:
                     "id": "item_1",
                     "input": "what: x",
                     "output": "type: text\ntext: found",
+                    "ok": True,
+                    "characters": 22,
                 },
             ),
         ),
@@ -122,6 +125,8 @@ def test_unknown_items_are_kept_as_they_are() -> None:
                     "id": "item_1",
                     "input": "x",
                     "output": "",
+                    "ok": False,
+                    "characters": 0,
                     "exit_code": 7,
                     "failed": True,
                 },

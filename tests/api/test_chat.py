@@ -56,4 +56,5 @@ def test_messages_that_come_together_are_all_kept_in_order(
         expected = [f"Message {number}" for number in range(thread, MESSAGES, THREADS)]
         assert [text for text in contents(posted) if text in expected] == expected
     assistant = [message for message in messages if message["role"] == "assistant"]
-    assert len(assistant) == (0 if script == "sleep 300" else 1)
+    # The summary, or that the task was cancelled.
+    assert len(assistant) == 1

@@ -175,6 +175,8 @@ class Reader:
         )
         if answer.status < 400 and "refresh_token" in value:
             self._places["<refresh_token>"] = value["refresh_token"]
+        if path.endswith("/pulls/{number}/comments") and "comment" in value:
+            self._places["{comment_id}"] = str(value["comment"]["id"])
         return answer.status, value
 
     def _filled(self, text: Any) -> Any:

@@ -48,7 +48,9 @@ NOT_CODES = frozenset({"secret_files", "installations_count", "tree_hash"})
 # A task that is stopped with it is put back, so it is stored nowhere.
 NOT_SHOWN = frozenset({"shutdown"})
 # Made from the name of what is missing, or from the name of an HTTP error.
-COMPOSED = frozenset({"issue_not_found", "pull_request_not_found", "bad_request"})
+COMPOSED = frozenset(
+    {"comment_not_found", "issue_not_found", "pull_request_not_found", "bad_request"}
+)
 
 # Looks like a setting and is a variable of another program, or a value of a column.
 NOT_SETTINGS = frozenset(

@@ -120,9 +120,9 @@ def test_in_production_simulated_results_have_to_be_asked_for(
     for _ in range(2):
         assert hosted.refusal(task_id, allow_simulated=False) == (409, "result_simulated")
     messages = [message["content"] for message in hosted.row(task_id)["chat_messages"]]
-    told = [text for text in messages if "could not be opened" in text]
-    assert len(told) == 1
-    assert "allow_simulated: true" in told[0]
+    reasons = [text for text in messages if "could not be opened" in text]
+    assert len(reasons) == 1
+    assert "allow_simulated: true" in reasons[0]
     hosted.created(task_id)
     assert hosted.pulls[0].draft
 

@@ -43,7 +43,7 @@ class PullsQuery(Query):
 class PullChange(Body):
     """Fields of a pull request to change. Fields you omit stay as they are."""
 
-    model_config = example(title="Add CONTRIBUTING.md")
+    model_config = example(title="Add CONTRIBUTING.md", draft=False)
 
     title: Title | None = None
     body: LongText | None = None
@@ -90,7 +90,7 @@ class NewComment(Body):
 class NewReviewComment(Body):
     """A comment on a line of a pull request."""
 
-    model_config = example(path="README.md", line=3, body="Please name the license.")
+    model_config = example(path="AI_GENERATED.md", line=1, body="In English, please.")
 
     path: Annotated[NotBlank, Field(max_length=4_096)] = Field(
         description="Path of a changed file."

@@ -147,7 +147,7 @@ class GitHubComment:
 
 
 class ReviewEvent(StrEnum):
-    """What a review does."""
+    """The kinds of reviews that can be submitted."""
 
     APPROVE = "approve"
     REQUEST_CHANGES = "request_changes"

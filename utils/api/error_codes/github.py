@@ -218,17 +218,17 @@ GITHUB_ERRORS = (
         "Check the address and the token.",
     ),
     ErrorEntry(
+        "review_refused",
+        409,
+        "GitHub does not take the review, for example an approval of one's own pull request.",
+        "The message quotes the reason. Use the token of another user.",
+    ),
+    ErrorEntry(
         "reviewers_invalid",
         400,
         "GitHub rejects a reviewer. `/create-pr` reports this as a warning for each rejected "
         "reviewer: the pull request exists and the others are requested.",
         "Name collaborators other than the author.",
-    ),
-    ErrorEntry(
-        "review_refused",
-        409,
-        "GitHub does not take the review, for example an approval of one's own pull request.",
-        "The message quotes the reason. Use the token of another user.",
     ),
     ErrorEntry(
         "status_not_own",
