@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.backends import USER, Repository, git
+from tests.support.backends import USER, Repository, git, shell_agent
 from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import Hosted, Hub, open_hub
 from tests.support.waiting import eventually
@@ -102,7 +102,9 @@ def test_an_imported_task_cannot_be_pushed(hosted: Hosted) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"title": "Add a page", "body": "Please look."}])
 def test_a_simulated_result_becomes_a_marked_draft(hosted: Hosted, given: dict[str, str]) -> None:
-    hosted.created(hosted.task(), allow_simulated=False, **given)
+    with shell_agent():
+        task_id = hosted.task()
+    hosted.created(task_id, allow_simulated=False, **given)
     pull = hosted.pulls[0]
     assert pull.draft
     assert pull.title.startswith("[simulated] ")
@@ -114,7 +116,8 @@ def test_a_simulated_result_becomes_a_marked_draft(hosted: Hosted, given: dict[s
 def test_in_production_simulated_results_have_to_be_asked_for(
     hosted: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task_id = hosted.task()
+    with shell_agent():
+        task_id = hosted.task()
     production = hosted.services.settings.model_copy(update={"environment": "production"})
     monkeypatch.setattr(hosted.services.pull_requests, "_settings", production)
     for _ in range(2):

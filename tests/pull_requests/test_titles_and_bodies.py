@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.backends import git
+from tests.support.backends import git, shell_agent
 from tests.support.pull_requests import SCRIPT, Hosted
 
 pytestmark = pytest.mark.local_only("the text is the same wherever the task ran")
@@ -122,6 +122,8 @@ def test_drafts_may_not_be_allowed(hosted: Hosted) -> None:
     task_id = hosted.task()
     assert hosted.refusal(task_id, draft=True) == (400, "drafts_not_supported")
     # Nobody asked for the draft of a simulated result.
+    with shell_agent():
+        task_id = hosted.task()
     hosted.created(task_id)
     assert hosted.pulls[0].title.startswith("[simulated] ")
     assert not hosted.pulls[0].draft

@@ -9,6 +9,7 @@ from typing import Any
 _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)"), "<time>"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "<commit>"),
+    (re.compile(r"\btask-\d+-[0-9a-f]{8}\b"), "<sandbox>"),
 )
 
 
@@ -26,7 +27,7 @@ def differences(real: Any, shown: Any, path: str = "") -> list[str]:
     """Return where an answer is not as shown.
 
     The shown one may lack keys of an object. A text that ends with `...` stands for any that begins
-    as it does; times and commits may differ.
+    as it does; times, commits and sandboxes may differ.
     """
     if isinstance(shown, dict) and isinstance(real, dict):
         missing = [f"{path}/{key}: is missing" for key in shown.keys() - real.keys()]

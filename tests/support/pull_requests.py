@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 from tests.fakes.github.server import serve_github
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import Pull
-from tests.support.backends import Backend, Repository, Row, git, open_backend, shell_agent
+from tests.support.backends import (
+    SHELL_AGENT,
+    Backend,
+    Repository,
+    Row,
+    git,
+    open_backend,
+    shell_agent,
+)
 from tests.support.git.pushes import open_to_partial_clones
 from tests.support.git.server import GitServer, serve_git
 from tests.support.github.names import LOGIN, TOKEN
@@ -154,7 +163,8 @@ def open_hub(folder: Path, place: Place | None = None, /, **settings: Any) -> It
     with (
         serve_git(folder / "served") as server,
         serve_github() as github,
-        shell_agent(),
+        # What a simulation made becomes a draft, which tests/pull_requests/test_refusals.py shows.
+        shell_agent(replace(SHELL_AGENT, simulated=False)),
         open_backend(folder / "data", place, github_api_url=github.api_url, **settings) as backend,
     ):
         github.git_port = server.port

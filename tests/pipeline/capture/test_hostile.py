@@ -219,7 +219,7 @@ def test_a_forged_result_fails_clearly_and_what_the_agent_said_is_kept(
     assert task["error_stage"] == "capturing"
     assert "damaged the folder of the result" in task["error"]
     assert task["execution_metadata"]["agent_exit_code"] == 0
-    assert task["chat_messages"][-1]["content"] == "done"
+    assert task["chat_messages"][-1]["content"].startswith("done\n\nThe task failed: ")
     assert shell.output(task["id"]) == "working\n"
 
 
