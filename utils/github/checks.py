@@ -53,24 +53,21 @@ class PullChecks(GitHubConnection):
         names: list[str] = []
         approvals = 0
         path = quote(branch, safe="")
-        for rule in self._listed(f"{repository.url}/rules/branches/{path}"):
+        # Older GitHub Enterprise servers have no rules.
+        for rule in self._readable(f"{repository.url}/rules/branches/{path}") or ():
             parameters = rule.get("parameters") or {}
             names += [check["context"] for check in parameters.get("required_status_checks") or ()]
             approvals = max(approvals, parameters.get("required_approving_review_count") or 0)
-        with suppress(Forbidden, NotFound), translating():
-            found = self._github.requester.requestJsonAndCheck(
-                "GET", f"{repository.url}/branches/{path}"
-            )[1]
-            protection = found.get("protection") or {}
-            names += (protection.get("required_status_checks") or {}).get("contexts") or ()
+        branch_facts = self._readable(f"{repository.url}/branches/{path}") or {}
+        protection = branch_facts.get("protection") or {}
+        names += (protection.get("required_status_checks") or {}).get("contexts") or ()
         return list(dict.fromkeys(map(str, names))), approvals
 
-    def _listed(self, url: str) -> list[dict[str, Any]]:
-        # Older GitHub Enterprise servers have no rules.
+    def _readable(self, url: str) -> Any:
+        """Return the answer to a request, None where the token may not read it."""
         with suppress(Forbidden, NotFound), translating():
-            found: list[dict[str, Any]] = self._github.requester.requestJsonAndCheck("GET", url)[1]
-            return found
-        return []
+            return self._github.requester.requestJsonAndCheck("GET", url)[1]
+        return None
 
 
 def _checks(commit: Commit, needed: list[str]) -> tuple[GitHubCheck, ...]:

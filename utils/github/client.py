@@ -12,11 +12,9 @@ import re
 from collections.abc import Collection
 from itertools import islice
 
-from github.GithubObject import NotSet, Opt
-
 from utils.errors import Forbidden, InvalidInput, NotFound
 from utils.github.checks import PullChecks
-from utils.github.connection import MAX_LISTED
+from utils.github.connection import MAX_LISTED, given
 from utils.github.errors import RepositoryMoved, translating
 from utils.github.graphql import set_draft
 from utils.github.models import (
@@ -170,7 +168,7 @@ class GitHub(PullReviews, PullChecks):
         with translating("pull request"):
             pull = self._pull(full_name, number)
             if any(change is not None for change in (title, body, base, state)):
-                pull.edit(_given(title), _given(body), _given(state), _given(base))
+                pull.edit(given(title), given(body), given(state), given(base))
             if draft is not None:
                 set_draft(pull, is_draft=draft)
             return pull_value(pull)
@@ -192,7 +190,7 @@ class GitHub(PullReviews, PullChecks):
             merged = (
                 self._repository(full_name)
                 .get_pull(number)
-                .merge(merge_method=method, sha=_given(expected_head))
+                .merge(merge_method=method, sha=given(expected_head))
             )
             return required(merged.sha)
 
@@ -256,7 +254,3 @@ class GitHub(PullReviews, PullChecks):
             self._github.requester.requestJsonAndCheck(
                 "POST", path, input={name: value for name, value in status.items() if value}
             )
-
-
-def _given(value: str | None) -> Opt[str]:
-    return NotSet if value is None else value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote
 
+from github.GithubObject import NotSet, Opt
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
@@ -20,6 +21,8 @@ MAX_LISTED = 300
 # Prefix of installation tokens, see GitHub's documentation of token formats.
 _APP_TOKEN_PREFIX = "ghs_"  # noqa: S105
 _FULL_NAME = re.compile(r"[A-Za-z0-9_-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
+
+_Value = TypeVar("_Value")
 
 
 class GitHubConnection:
@@ -54,3 +57,8 @@ class GitHubConnection:
         if moved.repository_id is None:
             raise moved
         return self._github.get_repo(moved.repository_id).complete()
+
+
+def given(value: _Value | None) -> Opt[_Value]:
+    """Return a value in the form of PyGithub's optional arguments, where None stands for none."""
+    return NotSet if value is None else value

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
-from github.GithubObject import NotSet, Opt
 from github.PullRequestComment import PullRequestComment
 from github.PullRequestReview import PullRequestReview
 
-from utils.github.connection import MAX_LISTED, GitHubConnection
+from utils.github.connection import MAX_LISTED, GitHubConnection, given
 from utils.github.errors import translating
 from utils.github.models import GitHubReview, GitHubReviewComment, LineRange, ReviewEvent, required
 
@@ -50,8 +49,8 @@ class PullReviews(GitHubConnection):
                 lines.path,
                 line=lines.line,
                 side=lines.side,
-                start_line=_given(lines.start_line),
-                start_side=NotSet if lines.start_line is None else lines.side,
+                start_line=given(lines.start_line),
+                start_side=given(None if lines.start_line is None else lines.side),
             )
             return _comment_value(made)
 
@@ -108,7 +107,3 @@ def _review_value(review: PullRequestReview) -> GitHubReview:
         commit=review.commit_id,
         submitted_at=review.submitted_at,
     )
-
-
-def _given(value: int | None) -> Opt[int]:
-    return NotSet if value is None else value
