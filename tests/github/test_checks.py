@@ -7,26 +7,12 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import Json, Repository
 from tests.support.github.app import Caller
-from tests.support.github.names import NAME, TOKEN
-from utils.github.client import GitHub
+from tests.support.github.names import NAME
 
 PULL = f"/repos/{NAME}/pulls/1"
-
-
-@pytest.fixture(scope="module")
-def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    return make_app(github_api_url=github_server.api_url)
-
-
-@pytest.fixture
-def author(app: Flask, alice: GitHub) -> Caller:
-    """Provide the author of the one pull request."""
-    alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
-    return Caller(app, str(uuid4()), TOKEN)
 
 
 @pytest.fixture
@@ -92,12 +78,12 @@ def test_what_a_merge_lacks_is_told_in_words(author: Caller, repository: Reposit
 
 
 def test_only_the_last_decision_of_each_reviewer_counts(
-    app: Flask, author: Caller, github: FakeGitHub, repository: Repository
+    github_app: Flask, author: Caller, github: FakeGitHub, repository: Repository
 ) -> None:
     parameters = {"required_approving_review_count": 1}
     repository.rules["main"] = [{"type": "pull_request", "parameters": parameters}]
     github.add_token("ghp_carols_own_token", "carol")
-    carol = Caller(app, str(uuid4()), "ghp_carols_own_token")
+    carol = Caller(github_app, str(uuid4()), "ghp_carols_own_token")
     for event, missing in (
         ("request_changes", ["0 of 1 approving reviews", "changes were requested by carol"]),
         ("comment", ["0 of 1 approving reviews", "changes were requested by carol"]),

@@ -7,35 +7,21 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.support.github.app import Caller
-from tests.support.github.names import LOGIN, NAME, TOKEN
-from utils.github.client import GitHub
+from tests.support.github.names import LOGIN, NAME
 
 PULL = f"/repos/{NAME}/pulls/1"
 PATH = "two.txt"
 OTHER, OTHER_TOKEN = "bob", "ghp_bobs_own_token"
 
 
-@pytest.fixture(scope="module")
-def app(make_app: MakeApp, github_server: FakeGitHub) -> Flask:
-    return make_app(github_api_url=github_server.api_url)
-
-
 @pytest.fixture
-def author(app: Flask, alice: GitHub) -> Caller:
-    """Provide the author of the one pull request, which adds a line to a file."""
-    alice.create_pull(NAME, head="topic", base="main", title="Add two", body="")
-    return Caller(app, str(uuid4()), TOKEN)
-
-
-@pytest.fixture
-def reviewer(app: Flask, author: Caller, github: FakeGitHub) -> Caller:
+def reviewer(github_app: Flask, author: Caller, github: FakeGitHub) -> Caller:
     """Provide another user who may write to the repository."""
     github.add_token(OTHER_TOKEN, OTHER)
     github.repositories[NAME].roles[OTHER] = "write"
-    return Caller(app, str(uuid4()), OTHER_TOKEN)
+    return Caller(github_app, str(uuid4()), OTHER_TOKEN)
 
 
 def test_a_line_is_commented_on_answered_and_listed(author: Caller, reviewer: Caller) -> None:
