@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,25 @@ def test_an_agent_that_damages_the_files_of_its_output_is_followed_and_not_start
     if results[1].returncode != 7:
         assert results[1].returncode == 137
         assert b"has removed or replaced the files of its output" in results[1].stderr
+
+
+def test_output_is_read_whole_when_the_agent_removes_it_before_its_reader_has_begun(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "work").mkdir()
+    slow = tmp_path / "bin" / "tail"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 0.3\nexec {shutil.which("tail")} "$@"\n')
+    slow.chmod(0o755)
+    agent = ["sh", "-c", f"echo first; rm -rf {tmp_path}/work; sleep 0.6; echo last; exit 7"]
+    followed = subprocess.run(
+        call(tmp_path, agent),
+        env={"PATH": f"{slow.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
+    assert (followed.stdout, followed.returncode) == (b"first\nlast\n", 7)
 
 
 def test_an_agent_is_followed_to_its_end_without_inotify(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ lose() {
 for file in out err lock; do
     { [ -f "$run/$file" ] && [ ! -L "$run/$file" ]; } || lose
 done
+# Opened before the agent is let go, which may remove them at once. For both directions: a FIFO that
+# takes their place now would wait for a writer.
+{ true 3<>"$run/out" && true 3<>"$run/err"; } 2>/dev/null || lose
+exec 3<>"$run/out" 7<>"$run/err"
 
 # An earlier follower has lost its client. The agent may have written anything there, of any length;
 # 0 would mean this process.
@@ -31,9 +35,9 @@ else
     flock 9 9<"$run/lock" &
 fi
 alive=$!
-tail -n "+$out_line" -s 0.2 -f --pid="$alive" "$run/out" 2>/dev/null &
+tail -n "+$out_line" -s 0.2 -f --pid="$alive" /dev/fd/3 2>/dev/null &
 out=$!
-tail -n "+$err_line" -s 0.2 -f --pid="$alive" "$run/err" 1>&2 2>/dev/null &
+tail -n "+$err_line" -s 0.2 -f --pid="$alive" /dev/fd/7 1>&2 2>/dev/null &
 err=$!
 # Opened for both directions: a FIFO in its place would wait for a reader.
 rm -rf -- "$run/follower" 2>/dev/null
@@ -42,7 +46,7 @@ rm -rf -- "$run/follower" 2>/dev/null
 
 wait "$alive"
 # Setting the size wakes both tail processes at once; they then see that the agent has ended.
-truncate -s +0 "$run/out" "$run/err" 2>/dev/null
+truncate -s +0 /dev/fd/3 /dev/fd/7 2>/dev/null
 wait
 
 # After SIGKILL to the whole group no process is left to write the code.
