@@ -184,7 +184,8 @@ def refresh(services: Services, body: RefreshRequest) -> Json:
     """Exchange a refresh token for a new pair.
 
     Tokens are single-use; if the response is lost you can retry within 30 seconds. Any other
-    reuse revokes all tokens of the sign-in.
+    reuse revokes all tokens of the sign-in. Where a bare user id is believed, the token of such a
+    sign-in stays valid, and the new pair has it again.
     """
     return services.tokens.refresh(body.refresh_token)
 

@@ -363,6 +363,14 @@ class Database(Protocol):
         Supabase when `ensure_account` would refuse the account.
         """
 
+    def extend_refresh_token(
+        self, token_hash: str, expires_at: datetime, now: datetime
+    ) -> User | None:
+        """Move the end of an unused, valid token and return its user; None for any other token.
+
+        A token that came from Supabase is another one, because its account must be asked about.
+        """
+
     def revoke_refresh_family(self, token_hash: str) -> None:
         """Revoke the family of a token; ignore an unknown token."""
 

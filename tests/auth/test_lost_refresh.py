@@ -19,15 +19,21 @@ def test_a_refresh_that_was_not_answered_is_done_when_it_is_asked_for_again(
 ) -> None:
     supabase_stack.clear()
     with FaultyProxy(supabase_stack.url) as proxy:
-        settings = rows_in(supabase_stack, supabase_url=proxy.url, trust_user_id=True)
+        settings = rows_in(supabase_stack, supabase_url=proxy.url, trust_user_id=False)
         # So rarely that no heartbeat is among the counted requests.
         app = make_app(**settings, server_silence_seconds=3600)
         client = app.test_client()
 
+        def sign_in_where_user_ids_are_believed() -> str:
+            other = make_app(**rows_in(supabase_stack, trust_user_id=True))
+            pair = other.test_client().post("/auth/token", json={"user_id": USER}).get_json()
+            stop_app(other)
+            return str(pair["refresh_token"])
+
         def refresh(token: str) -> TestResponse:
             return client.post("/auth/refresh", json={"refresh_token": token})
 
-        first = client.post("/auth/token", json={"user_id": USER}).get_json()["refresh_token"]
+        first = sign_in_where_user_ids_are_believed()
         proxy.lost[ROTATION] = 1
         lost = refresh(first)
         assert (lost.status_code, "Retry-After" in lost.headers) == (503, True)

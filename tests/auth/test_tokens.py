@@ -175,17 +175,57 @@ def test_other_authorization_schemes_are_refused(client: FlaskClient) -> None:
         assert code_of(answer) == "token_invalid"
 
 
+def refresh(client: FlaskClient, token: str) -> TestResponse:
+    return post(client, "/auth/refresh", {"refresh_token": token})
+
+
+def later(**difference: float) -> time_machine.travel:
+    return time_machine.travel(datetime.now(UTC) + timedelta(**difference), tick=False)
+
+
+@pytest.mark.parametrize("trust", [False, True])
 def test_a_refresh_token_works_once_and_reuse_ends_the_sign_in(
+    make_app: MakeApp, user: str, trust: bool
+) -> None:
+    client = make_app(**SECURE | {"trust_user_id": trust}).test_client()
+    proof = bearer(supabase_token(user))
+    first, other = (
+        client.post("/auth/token", headers=proof).get_json()["refresh_token"] for _ in range(2)
+    )
+    second = refresh(client, first).get_json()
+    assert client.get("/tasks", headers=bearer(second["access_token"])).status_code == 200
+    with later(seconds=31):
+        code_of(refresh(client, first))
+        code_of(refresh(client, second["refresh_token"]))
+    assert refresh(client, other).status_code == 200
+
+
+def test_where_a_bare_user_id_is_believed_a_refresh_token_stays_in_use(
     client: FlaskClient, user: str
 ) -> None:
     first = post(client, "/auth/token", {"user_id": user}).get_json()["refresh_token"]
-    other = post(client, "/auth/token", {"user_id": user}).get_json()["refresh_token"]
-    second = post(client, "/auth/refresh", {"refresh_token": first}).get_json()
-    assert client.get("/tasks", headers=bearer(second["access_token"])).status_code == 200
-    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=31), tick=False):
-        code_of(post(client, "/auth/refresh", {"refresh_token": first}))
-        code_of(post(client, "/auth/refresh", {"refresh_token": second["refresh_token"]}))
-    assert post(client, "/auth/refresh", {"refresh_token": other}).status_code == 200
+    for days in range(0, 18, 6):
+        with later(days=days):
+            pair = refresh(client, first).get_json()
+            assert pair["refresh_token"] == first
+            headers = bearer(pair["access_token"])
+            verified = client.get("/auth/verify", headers=headers).get_json()
+            assert verified["user_id"] == user
+    with later(days=12 + 7, seconds=1):
+        code_of(refresh(client, first))
+
+
+def test_a_refresh_token_is_single_use_again_once_user_ids_are_not_believed(
+    make_app: MakeApp, tmp_path: Path, user: str
+) -> None:
+    app = make_app(data_dir=tmp_path)
+    first = post(app.test_client(), "/auth/token", {"user_id": user}).get_json()["refresh_token"]
+    assert refresh(app.test_client(), first).status_code == 200
+    stop_app(app)
+    client = make_app(data_dir=tmp_path, **SECURE).test_client()
+    assert refresh(client, first).get_json()["refresh_token"] != first
+    with later(seconds=31):
+        code_of(refresh(client, first))
 
 
 def test_signing_out_revokes_the_refresh_token(client: FlaskClient, user: str) -> None:

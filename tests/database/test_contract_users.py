@@ -238,6 +238,26 @@ def test_a_token_used_twice_at_once_leaves_one_live_token(database: Database) ->
     refused(database, "left-2", "right-2", *sides)
 
 
+def test_a_token_is_extended_and_stays_in_use(database: Database) -> None:
+    signed_in(database)
+    end = LATER + timedelta(days=1)
+    for now in (NOW, LATER - timedelta(seconds=1), LATER):
+        assert database.extend_refresh_token("hash-0", end, now) == database.get_user(USER)
+    assert database.extend_refresh_token("hash-0", end, end) is None
+    assert database.rotate_refresh_token("hash-0", "hash-1", LATER, LATER).id == USER
+
+
+def test_a_token_that_is_spent_or_came_from_supabase_is_not_extended(database: Database) -> None:
+    signed_in(database)
+    database.rotate_refresh_token("hash-0", "hash-1", LATER, NOW)
+    database.add_refresh_token(RefreshToken("asked", "second", USER, LATER, session=""))
+    database.add_refresh_token(RefreshToken("ends", "third", USER, LATER, ends_at=LATER))
+    for token_hash in ("hash-0", "asked", "ends", "unknown"):
+        assert database.extend_refresh_token(token_hash, LATER, NOW) is None
+    database.revoke_refresh_family("hash-1")
+    assert database.extend_refresh_token("hash-1", LATER, NOW) is None
+
+
 def test_unknown_and_expired_tokens_are_refused(database: Database) -> None:
     signed_in(database)
     for token_hash, now in (("unknown", NOW), ("hash-0", LATER)):

@@ -1,7 +1,8 @@
 """Issues, verifies, refreshes and revokes tokens.
 
 An access token is a JWT that is valid until it expires. A refresh token is random; the database
-stores its SHA-256. It is single-use, with a short retry period in case the response is lost.
+stores its SHA-256. It is single-use, with a short retry period in case the response is lost. Where
+a bare user id is believed it stays in use: whoever has it needs no token to act as its user.
 """
 
 from __future__ import annotations
@@ -79,21 +80,14 @@ class Tokens:
     def refresh(self, refresh_token: str) -> Json:
         """Exchange a refresh token for a new pair. Raises `Unauthenticated`.
 
-        A sign-in that came from Supabase ends when the account or its session has ended there.
+        A sign-in that came from Supabase ends when the account or its session has ended there. In
+        trust mode the pair of any other sign-in has the same refresh token again.
         """
         now = datetime.now(UTC)
-        replacement = secrets.token_urlsafe(32)
-        user = self._database.rotate_refresh_token(
-            _hash(refresh_token),
-            _hash(replacement),
-            self._refresh_end(now),
-            now,
-            allow_anonymous=self._settings.allow_anonymous_users,
-        )
-        _reject_expired_user(user, now)
-        # A refused client may use its token again for `REFRESH_RETRY_PERIOD`.
-        self._check_rate(user.id)
-        return self._pair(user, replacement, now)
+        user = self._extend(refresh_token, now)
+        if user is None:
+            return self._rotate(refresh_token, now)
+        return self._checked_pair(user, refresh_token, now)
 
     def revoke(self, refresh_token: str) -> None:
         """Revoke the family of a refresh token, which ends the sign-in."""
@@ -123,6 +117,29 @@ class Tokens:
             raise _expired() from error
         except UNREADABLE as error:
             raise _invalid() from error
+
+    def _extend(self, refresh_token: str, now: datetime) -> User | None:
+        if not self._settings.trusts_user_id:
+            return None
+        end = self._refresh_end(now)
+        return self._database.extend_refresh_token(_hash(refresh_token), end, now)
+
+    def _rotate(self, refresh_token: str, now: datetime) -> Json:
+        replacement = secrets.token_urlsafe(32)
+        user = self._database.rotate_refresh_token(
+            _hash(refresh_token),
+            _hash(replacement),
+            self._refresh_end(now),
+            now,
+            allow_anonymous=self._settings.allow_anonymous_users,
+        )
+        return self._checked_pair(user, replacement, now)
+
+    def _checked_pair(self, user: User, refresh_token: str, now: datetime) -> Json:
+        _reject_expired_user(user, now)
+        # A refused client may use its token again for `REFRESH_RETRY_PERIOD`.
+        self._check_rate(user.id)
+        return self._pair(user, refresh_token, now)
 
     def _cache(self, key: bytes, token: VerifiedToken) -> None:
         with self._lock:

@@ -77,6 +77,7 @@ def token_verbs(database: Database) -> Calls:
     earlier = LATER.replace(year=2098)
     return {
         "add_refresh_token": partial(database.add_refresh_token, other),
+        "extend_refresh_token": partial(database.extend_refresh_token, "hash", LATER, earlier),
         "rotate_refresh_token": partial(
             database.rotate_refresh_token, "hash", "next", LATER, earlier
         ),

@@ -158,6 +158,23 @@ class UserMethods(SqlMethods):
         return found
 
     @writing
+    def extend_refresh_token(
+        self, connection: Connection, token_hash: str, expires_at: datetime, now: datetime
+    ) -> User | None:
+        """See `Database`."""
+        unused = refresh_tokens.c.used_at.is_(None), refresh_tokens.c.revoked_at.is_(None)
+        own = refresh_tokens.c.session.is_(None), refresh_tokens.c.ends_at.is_(None)
+        valid = refresh_tokens.c.token_hash == token_hash, refresh_tokens.c.expires_at > now
+        statement = (
+            update(refresh_tokens).where(*valid, *unused, *own).values(expires_at=expires_at)
+        )
+        user_id = connection.scalar(statement.returning(refresh_tokens.c.user_id))
+        if user_id is None:
+            return None
+        owner = connection.execute(select(*USER_COLUMNS).where(users.c.id == user_id)).one()
+        return User(**owner._mapping)
+
+    @writing
     def revoke_refresh_family(self, connection: Connection, token_hash: str) -> None:
         """See `Database`."""
         row = _locked_token(connection, token_hash)

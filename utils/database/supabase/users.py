@@ -152,6 +152,24 @@ class UserMethods(SupabaseMethods):
             raise account_refused(row["refused"])
         return _decode_user(row)
 
+    def extend_refresh_token(
+        self, token_hash: str, expires_at: datetime, now: datetime
+    ) -> User | None:
+        """See `Database`."""
+        request = (
+            self.supabase.table("refresh_tokens")
+            .update(encode_columns(refresh_tokens, {"expires_at": expires_at}))
+            .eq("token_hash", token_hash)
+            .gt("expires_at", to_utc(now).isoformat())
+            .is_("used_at", "null")
+            .is_("revoked_at", "null")
+            .is_("session", "null")
+            .is_("ends_at", "null")
+            .select(f"owner:users({_USER_COLUMNS})")
+        )
+        rows = self.supabase.rows(request, idempotent=True)
+        return _decode_user(rows[0]["owner"]) if rows else None
+
     def revoke_refresh_family(self, token_hash: str) -> None:
         """See `Database`."""
         arguments = {"this_token": token_hash}
