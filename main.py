@@ -48,8 +48,8 @@ from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
 from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.server.data_lock import lock_data_folder
-from utils.server.gunicorn_server import EXIT_CONFIGURATION, print_line, serve
 from utils.server.preconditions import check_preconditions
+from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
 from utils.telemetry import Metrics, configure_logging
 from utils.webhooks.endings import TaskEndReporter
 

@@ -10,7 +10,7 @@ from main import begin_stop_app, create_app, stop_app
 from utils.config.settings import Settings
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.models.tasks import Task
-from utils.server.gunicorn_server import serve
+from utils.server.web_server import serve
 
 
 class TwoRequests(SupabaseDatabase):

@@ -191,4 +191,4 @@ def test_the_server_keeps_no_dead_children(server: LiveServer, small_repository:
         client.wait_for_output(task_id, "it sleeps")
         cancel(client, task_id)
     # The end of the processes may take another moment.
-    eventually(lambda: all(map(is_alive, server.worker.children())))
+    eventually(lambda: all(map(is_alive, server.process.children())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -174,35 +174,6 @@ def test_a_task_that_the_server_died_under_three_times_is_given_up(
 def stored_in_stage(client: Client, task_id: int, stage: str) -> Json | None:
     row = client.task(task_id)
     return row if row["stage"] == stage else None
-
-
-def kill_arbiter_and_start(server: LiveServer) -> None:
-    server.kill_arbiter()
-    server.start()
-
-
-def kill_worker(server: LiveServer) -> None:
-    old = server.worker
-    old.kill()
-    eventually(lambda: old.pid not in [child.pid for child in server.arbiter.children()])
-    eventually(lambda: server.arbiter.children() != [])
-    eventually(lambda: server.output.read_text().count("Listening on") == 2)
-
-
-@pytest.mark.parametrize("kill", [kill_arbiter_and_start, kill_worker])
-def test_one_half_of_the_server_dies(
-    new_server: ServerFactory, small_repository: str, kill: Callable[[LiveServer], None]
-) -> None:
-    server = new_server(MAX_CONCURRENT_TASKS=8, SHUTDOWN_GRACE_SECONDS=3)
-    server.start()
-    client = server.client()
-    prompts = [NAPS.format(seconds=2, number=number) for number in range(10)]
-    ids = [client.start(prompt, small_repository) for prompt in prompts]
-    client.wait_for_output(ids[0], "begun")
-    kill(server)
-    client = server.client(client.user_id)
-    assert_completed_once(client, ids)
-    eventually(lambda: server.sandboxes() == [] and server.sandbox_processes() == [])
 
 
 def test_a_task_that_came_back_can_be_cancelled(

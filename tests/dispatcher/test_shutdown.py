@@ -61,7 +61,7 @@ def test_tasks_are_put_back_while_a_slow_client_still_holds_up_the_end(
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         body = BytesIO(b"{" * 10_000)
         slow.sendall(b"POST /auth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
-        server.arbiter.terminate()
+        server.process.terminate()
 
         def is_put_back() -> bool:
             slow.sendall(body.read(1))

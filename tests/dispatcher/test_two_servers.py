@@ -158,14 +158,14 @@ def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
     wait_until_at_work(client, tasks, place)
     shorten_sleeps(shared_database, 2)
     attempts = [1 if place.cloud else 2] * 5
-    worker = paused.worker.pid
-    os.kill(worker, signal.SIGSTOP)
+    process = paused.process.pid
+    os.kill(process, signal.SIGSTOP)
     try:
         client = other.client(USER)
         # That a server is lost is logged before its tasks are claimed.
         eventually(lambda: any(client.status(one)["status"] == "completed" for one in tasks))
     finally:
-        os.kill(worker, signal.SIGCONT)
+        os.kill(process, signal.SIGCONT)
     assert "heartbeat.server_lost" in other.output.read_text()
     assert assert_each_done_once(client, tasks) == attempts
     eventually(lambda: paused.sandboxes() == [])

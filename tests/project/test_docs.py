@@ -34,8 +34,8 @@ from utils.config.settings import Settings
 from utils.errors import BranchChanged, PushRefused, TaskError
 from utils.github.refusal_rules import APP_PERMISSION
 from utils.models.events import EVENT_DATA
-from utils.server.connections import KEEP_ALIVE_SECONDS
-from utils.server.gunicorn_server import STOP_SECONDS
+from utils.server.connection import KEEP_ALIVE_SECONDS
+from utils.server.web_server import STOP_SECONDS
 from utils.telemetry import Metrics
 from utils.webhooks.delivery import MAX_BYTES
 

@@ -109,9 +109,9 @@ def test_many_tasks_at_once(
     warm_up(clients, small_repository)
     eventually(lambda: server.sandboxes() == [])
     wait_for_all(clients)
-    worker = server.worker
-    before = files_of_commands(worker)
-    with most_threads(worker) as most:
+    process = server.process
+    before = files_of_commands(process)
+    with most_threads(process) as most:
         tasks = post_all(server, list(clients), small_repository, count)
         wait_for_all(clients)
     assert 0 < most[0] <= MAX_THREADS
@@ -146,9 +146,9 @@ def warm_up(clients: dict[str, Client], repository: str) -> None:
 
 def assert_nothing_is_left(server: LiveServer, before: list[str]) -> None:
     eventually(lambda: server.sandboxes() == [] and server.sandbox_processes() == [])
-    eventually(lambda: server.worker.children() == [])
+    eventually(lambda: server.process.children() == [])
     assert [path.name for path in server.temporary.iterdir()] == []
-    eventually(lambda: files_of_commands(server.worker) == before)
+    eventually(lambda: files_of_commands(server.process) == before)
     known = {"async-code.db", "async-code.db-shm", "async-code.db-wal", "lock"}
     folders = {"mirrors", "sandboxes"}
     keys = {"jwt_secret", "secret_key", "deployment", "server"}

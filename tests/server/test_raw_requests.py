@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.live_server import LiveServer
 from tests.support.raw_http import ask, connect, read_response
-from utils.server.request_buffer import RequestBuffer
+from utils.server.request_reader import RequestReader
 
 pytestmark = pytest.mark.local_only("no task runs")
 
@@ -22,6 +22,10 @@ CHUNKED = START + JSON_TYPE + b"Transfer-Encoding: chunked\r\n"
 USER = b'{"user_id": "123e4567-e89b-12d3-a456-426614174000"}'
 IN_CHUNKS = b"".join(b"%X;a=b\r\n%c\r\n" % (1, byte) for byte in USER) + b"0\r\nX-A: b\r\n\r\n"
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+MIB = 1024 * 1024
+# More than the largest body: a chunk announces its size, and is refused when it has exceeded it.
+MANY = b"x" * 26 * MIB
 
 REFUSALS = {
     "a long URL": (b"GET /%b HTTP/1.1\r\n" % (b"a" * 9_000), 414, "url_too_long"),
@@ -44,8 +48,16 @@ REFUSALS = {
     "a chunk without a size": (CHUNKED + b"\r\nxyz\r\n", 400, "bad_request"),
     "a chunk with a sign": (CHUNKED + b"\r\n+5\r\nhello\r\n0\r\n\r\n", 400, "bad_request"),
     "a chunk longer than it says": (CHUNKED + b"\r\n2\r\n{}{}\r\n0\r\n\r\n", 400, "bad_request"),
-    "a huge chunk": (CHUNKED + b"\r\nFFFFFFFF\r\n", 413, "body_too_large"),
-    "a chunk size without end": (CHUNKED + b"\r\n" + b"0" * 9_000, 400, "bad_request"),
+    "a huge chunk": (CHUNKED + b"\r\n%X\r\n%b" % (26 * MIB, MANY), 413, "body_too_large"),
+    "a chunk size without end": (CHUNKED + b"\r\n" + b"0" * 70_000, 400, "bad_request"),
+    "chunks of a byte": (CHUNKED + b"\r\n" + b"1\r\nx\r\n" * 20_000, 400, "bad_request"),
+    "an extension without end": (CHUNKED + b"\r\n1;" + b"a" * 70_000, 400, "bad_request"),
+    "a trailer without end": (CHUNKED + b"\r\n0\r\n" + b"A: b\r\n" * 20_000, 400, "bad_request"),
+    "length and another coding": (
+        START + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented",
+    ),
+    "another protocol": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "bad_request"),
+    "a folded field": (START + b"A: b\r\n c\r\n\r\n", 400, "bad_request"),
     "an expectation": (START + b"Expect: miracles\r\n\r\n", 417, "expectation_failed"),
 }  # fmt: skip
 
@@ -116,14 +128,47 @@ def test_a_client_that_closes_its_side_after_the_request_is_answered(server: Liv
         assert read_response(connection).status == 200
 
 
+def test_a_client_that_asks_for_another_protocol_is_answered_in_this_one(
+    server: LiveServer,
+) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(PING[:-2] + upgrade + PING)
+        assert [read_response(connection).status for _ in range(2)] == [200, 200]
+
+
+def test_a_client_of_the_old_version_is_answered(server: LiveServer) -> None:
+    old = PING.replace(b"1.1", b"1.0")
+    with connect(server) as connection:
+        connection.sendall(old[:-2] + b"Connection: keep-alive\r\n\r\n" + old)
+        kept, closed = (read_response(connection).headers["connection"] for _ in range(2))
+    assert (kept, closed) == ("keep-alive", "close")
+
+
+def test_an_answer_to_head_has_no_body(server: LiveServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(PING.replace(b"GET", b"HEAD") + PING)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        assert head.startswith(b"HTTP/1.1 200")
+        assert read_response(connection).status == 200
+
+
+def test_a_header_with_an_underscore_does_not_pass_for_another(server: LiveServer) -> None:
+    answer = ask(server, PING[:-2] + b"X_Request_ID: marked\r\n\r\n")
+    assert answer.headers["x-request-id"] != "marked"
+
+
 @given(st.lists(st.integers(0, 2 * len(PING + CHUNKED + IN_CHUNKS + PING)), max_size=30))
 def test_a_cut_request_is_found_as_a_whole_one(cuts: list[int]) -> None:
     sent = (PING + CHUNKED + b"\r\n" + IN_CHUNKS + PING) * 2
-    buffer, found = RequestBuffer(1_000), []
+    reader, found = RequestReader(1_000), []
     for start, end in itertools.pairwise([0, *sorted(cuts), len(sent)]):
-        buffer.add(sent[start:end])
-        while (request := buffer.take_request()) is not None:
-            found.append(request)
-    one_chunk = CHUNKED + b"\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(USER), USER)
-    assert found == [PING, one_chunk, PING] * 2
-    assert len(buffer) == 0
+        reader.add(sent[start:end])
+        while (request := reader.take_request()) is not None:
+            found.append((request.target, request.body, dict(request.headers)[b"Host"]))
+    ping, token = (b"/ping", b"", b"localhost"), (b"/auth/token", USER, b"localhost")
+    assert found == [ping, token, ping] * 2
+    assert reader.is_idle
+    assert reader.size == 0

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.waiting import until
-from utils.server.request_threads import BLOCKED_SECONDS, QUICK_THREADS, AdaptiveThreadPool
+from utils.server.answers import Answer
+from utils.server.request_threads import QUICK_THREADS, RequestThreads
 
 MOST = 5
+DONE = Answer("200 OK", (), b"")
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def threads() -> Iterator[AdaptiveThreadPool]:
-    threads = AdaptiveThreadPool(MOST)
+def anyio_backend() -> str:
+    """Return the only event loop that the server runs on."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[RequestThreads]:
+    threads = RequestThreads(MOST)
     yield threads
-    threads.shutdown(wait=False)
+    threads.close()
 
 
 class _Held:
@@ -32,7 +39,7 @@ class _Held:
         self.workers: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
-    def __call__(self) -> None:
+    def __call__(self) -> Answer:
         with self._lock:
             self.begun += 1
             self.most = max(self.most, self.begun - self.ended)
@@ -40,86 +47,59 @@ class _Held:
         self.let_go.acquire()
         with self._lock:
             self.ended += 1
+        return DONE
 
     def has_ended(self, count: int) -> bool:
         return self.ended == count
 
 
-async def test_quick_work_is_done_in_order_by_few_threads(threads: AdaptiveThreadPool) -> None:
-    order: list[int] = []
+async def test_quick_work_is_done_in_order_by_few_threads(threads: RequestThreads) -> None:
+    begun: list[int] = []
+    answers: list[Answer] = []
     workers: set[threading.Thread] = set()
 
-    def note() -> None:
-        order.append(len(order))
+    def note() -> Answer:
+        begun.append(len(begun))
         workers.add(threading.current_thread())
+        return DONE
 
     for count in range(1, 51):
-        threads.submit(note)
-        await until(partial(_has, order, count))
-    assert order == list(range(50))
+        threads.submit(note, answers.append)
+        await until(lambda count=count: len(answers) == count)  # type: ignore[misc]
+    assert begun == list(range(50))
+    assert answers == [DONE] * 50
     assert len(workers) <= QUICK_THREADS
 
 
 async def test_work_that_is_held_up_gets_more_threads_until_all_are_busy(
-    threads: AdaptiveThreadPool,
+    threads: RequestThreads,
 ) -> None:
-    held = _Held()
+    held, answers = _Held(), list[Answer]()
     for _ in range(MOST + 3):
-        threads.submit(held)
-    await until(lambda: _relieved(threads) and held.begun == MOST)
+        threads.submit(held, answers.append)
+    await until(lambda: held.begun == MOST)
     for ended in range(1, MOST + 4):
         held.let_go.release()
-        await until(partial(held.has_ended, ended))
+        await until(lambda ended=ended: len(answers) == ended)  # type: ignore[misc]
     assert held.most == MOST
 
 
-async def test_quick_work_passes_work_that_is_held_up(threads: AdaptiveThreadPool) -> None:
-    held, passed = _Held(), threading.Event()
+async def test_quick_work_passes_work_that_is_held_up(threads: RequestThreads) -> None:
+    held, answers = _Held(), list[Answer]()
     for _ in range(QUICK_THREADS):
-        threads.submit(held)
-    threads.submit(passed.set)
-    assert threads.wait_limit(1) == BLOCKED_SECONDS
-    await until(lambda: _relieved(threads) and passed.is_set())
-    assert threads.wait_limit(1) == 1
+        threads.submit(held, answers.append)
+    threads.submit(lambda: DONE, answers.append)
+    await until(lambda: len(answers) == 1)
+    assert held.ended == 0
     held.let_go.release(QUICK_THREADS)
+    await until(lambda: len(answers) == QUICK_THREADS + 1)
 
 
-async def test_who_hands_work_in_waits_until_it_is_begun_and_not_for_work_that_is_held_up(
-    threads: AdaptiveThreadPool,
-) -> None:
-    held, done = _Held(), threading.Event()
-    threads.wait_until_started()
-    for _ in range(50):
-        # Whether the work starts or the wait ends first, the next wait works.
-        for _ in range(QUICK_THREADS):
-            threads.submit(held)
-        threads.submit(held.let_go.release)
-        threads.wait_until_started()
-        held.let_go.release(QUICK_THREADS - 1)
-        threads.start_more_threads()
-    threads.submit(done.set)
-    while not done.is_set():
-        threads.wait_until_started()
-        threads.start_more_threads()
-    await until(lambda: held.ended == held.begun == 50 * QUICK_THREADS)
-
-
-async def test_an_end_lets_what_was_handed_in_be_done_and_leaves_no_thread() -> None:
-    threads = AdaptiveThreadPool(1)
-    held = _Held()
-    for _ in range(3):
-        threads.submit(held)
-    threads.shutdown(wait=False)
-    held.let_go.release(3)
-    await until(lambda: held.ended == 3)
-    assert len(held.workers) == 1
+async def test_an_end_lets_what_is_at_work_be_done_and_leaves_no_thread() -> None:
+    threads = RequestThreads(1)
+    held, answers = _Held(), list[Answer]()
+    threads.submit(held, answers.append)
+    threads.close()
+    held.let_go.release()
+    await until(lambda: len(answers) == 1)
     await until(lambda: not any(worker.is_alive() for worker in held.workers))
-
-
-def _relieved(threads: AdaptiveThreadPool) -> bool:
-    threads.start_more_threads()
-    return True
-
-
-def _has(items: list[int], count: int) -> bool:
-    return len(items) == count

@@ -133,14 +133,16 @@ def test_a_response_that_is_not_read_is_given_up_after_its_time(server: LiveServ
         address = connection.getsockname()
 
         def is_open() -> bool:
-            return address in [one.raddr for one in server.worker.net_connections()]
+            return address in [one.raddr for one in server.process.net_connections()]
 
         eventually(is_open)
         eventually(lambda: not is_open())
 
 
 def test_responses_that_wait_take_limited_memory(tmp_path: Path) -> None:
-    program = "import main, utils.server.worker as w; w.MAX_UNSENT_BYTES = 70_000; main.main()"
+    program = (
+        "import main, utils.server.open_connections as o; o.MAX_UNSENT_BYTES = 70_000; main.main()"
+    )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
     process = subprocess.Popen(
         [sys.executable, "-c", program],

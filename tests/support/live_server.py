@@ -134,15 +134,10 @@ class LiveServer:
         self.temporary.mkdir(parents=True)
 
     @property
-    def arbiter(self) -> psutil.Process:
-        """The arbiter process of gunicorn."""
+    def process(self) -> psutil.Process:
+        """The process of the server."""
         assert self._process is not None
         return psutil.Process(self._process.pid)
-
-    @property
-    def worker(self) -> psutil.Process:
-        """The worker process, which runs the application."""
-        return next(child for child in self.arbiter.children())
 
     def start(self, **settings: object) -> None:
         """Start the server and wait until it is ready."""
@@ -189,15 +184,9 @@ class LiveServer:
         return client
 
     def kill(self) -> None:
-        """Kill arbiter and worker with SIGKILL. Their child processes have their own sessions."""
+        """Kill the server with SIGKILL. Its child processes have their own sessions."""
         assert self._process is not None
         self._process.kill_group()
-        self._forget()
-
-    def kill_arbiter(self) -> None:
-        """Kill the arbiter alone with SIGKILL."""
-        assert self._process is not None
-        self._process.kill()
         self._forget()
 
     def terminate(self) -> int:

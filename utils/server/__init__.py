@@ -1,1 +1,1 @@
-"""Serves the application with gunicorn and locks the data folder."""
+"""Serves the application over HTTP, and locks the data folder."""

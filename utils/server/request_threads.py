@@ -1,4 +1,4 @@
-"""A thread pool for requests: uses few threads, and more as soon as those are blocked.
+"""Threads for requests: few at a time, and more as soon as those are held up.
 
 Python runs one thread at a time. Many runnable threads take the interpreter lock from each other at
 every read and write, which makes each response half as expensive again.
@@ -6,10 +6,14 @@ every read and write, which makes each response half as expensive again.
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from utils.server.answers import Answer
 
 QUICK_THREADS = 2
 """Threads that run at the same time while each of them finishes within `BLOCKED_SECONDS`."""
@@ -21,88 +25,45 @@ So at least `QUICK_THREADS / BLOCKED_SECONDS` requests start in each second, how
 take, until all threads are busy.
 """
 
-Work = Callable[[], object]
+Work = Callable[[], Answer]
+Done = Callable[[Answer], None]
 
 
-class AdaptiveThreadPool:
-    """Runs submitted functions in order of submission. They must not raise exceptions."""
+class RequestThreads:
+    """Runs functions in threads, in order, and hands their results to the event loop.
+
+    All methods are called on the event loop.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
-        self._work: deque[Work] = deque()
-        self._idle: list[_Thread] = []
-        self._started_at: dict[_Thread, float] = {}
-        self._drained = threading.Lock()
-        self._drained.acquire()
-        self._is_watched = False
-        self._ending = False
+        self._loop = asyncio.get_running_loop()
+        self._executor = ThreadPoolExecutor(most, "request")
+        self._waiting: deque[tuple[Work, Done]] = deque()
+        self._started_at: dict[object, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
-    def submit(self, work: Work) -> None:
-        """Run a function in the next free thread."""
-        with self._lock:
-            self._work.append(work)
-            self._start_thread()
+    def submit(self, work: Work, done: Done) -> None:
+        """Run `work` in the next free thread, then `done` with its result on the event loop."""
+        self._waiting.append((work, done))
+        self._start()
 
-    def wait_until_started(self) -> None:
-        """Wait until all submitted functions have started, `BLOCKED_SECONDS` at most.
+    def close(self) -> None:
+        """End each thread as soon as it is done."""
+        self._executor.shutdown(wait=False)
 
-        The submitting thread waits here, so that it takes the interpreter lock once for several
-        requests.
-        """
-        with self._lock:
-            if not self._work:
-                return
-            self._is_watched = True
-        if not self._drained.acquire(timeout=BLOCKED_SECONDS):
-            with self._lock:
-                if self._is_watched:
-                    self._is_watched = False
-                else:
-                    self._drained.acquire()
+    def _start(self) -> None:
+        while self._waiting and len(self._started_at) < self._most and self._lacks_quick_threads():
+            work, done = self._waiting.popleft()
+            key = object()
+            self._started_at[key] = time.monotonic()
+            self._executor.submit(self._run, key, work, done)
+        if self._waiting and self._timer is None:
+            self._timer = self._loop.call_later(BLOCKED_SECONDS, self._start_more)
 
-    def start_more_threads(self) -> None:
-        """Start another thread if functions wait for blocked threads. To be called often."""
-        if self._work:
-            with self._lock:
-                self._start_thread()
-
-    def wait_limit(self, seconds: float) -> float:
-        """Return the seconds until `start_more_threads` must be called, `seconds` at most."""
-        return min(seconds, BLOCKED_SECONDS) if self._work else seconds
-
-    def shutdown(self, *, wait: bool) -> None:  # noqa: ARG002
-        """End each thread as soon as no function is left for it."""
-        with self._lock:
-            self._ending = True
-            while self._idle:
-                self._idle.pop().turn.release()
-
-    def next_work(self, thread: _Thread) -> Work | None:
-        """Return the next function for a thread, None if the thread is not needed now."""
-        with self._lock:
-            self._started_at.pop(thread, None)
-            if self._work and (self._ending or self._lacks_quick_threads()):
-                self._started_at[thread] = time.monotonic()
-                work = self._work.popleft()
-                if self._is_watched and not self._work:
-                    self._is_watched = False
-                    self._drained.release()
-                return work
-            if not self._ending:
-                self._idle.append(thread)
-            return None
-
-    def is_shut_down(self) -> bool:
-        """Tell whether threads without work end."""
-        return self._ending
-
-    def _start_thread(self) -> None:
-        if len(self._started_at) >= self._most or not (self._work and self._lacks_quick_threads()):
-            return
-        thread = self._idle.pop() if self._idle else _Thread(self)
-        self._started_at[thread] = time.monotonic()
-        thread.turn.release()
+    def _start_more(self) -> None:
+        self._timer = None
+        self._start()
 
     def _lacks_quick_threads(self) -> bool:
         if len(self._started_at) < QUICK_THREADS:
@@ -110,17 +71,12 @@ class AdaptiveThreadPool:
         late = time.monotonic() - BLOCKED_SECONDS
         return sum(began > late for began in self._started_at.values()) < QUICK_THREADS
 
+    def _run(self, key: object, work: Work, done: Done) -> None:
+        answer = work()
+        with suppress(RuntimeError):  # the loop is closed when a server ends without waiting
+            self._loop.call_soon_threadsafe(self._finish, key, answer, done)
 
-class _Thread:
-    def __init__(self, threads: AdaptiveThreadPool) -> None:
-        self.turn = threading.Semaphore(0)
-        self._threads = threads
-        threading.Thread(target=self._run, name="request").start()
-
-    def _run(self) -> None:
-        while True:
-            self.turn.acquire()
-            while work := self._threads.next_work(self):
-                work()
-            if self._threads.is_shut_down():
-                return
+    def _finish(self, key: object, answer: Answer, done: Done) -> None:
+        del self._started_at[key]
+        self._start()
+        done(answer)

@@ -1,0 +1,221 @@
+"""Serves an application: an event loop for connections, a pool of threads for requests.
+
+One process; its main thread runs the event loop. Signals stop it in two steps: connections and
+streams end first, then the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+from flask import Flask
+
+from utils.config.settings import Settings
+from utils.config.version import VERSION
+from utils.database.sql.reasons import with_reason
+from utils.errors import AppError, DatabaseUnavailable
+from utils.server.connection import Connection, ConnectionLimits
+from utils.server.open_connections import OpenConnections
+from utils.server.request_threads import RequestThreads
+from utils.server.wsgi_bridge import WsgiBridge
+from utils.webhooks.delivery import MAX_BYTES as MAX_DELIVERY_BYTES
+
+EXIT_CONFIGURATION = 2
+EXIT_STUCK = 1
+# In addition to the grace time of tasks: for running requests and open connections.
+STOP_SECONDS = 10
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+# Other servers start and stop workers on them, so operators and tools may send them.
+IGNORED_SIGNALS = (
+    signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
+)  # fmt: skip
+
+_BACKLOG = 2048
+
+log = structlog.get_logger(__name__)
+
+
+def serve(
+    settings: Settings,
+    build: Callable[[], Flask],
+    pause: Callable[[Flask], None],
+    stop: Callable[[Flask], None],
+) -> None:
+    """Serve the application that `build` returns until a signal, then `stop` it.
+
+    `pause` is called at the signal, before open connections are closed. A second signal does not
+    wait for connections any longer.
+    """
+    allow_open_files(settings)
+    signals = _Signals()
+    signals.receive()
+    try:
+        app = build()
+    except AppError as error:
+        reason = with_reason(error) if isinstance(error, DatabaseUnavailable) else error
+        print_line(f"The server cannot start: {reason.message}", error=True)
+        raise SystemExit(EXIT_CONFIGURATION) from None
+    # The present objects stay alive. Without this each full garbage collection would traverse
+    # them and block all threads and the event loop for a fifth of a second.
+    gc.freeze()
+    server = _WebServer(settings, app, lambda: pause(app), signals)
+    try:
+        asyncio.run(server.run())
+    finally:
+        signals.forward_to(lambda: None)
+        stop(app)
+    if server.is_hurried:
+        # The end of the interpreter would wait for the threads of requests.
+        os._exit(0)
+
+
+class _Signals:
+    """Ends the process on a signal until there is somebody else to tell."""
+
+    def __init__(self) -> None:
+        self._tell: Callable[[], object] | None = None
+
+    def receive(self) -> None:
+        """Receive signals from now on."""
+        for number in STOP_SIGNALS:
+            # Only `nohup` ignores the end of a terminal, and means it.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._stop)
+        for number in IGNORED_SIGNALS:
+            # Programs that the server starts would inherit SIG_IGN.
+            signal.signal(number, _ignore)
+
+    def forward_to(self, tell: Callable[[], object]) -> None:
+        """Call a function for each further signal that asks to stop."""
+        self._tell = tell
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self._tell is None:
+            raise SystemExit(0)
+        self._tell()
+
+
+class _WebServer:
+    def __init__(
+        self, settings: Settings, app: Flask, pause: Callable[[], None], signals: _Signals
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._pause = pause
+        self._signals = signals
+        self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
+
+    @property
+    def is_hurried(self) -> bool:
+        """True after a second signal."""
+        return self._hurried.is_set()
+
+    async def run(self) -> None:
+        """Serve until a signal and until all connections are closed."""
+        loop = asyncio.get_running_loop()
+        self._signals.forward_to(lambda: loop.call_soon_threadsafe(self._stop))
+        threads = RequestThreads(self._settings.request_threads)
+        connections = OpenConnections(_limits(self._settings), WsgiBridge(self._app), threads)
+        listener = _listen(self._settings)
+        server = await loop.create_server(
+            lambda: Connection(connections), sock=listener, backlog=_BACKLOG
+        )
+        self._announce(listener)
+        deadlines = loop.create_task(connections.keep_deadlines())
+        await self._stopping.wait()
+        server.close()
+        connections.drain()
+        ends = [loop.create_task(one.wait()) for one in (connections.all_closed, self._hurried)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        deadlines.cancel()
+        threads.close()
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._hurried.set()
+            return
+        self._pause()
+        self._stopping.set()
+        last = threading.Timer(_stop_seconds(self._settings), os._exit, (EXIT_STUCK,))
+        last.daemon = True
+        last.start()
+
+    def _announce(self, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        services = self._app.extensions["services"]
+        database, sandbox = services.database.kind, services.dispatcher.sandbox_kind
+        log.info(
+            "server started",
+            action="server.started",
+            version=VERSION,
+            environment=self._settings.environment,
+            sandbox=sandbox,
+            database=database,
+        )
+        print_line(
+            f"Listening on http://{shown}:{port} "
+            f"(version {VERSION}, {self._settings.environment}, sandbox: {sandbox}, "
+            f"database: {database}); browse the API at /docs"
+        )
+
+
+def allow_open_files(settings: Settings) -> None:
+    """Raise the limit of open files to what the settings need, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * settings.http_connections
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _limits(settings: Settings) -> ConnectionLimits:
+    # Tasks and database connections need open files as well.
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = files == resource.RLIM_INFINITY
+    most = settings.http_connections
+    return ConnectionLimits(
+        most=most if unlimited else min(most, files // 2),
+        max_body_bytes=max(settings.max_body_bytes, settings.max_import_bytes, MAX_DELIVERY_BYTES),
+        read_seconds=settings.http_read_seconds,
+        write_seconds=settings.http_write_seconds,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    found = socket.getaddrinfo(
+        settings.listen_host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    return listener
+
+
+def _stop_seconds(settings: Settings) -> float:
+    # Long enough to finish a running capture.
+    return settings.shutdown_grace_seconds + settings.command_timeout_seconds + STOP_SECONDS
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing."""
+
+
+def print_line(text: str, *, error: bool = False) -> None:
+    """Write a line for the operator to standard output, or to standard error."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
