@@ -10,6 +10,7 @@ import structlog
 from flask import Flask
 
 import auth
+import events
 import github_routes
 import health
 import keys
@@ -50,6 +51,8 @@ from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.server.data_lock import lock_data_folder
 from utils.server.preconditions import check_preconditions
 from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
+from utils.streams.reading import StreamContext
+from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
 from utils.webhooks.endings import TaskEndReporter
 
@@ -114,6 +117,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         github_tokens=github_tokens,
         github_limiter=limiter,
         rate_limits=rate_limits,
+        streams=StreamContext(settings, database),
+        stream_tickets=StreamTickets(database),
         pull_requests=_build_pull_requests(settings, database, github_tokens, redactor, limiter),
         identify=callers.identify,
         clear_user_cache=callers.clear_user_cache,
@@ -174,7 +179,7 @@ def declare_routes() -> Flask:
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["name"] = NameConverter
     for module in (
-        health, auth, projects, tasks, pull_requests, github_routes, webhooks, users, keys,
+        health, auth, projects, tasks, events, pull_requests, github_routes, webhooks, users, keys,
         test_users, api_docs,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)

@@ -1821,6 +1821,77 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0009');
 END IF;
 
+-- 0012: Tickets for streams of events, and which tasks have changed.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0012') THEN
+
+CREATE TABLE stream_tickets (
+    ticket_hash TEXT NOT NULL,
+    user_id UUID NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (ticket_hash),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX stream_tickets_user_id_expires_at ON stream_tickets (user_id, expires_at);
+
+CREATE INDEX tasks_user_id_updated_at ON tasks (user_id, updated_at);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.stream_tickets ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.stream_tickets FROM public, anon, authenticated;
+GRANT ALL ON public.stream_tickets TO service_role;
+
+-- Stores a ticket; returns false without such a user.
+CREATE OR REPLACE FUNCTION public.backend_add_stream_ticket(
+    this_user uuid, this_ticket text, ends_at timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.users WHERE id = this_user FOR KEY SHARE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    DELETE FROM public.stream_tickets
+    WHERE user_id = this_user AND expires_at <= clock_timestamp();
+    INSERT INTO public.stream_tickets (ticket_hash, user_id, expires_at)
+    VALUES (this_ticket, this_user, ends_at);
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Returns what shows that tasks have changed: the given ones, and those of users changed since then.
+CREATE OR REPLACE FUNCTION public.backend_list_task_marks(
+    task_ids bigint[], user_ids uuid[], since timestamptz
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(marks), '[]')
+    FROM (
+        SELECT id, user_id, updated_at, (
+            SELECT coalesce(max(event.sequence), 0)
+            FROM public.task_events event WHERE event.task_id = task.id
+        ) AS last_sequence
+        FROM public.tasks task
+        WHERE id = ANY (task_ids) OR (user_id = ANY (user_ids) AND updated_at >= since)
+    ) marks
+$$;
+REVOKE ALL ON FUNCTION public.backend_add_stream_ticket, public.backend_list_task_marks
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_add_stream_ticket, public.backend_list_task_marks
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0012');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

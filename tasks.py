@@ -19,6 +19,8 @@ from utils.credentials.profiles import open_request_token
 from utils.errors import InvalidInput, NotFound
 from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
 from utils.models.tasks import Json, NewTask, TaskFilter, TaskStatus
+from utils.streams.responses import last_event_id, stream_response, wants_stream
+from utils.streams.task_stream import TaskStream
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -31,6 +33,7 @@ START_ERRORS = (
     "not_found",
     "queue_full",
 )
+STREAM_ERRORS = ("ticket_invalid", "too_many_streams")
 IMPORT_ERRORS = ("too_many_tasks", "not_found", "imports_running", "rate_limited")
 
 
@@ -105,12 +108,28 @@ def get_patch(services: Services, user_id: str, task_id: int) -> Response:
 
 
 @blueprint.get("/tasks/<id:task_id>/events")
-@endpoint({"events": list[EventRow], "next_after": int}, query=EventsQuery, polled=True)
-def list_events(services: Services, user_id: str, task_id: int, query: EventsQuery) -> Json:
-    """List the events of a task, oldest first.
+@endpoint(
+    {"events": list[EventRow], "next_after": int},
+    query=EventsQuery,
+    polled=True,
+    stream=True,
+    errors=STREAM_ERRORS,
+)
+def list_events(
+    services: Services, user_id: str, task_id: int, query: EventsQuery
+) -> Json | Response:
+    """List the events of a task, oldest first, or stream them.
 
-    To follow a task, send `next_after` as `after` in the next request.
+    To follow a task, send `Accept: text/event-stream`: the answer holds all events, then each new
+    one, and ends with an event `end`. `Last-Event-ID` or `after` resumes a stream. Without the
+    header, send `next_after` as `after` in the next request.
     """
+    if wants_stream():
+        services.streams.check_room()
+        after = last_event_id(default=query.after)
+        services.database.get_task_status(user_id, task_id)
+        stream = TaskStream(services.streams, user_id, task_id, after, event_row)
+        return stream_response(stream.chunks)
     events = services.database.list_events(user_id, task_id, after=query.after, limit=query.limit)
     next_after = events[-1].sequence if events else query.after
     return {"events": [event_row(event) for event in events], "next_after": next_after}

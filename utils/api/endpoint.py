@@ -34,6 +34,8 @@ from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
 from utils.models.users import Scope
 from utils.pull_requests.service import PullRequests
+from utils.streams.reading import StreamContext
+from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics
 
 KEY_HEADER = "Idempotency-Key"
@@ -41,6 +43,9 @@ KEY_HEADER = "Idempotency-Key"
 
 TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
 """Request header for the caller's GitHub token."""
+
+TICKET_PARAMETER = "ticket"
+"""Query parameter that stands for the credentials of a stream."""
 
 # Errors whose message from pydantic never contains any of the input.
 _SAFE_ERROR_TYPES = frozenset(
@@ -91,6 +96,8 @@ class Services:
     github_tokens: GitHubTokenResolver
     github_limiter: ConcurrencyLimiter
     rate_limits: RateLimits
+    streams: StreamContext
+    stream_tickets: StreamTickets
     identify: Callable[[Scope | None], str]
     clear_user_cache: Callable[[], None]
     stop: Callable[[], None]
@@ -106,7 +113,8 @@ class Endpoint:
     `scope` is what an API key needs, by default read for GET and run for other methods.
     With `idempotent` the view carries out a request with an Idempotency-Key once.
     `needs_body` refuses requests without a body even if all fields are optional: browsers let
-    any page send such requests across origins.
+    any page send such requests across origins. With `stream` the view can answer with server-sent
+    events, and a ticket may stand for the caller.
     """
 
     response: Mapping[str, Any] | None
@@ -122,6 +130,7 @@ class Endpoint:
     scope: Scope | None = None
     idempotent: bool = False
     media_type: str = "application/json"
+    stream: bool = False
 
     @property
     def requires_body(self) -> bool:
@@ -153,10 +162,10 @@ def endpoint(
         def run(**arguments: Any) -> Response:
             services: Services = current_app.extensions["services"]
             if not declared.public:
-                arguments["user_id"] = services.identify(declared.scope)
+                arguments["user_id"] = _user_of_request(services, declared)
             if declared.query is not None:
-                arguments["query"] = _validated(declared.query, _query_of_request())
-            elif not declared.public and _query_of_request():
+                arguments["query"] = _validated(declared.query, _query_of_request(declared))
+            elif not declared.public and _query_of_request(declared):
                 raise InvalidInput("This endpoint takes no query parameters. Remove them.")
             if declared.body is not None:
                 body = _read_json_body(declared)
@@ -227,9 +236,17 @@ def _note_body(body: Json) -> None:
     g.fingerprint = hashlib.sha256(asked.encode()).hexdigest()
 
 
-def _query_of_request() -> Json:
+def _user_of_request(services: Services, declared: Endpoint) -> str:
+    ticket = request.args.get(TICKET_PARAMETER) if declared.stream else None
+    if ticket is None:
+        return services.identify(declared.scope)
+    return services.stream_tickets.redeem(ticket)
+
+
+def _query_of_request(declared: Endpoint) -> Json:
     # Programs add `_` with a changing value to get around caches.
-    return {name: value for name, value in request.args.items() if name != "_"}
+    left_out = {"_", TICKET_PARAMETER} if declared.stream else {"_"}
+    return {name: value for name, value in request.args.items() if name not in left_out}
 
 
 def _read_json_body(declared: Endpoint) -> Json:

@@ -288,5 +288,5 @@ class EventsQuery(Query):
         0, description="Sequence number of the last event you have; `next_after` of the response."
     )
     limit: Annotated[int, Field(ge=1, le=1_000), Number] = Field(
-        500, description="Maximum number of events to return."
+        500, description="Maximum number of events to return; a stream has no maximum."
     )

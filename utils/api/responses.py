@@ -107,6 +107,27 @@ class TaskStatusRow(TypedDict):
     execution_metadata: NotRequired[Json]
 
 
+class TaskChangeRow(TypedDict):
+    """A task in the stream of changes. Fields without a value are omitted.
+
+    A deleted task has only `id` and the status `deleted`.
+    """
+
+    id: int
+    status: Status
+    agent: str
+    repo_url: str
+    has_patch: bool
+    created_at: Time
+    updated_at: Time
+    project_id: NotRequired[int]
+    stage: NotRequired[str]
+    error: NotRequired[str]
+    pr_number: NotRequired[int]
+    pr_url: NotRequired[str]
+    completed_at: NotRequired[Time]
+
+
 class TaskSummaryRow(TypedDict):
     """A task in a list. `prompt` is cut at 50 characters, the first chat message at 200."""
 

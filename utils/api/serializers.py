@@ -8,6 +8,7 @@ from utils.api.responses import (
     EventRow,
     FullTaskRow,
     ProjectRow,
+    TaskChangeRow,
     TaskRow,
     TaskStatusRow,
     TaskSummaryRow,
@@ -101,6 +102,26 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
             }
         ],
     }
+
+
+def task_change_row(task: Task | TaskSummary, stage: str | None = None) -> TaskChangeRow:
+    """Return the row of a task in the stream of changes."""
+    row = {
+        "id": task.id,
+        "status": task.status.value,
+        "stage": None if task.status in TERMINAL_STATUSES else stage,
+        "project_id": task.project_id,
+        "agent": task.agent,
+        "repo_url": task.repo_url,
+        "has_patch": task.has_patch,
+        "error": task.error,
+        "pr_number": task.pr_number,
+        "pr_url": task.pr_url,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "completed_at": task.completed_at,
+    }
+    return cast("TaskChangeRow", {key: value for key, value in row.items() if value is not None})
 
 
 def event_row(event: Event) -> EventRow:

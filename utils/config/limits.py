@@ -86,6 +86,11 @@ class TaskLimitSettings(BaseSettings):
         description="Maximum number of queued tasks of one user. Further requests get 429. The "
         "default is a quarter of `MAX_QUEUED_TASKS`, at least 5.",
     )
+    max_streams: int = Field(
+        1000,
+        ge=1,
+        description="Maximum number of open event streams. Further requests get 503.",
+    )
     max_attempts: int = Field(
         3,
         ge=1,

@@ -119,6 +119,7 @@ tasks = Table(
     Index("tasks_pr_url", "pr_url"),
     Index("tasks_user_id_id", "user_id", "id"),
     Index("tasks_user_id_created_at", "user_id", "created_at"),
+    Index("tasks_user_id_updated_at", "user_id", "updated_at"),
     Index("tasks_project_id_id", "project_id", "id"),
     Index("tasks_status_agent", "status", "agent"),
     sqlite_autoincrement=True,
@@ -192,6 +193,15 @@ api_keys = Table(
     UniqueConstraint("prefix", name="api_keys_prefix_key"),
     Index("api_keys_user_id_id", "user_id", "id"),
     sqlite_autoincrement=True,
+)
+
+stream_tickets = Table(
+    "stream_tickets",
+    metadata,
+    Column("ticket_hash", Text, primary_key=True),
+    _user_key(),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("stream_tickets_user_id_expires_at", "user_id", "expires_at"),
 )
 
 request_keys = Table(

@@ -153,6 +153,15 @@ class Dispatcher:
         """Return a task's place in the queue, 1 for the next one; None when it is not queued."""
         return self._queue.position(task_id)
 
+    def queue_positions(self, user_id: str) -> dict[int, int]:
+        """Return the places of all queued tasks of a user."""
+        return self._queue.positions(user_id)
+
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why tasks wait although fewer run than allowed; None without a reason."""
+        return self.admission.reason
+
     def stage(self, task_id: int) -> str | None:
         """Return the current stage of a task, None when it does not run here."""
         run = self._runs.get(task_id)

@@ -109,13 +109,22 @@ class FairQueue:
             if entry is None:
                 return None
             index = self._by_user[entry.user_id].index(task_id)
-            position, passed = 1, False
-            for other, line in self._by_user.items():
-                passed = passed or other == entry.user_id
-                # Each earlier round starts one task of every user; the task's own round starts
-                # one task of every user before its own.
-                position += min(len(line), index if passed else index + 1)
-            return position
+            return self._position(entry.user_id, index)
+
+    def positions(self, user_id: str) -> dict[int, int]:
+        """Return the positions of all queued tasks of a user."""
+        with self._lock:
+            line = self._by_user.get(user_id, ())
+            return {task_id: self._position(user_id, index) for index, task_id in enumerate(line)}
+
+    def _position(self, user_id: str, index: int) -> int:
+        position, passed = 1, False
+        for other, line in self._by_user.items():
+            passed = passed or other == user_id
+            # Each earlier round starts one task of every user; the task's own round starts one
+            # task of every user before its own.
+            position += min(len(line), index if passed else index + 1)
+        return position
 
     def oldest_seconds(self) -> float:
         """Return the seconds that the longest waiting task has been queued here; 0 without one."""

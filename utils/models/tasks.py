@@ -143,6 +143,16 @@ ALL_TASKS = TaskFilter()
 
 
 @dataclass(frozen=True, slots=True)
+class TaskMark:
+    """What shows that a task has changed. `last_sequence` is that of its newest event, or 0."""
+
+    id: int
+    user_id: str
+    updated_at: datetime
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskPage:
     """One page of summaries, newest first.
 

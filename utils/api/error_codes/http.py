@@ -243,6 +243,12 @@ HTTP_ERRORS = (
         "Set `ENABLE_TEST_USERS=true` on a development server.",
     ),
     ErrorEntry(
+        "ticket_invalid",
+        401,
+        "The ticket of a stream is unknown, was used, or is older than a minute.",
+        "Get a new one with `POST /events/ticket`; each opens one stream.",
+    ),
+    ErrorEntry(
         "token_expired",
         401,
         "The access token has expired.",
@@ -266,6 +272,12 @@ HTTP_ERRORS = (
         409,
         "The user has as many API keys as one user may have.",
         "Revoke one with `DELETE /keys/{key_id}`.",
+    ),
+    ErrorEntry(
+        "too_many_streams",
+        503,
+        "The server has `MAX_STREAMS` open streams.",
+        "Close streams that nobody reads, or raise the setting.",
     ),
     ErrorEntry(
         "too_many_tasks",

@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
-from utils.api.endpoint import KEY_HEADER, TOKEN_HEADER, Endpoint, declaration_of
+from utils.api.endpoint import KEY_HEADER, TICKET_PARAMETER, TOKEN_HEADER, Endpoint, declaration_of
 from utils.api.error_codes.table import PAGE
 from utils.api.openapi.error_responses import ErrorResponses
 from utils.api.openapi.examples import compose_example, field_text
@@ -27,6 +27,7 @@ from utils.api.requests import EXAMPLE_REPOSITORY, MAX_ID
 from utils.api.responses import ErrorAnswer, Success
 from utils.config.version import VERSION
 from utils.models.tasks import Json
+from utils.streams.server_sent import MEDIA_TYPE
 
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_TYPES = {
@@ -72,9 +73,33 @@ _KEY_PARAMETER: Json = {
 }
 
 
+_STREAM = (
+    "Server-sent events, with `Accept: text/event-stream`: lines `id`, `event` and `data` (one "
+    "line of JSON) and an empty line for each event, and a comment at least every 10 seconds."
+)
+_STREAM_PARAMETERS: list[Json] = [
+    {
+        "name": TICKET_PARAMETER,
+        "in": "query",
+        "required": False,
+        "schema": {"type": "string", "maxLength": 100},
+        "description": "A ticket from `POST /events/ticket`, for clients that can send no header. "
+        "It is valid once, and stands for your credentials.",
+    },
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+        "description": "Resumes a stream: the `id` of the last event that you have.",
+    },
+]
+
+
 TAGS = {
     "tasks": "Start a task, follow it, read its result. Begin here: `POST /start-task`, then "
     "`GET /task-status/{task_id}`.",
+    "events": "Follow your tasks without polling, with server-sent events.",
     "projects": "A project gives a repository a name and groups its tasks.",
     "pull_requests": "Open a pull request with the result of a task.",
     "auth": "Sign in. An API key needs none of this.",
@@ -182,6 +207,7 @@ def _operation(
             *_query_parameters(declared.query, schemas),
             *([_TOKEN_PARAMETER] if declared.github else []),
             *([_KEY_PARAMETER] if declared.idempotent else []),
+            *(_STREAM_PARAMETERS if declared.stream else []),
         ],
         "responses": {
             str(declared.status): _success(declared, name, schemas),
@@ -269,6 +295,8 @@ def _success(declared: Endpoint, name: str, schemas: _Schemas) -> Json:
         title = "".join(part.capitalize() for part in name.split("_")) + "Answer"
         answer = TypedDict(title, {"status": Success, **declared.response})  # type: ignore[misc]
         content = {"application/json": {"schema": schemas.named(answer)}}
+    if declared.stream:
+        content[MEDIA_TYPE] = {"schema": {"type": "string", "description": _STREAM}}
     return {"description": "Success.", "content": content}
 
 

@@ -93,6 +93,12 @@ _TASKS: dict[str, FieldText] = {
     "content": FieldText("The text of the message.", _PROMPT),
     "timestamp": FieldText("When it was written.", _TIME),
     "events": FieldText("The events, oldest first."),
+    "queue_positions": FieldText(
+        "The places of your waiting tasks in the queue, by the number of the task.", {"2": 1}
+    ),
+    "FollowTasksAnswer.tasks": FieldText("The waiting and running tasks, oldest first."),
+    "GetTicketAnswer.ticket": FieldText("The ticket, for the URL of one stream.", "dGlja2V0"),
+    "GetTicketAnswer.expires_in": FieldText("Seconds until the ticket expires.", 60),
     "next_after": FieldText("Send it as `after` to get the events that follow.", 7),
     "sequence": FieldText("The number of the event in its task, from 1.", 7),
     "at": FieldText("When it happened.", _LATER),

@@ -6,6 +6,8 @@ from sqlalchemy import Connection, bindparam, text, update
 
 from utils.config.identity import server_name
 from utils.config.settings import Settings
+from utils.database.announcing import announcing
+from utils.database.change_polling import PollSource
 from utils.database.migrations import ensure_current
 from utils.database.schema import servers
 from utils.database.sql.api_keys import ApiKeyMethods
@@ -28,6 +30,7 @@ _same = (
 )
 
 
+@announcing
 class SqlDatabase(
     UserMethods,
     ApiKeyMethods,
@@ -58,6 +61,7 @@ class SqlDatabase(
 
     def close(self) -> None:
         """See `Database`."""
+        self.changes.close()
         self.engines.close()
 
 
@@ -75,4 +79,18 @@ def open_sql_database(settings: Settings) -> SqlDatabase:
     except BaseException:
         engines.close()
         raise
-    return SqlDatabase(engines, server_name(settings))
+    database = SqlDatabase(engines, server_name(settings))
+    _exchange_changes(database)
+    return database
+
+
+def _exchange_changes(database: SqlDatabase) -> None:
+    if not database.is_shared:
+        return
+    if database.engines.connect is None:
+        database.changes.use(PollSource(database.changes, database.list_task_marks))
+        return
+    # Its driver takes long to import.
+    from utils.database.change_notifications import NotifySource
+
+    database.changes.use(NotifySource(database.changes, database.engines.connect))

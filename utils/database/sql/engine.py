@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from utils.config.database_url import CONNECTIONS, POOLED, database_address
 from utils.config.private_folder import data_folder_unusable, open_private_folder
 from utils.config.settings import Settings
+from utils.database.changes import Changes
 from utils.database.failures import FailureRecord
 from utils.database.sql.errors import translating
 from utils.database.sql.reasons import explain
@@ -52,7 +53,8 @@ class Engines:
     """Holds the connection pools of one database.
 
     Reads run outside transactions. SQLite writers take `write_lock` first, because waiting for the
-    lock of the file means polling; for PostgreSQL it does nothing.
+    lock of the file means polling; for PostgreSQL it does nothing. `connect` opens a connection
+    outside the pools, for LISTEN; it is None where sessions are shared or connections are few.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Engines:
     writers: Engine
     write_lock: AbstractContextManager[Any]
     failures: FailureRecord = field(default_factory=FailureRecord)
+    connect: Callable[[], psycopg.Connection] | None = None
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run reads; retry once when the connection was dead."""
@@ -108,6 +111,7 @@ class SqlMethods:
         self.is_shared = engines.kind != "sqlite"
         self.knows_accounts = self.is_shared and engines.read(_has_accounts)
         self.server = server
+        self.changes = Changes()
 
 
 def _has_accounts(connection: Connection) -> bool:
@@ -213,7 +217,21 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
     )
     event.listen(engine, "connect", _prepare_postgresql)
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")
-    return Engines("postgresql", readers, engine, nullcontext())
+    may_listen = POOLED not in url.query and not limit
+    connect = partial(_connect_directly, url) if may_listen else None
+    return Engines("postgresql", readers, engine, nullcontext(), connect=connect)
+
+
+def _connect_directly(url: URL) -> psycopg.Connection:
+    """Return a connection outside the pool, without transactions. Raises `psycopg.Error`."""
+    import psycopg
+
+    address = url.set(drivername="postgresql").difference_update_query([POOLED, CONNECTIONS])
+    options: dict[str, Any] = {
+        name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query
+    }
+    text = address.render_as_string(hide_password=False)
+    return psycopg.connect(text, autocommit=True, **options)
 
 
 def _prepare_postgresql(connection: psycopg.Connection, _record: object) -> None:

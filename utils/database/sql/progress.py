@@ -39,7 +39,7 @@ from utils.database.sql.tasks import require_task
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
-from utils.models.tasks import TERMINAL_STATUSES, Json, Task, TaskStatus
+from utils.models.tasks import TERMINAL_STATUSES, Json, Task, TaskMark, TaskStatus
 
 # Locks a row, but not inserts of rows that refer to it. SQLite locks the whole file anyway.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
@@ -54,6 +54,15 @@ _events = (
     )
     .order_by(task_events.c.sequence)
     .limit(bindparam("limit"))
+)
+_newest = select(func.coalesce(func.max(task_events.c.sequence), 0)).where(
+    task_events.c.task_id == tasks.c.id
+)
+_marks = select(
+    tasks.c.id,
+    tasks.c.user_id,
+    tasks.c.updated_at,
+    _newest.correlate(tasks).scalar_subquery().label("last_sequence"),
 )
 _this_run = task_runs.c.task_id == bindparam("run_task_id")
 _forget_run = delete(task_runs).where(_this_run)
@@ -173,6 +182,19 @@ class ProgressMethods(SqlMethods):
         require_task(connection, user_id, task_id)
         parameters = {"task_id": task_id, "after": after, "limit": limit}
         return [Event(**row._mapping) for row in connection.execute(_events, parameters)]
+
+    @reading
+    def list_task_marks(
+        self,
+        connection: Connection,
+        task_ids: Sequence[int],
+        user_ids: Sequence[str],
+        since: datetime,
+    ) -> list[TaskMark]:
+        """See `Database`."""
+        recent = tasks.c.user_id.in_(user_ids) & (tasks.c.updated_at >= since)
+        wanted = _marks.where(or_(tasks.c.id.in_(task_ids), recent))
+        return [TaskMark(**row._mapping) for row in connection.execute(wanted)]
 
 
 def runs_here(server: str, task_id: int) -> ColumnElement[bool]:

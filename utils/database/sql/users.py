@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, literal, select, text, update
 
 from utils.database.rows import PROFILE_COLUMNS, USER_COLUMNS, columns_of, json_object, now
-from utils.database.schema import refresh_tokens, users
+from utils.database.schema import refresh_tokens, stream_tickets, users
 from utils.database.shared import (
     NO_USER,
     REFRESH_TOKEN_INVALID,
@@ -180,6 +180,28 @@ class UserMethods(SqlMethods):
         row = _locked_token(connection, token_hash)
         if row is not None:
             _revoke_family(connection, row.family, now())
+
+    @writing
+    def add_stream_ticket(
+        self, connection: Connection, user_id: str, ticket_hash: str, expires_at: datetime
+    ) -> None:
+        """See `Database`."""
+        if connection.execute(_locked_user.where(users.c.id == user_id)).first() is None:
+            raise Unauthenticated(USER_GONE)
+        own = stream_tickets.c.user_id == user_id
+        connection.execute(delete(stream_tickets).where(own, stream_tickets.c.expires_at <= now()))
+        values = {"ticket_hash": ticket_hash, "user_id": user_id, "expires_at": expires_at}
+        connection.execute(insert(stream_tickets), values)
+
+    @writing
+    def use_stream_ticket(
+        self, connection: Connection, ticket_hash: str, moment: datetime
+    ) -> str | None:
+        """See `Database`."""
+        this_one = delete(stream_tickets).where(stream_tickets.c.ticket_hash == ticket_hash)
+        columns = stream_tickets.c.user_id, stream_tickets.c.expires_at
+        row = connection.execute(this_one.returning(*columns)).first()
+        return row.user_id if row is not None and row.expires_at > moment else None
 
     @writing
     def _add_user(self, connection: Connection, values: Mapping[str, Any]) -> User:

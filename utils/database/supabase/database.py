@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from utils.config.identity import server_name
 from utils.config.settings import Settings
+from utils.database.announcing import announcing
+from utils.database.change_polling import PollSource
 from utils.database.migrations import require_head_revision
 from utils.database.supabase.api_keys import ApiKeyMethods
 from utils.database.supabase.client import Supabase, connect
@@ -19,6 +21,7 @@ from utils.database.supabase.users import UserMethods
 from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
 
 
+@announcing
 class SupabaseDatabase(
     UserMethods,
     ApiKeyMethods,
@@ -49,6 +52,7 @@ class SupabaseDatabase(
 
     def close(self) -> None:
         """See `Database`."""
+        self.changes.close()
         self.supabase.close()
 
 
@@ -57,7 +61,9 @@ def open_supabase_database(settings: Settings) -> SupabaseDatabase:
 
     Raises `ConfigurationError`, `DatabaseUnavailable`.
     """
-    return SupabaseDatabase(connect_current(settings), server_name(settings))
+    database = SupabaseDatabase(connect_current(settings), server_name(settings))
+    database.changes.use(PollSource(database.changes, database.list_task_marks))
+    return database
 
 
 def connect_current(settings: Settings) -> Supabase:

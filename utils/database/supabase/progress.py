@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from utils.database.schema import tasks
@@ -20,12 +21,13 @@ from utils.database.supabase.rows import (
     encode_events,
     row_decoder,
 )
-from utils.database.types import normalize_user_id, sanitize
+from utils.database.types import normalize_user_id, sanitize, to_utc
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
-from utils.models.tasks import Json, Task, TaskStatus
+from utils.models.tasks import Json, Task, TaskMark, TaskStatus
 
 _decode_event = row_decoder(Event)
+_decode_mark = row_decoder(TaskMark)
 
 
 class ProgressMethods(SupabaseMethods):
@@ -122,6 +124,18 @@ class ProgressMethods(SupabaseMethods):
         if rows is None:
             raise NotFound(NO_TASK)
         return [_decode_event(row) for row in rows]
+
+    def list_task_marks(
+        self, task_ids: Sequence[int], user_ids: Sequence[str], since: datetime
+    ) -> list[TaskMark]:
+        """See `Database`."""
+        arguments = {
+            "task_ids": list(task_ids),
+            "user_ids": [normalize_user_id(user_id) for user_id in user_ids],
+            "since": to_utc(since).isoformat(),
+        }
+        rows = self.supabase.call("backend_list_task_marks", arguments, idempotent=True)
+        return [_decode_mark(row) for row in rows]
 
     def _move(
         self,

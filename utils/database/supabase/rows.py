@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import JSON, Table
 
+from utils.database.changes import Changes
 from utils.database.rows import json_object
 from utils.database.supabase.client import Supabase
 from utils.database.types import CleanText, UserId, UtcDateTime, normalize_user_id, sanitize, to_utc
@@ -30,6 +31,7 @@ class SupabaseMethods:
     def __init__(self, supabase: Supabase, server: str) -> None:
         self.supabase = supabase
         self.server = server
+        self.changes = Changes()
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -15,7 +15,13 @@ from utils.database.shared import (
     account_refused,
     test_user_values,
 )
-from utils.database.supabase.rows import SupabaseMethods, column_names, encode_columns, row_decoder
+from utils.database.supabase.rows import (
+    SupabaseMethods,
+    column_names,
+    encode_columns,
+    parse_timestamp,
+    row_decoder,
+)
 from utils.database.types import normalize_user_id, to_utc
 from utils.errors import NotFound, Unauthenticated
 from utils.models.tasks import Json
@@ -174,6 +180,28 @@ class UserMethods(SupabaseMethods):
         """See `Database`."""
         arguments = {"this_token": token_hash}
         self.supabase.call("backend_revoke_refresh_family", arguments, idempotent=True)
+
+    def add_stream_ticket(self, user_id: str, ticket_hash: str, expires_at: datetime) -> None:
+        """See `Database`."""
+        arguments = {
+            "this_user": normalize_user_id(user_id),
+            "this_ticket": ticket_hash,
+            "ends_at": to_utc(expires_at).isoformat(),
+        }
+        if not self.supabase.call("backend_add_stream_ticket", arguments, idempotent=False):
+            raise Unauthenticated(USER_GONE)
+
+    def use_stream_ticket(self, ticket_hash: str, moment: datetime) -> str | None:
+        """See `Database`."""
+        request = (
+            self.supabase.table("stream_tickets")
+            .delete()
+            .eq("ticket_hash", ticket_hash)
+            .select("user_id,expires_at")
+        )
+        rows = self.supabase.rows(request, idempotent=False)
+        is_valid = bool(rows) and parse_timestamp(rows[0]["expires_at"]) > moment
+        return str(rows[0]["user_id"]) if is_valid else None
 
     def _columns_of_user(self, user_id: str, columns: str) -> Json:
         request = self.supabase.table("users").select(columns).eq("id", normalize_user_id(user_id))
