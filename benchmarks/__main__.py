@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
+from benchmarks.event_streams import event_streams, polls_beside_streams
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
 from benchmarks.http_load import (
     list_tasks,
@@ -39,6 +40,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         task_status_throughput,
         list_tasks,
         slow_clients,
+        event_streams,
+        polls_beside_streams,
         hostile_neighbour,
         two_hundred,
         push_result,

@@ -30,7 +30,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 class Server:
     """Runs a server and signs in one user. Use it in a `with` statement.
 
-    `program` replaces the usual server program.
+    `program` replaces the usual server program, `user_id` the random id of the user.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class Server:
         folder: Path,
         settings: Mapping[str, str] | None = None,
         program: tuple[str, ...] = (str(ROOT / "main.py"),),
+        user_id: str | None = None,
     ) -> None:
         self.data = folder / "data"
         self.sandboxes = self.data / "sandboxes"
         self._folder = folder
         self._settings = settings or {}
         self._program = program
+        self.user_id = user_id or str(uuid4())
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Server:
@@ -67,7 +69,6 @@ class Server:
         try:
             self.address = self._read_address()
             self.connection = Connection(self.address)
-            self.user_id = str(uuid4())
             self.token = self._sign_in()
         except BaseException:
             self._stop()

@@ -1,0 +1,109 @@
+"""Measures streams of events: how late events arrive, and what open streams cost other clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from benchmarks.figures import Bench, Figure
+from benchmarks.http_load import MANY, load
+from benchmarks.server import ROOT, Server
+
+STREAMS = 500
+EVENTS_PER_SECOND = 250
+CUTS_PER_SECOND = 5
+LATE_TARGET_MS = 500
+POLLS_TARGET = 0.9
+MEMORY_TARGET = 1.1
+
+
+def event_streams(bench: Bench) -> list[Figure]:
+    """Follow 500 tasks that write events while connections are cut and resumed."""
+    streams, seconds = bench.size(STREAMS, 10), bench.size(600, 5)
+    user_id = str(uuid4())
+    program = ("-m", "benchmarks.event_writer", user_id, str(streams), str(EVENTS_PER_SECOND))
+    with Server(bench.folder / "server", program=program, user_id=user_id) as server:
+        with _open_streams(server, streams, 5, cuts=0):
+            pass
+        before = _memory(server)
+        with _open_streams(server, streams, seconds, cuts=CUTS_PER_SECOND) as found:
+            pass
+        grown = _memory(server) / before
+    return [
+        Figure("events received", found["events"], ""),
+        Figure("out of order, lost or repeated", found["out_of_order"], "", 0),
+        Figure("connections cut", found["cuts"], ""),
+        Figure("from write to arrival, p50", round(found["p50"] * 1000, 1), "ms"),
+        Figure("from write to arrival, p99", round(found["p99"] * 1000, 1), "ms", LATE_TARGET_MS),
+        Figure("memory at the end / before", round(grown, 2), "", MEMORY_TARGET),
+    ]
+
+
+def polls_beside_streams(bench: Bench) -> list[Figure]:
+    """Poll the status of a task with 32 clients, beside 500 idle streams and without them."""
+    streams, requests = bench.size(STREAMS, 10), bench.size(8_000, MANY)
+    user_id = str(uuid4())
+    program = ("-m", "benchmarks.event_writer", user_id, str(streams), "0.01")
+    with Server(bench.folder / "server", program=program, user_id=user_id) as server:
+        request = server.request("GET", "/api/task-status/1")
+        load(server, request, clients=MANY, requests=requests // 8 or MANY)
+        rates: dict[bool, list[float]] = {True: [], False: []}
+        for has_streams in (False, True) * 3:
+            if has_streams:
+                with _open_streams(server, streams, 3600, cuts=0, stops=True):
+                    found = load(server, request, clients=MANY, requests=requests)
+            else:
+                found = load(server, request, clients=MANY, requests=requests)
+            rates[has_streams].append(found.per_second)
+    alone, beside = (max(rates[has_streams]) for has_streams in (False, True))
+    return [
+        Figure(f"{MANY} clients", alone, "1/s"),
+        Figure(f"{MANY} clients beside {streams} streams", beside, "1/s"),
+        Figure("ratio", round(beside / alone, 2), "", POLLS_TARGET, "higher"),
+    ]
+
+
+@contextmanager
+def _open_streams(
+    server: Server, streams: int, seconds: int, *, cuts: float, stops: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Open streams; fill the yielded dictionary with their figures after `seconds`.
+
+    With `stops` they end with the block instead.
+    """
+    host, port = server.address
+    numbers = (str(streams), str(seconds), str(cuts))
+    clients = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.stream_clients",
+            host,
+            str(port),
+            server.token,
+            *numbers,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert clients.stdout is not None
+    found: dict[str, Any] = {}
+    try:
+        if clients.stdout.readline() != b"open\n":
+            raise RuntimeError("the streams could not be opened")
+        yield found
+        if not stops:
+            found |= json.loads(clients.stdout.readline())
+    finally:
+        clients.kill()
+        clients.wait()
+        clients.stdout.close()
+
+
+def _memory(server: Server) -> int:
+    return sum(int(process.memory_info().rss) for process in server.workers())
