@@ -44,6 +44,9 @@ KEY_HEADER = "Idempotency-Key"
 TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
 """Request header for the caller's GitHub token."""
 
+LAST_EVENT_HEADER = "Last-Event-ID"
+"""Request header with the number of the last event of a stream that the client has."""
+
 TICKET_PARAMETER = "ticket"
 """Query parameter that stands for the credentials of a stream."""
 

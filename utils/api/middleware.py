@@ -15,7 +15,14 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, IntegerConverter
 
-from utils.api.endpoint import KEY_HEADER, TOKEN_HEADER, Services, declaration_of, json_response
+from utils.api.endpoint import (
+    KEY_HEADER,
+    LAST_EVENT_HEADER,
+    TOKEN_HEADER,
+    Services,
+    declaration_of,
+    json_response,
+)
 from utils.api.requests import ID_DIGITS
 from utils.config.addresses import LOOPBACK_HOSTS
 from utils.config.origins import origin_pattern
@@ -123,7 +130,14 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(
         app,
         origins=[origin_pattern(origin) for origin in settings.cors_origins],
-        allow_headers=["Content-Type", "Authorization", "X-User-ID", TOKEN_HEADER, KEY_HEADER],
+        allow_headers=[
+            "Content-Type",
+            "Authorization",
+            "X-User-ID",
+            TOKEN_HEADER,
+            KEY_HEADER,
+            LAST_EVENT_HEADER,
+        ],
         methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,

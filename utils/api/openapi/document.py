@@ -18,7 +18,14 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
-from utils.api.endpoint import KEY_HEADER, TICKET_PARAMETER, TOKEN_HEADER, Endpoint, declaration_of
+from utils.api.endpoint import (
+    KEY_HEADER,
+    LAST_EVENT_HEADER,
+    TICKET_PARAMETER,
+    TOKEN_HEADER,
+    Endpoint,
+    declaration_of,
+)
 from utils.api.error_codes.table import PAGE
 from utils.api.openapi.error_responses import ErrorResponses
 from utils.api.openapi.examples import compose_example, field_text
@@ -87,7 +94,7 @@ _STREAM_PARAMETERS: list[Json] = [
         "It is valid once, and stands for your credentials.",
     },
     {
-        "name": "Last-Event-ID",
+        "name": LAST_EVENT_HEADER,
         "in": "header",
         "required": False,
         "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
