@@ -14,7 +14,6 @@ import time
 from datetime import UTC, datetime
 
 from flask import Flask
-from utils.server.web_server import serve
 
 from main import begin_stop_app, create_app, stop_app
 from utils.api.endpoint import Services
@@ -23,6 +22,7 @@ from utils.config.startup import read_settings
 from utils.models.events import Event
 from utils.models.tasks import NewTask, TaskStatus
 from utils.redaction import Redactor
+from utils.server.web_server import serve
 from utils.telemetry import configure_logging
 
 
