@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.config.settings import Settings
-from utils.database.changes import Changes
+from utils.database.stream_verbs import StreamVerbs
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import (
@@ -28,7 +28,6 @@ from utils.models.tasks import (
     QueuedTask,
     Task,
     TaskFilter,
-    TaskMark,
     TaskPage,
     TaskStatus,
 )
@@ -51,7 +50,7 @@ def open_database(settings: Settings) -> Database:
     return open_sql_database(settings)
 
 
-class Database(Protocol):
+class Database(StreamVerbs, Protocol):
     """Declares the operations. The module docstring lists the rules that hold for all of them."""
 
     kind: str
@@ -62,9 +61,6 @@ class Database(Protocol):
 
     knows_accounts: bool
     """True when the database is a Supabase project's, which holds the accounts of its users."""
-
-    changes: Changes
-    """Tells which tasks have changed, by this server and by the others."""
 
     server: str
     """Name of this server among those that share the database; see `utils.config.identity`."""
@@ -328,11 +324,6 @@ class Database(Protocol):
     ) -> list[Event]:
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
-    def list_task_marks(
-        self, task_ids: Sequence[int], user_ids: Sequence[str], since: datetime
-    ) -> list[TaskMark]:
-        """Return the marks of the given tasks, and of all tasks of the users changed since then."""
-
     def record_heartbeat(self) -> Heartbeat:
         """Increment the heartbeat of this server; return the others' and the stop requests."""
 
@@ -380,15 +371,6 @@ class Database(Protocol):
 
         A token that came from Supabase is another one, because its account must be asked about.
         """
-
-    def add_stream_ticket(self, user_id: str, ticket_hash: str, expires_at: datetime) -> None:
-        """Store a ticket; delete the user's expired ones.
-
-        Raises `Unauthenticated` when the user is missing.
-        """
-
-    def use_stream_ticket(self, ticket_hash: str, moment: datetime) -> str | None:
-        """Delete a ticket and return its user; None when it is unknown, used or expired."""
 
     def revoke_refresh_family(self, token_hash: str) -> None:
         """Revoke the family of a token; ignore an unknown token."""

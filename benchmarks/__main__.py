@@ -17,7 +17,6 @@ from pathlib import Path
 import structlog
 
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
-from benchmarks.event_streams import event_streams, polls_beside_streams
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
 from benchmarks.http_load import (
     list_tasks,
@@ -28,6 +27,7 @@ from benchmarks.http_load import (
 from benchmarks.neighbours.ratio import hostile_neighbour
 from benchmarks.pull_request import create_pull_request, push_result
 from benchmarks.single_task import task_medium, task_small
+from benchmarks.streams.measure import event_streams, polls_beside_streams
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
 

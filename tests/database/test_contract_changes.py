@@ -86,7 +86,7 @@ def test_a_refused_change_wakes_nobody(database: Database) -> None:
 def test_every_operation_that_changes_tasks_is_announced() -> None:
     operations = {
         name
-        for name in vars(Database)
+        for name in dir(Database)
         if ("task" in name or "event" in name or "progress" in name)
         and not name.startswith(("_", *READING))
     }

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.waiting import until
 from utils.server.answers import Answer
-from utils.server.request_threads import QUICK_THREADS, RequestThreads
+from utils.server.request_threads import QUICK_THREADS, AdaptiveThreadPool
 
 MOST = 5
 DONE = Answer("200 OK", (), b"")
@@ -24,8 +24,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def threads() -> AsyncIterator[RequestThreads]:
-    threads = RequestThreads(MOST)
+async def threads() -> AsyncIterator[AdaptiveThreadPool]:
+    threads = AdaptiveThreadPool(MOST)
     yield threads
     threads.close()
 
@@ -53,7 +53,7 @@ class _Held:
         return self.ended == count
 
 
-async def test_quick_work_is_done_in_order_by_few_threads(threads: RequestThreads) -> None:
+async def test_quick_work_is_done_in_order_by_few_threads(threads: AdaptiveThreadPool) -> None:
     begun: list[int] = []
     answers: list[Answer] = []
     workers: set[threading.Thread] = set()
@@ -72,7 +72,7 @@ async def test_quick_work_is_done_in_order_by_few_threads(threads: RequestThread
 
 
 async def test_work_that_is_held_up_gets_more_threads_until_all_are_busy(
-    threads: RequestThreads,
+    threads: AdaptiveThreadPool,
 ) -> None:
     held, answers = _Held(), list[Answer]()
     for _ in range(MOST + 3):
@@ -84,7 +84,7 @@ async def test_work_that_is_held_up_gets_more_threads_until_all_are_busy(
     assert held.most == MOST
 
 
-async def test_quick_work_passes_work_that_is_held_up(threads: RequestThreads) -> None:
+async def test_quick_work_passes_work_that_is_held_up(threads: AdaptiveThreadPool) -> None:
     held, answers = _Held(), list[Answer]()
     for _ in range(QUICK_THREADS):
         threads.submit(held, answers.append)
@@ -96,7 +96,7 @@ async def test_quick_work_passes_work_that_is_held_up(threads: RequestThreads) -
 
 
 async def test_an_end_lets_what_is_at_work_be_done_and_leaves_no_thread() -> None:
-    threads = RequestThreads(1)
+    threads = AdaptiveThreadPool(1)
     held, answers = _Held(), list[Answer]()
     threads.submit(held, answers.append)
     threads.close()

@@ -6,7 +6,7 @@ import http.client
 
 import pytest
 
-from tests.support.event_stream import EventStream, refusal
+from tests.streams.event_stream import EventStream, refusal
 from tests.support.live_server import Client, LiveServer, ServerFactory
 from tests.support.waiting import eventually
 

@@ -159,7 +159,7 @@ class Dispatcher:
 
     @property
     def waiting_reason(self) -> str | None:
-        """Why tasks wait although fewer run than allowed; None without a reason."""
+        """The reason why tasks wait although fewer run than allowed, None without one."""
         return self.admission.reason
 
     def stage(self, task_id: int) -> str | None:

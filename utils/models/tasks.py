@@ -144,7 +144,10 @@ ALL_TASKS = TaskFilter()
 
 @dataclass(frozen=True, slots=True)
 class TaskMark:
-    """What shows that a task has changed. `last_sequence` is that of its newest event, or 0."""
+    """The marks by which a change of a task is seen.
+
+    `last_sequence` is that of its newest event, or 0.
+    """
 
     id: int
     user_id: str

@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestTimeo
 
 from utils.server.answers import LAST_CHUNK, Answer, chunk, is_chunked
 from utils.server.request_reader import Request, RequestReader
-from utils.server.request_threads import RequestThreads
+from utils.server.request_threads import AdaptiveThreadPool
 from utils.server.streams import discard_stream, send_stream
 from utils.server.wsgi_bridge import WsgiBridge
 
@@ -65,11 +65,11 @@ class ConnectionLimits:
 
 
 class Surroundings(Protocol):
-    """What a connection knows of the server and of the other connections."""
+    """The server and the other connections, as one connection sees them."""
 
     limits: ConnectionLimits
     bridge: WsgiBridge
-    threads: RequestThreads
+    threads: AdaptiveThreadPool
     is_draining: bool
 
     def add(self, connection: Connection, /) -> None:

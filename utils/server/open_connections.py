@@ -8,7 +8,7 @@ import time
 from werkzeug.exceptions import ServiceUnavailable
 
 from utils.server.connection import Connection, ConnectionLimits, State
-from utils.server.request_threads import RequestThreads
+from utils.server.request_threads import AdaptiveThreadPool
 from utils.server.wsgi_bridge import WsgiBridge
 
 # While stopping: time for a request on a connection that was just opened, and for slow clients.
@@ -29,7 +29,7 @@ class OpenConnections:
     """The connections of a server, in order of their last request, the oldest first."""
 
     def __init__(
-        self, limits: ConnectionLimits, bridge: WsgiBridge, threads: RequestThreads
+        self, limits: ConnectionLimits, bridge: WsgiBridge, threads: AdaptiveThreadPool
     ) -> None:
         self.limits = limits
         self.bridge = bridge

@@ -29,7 +29,7 @@ Work = Callable[[], Answer]
 Done = Callable[[Answer], None]
 
 
-class RequestThreads:
+class AdaptiveThreadPool:
     """Runs functions in threads, in order, and hands their results to the event loop.
 
     All methods are called on the event loop.

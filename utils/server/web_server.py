@@ -26,7 +26,7 @@ from utils.database.sql.reasons import with_reason
 from utils.errors import AppError, DatabaseUnavailable
 from utils.server.connection import Connection, ConnectionLimits
 from utils.server.open_connections import OpenConnections
-from utils.server.request_threads import RequestThreads
+from utils.server.request_threads import AdaptiveThreadPool
 from utils.server.wsgi_bridge import WsgiBridge
 from utils.webhooks.delivery import MAX_BYTES as MAX_DELIVERY_BYTES
 
@@ -125,7 +125,7 @@ class _WebServer:
         """Serve until a signal and until all connections are closed."""
         loop = asyncio.get_running_loop()
         self._signals.forward_to(lambda: loop.call_soon_threadsafe(self._stop))
-        threads = RequestThreads(self._settings.request_threads)
+        threads = AdaptiveThreadPool(self._settings.request_threads)
         connections = OpenConnections(_limits(self._settings), WsgiBridge(self._app), threads)
         listener = _listen(self._settings)
         server = await loop.create_server(

@@ -27,7 +27,7 @@ class Queue(Protocol):
 
     @property
     def waiting_reason(self) -> str | None:
-        """Why tasks wait although fewer run than allowed."""
+        """The reason why tasks wait although fewer run than allowed."""
 
 
 class UserStream:

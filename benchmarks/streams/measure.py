@@ -14,6 +14,7 @@ from benchmarks.figures import Bench, Figure
 from benchmarks.http_load import MANY, load
 from benchmarks.server import ROOT, Server
 
+WRITER = ("-m", "benchmarks.streams.event_writer")
 STREAMS = 500
 EVENTS_PER_SECOND = 250
 CUTS_PER_SECOND = 5
@@ -26,7 +27,7 @@ def event_streams(bench: Bench) -> list[Figure]:
     """Follow 500 tasks that write events while connections are cut and resumed."""
     streams, seconds = bench.size(STREAMS, 10), bench.size(600, 5)
     user_id = str(uuid4())
-    program = ("-m", "benchmarks.event_writer", user_id, str(streams), str(EVENTS_PER_SECOND))
+    program = (*WRITER, user_id, str(streams), str(EVENTS_PER_SECOND))
     with Server(bench.folder / "server", program=program, user_id=user_id) as server:
         with _open_streams(server, streams, 5, cuts=0):
             pass
@@ -48,7 +49,7 @@ def polls_beside_streams(bench: Bench) -> list[Figure]:
     """Poll the status of a task with 32 clients, beside 500 idle streams and without them."""
     streams, requests = bench.size(STREAMS, 10), bench.size(8_000, MANY)
     user_id = str(uuid4())
-    program = ("-m", "benchmarks.event_writer", user_id, str(streams), "0.01")
+    program = (*WRITER, user_id, str(streams), "0.01")
     with Server(bench.folder / "server", program=program, user_id=user_id) as server:
         request = server.request("GET", "/api/task-status/1")
         load(server, request, clients=MANY, requests=requests // 8 or MANY)
@@ -82,7 +83,7 @@ def _open_streams(
         [
             sys.executable,
             "-m",
-            "benchmarks.stream_clients",
+            "benchmarks.streams.clients",
             host,
             str(port),
             server.token,

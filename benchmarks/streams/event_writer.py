@@ -1,6 +1,6 @@
 """Runs a server that also writes events to tasks which nothing else runs, at a steady pace.
 
-    python -m benchmarks.event_writer USER_ID TASKS EVENTS_PER_SECOND
+    python -m benchmarks.streams.event_writer USER_ID TASKS EVENTS_PER_SECOND
 
 The events stand for those of agents; they take the way of all events from the gateway on. `text` of
 an event is the time at which it was written, in seconds. SIGTERM stops the server.

@@ -1,6 +1,6 @@
 """Reads many streams at once, in its own process, and measures how late each event arrives.
 
-    python -m benchmarks.stream_clients HOST PORT TOKEN TASKS SECONDS CUTS_PER_SECOND
+    python -m benchmarks.streams.clients HOST PORT TOKEN TASKS SECONDS CUTS_PER_SECOND
 
 Reads the streams of the tasks 1 to TASKS. With CUTS_PER_SECOND, random connections are cut and
 resumed after their last event. Prints a line once all streams are open, and a JSON object at the
@@ -23,7 +23,7 @@ _READ_BYTES = 65_536
 
 @dataclass(slots=True)
 class Received:
-    """What all streams together have received; latencies in seconds."""
+    """Counts what all streams together have received; latencies in seconds."""
 
     events: int = 0
     out_of_order: int = 0
