@@ -75,19 +75,41 @@ def report_status(services: Services, user_id: str, task_id: int, report: TaskSt
     with caller_github(
         services, user_id, full_name, Purpose.SET_STATUS, own_status=report.context
     ) as github:
-        set_status = partial(
-            github.set_commit_status,
-            sha=task.pr_commit,
-            state=CommitState(report.state),
+        set_commit_status(
+            github,
+            full_name,
+            task.pr_commit,
+            CommitState(report.state),
             context=report.context,
             description=report.description,
             target_url=link,
         )
-        try:
-            set_status(full_name)
-        except RepositoryMoved as moved:  # the task still has the old URL
-            set_status(github.resolve_moved(moved))
     return {"commit": task.pr_commit, "link": link}
+
+
+def set_commit_status(
+    github: GitHub,
+    full_name: str,
+    sha: str,
+    state: CommitState,
+    *,
+    context: str,
+    description: str,
+    target_url: str | None,
+) -> None:
+    """Set a commit status, also where the repository was renamed since."""
+    set_status = partial(
+        github.set_commit_status,
+        sha=sha,
+        state=state,
+        context=context,
+        description=description,
+        target_url=target_url,
+    )
+    try:
+        set_status(full_name)
+    except RepositoryMoved as moved:  # the task still has the old URL
+        set_status(github.resolve_moved(moved))
 
 
 def store_pull_request_state(

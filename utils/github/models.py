@@ -30,11 +30,12 @@ class MergeMethod(StrEnum):
 
 
 class CommitState(StrEnum):
-    """The state of a commit status; GitHub's `error` is not used here."""
+    """The state of a commit status. `error` says that there is no result."""
 
     PENDING = "pending"
     SUCCESS = "success"
     FAILURE = "failure"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The agent and the branch of a new task."""
+    """The agent and the branch of a new task; `commit` is the last one of a pull request."""
 
     agent: str
     branch: str
     is_private: bool
+    commit: str | None
 
 
 def handle_comment(services: Services, delivery: Delivery) -> str | None:
@@ -104,8 +105,7 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
 def _new_task(
     event: CommentEvent, command: Command, work: _Work, repo_url: str, project_id: int
 ) -> NewTask:
-    is_pull = event.issue.pull_request is not None
-    place = asked_in(event.repository.full_name, event.issue.number, is_pull=is_pull)
+    place = asked_in(event.repository.full_name, event.issue.number, work.commit)
     return NewTask(
         command.prompt,
         repo_url,
@@ -142,7 +142,7 @@ def _work(services: Services, github: GitHub, event: CommentEvent, command: Comm
     if not command.prompt:
         raise InvalidInput(f"The prompt is missing. {_USAGE}{', '.join(AGENT_NAMES)}.")
     found = github.repository(event.repository.full_name)
-    branch = found.default_branch
+    branch, commit = found.default_branch, None
     if event.issue.pull_request is not None:
         pull = github.pull(found.full_name, event.issue.number)
         if (pull.head_repository or "").lower() != found.full_name.lower():
@@ -154,13 +154,13 @@ def _work(services: Services, github: GitHub, event: CommentEvent, command: Comm
                 "This pull request is merged. Write the comment on an issue or on an open pull "
                 "request."
             )
-        branch = pull.head
+        branch, commit = pull.head, pull.head_sha
         if _is_gone(services, found.full_name, branch):
             raise InvalidInput(
                 "The branch of this pull request no longer exists. Restore it on GitHub, and write "
                 "the comment again."
             )
-    return _Work(agent, validate_branch(branch), found.is_private)
+    return _Work(agent, validate_branch(branch), found.is_private, commit)
 
 
 def _is_gone(services: Services, full_name: str, branch: str) -> bool:

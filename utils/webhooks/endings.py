@@ -15,6 +15,7 @@ from utils.github.app import Purpose
 from utils.models.tasks import TERMINAL_STATUSES, Json, Task, TaskStatus, TaskSummary
 from utils.pull_requests.text import fenced
 from utils.webhooks.delivery import TIMEOUT_SECONDS
+from utils.webhooks.statuses import CommitStatuses
 
 SCAN_SECONDS = 5.0
 
@@ -28,13 +29,19 @@ ATTEMPTS = 5
 log = structlog.get_logger(__name__)
 
 
-def asked_in(full_name: str, number: int, *, is_pull: bool) -> Json:
-    """Return the place of a comment, to be stored with its task."""
-    return {"repository": full_name, "number": number, "is_pull_request": is_pull}
+def asked_in(full_name: str, number: int, commit: str | None) -> Json:
+    """Return the place of a comment, to be stored with its task.
+
+    On a pull request `commit` is the last one of its branch.
+    """
+    place = {"repository": full_name, "number": number, "is_pull_request": commit is not None}
+    return place if commit is None else {**place, "commit": commit}
 
 
 class TaskEndReporter:
     """Looks for tasks of `WEBHOOK_USER_ID` that have ended, and comments on their issues.
+
+    The commit statuses of the tasks are set on the same occasion.
 
     The database is asked, not the dispatcher, so that the end is also told when another server ran
     the task, or when this one was restarted meanwhile. A recorded delivery marks a told end.
@@ -43,6 +50,7 @@ class TaskEndReporter:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._user_id = str(services.settings.webhook_user_id)
+        self._statuses = CommitStatuses(services)
         self._settled: set[int] = set()
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="task ends", daemon=True)
@@ -73,6 +81,7 @@ class TaskEndReporter:
             if summary.status in TERMINAL_STATUSES and summary.id not in self._settled:
                 self._settle(summary)
         self._settled &= {summary.id for summary in page.tasks}
+        self._statuses.follow(page.tasks)
 
     def _settle(self, summary: TaskSummary) -> None:
         self._settled.add(summary.id)

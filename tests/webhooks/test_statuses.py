@@ -1,0 +1,222 @@
+"""A commit status shows on GitHub that a task of a pull request runs, and how it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from main import create_app, stop_app
+from tests.conftest import JWT_SECRET
+from tests.fakes.github.refs import branch_sha
+from tests.fakes.github.service import FakeGitHub
+from tests.support.backends import Repository
+from tests.support.git.server import serve_git
+from tests.support.github.app import (
+    BOT_USER,
+    PAGE,
+    SERVER_TOKEN,
+    STARTS_TASKS,
+    Caller,
+    WebhookSender,
+    services_of,
+)
+from tests.support.github.comments import comment, deliver_comment, started
+from tests.support.github.names import NAME
+from tests.support.waiting import eventually
+from utils.config.settings import Settings
+from utils.github.client import GitHub
+from utils.models.tasks import NewTask, Task
+from utils.webhooks import endings, statuses
+
+
+@dataclass
+class Servers:
+    """Starts servers on one data folder, one after the other."""
+
+    github: FakeGitHub
+    folder: Path
+    app: Flask | None = None
+
+    def start(self, *, works: bool = False, **changes: Any) -> WebhookSender:
+        """Start a server in place of the last one; unless it works, its tasks stay queued."""
+        self.stop()
+        settings = STARTS_TASKS | {
+            "public_url": PAGE,
+            "github_api_url": self.github.api_url,
+            "data_dir": self.folder,
+            "jwt_secret": JWT_SECRET,
+            "mirror_max_bytes": 0,
+        }
+        self.app = create_app(Settings.model_validate(settings | changes))
+        if not works:
+            services_of(self.app).dispatcher.pause()
+        if not services_of(self.app).database.list_projects(BOT_USER):
+            Caller(self.app, BOT_USER).project(self.github)
+        return WebhookSender(self.app)
+
+    def stop(self) -> None:
+        if self.app is not None:
+            stop_app(self.app)
+        self.app = None
+
+
+@pytest.fixture
+def servers(
+    github: FakeGitHub,
+    origin: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Servers]:
+    """Provide servers that look at their tasks all the time, with a project in the repository."""
+    monkeypatch.setattr(endings, "SCAN_SECONDS", 0.05)
+    monkeypatch.setattr(statuses, "PAUSE_SECONDS", 0.0)
+    with serve_git(tmp_path / "served") as served:
+        served.publish(origin, "demo", SERVER_TOKEN)
+        github.git_port = served.port
+        found = github.repositories[NAME]
+        found.bare, found.private = served.bare("demo"), True
+        github.add_token(SERVER_TOKEN, "server")
+        found.roles["server"] = "write"
+        servers = Servers(github, tmp_path / "data")
+        yield servers
+        servers.stop()
+
+
+class Comments:
+    """Comments on a pull request whose branch is `topic`, and reads the statuses of its commit."""
+
+    def __init__(self, github: FakeGitHub, alice: GitHub) -> None:
+        self.pull = alice.create_pull(NAME, head="topic", base="main", title="Add", body="").number
+        self.repository = github.repositories[NAME]
+        self.commit = str(branch_sha(self.repository.bare, "topic"))
+
+    def start(self, hook: WebhookSender, prompt: str = "Say hello") -> Task:
+        before = len(hook.tasks)
+        text = f"/async-code agent=scripted {prompt}"
+        deliver_comment(hook, comment(text, number=self.pull, pull=True))
+        return started(hook, before)
+
+    def wait_for(self, *states: str) -> list[dict[str, Any]]:
+        """Wait until these states were set, in this order; return the statuses."""
+        eventually(lambda: len(self.set) >= len(states))
+        assert [one["state"] for one in self.set] == list(states)
+        return self.set
+
+    @property
+    def set(self) -> list[dict[str, Any]]:
+        return list(self.repository.statuses.get(self.commit, ()))
+
+
+@pytest.fixture
+def comments(github: FakeGitHub, alice: GitHub) -> Comments:
+    """Provide a pull request to comment on."""
+    return Comments(github, alice)
+
+
+def test_a_status_is_pending_while_the_task_runs_and_tells_its_end_after_a_restart(
+    github: FakeGitHub, servers: Servers, comments: Comments
+) -> None:
+    hook = servers.start()
+    task = comments.start(hook)
+    (pending,) = comments.wait_for("pending")
+    assert pending == {
+        "state": "pending",
+        "context": f"async-code/task-{task.id}",
+        "description": f"Task {task.id} is at work.",
+        "target_url": f"{PAGE}/tasks/{task.id}",
+    }
+    servers.start(works=True)
+    eventually(lambda: comments.set[-1]["state"] != "pending")
+    end = comments.set[-1]
+    assert end == pending | {
+        "state": "success",
+        "description": f"Task {task.id} is completed; changed files: 1.",
+    }
+    count = len(comments.set)
+    servers.start()
+    follow_all(servers)
+    assert len(comments.set) == count
+
+
+def follow_all(servers: Servers) -> None:
+    """Look once more at all tasks, as a server does that was just started."""
+    assert servers.app is not None
+    services = services_of(servers.app)
+    statuses.CommitStatuses(services).follow(services.database.list_tasks(BOT_USER).tasks)
+
+
+def test_a_cancelled_task_and_a_failed_one_are_told_in_words(
+    github: FakeGitHub, servers: Servers, comments: Comments
+) -> None:
+    hook = servers.start()
+    cancelled = comments.start(hook)
+    comments.wait_for("pending")
+    services_of(hook.app).dispatcher.cancel_task(BOT_USER, cancelled.id)
+    end = comments.wait_for("pending", "error")[-1]
+    assert end["description"] == f"Task {cancelled.id} was cancelled."
+    failed = comments.start(servers.start(works=True), "script:\nfail 7")
+    eventually(lambda: comments.set[-1]["state"] == "failure")
+    assert comments.set[-1]["description"].startswith(f"Task {failed.id} failed: ")
+
+
+def test_without_a_public_address_the_status_has_no_link(
+    servers: Servers, comments: Comments
+) -> None:
+    comments.start(servers.start(public_url=None))
+    (pending,) = comments.wait_for("pending")
+    assert "target_url" not in pending
+
+
+@pytest.mark.parametrize("refusal", ["unavailable", "blocked"])
+def test_a_task_ends_well_while_github_refuses_its_status(
+    github: FakeGitHub, servers: Servers, comments: Comments, refusal: str
+) -> None:
+    github.fail(refusal, on="/statuses/")
+    hook = servers.start(works=True)
+    comments.start(hook)
+    eventually(lambda: hook.tasks[0].status == "completed")
+    eventually(lambda: any("/statuses/" in path for path in github.paths()))
+    assert comments.set == []
+    if refusal == "unavailable":
+        github.failing.clear()
+        eventually(lambda: comments.set and comments.set[-1]["state"] == "success")
+
+
+def test_a_task_whose_pull_request_is_open_is_shown_when_it_runs_again(
+    github: FakeGitHub, servers: Servers, comments: Comments
+) -> None:
+    hook = servers.start()
+    services = services_of(hook.app)
+    new = NewTask("Say hello", f"{github.url}/{NAME}", "topic", "scripted")
+    opened = {"pr_commit": comments.commit, "pr_state": "open", "pr_number": comments.pull}
+    ended = services.dispatcher.start_task(BOT_USER, new, None)
+    services.dispatcher.cancel_task(BOT_USER, ended.id)
+    again = services.dispatcher.start_task(BOT_USER, new, None)
+    for task in (ended, again):
+        services.database.set_pull_request(BOT_USER, task.id, opened)
+    (pending,) = comments.wait_for("pending")
+    assert pending["context"] == f"async-code/task-{again.id}"
+    services.dispatcher.cancel_task(BOT_USER, again.id)
+    comments.wait_for("pending", "error")
+    services.dispatcher.start_task(BOT_USER, new, None)
+    follow_all(servers)
+    comments.wait_for("pending", "error")
+
+
+def test_no_status_is_set_outside_of_the_projects_of_the_user(
+    servers: Servers, comments: Comments
+) -> None:
+    hook = servers.start()
+    task = comments.start(hook)
+    comments.wait_for("pending")
+    database = services_of(hook.app).database
+    (project,) = database.list_projects(BOT_USER)
+    database.update_project(BOT_USER, project.id, {"is_active": False})
+    services_of(hook.app).dispatcher.cancel_task(BOT_USER, task.id)
+    follow_all(servers)
+    comments.wait_for("pending")
