@@ -7,7 +7,8 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from demo.agent import AgentError, choose_agent, keys_of
 from demo.client import ApiError, Client, NoAnswerError
@@ -16,11 +17,16 @@ from demo.follow import Follower
 from demo.options import ROOT, Options, parse
 from demo.report import Report, next_steps
 from demo.repository import RepositoryError, allowed_hosts, check_folder, require_git
+from demo.restart import show_restart
 from demo.sample import BRANCH, ensure_sample
 from demo.server import Server, ServerError
 
-# Always the same user, so that earlier results stay readable.
-USER_NAME = "demo"
+# Always the same user, so that earlier results stay readable: the one whom the page signs in
+# where a bare user id is believed.
+USER_ID = "123e4567-e89b-12d3-a456-426614174000"
+
+STEP_SECONDS = "0.3"
+"""The time for each step of the scripted agent on a terminal, where somebody watches it."""
 
 EXIT_FAILED = 1
 
@@ -29,7 +35,8 @@ class Demonstration:
     """Starts a server, runs one task and prints its diff."""
 
     def __init__(self, options: Options, console: Console, environment: Mapping[str, str]) -> None:
-        self._options = options
+        serves = console.live if options.keep_serving is None else options.keep_serving
+        self._options = replace(options, keep_serving=serves)
         self._console = console
         self._environment = environment
 
@@ -44,6 +51,8 @@ class Demonstration:
             is_remote="://" in repo,
         )
         variables = {**agent.variables, "ALLOWED_GIT_HOSTS": allowed_hosts(repo)}
+        if self._console.live:
+            variables["SCRIPTED_STEP_SECONDS"] = STEP_SECONDS
         with Server(self._options.data_dir, inherited, variables) as server:
             self._console.progress("  Starting the server")
             server.wait_ready()
@@ -54,8 +63,8 @@ class Demonstration:
             # Close the client first: the server would wait for its open connection.
             with contextlib.closing(server.client()) as client:
                 try:
-                    client.use_key(server.add_user(USER_NAME))
-                    succeeded = self._run_task(client, server.url, repo, branch)
+                    client.sign_in(USER_ID)
+                    succeeded = self._run_tasks(client, server, repo, branch)
                 except NoAnswerError as error:
                     log = server.log_tail()
                     raise ServerError(
@@ -75,23 +84,41 @@ class Demonstration:
         )
         return str(sample), options.branch or BRANCH
 
-    def _run_task(self, client: Client, url: str, repo: str, branch: str | None) -> bool:
+    def _run_tasks(self, client: Client, server: Server, repo: str, branch: str | None) -> bool:
         task_id = self._start_task(client, repo, branch)
-        follower = Follower(client, self._console, task_id)
-        try:
+        with self._cancelling(client, task_id):
+            follower = Follower(client, self._console, task_id)
             status = follower.follow()
-        except KeyboardInterrupt:
-            self._cancel(client, task_id)
-            raise
         report = Report(self._console, client.get(f"/api/tasks/{task_id}")["task"])
         if status != "completed":
             report.failure(follower.log)
             return False
         report.result()
+        succeeded = True
+        if self._console.live and self._options.shows_restart:
+            succeeded = self._show_restart(client, server, repo, branch, task_id)
         self._console.line()
-        for line in next_steps(self._options, repo, f"/api/tasks/{task_id}", USER_NAME, url):
+        for line in next_steps(self._options, repo, task_id, USER_ID, server.url):
             self._console.line(line)
-        return True
+        return succeeded
+
+    def _show_restart(
+        self, client: Client, server: Server, repo: str, branch: str | None, first_id: int
+    ) -> bool:
+        self._console.line()
+        self._console.line("The same again, but now the server is killed on the way", "bold")
+        self._console.line()
+        task_id = self._start_task(client, repo, branch)
+        with self._cancelling(client, task_id):
+            return show_restart(self._console, server, client, task_id, first_id)
+
+    @contextlib.contextmanager
+    def _cancelling(self, client: Client, task_id: int) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._cancel(client, task_id)
+            raise
 
     def _start_task(self, client: Client, repo: str, branch: str | None) -> int:
         body = {"prompt": self._options.prompt, "repo_url": repo}
@@ -120,7 +147,7 @@ class Demonstration:
     def _keep_serving(self, server: Server) -> None:
         if self._options.keep_serving:
             self._console.line()
-            self._console.line(f"Serving {server.url}. Press Ctrl-C to stop.")
+            self._console.line(f"Serving {server.url}. Press Ctrl-C to stop.", "bold")
             with contextlib.suppress(KeyboardInterrupt):
                 server.wait()
 

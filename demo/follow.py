@@ -8,13 +8,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from demo.client import Client, Json
-from demo.console import Console
+from demo.console import Console, Style
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 POLL_SECONDS = 0.1
 NOTE_SECONDS = 10.0
 KEPT_LINES = 40
+TOOL_LINES = 6
 SPINNER = "|/-\\"
 
 
@@ -40,9 +41,14 @@ class Follower:
         self._stage = _StageClock(clock)
         self._noted_at = clock()
         self._turns = 0
+        self._tool = ""
 
-    def follow(self) -> str:
-        """Print the progress of the task until it ends; return its final status."""
+    def follow(self, stop_at: str | None = None) -> str:
+        """Print the progress of the task until it ends; return its status.
+
+        With `stop_at` also return when the agent has begun to use the tool of this name.
+        """
+        self._tool = ""
         while True:
             status = self._client.get(f"/api/task-status/{self._task_id}")["task"]
             if self._last_sequence == 0:
@@ -51,6 +57,8 @@ class Follower:
             self._show_new_events()
             if status["status"] in ENDED:
                 self._end_stage(status.get("completed_at"))
+                return str(status["status"])
+            if stop_at is not None and self._tool == stop_at:
                 return str(status["status"])
             self._show_progress(status)
             time.sleep(POLL_SECONDS)
@@ -66,13 +74,25 @@ class Follower:
         data = event["data"]
         if event["kind"] == "status" and data.get("stage"):
             self._enter_stage(data["stage"], event["at"])
-        elif event["kind"] == "output":
-            self._show_output(str(data.get("text", "")))
+        elif event["kind"] == "tool":
+            self._show_tool(data)
+        elif event["kind"] in {"message", "output"}:
+            self._show_output(
+                str(data.get("text", "")), "dim" if event["kind"] == "output" else None
+            )
 
-    def _show_output(self, text: str) -> None:
+    def _show_tool(self, data: Json) -> None:
+        if "ok" not in data:
+            self._tool = str(data.get("name"))
+            self._console.line(f"              > {self._tool} {data.get('input', '')}", "cyan")
+        elif not data["ok"] or "exit_code" in data:
+            lines = str(data.get("output", "")).splitlines()
+            self._show_output("\n".join(f"  {line}" for line in lines[-TOOL_LINES:]), "dim")
+
+    def _show_output(self, text: str, style: Style | None) -> None:
         for line in text.splitlines():
             self.log.append(line)
-            self._console.line(f"              | {line}", "dim")
+            self._console.line(f"              | {line}", style)
 
     def _enter_stage(self, name: str, at: str) -> None:
         if name != self._stage.name:

@@ -11,21 +11,25 @@ from pathlib import Path
 from demo.agent import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_PROMPT = "Add a short file that tells a newcomer what the basket module does."
+SAMPLE_PROMPT = "Take ten per cent off baskets from 100.00 upwards, and test it."
 DEFAULT_PROMPT = "Add a short file that tells a newcomer what this repository contains."
 DEFAULT_DATA_DIR = Path("data/demo")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one run. `repo` is None for the sample project."""
+    """The options of one run. `repo` is None for the sample project.
+
+    `keep_serving` is None when the output decides: a terminal keeps the server.
+    """
 
     prompt: str
     repo: str | None
     branch: str | None
     data_dir: Path
     start_folder: Path
-    keep_serving: bool
+    keep_serving: bool | None
+    shows_restart: bool = False
     agent: str | None = None
     token_env: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "--repo", help="URL or folder of the repository to work on (default: a sample project)"
     )
     parser.add_argument(
-        "--prompt", help="task for the agent (default: to describe the repository in a file)"
+        "--prompt", help="task for the agent (default: one that fits the repository)"
     )
     parser.add_argument(
         "--branch", help="branch to start from (default: the repository's default branch)"
@@ -79,10 +83,18 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_DATA_DIR,
         help="folder for the database, the log and the sample project (default: %(default)s)",
     )
-    parser.add_argument(
+    serving = parser.add_mutually_exclusive_group()
+    serving.add_argument(
         "--keep-serving",
         action="store_true",
-        help="keep the server running afterwards, until Ctrl-C",
+        default=None,
+        help="keep the server running afterwards, until Ctrl-C (default on a terminal)",
+    )
+    serving.add_argument(
+        "--no-serve",
+        dest="keep_serving",
+        action="store_false",
+        help="end after the task (default elsewhere)",
     )
     parser.add_argument("--from", dest="start_folder", type=Path, help=argparse.SUPPRESS)
     return parser
@@ -104,6 +116,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         data_dir=data_dir.absolute(),
         start_folder=start.absolute(),
         keep_serving=given.keep_serving,
+        # Another task may take minutes, cost money, or count its own runs.
+        shows_restart=given.repo is None and given.prompt is None and given.agent is None,
         agent=given.agent,
         token_env=given.token_env,
         token=environment[given.token_env] if given.token_env else None,

@@ -92,30 +92,28 @@ class Report:
             self._console.line(f"  {line}")
 
 
-def next_steps(
-    options: Options, repo: str, task_path: str, user: str, server_url: str
-) -> list[str]:
-    """Return commands to continue with, ready to paste in the start folder."""
+def next_steps(options: Options, repo: str, task_id: int, user: str, server_url: str) -> list[str]:
+    """Return commands to continue with, ready to paste in the start folder; the page comes last."""
     address = server_url if options.keep_serving else SERVED_AT
     run = options.shown(ROOT / "run.sh")
     data = f"DATA_DIR={options.shown(options.data_dir)}"
     header = '-H "Authorization: Bearer $KEY"'
     folder = options.shown(repo) if Path(repo).is_dir() else "YOUR_CLONE"
-    if options.keep_serving:
-        first = ["To read this task again, from another terminal:"]
-    else:
-        first = [
-            "To read this task again, start the server and call it from another terminal:",
-            f"  {data} {run}",
-        ]
+    path = f"/api/tasks/{task_id}"
+    start = [] if options.keep_serving else ["To start the server again:", f"  {data} {run}"]
     return [
-        *first,
+        *start,
+        "To read this task over HTTP, from another terminal:",
         f"  KEY=$({data} {run} add-user {user})",
-        f"  curl -s {header} {address}{task_path}",
+        f"  curl -s {header} {address}{path}",
         "To apply the patch:",
-        f"  curl -s {header} {address}{task_path}/patch | git -C {folder} am",
+        f"  curl -s {header} {address}{path}/patch | git -C {folder} am",
         "To use your own repository (a URL or a folder; it is cloned and never changed):",
         f"  {run} demo --repo . --prompt 'Say what to do'",
+        "To watch, read and continue the task in a browser:"
+        if options.keep_serving
+        else "To read and continue the task in a browser, once the server runs:",
+        f"  {address}/tasks/{task_id}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -78,7 +79,27 @@ class Server:
 
     def __enter__(self) -> Self:
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("wb") as log:
+        self.log_path.write_bytes(b"")
+        self._start()
+        return self
+
+    def kill(self) -> int:
+        """Kill it as `kill -9` does; return the id of the process."""
+        process = self._process
+        if process is None:
+            raise ServerError("There is no server to kill.")
+        # The group has all processes of the server. Those of a task are in groups of their own.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return process.pid
+
+    def restart(self) -> None:
+        """Start it again on its data folder and port, after it has ended."""
+        self._start()
+        self.wait_ready()
+
+    def _start(self) -> None:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(MAIN)],
                 cwd=self._data_dir,
@@ -88,7 +109,6 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -116,21 +136,6 @@ class Server:
             except (ApiError, NoAnswerError):
                 return False
         return True
-
-    def add_user(self, name: str) -> str:
-        """Add a user as `./run.sh add-user` does; return an API key. Raises `ServerError`."""
-        result = subprocess.run(
-            [sys.executable, "-m", "utils.commands.add_user", name, "--key-name", "demo"],
-            cwd=self._data_dir,
-            env=self._server_environment() | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode:
-            raise ServerError(f"The user could not be added: {result.stderr.strip()}")
-        return result.stdout.strip()
 
     def has_ended(self) -> bool:
         """Return True when the process has ended."""
@@ -165,7 +170,7 @@ class Server:
         return inherited | {
             "ENVIRONMENT": "development",
             "HOST": HOST,
-            "PORT": "0",
+            "PORT": str(self.port),
             "DATA_DIR": str(self._data_dir),
             "TRUST_USER_ID": "true",
             "ALLOW_LOCAL_REPOS": "true",

@@ -1,13 +1,21 @@
-"""A script in a prompt writes only into the work tree, and runs no program of the repository."""
+"""The scripted agent: its steps, and that it writes nothing outside and runs nobody's program."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from demo.sample import ensure_sample
 from tests.conftest import JWT_SECRET
 from tests.support.backends import Backend, Open, Repository, git
+from tests.support.source_files import ROOT
+from utils.agents.scripted import ScriptedReader
+from utils.models.tasks import Json
+
+SCRIPT = ROOT / "utils" / "agents" / "scripted.sh"
 
 PROGRAM = "#!/bin/sh\\ntouch MARK\\n"
 ATTACKS = {
@@ -176,3 +184,78 @@ def test_an_operator_can_turn_scripts_on_in_production(open_with: Open, sample: 
     )
     task = backend.complete("script:\nwrite a.txt x\n", sample)
     assert task["changed_files"] == ["a.txt"]
+
+
+KINDS = {
+    "Take ten per cent off from 100.00 upwards": ["basket.py", "test_basket.py"],
+    "Add another test": ["test_basket.py"],
+    "Say hello": ["README.md"],
+}
+
+
+@pytest.mark.parametrize("prompt", KINDS)
+@pytest.mark.local_only("the script is the same in the cloud")
+def test_in_the_sample_it_edits_what_the_prompt_asks_for_tests_and_commits(
+    backend: Backend, tmp_path: Path, prompt: str
+) -> None:
+    sample = ensure_sample(tmp_path / "sample", os.environ["PATH"])
+    tasks = [backend.complete(prompt, f"file://{sample}") for _ in range(2)]
+    assert [task["changed_files"] for task in tasks] == [KINDS[prompt]] * 2
+    first, second = (backend.get(f"/git-diff/{task['id']}")["git_diff"] for task in tasks)
+    assert first == second
+    events = backend.events(tasks[0]["id"])
+    said = [event["data"]["text"] for event in events if event["kind"] == "message"]
+    assert said[0] == (
+        "This is a simulation: a small script works in place of claude, without an AI."
+    )
+    ends = [event["data"] for event in events if event["kind"] == "tool" and "ok" in event["data"]]
+    assert all(end["ok"] for end in ends)
+    tests, commit = ends[-2:]
+    assert tests["output"].endswith("\nOK")
+    assert commit["output"] == "committed"
+
+
+@pytest.mark.local_only("in the cloud a program of the repository runs on another machine")
+def test_other_tests_than_those_of_the_sample_are_not_run(backend: Backend, tmp_path: Path) -> None:
+    sample = ensure_sample(tmp_path / "sample", os.environ["PATH"])
+    mark = tmp_path / "mark"
+    changed = Repository(tmp_path / "changed")
+    line = f'open("{mark}", "w")'
+    changed.commit(f"cp '{sample}'/*.* . && echo '{line}' >>test_basket.py")
+    task = backend.complete("Add another test", changed)
+    assert task["changed_files"] == ["AI_GENERATED.md"]
+    assert not mark.exists()
+
+
+def test_the_script_knows_the_files_of_the_sample_and_what_it_makes_of_them(
+    tmp_path: Path,
+) -> None:
+    text = SCRIPT.read_text()
+    prompt = tmp_path / "prompt"
+    for name, prompts in {
+        "one": ["Take off ten per cent", "Add another test"],
+        "two": ["Add another test", "Take off ten per cent", "Say hello"],
+    }.items():
+        folder = ensure_sample(tmp_path / name, os.environ["PATH"])
+        for each in ("", *prompts):
+            if each:
+                prompt.write_text(each)
+                command = ["sh", str(SCRIPT), str(prompt), "claude", "0"]
+                subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            for file in ("basket.py", "test_basket.py"):
+                assert git(folder, "hash-object", file).strip() in text
+        assert not (folder / "AI_GENERATED.md").exists()
+
+
+def test_lines_of_the_script_become_messages_and_calls_of_tools() -> None:
+    reader = ScriptedReader()
+
+    def read(line: str) -> list[tuple[str, Json]]:
+        return list(reader.read_line("stdout", f"{line}\n"))
+
+    assert read(r"message: One\nand a \\ two") == [("message", {"text": "One\nand a \\ two"})]
+    assert read("tool: 1 Read a b.py") == [("tool", {"name": "Read", "id": "1", "input": "a b.py"})]
+    end = {"name": "Bash", "id": "2", "output": "no\n", "ok": False, "characters": 3}
+    assert read(r"tool-end: 2 Bash 7 no\n") == [("tool", {**end, "failed": True, "exit_code": 7})]
+    for other in ("tool: x Read a", "tool-end: 1 Read", "messages: x"):
+        assert read(other) == [("output", {"stream": "stdout", "text": f"{other}\n"})]

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from demo.agent import KEYS as AGENT_KEYS
 from demo.agent import AgentError, agent_keys, choose_agent
+from demo.client import Client
 from demo.console import Console, printable
 from demo.diff import count_files, styled
 from demo.options import parse
@@ -24,6 +26,7 @@ from demo.sample import ensure_sample
 from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
 from utils.agents.registry import AGENTS
+from utils.api.requests import EXAMPLE_USER_ID
 from utils.server.data_lock import LOCK_FILE
 
 Demo = subprocess.Popen[str]
@@ -68,9 +71,11 @@ def test_it_goes_from_prompt_to_diff(tmp_path: Path) -> None:
     stages = re.findall(r"^  (\w+) +\d+\.\d\d s$", output, re.MULTILINE)
     assert stages == ["queued", "cloning", "agent", "capturing"]
     assert "\x1b" not in output
-    assert "AI_GENERATED.md  +" in output
-    assert "  +Say hello\n" in output
+    assert "README.md  +" in output
+    assert "  +`basket.py` has one class, `Basket`." in output
+    assert "> Bash python3 -m unittest" in output
     assert "This was a simulation" in output
+    assert output.endswith("once the server runs:\n  http://127.0.0.1:8000/tasks/1\n")
     assert nothing_serves(data_dir)
 
 
@@ -154,12 +159,41 @@ def test_on_a_terminal_the_stage_is_live_and_the_diff_coloured(tmp_path: Path) -
 def on_terminal(data_dir: Path, prompt: str) -> str:
     """Return the terminal output of a demonstration that must succeed."""
     controller, terminal = pty.openpty()
-    process = start_demo(data_dir, "--prompt", prompt, stdout=terminal)
+    process = start_demo(data_dir, "--no-serve", "--prompt", prompt, stdout=terminal)
     os.close(terminal)
     output = b"".join(read_terminal(controller)).decode()
     os.close(controller)
     assert process.wait(timeout=60) == 0, output
     return output
+
+
+def test_on_a_terminal_it_kills_its_server_during_a_second_task_and_keeps_serving(
+    tmp_path: Path,
+) -> None:
+    controller, terminal = pty.openpty()
+    process = start_demo(tmp_path / "data", stdout=terminal)
+    os.close(terminal)
+    output = b""
+    for chunk in read_terminal(controller):
+        output += chunk
+        if b"Press Ctrl-C" in output and process.poll() is None:
+            served = re.search(rb"Serving http://127\.0\.0\.1:(\d+)\.", output)
+            assert served is not None
+            with closing(Client("127.0.0.1", int(served[1]))) as client:
+                client.sign_in(EXAMPLE_USER_ID)
+                tasks = client.get("/api/tasks")["tasks"]
+            process.send_signal(signal.SIGINT)
+            break
+    rest = b"".join(read_terminal(controller))
+    os.close(controller)
+    assert process.wait(timeout=60) == 130, output + rest
+    text = output.decode()
+    assert {one["status"] for one in tasks.values()} == {"completed"}
+    assert sorted(tasks) == ["1", "2"]
+    assert text.index("> Edit") < text.index("kill -9") < text.rindex("> Edit")
+    assert "Its diff is the same as that of task 1." in text
+    assert f"http://127.0.0.1:{served[1].decode()}/tasks/1" in text
+    assert nothing_serves(tmp_path / "data")
 
 
 def read_terminal(controller: int) -> Iterator[bytes]:

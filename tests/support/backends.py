@@ -219,6 +219,5 @@ SHELL_AGENT = AgentSpec("shell", _shell_command, ScriptedReader, simulated=True)
 def shell_agent(agent: AgentSpec = SHELL_AGENT) -> Iterator[None]:
     """Replace the agent of every task by a shell until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("SCRIPTED", "SCRIPTED_PROMPTS"):
-            patch.setattr(f"utils.agents.registry.{name}", agent)
+        patch.setattr("utils.agents.registry.scripted_agent", lambda **_: agent)
         yield

@@ -8,7 +8,7 @@ from itertools import chain
 from utils.agents.access import grant_access
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
-from utils.agents.scripted import SCRIPTED, SCRIPTED_PROMPTS
+from utils.agents.scripted import SCRIPTED, scripted_agent
 from utils.agents.spec import AccessSources, AgentAccess, AgentSpec, AgentStatus, Program
 from utils.config.settings import Settings
 from utils.errors import AgentError, InvalidInput
@@ -60,6 +60,7 @@ class Agents:
             is_isolated and not settings.e2b_smoke_test
         )
         self._runs_scripts = settings.scripted_prompts_enabled
+        self._step_seconds = settings.scripted_step_seconds
         self._egress = uses_egress(settings)
         self._models: dict[str, tuple[str, ...]] = {}
         self._server_keys: dict[str, str] = {}
@@ -79,7 +80,7 @@ class Agents:
         agent = find_agent(name)
         if self._real and not agent.simulated:
             return agent
-        return SCRIPTED_PROMPTS if self._runs_scripts else SCRIPTED
+        return scripted_agent(runs_scripts=self._runs_scripts, step_seconds=self._step_seconds)
 
     def check_model(self, name: str, model: str | None) -> str | None:
         """Return the model if tasks may request it for this agent. Raises `InvalidInput`."""

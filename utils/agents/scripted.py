@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
+from utils.agents.json_lines import tool_end
 from utils.agents.spec import AgentRequest, AgentSpec, LineReader
 from utils.errors import AgentError
 from utils.models.tasks import Json
@@ -14,10 +15,15 @@ from utils.sandboxes.protocol import SandboxPaths
 SUMMARY_PREFIX = "result: "
 
 _SCRIPT = Path(__file__).with_name("scripted.sh")
+_SCRIPT_TEXT = _SCRIPT.read_bytes()
+
+_MESSAGE = "message: "
+_TOOL = re.compile(r"tool: (\d{1,9}) (\w{1,40}) (.*)")
+_TOOL_END = re.compile(r"tool-end: (\d{1,9}) (\w{1,40}) (\d{1,3}) (.*)")
 
 
 class ScriptedReader(LineReader):
-    """Reads plain lines; one that starts with `result: ` is the summary."""
+    """Reads the lines that `scripted.sh` describes."""
 
     def __init__(self) -> None:
         self.summary: str | None = None
@@ -26,9 +32,20 @@ class ScriptedReader(LineReader):
 
     def read_line(self, stream: str, line: str) -> Iterator[tuple[str, Json]]:
         """See `StreamReader`."""
-        if stream == "stdout" and line.startswith(SUMMARY_PREFIX):
+        text = line.removesuffix("\n")
+        if stream != "stdout":
+            yield "output", {"stream": stream, "text": line}
+        elif line.startswith(SUMMARY_PREFIX):
             self.summary = line.removeprefix(SUMMARY_PREFIX).rstrip("\n")
             yield "result", {"text": self.summary}
+        elif text.startswith(_MESSAGE):
+            yield "message", {"text": _unescaped(text.removeprefix(_MESSAGE))}
+        elif call := _TOOL.fullmatch(text):
+            yield "tool", {"name": call[2], "id": call[1], "input": _unescaped(call[3])}
+        elif call := _TOOL_END.fullmatch(text):
+            code = int(call[3])
+            end = tool_end(call[2], call[1], _unescaped(call[4]), failed=code != 0)
+            yield "tool", {**end, "exit_code": code} if call[2] == "Bash" else end
         else:
             yield "output", {"stream": stream, "text": line}
 
@@ -40,22 +57,30 @@ class ScriptedReader(LineReader):
         return AgentError(f"The agent ended with exit code {exit_code}{detail}")
 
 
-def _command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
-    return ["sh", f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt", request.name]
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)
 
 
-def _script_command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
-    return [*_command(paths, request), "scripts"]
+def scripted_agent(*, runs_scripts: bool, step_seconds: float = 0.0) -> AgentSpec:
+    """Return the agent as a deployment has it.
+
+    With `runs_scripts` it carries out prompts that begin with `script:` (ENABLE_SCRIPTED_PROMPTS);
+    otherwise it takes every prompt as plain text. After each step it waits `step_seconds`.
+    """
+
+    def command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
+        script, prompt = f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt"
+        options = ["scripts"] if runs_scripts else []
+        return ["sh", script, prompt, request.name, f"{step_seconds:g}", *options]
+
+    return AgentSpec(
+        name="scripted",
+        command=command,
+        reader=ScriptedReader,
+        files={_SCRIPT.name: _SCRIPT_TEXT},
+        simulated=True,
+    )
 
 
-SCRIPTED = AgentSpec(
-    name="scripted",
-    command=_command,
-    reader=ScriptedReader,
-    files={_SCRIPT.name: _SCRIPT.read_bytes()},
-    simulated=True,
-)
-"""Takes every prompt as plain text."""
-
-SCRIPTED_PROMPTS = replace(SCRIPTED, command=_script_command)
-"""Also carries out prompts that begin with `script:` (ENABLE_SCRIPTED_PROMPTS)."""
+SCRIPTED = scripted_agent(runs_scripts=False)
+"""The record of the agent, as the registry lists it."""

@@ -1,11 +1,13 @@
 #!/bin/sh
 # The scripted agent. Stands in for an AI: makes a small, deterministic, reviewable change.
 #
-#   scripted.sh PROMPT_FILE AGENT_NAME [scripts]        run in the repository
+#   scripted.sh PROMPT_FILE AGENT_NAME STEP_SECONDS [scripts]        run in the repository
 #
-# It adds the prompt to AI_GENERATED.md. With the argument `scripts`, a prompt whose first line is
-# `script:` is carried out line by line instead, so that tests and demonstrations can drive
-# everything a real agent may do:
+# It adds the prompt to AI_GENERATED.md. In the sample repository of ./run.sh demo it edits the files
+# as the prompt asks, runs the tests and commits. It waits STEP_SECONDS after each of these steps, so
+# that people can follow them. With the argument `scripts`, a prompt whose first line is `script:` is
+# carried out line by line instead, so that tests and demonstrations can drive everything a real
+# agent may do:
 #
 #   write PATH TEXT      append PATH TEXT      bytes PATH BASE64     delete PATH
 #   rename PATH PATH     chmod MODE PATH       link TARGET PATH      commit MESSAGE
@@ -15,10 +17,17 @@
 #
 # PATH and TEXT understand the escapes of printf's %b: \n, \t, \0351 for the byte E9, \0040 for a
 # space inside a path. Words of the prompt are only ever data here: nothing is evaluated, nothing
-# outside the work tree is written, and no program of the repository's configuration runs.
+# outside the work tree is written, and no program of the repository or its configuration runs,
+# except for the tests of the sample, whose files must be the known ones.
+#
+# It prints these lines for utils/agents/scripted.py, with \n and \\ as escapes in TEXT; all other
+# lines are plain output:
+#
+#   message: TEXT      tool: NUMBER NAME TEXT      tool-end: NUMBER NAME EXIT_CODE TEXT
+#   result: TEXT
 set -u
 
-prompt=$1 agent=$2 scripts=${3:-}
+prompt=$1 agent=$2 step_seconds=$3 scripts=${4:-}
 top=$(pwd -P)
 changes=0
 
@@ -158,24 +167,195 @@ run_script() {
     printf 'result: carried out the script, %s file commands\n' "$changes"
 }
 
+escape() {
+    sed 's/\\/\\\\/g' | awk '{ printf "%s%s", separator, $0; separator = "\\n" }'
+}
+
+say() {
+    printf 'message: %s\n' "$1"
+    sleep "$step_seconds"
+}
+
+# Runs the function $3 as a tool NAME with the text INPUT, and prints both ends of the call.
+calls=0
+use_tool() {
+    calls=$((calls + 1))
+    printf 'tool: %s %s %s\n' "$calls" "$1" "$2"
+    sleep "$step_seconds"
+    output=$("$3" 2>&1) && code=0 || code=$?
+    printf 'tool-end: %s %s %s %s\n' "$calls" "$1" "$code" "$(printf '%s\n' "$output" | escape)"
+    sleep "$step_seconds"
+    return "$code"
+}
+
+# The sample repository of ./run.sh demo: its two files of code, as they are and as they may become
+# here. Only these are run.
+sample_code='
+5c264caac8611475892193a80ac43e535450c053
+34829d8868a0eba44c5096d6f998bcff8f2bbb8a'
+sample_tests='
+03a4ad4c0adde1af79988e24e7db9af6c6e92fa3
+90a98a0cf441577e5bd7f51c01f20e5459608735
+2ea33877beb095a9d5afcd3126baf0a04e7bb6aa
+c45f22b1c26e852b8fee2119e2ca2ee7d94cef33
+56fb37bd5bb564fe0a94aa6b163aa182dd150138'
+
+is_known() {
+    [ -f "$2" ] && [ ! -L "$2" ] && hash=$(git hash-object --no-filters -- "$2") || return 1
+    case $1 in
+    *"$hash"*) ;;
+    *) return 1 ;;
+    esac
+}
+
+is_sample() {
+    [ -f README.md ] && [ ! -L README.md ] && is_known "$sample_code" basket.py &&
+        is_known "$sample_tests" test_basket.py
+}
+
+read_code() { cat basket.py; }
+read_tests() { cat test_basket.py; }
+read_page() { cat README.md; }
+
+take_discount() {
+    awk '
+    /Return the sum in cents\./ {
+        sub(/cents\./, "cents, with ten per cent off from 100.00 upwards.")
+    }
+    /# TODO: take off/ { next }
+    /return sum/ {
+        print "        total = sum(self._prices.values())"
+        print "        return total * 9 // 10 if total >= 10_000 else total"
+        next
+    }
+    { print }' basket.py >basket.py.new && mv -f basket.py.new basket.py && echo "4 lines changed"
+}
+
+test_discount() {
+    cat >>test_basket.py <<'END' && echo "7 lines added"
+
+    def test_takes_ten_per_cent_off_from_100_upwards(self) -> None:
+        basket = Basket()
+        basket.add("teapot", 9_999)
+        self.assertEqual(basket.total(), 9_999)
+        basket.add("cup", 1)
+        self.assertEqual(basket.total(), 9_000)
+END
+}
+
+test_price() {
+    cat >>test_basket.py <<'END' && echo "6 lines added"
+
+    def test_a_later_price_replaces_the_earlier_one(self) -> None:
+        basket = Basket()
+        basket.add("tea", 450)
+        basket.add("tea", 400)
+        self.assertEqual(basket.total(), 400)
+END
+}
+
+describe_module() {
+    cat >>README.md <<'END' && echo "4 lines added"
+
+`basket.py` has one class, `Basket`. `add` puts an item in or changes its price, `total` returns
+the sum in cents. `test_basket.py` shows how to use it. A basket is not saved; it lives as long as
+its object.
+END
+}
+
+# In a folder of their own, so that Python imports nothing else from the repository.
+run_tests() {
+    aside=$(mktemp -d) && cp basket.py test_basket.py "$aside" || return 1
+    (cd "$aside" && python3 -B -m unittest) >"$aside/output" 2>&1
+    code=$?
+    sed -e 's/ in [0-9.]*s$//' -e '/^$/d' -e '/^-*$/d' "$aside/output"
+    rm -rf -- "$aside"
+    return "$code"
+}
+
+commit_changes() { commit_all "$commit_message" && echo "committed"; }
+
+# Sets $kind to the change that the prompt asks for, empty if it was made before.
+choose_kind() {
+    asked=$(tr '[:upper:]' '[:lower:]' <"$prompt")
+    case $asked in
+    *discount* | *'per cent'* | *percent* | *todo* | *fix* | *bug*) kind=discount done=basket.py ;;
+    *test*) kind=price done=test_basket.py ;;
+    *) kind=page done=README.md ;;
+    esac
+    case $kind in
+    discount) mark='ten per cent off from' ;;
+    price) mark='a_later_price' ;;
+    page) mark='one class, `Basket`' ;;
+    esac
+    ! grep -q -F -e "$mark" "$done" || kind=
+}
+
+work_on_sample() {
+    say "I look at the code first."
+    use_tool Read basket.py read_code
+    use_tool Read test_basket.py read_tests
+    case $kind in
+    discount)
+        say 'Plan: 1. take the discount in `total`, 2. test both sides of its limit, 3. run all tests.'
+        use_tool Edit basket.py take_discount && use_tool Edit test_basket.py test_discount
+        commit_message='Take ten per cent off from 100.00 upwards'
+        ;;
+    price)
+        say 'Plan: 1. test that a later price replaces the earlier one, 2. run all tests.'
+        use_tool Edit test_basket.py test_price
+        commit_message='Test that a later price replaces the earlier one'
+        ;;
+    page)
+        use_tool Read README.md read_page
+        say 'Plan: 1. describe the class and its two methods in README.md, 2. run all tests.'
+        use_tool Edit README.md describe_module
+        commit_message='Describe the basket'
+        ;;
+    esac || fail "the files of the sample cannot be changed"
+    if command -v python3 >/dev/null 2>&1; then
+        use_tool Bash "python3 -m unittest" run_tests || say "A test fails. I leave it as it is."
+    else
+        say "python3 was not found, so I cannot run the tests."
+    fi
+    use_tool Bash "git commit --all --message '$commit_message'" commit_changes ||
+        fail "the changes cannot be committed"
+    printf 'result: %s (simulated, no AI was called)\n' "$commit_message"
+}
+
+list_folder() { LC_ALL=C ls -A | head -n 20; }
+
 generate_file() {
     path=./AI_GENERATED.md
     [ ! -d "$path" ] || [ -L "$path" ] || path=$path/notes.md
+    use_tool Bash "ls -A" list_folder
     replace_link
     verb=Extended
     [ -e "$path" ] || verb=Created
+    use_tool Write "${path#./}" write_notes || fail "AI_GENERATED.md cannot be written"
+    printf 'result: %s AI_GENERATED.md with the prompt (simulated, no AI was called)\n' "$verb"
+}
+
+write_notes() {
     {
         [ "$verb" = Created ] || echo
         printf '## %s was asked\n\n' "$agent"
         cat -- "$prompt"
         printf '\n'
-    } >>"$path" || fail "AI_GENERATED.md cannot be written"
-    printf 'result: %s AI_GENERATED.md with the prompt (simulated, no AI was called)\n' "$verb"
+    } >>"$path"
+}
+
+work_plainly() {
+    printf 'message: This is a simulation: a small script works in place of %s, without an AI.\n' \
+        "$agent"
+    kind=
+    if is_sample; then choose_kind; fi
+    if [ "$kind" ]; then work_on_sample; else generate_file; fi
 }
 
 printf 'scripted agent standing in for %s\n' "$agent"
 IFS= read -r first_line <"$prompt" || true
 case $scripts:$first_line in
 scripts:script:*) run_script <"$prompt" ;;
-*) generate_file ;;
+*) work_plainly ;;
 esac

@@ -117,6 +117,13 @@ class CloudSettings(BaseSettings):
         description="Let the scripted agent execute prompts that begin with `script:` line by "
         "line. By default on in development only; elsewhere such a prompt is plain text.",
     )
+    scripted_step_seconds: float = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Seconds that the scripted agent waits after each of its steps, so that people "
+        "can follow it. The demo sets it on a terminal.",
+    )
     e2b_smoke_test: bool = Field(
         default=False,
         description="Run the scripted agent in E2B's sandboxes. No model key is needed.",
