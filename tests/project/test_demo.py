@@ -173,17 +173,16 @@ def test_on_a_terminal_it_kills_its_server_during_a_second_task_and_keeps_servin
     controller, terminal = pty.openpty()
     process = start_demo(tmp_path / "data", stdout=terminal)
     os.close(terminal)
-    output = b""
+    output, served = b"", None
     for chunk in read_terminal(controller):
         output += chunk
-        if b"Press Ctrl-C" in output and process.poll() is None:
-            served = re.search(rb"Serving http://127\.0\.0\.1:(\d+)\.", output)
-            assert served is not None
-            with closing(Client("127.0.0.1", int(served[1]))) as client:
-                client.sign_in(EXAMPLE_USER_ID)
-                tasks = client.get("/api/tasks")["tasks"]
-            process.send_signal(signal.SIGINT)
+        if served := re.search(rb"Serving http://127\.0\.0\.1:(\d+)\. Press Ctrl-C", output):
             break
+    assert served is not None, output
+    with closing(Client("127.0.0.1", int(served[1]))) as client:
+        client.sign_in(EXAMPLE_USER_ID)
+        tasks = client.get("/api/tasks")["tasks"]
+    process.send_signal(signal.SIGINT)
     rest = b"".join(read_terminal(controller))
     os.close(controller)
     assert process.wait(timeout=60) == 130, output + rest
