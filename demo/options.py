@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_DATA_DIR,
         help="folder for the database, the log and the sample project (default: %(default)s)",
     )
+    _add_serving(parser)
+    parser.add_argument("--from", dest="start_folder", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
     serving = parser.add_mutually_exclusive_group()
     serving.add_argument(
         "--keep-serving",
@@ -96,8 +102,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="end after the task (default elsewhere)",
     )
-    parser.add_argument("--from", dest="start_folder", type=Path, help=argparse.SUPPRESS)
-    return parser
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:

@@ -297,18 +297,18 @@ work_on_sample() {
     use_tool Read test_basket.py read_tests
     case $kind in
     discount)
-        say 'Plan: 1. take the discount in `total`, 2. test both sides of its limit, 3. run all tests.'
+        say 'Plan: take the discount in `total`, test both sides of its limit, run all tests.'
         use_tool Edit basket.py take_discount && use_tool Edit test_basket.py test_discount
         commit_message='Take ten per cent off from 100.00 upwards'
         ;;
     price)
-        say 'Plan: 1. test that a later price replaces the earlier one, 2. run all tests.'
+        say 'Plan: test that a later price replaces the earlier one, run all tests.'
         use_tool Edit test_basket.py test_price
         commit_message='Test that a later price replaces the earlier one'
         ;;
     page)
         use_tool Read README.md read_page
-        say 'Plan: 1. describe the class and its two methods in README.md, 2. run all tests.'
+        say 'Plan: describe the class and its two methods in README.md, run all tests.'
         use_tool Edit README.md describe_module
         commit_message='Describe the basket'
         ;;
