@@ -14,6 +14,7 @@ import events
 import github_routes
 import health
 import keys
+import page
 import projects
 import pull_requests
 import tasks
@@ -167,6 +168,7 @@ def build_flask(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.extensions["services"] = services
     install_hooks(app, services)
+    page.install_page(app, services)
     services.rate_limits.protect(app)
     return app
 
@@ -180,7 +182,7 @@ def declare_routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     for module in (
         health, auth, projects, tasks, events, pull_requests, github_routes, webhooks, users, keys,
-        test_users, api_docs,
+        test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

@@ -31,6 +31,7 @@ pytest_plugins = (
     "tests.fixtures.e2b_tasks",
     "tests.fixtures.github",
     "tests.fixtures.live",
+    "tests.fixtures.page",
     "tests.fixtures.places",
     "tests.fixtures.pull_requests",
     "tests.fixtures.push",

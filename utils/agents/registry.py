@@ -96,6 +96,10 @@ class Agents:
             )
         return model
 
+    def models(self, name: str) -> tuple[str, ...]:
+        """Return the models that tasks may request for an agent."""
+        return self._models.get(name, ())
+
     def default_model(self, name: str) -> str | None:
         """Return the model of a task that names none; None for an agent without models."""
         return next(iter(self._models.get(name, ())), None)

@@ -1,0 +1,66 @@
+"""Starts the system's Chromium, and watches what a page says and asks for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MILLISECONDS = 30_000
+
+# Chromium refuses to run as root inside its sandbox, and shared memory may be small.
+ARGUMENTS = ("--disable-dev-shm-usage", *(("--no-sandbox",) if os.geteuid() == 0 else ()))
+
+
+def find_browser() -> str | None:
+    """Return the path of Chromium, None where it is not installed."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def open_browser(program: str) -> Iterator[Browser]:
+    """Run Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS])
+        yield browser
+        browser.close()
+
+
+class Watcher:
+    """Remembers the errors of a page, and its requests to hosts that it may not reach."""
+
+    def __init__(self, page: Page, *hosts: str) -> None:
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
+        self.requested: list[str] = []
+        self._hosts = set(hosts)
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.on("console", self._note_message)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._note_request)
+
+    def check(self) -> None:
+        """Fail if the page reported an error or asked another host."""
+        assert self.errors == []
+        assert self.elsewhere == []
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.errors.append(f"{message.text} ({message.location})")
+
+    def _note_request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in {"blob", "data"}:
+            return
+        self.requested.append(request.url)
+        if parts.netloc not in self._hosts:
+            self.elsewhere.append(request.url)

@@ -1,0 +1,1 @@
+"""Tests of the page, clicked through in a real browser."""

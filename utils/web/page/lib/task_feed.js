@@ -1,0 +1,125 @@
+// Keeps the list of tasks up to date: by the stream of all tasks, or by asking again and again.
+import { get } from "./api.js";
+import { config } from "./config.js";
+import { useEffect, useRef, useState } from "./html.js";
+import { followTasks, pause } from "./stream.js";
+
+const PAGE = 100;
+const POLL_MILLISECONDS = 3_000;
+// The positions of the tasks that are next tell enough.
+const MOST_WAITING_ASKED = 5;
+
+const isActive = (task) => task.status === "pending" || task.status === "running";
+
+function query({ status, text }, cursor) {
+  const values = new URLSearchParams({ limit: String(PAGE) });
+  if (status) values.set("status", status);
+  if (text) values.set("q", text);
+  if (cursor) values.set("cursor", String(cursor));
+  return `/tasks?${values}`;
+}
+
+async function loadPage(filter, cursor, signal) {
+  const answer = await get(query(filter, cursor), { signal });
+  const tasks = Object.values(answer.tasks).sort((one, other) => other.id - one.id);
+  return { tasks, total: answer.total_tasks, cursor: answer.next_cursor };
+}
+
+// The newest page replaces what it covers; older pages stay as they were loaded.
+function withNewest(state, page) {
+  const oldest = page.tasks.at(-1)?.id ?? 0;
+  const known = new Map(state.tasks.map((task) => [task.id, task]));
+  const older = page.cursor ? state.tasks.filter((task) => task.id < oldest) : [];
+  const newest = page.tasks.map((task) => ({ ...liveOf(known.get(task.id), task), ...task }));
+  return {
+    ...state, tasks: [...newest, ...older], total: page.total, isLoaded: true, error: null,
+    cursor: older.length ? state.cursor : page.cursor,
+  };
+}
+
+function liveOf(known, task) {
+  if (!known || !isActive(task)) return {};
+  const { stage, queue_position: position, waiting_reason: reason } = known;
+  return { stage, queue_position: position, waiting_reason: reason };
+}
+
+// Fields that a task has no more are absent from an event, so they go from the row too.
+function withEvents(state, rows) {
+  const changes = new Map(rows.map((row) => [row.id, row]));
+  const tasks = state.tasks.map((task) => {
+    const row = changes.get(task.id);
+    if (!row) return task;
+    const live = { queue_position: undefined, waiting_reason: row.wait_reason, stage: undefined };
+    return { ...task, ...live, ...row };
+  });
+  return { ...state, tasks };
+}
+
+async function poll({ signal, reload, read, takeRows }) {
+  while (!signal.aborted) {
+    await pause(POLL_MILLISECONDS, signal);
+    if (signal.aborted) return;
+    // A page that nobody sees asks for nothing.
+    if (document.hidden) continue;
+    await reload();
+    const waiting = read().tasks.filter((task) => task.status === "pending");
+    for (const task of waiting.slice(-MOST_WAITING_ASKED)) {
+      const answer = await get(`/task-status/${task.id}`, { signal }).catch(() => null);
+      if (answer) {
+        const { id, status, stage, queue_position: position, waiting_reason: reason } = answer.task;
+        takeRows([{ id, status, stage, queue_position: position, wait_reason: reason }]);
+      }
+    }
+  }
+}
+
+async function follow(parts) {
+  const { signal, reload, read, takeRows } = parts;
+  if (!config.has.streams) return poll(parts);
+  const isThere = await followTasks({
+    signal,
+    onTasks(rows) {
+      const known = new Map(read().tasks.map((task) => [task.id, task]));
+      takeRows(rows);
+      // A new task, and one that ended, have more to show than the event says.
+      const needsRow = rows.some((row) => !known.has(row.id) ||
+        (isActive(known.get(row.id)) && !isActive(row)));
+      if (needsRow) reload();
+    },
+  });
+  return isThere ? undefined : poll(parts);
+}
+
+export function useTaskList(filter) {
+  const [state, setState] = useState({ tasks: [], total: 0, cursor: null, isLoaded: false });
+  const latest = useRef(state);
+  const stop = useRef(null);
+  latest.current = state;
+
+  useEffect(() => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    stop.current = signal;
+    const change = (action) => signal.aborted || setState(action);
+    const reload = () => loadPage(filter, null, signal).then(
+      (page) => change((old) => withNewest(old, page)),
+      (error) => change((old) => ({ ...old, error })),
+    );
+    setState((old) => ({ ...old, tasks: [], cursor: null }));
+    reload().then(() => follow({
+      signal,
+      reload,
+      read: () => latest.current,
+      takeRows: (rows) => change((old) => withEvents(old, rows)),
+    }));
+    return () => controller.abort();
+  }, [filter.status, filter.text]);
+
+  async function more() {
+    const signal = stop.current;
+    const page = await loadPage(filter, state.cursor, signal);
+    if (signal.aborted) return;
+    setState((old) => ({ ...old, tasks: [...old.tasks, ...page.tasks], cursor: page.cursor }));
+  }
+  return { ...state, more };
+}

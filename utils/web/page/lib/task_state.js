@@ -1,0 +1,68 @@
+// Everything that the view of one task knows: its row, its log, and how both are kept up to date.
+import { get } from "./api.js";
+import { useCallback, useEffect, useRef, useState } from "./html.js";
+import { emptyLog, foldEvents } from "./log_items.js";
+import { followTask, pause } from "./stream.js";
+
+const POLL_MILLISECONDS = 2_000;
+const TROUBLE_MILLISECONDS = 5_000;
+
+export const isActive = (task) => task.status === "pending" || task.status === "running";
+
+// The row that is polled leaves out what a task has not; the full row comes once it has ended.
+async function loadTask(id, signal) {
+  const { task } = await get(`/task-status/${id}`, { signal });
+  if (isActive(task)) return task;
+  return (await get(`/tasks/${id}`, { signal })).task;
+}
+
+export function useTask(id) {
+  const [state, setState] = useState({ task: null, log: emptyLog(), error: null, trouble: null });
+  const [round, setRound] = useState(0);
+  const isEnded = useRef(false);
+  const last = useRef(0);
+  const reload = useCallback(() => setRound((number) => number + 1), []);
+
+  useEffect(() => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const change = (changes) => signal.aborted || setState((old) => ({ ...old, ...changes }));
+    const refresh = async () => {
+      const task = await loadTask(id, signal);
+      isEnded.current = !isActive(task);
+      change({ task, error: null });
+    };
+
+    async function watchRow() {
+      while (!signal.aborted) {
+        try {
+          await refresh();
+          change({ trouble: null });
+          if (isEnded.current) return;
+          await pause(POLL_MILLISECONDS, signal);
+        } catch (error) {
+          if (signal.aborted) return;
+          if (error.status === 404) { change({ error }); return; }
+          change({ trouble: error });
+          await pause(TROUBLE_MILLISECONDS, signal);
+        }
+      }
+    }
+
+    isEnded.current = false;
+    watchRow();
+    followTask(id, last.current, {
+      signal,
+      isEnded: () => isEnded.current,
+      onEvents(events) {
+        last.current = events.at(-1).sequence;
+        setState((old) => ({ ...old, log: foldEvents(old.log, events) }));
+      },
+      onEnd: () => isEnded.current || refresh().catch(() => {}),
+      onTrouble: (trouble) => trouble?.status !== 404 && change({ trouble }),
+    });
+    return () => controller.abort();
+  }, [id, round]);
+
+  return { ...state, reload };
+}

@@ -1,0 +1,98 @@
+// The form for a new task.
+import { get, newRequestKey, post } from "../lib/api.js";
+import { agentOf, config } from "../lib/config.js";
+import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
+import { go } from "../lib/router.js";
+import { readItem, writeItem } from "../lib/storage.js";
+import { Field, GrowingBox, Notice, useAction, useLoaded } from "./parts.js";
+
+const LAST = "async-code-last-task";
+
+function startValues() {
+  const last = readItem(LAST) ?? {};
+  const agent = agentOf(last.agent) ? last.agent : config.defaultAgent;
+  return { prompt: "", repository: last.repository ?? "", branch: "", agent, model: "", token: "" };
+}
+
+function bodyOf(form, projects) {
+  const repository = form.repository.trim();
+  const project = projects.find((one) => one.repo_url === repository);
+  const body = { prompt: form.prompt.trim(), repo_url: repository, model: form.agent };
+  if (form.branch.trim()) body.branch = form.branch.trim();
+  if (form.model) body.agent_model = form.model;
+  if (form.token.trim()) body.github_token = form.token.trim();
+  if (project) body.project_id = project.id;
+  return body;
+}
+
+function Agents({ form, set }) {
+  const agent = agentOf(form.agent);
+  return html`
+    <${Field} label="Agent" hint=${agent.simulated && "Simulated: no AI is called."}>${(props) => html`<select value=${form.agent} ...${props}
+      onChange=${(event) => set({ agent: event.target.value, model: "" })}>
+      ${config.agents.map((one) => html`<option value=${one.name} disabled=${!one.usable}>${
+        one.title}</option>`)}</select>`}</${Field}>
+    ${agent.models.length > 0 && html`<${Field} label="Model">${(props) => html`
+      <select value=${form.model} ...${props}
+        onChange=${(event) => set({ model: event.target.value })}>
+        <option value="">Default</option>
+        ${agent.models.map((name) => html`<option value=${name}>${name}</option>`)}
+      </select>`}</${Field}>`}`;
+}
+
+function Repository({ form, set, projects }) {
+  const listId = useId();
+  return html`<${Field} label="Repository">${(props) => html`
+    <input required spellcheck="false" autocomplete="off" list=${listId} value=${form.repository}
+      placeholder="https://github.com/owner/name" ...${props}
+      onInput=${(event) => set({ repository: event.target.value })} />
+    <datalist id=${listId}>${projects.map((one) => html`
+      <option value=${one.repo_url}>${one.name}</option>`)}</datalist>`}</${Field}>`;
+}
+
+export function NewTask() {
+  const [form, setForm] = useState(startValues);
+  const set = (changes) => setForm((old) => ({ ...old, ...changes }));
+  const projects = useLoaded((signal) => get("/projects", { signal }), []).value?.projects ?? [];
+  const requestKey = useRef(newRequestKey());
+  // Another request is another task; the same one again, after a lost answer, is the same task.
+  useEffect(() => { requestKey.current = newRequestKey(); }, [form]);
+  const action = useAction(async () => {
+    const headers = { "Idempotency-Key": requestKey.current };
+    const answer = await post("/start-task", bodyOf(form, projects), { headers });
+    writeItem(LAST, { repository: form.repository.trim(), agent: form.agent }, { keep: true });
+    go(`/tasks/${answer.task_id}`);
+  });
+  const formElement = useRef(null);
+  function submit(event) {
+    event?.preventDefault();
+    action.run();
+  }
+  return html`<form class="card new-task" ref=${formElement} onSubmit=${submit}
+    aria-labelledby="new-task-title">
+    <h1 id="new-task-title">New task</h1>
+    <${Field} label="Instructions for the agent">${(props) => html`
+      <${GrowingBox} required rows="3" value=${form.prompt}
+        placeholder="Add a test for the checkout, and fix what it finds"
+        onInput=${(prompt) => set({ prompt })}
+        onSubmit=${() => formElement.current.requestSubmit()} ...${props} />`}</${Field}>
+    <div class="columns">
+      <${Repository} form=${form} set=${set} projects=${projects} />
+      <${Field} label="Branch">${(props) => html`<input spellcheck="false" autocomplete="off"
+        placeholder="Default branch" value=${form.branch} ...${props}
+        onInput=${(event) => set({ branch: event.target.value })} />`}</${Field}>
+      <${Agents} form=${form} set=${set} />
+    </div>
+    <details class="private"><summary>Private repository</summary>
+      <${Field} label="GitHub token" hint="Used for this task only. Settings keep one for all tasks.">
+        ${(props) => html`<input type="password" autocomplete="off" value=${form.token} ...${props}
+          onInput=${(event) => set({ token: event.target.value })} />`}</${Field}>
+    </details>
+    ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
+    <div class="buttons buttons-end">
+      <span class="muted keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span>
+      <button class="primary" disabled=${action.isBusy}>${
+        action.isBusy ? "Starting" : "Start task"}</button>
+    </div>
+  </form>`;
+}

@@ -1,0 +1,71 @@
+// Settings of the user and of this browser, and what the server can do.
+import { get, put } from "../lib/api.js";
+import { config } from "../lib/config.js";
+import { Fragment, html, useEffect, useState } from "../lib/html.js";
+import { currentSession } from "../lib/session.js";
+import { chooseTheme, chosenTheme } from "../lib/theme.js";
+import { ApiKeys } from "./api_keys.js";
+import { Field, Notice, useAction, useLoaded } from "./parts.js";
+
+function GitHubToken() {
+  const profile = useLoaded((signal) => get("/users/me", { signal }), []);
+  const [token, setToken] = useState("");
+  const save = useAction(async (value) => {
+    await put("/users/me", { github_token: value });
+    setToken("");
+    profile.reload();
+  });
+  const isStored = Boolean(profile.value?.user.github_token);
+  function submit(event) {
+    event.preventDefault();
+    save.run(token.trim());
+  }
+  return html`<form class="card" onSubmit=${submit} aria-labelledby="github-title">
+    <h2 id="github-title">GitHub</h2>
+    <${Field} label="GitHub token" hint=${isStored
+      ? "A token is stored. A new one takes its place."
+      : "Stored encrypted, and used for private repositories and pull requests."}>
+      ${(props) => html`<input type="password" autocomplete="off" required value=${token} ...${props}
+        onInput=${(event) => setToken(event.target.value)} />`}</${Field}>
+    ${(save.error ?? profile.error) && html`<${Notice}>${
+      (save.error ?? profile.error).message}</${Notice}>`}
+    <div class="buttons buttons-end">
+      ${isStored && html`<button type="button" disabled=${save.isBusy}
+        onClick=${() => save.run(null)}>Remove the token</button>`}
+      <button class="primary" disabled=${save.isBusy}>Store the token</button></div>
+  </form>`;
+}
+
+function Appearance() {
+  const [theme, setTheme] = useState(chosenTheme);
+  function choose(name) {
+    chooseTheme(name);
+    setTheme(name);
+  }
+  return html`<section class="card" aria-labelledby="look-title"><h2 id="look-title">Appearance</h2>
+    <div class="choice" role="group" aria-labelledby="look-title">
+      ${[["auto", "As the system"], ["light", "Light"], ["dark", "Dark"]].map(([name, title]) => html`
+        <button type="button" aria-pressed=${theme === name} onClick=${() => choose(name)}>${
+          title}</button>`)}</div></section>`;
+}
+
+function Server() {
+  const { value, error } = useLoaded((signal) => get("/health/ready", { signal }), []);
+  return html`<section class="card" aria-labelledby="server-title"><h2 id="server-title">Server</h2>
+    ${error && html`<${Notice}>${error.message}</${Notice}>`}
+    <p class="muted">Version ${config.version}${value && html`, sandboxes: ${value.mode}, ${
+      value.running} running, ${value.queued} queued`}</p>
+    <ul class="plain">${value?.agents.map((agent) => html`<li key=${agent.name}>
+      <strong>${agent.name}</strong> <span class="muted">${
+        agent.reason ?? (agent.usable ? "ready" : "not usable")}</span></li>`)}</ul>
+    <p><a href="/docs" target="_blank" rel="noopener">API reference</a></p></section>`;
+}
+
+export function Settings() {
+  useEffect(() => { document.title = "Settings · Async Code"; }, []);
+  return html`<${Fragment}>
+    <h1>Settings</h1>
+    <p class="muted lead">Signed in: ${currentSession()?.name}</p>
+    <${GitHubToken} /><${ApiKeys} /><${Appearance} /><${Server} />
+  </${Fragment}>`;
+}

@@ -1,0 +1,117 @@
+// One task: where it is, what the agent says and does, and what it changed.
+import { post, newRequestKey } from "../lib/api.js";
+import { agentTitle } from "../lib/config.js";
+import { parseDiff } from "../lib/diff_text.js";
+import {
+  age, count, dollars, firstLine, fullTime, repositoryName, seconds, secondsBetween, shortNumber,
+} from "../lib/format.js";
+import { Fragment, html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
+import { go } from "../lib/router.js";
+import { isActive, useTask } from "../lib/task_state.js";
+import { Changes } from "./changes.js";
+import { Log } from "./log.js";
+import { Confirmation, Notice, Status, useAction } from "./parts.js";
+import { Tabs } from "./tabs.js";
+import { Timeline } from "./timeline.js";
+
+function usageText(task, log) {
+  const usage = task.execution_metadata?.usage ?? log.usage;
+  const cost = dollars(task.execution_metadata?.cost_usd ?? log.usage?.cost_usd);
+  const tokens = usage && (usage.input_tokens || usage.output_tokens)
+    ? `${shortNumber(usage.input_tokens ?? 0)} tokens in, ${
+      shortNumber(usage.output_tokens ?? 0)} out` : null;
+  return [tokens, cost].filter(Boolean).join(" · ");
+}
+
+function Facts({ task, log }) {
+  const usage = usageText(task, log);
+  const time = task.started_at && seconds(secondsBetween(task.started_at, task.completed_at));
+  return html`<p class="facts">
+    <${Status} status=${task.status} />
+    <span class="repository">${repositoryName(task.repo_url)}</span>
+    ${task.branch && html`<span>${task.branch}</span>`}
+    <span>${agentTitle(task.agent)}</span>
+    ${!isActive(task) && time && html`<span>${time}</span>`}
+    ${usage && html`<span>${usage}</span>`}
+    <time datetime=${task.created_at} title=${fullTime(task.created_at)}>${
+      age(task.created_at)}</time>
+    <span class="number">#${task.id}</span>
+  </p>`;
+}
+
+function Prompt({ text }) {
+  const title = firstLine(text);
+  const rest = text.trim().slice(title.length).trim();
+  return html`<h1 class="task-title">${title}</h1>
+    ${rest && html`<details class="whole-prompt"><summary>The whole prompt</summary>
+      <pre tabindex="0">${text.trim()}</pre></details>`}`;
+}
+
+function Actions({ task, reload }) {
+  const [isAsked, setAsked] = useState(false);
+  const retry = useAction(async () => {
+    const body = { prompt: task.prompt, repo_url: task.repo_url, model: task.agent };
+    if (task.branch) body.branch = task.branch;
+    if (task.project_id) body.project_id = task.project_id;
+    const headers = { "Idempotency-Key": newRequestKey() };
+    go(`/tasks/${(await post("/start-task", body, { headers })).task_id}`);
+  });
+  return html`<div class="buttons">
+    ${isActive(task)
+      ? html`<button type="button" class="danger-quiet" onClick=${() => setAsked(true)}>
+          Cancel task</button>`
+      : html`<button type="button" disabled=${retry.isBusy} onClick=${() => retry.run()}>
+          Start again</button>`}
+    ${retry.error && html`<${Notice}>${retry.error.message}</${Notice}>`}
+    ${isAsked && html`<${Confirmation} title="Cancel this task?" confirm="Cancel task"
+      text="The agent is stopped. What it has changed until now is kept."
+      onClose=${() => setAsked(false)}
+      onConfirm=${async () => { await post(`/tasks/${task.id}/cancel`); reload(); }} />`}
+  </div>`;
+}
+
+function Failure({ task }) {
+  if (!task.error) return null;
+  const stage = task.error_stage ? ` (${task.error_stage})` : "";
+  return html`<${Notice} kind=${task.status === "cancelled" ? "info" : "error"}>
+    <p>${task.error}</p><p class="muted">${task.error_code}${stage}</p></${Notice}>`;
+}
+
+// Told to readers of the screen when it changes; the log itself would be too much.
+function Announcement({ task, log }) {
+  const stage = log.stages.at(-1)?.stage;
+  const words = { cloning: "Cloning the repository", agent: "The agent is at work",
+    capturing: "Reading the changes" };
+  const text = isActive(task) ? words[stage] ?? "Queued" : `The task has ended: ${task.status}`;
+  return html`<p class="only-read" role="status">${text}</p>`;
+}
+
+export function Task({ id }) {
+  const { task, log, error, trouble, reload } = useTask(id);
+  const files = useMemo(() => parseDiff(task?.git_diff), [task?.git_diff]);
+  useEffect(() => {
+    document.title = task ? `#${id} ${firstLine(task.prompt)} · Async Code` : `#${id} · Async Code`;
+  }, [id, task?.prompt]);
+  if (error) {
+    return html`<h1>Task #${id}</h1><${Notice}>${error.message}</${Notice}>
+      <p><a href="/">Go to your tasks</a></p>`;
+  }
+  if (!task) return html`<p class="muted" role="status">Loading task #${id}</p>`;
+  const tabs = [
+    { name: "log", title: "Log",
+      body: html`<${Log} log=${log} isActive=${isActive(task)} />` },
+    { name: "changes", title: "Changes", count: files.length || task.changed_files?.length,
+      body: html`<${Changes} files=${files} task=${task} />` },
+  ];
+  return html`<${Fragment}>
+    <header class="task-head">
+      <div><${Prompt} text=${task.prompt} /><${Facts} task=${task} log=${log} /></div>
+      <${Actions} task=${task} reload=${reload} />
+    </header>
+    <${Announcement} task=${task} log=${log} />
+    <${Timeline} task=${task} stages=${log.stages} />
+    ${trouble && html`<${Notice} kind="warning">${trouble.message} Trying again.</${Notice}>`}
+    <${Failure} task=${task} />
+    <${Tabs} tabs=${tabs} label="Parts of the task" />
+  </${Fragment}>`;
+}

@@ -1,0 +1,57 @@
+// The stages of a task, in order, with the time that each took.
+import { seconds, secondsBetween } from "../lib/format.js";
+import { html, useEffect, useState } from "../lib/html.js";
+import { isActive } from "../lib/task_state.js";
+import { STATUS_WORDS } from "./parts.js";
+
+const STAGES = [["queued", "Queued"], ["cloning", "Clone"], ["agent", "Agent"],
+  ["capturing", "Changes"]];
+const TICK_MILLISECONDS = 1_000;
+
+// A task that runs again begins its stages again: the last run counts.
+function beginnings(task, stages) {
+  const found = new Map([["queued", task.created_at]]);
+  const lastClone = stages.findLastIndex((one) => one.stage === "cloning");
+  for (const { stage, at } of stages.slice(Math.max(0, lastClone))) found.set(stage, at);
+  return found;
+}
+
+function useTicks(isRunning) {
+  const [, setTicks] = useState(0);
+  useEffect(() => {
+    if (!isRunning) return undefined;
+    const timer = setInterval(() => setTicks((number) => number + 1), TICK_MILLISECONDS);
+    return () => clearInterval(timer);
+  }, [isRunning]);
+}
+
+function waitText(task) {
+  if (task.status !== "pending") return null;
+  const position = task.queue_position ? `Number ${task.queue_position} in the queue.` : null;
+  return [position, task.waiting_reason].filter(Boolean).join(" ") || null;
+}
+
+export function Timeline({ task, stages }) {
+  useTicks(isActive(task));
+  const begun = beginnings(task, stages);
+  const names = STAGES.map(([name]) => name).filter((name) => begun.has(name));
+  const current = isActive(task) ? names.at(-1) : null;
+  const ended = begun.get("ended") ?? task.completed_at;
+  const wait = waitText(task);
+  return html`<div class="timeline"><ol aria-label="Stages">
+    ${STAGES.map(([name, title]) => {
+      const start = begun.get(name);
+      const next = names[names.indexOf(name) + 1];
+      const end = next ? begun.get(next) : ended;
+      const state = name === current ? "current" : start ? "done" : "ahead";
+      return html`<li class="stage stage-${state}" key=${name}
+        aria-current=${name === current ? "step" : undefined}>
+        <span class="stage-mark" aria-hidden="true"></span><span>${title}</span>
+        ${start && html`<span class="muted">${
+          seconds(secondsBetween(start, name === current ? null : end))}</span>`}</li>`;
+    })}
+    <li class="stage ${isActive(task) ? "stage-ahead" : `stage-${task.status}`}" key="end">
+      <span class="stage-mark" aria-hidden="true"></span>
+      <span>${isActive(task) ? "Result" : STATUS_WORDS[task.status]}</span></li>
+  </ol>${wait && html`<p class="muted">${wait}</p>`}</div>`;
+}
