@@ -29,7 +29,11 @@ function addTool(log, event) {
 }
 
 function addStatus(log, event) {
-  const { stage, text, status } = event.data;
+  const { stage, text, status, turn } = event.data;
+  if (turn) {
+    log.stages.push({ stage: "turn", at: event.at });
+    log.items.push({ key: event.sequence, kind: "turn", at: event.at, number: turn });
+  }
   if (stage) log.stages.push({ stage, at: event.at });
   if (status) log.stages.push({ stage: "ended", at: event.at, status });
   if (text) log.items.push({ key: event.sequence, kind: "note", at: event.at, text });
@@ -49,6 +53,18 @@ function addEvent(log, event) {
   else if (kind === "usage") log.usage = { ...log.usage, ...data };
   else if (kind === "result" && isRepetition(log.items, data.text ?? "")) return;
   else log.items.push({ key: sequence, kind, at, ...data });
+}
+
+// Adds what was said beside the agent's run, such as a note of the server, at its time.
+export function withConversation(items, messages, turns) {
+  const texts = new Set(items.map((item) => item.text?.trim()));
+  const prompts = new Set(turns.map((turn) => turn.prompt.trim()));
+  const said = messages.slice(1).filter(({ role, content }) =>
+    !(role === "user" ? prompts : texts).has(content.trim()));
+  if (!said.length) return items;
+  const notes = said.map(({ role, content, timestamp }, place) =>
+    ({ key: `said ${place}`, kind: "said", at: timestamp, role, text: content }));
+  return [...items, ...notes].sort((one, other) => new Date(one.at) - new Date(other.at));
 }
 
 export function foldEvents(log, events) {

@@ -127,14 +127,16 @@ export async function followTask(id, after, { onEvents, onEnd, onTrouble, isEnde
 }
 
 // Follows all tasks of the user; returns false at once where the server has no such stream.
-export async function followTasks({ onTasks, signal }) {
+export async function followTasks({ onTasks, onQueue, signal }) {
   let isThere = true;
   await persist(signal, () => {}, async (backoff) => {
     const response = await openStream("/events", null, signal);
     if (!response) { isThere = false; return true; }
     for await (const blocks of blocksOf(response)) {
       backoff.reset();
-      onTasks(blocks.filter((block) => block.event === "task").map((block) => block.data));
+      const tasks = blocks.filter((block) => block.event === "task").map((block) => block.data);
+      if (tasks.length) onTasks(tasks);
+      for (const block of blocks) if (block.event === "queue") onQueue(block.data);
     }
     return false;
   });

@@ -37,21 +37,35 @@ function withNewest(state, page) {
   };
 }
 
+// What only the live news tell of a task; nothing any more once it has ended.
 function liveOf(known, task) {
-  if (!known || !isActive(task)) return {};
+  if (!known || !isActive(task)) {
+    return { stage: undefined, queue_position: undefined, waiting_reason: undefined };
+  }
   const { stage, queue_position: position, waiting_reason: reason } = known;
   return { stage, queue_position: position, waiting_reason: reason };
+}
+
+// The places of waiting tasks come for all of them at once.
+function withQueue(state, { positions, waiting_reason: reason }) {
+  const tasks = state.tasks.map((task) => {
+    const position = positions[task.id];
+    if (task.status !== "pending" && task.queue_position === undefined) return task;
+    if (task.queue_position === position && task.waiting_reason === reason) return task;
+    return { ...task, queue_position: position, waiting_reason: position ? reason : undefined };
+  });
+  return { ...state, tasks };
 }
 
 // Fields that a task has no more are absent from an event, so they go from the row too.
 function withEvents(state, rows) {
   const changes = new Map(rows.map((row) => [row.id, row]));
-  const tasks = state.tasks.map((task) => {
+  const tasks = state.tasks.filter((task) => changes.get(task.id)?.status !== "deleted");
+  for (const [place, task] of tasks.entries()) {
     const row = changes.get(task.id);
-    if (!row) return task;
-    const live = { queue_position: undefined, waiting_reason: row.wait_reason, stage: undefined };
-    return { ...task, ...live, ...row };
-  });
+    const waits = row?.status === "pending" ? liveOf(task, row) : {};
+    if (row) tasks[place] = { ...task, ...liveOf({}, row), ...waits, ...row };
+  }
   return { ...state, tasks };
 }
 
@@ -67,23 +81,24 @@ async function poll({ signal, reload, read, takeRows }) {
       const answer = await get(`/task-status/${task.id}`, { signal }).catch(() => null);
       if (answer) {
         const { id, status, stage, queue_position: position, waiting_reason: reason } = answer.task;
-        takeRows([{ id, status, stage, queue_position: position, wait_reason: reason }]);
+        takeRows([{ id, status, stage, queue_position: position, waiting_reason: reason }]);
       }
     }
   }
 }
 
 async function follow(parts) {
-  const { signal, reload, read, takeRows } = parts;
+  const { signal, reload, read, takeRows, takeQueue } = parts;
   if (!config.has.streams) return poll(parts);
   const isThere = await followTasks({
     signal,
+    onQueue: takeQueue,
     onTasks(rows) {
       const known = new Map(read().tasks.map((task) => [task.id, task]));
       takeRows(rows);
       // A new task, and one that ended, have more to show than the event says.
-      const needsRow = rows.some((row) => !known.has(row.id) ||
-        (isActive(known.get(row.id)) && !isActive(row)));
+      const needsRow = rows.some((row) => row.status !== "deleted" && (!known.has(row.id) ||
+        (isActive(known.get(row.id)) && !isActive(row))));
       if (needsRow) reload();
     },
   });
@@ -111,6 +126,7 @@ export function useTaskList(filter) {
       reload,
       read: () => latest.current,
       takeRows: (rows) => change((old) => withEvents(old, rows)),
+      takeQueue: (queue) => change((old) => withQueue(old, queue)),
     }));
     return () => controller.abort();
   }, [filter.status, filter.text]);

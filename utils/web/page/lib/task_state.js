@@ -1,5 +1,6 @@
 // Everything that the view of one task knows: its row, its log, and how both are kept up to date.
 import { get } from "./api.js";
+import { config } from "./config.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 import { emptyLog, foldEvents } from "./log_items.js";
 import { followTask, pause } from "./stream.js";
@@ -16,8 +17,14 @@ async function loadTask(id, signal) {
   return (await get(`/tasks/${id}`, { signal })).task;
 }
 
+async function loadTurns(id, signal) {
+  return config.has.turns ? (await get(`/tasks/${id}/turns`, { signal })).turns : [];
+}
+
 export function useTask(id) {
-  const [state, setState] = useState({ task: null, log: emptyLog(), error: null, trouble: null });
+  const [state, setState] = useState({
+    task: null, turns: [], log: emptyLog(), error: null, trouble: null,
+  });
   const [round, setRound] = useState(0);
   const isEnded = useRef(false);
   const last = useRef(0);
@@ -28,9 +35,13 @@ export function useTask(id) {
     const { signal } = controller;
     const change = (changes) => signal.aborted || setState((old) => ({ ...old, ...changes }));
     const refresh = async () => {
-      const task = await loadTask(id, signal);
+      const [task, turns] = await Promise.all([loadTask(id, signal), loadTurns(id, signal)]);
       isEnded.current = !isActive(task);
-      change({ task, error: null });
+      // A row that is polled has no diff: the one of the turn before stays until the next one.
+      setState((old) => signal.aborted ? old : {
+        ...old, error: null, turns,
+        task: isActive(task) ? { ...task, git_diff: old.task?.git_diff } : task,
+      });
     };
 
     async function watchRow() {

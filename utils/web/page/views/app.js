@@ -2,13 +2,14 @@
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
 import { currentRoute, onRouteChange } from "../lib/router.js";
 import { currentSession, onSessionChange, signOut } from "../lib/session.js";
+import { Group } from "./group.js";
 import { Home } from "./home.js";
 import { Projects } from "./projects.js";
 import { Settings } from "./settings.js";
 import { SignIn } from "./sign_in.js";
 import { Task } from "./task.js";
 
-const VIEWS = { home: Home, task: Task, projects: Projects, settings: Settings };
+const VIEWS = { home: Home, task: Task, group: Group, projects: Projects, settings: Settings };
 const LINKS = [["/", "home", "Tasks"], ["/projects", "projects", "Projects"],
   ["/settings", "settings", "Settings"]];
 

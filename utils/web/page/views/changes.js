@@ -1,12 +1,12 @@
 // The changes of a task: all files of its diff, side by side or in one column.
-import { open } from "../lib/api.js";
+import { imageType } from "../lib/binary_patch.js";
 import { count } from "../lib/format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { loadScript } from "../lib/scripts.js";
 import { readItem, writeItem } from "../lib/storage.js";
+import { downloadPatch } from "../lib/task_actions.js";
 import { isActive } from "../lib/task_state.js";
 import { ImageChange } from "./image_change.js";
-import { imageType } from "../lib/binary_patch.js";
 import { Notice, useAction } from "./parts.js";
 
 const FORM = "async-code-diff-form";
@@ -80,15 +80,6 @@ function FormChoice({ form, onChoose }) {
         title}</button>`)}</div>`;
 }
 
-async function download(task) {
-  const response = await open(`/tasks/${task.id}/patch`);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await response.blob());
-  link.download = `task-${task.id}.patch`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
 // Opens files from the first on until they are many lines, and no file that is long by itself.
 function openAtFirst(files) {
   let lines = 0;
@@ -105,7 +96,7 @@ function startForm() {
 
 export function Changes({ files, task }) {
   const [form, setForm] = useState(startForm);
-  const patch = useAction(() => download(task));
+  const patch = useAction(() => downloadPatch(task));
   useEffect(() => { loadScript("diff2html.js").catch(() => {}); }, []);
   function choose(name) {
     setForm(name);

@@ -1,7 +1,10 @@
 // The log of a task: what the agent says, does and prints.
 import { fillWithOutput } from "../lib/ansi.js";
 import { count, firstLine, fullTime } from "../lib/format.js";
-import { html, pure, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
+import {
+  html, pure, useEffect, useLayoutEffect, useMemo, useRef, useState,
+} from "../lib/html.js";
+import { withConversation } from "../lib/log_items.js";
 import { markdown } from "../lib/markdown.js";
 
 const SHOWN_AT_ONCE = 400;
@@ -44,16 +47,29 @@ function gitText({ operation, branch, commit, files, additions, deletions }) {
   return `Committed ${short}: ${count(files ?? 0, "file")}, +${additions ?? 0} −${deletions ?? 0}`;
 }
 
+function checkText({ exit_code: code }) {
+  return code === 0 ? "The check has passed" : `The check has failed (exit code ${code})`;
+}
+
 const SANDBOX_WORDS = { created: "The sandbox is ready", resumed: "Back in the sandbox",
   lost: "The sandbox is lost", ended: "The sandbox has ended", paused: "The sandbox is paused" };
 
 const NOTES = {
   note: (item) => item.text,
   git: gitText,
+  check: checkText,
   sandbox: (item) => `${SANDBOX_WORDS[item.state] ?? item.state} (${item.provider})`,
 };
 
-function Body({ item }) {
+function Said({ text, who }) {
+  return html`<div class="said"><p class="muted">${who}</p><${Markdown} text=${text} /></div>`;
+}
+
+function Body({ item, prompt }) {
+  if (item.kind === "turn") return html`<${Said} text=${prompt ?? ""} who="You" />`;
+  if (item.kind === "said") {
+    return html`<${Said} text=${item.text} who=${item.role === "user" ? "You" : "Note"} />`;
+  }
   if (item.kind === "message") return html`<${Markdown} text=${item.text} />`;
   if (item.kind === "result") return html`<div class="result"><${Markdown} text=${item.text ?? ""} /></div>`;
   if (item.kind === "tool") return html`<${Tool} item=${item} />`;
@@ -72,8 +88,9 @@ function Body({ item }) {
   return note ? html`<p class="log-note">${note(item)}</p>` : null;
 }
 
-const Item = pure(({ item }) => html`<li class="log-item log-${item.kind} ${
-  item.parent_id ? "log-nested" : ""}" title=${fullTime(item.at)}><${Body} item=${item} /></li>`);
+const Item = pure(({ item, prompt }) => html`<li class="log-item log-${item.kind} ${
+  item.parent_id ? "log-nested" : ""}" title=${fullTime(item.at)}>
+  <${Body} item=${item} prompt=${prompt} /></li>`);
 
 const distanceToEnd = () =>
   document.documentElement.scrollHeight - scrollY - innerHeight;
@@ -98,17 +115,21 @@ function useFollowing(isActive, size) {
   return isBehind && isActive;
 }
 
-export function Log({ log, isActive }) {
+export function Log({ log, isActive, messages = [], turns = [] }) {
   const [shown, setShown] = useState(SHOWN_AT_ONCE);
-  const isBehind = useFollowing(isActive, log.items);
-  const hidden = Math.max(0, log.items.length - shown);
+  const items = useMemo(() => withConversation(log.items, messages, turns),
+    [log.items, messages, turns]);
+  const isBehind = useFollowing(isActive, items);
+  const hidden = Math.max(0, items.length - shown);
+  const promptOf = (item) => item.kind === "turn"
+    ? turns.find((turn) => turn.number === item.number)?.prompt : undefined;
   return html`<div class="log">
     ${hidden > 0 && html`<button type="button" class="wide"
       onClick=${() => setShown(shown + 4 * SHOWN_AT_ONCE)}>Show ${count(hidden, "earlier entry",
         "earlier entries")}</button>`}
-    <ol class="log-items" aria-label="Log">${log.items.slice(hidden).map((item) => html`
-      <${Item} item=${item} key=${item.key} />`)}</ol>
-    ${!log.items.length && html`<p class="empty">${isActive
+    <ol class="log-items" aria-label="Log">${items.slice(hidden).map((item) => html`
+      <${Item} item=${item} prompt=${promptOf(item)} key=${item.key} />`)}</ol>
+    ${!items.length && html`<p class="empty">${isActive
       ? "The log begins as soon as the task starts." : "This task has no log."}</p>`}
     ${isBehind && html`<button type="button" class="primary to-end"
       onClick=${() => scrollTo({ top: document.documentElement.scrollHeight })}>

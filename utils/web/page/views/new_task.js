@@ -4,22 +4,29 @@ import { agentOf, config } from "../lib/config.js";
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { go } from "../lib/router.js";
 import { readItem, writeItem } from "../lib/storage.js";
-import { Field, GrowingBox, Notice, useAction, useLoaded } from "./parts.js";
+import { Comparison } from "./comparison.js";
+import { Field, GrowingBox, Notice, Switch, useAction, useLoaded } from "./parts.js";
 
 const LAST = "async-code-last-task";
 
 function startValues() {
   const last = readItem(LAST) ?? {};
   const agent = agentOf(last.agent) ? last.agent : config.defaultAgent;
-  return { prompt: "", repository: last.repository ?? "", branch: "", agent, model: "", token: "" };
+  return { prompt: "", repository: last.repository ?? "", branch: "", agent, model: "", token: "",
+    isCompared: false, agents: config.agents.filter((one) => one.usable).map((one) => one.name)
+      .slice(0, 2), attempts: 1, check: "", isPlan: false };
 }
 
 function bodyOf(form, projects) {
   const repository = form.repository.trim();
   const project = projects.find((one) => one.repo_url === repository);
-  const body = { prompt: form.prompt.trim(), repo_url: repository, model: form.agent };
+  const body = { prompt: form.prompt.trim(), repo_url: repository };
+  if (form.isCompared) Object.assign(body, { agents: form.agents, attempts: form.attempts });
+  else body.model = form.agent;
+  if (form.isCompared && form.check.trim()) body.check_command = form.check.trim();
   if (form.branch.trim()) body.branch = form.branch.trim();
-  if (form.model) body.agent_model = form.model;
+  if (form.model && !form.isCompared) body.agent_model = form.model;
+  if (form.isPlan) body.mode = "plan";
   if (form.token.trim()) body.github_token = form.token.trim();
   if (project) body.project_id = project.id;
   return body;
@@ -61,7 +68,7 @@ export function NewTask() {
     const headers = { "Idempotency-Key": requestKey.current };
     const answer = await post("/start-task", bodyOf(form, projects), { headers });
     writeItem(LAST, { repository: form.repository.trim(), agent: form.agent }, { keep: true });
-    go(`/tasks/${answer.task_id}`);
+    go(answer.group_id ? `/groups/${answer.group_id}` : `/tasks/${answer.task_id}`);
   });
   const formElement = useRef(null);
   function submit(event) {
@@ -81,8 +88,9 @@ export function NewTask() {
       <${Field} label="Branch">${(props) => html`<input spellcheck="false" autocomplete="off"
         placeholder="Default branch" value=${form.branch} ...${props}
         onInput=${(event) => set({ branch: event.target.value })} />`}</${Field}>
-      <${Agents} form=${form} set=${set} />
+      ${!form.isCompared && html`<${Agents} form=${form} set=${set} />`}
     </div>
+    ${form.isCompared && html`<${Comparison} form=${form} set=${set} />`}
     <details class="private"><summary>Private repository</summary>
       <${Field} label="GitHub token" hint="Used for this task only. Settings keep one for all tasks.">
         ${(props) => html`<input type="password" autocomplete="off" value=${form.token} ...${props}
@@ -90,6 +98,10 @@ export function NewTask() {
     </details>
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
     <div class="buttons buttons-end">
+      ${config.has.turns && html`<${Switch} label="Plan first" checked=${form.isPlan}
+        onChange=${(isPlan) => set({ isPlan })} />`}
+      ${config.has.groups && html`<${Switch} label="Compare" checked=${form.isCompared}
+        onChange=${(isCompared) => set({ isCompared })} />`}
       <span class="muted keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span>
       <button class="primary" disabled=${action.isBusy}>${
         action.isBusy ? "Starting" : "Start task"}</button>

@@ -2,7 +2,7 @@
 import { get, put } from "../lib/api.js";
 import { config } from "../lib/config.js";
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
-import { currentSession } from "../lib/session.js";
+import { currentSession, signOut } from "../lib/session.js";
 import { chooseTheme, chosenTheme } from "../lib/theme.js";
 import { ApiKeys } from "./api_keys.js";
 import { Field, Notice, useAction, useLoaded } from "./parts.js";
@@ -65,7 +65,8 @@ export function Settings() {
   useEffect(() => { document.title = "Settings · Async Code"; }, []);
   return html`<${Fragment}>
     <h1>Settings</h1>
-    <p class="muted lead">Signed in: ${currentSession()?.name}</p>
+    <div class="section-head"><p class="muted">Signed in: ${currentSession()?.name}</p>
+      <button type="button" onClick=${() => signOut()}>Sign out of this browser</button></div>
     <${GitHubToken} /><${ApiKeys} /><${Appearance} /><${Server} />
   </${Fragment}>`;
 }

@@ -1,16 +1,17 @@
 // One task: where it is, what the agent says and does, and what it changed.
-import { post, newRequestKey } from "../lib/api.js";
-import { agentTitle } from "../lib/config.js";
+import { agentTitle, config } from "../lib/config.js";
 import { parseDiff } from "../lib/diff_text.js";
 import {
-  age, count, dollars, firstLine, fullTime, repositoryName, seconds, secondsBetween, shortNumber,
+  age, dollars, firstLine, fullTime, repositoryName, seconds, secondsBetween, shortNumber,
 } from "../lib/format.js";
-import { Fragment, html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
-import { go } from "../lib/router.js";
+import { Fragment, html, useEffect, useMemo, useState } from "../lib/html.js";
+import { cancelTask, startAgain } from "../lib/task_actions.js";
 import { isActive, useTask } from "../lib/task_state.js";
 import { Changes } from "./changes.js";
+import { Composer } from "./composer.js";
 import { Log } from "./log.js";
 import { Confirmation, Notice, Status, useAction } from "./parts.js";
+import { PullRequest } from "./pull_request.js";
 import { Tabs } from "./tabs.js";
 import { Timeline } from "./timeline.js";
 
@@ -36,6 +37,9 @@ function Facts({ task, log }) {
     <time datetime=${task.created_at} title=${fullTime(task.created_at)}>${
       age(task.created_at)}</time>
     <span class="number">#${task.id}</span>
+    ${task.group_id && html`<a href="/groups/${task.group_id}">Comparison</a>`}
+    ${task.pr_number && html`<a href=${task.pr_url} target="_blank" rel="noopener noreferrer">
+      Pull request #${task.pr_number}</a>`}
   </p>`;
 }
 
@@ -49,13 +53,7 @@ function Prompt({ text }) {
 
 function Actions({ task, reload }) {
   const [isAsked, setAsked] = useState(false);
-  const retry = useAction(async () => {
-    const body = { prompt: task.prompt, repo_url: task.repo_url, model: task.agent };
-    if (task.branch) body.branch = task.branch;
-    if (task.project_id) body.project_id = task.project_id;
-    const headers = { "Idempotency-Key": newRequestKey() };
-    go(`/tasks/${(await post("/start-task", body, { headers })).task_id}`);
-  });
+  const retry = useAction(() => startAgain(task));
   return html`<div class="buttons">
     ${isActive(task)
       ? html`<button type="button" class="danger-quiet" onClick=${() => setAsked(true)}>
@@ -66,7 +64,7 @@ function Actions({ task, reload }) {
     ${isAsked && html`<${Confirmation} title="Cancel this task?" confirm="Cancel task"
       text="The agent is stopped. What it has changed until now is kept."
       onClose=${() => setAsked(false)}
-      onConfirm=${async () => { await post(`/tasks/${task.id}/cancel`); reload(); }} />`}
+      onConfirm=${async () => { await cancelTask(task); reload(); }} />`}
   </div>`;
 }
 
@@ -87,7 +85,7 @@ function Announcement({ task, log }) {
 }
 
 export function Task({ id }) {
-  const { task, log, error, trouble, reload } = useTask(id);
+  const { task, turns, log, error, trouble, reload } = useTask(id);
   const files = useMemo(() => parseDiff(task?.git_diff), [task?.git_diff]);
   useEffect(() => {
     document.title = task ? `#${id} ${firstLine(task.prompt)} · Async Code` : `#${id} · Async Code`;
@@ -99,9 +97,13 @@ export function Task({ id }) {
   if (!task) return html`<p class="muted" role="status">Loading task #${id}</p>`;
   const tabs = [
     { name: "log", title: "Log",
-      body: html`<${Log} log=${log} isActive=${isActive(task)} />` },
+      body: html`<${Log} log=${log} isActive=${isActive(task)} messages=${task.chat_messages}
+          turns=${turns} />
+        ${config.has.turns && html`<${Composer} task=${task} turns=${turns} reload=${reload} />`}` },
     { name: "changes", title: "Changes", count: files.length || task.changed_files?.length,
       body: html`<${Changes} files=${files} task=${task} />` },
+    { name: "pull-request", title: "Pull request",
+      body: html`<${PullRequest} task=${task} reload=${reload} />` },
   ];
   return html`<${Fragment}>
     <header class="task-head">

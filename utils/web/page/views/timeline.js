@@ -5,15 +5,24 @@ import { isActive } from "../lib/task_state.js";
 import { STATUS_WORDS } from "./parts.js";
 
 const STAGES = [["queued", "Queued"], ["cloning", "Clone"], ["agent", "Agent"],
-  ["capturing", "Changes"]];
+  ["capturing", "Changes"], ["checking", "Check"]];
+const NOT_ALWAYS = new Set(["checking"]);
 const TICK_MILLISECONDS = 1_000;
 
-// A task that runs again begins its stages again: the last run counts.
+// A task that runs again, or goes on with its next turn, begins its stages again.
 function beginnings(task, stages) {
-  const found = new Map([["queued", task.created_at]]);
-  const lastClone = stages.findLastIndex((one) => one.stage === "cloning");
-  for (const { stage, at } of stages.slice(Math.max(0, lastClone))) found.set(stage, at);
+  const place = stages.findLastIndex(({ stage }) => stage === "cloning" || stage === "turn");
+  const turn = stages.findLast(({ stage }) => stage === "turn");
+  const found = new Map([["queued", turn?.at ?? task.created_at]]);
+  for (const { stage, at } of stages.slice(Math.max(0, place))) found.set(stage, at);
   return found;
+}
+
+// The next turn in the same sandbox needs no clone, and few tasks have a check.
+function shownStages(begun) {
+  const last = STAGES.findLastIndex(([name]) => begun.has(name));
+  return STAGES.filter(([name], place) =>
+    begun.has(name) || (place > last && !NOT_ALWAYS.has(name)));
 }
 
 function useTicks(isRunning) {
@@ -39,7 +48,7 @@ export function Timeline({ task, stages }) {
   const ended = begun.get("ended") ?? task.completed_at;
   const wait = waitText(task);
   return html`<div class="timeline"><ol aria-label="Stages">
-    ${STAGES.map(([name, title]) => {
+    ${shownStages(begun).map(([name, title]) => {
       const start = begun.get(name);
       const next = names[names.indexOf(name) + 1];
       const end = next ? begun.get(next) : ended;

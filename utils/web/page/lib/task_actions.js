@@ -1,0 +1,26 @@
+// Steps that several views offer.
+import { newRequestKey, open, post } from "./api.js";
+import { go } from "./router.js";
+
+export async function startAgain(task) {
+  const body = { prompt: task.prompt, repo_url: task.repo_url, model: task.agent };
+  if (task.branch) body.branch = task.branch;
+  if (task.project_id) body.project_id = task.project_id;
+  const headers = { "Idempotency-Key": newRequestKey() };
+  const answer = await post("/start-task", body, { headers });
+  go(`/tasks/${answer.task_id}`);
+}
+
+export async function downloadPatch(task) {
+  const response = await open(`/tasks/${task.id}/patch`);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = `task-${task.id}.patch`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+export const chooseTask = (groupId, taskId) =>
+  post(`/task-groups/${groupId}/choose`, { task_id: taskId });
+
+export const cancelTask = (task) => post(`/tasks/${task.id}/cancel`);
