@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 from utils.api.endpoint import Services, endpoint
-from utils.api.github_access import caller_github
+from utils.api.github_access import caller_github, own_github
 from utils.api.github_operations import merge_pull, report_status, update_pull
 from utils.api.github_schemas import (
     NewComment,
@@ -39,6 +39,17 @@ _PULL = f"{_REPOSITORY}/pulls/<id:number>"
 _ISSUE = f"{_REPOSITORY}/issues/<id:number>"
 
 
+@blueprint.get("/repos")
+@endpoint({"repositories": list[GitHubRepository]}, github=True)
+def list_repositories(services: Services, user_id: str) -> Json:
+    """List the repositories of your GitHub token, those pushed to last first, at most 300.
+
+    It takes the token of the request or your stored one, never the server's.
+    """
+    with own_github(services, user_id) as github:
+        return {"repositories": github.repositories()}
+
+
 @blueprint.get(_REPOSITORY)
 @endpoint({"repository": GitHubRepository}, github=True)
 def get_repository(services: Services, user_id: str, owner: str, repository: str) -> Json:
@@ -49,6 +60,15 @@ def get_repository(services: Services, user_id: str, owner: str, repository: str
     full_name = f"{owner}/{repository}"
     with caller_github(services, user_id, full_name, Purpose.READ_METADATA) as github:
         return {"repository": github.repository(full_name)}
+
+
+@blueprint.get(f"{_REPOSITORY}/branches")
+@endpoint({"branches": list[str]}, github=True)
+def list_branches(services: Services, user_id: str, owner: str, repository: str) -> Json:
+    """List the names of a repository's branches, at most 300."""
+    full_name = f"{owner}/{repository}"
+    with caller_github(services, user_id, full_name, Purpose.CLONE) as github:
+        return {"branches": github.branches(full_name)}
 
 
 @blueprint.get(f"{_REPOSITORY}/pulls")

@@ -104,6 +104,7 @@ def _page_config(app: Flask, services: Services) -> Json:
         "version": VERSION,
         "developer": EXAMPLE_USER_ID if settings.trusts_user_id else None,
         "supabase": {"url": settings.supabase_url, "key": key} if key else None,
+        "githubHost": settings.github_host,
         "agents": _agents(services),
         "defaultAgent": DEFAULT_AGENT,
         "has": {

@@ -69,6 +69,20 @@ def test_a_repository_tells_what_the_token_may(github: FakeGitHub, caller: Calle
     assert caller.refusal("GET", PULLS) == (409, "repository_moved")
 
 
+def test_what_a_person_chooses_from_is_listed_with_their_own_token(
+    github: FakeGitHub, caller: Caller, guest: Caller
+) -> None:
+    bare = github.repositories[NAME].bare
+    github.add_repository("other/secret", bare, private=True, roles={SERVER: "admin"})
+    found = caller.call("GET", "/repos")["repositories"]
+    assert [(one["full_name"], one["can_push"]) for one in found] == [(NAME, True)]
+    assert caller.call("GET", f"{REPOSITORY}/branches")["branches"] == ["main", "topic"]
+    github.requests.clear()
+    assert guest.refusal("GET", "/repos") == (400, "github_token_needed")
+    assert guest.refusal("GET", "/repos/other/secret/branches") == (404, "repository_not_found")
+    assert tokens(github) <= {None}
+
+
 def test_pull_requests_are_listed_read_and_changed(caller: Caller, alice: GitHub) -> None:
     url = opened(alice)
     [listed] = caller.call("GET", PULLS)["pull_requests"]

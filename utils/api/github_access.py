@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from utils.api.endpoint import TOKEN_HEADER, Services
 from utils.api.github_schemas import OWN_STATUS
 from utils.credentials.github_resolver import ChosenToken, TokenSource
-from utils.errors import Forbidden
+from utils.errors import Forbidden, InvalidInput
 from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose
 from utils.github.client import GitHub
@@ -57,6 +57,29 @@ def caller_github(
             _refuse_foreign_context(chosen, own_status)
         with tokens.open_client(chosen, full_name) as github, _with_new_name(github):
             yield github
+
+
+@contextmanager
+def own_github(services: Services, user_id: str) -> Iterator[GitHub]:
+    """Provide a GitHub client with the token of the request, or the stored one of the caller.
+
+    The server's token is never used, because it may see repositories that the caller may not.
+    Raises `InvalidInput` (`github_token_needed`) without a token, and `Unavailable`
+    (`github_busy`).
+    """
+    address = services.settings.github_clone_url("owner/name")
+    chosen = services.github_tokens.user_token(user_id, address, token_of_request())
+    if chosen.source is TokenSource.NONE:
+        raise InvalidInput(
+            "A GitHub token of your own is required. Send it in the header X-GitHub-Token, or "
+            "store one with PUT /users/me.",
+            "github_token_needed",
+        )
+    with (
+        services.github_limiter.slot(),
+        services.github_tokens.open_client(chosen, "") as github,
+    ):
+        yield github
 
 
 def token_of_request(in_body: SecretStr | None = None) -> SecretStr | None:

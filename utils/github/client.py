@@ -17,6 +17,7 @@ from utils.github.checks import PullChecks
 from utils.github.connection import MAX_LISTED, given
 from utils.github.errors import RepositoryMoved, translating
 from utils.github.graphql import set_draft
+from utils.github.listings import Listings
 from utils.github.models import (
     CommitState,
     GitHubComment,
@@ -46,7 +47,7 @@ _LOGIN = re.compile(r"[A-Za-z0-9_-]+(?:\[bot\])?")
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 
-class GitHub(PullReviews, PullChecks):
+class GitHub(PullReviews, PullChecks, Listings):
     """Client for one token, anonymous without a token. Use it in a `with` statement."""
 
     def user(self) -> GitHubUser:

@@ -159,6 +159,8 @@ class FakeGitHub:
         with self._lock:  # two pull requests for one branch at once are one
             if request.path == "/user":
                 return self._user(caller)
+            if (request.method, request.path) == ("GET", "/user/repos"):
+                return self._repositories(caller)
             if (request.method, request.path) == ("POST", graphql.PATH):
                 return graphql.answer(request, caller, self.repositories.values())
             return self._of_repository(request, caller)
@@ -180,6 +182,12 @@ class FakeGitHub:
             headers["GitHub-Authentication-Token-Expiration"] = caller.expires
         user = render.user(self.api_url, caller.login)
         return 200, {**user, "name": caller.login.title(), "email": None}, headers
+
+    def _repositories(self, caller: Token | None) -> Answer:
+        self._user(caller)
+        assert caller is not None
+        found = [one for one in self.repositories.values() if caller.login in one.roles]
+        return 200, [render.repository(self.api_url, one, caller) for one in found], {}
 
     def _of_repository(self, request: Request, caller: Token | None) -> Answer:
         match = _REPOSITORY.fullmatch(request.path)

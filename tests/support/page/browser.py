@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -36,13 +36,17 @@ def open_browser(program: str) -> Iterator[Browser]:
 
 
 class Watcher:
-    """Remembers the errors of a page, and its requests to hosts that it may not reach."""
+    """Remembers the errors of a page, and its requests to hosts that it may not reach.
 
-    def __init__(self, page: Page, *hosts: str) -> None:
+    A browser reports answers of 400 and above as errors; `refusals` are those that are expected.
+    """
+
+    def __init__(self, page: Page, *hosts: str, refusals: Collection[int] = ()) -> None:
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
         self.requested: list[str] = []
         self._hosts = set(hosts)
+        self._expected = tuple(f"status of {status}" for status in refusals)
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("console", self._note_message)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -54,6 +58,8 @@ class Watcher:
         assert self.elsewhere == []
 
     def _note_message(self, message: ConsoleMessage) -> None:
+        if any(words in message.text for words in self._expected):
+            return
         if message.type in {"error", "warning"}:
             self.errors.append(f"{message.text} ({message.location})")
 

@@ -34,8 +34,14 @@ class Site:
         return self.page.get_by_role("heading", name=name)
 
     def click(self, name: str) -> None:
-        """Click a button."""
-        self.page.get_by_role("button", name=name, exact=True).click()
+        """Click a button. Fails with what the page says instead, if it is not there."""
+        from playwright.sync_api import TimeoutError as NotThere
+
+        try:
+            self.page.get_by_role("button", name=name, exact=True).click()
+        except NotThere as error:
+            said = self.page.get_by_role("alert").all_inner_texts()
+            raise AssertionError(f"there is no button {name}; the page says {said}") from error
 
     def fill(self, label: str, text: str) -> None:
         """Type into a field."""

@@ -2,6 +2,7 @@
 import { get, newRequestKey, post } from "../lib/api.js";
 import { agentOf, config } from "../lib/config.js";
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
+import { useBranches, useRepositories } from "../lib/repositories.js";
 import { go } from "../lib/router.js";
 import { readItem, writeItem } from "../lib/storage.js";
 import { Comparison } from "./comparison.js";
@@ -47,14 +48,26 @@ function Agents({ form, set }) {
       </select>`}</${Field}>`}`;
 }
 
-function Repository({ form, set, projects }) {
+function Repository({ form, set, projects, token }) {
   const listId = useId();
+  const repositories = useRepositories(projects, token);
   return html`<${Field} label="Repository">${(props) => html`
     <input required spellcheck="false" autocomplete="off" list=${listId} value=${form.repository}
       placeholder="https://github.com/owner/name" ...${props}
       onInput=${(event) => set({ repository: event.target.value })} />
-    <datalist id=${listId}>${projects.map((one) => html`
-      <option value=${one.repo_url}>${one.name}</option>`)}</datalist>`}</${Field}>`;
+    <datalist id=${listId}>${repositories.map((one) => html`
+      <option value=${one.url}>${one.name}</option>`)}</datalist>`}</${Field}>`;
+}
+
+function Branch({ form, set, token }) {
+  const listId = useId();
+  const { branches, load } = useBranches(form.repository, token);
+  return html`<${Field} label="Branch">${(props) => html`
+    <input spellcheck="false" autocomplete="off" placeholder="Default branch" list=${listId}
+      value=${form.branch} ...${props} onFocus=${load}
+      onInput=${(event) => set({ branch: event.target.value })} />
+    <datalist id=${listId}>${branches.map((name) => html`<option value=${name} />`)}
+    </datalist>`}</${Field}>`;
 }
 
 export function NewTask() {
@@ -71,6 +84,8 @@ export function NewTask() {
     go(answer.group_id ? `/groups/${answer.group_id}` : `/tasks/${answer.task_id}`);
   });
   const formElement = useRef(null);
+  // Completion asks GitHub when a token is there, not at each letter of it.
+  const [token, setToken] = useState("");
   function submit(event) {
     event?.preventDefault();
     action.run();
@@ -84,17 +99,16 @@ export function NewTask() {
         onInput=${(prompt) => set({ prompt })}
         onSubmit=${() => formElement.current.requestSubmit()} ...${props} />`}</${Field}>
     <div class="columns">
-      <${Repository} form=${form} set=${set} projects=${projects} />
-      <${Field} label="Branch">${(props) => html`<input spellcheck="false" autocomplete="off"
-        placeholder="Default branch" value=${form.branch} ...${props}
-        onInput=${(event) => set({ branch: event.target.value })} />`}</${Field}>
+      <${Repository} form=${form} set=${set} projects=${projects} token=${token} />
+      <${Branch} form=${form} set=${set} token=${token} />
       ${!form.isCompared && html`<${Agents} form=${form} set=${set} />`}
     </div>
     ${form.isCompared && html`<${Comparison} form=${form} set=${set} />`}
     <details class="private"><summary>Private repository</summary>
       <${Field} label="GitHub token" hint="Used for this task only. Settings keep one for all tasks.">
         ${(props) => html`<input type="password" autocomplete="off" value=${form.token} ...${props}
-          onInput=${(event) => set({ token: event.target.value })} />`}</${Field}>
+          onInput=${(event) => set({ token: event.target.value })}
+          onChange=${(event) => setToken(event.target.value.trim())} />`}</${Field}>
     </details>
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
     <div class="buttons buttons-end">

@@ -15,7 +15,7 @@ function GitHubToken() {
     setToken("");
     profile.reload();
   });
-  const isStored = Boolean(profile.value?.user.github_token);
+  const isStored = Boolean(profile.value?.user.has_github_token);
   function submit(event) {
     event.preventDefault();
     save.run(token.trim());
