@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 
-import anyio
 import structlog
 from anyio import to_thread
 
@@ -74,8 +73,7 @@ class ResultStore:
             action="result.settled",
         )
         if self._is_stored and self._context.heartbeats.has_peers:
-            with anyio.CancelScope(shield=True):
-                await self._context.provider.end(self.pending.container_id)
+            await self._context.provider.end(self.pending.container_id)
 
     def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
         outcome = without_secrets(outcome, self._redactor.redact)

@@ -82,8 +82,7 @@ class TaskAttempt:
                 self._report_sandbox("lost", self.run.sandbox_id)
             # The agent keeps running, and costs money, until its sandbox is ended.
             if self.run and not self._stop.abandoned:
-                with anyio.CancelScope(shield=True):
-                    await self._provider.end(self.run.sandbox_id)
+                await self._provider.end(self.run.sandbox_id)
             raise
         self._on_opened()
         self.sandbox_id = sandbox.id
@@ -141,6 +140,10 @@ class TaskAttempt:
                     sandbox, self._work(sandbox), self._stop, _resumption(self.run)
                 )
                 background.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class():
+            # A defect has ended the dispatcher. The next start resumes the agent where it can.
+            self.is_left_running = sandbox.survives and self.run is not None
+            raise
         except Exception:
             log.exception("pipeline crashed", action="pipeline.crashed")
             return Outcome.failed(

@@ -264,8 +264,7 @@ class TaskRun:
     async def _end_previous_sandbox(self) -> None:
         # The run of the earlier process is not resumed.
         if self._run:
-            with anyio.CancelScope(shield=True):
-                await self._context.provider.end(self._run.sandbox_id)
+            await self._context.provider.end(self._run.sandbox_id)
 
     async def _run_attempt(self, task: Task, prepared: Assignment) -> bool:
         """Run the task in one sandbox; return True when it has to run again in another one."""
@@ -285,14 +284,15 @@ class TaskRun:
         try:
             async with attempt.outcome() as outcome:
                 self._has_outcome = not attempt.is_left_running
+                # The work of the agent is stored even while a defect ends the dispatcher.
                 with anyio.CancelScope(shield=True):
                     await self._keep_login(task, prepared, outcome)
-                if self._may_retry(outcome.failure):
-                    return True
-                if not attempt.is_left_running:
-                    with anyio.CancelScope(shield=True):
-                        if not await self._store(task, outcome, attempt.sandbox_id):
-                            attempt.leave_running()
+                    if self._may_retry(outcome.failure):
+                        return True
+                    if not attempt.is_left_running and not await self._store(
+                        task, outcome, attempt.sandbox_id
+                    ):
+                        attempt.leave_running()
         except TaskError as error:
             return await self._handle_failed_attempt(task, error, attempt.sandbox_id)
         return False
