@@ -9,7 +9,7 @@ import pytest
 from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
 from tests.push.test_changes import MORE
 from tests.support.backends import Repository, git
-from tests.support.git.exactness import make_sample
+from tests.support.git.exactness import make_sample, repeated
 from tests.support.github.names import TOKEN
 from tests.support.pull_requests import Hosted, Hub
 from tests.support.suite.exhaustive import sampled
@@ -122,14 +122,3 @@ def test_all_changes_together_are_one_pull_request(
     changed = git(hosted.bare, "diff-tree", "--name-only", "main", branch).split()
     assert changed == [*folders]
     assert hosted.backend.output(task_id).split()[-1] == hosted.rev(f"{branch}^{{tree}}")
-
-
-def repeated(origin: Repository, names: list[str], folder: Path) -> Repository:
-    """Return a repository with a copy of another one's files in each of some folders."""
-    made = Repository(folder)
-    git(folder, "fetch", "--quiet", str(origin.folder), "main")
-    tree = git(folder, "rev-parse", "FETCH_HEAD^{tree}")
-    entries = "".join(f"040000 tree {tree}\t{name}\n" for name in names)
-    top = git(folder, "mktree", stdin=entries.encode())
-    git(folder, "update-ref", "refs/heads/main", git(folder, "commit-tree", top, "-m", "Start"))
-    return made

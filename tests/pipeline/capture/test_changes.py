@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository
-from tests.support.git.exactness import check_exact, tree_left_by
+from tests.support.git.exactness import check_exact, repeated, tree_left_by
 
 CONTENTS = {
     "a new file": "printf 'new\\n' >new.txt",
@@ -155,3 +155,16 @@ def test_the_patch_and_the_diff_give_the_agents_tree(
     task = shell.complete(script, sample)
     expected = tree_left_by(sample, script, tmp_path / "expected")
     check_exact(shell, task, sample, expected, tmp_path)
+
+
+@pytest.mark.cloud_only("elsewhere they are tried one by one")
+@pytest.mark.exhaustive("the sample is tried one by one")
+def test_all_changes_together_give_the_agents_tree(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    folders = {f"{number:03}": script for number, script in enumerate(CASES.values())}
+    many = repeated(sample, [*folders], tmp_path / "many")
+    changes = "".join(f"(cd {name}\n{script}\n)\n" for name, script in folders.items())
+    task = shell.complete(changes, many)
+    assert {name.split("/")[0] for name in task["changed_files"]} == {*folders}
+    check_exact(shell, task, many, tree_left_by(many, changes, tmp_path / "expected"), tmp_path)

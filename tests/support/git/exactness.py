@@ -38,6 +38,17 @@ def make_sample(folder: Path) -> Repository:
     return repository
 
 
+def repeated(origin: Repository, names: list[str], folder: Path) -> Repository:
+    """Return a repository with a copy of another one's files in each of some folders."""
+    made = Repository(folder)
+    git(folder, "fetch", "--quiet", str(origin.folder), "main")
+    tree = git(folder, "rev-parse", "FETCH_HEAD^{tree}")
+    entries = "".join(f"040000 tree {tree}\t{name}\n" for name in names)
+    top = git(folder, "mktree", stdin=entries.encode())
+    git(folder, "update-ref", "refs/heads/main", git(folder, "commit-tree", top, "-m", "Start"))
+    return made
+
+
 def tree_left_by(repository: Repository, script: str, folder: Path) -> str:
     """Return the tree of the files that a script leaves, even if it changes git itself.
 

@@ -2,11 +2,14 @@
 
 A test is exhaustive when it repeats, with more input or in the other place, what the tests of every
 run check already: it takes time and finds no other kind of fault. `.ci/run` runs all of them.
+
+A test of many cases has a sample of them in the cloud. The other cases run in local sandboxes only:
+what differs between them happens in a script that is the same in every sandbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -32,25 +35,33 @@ def runs_all(pytestconfig: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the exhaustive tests."""
-    if config.getoption("--all"):
-        return
-    exhaustive = [item for item in items if _is_exhaustive(item)]
-    if exhaustive:
-        config.hook.pytest_deselected(items=exhaustive)
-        items[:] = [item for item in items if not _is_exhaustive(item)]
+    """Deselect the cases that are not in the cloud's sample, and the exhaustive tests."""
+    runs_all = config.getoption("--all")
+    chosen = [
+        item for item in items if _is_sampled(item) and (runs_all or not _is_exhaustive(item))
+    ]
+    if deselected := set(items) - set(chosen):
+        config.hook.pytest_deselected(items=list(deselected))
+        items[:] = chosen
+
+
+def _is_sampled(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("cloud_sample")
+    if marker is None or _parameters(item).get("place") != "e2b":
+        return True
+    return _parameters(item)["case"] in marker.args[0]
 
 
 def _is_exhaustive(item: pytest.Item) -> bool:
     if item.get_closest_marker("exhaustive"):
         return True
+    is_in_cloud = _parameters(item).get("place") == "e2b"
+    return is_in_cloud and item.get_closest_marker("cloud_with_all") is not None
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, Any]:
     callspec = getattr(item, "callspec", None)
-    if callspec is None or callspec.params.get("place") != "e2b":
-        return False
-    if item.get_closest_marker("cloud_with_all"):
-        return True
-    marker = item.get_closest_marker("cloud_sample")
-    return marker is not None and callspec.params["case"] not in marker.args[0]
+    return callspec.params if callspec else {}
 
 
 def sampled(cases: Iterable[str], sample: Collection[str], why: str) -> list[Any]:
