@@ -22,11 +22,12 @@ from tests.support.waiting import eventually
 from utils.agents.scripted import ScriptedReader
 from utils.agents.spec import AgentRequest, AgentSpec
 from utils.config.settings import Settings
+from utils.dispatcher.dispatcher import Dispatcher
 from utils.sandboxes.protocol import SandboxPaths
 
 USER = "00000000-0000-4000-8000-00000000000a"
 ENDED = ("completed", "failed", "cancelled")
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 # Nothing of the person who runs the tests shapes what git does in them.
 GIT_ENVIRONMENT = {
@@ -142,6 +143,9 @@ class Backend:
 
     def wait(self, task_id: int) -> Row:
         """Wait until a task has ended and its sandbox is gone; return the task's row."""
+        dispatcher: Dispatcher = self.app.extensions["services"].dispatcher
+        # Each request would take time from the task.
+        eventually(lambda: not dispatcher.has_task(task_id))
         eventually(lambda: self.status(task_id)["status"] in ENDED)
         eventually(lambda: all(one.task_id != task_id for one in self.sandboxes))
         row: Row = self.get(f"/tasks/{task_id}")["task"]
