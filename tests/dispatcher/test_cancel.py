@@ -23,6 +23,10 @@ def cancel(client: Client, task_id: int) -> Answer:
 
 
 def assert_cancelled(server: LiveServer, answer: Answer) -> None:
+    if answer.code == 200 and answer.body["task"]["status"] == "running":
+        # The machine has too much to do: the server waits for no longer than `CANCEL_SECONDS`.
+        eventually(lambda: server.sandbox_processes() == [] == server.sandboxes())
+        return
     assert server.sandbox_processes() == []
     assert server.sandboxes() == []
     assert (answer.code, answer.body["task"]["status"]) == (200, "cancelled")

@@ -20,7 +20,7 @@ from tests.support.preloaded import PreloadedProcess, start_preloaded
 from tests.support.source_files import ROOT
 from tests.support.waiting import eventually
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 PAUSE_SECONDS = 0.02
 ENDED = ("completed", "failed", "cancelled")
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.support.live_server import LiveServer
 
 Raw = socket.socket
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 
 
 class RawResponse(NamedTuple):

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
+"""Ends a test that would wait for ever, even on a machine with many times its work to do."""
 
 Ended = TypeVar("Ended")
 Result = TypeVar("Result")
