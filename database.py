@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from utils.config.settings import Settings
 from utils.database.stream_verbs import StreamVerbs
+from utils.database.turn_verbs import TurnVerbs
 from utils.models.events import NO_EVENTS, Event, EventBatch
-from utils.models.runs import AgentRun
+from utils.models.runs import AgentRun, ClaimedTask
 from utils.models.tasks import (
     ALL_TASKS,
-    ClaimedTask,
     Heartbeat,
     Json,
     NewTask,
@@ -31,6 +31,7 @@ from utils.models.tasks import (
     TaskPage,
     TaskStatus,
 )
+from utils.models.turns import TurnResult
 from utils.models.users import ApiKey, NewApiKey, Profile, Project, RefreshToken, User
 
 
@@ -50,7 +51,7 @@ def open_database(settings: Settings) -> Database:
     return open_sql_database(settings)
 
 
-class Database(StreamVerbs, Protocol):
+class Database(StreamVerbs, TurnVerbs, Protocol):
     """Declares the operations. The module docstring lists the rules that hold for all of them."""
 
     kind: str
@@ -229,7 +230,8 @@ class Database(StreamVerbs, Protocol):
         increments `attempt` and sets `started_at`; a move to any other status deletes the stored
         run. A move to a terminal status also sets `completed_at`, clears `stage`, deletes the
         stored token, and appends the events that tell of the error and of the end. `updated_at` is
-        always set.
+        always set. A turn of the task follows: its next one runs, its running one waits again, or
+        ends with the task.
         """
 
     def finish_task(
@@ -240,11 +242,13 @@ class Database(StreamVerbs, Protocol):
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
         batch: EventBatch = NO_EVENTS,
+        turn: TurnResult | None = None,
     ) -> Task | None:
         """Move a running task on and append a last chat message and events in one transaction.
 
         Works like `move_task`, but `batch` holds all events. `fields` may hold
-        `execution_metadata`; `file_changes` is stored in it under that name.
+        `execution_metadata`; `file_changes` is stored in it under that name. `turn` is the ended
+        turn. If it `goes_on`, a task whose next turn waits is pending instead of `to`.
         """
 
     def append_events(self, user_id: str, task_id: int, events: Sequence[Event]) -> None:
@@ -317,7 +321,7 @@ class Database(StreamVerbs, Protocol):
         """Increment the resumes of a run; `save_progress` with a position resets them."""
 
     def list_run_sandboxes(self) -> list[str]:
-        """Return the sandbox ids of all runs."""
+        """Return the sandbox ids of all runs; kept workspaces are listed by `list_workspaces`."""
 
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500

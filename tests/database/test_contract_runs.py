@@ -29,8 +29,8 @@ from tests.support.database.samples import (
 )
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, EventBatch
-from utils.models.runs import AgentRun
-from utils.models.tasks import ClaimedTask, TaskStatus
+from utils.models.runs import AgentRun, ClaimedTask
+from utils.models.tasks import TaskStatus
 
 
 def run_of(task_id: int, sandbox_id: str = "sandbox-1") -> AgentRun:

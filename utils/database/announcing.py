@@ -19,7 +19,7 @@ def _task_of_result(result: Any, _arguments: Arguments, _options: Options) -> It
         yield Change(result.id, result.user_id)
 
 
-def _claimed_task(result: Any, _arguments: Arguments, _options: Options) -> Iterator[Change]:
+def _task_in_result(result: Any, _arguments: Arguments, _options: Options) -> Iterator[Change]:
     if result is not None:
         yield Change(result.task.id, result.task.user_id)
 
@@ -43,9 +43,10 @@ def _user_and_task(_result: Any, arguments: Arguments, _options: Options) -> Ite
 
 
 ANNOUNCED: dict[str, Read] = {
+    "add_turn": _task_in_result,
     "append_chat_message": _task_of_result,
     "append_events": _events,
-    "claim_task": _claimed_task,
+    "claim_task": _task_in_result,
     "create_task": _task_of_result,
     "delete_task": _user_and_task,
     "finish_task": _task_of_result,
@@ -53,6 +54,7 @@ ANNOUNCED: dict[str, Read] = {
     "save_progress": _progress,
     "set_pull_request": _task_of_result,
     "start_run": _run,
+    "take_back_turn": _task_of_result,
 }
 """The operations of `Database` that change tasks, and how to find what a call has changed."""
 

@@ -8,17 +8,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, null, select, type_coerce
 
-from utils.database.schema import api_keys, projects, task_events, tasks, users
+from utils.database.schema import api_keys, projects, task_events, task_turns, tasks, users
 from utils.database.types import Document, json_size
 from utils.models.events import Event
 from utils.models.tasks import (
     ACTIVE_STATUSES,
     PROMPT_PREVIEW_CHARACTERS,
     Json,
+    Mode,
     Task,
     TaskStatus,
     TaskSummary,
 )
+from utils.models.turns import Turn, TurnStatus
 from utils.models.users import ApiKey, Profile, Project, User
 
 PROFILE_COLUMNS = tuple(users.c[name] for name in Profile.__dataclass_fields__)
@@ -66,6 +68,8 @@ LISTED_COLUMNS = (
 )
 """The columns of a task in a project's list: of a long conversation only the prompt's beginning."""
 
+TURN_COLUMNS = tuple(task_turns.c[name] for name in Turn.__dataclass_fields__)
+
 EVENT_COLUMNS = tuple(task_events.c[name] for name in Event.__dataclass_fields__)
 
 _counters = (
@@ -98,6 +102,12 @@ def columns_of(value: Any) -> dict[str, Any]:
 def task_from_row(row: Row[Any]) -> Task:
     """Return the task of a row with `STATUS_COLUMNS` or `TASK_COLUMNS`."""
     return Task(**row._mapping)
+
+
+def turn_from_row(row: Mapping[Any, Any]) -> Turn:
+    """Return the turn of a row with `TURN_COLUMNS`."""
+    kinds = {"mode": Mode(row["mode"]), "status": TurnStatus(row["status"])}
+    return Turn(**{**row, **kinds})
 
 
 def polled_task(row: Mapping[Any, Any]) -> Task:

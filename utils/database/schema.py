@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     FetchedValue,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -115,6 +116,7 @@ tasks = Table(
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("pr_commit", Text),
     Column("pr_state", Text),
+    Column("workspace_until", UtcDateTime),
     Index("tasks_pr_branch", "pr_branch"),
     Index("tasks_pr_url", "pr_url"),
     Index("tasks_user_id_id", "user_id", "id"),
@@ -122,6 +124,7 @@ tasks = Table(
     Index("tasks_user_id_updated_at", "user_id", "updated_at"),
     Index("tasks_project_id_id", "project_id", "id"),
     Index("tasks_status_agent", "status", "agent"),
+    Index("tasks_workspace_until", "workspace_until"),
     sqlite_autoincrement=True,
 )
 
@@ -153,6 +156,33 @@ task_runs = Table(
     Column("position", Document, nullable=False),
     Column("resumes", Integer, nullable=False),
     Index("task_runs_sandbox_id", "sandbox_id"),
+)
+
+task_turns = Table(
+    "task_turns",
+    metadata,
+    _task_key(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("mode", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("agent_exit_code", Integer),
+    Column("input_tokens", Number),
+    Column("output_tokens", Number),
+    Column("cost_usd", Float),
+    Column("tree_before", Text),
+    Column("tree_after", Text),
+    Column("has_diff", Boolean, nullable=False),
+    Column("files", Integer),
+    Column("additions", Integer),
+    Column("deletions", Integer),
+    Column("error", CleanText),
+    Column("error_code", Text),
+    Column("error_stage", Text),
+    Column("prompt", CleanText, nullable=False),
+    Column("git_diff", Text),
 )
 
 servers = Table(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from utils.database.rows import now, prompt_columns
+from utils.database.rows import columns_of, now, prompt_columns
 from utils.database.schema import tasks
 from utils.errors import Conflict, Unauthenticated
 from utils.models.events import NO_EVENTS, Event, EventBatch
-from utils.models.tasks import TERMINAL_STATUSES, Json, NewTask, TaskStatus
+from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, TaskStatus
+from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
 NO_TASK = "There is no such task."
 TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
+NO_TURN = "The task has no turn with this number."
 NO_ROW = "There is no such row."
 NO_KEY = "There is no such API key."
 USER_GONE = "This user no longer exists. Sign in again."
@@ -58,6 +60,15 @@ def conversation_full() -> Conflict:
         f"The conversation is full: a task can have {MAX_CHAT_MESSAGES:,} messages and "
         f"{MAX_CHAT_CHARACTERS:,} characters. Start a new task.",
         "conversation_full",
+    )
+
+
+def turn_started() -> Conflict:
+    """Return the error for a turn that can no longer be taken back."""
+    return Conflict(
+        "This turn has started, so that it cannot be taken back. To end it, cancel the task, or "
+        "send a message with interrupt: true.",
+        "turn_started",
     )
 
 
@@ -160,12 +171,61 @@ def new_task_values(new: NewTask) -> dict[str, Any]:
         "target_branch": new.branch,
         "execution_metadata": {
             name: value
-            for name, value in (("agent_model", new.agent_model), ("asked_in", new.asked_in))
+            for name, value in (
+                ("agent_model", new.agent_model),
+                ("asked_in", new.asked_in),
+                ("mode", new.mode if new.mode is not Mode.RUN else None),
+            )
             if value
         }
         or None,
         **prompt_columns(new.prompt),
     }
+
+
+NEXT_TURN: Json = dict.fromkeys(
+    ("stage", "started_at", "completed_at", "error", "error_code", "error_stage")
+) | {"attempt": 0}
+"""The columns of a task that waits for its next turn."""
+
+
+def turn_values(result: TurnResult) -> dict[str, Any]:
+    """Return the columns of a turn without those that name its task."""
+    return {**columns_of(result.turn), "git_diff": result.git_diff}
+
+
+def new_turn_values(new: NewTurn) -> dict[str, Any]:
+    """Return the columns of a turn to add that follow from the request alone."""
+    return {
+        "prompt": new.prompt,
+        "mode": new.mode,
+        "status": TurnStatus.WAITING,
+        "has_diff": False,
+    }
+
+
+def as_left_by(turn: Turn) -> dict[str, Any]:
+    """Return the columns of a task that ended with this turn."""
+    return {
+        "status": TaskStatus(turn.status),
+        "stage": None,
+        "error": turn.error,
+        "error_code": turn.error_code,
+        "error_stage": turn.error_stage,
+        "started_at": turn.started_at,
+        "completed_at": turn.ended_at,
+    }
+
+
+def without_message(messages: Sequence[Json], prompt: str) -> list[Json]:
+    """Return a conversation without the last message of the user that has this text.
+
+    The first message is the prompt of the task, and stays.
+    """
+    for place in range(len(messages) - 1, 0, -1):
+        if (messages[place].get("role"), messages[place].get("content")) == ("user", prompt):
+            return [*messages[:place], *messages[place + 1 :]]
+    return list(messages)
 
 
 def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:

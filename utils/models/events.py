@@ -47,6 +47,7 @@ class StatusData(TypedDict, total=False):
     status: Annotated[
         EndStatus, Field(description="How the task has ended. The last event of a run.")
     ]
+    turn: Annotated[int, Field(ge=2, description="The number of a later turn, which begins.")]
     error_code: Annotated[
         str, Field(description="Beside `status`: why the task failed; see docs/errors.md.")
     ]
@@ -119,11 +120,11 @@ class GitData(TypedDict):
 class SandboxData(TypedDict):
     """A change of the sandbox that the task runs in.
 
-    `created` and `resumed` by a new server process; `lost` when it is gone before its time; `ended`
-    when the task needs it no longer.
+    `created`; `resumed` by a new server process, or for the next turn; `paused` until a next turn;
+    `lost` when it is gone before its time; `ended` when the task needs it no longer.
     """
 
-    state: Literal["created", "resumed", "lost", "ended"]
+    state: Literal["created", "resumed", "paused", "lost", "ended"]
     id: str
     provider: Annotated[str, Field(description="The kind of sandbox: local or e2b.")]
 

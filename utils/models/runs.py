@@ -7,7 +7,31 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from utils.errors import TaskError
-from utils.models.tasks import Json, Stage
+from utils.models.tasks import Json, Mode, Stage, Task
+from utils.models.turns import Turn, first_turn
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTask:
+    """A claimed task with all stored data that a run needs.
+
+    `ciphertext` is the task's own encrypted token. `user_token` is the encrypted token from the
+    user's profile, in the format of `Profile`. `last_sequence` is the number of the newest event,
+    0 without events. `turn` is the turn to run, None for a task that has only its first one.
+    """
+
+    task: Task
+    ciphertext: bytes | None = field(repr=False)
+    user_token: str | None = field(repr=False)
+    last_sequence: int
+    preferences: Json = field(repr=False)
+    project_settings: Json
+    turn: Turn | None = None
+
+    @property
+    def running_turn(self) -> Turn:
+        """The turn to run, also for a task that has only its first one."""
+        return self.turn or first_turn(self.task).turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +72,28 @@ class CommandResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """The input of the pipeline for one task. `git_token` is used for the clone only.
+class EarlierTurns:
+    """The result of the turns before a later one: the changes from the base commit to the tree.
 
-    New folders named in `generated_folders` are not part of the result.
+    `patch` is None when it is too large or nothing has changed. `conversation` holds the messages
+    until then. With `is_kept` their files are still in the sandbox, and so is the session of the
+    agent.
+    """
+
+    base_commit: str
+    tree: str
+    patch: str | None = field(repr=False)
+    session_id: str | None
+    conversation: tuple[Json, ...] = field(default=(), repr=False)
+    is_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The input of the pipeline for one turn of a task. `git_token` is used for the clone only.
+
+    `title` is the prompt of the task, `prompt` that of the turn. New folders named in
+    `generated_folders` are not part of the result.
     """
 
     task_id: int
@@ -62,6 +104,14 @@ class Job:
     agent_model: str | None = None
     git_token: str | None = field(default=None, repr=False)
     generated_folders: tuple[str, ...] = ()
+    title: str = ""
+    mode: Mode = Mode.RUN
+    earlier: EarlierTurns | None = None
+
+    @property
+    def session_id(self) -> str | None:
+        """The session of the agent to go on with, None to begin one."""
+        return self.earlier.session_id if self.earlier and self.earlier.is_kept else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +157,7 @@ class StageTiming:
 class Outcome:
     """The result of a pipeline run. A partial result has both `failure` and `changes`.
 
+    `changes` are all changes of the task, `own` those of this turn alone, from `tree_before` on.
     `notes` are about the agent; those about the changes are in `changes`. `login_files` are the
     login files as the agent left them, by the relative path.
     """
@@ -119,6 +170,8 @@ class Outcome:
     agent_details: Json = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     login_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    own: Changes | None = None
+    tree_before: str | None = None
 
     @classmethod
     def failed(cls, failure: TaskError) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -35,6 +35,13 @@ class Stage(StrEnum):
     CAPTURING = "capturing"
 
 
+class Mode(StrEnum):
+    """Tells whether the agent does what a turn asks for, or only says how it would do it."""
+
+    RUN = "run"
+    PLAN = "plan"
+
+
 @dataclass(frozen=True, slots=True)
 class NewTask:
     """A task to create, for a client or for a webhook's `delivery`.
@@ -54,6 +61,7 @@ class NewTask:
     delivery: str | None = None
     request_key: str | None = None
     asked_in: Json | None = None
+    mode: Mode = Mode.RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ class Task:
     """A row of `tasks`.
 
     Only `get_task` loads `git_diff` and `git_patch`; other reads leave them None. `has_patch` is
-    always set correctly. `changed_files` are paths. With `conversation_cut` a long conversation was
+    always set correctly. `changed_files` are paths. Until `workspace_until` the sandbox of
+    `container_id` is kept for the next turn. With `conversation_cut` a long conversation was
     not read, and `chat_messages` holds only the prompt or its beginning.
     """
 
@@ -94,12 +103,20 @@ class Task:
     stage: str | None = None
     attempt: int = 0
     execution_metadata: Json | None = None
+    workspace_until: datetime | None = None
     conversation_cut: bool = False
 
     @property
     def agent_model(self) -> str | None:
-        """The requested model of the agent; only set while the task is active."""
+        """The requested model of the agent."""
         return (self.execution_metadata or {}).get("agent_model")
+
+    @property
+    def first_mode(self) -> Mode:
+        """The mode of the first turn."""
+        # Rows of older backends may have any value here.
+        wanted = (self.execution_metadata or {}).get("mode")
+        return Mode.PLAN if wanted == Mode.PLAN else Mode.RUN
 
     @property
     def prompt(self) -> str:
@@ -176,23 +193,6 @@ class QueuedTask:
     status: TaskStatus
     attempt: int
     stage: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedTask:
-    """A claimed task with all stored data that a run needs.
-
-    `ciphertext` is the task's own encrypted token. `user_token` is the encrypted token from the
-    user's profile, in the format of `Profile`. `last_sequence` is the number of the newest event,
-    0 without events.
-    """
-
-    task: Task
-    ciphertext: bytes | None = field(repr=False)
-    user_token: str | None = field(repr=False)
-    last_sequence: int
-    preferences: Json = field(repr=False)
-    project_settings: Json
 
 
 @dataclass(frozen=True, slots=True)

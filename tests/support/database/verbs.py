@@ -23,6 +23,7 @@ from utils.errors import Unauthenticated
 from utils.models.events import Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import TaskStatus
+from utils.models.turns import NewTurn
 from utils.models.users import NewApiKey, RefreshToken, Scope
 
 Calls = dict[str, Callable[[], object]]
@@ -39,6 +40,7 @@ def every_verb(database: Database) -> Calls:
         **key_verbs(database),
         **reading_verbs(database, project_id),
         **writing_verbs(database, project_id),
+        **turn_verbs(database),
         **server_verbs(database),
         **pull_request_verbs(database),
         **request_verbs(database),
@@ -139,6 +141,19 @@ def writing_verbs(database: Database, project_id: int) -> Calls:
         "move_task": partial(database.move_task, running_id, {RUNNING}, PENDING),
         "finish_task": partial(database.finish_task, ending_id, *result),
         "list_run_sandboxes": database.list_run_sandboxes,
+    }
+
+
+def turn_verbs(database: Database) -> Calls:
+    task_id = running_task(database).id
+    turn = NewTurn("More", encrypted_token=b"sealed")
+    return {
+        "add_turn": partial(database.add_turn, USER, task_id, turn),
+        "list_turns": partial(database.list_turns, USER, task_id),
+        "get_turn_diff": partial(database.get_turn_diff, USER, task_id, 1),
+        "take_back_turn": partial(database.take_back_turn, USER, task_id, 2),
+        "keep_workspace": partial(database.keep_workspace, task_id, "box", LATER),
+        "list_workspaces": database.list_workspaces,
     }
 
 

@@ -20,6 +20,7 @@ from utils.database.sql.reasons import with_reason
 from utils.database.sql.runs import RunMethods
 from utils.database.sql.servers import ServerMethods
 from utils.database.sql.tasks import TaskMethods
+from utils.database.sql.turns import TurnMethods
 from utils.database.sql.users import UserMethods
 from utils.database.sql.webhook_deliveries import WebhookDeliveryMethods
 from utils.errors import DatabaseUnavailable
@@ -38,6 +39,7 @@ class SqlDatabase(
     TaskMethods,
     ProgressMethods,
     RunMethods,
+    TurnMethods,
     ServerMethods,
     PullRequestMethods,
     WebhookDeliveryMethods,

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -26,13 +27,15 @@ from utils.database.rows import (
     now,
     task_from_row,
 )
-from utils.database.schema import task_events, task_runs, task_secrets, tasks
+from utils.database.schema import task_events, task_runs, task_secrets, task_turns, tasks
 from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
+    NEXT_TURN,
     NO_TASK,
     conversation_full,
     events_of_move,
+    turn_values,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tasks import require_task
@@ -40,6 +43,7 @@ from utils.database.types import Document, Number, json_appended, json_with_file
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.tasks import TERMINAL_STATUSES, Json, Task, TaskMark, TaskStatus
+from utils.models.turns import TurnResult, TurnStatus
 
 # Locks a row, but not inserts of rows that refer to it. SQLite locks the whole file anyway.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
@@ -63,6 +67,12 @@ _marks = select(
     tasks.c.user_id,
     tasks.c.updated_at,
     _newest.correlate(tasks).scalar_subquery().label("last_sequence"),
+)
+_turns = task_turns.c.task_id == bindparam("turn_task_id")
+_waiting_turn = (
+    select(func.min(task_turns.c.number))
+    .where(_turns, task_turns.c.status == TurnStatus.WAITING)
+    .scalar_subquery()
 )
 _this_run = task_runs.c.task_id == bindparam("run_task_id")
 _forget_run = delete(task_runs).where(_this_run)
@@ -100,9 +110,10 @@ class ProgressMethods(SqlMethods):
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
         batch: EventBatch = NO_EVENTS,
+        turn: TurnResult | None = None,
     ) -> Task | None:
         """See `Database`."""
-        if not lock_task(connection, tasks.c.id == task_id):
+        if not lock_task(connection, runs_here(self.server, task_id)):
             return None
         values = dict(fields)
         if file_changes:
@@ -110,6 +121,10 @@ class ProgressMethods(SqlMethods):
         if chat_message is not None:
             stamped = {**chat_message, "timestamp": now().isoformat()}
             values["chat_messages"] = _appended(stamped)
+        if turn:
+            _store_turn(connection, task_id, turn)
+            if turn.goes_on and _has_waiting_turn(connection, task_id):
+                to, values = TaskStatus.PENDING, values | NEXT_TURN
         task = move(connection, self.server, task_id, {TaskStatus.RUNNING}, to, values)
         if task:
             insert_events(connection, task_id, batch)
@@ -145,19 +160,7 @@ class ProgressMethods(SqlMethods):
         self, connection: Connection, user_id: str, task_id: int, role: str, content: str
     ) -> Task:
         """See `Database`."""
-        own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
-        if not lock_task(connection, own):
-            raise NotFound(NO_TASK)
-        # The time is read under the lock, so timestamps and messages have the same order.
-        moment = now()
-        values = {
-            "chat_messages": _appended(chat_message(role, content, moment)),
-            "updated_at": moment,
-        }
-        statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
-        task = task_from_row(connection.execute(statement).one())
-        _check_conversation_limits(task.chat_messages)
-        return task
+        return append_message(connection, user_id, task_id, role, content)
 
     @writing
     def append_events(
@@ -226,6 +229,25 @@ def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> No
         connection.execute(insert(task_events), rows)
 
 
+def append_message(
+    connection: Connection, user_id: str, task_id: int, role: str, content: str
+) -> Task:
+    """Append a message as `Database.append_chat_message` describes; the row stays locked."""
+    own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
+    if not lock_task(connection, own):
+        raise NotFound(NO_TASK)
+    # The time is read under the lock, so timestamps and messages have the same order.
+    moment = now()
+    values = {
+        "chat_messages": _appended(chat_message(role, content, moment)),
+        "updated_at": moment,
+    }
+    statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
+    task = task_from_row(connection.execute(statement).one())
+    _check_conversation_limits(task.chat_messages)
+    return task
+
+
 def _check_conversation_limits(messages: Sequence[Json]) -> None:
     # Every response about a task includes its whole conversation.
     characters = sum(len(message["content"]) for message in messages)
@@ -254,11 +276,50 @@ def move(
     row = connection.execute(statement.returning(*STATUS_COLUMNS)).first()
     if row is None:
         return None
+    _move_turns(connection, task_id, to, fields)
     if to is not TaskStatus.RUNNING:
         connection.execute(_forget_run, {"run_task_id": task_id})
     if to in TERMINAL_STATUSES:
         connection.execute(delete(task_secrets).where(task_secrets.c.task_id == task_id))
     return task_from_row(row)
+
+
+def _move_turns(
+    connection: Connection, task_id: int, to: TaskStatus, fields: Mapping[str, Any]
+) -> None:
+    """Have the turns of a task, if it has any, follow a change of its status."""
+    changes = update(task_turns).where(_turns)
+    if to is TaskStatus.RUNNING:
+        changes = changes.where(task_turns.c.number == _waiting_turn).values(
+            status=TurnStatus.RUNNING, started_at=now()
+        )
+    elif to is TaskStatus.PENDING:
+        changes = changes.where(task_turns.c.status == TurnStatus.RUNNING).values(
+            status=TurnStatus.WAITING, started_at=None
+        )
+    else:
+        is_running = task_turns.c.status == TurnStatus.RUNNING
+        errors = ("error", "error_code", "error_stage")
+        changes = changes.where(
+            task_turns.c.status.in_((TurnStatus.WAITING, TurnStatus.RUNNING))
+        ).values(
+            status=case((is_running, TurnStatus(to)), else_=TurnStatus.CANCELLED),
+            ended_at=now(),
+            **{name: fields.get(name) for name in errors},
+        )
+    connection.execute(changes, {"turn_task_id": task_id})
+
+
+def _store_turn(connection: Connection, task_id: int, result: TurnResult) -> None:
+    this_one = (task_turns.c.task_id == task_id) & (task_turns.c.number == result.turn.number)
+    connection.execute(delete(task_turns).where(this_one))
+    values = {**turn_values(result), "task_id": task_id, "ended_at": now()}
+    connection.execute(insert(task_turns), values)
+
+
+def _has_waiting_turn(connection: Connection, task_id: int) -> bool:
+    found = connection.execute(select(_waiting_turn), {"turn_task_id": task_id})
+    return found.scalar_one() is not None
 
 
 def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from utils.database.rows import STATUS_COLUMNS, columns_of, json_object
-from utils.database.schema import projects, task_runs, task_secrets, tasks, users
+from utils.database.rows import (
+    STATUS_COLUMNS,
+    TURN_COLUMNS,
+    columns_of,
+    json_object,
+    turn_from_row,
+)
+from utils.database.schema import projects, task_runs, task_secrets, task_turns, tasks, users
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.progress import insert_events, last_sequence, lock_task, move, runs_here
 from utils.models.events import EventBatch
-from utils.models.runs import AgentRun
-from utils.models.tasks import ClaimedTask, Stage, Task, TaskStatus
+from utils.models.runs import AgentRun, ClaimedTask
+from utils.models.tasks import Stage, Task, TaskStatus
+from utils.models.turns import TurnStatus
 
 _run = select(*(task_runs.c[name] for name in AgentRun.__dataclass_fields__)).where(
     task_runs.c.task_id == bindparam("task_id")
 )
 
+_running_turn = select(*TURN_COLUMNS).where(
+    task_turns.c.task_id == bindparam("turn_task_id"), task_turns.c.status == TurnStatus.RUNNING
+)
 _here = (
     select(tasks.c.status)
     .where(tasks.c.id == bindparam("task_id"), tasks.c.server == bindparam("server"))
@@ -87,6 +97,7 @@ class RunMethods(SqlMethods):
 def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
     row = connection.execute(_job, {"task_id": task_id}).one()
     columns = dict(row._mapping)
+    turn = connection.execute(_running_turn, {"turn_task_id": task_id}).first()
     return ClaimedTask(
         ciphertext=columns.pop("ciphertext"),
         user_token=columns.pop("user_token"),
@@ -94,4 +105,5 @@ def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
         preferences=json_object(columns.pop("preferences")),
         project_settings=json_object(columns.pop("project_settings")),
         task=Task(**columns),
+        turn=turn_from_row(turn._mapping) if turn else None,
     )

@@ -17,6 +17,7 @@ from utils.database.supabase.pull_requests import PullRequestMethods
 from utils.database.supabase.runs import RunMethods
 from utils.database.supabase.servers import ServerMethods
 from utils.database.supabase.tasks import TaskMethods
+from utils.database.supabase.turns import TurnMethods
 from utils.database.supabase.users import UserMethods
 from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
 
@@ -26,6 +27,7 @@ class SupabaseDatabase(
     UserMethods,
     ApiKeyMethods,
     ProjectMethods,
+    TurnMethods,
     TaskMethods,
     ProgressMethods,
     RunMethods,

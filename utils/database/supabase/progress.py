@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from utils.database.schema import tasks
+from utils.database.schema import task_turns, tasks
 from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
+    NEXT_TURN,
     NO_TASK,
     conversation_full,
     events_of_move,
+    turn_values,
 )
 from utils.database.supabase.rows import (
     SupabaseMethods,
@@ -25,6 +27,7 @@ from utils.database.types import normalize_user_id, sanitize, to_utc
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.tasks import Json, Task, TaskMark, TaskStatus
+from utils.models.turns import TurnResult
 
 _decode_event = row_decoder(Event)
 _decode_mark = row_decoder(TaskMark)
@@ -53,6 +56,7 @@ class ProgressMethods(SupabaseMethods):
         chat_message: Json | None,
         file_changes: Sequence[Json] = (),
         batch: EventBatch = NO_EVENTS,
+        turn: TurnResult | None = None,
     ) -> Task | None:
         """See `Database`."""
         columns, changes = dict(fields), sanitize(list(file_changes)) or None
@@ -61,7 +65,20 @@ class ProgressMethods(SupabaseMethods):
             columns["execution_metadata"] = {**metadata, "file_changes": changes}
             changes = None
         more = {"message": sanitize(chat_message), "file_changes": changes, **encode_events(batch)}
-        return self._move(task_id, (TaskStatus.RUNNING,), to, columns, more)
+        if turn is None:
+            return self._move(task_id, (TaskStatus.RUNNING,), to, columns, more)
+        arguments = {
+            "this_task": task_id,
+            "this_server": self.server,
+            "new_status": to,
+            "changes": encode_columns(tasks, columns),
+            **more,
+            "turn": encode_columns(task_turns, turn_values(turn)),
+            "goes_on": turn.goes_on,
+            "next_fields": NEXT_TURN,
+        }
+        row = self.supabase.call("backend_finish_turn", arguments, idempotent=False)
+        return None if row is None else decode_task(row)
 
     def save_progress(
         self,

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, Table
 
 from utils.database.changes import Changes
-from utils.database.rows import json_object
+from utils.database.rows import json_object, turn_from_row
 from utils.database.supabase.client import Supabase
 from utils.database.types import CleanText, UserId, UtcDateTime, normalize_user_id, sanitize, to_utc
 from utils.models.events import EventBatch
-from utils.models.tasks import ClaimedTask, Json, Task, TaskStatus
+from utils.models.runs import ClaimedTask
+from utils.models.tasks import Json, Task, TaskStatus
+from utils.models.turns import Turn
 
 Value = TypeVar("Value")
 
@@ -68,6 +70,14 @@ decode_task = row_decoder(Task)
 decode_task_values = value_decoder(Task)
 
 
+_decode_turn_values = value_decoder(Turn)
+
+
+def decode_turn(row: Json) -> Turn:
+    """Decode a turn without its diff."""
+    return turn_from_row(_decode_turn_values(row))
+
+
 def decode_claimed_task(row: Json) -> ClaimedTask:
     """Decode the result of `backend_claim_task`."""
     ciphertext = row["ciphertext"]
@@ -78,6 +88,7 @@ def decode_claimed_task(row: Json) -> ClaimedTask:
         last_sequence=row["last_sequence"],
         preferences=json_object(row["preferences"]),
         project_settings=json_object(row["project_settings"]),
+        turn=decode_turn(row["turn"]) if row["turn"] else None,
     )
 
 

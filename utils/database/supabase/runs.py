@@ -14,8 +14,7 @@ from utils.database.supabase.rows import (
     row_decoder,
 )
 from utils.models.events import EventBatch
-from utils.models.runs import AgentRun
-from utils.models.tasks import ClaimedTask
+from utils.models.runs import AgentRun, ClaimedTask
 
 _RUN_COLUMNS = column_names(task_runs, AgentRun)
 _decode_run = row_decoder(AgentRun)
