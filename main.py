@@ -19,6 +19,7 @@ import projects
 import pull_requests
 import tasks
 import test_users
+import turns
 import users
 import webhooks
 from database import Database, open_database
@@ -182,7 +183,7 @@ def declare_routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     for module in (
         health, auth, projects, tasks, events, pull_requests, github_routes, webhooks, users, keys,
-        test_users, api_docs, page,
+        turns, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services, answer_once, endpoint, request_key
 from utils.api.legacy_import import read_legacy_tasks, read_upload
-from utils.api.requests import ChatMessage, EventsQuery, StartTask, TaskListQuery
+from utils.api.requests import EventsQuery, StartTask, TaskListQuery
 from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
 from utils.api.serializers import (
     event_row,
@@ -18,7 +18,7 @@ from utils.api.serializers import (
 from utils.credentials.profiles import open_request_token
 from utils.errors import InvalidInput, NotFound
 from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
-from utils.models.tasks import Json, NewTask, TaskFilter, TaskStatus
+from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus
 from utils.streams.responses import last_event_id, stream_response, wants_stream
 from utils.streams.task_stream import TaskStream
 
@@ -54,6 +54,7 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         agent_model=body.agent_model,
         project_id=body.project_id,
         request_key=request_key(),
+        mode=Mode(body.mode),
     )
     token = open_request_token(services.vault, user_id, body.github_token)
     answer = answer_once(
@@ -159,14 +160,6 @@ def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
         "total_tasks": page.total,
         "next_cursor": page.next_cursor,
     }
-
-
-@blueprint.post("/tasks/<id:task_id>/chat")
-@endpoint({"task": FullTaskRow}, body=ChatMessage, errors=("conversation_full",))
-def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatMessage) -> Json:
-    """Add a message to the conversation of a task. The agent does not receive it."""
-    services.database.append_chat_message(user_id, task_id, body.role, body.content)
-    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
 
 
 @blueprint.post("/tasks/<id:task_id>/cancel")

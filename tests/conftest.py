@@ -95,6 +95,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
                 "data_dir": folder,
                 "jwt_secret": JWT_SECRET,
                 "mirror_max_bytes": 0,
+                "workspace_ttl_seconds": 0,
                 # All tests come from one address.
                 "sign_ins_per_address": 100_000,
                 "sign_ins_per_user": 100_000,

@@ -47,7 +47,6 @@ NEW_NAMES = {
     "_Impatient": "_ReadTimeoutSocket",
     "hold_data_folder": "lock_data_folder",
     "sweep_regularly": "run_sweeper",
-    "RequestThreads": "AdaptiveThreadPool",
     "beat": "record_heartbeat",
     "adopt_tasks": "claim_unfinished_tasks",
     "doubt": "request_reclaim",

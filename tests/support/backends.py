@@ -122,6 +122,11 @@ class Backend:
         )
         return {**response.get_json(), "http_status": response.status_code}
 
+    def delete(self, path: str) -> Row:
+        """Send a DELETE request; return any response."""
+        response = self._client.delete(path, headers={"X-User-ID": USER})
+        return {**response.get_json(), "http_status": response.status_code}
+
     def get(self, path: str) -> Row:
         """Send a GET request that must succeed; return the response."""
         response = self._client.get(path, headers={"X-User-ID": USER})
@@ -199,7 +204,9 @@ def _last(events: list[Row]) -> int:
 def open_backend(folder: Path, place: Place | None = None, **settings: Any) -> Iterator[Backend]:
     """Open a backend with its data below a folder; by default its tasks run in local folders."""
     where: Place = place or LocalPlace()
-    values = {"log_level": "WARNING", "max_concurrent_tasks": 2, **where.settings, **settings}
+    # Most tests expect that nothing is left of a task that has ended.
+    usual = {"log_level": "WARNING", "max_concurrent_tasks": 2, "workspace_ttl_seconds": 0}
+    values = {**usual, **where.settings, **settings}
     chosen = Settings.model_validate({**values, "data_dir": folder})
     provide_tables(chosen)
     app = create_app(chosen)

@@ -153,6 +153,7 @@ class LiveServer:
             "TMPDIR": str(self.temporary),
             "DATA_DIR": str(self.data_dir),
             "PORT": "0",
+            "WORKSPACE_TTL_SECONDS": "0",
             **{name: str(value) for name, value in self._settings.items()},
         }
         with self.output.open("w") as output:

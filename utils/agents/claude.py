@@ -120,6 +120,7 @@ class ClaudeReader(JsonLineReader):
         self._changing: set[str] = set()
         self._in_background = False
         self._limit_ends_at = ""
+        self._only_plans = False
 
     def _read(self, entry: Json) -> Events | None:
         kind = entry.get("type")
@@ -170,6 +171,7 @@ class ClaudeReader(JsonLineReader):
             ("agent_version", "claude_code_version"),
         )
         self.details |= {name: entry[key] for name, key in names if text(entry.get(key))}
+        self._only_plans = entry.get("permissionMode") == "plan"
         return [("status", {"text": f"session started, model {text(entry.get('model'))}"})]
 
     def _read_assistant(self, entry: Json) -> Iterator[tuple[str, Json]]:
@@ -254,6 +256,8 @@ class ClaudeReader(JsonLineReader):
         # A line that was not parsed may have reported such a change.
         if CHANGING_TOOLS.isdisjoint(names) or self._changing - denied or self._has_unparsed_line:
             return None
+        if self._only_plans:
+            return None
         return AgentError(
             f"Claude Code was not permitted to use {_names(names)}, so it changed nothing. It is "
             "started with all permissions: look for rules and hooks that deny them in the "
@@ -325,11 +329,12 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
         "stream-json",
         "--verbose",
         "--permission-mode",
-        "bypassPermissions",
+        "plan" if request.only_plans else "bypassPermissions",
         # The settings, hooks and servers of a repository would run with the key.
         "--setting-sources",
         "user",
         *request.model_arguments("--model"),
+        *(("--resume", request.session) if request.session else ()),
     ]
 
 

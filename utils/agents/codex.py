@@ -216,14 +216,19 @@ def _todo(item: Json) -> str:
     )
 
 
+_ALL_RIGHTS = ("--dangerously-bypass-approvals-and-sandbox",)
+_NO_CHANGES = ("--sandbox", "read-only", "-c", 'approval_policy="never"')
+
+
 def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
     return [
         CODEX_CLI.command,
         "exec",
         "--json",
-        "--dangerously-bypass-approvals-and-sandbox",
+        *(_NO_CHANGES if request.only_plans else _ALL_RIGHTS),
         "--skip-git-repo-check",
         *request.model_arguments("-m"),
+        *(("resume", request.session) if request.session else ()),
         "-",
     ]
 

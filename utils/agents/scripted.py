@@ -70,7 +70,7 @@ def scripted_agent(*, runs_scripts: bool, step_seconds: float = 0.0) -> AgentSpe
 
     def command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
         script, prompt = f"{paths.work}/{_SCRIPT.name}", f"{paths.work}/prompt"
-        options = ["scripts"] if runs_scripts else []
+        options = ["plan"] if request.only_plans else ["scripts"] if runs_scripts else []
         return ["sh", script, prompt, request.name, f"{step_seconds:g}", *options]
 
     return AgentSpec(

@@ -1,13 +1,13 @@
 #!/bin/sh
 # The scripted agent. Stands in for an AI: makes a small, deterministic, reviewable change.
 #
-#   scripted.sh PROMPT_FILE AGENT_NAME STEP_SECONDS [scripts]        run in the repository
+#   scripted.sh PROMPT_FILE AGENT_NAME STEP_SECONDS [scripts | plan]        run in the repository
 #
 # It adds the prompt to AI_GENERATED.md. In the sample repository of ./run.sh demo it edits the files
 # as the prompt asks, runs the tests and commits. It waits STEP_SECONDS after each of these steps, so
-# that people can follow them. With the argument `scripts`, a prompt whose first line is `script:` is
-# carried out line by line instead, so that tests and demonstrations can drive everything a real
-# agent may do:
+# that people can follow them. With the argument `plan` it only says what it would do. With the
+# argument `scripts`, a prompt whose first line is `script:` is carried out line by line instead, so
+# that tests and demonstrations can drive everything a real agent may do:
 #
 #   write PATH TEXT      append PATH TEXT      bytes PATH BASE64     delete PATH
 #   rename PATH PATH     chmod MODE PATH       link TARGET PATH      commit MESSAGE
@@ -356,6 +356,7 @@ work_plainly() {
 printf 'scripted agent standing in for %s\n' "$agent"
 IFS= read -r first_line <"$prompt" || true
 case $scripts:$first_line in
+plan:*) printf 'result: Plan: add the prompt to AI_GENERATED.md (simulated, no AI was called)\n' ;;
 scripts:script:*) run_script <"$prompt" ;;
 *) work_plainly ;;
 esac

@@ -22,6 +22,8 @@ MAX_MODEL_CHARACTERS = 2_048
 UNREADABLE = "unreadable"
 """Marks an `output` event as broken JSON, with its length. Only its beginning is stored."""
 
+_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
 # Never a leading dash, which would make it an option. Brackets and colons occur in real names.
 _MODEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{{0,{MAX_MODEL_CHARACTERS - 1}}}")
 
@@ -183,10 +185,26 @@ class AccessSources:
 
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """The agent and the model that a task asks for; the model may be None."""
+    """The agent, and the model that a task asks for; the model may be None.
+
+    `session_id` is the session of an earlier turn to go on with. With `only_plans` the agent must
+    change nothing.
+    """
 
     name: str
     model: str | None = None
+    session_id: str | None = None
+    only_plans: bool = False
+
+    @property
+    def session(self) -> str | None:
+        """The session, None without one. Raises `AgentError` for what cannot be its id.
+
+        The sandbox has told it, so it could be an option of the program as well.
+        """
+        if self.session_id is None or _SESSION.fullmatch(self.session_id):
+            return self.session_id
+        raise AgentError("The session of the earlier turn has no usable id. Start a new task.")
 
     def model_arguments(self, option: str) -> Sequence[str]:
         """Return the arguments that choose the model. Raises `AgentError` for an unsafe name.

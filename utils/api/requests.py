@@ -116,6 +116,10 @@ Token = Annotated[SecretStr, Field(max_length=4_096), AfterValidator(_token)]
 OpaqueToken = Annotated[str, Field(min_length=1, max_length=MAX_ACCESS_TOKEN_CHARACTERS)]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 Number = BeforeValidator(_digits)
+TurnMode = Literal["run", "plan"]
+MODE_DESCRIPTION = (
+    "`plan` has the agent only read and answer with a plan, which a later `run` carries out."
+)
 Limit = Annotated[
     int, Field(ge=1, le=500, description="Maximum number of tasks to return."), Number
 ]
@@ -173,15 +177,26 @@ class StartTask(Body):
         description="Model that the agent uses; by default the first one that the server allows.",
     )
     project_id: RowId | None = Field(None, description="Project that the task belongs to.")
+    mode: TurnMode = Field("run", description=MODE_DESCRIPTION)
 
 
 class ChatMessage(Body):
     """A message to add to the conversation of a task."""
 
-    model_config = example(role="user", content="Thank you, this is what I wanted.")
+    model_config = example(role="user", content="Thank you. Now also add a test.", run=True)
 
     role: Literal["user", "assistant"]
     content: Text
+    run: bool = Field(
+        default=False, description="True has the agent go on with this message of the user."
+    )
+    interrupt: bool = Field(
+        default=False, description="With `run`: true ends the running turn first."
+    )
+    mode: TurnMode | None = Field(None, description=f"With `run`: {MODE_DESCRIPTION}")
+    github_token: Token | None = Field(
+        None, description="With `run`: token for the repository, as in POST /start-task."
+    )
 
 
 class NewProject(Body):

@@ -159,6 +159,30 @@ class EventRow(TypedDict):
     data: Json
 
 
+class TurnRow(TypedDict):
+    """A turn of a task. Fields without a value are omitted, never null."""
+
+    number: int
+    prompt: str
+    mode: Literal["run", "plan"]
+    status: Literal["waiting", "running", "completed", "failed", "cancelled"]
+    has_diff: bool
+    created_at: Time
+    started_at: NotRequired[Time]
+    ended_at: NotRequired[Time]
+    agent_exit_code: NotRequired[int]
+    input_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    cost_usd: NotRequired[float]
+    tree_before: NotRequired[str]
+    tree_after: NotRequired[str]
+    files: NotRequired[int]
+    additions: NotRequired[int]
+    deletions: NotRequired[int]
+    error: NotRequired[str]
+    error_code: NotRequired[str]
+
+
 class ProjectRow(TypedDict):
     """A project with its task counts."""
 

@@ -13,9 +13,11 @@ from utils.api.responses import (
     TaskStatusRow,
     TaskSummaryRow,
     TestUserRow,
+    TurnRow,
 )
 from utils.models.events import Event
 from utils.models.tasks import TERMINAL_STATUSES, Task, TaskSummary
+from utils.models.turns import Turn
 from utils.models.users import Project, User
 
 _TITLE_CHARACTERS = 50
@@ -127,6 +129,12 @@ def task_change_row(task: Task | TaskSummary, stage: str | None = None) -> TaskC
 def event_row(event: Event) -> EventRow:
     """Return the row of an event."""
     return cast("EventRow", _columns(event, EventRow))
+
+
+def turn_row(turn: Turn) -> TurnRow:
+    """Return the row of a turn, without fields that have no value."""
+    row = _columns(turn, TurnRow, mode=turn.mode.value, status=turn.status.value)
+    return cast("TurnRow", {key: value for key, value in row.items() if value is not None})
 
 
 def project_row(project: Project) -> ProjectRow:

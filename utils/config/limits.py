@@ -97,6 +97,19 @@ class TaskLimitSettings(BaseSettings):
         description="Maximum number of times a task is started when the server stops while it "
         "runs.",
     )
+    workspace_ttl_seconds: float = Field(
+        1800,
+        ge=0,
+        description="Seconds for which the sandbox of a task that has ended is kept, so that the "
+        "agent can go on in it with its session. Cloud sandboxes are paused meanwhile. 0 keeps "
+        "none: a later turn then begins with the same files in a new sandbox.",
+    )
+    max_workspaces: int = Field(
+        20,
+        ge=0,
+        description="Maximum number of sandboxes that are kept at the same time. The ones that "
+        "would be kept longest stay.",
+    )
     sandbox_timeout_seconds: float = Field(
         600, gt=0, description="Time limit in seconds for the clone and the agent together."
     )

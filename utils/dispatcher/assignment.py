@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -13,11 +15,15 @@ from utils.credentials.profiles import readable_preferences, stored_token_for
 from utils.credentials.vault import Vault
 from utils.errors import TaskError
 from utils.git.credentials import authorization_header
-from utils.models.runs import Job
-from utils.models.tasks import ClaimedTask, Json, Task
+from utils.models.runs import ClaimedTask, EarlierTurns, Job
+from utils.models.tasks import Json, Task
+from utils.models.turns import Turn
 from utils.pipeline.generated_folders import generated_folders
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
 from utils.sandboxes.registry import uses_egress
+
+# The rows of older backends may have anything in its place.
+_OBJECT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 CAPTURE_PASSES = 4
 """Command timeouts that the lifetime of a sandbox includes for the capture, with a reserve."""
@@ -25,12 +31,18 @@ CAPTURE_PASSES = 4
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A job with its agent, the agent's credentials and the sandbox to request."""
+    """A job with its agent, the agent's credentials and the sandbox to request.
+
+    `workspace` is the kept sandbox of the turn before, empty without one. With `keeps_workspace`
+    the sandbox is kept for the next turn.
+    """
 
     job: Job
     agent: AgentSpec
     access: AgentAccess
     request: SandboxRequest
+    workspace: str = ""
+    keeps_workspace: bool = False
 
     @property
     def sent_login(self) -> Json:
@@ -43,12 +55,13 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed task with its assignment, or with the error that prevents its run.
+    """A claimed task with its turn and its assignment, or with the error that prevents its run.
 
     `token` is the git token of the task, else that of the user's profile if it is for this host.
     """
 
     task: Task
+    turn: Turn
     token: str | None = field(repr=False)
     prepared: Assignment | TaskError
 
@@ -56,11 +69,12 @@ class Claim:
 def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
     """Return the claim with everything that the run needs."""
     text = None
+    task, turn = claimed.task, claimed.running_turn
     try:
         text = _token(claimed, vault, settings)
-        return Claim(claimed.task, text, _assignment(claimed, text, vault, settings, agents))
+        return Claim(task, turn, text, _assignment(claimed, text, vault, settings, agents))
     except TaskError as error:
-        return Claim(claimed.task, text, error)
+        return Claim(task, turn, text, error)
 
 
 def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None:
@@ -78,9 +92,13 @@ def _assignment(
     stored = {} if agent.simulated else claimed.preferences
     preferences = readable_preferences(vault, task.user_id, stored, task.agent)
     access = agents.access(agent, preferences)
+    turn = claimed.running_turn
     job = Job(
         task_id=task.id,
-        prompt=task.prompt,
+        title=task.prompt,
+        prompt=turn.prompt,
+        mode=turn.mode,
+        earlier=_earlier_turns(task, turn),
         repo_url=task.repo_url,
         branch=task.target_branch,
         agent=task.agent,
@@ -96,7 +114,37 @@ def _assignment(
         template_id=_template_id(claimed.project_settings),
         egress=_egress(task, token, access) if uses_egress(settings) else (),
     )
-    return Assignment(job, agent, access, request)
+    kept = task.container_id if job.earlier and task.workspace_until else None
+    keeps = settings.workspace_ttl_seconds > 0 and settings.max_workspaces > 0
+    return Assignment(job, agent, access, request, kept or "", keeps)
+
+
+def _earlier_turns(task: Task, turn: Turn) -> EarlierTurns | None:
+    """Return the result of the turns before a later one, None when they have none."""
+    metadata = task.execution_metadata or {}
+    base_commit, tree = str(metadata.get("base_commit")), str(metadata.get("tree_hash"))
+    if turn.number == 1 or not (_OBJECT.fullmatch(base_commit) and _OBJECT.fullmatch(tree)):
+        return None
+    session = metadata.get("agent_session_id")
+    return EarlierTurns(
+        base_commit=base_commit,
+        tree=tree,
+        patch=task.git_patch,
+        session_id=session if isinstance(session, str) else None,
+        conversation=tuple(_before(task.chat_messages, turn)),
+    )
+
+
+def _before(messages: Sequence[Json], turn: Turn) -> Iterator[Json]:
+    """Yield the messages before that of the turn."""
+    for place, message in enumerate(messages):
+        # Each turn before it has a message of the user.
+        if place >= turn.number - 1 and (message.get("role"), message.get("content")) == (
+            "user",
+            turn.prompt,
+        ):
+            return
+        yield message
 
 
 def lifetime_seconds(settings: Settings) -> float:

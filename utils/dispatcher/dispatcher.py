@@ -16,14 +16,21 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from utils.agents.spec import AgentStatus
+from utils.database.turn_verbs import AddedTurn
 from utils.dispatcher.cancellation import CANCEL_SECONDS, Canceller
 from utils.dispatcher.fair_queue import FairQueue
-from utils.dispatcher.recovery import UnfinishedTasks, classify_unfinished, run_sweeper
+from utils.dispatcher.recovery import (
+    UnfinishedTasks,
+    classify_unfinished,
+    run_sweeper,
+    run_workspace_sweeper,
+)
 from utils.dispatcher.retention import run_retention
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_run import TaskRun
 from utils.errors import Conflict, DatabaseUnavailable
-from utils.models.tasks import NewTask, QueuedTask, Task
+from utils.models.tasks import NewTask, QueuedTask, Task, TaskStatus
+from utils.models.turns import NewTurn
 
 LOOP_THREADS = 8
 """Threads for the blocking calls of the event loop, such as reads of files and rows."""
@@ -95,7 +102,8 @@ class Dispatcher:
     def recover(self) -> None:
         """Store the results of an earlier process, resume its tasks, start the supervisor."""
         if not self._provider.kind.survives:
-            self._bridge.run(self._provider.sweep, ())
+            kept = [one.sandbox_id for one in self._database.list_workspaces()]
+            self._bridge.run(self._provider.sweep, kept)
         self._heartbeats.exchange()
         for sandbox_id in self._context.outbox.deliver(self._database):
             self._bridge.run(self._provider.end, sandbox_id)
@@ -128,6 +136,38 @@ class Dispatcher:
             self._bridge.call_soon(self._fill)
         return task
 
+    def add_turn(
+        self, user_id: str, task_id: int, new: NewTurn, *, interrupts: bool = False
+    ) -> AddedTurn:
+        """Store a message as the next turn of a task, and queue the task if it had ended.
+
+        With `interrupts` the running turn ends first; one on another server runs to its end.
+        Raises `QueueFull` and the errors of `Database.add_turn`.
+        """
+        self._queue.reserve(user_id)
+        try:
+            added = self._database.add_turn(user_id, task_id, new)
+            if added.begins:
+                self._queue.add(user_id, task_id)
+        except DatabaseUnavailable:
+            # The turn may have been stored although the answer was lost.
+            self._heartbeats.request_reclaim()
+            raise
+        finally:
+            self._queue.release(user_id)
+        if added.begins:
+            self._bridge.call_soon(self._fill)
+        elif interrupts and (run := self._runs.get(task_id)):
+            self._bridge.call_soon(run.interrupt_soon)
+        return added
+
+    def take_back_turn(self, user_id: str, task_id: int, number: int) -> Task:
+        """Delete a turn that waits; see `Database.take_back_turn`."""
+        task = self._database.take_back_turn(user_id, task_id, number)
+        if task.status is not TaskStatus.PENDING:
+            self._queue.remove(task_id)
+        return task
+
     def cancel_task(self, user_id: str, task_id: int) -> Task:
         """Cancel a task; return when its processes have exited, at the latest after a time limit.
 
@@ -143,7 +183,10 @@ class Dispatcher:
         """
         with contextlib.suppress(Conflict):
             self._canceller.cancel(user_id, task_id)
+        kept = [one for one in self._database.list_workspaces() if one.task_id == task_id]
         self._database.delete_task(user_id, task_id)
+        for workspace in kept:
+            self._bridge.run(self._provider.end, workspace.sandbox_id)
 
     def cancel_active_tasks(self, user_id: str, project_id: int | None = None) -> None:
         """Cancel all active tasks of a user, or of one project, before their rows are deleted."""
@@ -243,6 +286,13 @@ class Dispatcher:
                         grace_seconds,
                         self.admission.record_reachable,
                     )
+                tasks.start_soon(
+                    run_workspace_sweeper,
+                    self._provider,
+                    self._database,
+                    self._settings.workspace_ttl_seconds,
+                    self._settings.max_workspaces,
+                )
                 if days := self._settings.retention_days:
                     tasks.start_soon(run_retention, self._database, days)
                 ready.set_result(None)
@@ -263,7 +313,9 @@ class Dispatcher:
             if entry is None:
                 return
             user_id, task_id = entry
-            if task_id in self._runs:
+            if earlier := self._runs.get(task_id):
+                # Its turn has ended, but not its run, and the next turn was asked for.
+                earlier.needs_requeue = True
                 continue
             refusals = self._refusals.pop(task_id, 0)
             self._start(TaskRun(self._context, user_id, task_id, refusals=refusals))

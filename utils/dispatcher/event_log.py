@@ -16,6 +16,7 @@ from utils.errors import DatabaseUnavailable
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import Json, Stage
+from utils.pipeline.workspace import Start
 from utils.redaction import Redactor
 
 FLUSH_SECONDS = 0.25
@@ -88,6 +89,11 @@ class EventLog:
         """Note the branch that was cloned; stored with the position, as a restart needs it."""
         self.position = {**self.position, "branch": name}
 
+    def note_start(self, start: Start) -> None:
+        """Note where the turn begins; stored with the position, as a restart needs it."""
+        begun = [start.commit, start.tree, start.is_kept]
+        self.position = {**self.position, "start": begun}
+
     @property
     def branch(self) -> str | None:
         """The branch that was cloned, None before the clone."""
@@ -135,6 +141,17 @@ class EventLog:
         if not runs_here:
             self._on_task_lost()
         return runs_here
+
+    async def forget_workspace(self) -> bool:
+        """Store that the kept sandbox of the task is used up; see `still_runs_here`."""
+        forget = partial(
+            self._database.save_progress,
+            self._task_id,
+            NO_EVENTS,
+            fields={"workspace_until": None},
+        )
+        async with self._write_lock:
+            return await to_thread.run_sync(forget)
 
     async def store_run(self, run: AgentRun) -> bool:
         """Store a run and the buffered events; return False when the task no longer runs here."""

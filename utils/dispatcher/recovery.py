@@ -129,7 +129,8 @@ async def run_sweeper(
     while True:
         try:
             known = await to_thread.run_sync(database.list_run_sandboxes)
-            await provider.sweep(known)
+            kept = await to_thread.run_sync(database.list_workspaces)
+            await provider.sweep([*known, *(one.sandbox_id for one in kept)])
             on_reachable()
         except AppError as error:
             log.warning("sweep failed", action="sweep.failed", reason=error.message)
@@ -137,3 +138,34 @@ async def run_sweeper(
             # An unexpected error must not end the tasks that run on the same loop.
             log.exception("sweep crashed", action="sweep.crashed")
         await anyio.sleep(min(SWEEP_SECONDS, grace_seconds + 1))
+
+
+async def run_workspace_sweeper(
+    provider: SandboxProvider, database: Database, ttl_seconds: float, most: int
+) -> None:
+    """End kept sandboxes whose time is over, and those above the limit, until cancelled."""
+    if ttl_seconds == 0:
+        most = 0  # those that were kept before the setting was changed
+    while True:
+        try:
+            await _end_old_workspaces(provider, database, most)
+        except AppError as error:
+            log.warning("workspaces not ended", action="workspaces.failed", reason=error.message)
+        except Exception:
+            log.exception("workspaces not ended", action="workspaces.crashed")
+        await anyio.sleep(min(SWEEP_SECONDS, ttl_seconds / 4 + 1) if most else SWEEP_SECONDS)
+
+
+async def _end_old_workspaces(provider: SandboxProvider, database: Database, most: int) -> None:
+    kept = set()
+    for place, workspace in enumerate(await to_thread.run_sync(database.list_workspaces)):
+        kept.add(workspace.sandbox_id)
+        if place < most and workspace.until > datetime.now(UTC):
+            continue
+        # It fails for a task whose next turn has begun in this moment.
+        task_id, sandbox_id = workspace.task_id, workspace.sandbox_id
+        if await to_thread.run_sync(database.keep_workspace, task_id, sandbox_id, None):
+            kept.discard(sandbox_id)
+            await provider.end(sandbox_id)
+            log.info("workspace ended", action="workspaces.ended", task_id=task_id)
+    await provider.prune(kept)

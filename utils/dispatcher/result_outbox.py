@@ -21,12 +21,15 @@ from database import Database
 from utils.database.types import dump_json
 from utils.errors import DatabaseUnavailable
 from utils.models.events import Event, EventBatch
-from utils.models.tasks import Json, Task, TaskStatus
+from utils.models.tasks import Json, Mode, Task, TaskStatus
+from utils.models.turns import Turn, TurnResult, TurnStatus
 
 FOLDER_NAME = "results"
 
 ATTEMPTS = 3
 """Times that the same version of a result is sent to a database that answers."""
+
+TURN_MOMENTS = ("created_at", "started_at", "ended_at")
 
 PAUSE_SECONDS = 0.5
 """Pause between two attempts."""
@@ -46,6 +49,7 @@ class FinishedTask:
     chat_message: Json | None
     file_changes: list[Json]
     batch: EventBatch
+    turn: TurnResult | None = None
 
     @property
     def error_code(self) -> str | None:
@@ -65,7 +69,9 @@ class FinishedTask:
         notes = [*metadata.get("notes", []), TOO_LARGE]
         fields = {**self.fields, "git_diff": None, "git_patch": None}
         yield replace(
-            without_contents, fields={**fields, "execution_metadata": {**metadata, "notes": notes}}
+            without_contents,
+            fields={**fields, "execution_metadata": {**metadata, "notes": notes}},
+            turn=self.turn and replace(self.turn, git_diff=None),
         )
 
     def store(self, database: Database) -> Task | None:
@@ -77,6 +83,7 @@ class FinishedTask:
             self.chat_message,
             self.file_changes,
             self.batch,
+            self.turn,
         )
 
 
@@ -133,16 +140,16 @@ class ResultOutbox:
         return self._folder / f"{task_id}.json"
 
 
-def store_or_shrink(database: Database, result: FinishedTask) -> bool:
+def store_or_shrink(database: Database, result: FinishedTask) -> Task | None:
     """Store a result, or a smaller version if the database refuses it although it answers.
 
-    Blocks. Returns False when the task does not run on this server (any more). Raises
+    Blocks. Returns None when the task does not run on this server (any more). Raises
     `DatabaseUnavailable`.
     """
     for version in (result, *result.smaller_versions()):
         for _ in range(ATTEMPTS):
             try:
-                return version.store(database) is not None
+                return version.store(database)
             except DatabaseUnavailable:
                 time.sleep(PAUSE_SECONDS)
                 database.ping()
@@ -157,7 +164,7 @@ def _store_from_disk(database: Database, result: FinishedTask, path: Path) -> bo
     reached.
     """
     try:
-        stored = store_or_shrink(database, result)
+        stored = store_or_shrink(database, result) is not None
     except DatabaseUnavailable:
         database.ping()
         log.warning("waiting result refused", action="outbox.refused", path=str(path))
@@ -175,7 +182,22 @@ def _store_from_disk(database: Database, result: FinishedTask, path: Path) -> bo
 
 def _as_json(result: FinishedTask) -> Json:
     events = [{**asdict(event), "at": event.at.isoformat()} for event in result.batch.events]
-    return {**asdict(result), "batch": {"events": events, "after": result.batch.after}}
+    values = {**asdict(result), "batch": {"events": events, "after": result.batch.after}}
+    if result.turn:
+        moments = {name: _text_of(getattr(result.turn.turn, name)) for name in TURN_MOMENTS}
+        values["turn"]["turn"] |= moments
+    return values
+
+
+def _text_of(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _read_turn(values: Json) -> TurnResult:
+    turn = values["turn"]
+    moments = {name: turn[name] and datetime.fromisoformat(turn[name]) for name in TURN_MOMENTS}
+    kinds = {"mode": Mode(turn["mode"]), "status": TurnStatus(turn["status"])}
+    return TurnResult(**{**values, "turn": Turn(**{**turn, **moments, **kinds})})
 
 
 def _read(path: Path) -> FinishedTask | None:
@@ -187,6 +209,7 @@ def _read(path: Path) -> FinishedTask | None:
         ]
         batch = EventBatch(tuple(events), values["batch"]["after"])
         status = TaskStatus(values["status"])
-        return FinishedTask(**{**values, "status": status, "batch": batch})
+        turn = _read_turn(values["turn"]) if values.get("turn") else None
+        return FinishedTask(**{**values, "status": status, "batch": batch, "turn": turn})
     except (ValueError, KeyError, TypeError):
         return None

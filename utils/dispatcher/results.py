@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -19,20 +20,33 @@ from utils.errors import AppError, DatabaseUnavailable, TaskStopped
 from utils.models.events import EventBatch
 from utils.models.runs import Outcome
 from utils.models.tasks import Json, Stage, Task, TaskStatus
+from utils.models.turns import Turn, TurnResult, TurnStatus, usage_of
 from utils.pipeline.secret_search import FILES_FIELD, without_secrets
 from utils.redaction import Redactor
 
 CANCELLED = "cancelled"
+INTERRUPTED = "turn_interrupted"
 SHUTDOWN = "shutdown"
+
+KEPT_FIELDS = (
+    *("base_commit", "tree_hash", "additions", "deletions", "files_changed"),
+    *(FILES_FIELD, "file_changes"),
+)
+"""The metadata of earlier turns that a turn without a result leaves as they are."""
 
 log = structlog.get_logger(__name__)
 
 
 class ResultStore:
-    """Stores the result of one run. `pending` is a result that the database has not accepted."""
+    """Stores the result of one run, which is that of `turn`.
+
+    `pending` is a result that the database has not accepted.
+    """
 
     def __init__(self, context: RunContext, events: EventLog, redactor: Redactor) -> None:
         self.pending: FinishedTask | None = None
+        self.turn: Turn | None = None
+        self.next_turn_waits = False
         self._context = context
         self._events = events
         self._redactor = redactor
@@ -61,7 +75,9 @@ class ResultStore:
     def store_pending(self) -> None:
         """Store the pending result. Blocks. Raises `DatabaseUnavailable`."""
         if self.pending:
-            self._is_stored = store_or_shrink(self._context.database, self.pending)
+            stored = store_or_shrink(self._context.database, self.pending)
+            self._is_stored = stored is not None
+            self._note_next_turn(stored)
 
     async def clean_up(self) -> None:
         """Delete the file of the pending result, and end a sandbox that was left running."""
@@ -78,7 +94,8 @@ class ResultStore:
     def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:
         outcome = without_secrets(outcome, self._redactor.redact)
         changes = outcome.changes.file_changes if outcome.changes else ()
-        fields = result_fields(task, outcome, container_id, self._context.agents, self._redactor)
+        agents, redactor = self._context.agents, self._redactor
+        fields = result_fields(task, outcome, container_id, agents, redactor, self.turn)
         if self._events.branch:
             fields["target_branch"] = self._events.branch
         status = final_status(outcome.failure)
@@ -89,11 +106,13 @@ class ResultStore:
             closing_message(outcome, self._redactor),
             [dataclasses.asdict(change) for change in changes],
             with_last_event(self._events.pending_batch(), status, fields.get("error_code")),
+            turn_result(self.turn, outcome, status, fields) if self.turn else None,
         )
 
     def _finish(self, result: FinishedTask) -> bool:
         stored = result.store(self._context.database)
         self._events.mark_stored(result.batch)
+        self._note_next_turn(stored)
         log.info(
             "task ended" if stored else "late result dropped",
             action="task.ended",
@@ -102,6 +121,9 @@ class ResultStore:
             reason=result.fields.get("error"),
         )
         return stored is not None
+
+    def _note_next_turn(self, stored: Task | None) -> None:
+        self.next_turn_waits = stored is not None and stored.status is TaskStatus.PENDING
 
     def _record_metrics(self, result: FinishedTask, task: Task, outcome: Outcome) -> None:
         metrics, details = self._context.metrics, outcome.agent_details
@@ -151,20 +173,25 @@ def final_status(failure: AppError | None) -> TaskStatus:
     """Return the final status of a task."""
     if failure is None:
         return TaskStatus.COMPLETED
-    if isinstance(failure, TaskStopped) and failure.code == CANCELLED:
+    if isinstance(failure, TaskStopped) and failure.code in {CANCELLED, INTERRUPTED}:
         return TaskStatus.CANCELLED
     return TaskStatus.FAILED
 
 
 def result_fields(
-    task: Task, outcome: Outcome, container_id: str, agents: Agents, redactor: Redactor
+    task: Task,
+    outcome: Outcome,
+    container_id: str,
+    agents: Agents,
+    redactor: Redactor,
+    turn: Turn | None = None,
 ) -> Json:
     """Return the columns to store together with the final status."""
     changes, failure = outcome.changes, outcome.failure
     fields: Json = {
         "container_id": container_id or None,
         "execution_metadata": redactor.redact_values(
-            _metadata(task, outcome, agents.choose(task.agent))
+            _metadata(task, outcome, agents.choose(task.agent), turn)
         ),
     }
     if changes:
@@ -183,10 +210,51 @@ def result_fields(
     return fields
 
 
-def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
-    queued_time = (task.started_at or task.created_at) - task.created_at
+def turn_result(turn: Turn, outcome: Outcome, status: TaskStatus, fields: Json) -> TurnResult:
+    """Return the ended turn with its own changes; `fields` are the columns of its task."""
+    own, failure = outcome.own, outcome.failure
+    read = own or outcome.changes
+    ended = replace(
+        turn,
+        status=TurnStatus(status),
+        agent_exit_code=outcome.agent_exit_code,
+        **usage_of(outcome.agent_details),
+        tree_before=outcome.tree_before or None,
+        tree_after=read.tree_hash if read else None,
+        has_diff=bool(own and own.diff),
+        files=len(own.changed_files) if own else None,
+        additions=own.additions if own else None,
+        deletions=own.deletions if own else None,
+        error=fields.get("error"),
+        error_code=failure.code if failure else None,
+        error_stage=failure.stage if failure else None,
+    )
+    is_cancelled = status is TaskStatus.CANCELLED and ended.error_code != INTERRUPTED
+    return TurnResult(ended, own.diff if own else None, goes_on=not is_cancelled)
+
+
+def _with_earlier(details: Json, earlier: Json) -> Json:
+    """Return what an agent has told, with the tokens and the cost of earlier turns added."""
+    added = dict(details)
+    usage, before = details.get("usage"), earlier.get("usage")
+    if isinstance(before, dict):
+        now = usage if isinstance(usage, dict) else {}
+        names = {**before, **now}
+        added["usage"] = {name: now.get(name, 0) + before.get(name, 0) for name in names}
+    if isinstance(earlier.get("cost_usd"), int | float):
+        added["cost_usd"] = round(details.get("cost_usd", 0) + earlier["cost_usd"], 9)
+    return added
+
+
+def _metadata(task: Task, outcome: Outcome, agent: AgentSpec, turn: Turn | None) -> Json:
+    queued_since = turn.created_at if turn else task.created_at
+    queued_time = (task.started_at or queued_since) - queued_since
+    earlier = (task.execution_metadata or {}) if turn and turn.number > 1 else {}
+    kept = KEPT_FIELDS if outcome.changes is None else ()
     metadata: Json = {
-        **outcome.agent_details,
+        **({"turn": turn.number} if turn and turn.number > 1 else {}),
+        **{name: earlier[name] for name in kept if name in earlier},
+        **_with_earlier(outcome.agent_details, earlier),
         "simulated": agent.simulated,
         "agent_program": agent.name,
         "agent_exit_code": outcome.agent_exit_code,
@@ -209,8 +277,9 @@ def _metadata(task: Task, outcome: Outcome, agent: AgentSpec) -> Json:
             metadata[FILES_FIELD] = list(changes.secret_files)
     elif outcome.notes:
         metadata["notes"] = list(outcome.notes)
-    if place := (task.execution_metadata or {}).get("asked_in"):
-        metadata["asked_in"] = place
+    for name in ("asked_in", "agent_model"):
+        if value := (task.execution_metadata or {}).get(name):
+            metadata[name] = value
     return metadata
 
 
@@ -230,11 +299,11 @@ def closing_message(outcome: Outcome, redactor: Redactor) -> Json | None:
 
 
 def _early_end(outcome: Outcome) -> str:
-    failure, changes = outcome.failure, outcome.changes
+    failure, changes = outcome.failure, outcome.own or outcome.changes
     if failure is None:
         return ""
     reason = failure.message
-    if failure.code != CANCELLED:
+    if failure.code not in {CANCELLED, INTERRUPTED}:
         reason = f"The task failed: {reason}"
     count = len(changes.changed_files) if changes else 0
     if not count:

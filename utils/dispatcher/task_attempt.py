@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from utils.dispatcher.assignment import Assignment
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.errors import (
     DatabaseUnavailable,
+    SandboxError,
     SandboxLost,
     SandboxUnavailable,
     TaskError,
@@ -24,8 +25,9 @@ from utils.models.runs import AgentRun, Outcome, StageTiming
 from utils.models.tasks import Stage
 from utils.pipeline.pipeline import PipelineLimits, Resumption, Work, run_pipeline
 from utils.pipeline.stop_request import StopRequest
+from utils.pipeline.workspace import Start
 from utils.redaction import Redactor
-from utils.sandboxes.protocol import Sandbox, SandboxProvider
+from utils.sandboxes.protocol import Sandbox, SandboxProvider, SandboxRequest
 
 ATTACH_WAIT_SECONDS = 5.0
 """Longest pause between two attempts to reach the sandbox of an earlier process."""
@@ -65,8 +67,12 @@ class TaskAttempt:
         self._redactor = redactor
         self._stop = stop
         self._on_opened = on_opened
+        # The command of an agent that was not started yet goes on with the session.
+        self._is_kept = bool(run and run.position.get("start", (None, None, False))[2])
         self.is_left_running = False
         """True when the agent continues without this process, and the next process resumes it."""
+        self.keep: Callable[[Sandbox], Awaitable[bool]] | None = None
+        """Keeps the sandbox for the next turn instead of ending it; returns False if it cannot."""
 
     @asynccontextmanager
     async def outcome(self) -> AsyncIterator[Outcome]:
@@ -86,7 +92,7 @@ class TaskAttempt:
             raise
         self._on_opened()
         self.sandbox_id = sandbox.id
-        if self.run:
+        if self.run or self._is_kept:
             log.info("sandbox found again", action="sandbox.attached", sandbox_id=sandbox.id)
             self._report_sandbox("resumed", sandbox.id)
         else:
@@ -97,15 +103,28 @@ class TaskAttempt:
             unfinished = self._stop.abandoned and outcome.changes is None
             self.is_left_running = unfinished and sandbox.survives and self.run is not None
             if not self.is_left_running:
-                is_lost = isinstance(outcome.failure, SandboxLost)
-                self._report_sandbox("lost" if is_lost else "ended", sandbox.id)
+                self._report_sandbox(self._end_of(outcome), sandbox.id)
             yield outcome
         finally:
-            if self.is_left_running:
-                self._provider.release(sandbox.id)
-            else:
-                with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
+                if self.is_left_running or (self.keep and await self.keep(sandbox)):
+                    self._provider.release(sandbox.id)
+                else:
                     await sandbox.close()
+
+    def is_worth_keeping(self, outcome: Outcome) -> bool:
+        """Tell whether the next turn can go on in the sandbox: its files are those of the result.
+
+        Nobody goes on soon with a task that was cancelled.
+        """
+        is_cancelled = outcome.failure is not None and outcome.failure.code == "cancelled"
+        is_complete = outcome.changes is not None and not self._stop.abandoned
+        return self._assignment.keeps_workspace and is_complete and not is_cancelled
+
+    def _end_of(self, outcome: Outcome) -> str:
+        if isinstance(outcome.failure, SandboxLost):
+            return "lost"
+        return "paused" if self.is_worth_keeping(outcome) else "ended"
 
     def leave_running(self) -> None:
         """Leave the sandbox open when another process can resume the agent in it."""
@@ -119,7 +138,8 @@ class TaskAttempt:
         request = replace(self._assignment.request, still_runs_here=self._events.still_runs_here)
         with self._stop.work_scope(self._limits.total_seconds):
             if self.run is None:
-                return await self._provider.open(request)
+                kept = await self._resume(request) if self._assignment.workspace else None
+                return kept or await self._provider.open(request)
             async for attempt in stamina.retry_context(
                 on=SandboxUnavailable, attempts=None, timeout=None, wait_max=ATTACH_WAIT_SECONDS
             ):
@@ -130,6 +150,24 @@ class TaskAttempt:
             "No sandbox could be reached within SANDBOX_TIMEOUT_SECONDS. Start the task again.",
             "sandbox_timeout",
         )
+
+    async def _resume(self, request: SandboxRequest) -> Sandbox | None:
+        """Return the kept sandbox of the turn before, None when it is gone."""
+        workspace, sandbox = self._assignment.workspace, None
+        try:
+            sandbox = await self._provider.resume(workspace, request)
+            self._is_kept = True
+        except SandboxError as error:
+            log.info("workspace not found", action="sandbox.gone", reason=error.message)
+            await self._provider.end(workspace)
+        # From now on its files may be those of a turn that is interrupted by a crash.
+        async for attempt in stamina.retry_context(
+            on=DatabaseUnavailable, attempts=None, timeout=None, wait_max=DATABASE_RETRY_SECONDS
+        ):
+            with attempt:
+                if not await self._events.forget_workspace():
+                    raise TaskStopped("The task was ended by another server.", "cancelled")
+        return sandbox
 
     async def _run_in(self, sandbox: Sandbox) -> Outcome:
         try:
@@ -172,8 +210,11 @@ class TaskAttempt:
             if sandbox.survives:
                 await self._store_run(sandbox.id, base_commit, timings)
 
+        job = self._assignment.job
+        if self._is_kept and job.earlier:
+            job = replace(job, earlier=replace(job.earlier, is_kept=True))
         return Work(
-            job=self._assignment.job,
+            job=job,
             agent=self._assignment.agent,
             access=self._assignment.access,
             limits=self._limits,
@@ -208,8 +249,10 @@ class TaskAttempt:
 def _resumption(run: AgentRun | None) -> Resumption | None:
     if run is None:
         return None
+    # Runs of earlier versions have no start: all were first turns.
+    commit, tree, is_kept = run.position.get("start", (run.base_commit, "", False))
     return Resumption(
-        base_commit=run.base_commit,
+        start=Start(run.base_commit, commit, tree, is_kept),
         agent_age_seconds=_age_seconds(run),
         timings=[StageTiming(Stage(name), secs) for name, secs in run.stage_seconds.items()],
         position=run.position,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,10 +19,18 @@ from utils.agents.logins import renewed_login
 from utils.credentials.logins import replace_login
 from utils.dispatcher.assignment import Assignment, Claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
-from utils.dispatcher.results import CANCELLED, SHUTDOWN, ResultStore, mark_failed, requeue_task
+from utils.dispatcher.results import (
+    CANCELLED,
+    INTERRUPTED,
+    SHUTDOWN,
+    ResultStore,
+    mark_failed,
+    requeue_task,
+)
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_attempt import INTERNAL_ERROR, TaskAttempt
 from utils.errors import (
+    AppError,
     DatabaseUnavailable,
     SandboxError,
     SandboxLost,
@@ -33,6 +43,7 @@ from utils.git.credentials import secret_parts
 from utils.models.runs import AgentRun, Outcome
 from utils.models.tasks import Json, Stage, Task
 from utils.pipeline.stop_request import StopRequest
+from utils.sandboxes.protocol import Sandbox
 
 LOST_SANDBOX_ATTEMPTS = 3
 """Sandboxes that a task may use when each of them is lost."""
@@ -92,6 +103,10 @@ class TaskRun:
         """Stop the task so that it can be queued again or resumed, unless it has a result."""
         self._is_stopping = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
+
+    def interrupt_soon(self) -> None:
+        """Request the end of the running turn, so that the next one begins."""
+        self.request.stop(TaskStopped("The user has interrupted this turn.", INTERRUPTED))
 
     def cancel_soon(self) -> None:
         """Request the end of the task for its user, without waiting for it."""
@@ -155,6 +170,8 @@ class TaskRun:
                 if self._results.pending:
                     await self._retry_database(self._results.store_pending)
                     await self._results.clean_up()
+                if self._results.next_turn_waits:
+                    self.needs_requeue = True
             elif not self._context.heartbeats.has_peers:
                 # No other server can have claimed the task: it has ended or was deleted.
                 await self._end_previous_sandbox()
@@ -192,15 +209,22 @@ class TaskRun:
         if claimed is None:
             return None
         self._events.start_after(claimed.last_sequence)
+        if claimed.running_turn.number > 1:
+            # With the patch and all metadata, which the result of this turn adds to.
+            task = context.database.get_task(claimed.task.user_id, self.task_id)
+            claimed = replace(claimed, task=task)
         return prepare(claimed, context.vault, context.settings, context.agents)
 
     async def _run_claimed(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
+        self._results.turn = claimed.turn
         log.info("task started", action="task.started", agent=task.agent, attempt=task.attempt)
+        if claimed.turn.number > 1 and not self._run and not self._has_turn:
+            self._events.report("status", {"turn": claimed.turn.number})
         if isinstance(prepared, TaskError):
             if not (self.request.abandoned and self._run):
                 await self._end_previous_sandbox()
-                await self._store(task, Outcome.failed(prepared), "")
+                await self._store(task, Outcome.failed(prepared), task.container_id or "")
             return
         if not prepared.access.login_files or self._has_turn:
             await self._run_prepared(task, prepared)
@@ -220,8 +244,10 @@ class TaskRun:
         with self._redactor.hold(*prepared.access.secrets):
             # Again here, where the redactor still knows the secrets that an error may contain.
             async with self._log_defects():
-                while await self._run_attempt(task, prepared):
+                attempted = prepared
+                while await self._run_attempt(task, attempted):
                     self._run = None
+                    attempted = replace(prepared, workspace="")
             if self._renewed:
                 await self._retry_database(self._store_login, task, prepared)
 
@@ -289,13 +315,34 @@ class TaskRun:
                     await self._keep_login(task, prepared, outcome)
                     if self._may_retry(outcome.failure):
                         return True
-                    if not attempt.is_left_running and not await self._store(
-                        task, outcome, attempt.sandbox_id
-                    ):
+                    if attempt.is_left_running:
+                        return False
+                    if not await self._store(task, outcome, attempt.sandbox_id):
                         attempt.leave_running()
+                    elif attempt.is_worth_keeping(outcome):
+                        attempt.keep = partial(self._keep, prepared)
         except TaskError as error:
             return await self._handle_failed_attempt(task, error, attempt.sandbox_id)
         return False
+
+    async def _keep(self, prepared: Assignment, sandbox: Sandbox) -> bool:
+        """Keep the sandbox for the next turn; return False when it has to be ended."""
+        context = self._context
+        until = datetime.now(UTC) + timedelta(seconds=context.settings.workspace_ttl_seconds)
+        logins = [f"{sandbox.paths.home}/{name}" for name in prepared.access.login_files]
+        seconds = context.settings.command_timeout_seconds
+        try:
+            if logins:
+                await sandbox.run(["rm", "-f", "--", *logins], timeout_seconds=seconds)
+            # A turn that waits goes on at once; a pause in the cloud would take seconds.
+            goes_on = self._results.next_turn_waits and sandbox.survives
+            if not goes_on and not await sandbox.pause():
+                return False
+            keep = context.database.keep_workspace
+            return await to_thread.run_sync(keep, self.task_id, sandbox.id, until)
+        except AppError as error:
+            log.warning("sandbox not kept", action="sandbox.not_kept", reason=error.message)
+            return False
 
     async def _handle_failed_attempt(self, task: Task, error: TaskError, sandbox_id: str) -> bool:
         """Handle an attempt without an outcome; return True when the task has to run again."""

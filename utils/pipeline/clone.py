@@ -19,13 +19,15 @@ from utils.git.credentials import credential_helper_output, credential_url
 from utils.git.environment import git_environment
 from utils.git.failures import clone_error
 from utils.git.hosts import Address, HostRules, Place, Reach, pinned, reach_of, resolve
+from utils.git.output import last_line
 from utils.git.repository_url import parse_repository_url
-from utils.models.runs import CommandResult, Job
+from utils.models.runs import CommandResult, EarlierTurns, Job
 from utils.pipeline.script_text import script_command
 from utils.sandboxes.protocol import Mirror, Sandbox
 
 # Read now, because a file is not read on the event loop.
 _CLONE = script_command("clone.sh")
+_REBUILD = script_command("rebuild.sh")
 _REMOTE_HEAD = script_command("remote_head.sh")
 
 MIRROR_OUTDATED = "mirror outdated"
@@ -68,10 +70,15 @@ class CloneLimits:
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """A finished clone: the commit that it starts from, and its branch."""
+    """A finished clone: the commit that the task starts from, and its branch.
+
+    `commit` and `tree` are those of its files, which may hold the changes of earlier turns.
+    """
 
     base_commit: str
     branch: str
+    commit: str
+    tree: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +92,15 @@ class _RedirectedError(Exception):
 
 
 async def clone_repository(sandbox: Sandbox, job: Job, limits: CloneLimits) -> Clone:
-    """Clone a branch of the repository, or the branch of its HEAD. Raises `CloneError`."""
+    """Clone a branch of the repository, or the branch of its HEAD. Raises `CloneError`.
+
+    For a later turn the clone goes back to the base commit and gets the changes of earlier turns.
+    """
     run = _CloneRun(sandbox, job, limits)
     for _ in range(MAX_REDIRECTS):
         try:
-            return await run.clone()
+            clone = await run.clone()
+            return await run.rebuild(clone, job.earlier) if job.earlier else clone
         except _RedirectedError:
             await run.follow_redirect()
     raise CloneError(
@@ -115,13 +126,31 @@ class _CloneRun:
         self._branch = self._branch or await self._default_branch(environment)
         async with self._sandbox.mirror(self._source.url, self._branch) as mirror:
             result = await self._transfer(mirror, environment)
-            *notes, base_commit = result.stdout.decode().split("\n")[:-1]
+            *notes, base_commit, tree = result.stdout.decode().split("\n")[:-1]
             await mirror.record_clone(
                 repository=self._sandbox.paths.repository,
                 base_commit=base_commit,
                 outdated=MIRROR_OUTDATED in notes,
             )
-        return Clone(base_commit, self._branch)
+        return Clone(base_commit, self._branch, base_commit, tree)
+
+    async def rebuild(self, clone: Clone, earlier: EarlierTurns) -> Clone:
+        """Return a clone with the changes of earlier turns. Raises `_RedirectedError`."""
+        base_commit, paths = earlier.base_commit, self._sandbox.paths
+        patch_file, url = f"{paths.work}/earlier.patch", self._source.url
+        if earlier.patch:
+            await self._sandbox.write_files({patch_file: earlier.patch.encode()})
+        arguments = [*_REBUILD, paths.repository, base_commit, patch_file]
+        arguments += [url.removeprefix("file://"), str(self._limits.depth), credential_url(url)]
+        result = await self._run(arguments, await self._environment())
+        if _is_redirect(result):
+            raise _RedirectedError
+        if not result.ok:
+            raise _not_rebuilt(last_line(result.stderr))
+        commit, tree = result.stdout.decode().split()
+        if tree != earlier.tree:
+            raise _not_rebuilt("the stored patch does not hold all of them")
+        return Clone(base_commit, clone.branch, commit, tree)
 
     async def follow_redirect(self) -> None:
         """Go on at the address that the host redirects to. Raises `CloneError`."""
@@ -285,6 +314,14 @@ def _is_broken_transfer(result: CommandResult) -> bool:
     end = result.stderr[-_READ_BYTES:]
     return (
         not result.ok and _ANSWERED not in end and any(words in end for words in _BROKEN_TRANSFER)
+    )
+
+
+def _not_rebuilt(reason: str) -> CloneError:
+    return CloneError(
+        "The sandbox of the earlier turns is gone, and their changes could not be made again: "
+        f"{reason}. Start a new task.",
+        "workspace_gone",
     )
 
 

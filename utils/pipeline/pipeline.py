@@ -18,14 +18,23 @@ from utils.agents.logins import MAX_RENEWED_LOGIN_BYTES
 from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
 from utils.errors import SandboxError, SandboxLost, TaskError, TaskStopped
 from utils.git.environment import agent_configuration, commit_message
-from utils.models.runs import Changes, Job, Outcome, StageTiming
-from utils.models.tasks import Json, Stage
+from utils.models.runs import Job, Outcome, StageTiming
+from utils.models.tasks import Json, Mode, Stage
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
-from utils.pipeline.capture import CaptureLimits, capture_changes
-from utils.pipeline.clone import CloneLimits, clone_repository
+from utils.pipeline.capture import CaptureLimits
+from utils.pipeline.clone import CloneLimits
 from utils.pipeline.secret_search import HasSecret
 from utils.pipeline.stop_request import StopRequest
+from utils.pipeline.workspace import (
+    CHANGED_WHILE_PLANNING,
+    NOTHING_CAPTURED,
+    Captured,
+    Start,
+    agent_prompt,
+    capture_turn,
+    prepare_workspace,
+)
 from utils.sandboxes.protocol import AgentCommand, Sandbox
 
 LOGIN_SECONDS = 10.0
@@ -49,7 +58,7 @@ class PipelineLimits:
 class Resumption:
     """The state of a run to resume: its agent was started `agent_age_seconds` ago."""
 
-    base_commit: str
+    start: Start
     agent_age_seconds: float
     timings: Sequence[StageTiming]
     position: Json
@@ -64,6 +73,9 @@ class Observer(Protocol):
     def note_branch(self, name: str) -> None:
         """Note the branch that was cloned."""
 
+    def note_start(self, start: Start) -> None:
+        """Note the files that the turn begins with."""
+
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
         """Receive an event of the agent, or of the run."""
 
@@ -72,8 +84,8 @@ class Observer(Protocol):
 class Work:
     """The input of one run. `redact` removes secrets from a text, `has_secret` finds them in one.
 
-    `before_agent` is called with the base commit and the timings after the clone. The agent starts
-    when it returns.
+    `before_agent` is called with the base commit and the timings when the files are there. The
+    agent starts when it returns.
     """
 
     job: Job
@@ -98,24 +110,24 @@ async def run_pipeline(
         await run.read_login_files()
     if not request.abandoned:
         run.close_output()
-    changes = None
-    if run.base_commit and not request.abandoned and run.has_sandbox:
+    captured = None
+    if run.start and not request.abandoned and run.has_sandbox:
         try:
             with request.capture_scope():
-                changes = await run.capture(run.base_commit)
+                captured = await run.capture(run.start)
         except TaskError as error:
             failure = failure or error
     if request.reason:
         # A stop during the capture still counts, because its caller was told that it will.
         request.reason.stage = request.reason.stage or Stage.CAPTURING
-    return run.outcome(changes, failure or request.reason)
+    return run.outcome(captured, failure or request.reason)
 
 
 class _Run:
     """The state of one run."""
 
     def __init__(self, sandbox: Sandbox, work: Work, resumption: Resumption | None) -> None:
-        self.base_commit = resumption.base_commit if resumption else ""
+        self.start = resumption.start if resumption else None
         self.has_sandbox = True
         self._sandbox = sandbox
         self._work = work
@@ -140,8 +152,8 @@ class _Run:
                 max(self._limits.total_seconds - spent_seconds, minimum_seconds)
             ):
                 if not self._resumption:
-                    self.base_commit = await self._clone()
-                    await self._work.before_agent(self.base_commit, self._timings)
+                    self.start = await self._prepare()
+                    await self._work.before_agent(self.start.base_commit, self._timings)
                 return await self._run_agent()
         except TaskError as error:
             error.stage = error.stage or self._current_stage
@@ -156,7 +168,7 @@ class _Run:
 
     @property
     def _current_stage(self) -> Stage:
-        return Stage.AGENT if self.base_commit else Stage.CLONING
+        return Stage.AGENT if self.start else Stage.CLONING
 
     def close_output(self) -> None:
         """Report the incomplete last line of an agent that was ended."""
@@ -170,7 +182,7 @@ class _Run:
         returned.
         """
         access, paths = self._work.access, self._sandbox.paths
-        if not (access.login_files and self.base_commit and self.has_sandbox):
+        if not (access.login_files and self.start and self.has_sandbox):
             return
         names = {f"{paths.home}/{name}": name for name in access.login_files}
         digest = f"{paths.work}/{LOGIN_DIGEST}"
@@ -185,58 +197,74 @@ class _Run:
             name: content for path, name in names.items() if (content := found.get(path))
         }
 
-    async def capture(self, base_commit: str) -> Changes:
+    async def capture(self, start: Start) -> Captured:
         """Capture the changes, whether the agent succeeded or not."""
         with self._stage(Stage.CAPTURING):
             try:
-                changes = await capture_changes(
-                    self._sandbox, base_commit, self._limits.capture, self._work.has_secret
+                captured = await capture_turn(
+                    self._sandbox, start, self._limits.capture, self._work.has_secret
                 )
             except TaskError as error:
                 error.stage = Stage.CAPTURING
                 raise
-            self._report_commit(changes)
-            return changes
+            if self._job.mode is Mode.PLAN and captured.has_changes:
+                self._notes += (CHANGED_WHILE_PLANNING,)
+                return NOTHING_CAPTURED
+            self._report_commit(captured)
+            return captured
 
-    def _report_commit(self, changes: Changes) -> None:
-        if changes.commit_hash == changes.base_commit:
+    def _report_commit(self, captured: Captured) -> None:
+        changes = captured.own or captured.changes
+        if changes is None or not captured.has_changes:
             return
         commit = {
             "operation": "commit",
-            "commit": changes.commit_hash,
+            "commit": captured.changes.commit_hash if captured.changes else changes.commit_hash,
             "files": len(changes.changed_files),
             "additions": changes.additions,
             "deletions": changes.deletions,
         }
         self._work.observer.report("git", commit)
 
-    def outcome(self, changes: Changes | None, failure: TaskError | None) -> Outcome:
+    def outcome(self, captured: Captured | None, failure: TaskError | None) -> Outcome:
         """Return the outcome of the run."""
         return Outcome(
-            changes=changes,
+            changes=captured.changes if captured else None,
             summary=self._reader.summary,
             agent_exit_code=self._exit_code,
             timings=tuple(self._timings),
             failure=failure,
-            agent_details=self._reader.details,
+            agent_details={
+                # An agent that is ended early may not have told it again.
+                **({"agent_session_id": self._job.session_id} if self._job.session_id else {}),
+                **self._reader.details,
+            },
             notes=self._notes,
             login_files=self._login_files,
+            own=captured.own if captured else None,
+            tree_before=self.start.tree if self.start else None,
         )
 
-    async def _clone(self) -> str:
+    async def _prepare(self) -> Start:
+        """Make the files that the turn begins with: a clone, or those of the turn before."""
+        limits, observer = self._limits, self._work.observer
         with self._stage(Stage.CLONING):
             await self._sandbox.write_files(self._files())
-            clone = await clone_repository(self._sandbox, self._job, self._limits.clone)
-            self._work.observer.note_branch(clone.branch)
-            cloned = {"operation": "clone", "branch": clone.branch, "commit": clone.base_commit}
-            self._work.observer.report("git", cloned)
+            start, clone = await prepare_workspace(
+                self._sandbox, self._job, limits.clone, limits.capture
+            )
+            if clone:
+                observer.note_branch(clone.branch)
+                cloned = {"operation": "clone", "branch": clone.branch, "commit": clone.base_commit}
+                observer.report("git", cloned)
+            observer.note_start(start)
             await self._sandbox.restrict_egress(self._work.access.egress)
-            return clone.base_commit
+            return start
 
     async def _run_agent(self) -> TaskError | None:
         work, paths = self._work, self._sandbox.paths
         command = AgentCommand(
-            work.agent.command(paths, AgentRequest(self._job.agent, self._job.agent_model)),
+            work.agent.command(paths, _agent_request(self._job)),
             paths.repository,
             f"{paths.work}/prompt" if work.agent.prompt_on_stdin else None,
             work.access.environment,
@@ -265,8 +293,8 @@ class _Run:
     def _files(self) -> dict[str, bytes]:
         job, paths = self._job, self._sandbox.paths
         ours = {
-            "prompt": self._work.agent.prompt_text(job.prompt).encode(),
-            "commit_message": commit_message(job.agent, job.prompt, job.task_id),
+            "prompt": self._work.agent.prompt_text(agent_prompt(job, self._work.agent)).encode(),
+            "commit_message": commit_message(job.agent, job.title, job.task_id),
             "generated_folders": "".join(f"{name}\n" for name in job.generated_folders).encode(),
             **self._work.agent.files,
         }
@@ -287,3 +315,9 @@ class _Run:
             yield
         finally:
             self._timings.append(StageTiming(stage, round(time.monotonic() - started, 4)))
+
+
+def _agent_request(job: Job) -> AgentRequest:
+    return AgentRequest(
+        job.agent, job.agent_model, job.session_id, only_plans=job.mode is Mode.PLAN
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from utils.git.added_text import added_text
 from utils.git.output import NO_OBJECT, decode_path
-from utils.models.runs import FileChange, Outcome
+from utils.models.runs import Changes, FileChange, Outcome
 from utils.pipeline.capture_bundle import Raw
 
 FILES_FIELD = "secret_files"
@@ -95,10 +95,15 @@ def secret_files_in(diff: str, has_secret: HasSecret) -> list[str]:
 
 def without_secrets(outcome: Outcome, redact: Callable[[str], str]) -> Outcome:
     """Return the outcome with live secrets replaced in all texts of its changes."""
-    changes = outcome.changes
-    if changes is None or not changes.secret_files:
-        return outcome
-    clean = replace(
+    changes, own = outcome.changes, outcome.own
+    clean = _redacted(changes, redact) if changes and changes.secret_files else changes
+    # The diff of a turn also shows a secret that it removes from what an earlier one wrote.
+    own = clean if own is changes else own and _redacted(own, redact)
+    return replace(outcome, changes=clean, own=own)
+
+
+def _redacted(changes: Changes, redact: Callable[[str], str]) -> Changes:
+    return replace(
         changes,
         diff=changes.diff and redact(changes.diff),
         patch=changes.patch and redact(changes.patch),
@@ -107,7 +112,6 @@ def without_secrets(outcome: Outcome, redact: Callable[[str], str]) -> Outcome:
         notes=tuple(map(redact, changes.notes)),
         secret_files=tuple(map(redact, changes.secret_files)),
     )
-    return replace(outcome, changes=clean)
 
 
 def notes_of(found: Findings) -> Iterator[str]:

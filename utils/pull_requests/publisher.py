@@ -179,9 +179,15 @@ class PullRequestPublisher:
             )
 
     def _pushed_before(self, found: GitHubPull | None) -> str | None:
-        """Return the pushed commit if an open pull request is still at it."""
+        """Return the pushed commit if an open pull request is still at it.
+
+        A later turn of the task may have changed the result since then.
+        """
         ours = self._task.pr_commit
-        return ours if found is not None and found.head_sha == ours else None
+        if ours is None or found is None or found.head_sha != ours:
+            return None
+        had_turns = (self._task.execution_metadata or {}).get("turn")
+        return None if had_turns and not self._is_result(ours) else ours
 
     def _push(self, found: GitHubPull | None) -> str:
         context, task = self._context, self._task

@@ -139,6 +139,12 @@ class Sandbox(Protocol):
         before that end, with the seconds that are left to capture the changes.
         """
 
+    async def pause(self) -> bool:
+        """End every process and keep the files for `SandboxProvider.resume`; tell if that worked.
+
+        Then nothing else may be called but `close`.
+        """
+
     async def close(self) -> None:
         """End every process and remove every file of the sandbox. Safe to call twice."""
 
@@ -154,6 +160,12 @@ class SandboxProvider(Protocol):
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> Sandbox:
         """Find a sandbox that survived. Raises `SandboxError`."""
 
+    async def resume(self, sandbox_id: str, request: SandboxRequest) -> Sandbox:
+        """Open a paused sandbox, or one that still runs, for another agent. Raises `SandboxError`.
+
+        Its files are those of the task; the traces of the earlier agent's process are removed.
+        """
+
     async def end(self, sandbox_id: str) -> None:
         """Kill a sandbox without attaching to it; the next sweep finds one that survives this.
 
@@ -161,7 +173,13 @@ class SandboxProvider(Protocol):
         """
 
     def release(self, sandbox_id: str) -> None:
-        """Stop tracking a sandbox that another process uses; from now on a sweep may end it."""
+        """Stop tracking a sandbox that is paused, or that another process uses.
+
+        From now on a sweep may end it.
+        """
+
+    async def prune(self, kept: Collection[str]) -> None:
+        """End sandboxes that this process has paused and that are kept no longer."""
 
     async def sweep(self, known: Collection[str]) -> None:
         """Kill sandboxes that an earlier process left behind, except those with a known id.

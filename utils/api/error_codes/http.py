@@ -286,6 +286,12 @@ HTTP_ERRORS = (
         "Split the file and upload its parts.",
     ),
     ErrorEntry(
+        "turn_started",
+        409,
+        "The turn has begun, so it cannot be taken back.",
+        "Cancel the task, or send a message with `run` and `interrupt`.",
+    ),
+    ErrorEntry(
         "unauthenticated",
         401,
         "The server cannot tell who sent the request.",

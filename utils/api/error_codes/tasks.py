@@ -168,4 +168,15 @@ TASK_ERRORS = (
         "`SECRET_KEY` was changed while the task was queued.",
         "Start the task again with its `github_token`.",
     ),
+    _task(
+        "turn_interrupted",
+        "The user interrupted this turn with the next message. Changes made until then are kept.",
+        "Nothing.",
+    ),
+    _task(
+        "workspace_gone",
+        "A later turn could not begin: the sandbox of the turns before it is gone, and their "
+        "changes were not stored completely.",
+        "Start a new task.",
+    ),
 )

@@ -107,6 +107,7 @@ TAGS = {
     "tasks": "Start a task, follow it, read its result. Begin here: `POST /start-task`, then "
     "`GET /task-status/{task_id}`.",
     "events": "Follow your tasks without polling, with server-sent events.",
+    "turns": "Go on with the agent of a task: each message that it gets makes a turn.",
     "projects": "A project gives a repository a name and groups its tasks.",
     "pull_requests": "Open a pull request with the result of a task.",
     "auth": "Sign in. An API key needs none of this.",

@@ -35,6 +35,7 @@ _TOKEN = "eyJhbGciOiJIUzI1NiJ9..."  # noqa: S105
 
 PARAMETERS: dict[str, FieldText] = {
     "task_id": FieldText("The number of the task, from POST /start-task.", 1),
+    "turn_number": FieldText("The number of the turn in its task, from 1.", 2),
     "project_id": FieldText("The number of the project.", 1),
     "key_id": FieldText("The number of the API key, from GET /keys.", 1),
     "test_user_id": FieldText("The id of the test user.", EXAMPLE_TEST_USER_ID),
@@ -92,6 +93,29 @@ _TASKS: dict[str, FieldText] = {
     "role": FieldText("Whose message it is.", "user"),
     "content": FieldText("The text of the message.", _PROMPT),
     "timestamp": FieldText("When it was written.", _TIME),
+    "turn": FieldText("The turn that the message makes; left out without `run`."),
+    "turns": FieldText("The turns, oldest first."),
+    "TurnRow.number": FieldText("The number of the turn in its task, from 1.", 2),
+    "TurnRow.prompt": FieldText("The message that the agent gets.", "Now also add a test."),
+    "mode": FieldText("`run`, or `plan` for a turn that changes nothing.", "run"),
+    "TurnRow.status": FieldText(
+        "`waiting` until it begins, then `running`, at the end `completed`, `failed` or "
+        "`cancelled`.",
+        "completed",
+    ),
+    "has_diff": FieldText("True when a diff of its own changes is stored.", example=True),
+    "TurnRow.started_at": FieldText("When it began.", _TIME),
+    "ended_at": FieldText("When it ended.", _LATER),
+    "agent_exit_code": FieldText("The exit code of the agent's program.", 0),
+    "input_tokens": FieldText("The tokens that the model read.", 1200),
+    "output_tokens": FieldText("The tokens that the model wrote.", 300),
+    "cost_usd": FieldText("The price in US dollars, where the program tells it.", 0.02),
+    "tree_before": FieldText("The tree of the files when it began.", _COMMIT),
+    "tree_after": FieldText("The tree of the files when it ended.", _COMMIT),
+    "files": FieldText("The number of files that it changed.", 1),
+    "additions": FieldText("The number of lines that it added.", 3),
+    "deletions": FieldText("The number of lines that it removed.", 0),
+    "TurnRow.error": FieldText("Says to people why it failed, and what to do.", None),
     "events": FieldText("The events, oldest first."),
     "queue_positions": FieldText(
         "The places of your waiting tasks in the queue, by the number of the task.", {"2": 1}
@@ -277,7 +301,7 @@ _SERVER: dict[str, FieldText] = {
     "method": FieldText("The HTTP method.", "GET"),
     "path": FieldText("The path.", "/ping"),
     "EndpointRow.description": FieldText("What it does.", "Check that the server responds."),
-    "mode": FieldText("The kind of sandboxes: local or e2b.", "local"),
+    "ReadyAnswer.mode": FieldText("The kind of sandboxes: local or e2b.", "local"),
     "database": FieldText("The database."),
     "DatabaseHealth.kind": FieldText("sqlite, postgresql or supabase.", "sqlite"),
     "available": FieldText("True when it can be used.", example=True),

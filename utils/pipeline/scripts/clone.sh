@@ -1,5 +1,5 @@
 #!/bin/sh
-# Clones one branch and prints the commit it starts from.
+# Clones one branch and prints the commit it starts from, and its tree.
 #
 #   clone.sh URL BRANCH REPOSITORY CONFIG_COPY DEPTH MIRROR CREDENTIAL_URL
 #
@@ -62,16 +62,11 @@ if [ "$head" != "ref: refs/heads/$branch" ]; then
     exit 128
 fi
 
-# Built-in commands instead of cp and rev-parse: a process takes as long as a small git command.
+# Built-in commands instead of cp: a process takes as long as a small git command.
 while IFS= read -r line; do
     printf '%s\n' "$line"
 done <"$repository/.git/config" >"$config_copy"
-if [ -f "$repository/.git/refs/heads/$branch" ]; then
-    read -r commit <"$repository/.git/refs/heads/$branch"
-    echo "$commit"
-else
-    git -C "$repository" rev-parse --verify HEAD
-fi
+git -C "$repository" rev-parse HEAD 'HEAD^{tree}'
 
 # The capture takes files with a later time than that of the copy for changed. The clock of a file
 # system stands still for some milliseconds, in which an agent could start.

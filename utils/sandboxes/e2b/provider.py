@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import mimetypes
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
@@ -65,6 +66,7 @@ class E2BSandboxProvider:
         self._process = uuid4().hex
         self._openings = 0
         self._open: set[str] = set()
+        self._released: dict[str, float] = {}
         self._templates_seen: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -126,6 +128,19 @@ class E2BSandboxProvider:
             )
         return self._opened(sandbox, request, is_new=False)
 
+    async def resume(self, sandbox_id: str, request: SandboxRequest) -> E2BSandbox:
+        """See `SandboxProvider`."""
+        sandbox = await self.attach(sandbox_id, request)
+        try:
+            await sandbox.forget_agent()
+        except BaseException:
+            self.release(sandbox.id)
+            raise
+        return sandbox
+
+    async def prune(self, kept: Collection[str]) -> None:
+        """See `SandboxProvider`. The sweep ends all that is not known."""
+
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
         with anyio.CancelScope(shield=True):
@@ -134,6 +149,7 @@ class E2BSandboxProvider:
     def release(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
         self._open.discard(sandbox_id)
+        self._released[sandbox_id] = time.monotonic()
 
     def _opened(
         self, sandbox: AsyncSandbox, request: SandboxRequest, *, is_new: bool
@@ -161,15 +177,19 @@ class E2BSandboxProvider:
 
     async def sweep(self, known: Collection[str]) -> None:
         """See `SandboxProvider`. After a failure the other sandboxes are still ended."""
+        # What was released a moment ago may be missing in `known`, which was read before.
+        since = time.monotonic() - self._grace_seconds
+        self._released = {name: at for name, at in self._released.items() if at > since}
         listed = []
         with translating():
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
             # Read all pages first: the start of a page may depend on the existing sandboxes.
             while pages.has_next:
                 listed += await pages.next_items()
+        spared = {*known, *self._released}
         for found in listed:
             age = datetime.now(UTC) - found.started_at
-            is_known = found.sandbox_id in known or found.sandbox_id in self._open
+            is_known = found.sandbox_id in spared or found.sandbox_id in self._open
             if not is_known and age.total_seconds() >= self._grace_seconds:
                 await self._end_unknown(found.sandbox_id)
 

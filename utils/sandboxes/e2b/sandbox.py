@@ -23,12 +23,12 @@ from e2b.exceptions import (
     TimeoutException,
 )
 
-from utils.errors import SandboxError, SandboxUnavailable
+from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.models.runs import KILLED, CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
-from utils.sandboxes.e2b.lease import Lease
+from utils.sandboxes.e2b.lease import PAUSE_SECONDS, Lease
 from utils.sandboxes.e2b.network_rules import egress_rules
 from utils.sandboxes.e2b.output_cursor import OutputCursor
 from utils.sandboxes.e2b.reconnection import UNREACHABLE_SECONDS, Reconnection, retries
@@ -36,6 +36,7 @@ from utils.sandboxes.e2b.shell import (
     PATHS,
     agent_arguments,
     agent_mark,
+    agent_traces,
     command_text,
     command_variables,
     ending_of_agent,
@@ -294,6 +295,27 @@ class E2BSandbox:
     async def keep_alive(self, report: Callable[[str], None]) -> float:
         """See `Sandbox`."""
         return await self._lease.keep(report)
+
+    async def forget_agent(self) -> None:
+        """End what the agent of an earlier turn has left, so that another one can start."""
+        self._agent_may_run = self._agent_has_run = True
+        # The rules of the network are those of the earlier turn.
+        self._egress = ()
+        traces = agent_traces(self.paths.work)
+        result = await self.run(["rm", "-rf", "--", *traces], timeout_seconds=REQUEST_SECONDS)
+        if not result.ok:
+            raise SandboxLost("The sandbox of the turn before cannot be used again.")
+
+    async def pause(self) -> bool:
+        """See `Sandbox`."""
+        try:
+            with translating():
+                await self._sandbox.pause(request_timeout=PAUSE_SECONDS)
+        except SandboxError as error:
+            log.warning("sandbox not paused", action="sandbox.pause_failed", reason=error.message)
+            return False
+        await self._commands.wait_for_starts()
+        return True
 
     async def close(self) -> None:
         """See `Sandbox`. The next sweep finds a sandbox that could not be ended."""

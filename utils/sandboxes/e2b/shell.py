@@ -89,6 +89,11 @@ def agent_arguments(
     return [*script, work, directory, stdin_path, *lines, _FOLLOW_SCRIPT, *command]
 
 
+def agent_traces(work: str) -> tuple[str, ...]:
+    """Return the paths by which agent.sh knows that the agent was started."""
+    return f"{work}/agent", f"{work}.started"
+
+
 def restoring() -> str:
     """Return the text that makes the folders of the sandbox usable again after an agent."""
     return _RESTORE

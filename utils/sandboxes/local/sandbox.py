@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -47,6 +48,8 @@ from utils.sandboxes.protocol import (
 CHUNK_BYTES = 32_768
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
+
+_NAME = re.compile(r"task-[0-9]+-[0-9a-f]{8}")
 
 _GIT_OVER_LIMIT = b"died of signal %d" % signal.SIGXFSZ
 _LIMIT_SETTINGS = {
@@ -202,11 +205,16 @@ class LocalSandbox:
         await anyio.sleep_forever()
         return 0.0
 
-    async def close(self) -> None:
+    async def pause(self) -> bool:
         """See `Sandbox`."""
         self._keeper.close()
         if not self._supervisor.ends_all:
             await to_thread.run_sync(end_marked, self._marker)
+        return True
+
+    async def close(self) -> None:
+        """See `Sandbox`."""
+        await self.pause()
         await to_thread.run_sync(remove_folder, self._root)
 
 
@@ -261,6 +269,7 @@ class LocalSandboxProvider:
         self._mirrors = mirrors
         self._limits = limits
         self._supervisor = Supervisor(environment)
+        self._paused: set[str] = set()
 
     async def open(self, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`."""
@@ -284,22 +293,52 @@ class LocalSandboxProvider:
             f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
         )
 
+    async def resume(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
+        """See `SandboxProvider`. Its folder may also be one that an earlier process has paused."""
+        folder = self._folder(sandbox_id)
+        self._paused.discard(sandbox_id)
+        try:
+            await to_thread.run_sync(restore_folders, folder)
+        except OSError as error:
+            raise SandboxLost(
+                f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
+            ) from error
+        return LocalSandbox(
+            folder, self._environment, self._mirrors, self._supervisor, self._limits
+        )
+
     async def end(self, sandbox_id: str) -> None:
-        """See `SandboxProvider`. No local sandbox outlives its process."""
+        """See `SandboxProvider`. No other local sandbox than a paused one outlives its process."""
+        self._paused.discard(sandbox_id)
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(remove_folder, self._folder(sandbox_id))
 
     def release(self, sandbox_id: str) -> None:
-        """See `SandboxProvider`. No local sandbox outlives its process."""
-
-    async def sweep(self, known: Collection[str]) -> None:  # noqa: ARG002 - none survives
         """See `SandboxProvider`."""
-        await to_thread.run_sync(self._sweep)
+        self._paused.add(sandbox_id)
+
+    async def prune(self, kept: Collection[str]) -> None:
+        """See `SandboxProvider`."""
+        for sandbox_id in self._paused - set(kept):
+            await self.end(sandbox_id)
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """See `SandboxProvider`. Call it only before the first sandbox is opened."""
+        await to_thread.run_sync(self._sweep, known)
+
+    def _folder(self, sandbox_id: str) -> Path:
+        """Return the folder of a sandbox; there is none for the name of another place."""
+        return self._root / (sandbox_id if _NAME.fullmatch(sandbox_id) else "none")
 
     async def close(self) -> None:
         """See `SandboxProvider`."""
         self._supervisor.close()
 
-    def _sweep(self) -> None:
+    def _sweep(self, known: Collection[str]) -> None:
         end_marked(f"{self._root}/")
         for folder in self._root.glob("task-*"):
-            remove_folder(folder)
+            if folder.name in known:
+                self._paused.add(folder.name)
+            else:
+                remove_folder(folder)
         self._mirrors.sweep()

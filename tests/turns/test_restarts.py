@@ -1,0 +1,77 @@
+"""A server that is killed in a turn loses no turn and makes none of its changes twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.backends import Row, git
+from tests.support.live_server import Client, ServerFactory
+from tests.support.waiting import eventually
+from tests.turns.steps import check_chain
+
+TURN = "script:\nprint begun {turn}\nsleep 1\nappend all.txt {turn}\\n\nwrite {turn}.txt {turn}"
+WAITS = {"waiting", "running"}
+
+
+def turns_of(client: Client, task_id: int) -> list[Row]:
+    turns: list[Row] = client.get(f"/tasks/{task_id}/turns").body["turns"]
+    return turns
+
+
+def check(client: Client, task_id: int, origin: Path, folder: Path) -> None:
+    """Assert that each turn made its own change once, and that the patch holds all of them."""
+    task, turns = client.task(task_id), turns_of(client, task_id)
+    assert [turn["status"] for turn in turns] == ["completed"] * 3, task["error"]
+    diffs = [
+        client.get(f"/tasks/{task_id}/turns/{turn['number']}/diff").body["git_diff"]
+        for turn in turns
+    ]
+    check_chain(origin, turns, diffs, folder / "chain")
+    for turn, diff in zip(turns, diffs, strict=True):
+        number = turn["number"]
+        added = [line for line in diff.splitlines() if line[:1] == "+" and line[:3] != "+++"]
+        assert added == [f"+{number}", f"+{number}"], diff
+    clone = folder / "patched"
+    git(origin, "clone", "--quiet", "--", ".", str(clone))
+    git(clone, "am", "--quiet", stdin=task["git_patch"].encode())
+    assert git(clone, "rev-parse", "HEAD^{tree}") == turns[-1]["tree_after"]
+    assert task["execution_metadata"]["tree_hash"] == turns[-1]["tree_after"]
+
+
+@pytest.mark.parametrize("kept_seconds", [0, 600])
+@pytest.mark.parametrize(
+    "count", [2, pytest.param(20, marks=pytest.mark.exhaustive("the same with more tasks"))]
+)
+def test_three_turns_of_each_task_survive_a_kill_in_the_second(
+    new_server: ServerFactory, small_repository: str, tmp_path: Path, count: int, kept_seconds: int
+) -> None:
+    server = new_server(
+        MAX_CONCURRENT_TASKS=count, MAX_TASKS_PER_USER=count, WORKSPACE_TTL_SECONDS=kept_seconds
+    )
+    server.start()
+    client = server.client()
+
+    def send(turn: int) -> None:
+        for one in ids:
+            body = {"role": "user", "content": TURN.format(turn=turn), "run": True}
+            assert client.post(f"/tasks/{one}/chat", body).code == 200
+
+    def rests() -> bool:
+        return not any(turn["status"] in WAITS for one in ids for turn in turns_of(client, one))
+
+    ids = [client.start(TURN.format(turn=1), small_repository) for _ in range(count)]
+    eventually(rests)
+    send(2)
+    client.wait_for_output(ids[0], "begun 2")
+    server.kill()
+    server.start()
+    client = server.client(client.user_id)
+    eventually(rests)
+    send(3)
+    eventually(rests)
+    for one in ids:
+        check(client, one, Path(small_repository), tmp_path / str(one))
+        sequences = [event["sequence"] for event in client.events(one)]
+        assert sequences == list(range(1, len(sequences) + 1))
