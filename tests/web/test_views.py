@@ -1,0 +1,117 @@
+"""All views are usable by everybody: by their colours, on a phone, and with many tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fixtures.page import NewSite
+from tests.support.live_server import LiveServer
+from tests.support.page.views import NewTaskForm, Site, TaskListView, TaskView
+from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
+from utils.api.requests import EXAMPLE_USER_ID
+
+pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
+
+AXE = ROOT / "tests/data/axe.min.js"
+RUN_AXE = """
+async () => (await axe.run(document, {
+  runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+})).violations
+  .filter((found) => ["serious", "critical"].includes(found.impact))
+  .map((found) => `${found.id}: ${found.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`)
+"""
+PROMPT = """script:
+print \\033[32mgreen\\033[0m \\033[38;5;220myellow\\033[0m
+append file-00.txt One more line.\\n
+rename file-01.txt moved.txt
+"""
+TASKS = 500
+
+
+class Check:
+    """Looks at a view as axe does, and on a phone for what does not fit."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.faults: list[str] = []
+
+    def look(self, view: str) -> None:
+        """Note the faults of what the page shows, in both colours."""
+        page = self._site.page
+        page.evaluate(AXE.read_text(encoding="utf-8") + "\n;undefined")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            self.faults += [f"{view}, {scheme}: {fault}" for fault in page.evaluate(RUN_AXE)]
+        page.set_viewport_size({"width": 390, "height": 844})
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            self.faults.append(f"{view}: wider than a phone")
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_every_view_has_contrast_names_and_room_on_a_phone(
+    server: LiveServer, new_site: NewSite, small_repository: str
+) -> None:
+    site = new_site(server.port, refusals={400})
+    check = Check(site)
+    site.go()
+    site.page.get_by_text("Use an API key or a token").click()
+    check.look("sign-in")
+    site.sign_in()
+    task = NewTaskForm(site).start(PROMPT, small_repository)
+    task.wait_for_status("Completed")
+    check.look("log")
+    changes = task.open_changes()
+    changes.file("file-00.txt").get_by_text("One more line.").wait_for()
+    check.look("changes")
+    changes.choose("Split")
+    check.look("split changes")
+    site.page.get_by_role("tab", name="Pull request").click()
+    site.click("Create pull request")
+    site.page.get_by_role("alert").wait_for()
+    check.look("pull request")
+    for name in ("Tasks", "Projects", "Settings"):
+        site.open_view(name)
+        site.heading(name).first.wait_for()
+        check.look(name)
+    assert check.faults == []
+
+
+def test_a_list_of_500_tasks_is_searched_and_followed_to_its_end(
+    server: LiveServer, new_site: NewSite
+) -> None:
+    client = server.client(EXAMPLE_USER_ID)
+    old = [legacy_task(number) for number in range(1, TASKS + 1)]
+    assert client.post("/migrate-legacy-tasks", {"tasks": old}).body["migrated"] == TASKS
+    site = new_site(server.port)
+    site.sign_in()
+    tasks = TaskListView(site)
+    tasks.rows.first.wait_for()
+    while (shown := tasks.rows.count()) < TASKS:
+        site.click("Show older tasks")
+        eventually(lambda before=shown: tasks.rows.count() > before)
+    tasks.search("number 137 of")
+    eventually(lambda: tasks.rows.count() == 1)
+    tasks.rows.first.get_by_role("link").click()
+    site.page.wait_for_url("**/tasks/*")
+    TaskView(site).wait_for_status("Completed")
+
+
+def legacy_task(number: int) -> dict[str, Any]:
+    """Return a task as the old backend exported it."""
+    prompt = {
+        "role": "user",
+        "content": f"Do task number {number} of them",
+        "timestamp": "2025-01-01T10:00:00Z",
+    }
+    return {
+        "id": number,
+        "status": "completed",
+        "agent": "claude",
+        "repo_url": "https://github.com/octocat/Hello-World",
+        "target_branch": "main",
+        "chat_messages": [prompt],
+        "created_at": "2025-01-01T10:00:00Z",
+    }
