@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ append file-00.txt One more line.\\n
 rename file-01.txt moved.txt
 """
 TASKS = 500
+PAGE = 100
 
 
 class Check:
@@ -88,15 +90,19 @@ def test_a_list_of_500_tasks_is_searched_and_followed_to_its_end(
     site = new_site(server.port)
     site.sign_in()
     tasks = TaskListView(site)
-    tasks.rows.first.wait_for()
-    while (shown := tasks.rows.count()) < TASKS:
+    for shown in range(PAGE, TASKS, PAGE):
+        eventually(partial(has_rows, tasks, shown))
         site.click("Show older tasks")
-        eventually(lambda before=shown: tasks.rows.count() > before)
+    eventually(partial(has_rows, tasks, TASKS))
     tasks.search("number 137 of")
-    eventually(lambda: tasks.rows.count() == 1)
+    eventually(partial(has_rows, tasks, 1))
     tasks.rows.first.get_by_role("link").click()
     site.page.wait_for_url("**/tasks/*")
     TaskView(site).wait_for_status("Completed")
+
+
+def has_rows(tasks: TaskListView, number: int) -> bool:
+    return tasks.rows.count() == number
 
 
 def legacy_task(number: int) -> dict[str, Any]:
