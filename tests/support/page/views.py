@@ -85,6 +85,15 @@ class TaskView:
         """Wait until the log shows a text."""
         self.page.get_by_role("list", name="Log").get_by_text(text).first.wait_for()
 
+    def say(self, text: str, button: str = "Send") -> None:
+        """Say something to the agent, and wait until the page has sent it."""
+        box = self.page.get_by_label(re.compile("Say what to do"))
+        box.fill(text)
+        self._site.click(button)
+        self.page.get_by_placeholder("Now also add a test").and_(
+            self.page.locator(":placeholder-shown")
+        ).wait_for()
+
     def cancel(self) -> None:
         """Cancel the task, and confirm it."""
         self._site.click("Cancel task")
