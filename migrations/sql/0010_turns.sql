@@ -135,7 +135,7 @@ BEGIN
 END
 $$;
 
--- `first` is the first turn, for a task that has no turns yet.
+-- `first` is the first turn, for a task that has no turns yet. The answer says when it is needed.
 CREATE OR REPLACE FUNCTION public.backend_add_turn(
     this_user uuid,
     this_task bigint,
@@ -155,6 +155,11 @@ DECLARE
     moment timestamptz;
     begins boolean;
 BEGIN
+    IF first IS NULL AND EXISTS (
+        SELECT FROM public.tasks WHERE id = this_task AND user_id = this_user
+    ) AND NOT EXISTS (SELECT FROM public.task_turns WHERE task_id = this_task) THEN
+        RETURN jsonb_build_object('outcome', 'no_turns');
+    END IF;
     answer := public.backend_append_chat_message(
         this_user, this_task,
         jsonb_build_object('role', 'user', 'content', turn ->> 'prompt'),

@@ -47,7 +47,7 @@ class RefusingDatabase:
 
     def finish_task(self, *arguments: Any) -> object | None:
         """Record the fields and the file changes of a result."""
-        _task_id, _status, fields, _message, changes, _batch = arguments
+        _task_id, _status, fields, _message, changes, _batch, _turn = arguments
         self.sent.append((fields, changes))
         if len(self.sent) <= self._refusals:
             raise self.error

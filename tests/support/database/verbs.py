@@ -41,6 +41,7 @@ def every_verb(database: Database) -> Calls:
         **reading_verbs(database, project_id),
         **writing_verbs(database, project_id),
         **turn_verbs(database),
+        **stream_verbs(database),
         **server_verbs(database),
         **pull_request_verbs(database),
         **request_verbs(database),
@@ -147,6 +148,7 @@ def writing_verbs(database: Database, project_id: int) -> Calls:
 def turn_verbs(database: Database) -> Calls:
     task_id = running_task(database).id
     turn = NewTurn("More", encrypted_token=b"sealed")
+    database.add_turn(USER, task_id, turn)
     return {
         "add_turn": partial(database.add_turn, USER, task_id, turn),
         "list_turns": partial(database.list_turns, USER, task_id),
@@ -154,6 +156,15 @@ def turn_verbs(database: Database) -> Calls:
         "take_back_turn": partial(database.take_back_turn, USER, task_id, 2),
         "keep_workspace": partial(database.keep_workspace, task_id, "box", LATER),
         "list_workspaces": database.list_workspaces,
+    }
+
+
+def stream_verbs(database: Database) -> Calls:
+    task_id = running_task(database).id
+    return {
+        "list_task_marks": partial(database.list_task_marks, [task_id], [], LATER),
+        "add_stream_ticket": partial(database.add_stream_ticket, USER, "ticket", LATER),
+        "use_stream_ticket": partial(database.use_stream_ticket, "ticket", LATER),
     }
 
 

@@ -36,13 +36,11 @@ class TurnMethods(TaskMethods):
 
     def add_turn(self, user_id: str, task_id: int, new: NewTurn) -> AddedTurn:
         """See `Database`."""
-        # Not used when the task has turns. Without one a task that has ended does not change.
-        first = first_turn(self.get_task(user_id, task_id))
         arguments = {
             "this_user": normalize_user_id(user_id),
             "this_task": task_id,
             "this_server": self.server,
-            "first": encode_columns(task_turns, turn_values(first)),
+            "first": None,
             "turn": encode_columns(task_turns, new_turn_values(new)),
             "ciphertext": encode_bytes(new.encrypted_token),
             "next_fields": NEXT_TURN,
@@ -50,6 +48,11 @@ class TurnMethods(TaskMethods):
             "most_characters": MAX_CHAT_CHARACTERS,
         }
         answer = self.supabase.call("backend_add_turn", arguments, idempotent=False)
+        if answer["outcome"] == "no_turns":
+            # A task that has ended without turns does not change before it gets its first ones.
+            first = first_turn(self.get_task(user_id, task_id))
+            arguments["first"] = encode_columns(task_turns, turn_values(first))
+            answer = self.supabase.call("backend_add_turn", arguments, idempotent=False)
         if answer["outcome"] == "no_task":
             raise NotFound(NO_TASK)
         if answer["outcome"] == "full":
