@@ -102,7 +102,7 @@ def test_a_list_of_500_tasks_is_searched_and_followed_to_its_end(
 
 
 def has_rows(tasks: TaskListView, number: int) -> bool:
-    return tasks.rows.count() == number
+    return bool(tasks.rows.count() == number)
 
 
 def legacy_task(number: int) -> dict[str, Any]:
