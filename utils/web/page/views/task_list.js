@@ -1,5 +1,6 @@
 // All tasks of the user, with what changes while one looks at them.
 import { agentTitle } from "../lib/config.js";
+import { useCost } from "../lib/costs.js";
 import { age, dollars, fullTime, repositoryName } from "../lib/format.js";
 import { html, pure, useEffect, useState } from "../lib/html.js";
 import { useTaskList } from "../lib/task_feed.js";
@@ -17,6 +18,11 @@ function liveNote(task) {
   return [position, task.waiting_reason].filter(Boolean).join(" · ") || null;
 }
 
+function Cost({ task }) {
+  const { place, cost } = useCost(task);
+  return html`<span ref=${place} class="cost">${dollars(cost)}</span>`;
+}
+
 const Row = pure(({ task }) => {
   const note = liveNote(task);
   const text = task.chat_messages?.[0]?.content ?? task.prompt;
@@ -28,7 +34,7 @@ const Row = pure(({ task }) => {
         ${note && html`<span class="live-note">${note}</span>`}
         <span class="repository">${repositoryName(task.repo_url)}</span>
         <span>${agentTitle(task.agent)}</span>
-        ${dollars(task.cost_usd) && html`<span>${dollars(task.cost_usd)}</span>`}
+        <${Cost} task=${task} />
         <time datetime=${task.created_at} title=${fullTime(task.created_at)}>${
           age(task.created_at)}</time>
         ${task.pr_number && html`<span class="badge">Pull request #${task.pr_number}</span>`}
