@@ -208,7 +208,7 @@ class _Setup:
         request = self.server.start_task_request(self.url, prompt)
         cloud = psutil.Process(self.cloud.pid)
         started = time.time()
-        with Watch(self.server.workers()) as server, Watch([cloud]) as fake:
+        with Watch([self.server.process]) as server, Watch([cloud]) as fake:
             run_load(self.server.address, request, clients=count, requests=count)
             self.server.wait_until_idle(POLL_SECONDS)
         seconds = time.time() - started

@@ -123,10 +123,10 @@ class Server:
         """Return the number of the user's completed tasks."""
         return sum(task["status"] == "completed" for task in self.tasks())
 
-    def workers(self) -> list[psutil.Process]:
-        """Return the server's own processes, without those of tasks."""
-        first = psutil.Process(self._process.pid)
-        return [first, *(child for child in first.children() if _is_server(child))]
+    @property
+    def process(self) -> psutil.Process:
+        """The process of the server."""
+        return psutil.Process(self._process.pid)
 
     def _is_busy(self) -> bool:
         answer = self.connection.send(encode_request("GET", "/metrics"))
@@ -144,10 +144,3 @@ class Server:
     def _sign_in(self) -> str:
         request = encode_request("POST", "/api/auth/token", body={"user_id": self.user_id})
         return str(self.connection.send(request).json()["access_token"])
-
-
-def _is_server(process: psutil.Process) -> bool:
-    try:
-        return str(ROOT / "main.py") in process.cmdline()
-    except psutil.Error:
-        return False

@@ -27,7 +27,7 @@ def two_hundred(bench: Bench) -> list[Figure]:
         before = len(list(_children(server)))
         request = server.start_task_request(str(repository), "Say what you were asked.")
         started = time.perf_counter()
-        with Watch(server.workers()) as watch:
+        with Watch([server.process]) as watch:
             run_load(server.address, request, clients=count, requests=count)
             server.wait_until_idle()
         seconds = time.perf_counter() - started

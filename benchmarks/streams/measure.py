@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
 
 from benchmarks.figures import Bench, Figure
-from benchmarks.http_load import MANY, load
+from benchmarks.http_load import MANY, PROMPT, load, small_repository
 from benchmarks.server import ROOT, Server
 
 WRITER = ("-m", "benchmarks.streams.event_writer")
@@ -21,6 +21,7 @@ CUTS_PER_SECOND = 5
 LATE_TARGET_MS = 500
 POLLS_TARGET = 0.9
 MEMORY_TARGET = 1.1
+THREADS_TARGET = 64
 
 
 def event_streams(bench: Bench) -> list[Figure]:
@@ -46,23 +47,38 @@ def event_streams(bench: Bench) -> list[Figure]:
 
 
 def polls_beside_streams(bench: Bench) -> list[Figure]:
-    """Poll the status of a task with 32 clients, beside 500 idle streams and without them."""
+    """Poll and start tasks with 32 clients beside 500 idle streams, and poll without them."""
     streams, requests = bench.size(STREAMS, 10), bench.size(8_000, MANY)
     user_id = str(uuid4())
     program = (*WRITER, user_id, str(streams), "0.01")
-    with Server(bench.folder / "server", program=program, user_id=user_id) as server:
+    repository = str(small_repository(bench))
+    settings = {"MAX_QUEUED_PER_USER": "1000"}
+    with Server(bench.folder / "server", settings, program, user_id) as server:
         request = server.request("GET", "/api/task-status/1")
         load(server, request, clients=MANY, requests=requests // 8 or MANY)
         rates: dict[bool, list[float]] = {True: [], False: []}
+        costs: dict[bool, list[float]] = {True: [], False: []}
         for has_streams in (False, True) * 3:
-            if has_streams:
-                with _open_streams(server, streams, 3600, cuts=0, stops=True):
-                    found = load(server, request, clients=MANY, requests=requests)
-            else:
+            with (
+                _open_streams(server, streams, 3600, cuts=0, stops=True)
+                if has_streams
+                else nullcontext()
+            ):
+                before = _processor_seconds(server)
                 found = load(server, request, clients=MANY, requests=requests)
+                costs[has_streams].append((_processor_seconds(server) - before) / requests)
+                threads = server.process.num_threads()
             rates[has_streams].append(found.per_second)
+        start = server.start_task_request(repository, PROMPT)
+        with _open_streams(server, streams, 3600, cuts=0, stops=True):
+            started = load(server, start, clients=MANY, requests=bench.size(500, MANY))
     alone, beside = (max(rates[has_streams]) for has_streams in (False, True))
+    cost, cost_beside = (1_000_000 * min(costs[has_streams]) for has_streams in (False, True))
     return [
+        Figure("processor time of a poll", round(cost), "µs"),
+        Figure(f"processor time of a poll beside {streams} streams", round(cost_beside), "µs"),
+        Figure(f"threads with {streams} streams", threads, "", THREADS_TARGET),
+        Figure(f"start-task, {MANY} clients beside {streams} streams", started.per_second, "1/s"),
         Figure(f"{MANY} clients", alone, "1/s"),
         Figure(f"{MANY} clients beside {streams} streams", beside, "1/s"),
         Figure("ratio", round(beside / alone, 2), "", POLLS_TARGET, "higher"),
@@ -106,5 +122,10 @@ def _open_streams(
         clients.stdout.close()
 
 
+def _processor_seconds(server: Server) -> float:
+    times = server.process.cpu_times()
+    return float(times.user + times.system)
+
+
 def _memory(server: Server) -> int:
-    return sum(int(process.memory_info().rss) for process in server.workers())
+    return int(server.process.memory_info().rss)

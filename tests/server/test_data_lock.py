@@ -48,6 +48,18 @@ def test_the_next_server_waits_for_one_that_is_about_to_stop(
     assert (task["status"], task["execution_metadata"]["attempt"]) == ("completed", 1)
 
 
+def test_a_server_that_still_waits_for_its_start_ends_at_a_signal(
+    new_server: ServerFactory,
+) -> None:
+    first, second = new_server(), new_server(SHUTDOWN_GRACE_SECONDS=50)
+    first.start()
+    share(first, second)
+    second.launch()
+    eventually(lambda: "another server has the data folder" in second.output.read_text())
+    assert second.terminate() == 0
+    assert "Traceback" not in second.output.read_text()
+
+
 def test_a_killed_server_leaves_no_lock(new_server: ServerFactory) -> None:
     first, second = new_server(), new_server()
     first.start()

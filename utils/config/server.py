@@ -48,8 +48,8 @@ class ServerSettings(BaseSettings):
         ge=64,
         le=100_000,
         description="Maximum number of open HTTP connections, and at most half of the open files "
-        "that the system allows. At the limit the connection that has been idle for longest is "
-        "closed.",
+        "that the system allows. Streams of events count too. At the limit the connection that has "
+        "been idle for longest is closed, and a stream only if there is no other.",
     )
     http_read_seconds: float = Field(
         15,
