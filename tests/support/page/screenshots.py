@@ -54,7 +54,7 @@ def prepare(site: Site, repository: Path) -> None:
         NewTaskForm(site).start(prompt, str(repository)).wait_for_status("Completed")
 
 
-def draw(site: Site, width: int) -> None:
+def draw(site: Site, width: int, repository: Path) -> None:
     """Take a picture of each view."""
     page = site.page
 
@@ -75,14 +75,15 @@ def draw(site: Site, width: int) -> None:
     page.get_by_role("tab", name="Pull request").click()
     take("pull-request")
     if page.locator('meta[name="page-config"][content*="\\"groups\\": true"]').count():
-        draw_comparison(site)
+        draw_comparison(site, repository)
         take("comparison")
 
 
-def draw_comparison(site: Site) -> None:
+def draw_comparison(site: Site, repository: Path) -> None:
     """Start a comparison, and wait for its end."""
     site.open_view("Tasks")
     site.fill("Instructions for the agent", PROMPTS[1])
+    site.fill("Repository", str(repository))
     site.page.get_by_role("switch", name="Compare").check()
     site.fill("Attempts of each", "2")
     site.fill("Check command", "true")
@@ -104,7 +105,7 @@ def draw_all(browser: Browser, server: LiveServer, repository: Path) -> None:
             prepare(site, repository)
         else:
             site.sign_in()
-        draw(site, width)
+        draw(site, width, repository)
         context.close()
 
 
