@@ -12,17 +12,16 @@ from utils.database.migrations import ensure_current
 from utils.database.schema import servers
 from utils.database.sql.api_keys import ApiKeyMethods
 from utils.database.sql.engine import open_engines, reading, writing
-from utils.database.sql.idempotency import IdempotencyMethods
 from utils.database.sql.progress import ProgressMethods
 from utils.database.sql.projects import ProjectMethods
 from utils.database.sql.pull_requests import PullRequestMethods
 from utils.database.sql.reasons import with_reason
+from utils.database.sql.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
 from utils.database.sql.runs import RunMethods
 from utils.database.sql.servers import ServerMethods
 from utils.database.sql.tasks import TaskMethods
 from utils.database.sql.turns import TurnMethods
 from utils.database.sql.users import UserMethods
-from utils.database.sql.webhook_deliveries import WebhookDeliveryMethods
 from utils.errors import DatabaseUnavailable
 
 _one = text("SELECT 1")

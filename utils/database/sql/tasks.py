@@ -23,9 +23,8 @@ from utils.database.rows import (
 from utils.database.schema import task_secrets, tasks, users
 from utils.database.shared import NO_TASK, TASK_ACTIVE, USER_GONE, imported_values, new_task_values
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.idempotency import store_answer
 from utils.database.sql.projects import lock_project, require_project
-from utils.database.sql.webhook_deliveries import insert_delivery
+from utils.database.sql.repeated_requests import insert_delivery, store_answer
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,

@@ -10,16 +10,15 @@ from utils.database.migrations import require_head_revision
 from utils.database.supabase.api_keys import ApiKeyMethods
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
-from utils.database.supabase.idempotency import IdempotencyMethods
 from utils.database.supabase.progress import ProgressMethods
 from utils.database.supabase.projects import ProjectMethods
 from utils.database.supabase.pull_requests import PullRequestMethods
+from utils.database.supabase.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
 from utils.database.supabase.runs import RunMethods
 from utils.database.supabase.servers import ServerMethods
 from utils.database.supabase.tasks import TaskMethods
 from utils.database.supabase.turns import TurnMethods
 from utils.database.supabase.users import UserMethods
-from utils.database.supabase.webhook_deliveries import WebhookDeliveryMethods
 
 
 @announcing

@@ -16,6 +16,7 @@ from utils.database.shared import (
     imported_values,
     new_task_values,
 )
+from utils.database.supabase.repeated_requests import delivery_arguments
 from utils.database.supabase.rows import (
     SupabaseMethods,
     column_names,
@@ -25,7 +26,6 @@ from utils.database.supabase.rows import (
     encode_columns,
     row_decoder,
 )
-from utils.database.supabase.webhook_deliveries import delivery_arguments
 from utils.database.types import normalize_user_id, sanitize, to_utc
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (

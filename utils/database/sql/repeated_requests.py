@@ -1,4 +1,4 @@
-"""Stores the answers to requests with an Idempotency-Key, in SQL."""
+"""Recognizes repeated requests, those of clients and the deliveries of GitHub, in SQL."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from utils.database.rows import now
-from utils.database.schema import request_keys
-from utils.database.shared import REQUEST_KEY_LEASE, REQUEST_KEY_RETENTION, key_in_use, key_reused
-from utils.database.sql.engine import SqlMethods, writing
+from utils.database.schema import request_keys, webhook_deliveries
+from utils.database.shared import (
+    DELIVERY_RETENTION,
+    REQUEST_KEY_LEASE,
+    REQUEST_KEY_RETENTION,
+    key_in_use,
+    key_reused,
+)
+from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import Conflict
 from utils.models.tasks import Json
 
@@ -70,3 +76,33 @@ def store_answer(connection: Connection, user_id: str, key: str, answer: Json) -
 
 def _this_one(user_id: str, key: str) -> ColumnElement[Any]:
     return and_(request_keys.c.user_id == user_id, request_keys.c.key == key)
+
+
+class WebhookDeliveryMethods(SqlMethods):
+    """Methods on webhook deliveries."""
+
+    @reading
+    def has_delivery(self, connection: Connection, delivery_id: str) -> bool:
+        """See `Database`."""
+        this_one = select(webhook_deliveries.c.id).where(webhook_deliveries.c.id == delivery_id)
+        return connection.execute(this_one).first() is not None
+
+    def record_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        try:
+            self._add_delivery(delivery_id)
+        except Conflict:
+            return False
+        return True
+
+    @writing
+    def _add_delivery(self, connection: Connection, delivery_id: str) -> None:
+        insert_delivery(connection, delivery_id)
+
+
+def insert_delivery(connection: Connection, delivery_id: str) -> None:
+    """Insert a delivery and delete old ones. Raises `Conflict` when it is recorded already."""
+    moment = now()
+    old = webhook_deliveries.c.received_at < moment - DELIVERY_RETENTION
+    connection.execute(delete(webhook_deliveries).where(old))
+    connection.execute(insert(webhook_deliveries), {"id": delivery_id, "received_at": moment})

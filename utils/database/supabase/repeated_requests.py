@@ -1,9 +1,15 @@
-"""Stores the answers to requests with an Idempotency-Key, through Supabase."""
+"""Recognizes repeated requests, those of clients and GitHub's deliveries, through Supabase."""
 
 from __future__ import annotations
 
 from utils.database.rows import now
-from utils.database.shared import REQUEST_KEY_LEASE, REQUEST_KEY_RETENTION, key_in_use, key_reused
+from utils.database.shared import (
+    DELIVERY_RETENTION,
+    REQUEST_KEY_LEASE,
+    REQUEST_KEY_RETENTION,
+    key_in_use,
+    key_reused,
+)
 from utils.database.supabase.rows import SupabaseMethods
 from utils.database.types import normalize_user_id, sanitize
 from utils.models.tasks import Json
@@ -50,3 +56,23 @@ class IdempotencyMethods(SupabaseMethods):
             .is_("answer", "null")
         )
         self.supabase.rows(request, idempotent=True)
+
+
+class WebhookDeliveryMethods(SupabaseMethods):
+    """Methods on webhook deliveries."""
+
+    def has_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        request = self.supabase.table("webhook_deliveries").select("id").eq("id", delivery_id)
+        return bool(self.supabase.rows(request, idempotent=True))
+
+    def record_delivery(self, delivery_id: str) -> bool:
+        """See `Database`."""
+        arguments = delivery_arguments(delivery_id)
+        is_new: bool = self.supabase.call("backend_take_delivery", arguments, idempotent=False)
+        return is_new
+
+
+def delivery_arguments(delivery_id: str) -> Json:
+    """Return the arguments that record a delivery and delete those older than `horizon`."""
+    return {"delivery": delivery_id, "horizon": (now() - DELIVERY_RETENTION).isoformat()}
