@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.config.settings import Settings
+from utils.database.group_verbs import GroupVerbs
 from utils.database.stream_verbs import StreamVerbs
 from utils.database.turn_verbs import TurnVerbs
 from utils.models.events import NO_EVENTS, Event, EventBatch
@@ -51,7 +52,7 @@ def open_database(settings: Settings) -> Database:
     return open_sql_database(settings)
 
 
-class Database(StreamVerbs, TurnVerbs, Protocol):
+class Database(GroupVerbs, StreamVerbs, TurnVerbs, Protocol):
     """Declares the operations. The module docstring lists the rules that hold for all of them."""
 
     kind: str

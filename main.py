@@ -17,6 +17,7 @@ import keys
 import page
 import projects
 import pull_requests
+import task_groups
 import tasks
 import test_users
 import turns
@@ -182,8 +183,8 @@ def declare_routes() -> Flask:
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["name"] = NameConverter
     for module in (
-        health, auth, projects, tasks, events, pull_requests, github_routes, webhooks, users, keys,
-        turns, test_users, api_docs, page,
+        health, auth, projects, tasks, events, turns, task_groups, pull_requests, github_routes,
+        webhooks, users, keys, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

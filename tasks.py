@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NotRequired
+
 from flask import Blueprint, Response
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
@@ -16,6 +19,7 @@ from utils.api.serializers import (
     task_summary_row,
 )
 from utils.credentials.profiles import open_request_token
+from utils.database.shared import request_answer
 from utils.errors import InvalidInput, NotFound
 from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
 from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus
@@ -30,6 +34,7 @@ START_ERRORS = (
     "repository_not_allowed",
     "stored_secret_unreadable",
     "unknown_model",
+    "group_too_large",
     "not_found",
     "queue_full",
 )
@@ -38,31 +43,49 @@ IMPORT_ERRORS = ("too_many_tasks", "not_found", "imports_running", "rate_limited
 
 
 @blueprint.post("/start-task")
-@endpoint({"message": str, "task_id": int}, body=StartTask, errors=START_ERRORS, idempotent=True)
+@endpoint(
+    {
+        "message": str,
+        "task_id": int,
+        "task_ids": NotRequired[list[int]],
+        "group_id": NotRequired[int],
+    },
+    body=StartTask,
+    errors=START_ERRORS,
+    idempotent=True,
+)
 def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     """Queue a task: an agent follows the prompt in a fresh clone of the repository.
 
-    Returns the task's id at once; poll /task-status/{task_id} for its progress. Returns 429 if
-    the queue is full, or too many of your tasks wait.
+    Returns the task's id at once; poll /task-status/{task_id} for its progress. With several
+    `agents` or `attempts` it queues a group of tasks, all or none; poll /task-groups/{group_id}.
+    Returns 429 if the queue is full, or too many of your tasks wait.
     """
     repository = _repository(services, body.repo_url)
     new = NewTask(
         prompt=body.prompt,
         repo_url=repository.url,
         branch=_branch(body.branch, repository.branch),
-        agent=_agent_name(body.model),
+        agent=_agent_name("model", body.model),
         agent_model=body.agent_model,
         project_id=body.project_id,
         request_key=request_key(),
         mode=Mode(body.mode),
+        check_command=body.check_command,
     )
+    group = _group(body, new, services.settings.group_size)
     token = open_request_token(services.vault, user_id, body.github_token)
-    answer = answer_once(
-        services.database,
-        user_id,
-        lambda: {"task_id": services.dispatcher.start_task(user_id, new, token).id},
-    )
-    return {"message": "The task is queued.", "task_id": answer["task_id"]}
+
+    def start() -> Json:
+        if len(group) == 1:
+            return request_answer([services.dispatcher.start_task(user_id, group[0], token)])
+        return request_answer(services.dispatcher.start_task_group(user_id, group, token))
+
+    answer = answer_once(services.database, user_id, start)
+    count = len(group)
+    return {
+        "message": f"{count} tasks are queued." if count > 1 else "The task is queued."
+    } | answer
 
 
 @blueprint.get("/task-status/<id:task_id>")
@@ -214,8 +237,33 @@ def _branch(given: str | None, in_address: str | None) -> str:
     return "" if name is None else validate_branch(name)
 
 
-def _agent_name(model: str | None) -> str:
-    name = DEFAULT_AGENT if model is None else model
+def _agent_name(field: str, given: str | None) -> str:
+    name = DEFAULT_AGENT if given is None else given
     if name not in AGENT_NAMES:
-        raise InvalidInput(f"model: must be one of {', '.join(AGENT_NAMES)}.", "unknown_model")
+        raise InvalidInput(f"{field}: must be one of {', '.join(AGENT_NAMES)}.", "unknown_model")
     return name
+
+
+def _group(body: StartTask, new: NewTask, most: int) -> list[NewTask]:
+    """Return the tasks to start: one, or a group with `attempts` tasks of each agent."""
+    agents = [_agent_name("agents", name) for name in body.agents or (new.agent,)]
+    if body.agents and body.model is not None:
+        raise InvalidInput("agents: send either agents or model.")
+    if len(set(agents)) < len(agents):
+        raise InvalidInput("agents: name each agent once. For several tasks of it, send attempts.")
+    if body.agent_model is not None and len(agents) > 1:
+        raise InvalidInput("agent_model: belongs to one agent. Leave it out to compare agents.")
+    count = len(agents) * body.attempts
+    if count > most:
+        raise InvalidInput(
+            f"attempts: {count} tasks are too many for one request; at most {most} are allowed "
+            "(MAX_GROUP_SIZE, MAX_QUEUED_PER_USER). Ask for fewer attempts or agents.",
+            "group_too_large",
+        )
+    if count == 1:
+        return [replace(new, agent=agents[0])]
+    return [
+        replace(new, agent=agent, group_attempt=number)
+        for agent in agents
+        for number in range(1, body.attempts + 1)
+    ]

@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 from migrations.statements import is_postgresql, run_on_supabase
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 user_id = sa.Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 moment = sa.Text().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")

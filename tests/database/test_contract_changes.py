@@ -29,7 +29,7 @@ from utils.models.events import EventBatch
 from utils.models.runs import AgentRun
 
 READING = ("count_", "get_", "has_", "list_")
-NOT_SEEN = frozenset({"claim_unfinished_tasks", "import_tasks"})
+NOT_SEEN = frozenset({"choose_task", "claim_unfinished_tasks", "import_tasks"})
 """Operations on tasks that change nothing that a stream shows of an active task."""
 
 
@@ -70,6 +70,7 @@ def test_a_user_hears_of_rows_that_change_and_not_of_each_event(database: Databa
     created = []
     assert woken(database, lambda: created.append(database.create_task(USER, new_task())))
     [task] = created
+    assert woken(database, lambda: database.create_task_group(USER, [new_task()] * 2))
     batch = EventBatch((event(1),))
     assert woken(database, lambda: database.move_task(task.id, {PENDING}, RUNNING)) == {task.id}
     assert woken(database, lambda: database.save_progress(task.id, batch)) == set()

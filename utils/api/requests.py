@@ -178,6 +178,24 @@ class StartTask(Body):
     )
     project_id: RowId | None = Field(None, description="Project that the task belongs to.")
     mode: TurnMode = Field("run", description=MODE_DESCRIPTION)
+    agents: Annotated[list[Annotated[str, Field(max_length=50)]], Field(min_length=1)] | None = (
+        Field(
+            None,
+            description="Agents to compare, instead of `model`. Each works on a task of its own, "
+            "and the tasks make a group.",
+        )
+    )
+    attempts: Annotated[int, Field(ge=1, le=100)] = Field(
+        1,
+        description="Tasks that each agent gets, at most `MAX_GROUP_SIZE` in all. More than one "
+        "make a group.",
+    )
+    check_command: Annotated[NotBlank, Field(max_length=4_000)] | None = Field(
+        None,
+        description="Command that checks the result, such as `npm test`. It runs with `bash -lc` "
+        "in a copy of the repository in the sandbox, when the changes are captured. Its exit code "
+        "and last lines are stored.",
+    )
 
 
 class ChatMessage(Body):

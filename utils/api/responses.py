@@ -60,6 +60,7 @@ class TaskRow(TypedDict):
     error_stage: str | None
     stage: str | None
     attempt: int
+    group_id: NotRequired[int]
     chat_messages: list[ChatMessageRow]
     execution_metadata: Json | None
     created_at: Time
@@ -94,6 +95,7 @@ class TaskStatusRow(TypedDict):
     updated_at: Time
     chat_messages: NotRequired[list[ChatMessageRow]]
     project_id: NotRequired[int]
+    group_id: NotRequired[int]
     stage: NotRequired[str]
     queue_position: NotRequired[int]
     waiting_reason: NotRequired[str]
@@ -147,6 +149,7 @@ class TaskSummaryRow(TypedDict):
     error: str | None
     pr_number: int | None
     pr_url: str | None
+    group_id: NotRequired[int]
     chat_messages: list[ChatMessageRow]
 
 

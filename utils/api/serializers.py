@@ -29,7 +29,7 @@ def task_row(task: Task) -> TaskRow:
     row = _columns(
         task, TaskRow, status=task.status.value, model=task.agent, branch=task.target_branch
     )
-    return cast("TaskRow", row)
+    return cast("TaskRow", _without_missing_group(row))
 
 
 def full_task_row(task: Task) -> FullTaskRow:
@@ -58,6 +58,7 @@ def task_status_row(
         "model": task.agent,
         "agent": task.agent,
         "project_id": task.project_id,
+        "group_id": task.group_id,
         "chat_messages": None if task.conversation_cut else task.chat_messages,
         "has_patch": task.has_patch,
         "stage": None if ended else stage or task.stage,
@@ -79,7 +80,7 @@ def task_status_row(
 
 def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
     """Return the row of a task in a list."""
-    return {
+    row = {
         "id": task.id,
         "status": task.status.value,
         "created_at": task.created_at,
@@ -96,6 +97,7 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
         "error": task.error,
         "pr_number": task.pr_number,
         "pr_url": task.pr_url,
+        "group_id": task.group_id,
         "chat_messages": [
             {
                 "role": "user",
@@ -104,6 +106,7 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
             }
         ],
     }
+    return cast("TaskSummaryRow", _without_missing_group(row))
 
 
 def task_change_row(task: Task | TaskSummary, stage: str | None = None) -> TaskChangeRow:
@@ -145,6 +148,11 @@ def project_row(project: Project) -> ProjectRow:
 def test_user_row(user: User) -> TestUserRow:
     """Return the row of a test user."""
     return cast("TestUserRow", _columns(user, TestUserRow))
+
+
+def _without_missing_group(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without the field `group_id` when the task belongs to no group."""
+    return {name: row[name] for name in row if name != "group_id" or row[name] is not None}
 
 
 def _columns(value: object, row: type, **given: Any) -> dict[str, Any]:

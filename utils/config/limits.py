@@ -91,6 +91,12 @@ class TaskLimitSettings(BaseSettings):
         ge=1,
         description="Maximum number of open event streams. Further requests get 503.",
     )
+    max_group_size: int = Field(
+        6,
+        ge=1,
+        le=100,
+        description="Maximum number of tasks that one request starts to compare their results.",
+    )
     max_attempts: int = Field(
         3,
         ge=1,
@@ -118,6 +124,9 @@ class TaskLimitSettings(BaseSettings):
     )
     agent_timeout_seconds: float = Field(
         300, gt=0, description="Time limit in seconds for the agent."
+    )
+    check_timeout_seconds: float = Field(
+        300, gt=0, description="Time limit in seconds for the check command of a task."
     )
     command_timeout_seconds: float = Field(
         30, gt=0, description="Time limit in seconds for every other command."

@@ -146,6 +146,11 @@ class Settings(
         return self.max_queued_per_user or max(5, self.max_queued_tasks // 4)
 
     @property
+    def group_size(self) -> int:
+        """Maximum number of tasks of a group: all of them must have a place in the queue."""
+        return min(self.max_group_size, self.queued_per_user, self.max_queued_tasks)
+
+    @property
     def is_production(self) -> bool:
         """True when the strict defaults apply."""
         return self.environment == "production"

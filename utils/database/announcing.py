@@ -19,6 +19,10 @@ def _task_of_result(result: Any, _arguments: Arguments, _options: Options) -> It
         yield Change(result.id, result.user_id)
 
 
+def _tasks_of_result(result: Any, _arguments: Arguments, _options: Options) -> Iterator[Change]:
+    yield from (Change(task.id, task.user_id) for task in result)
+
+
 def _task_in_result(result: Any, _arguments: Arguments, _options: Options) -> Iterator[Change]:
     if result is not None:
         yield Change(result.task.id, result.task.user_id)
@@ -48,6 +52,7 @@ ANNOUNCED: dict[str, Read] = {
     "append_events": _events,
     "claim_task": _task_in_result,
     "create_task": _task_of_result,
+    "create_task_group": _tasks_of_result,
     "delete_task": _user_and_task,
     "finish_task": _task_of_result,
     "move_task": _task_of_result,

@@ -72,7 +72,7 @@ TURN_COLUMNS = tuple(task_turns.c[name] for name in Turn.__dataclass_fields__)
 
 EVENT_COLUMNS = tuple(task_events.c[name] for name in Event.__dataclass_fields__)
 
-_counters = (
+TASK_COUNTERS = (
     func.count(tasks.c.id).label("task_count"),
     func.count(tasks.c.id).filter(tasks.c.status == TaskStatus.COMPLETED).label("completed_tasks"),
     func.count(tasks.c.id).filter(tasks.c.status.in_(ACTIVE_STATUSES)).label("active_tasks"),
@@ -80,7 +80,7 @@ _counters = (
 PROJECTS = (
     select(
         *(projects.c[name] for name in Project.__dataclass_fields__ if name in projects.c),
-        *_counters,
+        *TASK_COUNTERS,
     )
     .outerjoin_from(projects, tasks, tasks.c.project_id == projects.c.id)
     .group_by(projects.c.id)

@@ -76,6 +76,23 @@ projects = Table(
     sqlite_autoincrement=True,
 )
 
+task_groups = Table(
+    "task_groups",
+    metadata,
+    _own_number(),
+    _user_key(),
+    Column("project_id", Number, ForeignKey("projects.id", ondelete="CASCADE")),
+    Column("prompt", CleanText, nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("branch", Text, nullable=False),
+    Column("check_command", CleanText),
+    Column("chosen_task_id", Number),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("task_groups_user_id_id", "user_id", "id"),
+    Index("task_groups_project_id", "project_id"),
+    sqlite_autoincrement=True,
+)
+
 # Large columns come last: SQLite reads a row from its start up to the column, so lists and status
 # reads do not touch the pages of a patch. The database computes `has_patch` and
 # `execution_summary` (the metadata without `file_changes`) when it writes the row.
@@ -117,6 +134,8 @@ tasks = Table(
     Column("pr_commit", Text),
     Column("pr_state", Text),
     Column("workspace_until", UtcDateTime),
+    Column("group_id", Number, ForeignKey("task_groups.id")),
+    Index("tasks_group_id", "group_id"),
     Index("tasks_pr_branch", "pr_branch"),
     Index("tasks_pr_url", "pr_url"),
     Index("tasks_user_id_id", "user_id", "id"),

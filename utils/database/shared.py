@@ -10,12 +10,14 @@ from utils.database.rows import columns_of, now, prompt_columns
 from utils.database.schema import tasks
 from utils.errors import Conflict, Unauthenticated
 from utils.models.events import NO_EVENTS, Event, EventBatch
-from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, TaskStatus
+from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
 NO_TASK = "There is no such task."
+NO_GROUP = "There is no such group of tasks."
+NOT_IN_GROUP = "The group has no such task. GET /task-groups/{group_id} lists its tasks."
 TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
 NO_TURN = "The task has no turn with this number."
 NO_ROW = "There is no such row."
@@ -48,8 +50,11 @@ REQUEST_RETRY_SECONDS = 2
 DELIVERY_RETENTION = timedelta(days=30)
 """GitHub can repeat a delivery for a shorter time only, so older ones may be deleted."""
 
+ASKED_FIELDS = ("agent_model", "asked_in", "check_command", "group_attempt")
+"""Fields of `execution_metadata` that are stored with a new task, and kept with its result."""
+
 NOT_IMPORTED = frozenset(
-    {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested"}
+    {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested", "group_id"}
 )
 IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
 
@@ -172,8 +177,7 @@ def new_task_values(new: NewTask) -> dict[str, Any]:
         "execution_metadata": {
             name: value
             for name, value in (
-                ("agent_model", new.agent_model),
-                ("asked_in", new.asked_in),
+                *((name, getattr(new, name)) for name in ASKED_FIELDS),
                 ("mode", new.mode if new.mode is not Mode.RUN else None),
             )
             if value
@@ -226,6 +230,29 @@ def without_message(messages: Sequence[Json], prompt: str) -> list[Json]:
         if (messages[place].get("role"), messages[place].get("content")) == ("user", prompt):
             return [*messages[:place], *messages[place + 1 :]]
     return list(messages)
+
+
+def request_answer(tasks: Sequence[Task]) -> Json:
+    """Return the answer to a request with an Idempotency-Key that has started these tasks."""
+    first = tasks[0]
+    if first.group_id is None:
+        return {"task_id": first.id}
+    return {
+        "task_id": first.id,
+        "task_ids": [task.id for task in tasks],
+        "group_id": first.group_id,
+    }
+
+
+def new_group_values(new: NewTask) -> dict[str, Any]:
+    """Return the columns of a group to insert, those of its first task."""
+    return {
+        "project_id": new.project_id,
+        "prompt": new.prompt,
+        "repo_url": new.repo_url,
+        "branch": new.branch,
+        "check_command": new.check_command,
+    }
 
 
 def imported_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from utils.agents.registry import Agents
 from utils.agents.spec import AgentAccess, AgentSpec
@@ -16,7 +18,7 @@ from utils.credentials.vault import Vault
 from utils.errors import TaskError
 from utils.git.credentials import authorization_header
 from utils.models.runs import ClaimedTask, EarlierTurns, Job
-from utils.models.tasks import Json, Task
+from utils.models.tasks import Json, NewTask, Task
 from utils.models.turns import Turn
 from utils.pipeline.generated_folders import generated_folders
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
@@ -66,6 +68,16 @@ class Claim:
     prepared: Assignment | TaskError
 
 
+def storable(new: NewTask, git_token: SecretStr | None, vault: Vault, agents: Agents) -> NewTask:
+    """Return a new task as it is stored: with an allowed model, and with the token encrypted.
+
+    Raises `InvalidInput` for a model that the agent does not allow.
+    """
+    model = agents.check_model(new.agent, new.agent_model)
+    encrypted = vault.encrypt(git_token) if git_token else None
+    return replace(new, encrypted_token=encrypted, agent_model=model)
+
+
 def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
     """Return the claim with everything that the run needs."""
     text = None
@@ -105,12 +117,14 @@ def _assignment(
         agent_model=task.agent_model or agents.default_model(task.agent),
         git_token=None if uses_egress(settings) else token,
         generated_folders=generated_folders(claimed.project_settings),
+        check_command=task.check_command,
     )
+    check_seconds = settings.check_timeout_seconds if task.check_command else 0.0
     request = SandboxRequest(
         task_id=task.id,
         user_id=task.user_id,
         attempt=task.attempt,
-        lifetime_seconds=lifetime_seconds(settings),
+        lifetime_seconds=lifetime_seconds(settings) + check_seconds,
         template_id=_template_id(claimed.project_settings),
         egress=_egress(task, token, access) if uses_egress(settings) else (),
     )
@@ -148,7 +162,7 @@ def _before(messages: Sequence[Json], turn: Turn) -> Iterator[Json]:
 
 
 def lifetime_seconds(settings: Settings) -> float:
-    """Return the time for which a task may need its sandbox, the capture included."""
+    """Return the time for which a task may need its sandbox: with the capture, without a check."""
     return settings.sandbox_timeout_seconds + CAPTURE_PASSES * settings.command_timeout_seconds
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import anyio
 
 from database import Database
 from utils.dispatcher.results import CANCELLED
+from utils.dispatcher.task_run import TaskRun
 from utils.errors import AppError, Conflict, NotFound
 from utils.models.tasks import ACTIVE_STATUSES, TERMINAL_STATUSES, Task, TaskStatus
 
@@ -23,25 +26,61 @@ POLL_SECONDS = 0.5
 class Canceller:
     """Cancels tasks. For all threads except that of the event loop.
 
-    `remove_queued` removes a task from the queue. `cancel_local` cancels a task that runs on this
-    server and returns False for any other task.
+    `remove_queued` removes a task from the queue. `cancel_local` cancels the tasks that run on this
+    server and returns them, without those that were abandoned before because the server stops.
     """
 
     def __init__(
         self,
         database: Database,
         remove_queued: Callable[[int], object],
-        cancel_local: Callable[[int], bool],
+        cancel_local: Callable[[Sequence[int]], Collection[int]],
+        end_sandbox: Callable[[str], object],
     ) -> None:
         self._database = database
         self._remove_queued = remove_queued
         self._cancel_local = cancel_local
+        self._end_sandbox = end_sandbox
         # A SQLite file is in the data folder, which is locked by one server.
         self._is_shared = database.is_shared
 
     def cancel(self, user_id: str, task_id: int) -> Task:
         """Cancel a task; see `Dispatcher.cancel_task`."""
         task = self._database.get_task_status(user_id, task_id)
+        if cancelled := self._cancel_queued(user_id, task_id):
+            return cancelled
+        if task.status not in TERMINAL_STATUSES:
+            is_requested = bool(self._cancel_local([task_id])) or self._cancel_remote(
+                user_id, task_id
+            )
+            task = self._database.get_task_status(user_id, task_id)
+            if task.status is TaskStatus.CANCELLED or (
+                is_requested and task.status is TaskStatus.RUNNING
+            ):
+                return task
+            if task.status is TaskStatus.PENDING:  # it was queued again at that moment
+                return self.cancel(user_id, task_id)
+        raise _not_cancellable(task)
+
+    def drop(self, user_id: str, tasks: Sequence[Task]) -> None:
+        """Cancel tasks and end their kept sandboxes; see `Dispatcher.drop_tasks`."""
+        self._cancel_together(user_id, [task.id for task in tasks if task.is_active])
+        for task in tasks:
+            kept = task.container_id if task.workspace_until else None
+            if kept and self._database.keep_workspace(task.id, kept, None):
+                self._end_sandbox(kept)
+
+    def _cancel_together(self, user_id: str, task_ids: Sequence[int]) -> None:
+        # The queued ones first, which would start when a running one ends.
+        left = [one for one in task_ids if not self._cancel_queued(user_id, one)]
+        here = self._cancel_local(left)
+        for task_id in left:
+            if task_id not in here:
+                # It has ended, runs on another server, or was queued again at that moment.
+                with contextlib.suppress(Conflict, NotFound):
+                    self.cancel(user_id, task_id)
+
+    def _cancel_queued(self, user_id: str, task_id: int) -> Task | None:
         cancelled = self._database.move_task(
             task_id,
             {TaskStatus.PENDING},
@@ -55,17 +94,7 @@ class Canceller:
                 return self._database.append_chat_message(
                     user_id, task_id, "assistant", CANCELLED_BEFORE
                 )
-            return cancelled
-        if task.status not in TERMINAL_STATUSES:
-            is_requested = self._cancel_local(task_id) or self._cancel_remote(user_id, task_id)
-            task = self._database.get_task_status(user_id, task_id)
-            if task.status is TaskStatus.CANCELLED or (
-                is_requested and task.status is TaskStatus.RUNNING
-            ):
-                return task
-            if task.status is TaskStatus.PENDING:  # it was queued again at that moment
-                return self.cancel(user_id, task_id)
-        raise _not_cancellable(task)
+        return cancelled
 
     def cancel_all(self, user_id: str, project_id: int | None) -> None:
         """Cancel all active tasks; see `Dispatcher.cancel_active_tasks`."""
@@ -90,6 +119,17 @@ class Canceller:
             if self._database.get_task_status(user_id, task_id).status is not TaskStatus.RUNNING:
                 break
         return True
+
+
+async def cancel_runs(runs: Mapping[int, TaskRun], task_ids: Sequence[int]) -> set[int]:
+    """Cancel the runs of tasks and wait for their ends, as `Canceller` asks for."""
+    wanted = [run for task_id in task_ids if (run := runs.get(task_id))]
+    for run in wanted:
+        run.cancel_soon()
+    with anyio.move_on_after(CANCEL_SECONDS):
+        for run in wanted:
+            await run.ended.wait()
+    return {run.task_id for run in wanted if not run.request.abandoned}
 
 
 def _not_cancellable(task: Task) -> Conflict:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 
 import anyio
 import structlog
@@ -17,7 +16,8 @@ from pydantic import SecretStr
 
 from utils.agents.spec import AgentStatus
 from utils.database.turn_verbs import AddedTurn
-from utils.dispatcher.cancellation import CANCEL_SECONDS, Canceller
+from utils.dispatcher.assignment import storable
+from utils.dispatcher.cancellation import Canceller, cancel_runs
 from utils.dispatcher.fair_queue import FairQueue
 from utils.dispatcher.recovery import (
     UnfinishedTasks,
@@ -63,7 +63,8 @@ class Dispatcher:
         self._canceller = Canceller(
             context.database,
             remove_queued=self._queue.remove,
-            cancel_local=lambda task_id: self._bridge.run(self._cancel_run, task_id),
+            cancel_local=lambda task_ids: self._bridge.run(cancel_runs, self._runs, task_ids),
+            end_sandbox=lambda sandbox_id: self._bridge.run(self._provider.end, sandbox_id),
         )
         self._runs: dict[int, TaskRun] = {}
         self._refusals: Counter[int] = Counter()
@@ -118,23 +119,48 @@ class Dispatcher:
         Raises `QueueFull`, `InvalidInput` for a model that the agent does not allow, and the
         errors of `Database.create_task`.
         """
-        model = self.agents.check_model(new.agent, new.agent_model)
-        self._queue.reserve(user_id)
-        try:
-            encrypted = self._context.vault.encrypt(git_token) if git_token else None
-            checked = replace(new, encrypted_token=encrypted, agent_model=model)
-            task = self._database.create_task(user_id, checked)
-            self._queue.add(user_id, task.id)
-        except DatabaseUnavailable:
-            # The task may have been stored although the answer was lost.
-            self._heartbeats.request_reclaim()
-            raise
-        finally:
-            self._queue.release(user_id)
+        [task] = self._store(
+            user_id, [new], git_token, lambda one: [self._database.create_task(user_id, *one)]
+        )
+        return task
+
+    def start_task_group(
+        self, user_id: str, new: Sequence[NewTask], git_token: SecretStr | None
+    ) -> list[Task]:
+        """Store the tasks of a group and queue all of them, or none.
+
+        Raises what `start_task` raises.
+        """
+        create = self._database.create_task_group
+        return self._store(user_id, new, git_token, lambda group: create(user_id, group))
+
+    def _store(
+        self,
+        user_id: str,
+        new: Sequence[NewTask],
+        git_token: SecretStr | None,
+        create: Callable[[Sequence[NewTask]], list[Task]],
+    ) -> list[Task]:
+        vault = self._context.vault
+        checked = [storable(task, git_token, vault, self.agents) for task in new]
+        with self._places(user_id, len(checked)):
+            tasks = create(checked)
+            for task in tasks:
+                self._queue.add(user_id, task.id)
         # Otherwise the next run that ends starts a queued task.
         if len(self._runs) < self._max_running:
             self._bridge.call_soon(self._fill)
-        return task
+        return tasks
+
+    @contextlib.contextmanager
+    def _places(self, user_id: str, count: int) -> Iterator[None]:
+        with self._queue.reserved(user_id, count):
+            try:
+                yield
+            except DatabaseUnavailable:
+                # Tasks or a turn may have been stored although the answer was lost.
+                self._heartbeats.request_reclaim()
+                raise
 
     def add_turn(
         self, user_id: str, task_id: int, new: NewTurn, *, interrupts: bool = False
@@ -144,17 +170,10 @@ class Dispatcher:
         With `interrupts` the running turn ends first; one on another server runs to its end.
         Raises `QueueFull` and the errors of `Database.add_turn`.
         """
-        self._queue.reserve(user_id)
-        try:
+        with self._places(user_id, 1):
             added = self._database.add_turn(user_id, task_id, new)
             if added.begins:
                 self._queue.add(user_id, task_id)
-        except DatabaseUnavailable:
-            # The turn may have been stored although the answer was lost.
-            self._heartbeats.request_reclaim()
-            raise
-        finally:
-            self._queue.release(user_id)
         if added.begins:
             self._bridge.call_soon(self._fill)
         elif interrupts and (run := self._runs.get(task_id)):
@@ -175,6 +194,13 @@ class Dispatcher:
         `Conflict` when the task has already ended or cannot be cancelled by this server.
         """
         return self._canceller.cancel(user_id, task_id)
+
+    def drop_tasks(self, user_id: str, tasks: Sequence[Task]) -> None:
+        """Cancel tasks unless they have ended, and end their sandboxes that were kept.
+
+        The tasks are cancelled at the same time, each as `cancel_task` does.
+        """
+        self._canceller.drop(user_id, tasks)
 
     def delete_task(self, user_id: str, task_id: int) -> None:
         """Cancel a task unless it has ended, then delete it.
@@ -354,10 +380,6 @@ class Dispatcher:
                 self._queue.requeue(run.user_id, run.task_id)
             self._running_by_user -= Counter([run.user_id])
             self._fill()
-
-    async def _cancel_run(self, task_id: int) -> bool:
-        run = self._runs.get(task_id)
-        return await run.cancel(CANCEL_SECONDS) if run else False
 
     async def _stop(self) -> None:
         if self._stopping is None:

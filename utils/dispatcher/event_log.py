@@ -59,6 +59,7 @@ class EventLog:
         self._on_task_lost = on_task_lost
         self._stored_stage: str | None = self.stage
         self._agent_ended = anyio.Event()
+        self._check_began = anyio.Event()
         self._event_added = anyio.Event()
         self._write_lock = anyio.Lock()
 
@@ -74,6 +75,9 @@ class EventLog:
         """Report the beginning of a stage, at most once for each started agent."""
         if stage is Stage.CAPTURING:
             self._agent_ended.set()
+        if stage is Stage.CHECKING:
+            self._agent_ended = anyio.Event()
+            self._check_began.set()
         if self.stage == stage:
             return
         self.stage = str(stage)
@@ -107,10 +111,16 @@ class EventLog:
         self._event_added.set()
 
     async def run_writer(self, container_id: str) -> None:
-        """Write new events in batches until the agent has ended, or until cancelled.
+        """Write new events in batches until cancelled, or until the task runs elsewhere.
 
-        The last batch is written while git captures the changes, so that the result need not wait.
+        The last batch of the agent is written while git captures the changes, so that the result
+        need not wait. A check that follows may take long, so its events are written as well.
         """
+        if await self._write_until_the_agent_ends(container_id):
+            await self._check_began.wait()
+            await self._write_until_the_agent_ends(container_id)
+
+    async def _write_until_the_agent_ends(self, container_id: str) -> bool:
         while not self._agent_ended.is_set():
             await self._event_added.wait()
             self._event_added = anyio.Event()
@@ -122,10 +132,11 @@ class EventLog:
                         runs_here = await to_thread.run_sync(self._write_progress, container_id)
                 if not runs_here:
                     self._on_task_lost()
-                    return
+                    return False
             except DatabaseUnavailable as error:
                 self._event_added.set()
                 log.warning("events not stored yet", action="events.delayed", reason=error.message)
+        return True
 
     async def still_runs_here(self) -> bool:
         """Tell whether the task still runs on this server.

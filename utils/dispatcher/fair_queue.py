@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from utils.errors import QueueFull
@@ -37,8 +38,8 @@ class FairQueue:
     def __contains__(self, task_id: int) -> bool:
         return task_id in self._queued
 
-    def reserve(self, user_id: str) -> None:
-        """Reserve a place for a task whose row is about to be created. Raises `QueueFull`.
+    def reserve(self, user_id: str, count: int = 1) -> None:
+        """Reserve places for tasks whose rows are about to be created. Raises `QueueFull`.
 
         A user has a limit, and all users together have one. The latter is doubled for a user
         without waiting tasks, so that a few users cannot lock out all others.
@@ -46,19 +47,31 @@ class FairQueue:
         with self._lock:
             used = len(self._queued) + self._reserved.total()
             own = len(self._by_user.get(user_id, ())) + self._reserved[user_id]
-            if used >= self._max_queued * (1 if own else 2):
-                raise _queue_full("The queue is full", self._max_queued, "MAX_QUEUED_TASKS")
-            if own >= self._max_per_user:
+            if used + count > self._max_queued * (1 if own else 2):
+                raise _queue_full("The queue is full", used, self._max_queued, "MAX_QUEUED_TASKS")
+            if own + count > self._max_per_user:
                 raise _queue_full(
-                    "You have too many waiting tasks", self._max_per_user, "MAX_QUEUED_PER_USER"
+                    "You have too many waiting tasks",
+                    own,
+                    self._max_per_user,
+                    "MAX_QUEUED_PER_USER",
                 )
-            self._reserved[user_id] += 1
+            self._reserved[user_id] += count
 
-    def release(self, user_id: str) -> None:
-        """Release a reserved place."""
+    def release(self, user_id: str, count: int = 1) -> None:
+        """Release reserved places."""
         with self._lock:
-            self._reserved[user_id] -= 1
+            self._reserved[user_id] -= count
             self._reserved = +self._reserved
+
+    @contextmanager
+    def reserved(self, user_id: str, count: int) -> Iterator[None]:
+        """Reserve places during the block. Raises `QueueFull`."""
+        self.reserve(user_id, count)
+        try:
+            yield
+        finally:
+            self.release(user_id, count)
 
     def add(self, user_id: str, task_id: int) -> None:
         """Append a task to its user's line unless it is queued; needs no reservation."""
@@ -137,9 +150,9 @@ class FairQueue:
             del self._by_user[user_id]
 
 
-def _queue_full(reason: str, limit: int, setting: str) -> QueueFull:
+def _queue_full(reason: str, waiting: int, limit: int, setting: str) -> QueueFull:
     return QueueFull(
-        f"{reason}: {limit} tasks are waiting ({setting}). "
+        f"{reason}: {waiting} of at most {limit} tasks are waiting ({setting}). "
         f"Try again in {RETRY_AFTER_SECONDS} seconds.",
         retry_after_seconds=RETRY_AFTER_SECONDS,
     )

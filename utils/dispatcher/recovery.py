@@ -94,7 +94,8 @@ def _resumed(database: Database, run: AgentRun, agent_seconds: float) -> AgentRu
 
 def _is_late(run: AgentRun, agent_seconds: float) -> bool:
     age = datetime.now(UTC) - run.agent_started_at
-    return run.position.get("stage") == Stage.CAPTURING or age.total_seconds() > agent_seconds
+    has_ended = run.position.get("stage") in {Stage.CAPTURING, Stage.CHECKING}
+    return has_ended or age.total_seconds() > agent_seconds
 
 
 def _requeue(database: Database, task: QueuedTask, max_attempts: int) -> bool:

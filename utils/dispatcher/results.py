@@ -12,7 +12,7 @@ from anyio import to_thread
 from database import Database
 from utils.agents.registry import Agents
 from utils.agents.spec import AgentSpec
-from utils.database.shared import last_event
+from utils.database.shared import ASKED_FIELDS, last_event
 from utils.dispatcher.event_log import EventLog
 from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
 from utils.dispatcher.run_context import RunContext
@@ -277,10 +277,10 @@ def _metadata(task: Task, outcome: Outcome, agent: AgentSpec, turn: Turn | None)
             metadata[FILES_FIELD] = list(changes.secret_files)
     elif outcome.notes:
         metadata["notes"] = list(outcome.notes)
-    for name in ("asked_in", "agent_model"):
-        if value := (task.execution_metadata or {}).get(name):
-            metadata[name] = value
-    return metadata
+    if outcome.check:
+        metadata["check"] = dataclasses.asdict(outcome.check)
+    asked = task.execution_metadata or {}
+    return metadata | {name: asked[name] for name in ASKED_FIELDS if name in asked}
 
 
 def closing_message(outcome: Outcome, redactor: Redactor) -> Json | None:

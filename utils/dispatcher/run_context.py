@@ -67,4 +67,5 @@ def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:
             new_file_bytes=settings.max_new_file_bytes,
             timeout_seconds=settings.command_timeout_seconds,
         ),
+        check_seconds=settings.check_timeout_seconds,
     )

@@ -193,7 +193,7 @@ class TaskAttempt:
         left_seconds = await sandbox.keep_alive(
             lambda text: self._events.report("status", {"text": text})
         )
-        if self._events.stage == Stage.CAPTURING:
+        if self._events.stage in {Stage.CAPTURING, Stage.CHECKING}:
             return
         self._stop.stop(
             TaskStopped(

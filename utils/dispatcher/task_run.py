@@ -126,16 +126,6 @@ class TaskRun:
         log.warning("task runs elsewhere", action="task.lost")
         self.leave()
 
-    async def cancel(self, seconds: float) -> bool:
-        """Cancel the task for its user and wait `seconds` at most for its end.
-
-        Returns False when the task was abandoned before, because the server stops.
-        """
-        self.cancel_soon()
-        with anyio.move_on_after(seconds):
-            await self.ended.wait()
-        return not self.request.abandoned
-
     async def execute(self) -> None:
         """Claim the task, run it, store its result and end its sandbox. Raises no exception.
 

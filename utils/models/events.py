@@ -21,6 +21,7 @@ EventKind = Literal[
     "output",
     "usage",
     "git",
+    "check",
     "sandbox",
     "pull_request",
     "result",
@@ -38,7 +39,8 @@ class StatusData(TypedDict, total=False):
     """Tells where the task is: a stage that begins, a note, or the end of the task."""
 
     stage: Annotated[
-        Literal["cloning", "agent", "capturing"], Field(description="The stage that begins.")
+        Literal["cloning", "agent", "capturing", "checking"],
+        Field(description="The stage that begins."),
     ]
     text: Annotated[str, Field(description="A note of the agent's program or of the server.")]
     waiting: Annotated[
@@ -117,6 +119,19 @@ class GitData(TypedDict):
 
 
 @with_config(_CLOSED)
+class CheckData(TypedDict):
+    """The end of the user's check command, which runs after the capture."""
+
+    output: Annotated[
+        str, Field(description="Its last lines, or the reason why it did not end by itself.")
+    ]
+    seconds: Annotated[float, Field(ge=0)]
+    exit_code: NotRequired[
+        Annotated[int, Field(description="Missing when it did not end by itself.")]
+    ]
+
+
+@with_config(_CLOSED)
 class SandboxData(TypedDict):
     """A change of the sandbox that the task runs in.
 
@@ -161,6 +176,7 @@ EVENT_DATA: dict[EventKind, type] = {
     "output": OutputData,
     "usage": UsageData,
     "git": GitData,
+    "check": CheckData,
     "sandbox": SandboxData,
     "pull_request": PullRequestData,
     "result": ResultData,

@@ -93,7 +93,8 @@ class Job:
     """The input of the pipeline for one turn of a task. `git_token` is used for the clone only.
 
     `title` is the prompt of the task, `prompt` that of the turn. New folders named in
-    `generated_folders` are not part of the result.
+    `generated_folders` are not part of the result. `check_command` is run when the changes are
+    captured.
     """
 
     task_id: int
@@ -104,6 +105,7 @@ class Job:
     agent_model: str | None = None
     git_token: str | None = field(default=None, repr=False)
     generated_folders: tuple[str, ...] = ()
+    check_command: str | None = None
     title: str = ""
     mode: Mode = Mode.RUN
     earlier: EarlierTurns | None = None
@@ -146,6 +148,18 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of the user's check command. `exit_code` is None when it did not end by itself.
+
+    `output` holds the last lines of what it printed, or the reason why it did not end.
+    """
+
+    exit_code: int | None
+    output: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StageTiming:
     """The time spent in one stage."""
 
@@ -172,6 +186,7 @@ class Outcome:
     login_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     own: Changes | None = None
     tree_before: str | None = None
+    check: CheckResult | None = None
 
     @classmethod
     def failed(cls, failure: TaskError) -> Outcome:

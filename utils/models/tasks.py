@@ -33,6 +33,8 @@ class Stage(StrEnum):
     CLONING = "cloning"
     AGENT = "agent"
     CAPTURING = "capturing"
+    CHECKING = "checking"
+    """Only of tasks with a check command."""
 
 
 class Mode(StrEnum):
@@ -48,7 +50,8 @@ class NewTask:
 
     `request_key` is the client's Idempotency-Key; the task is stored together with the answer.
     `encrypted_token` is the task's own git token as a Fernet ciphertext. `asked_in` is the place of
-    the comment that asked for it.
+    the comment that asked for it. `check_command` runs after the capture. `group_attempt` numbers
+    the tasks of one agent in a group, from 1.
     """
 
     prompt: str
@@ -62,6 +65,8 @@ class NewTask:
     request_key: str | None = None
     asked_in: Json | None = None
     mode: Mode = Mode.RUN
+    check_command: str | None = None
+    group_attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,7 @@ class Task:
     attempt: int = 0
     execution_metadata: Json | None = None
     workspace_until: datetime | None = None
+    group_id: int | None = None
     conversation_cut: bool = False
 
     @property
@@ -117,6 +123,16 @@ class Task:
         # Rows of older backends may have any value here.
         wanted = (self.execution_metadata or {}).get("mode")
         return Mode.PLAN if wanted == Mode.PLAN else Mode.RUN
+
+    @property
+    def check_command(self) -> str | None:
+        """The command that checks the result in its sandbox."""
+        return (self.execution_metadata or {}).get("check_command")
+
+    @property
+    def is_active(self) -> bool:
+        """True when the task is queued or runs."""
+        return self.status in ACTIVE_STATUSES
 
     @property
     def prompt(self) -> str:
@@ -144,6 +160,7 @@ class TaskSummary:
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
+    group_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

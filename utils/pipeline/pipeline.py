@@ -6,6 +6,7 @@ that the changes made before it are not lost.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,11 +19,12 @@ from utils.agents.logins import MAX_RENEWED_LOGIN_BYTES
 from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
 from utils.errors import SandboxError, SandboxLost, TaskError, TaskStopped
 from utils.git.environment import agent_configuration, commit_message
-from utils.models.runs import Job, Outcome, StageTiming
+from utils.models.runs import CheckResult, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Mode, Stage
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
 from utils.pipeline.capture import CaptureLimits
+from utils.pipeline.check import INTERRUPTED, run_check
 from utils.pipeline.clone import CloneLimits
 from utils.pipeline.secret_search import HasSecret
 from utils.pipeline.stop_request import StopRequest
@@ -52,6 +54,7 @@ class PipelineLimits:
     clone: CloneLimits
     agent: AgentLimits
     capture: CaptureLimits
+    check_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,15 @@ async def run_pipeline(
                 captured = await run.capture(run.start)
         except TaskError as error:
             failure = failure or error
+    check = None
+    has_result = captured and captured.changes and not (failure or request.reason)
+    if work.job.check_command and has_result:
+        check = await run.check(work.job.check_command, request)
     if request.reason:
         # A stop during the capture still counts, because its caller was told that it will.
-        request.reason.stage = request.reason.stage or Stage.CAPTURING
-    return run.outcome(captured, failure or request.reason)
+        stage = Stage.CHECKING if check else Stage.CAPTURING
+        request.reason.stage = request.reason.stage or stage
+    return run.outcome(captured, failure or request.reason, check)
 
 
 class _Run:
@@ -226,7 +234,22 @@ class _Run:
         }
         self._work.observer.report("git", commit)
 
-    def outcome(self, captured: Captured | None, failure: TaskError | None) -> Outcome:
+    async def check(self, command: str, request: StopRequest) -> CheckResult:
+        """Run the user's check command, until it ends or the task is stopped; never raises."""
+        seconds, work = self._limits.check_seconds, self._work
+        result = INTERRUPTED
+        with self._stage(Stage.CHECKING), request.work_scope(math.inf):
+            result = await run_check(
+                self._sandbox, command, work.access.environment, seconds, work.redact
+            )
+        said = {"output": result.output, "seconds": result.seconds}
+        ended = {} if result.exit_code is None else {"exit_code": result.exit_code}
+        work.observer.report("check", {**said, **ended})
+        return result
+
+    def outcome(
+        self, captured: Captured | None, failure: TaskError | None, check: CheckResult | None
+    ) -> Outcome:
         """Return the outcome of the run."""
         return Outcome(
             changes=captured.changes if captured else None,
@@ -243,6 +266,7 @@ class _Run:
             login_files=self._login_files,
             own=captured.own if captured else None,
             tree_before=self.start.tree if self.start else None,
+            check=check,
         )
 
     async def _prepare(self) -> Start:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from utils.errors import Conflict
 from utils.github.models import GitHubCommit
+from utils.models.task_groups import TaskGroup
 from utils.models.tasks import TERMINAL_STATUSES, Task
 from utils.pipeline.secret_search import FILES_FIELD, HasSecret, listed, secret_files_in
 from utils.pull_requests.options import PullRequestOptions
@@ -50,6 +51,18 @@ def require_result(
     if changes_workflows(task) and not options.allow_workflow_changes:
         raise workflow_changes()
     return result
+
+
+def require_chosen(task: Task, group: TaskGroup) -> None:
+    """Raise `Conflict` unless the task is the one that was chosen of its group."""
+    if group.chosen_task_id == task.id:
+        return
+    chosen = "none of them" if group.chosen_task_id is None else f"task {group.chosen_task_id}"
+    raise Conflict(
+        f"The task belongs to group {group.id}, and {chosen} is chosen. Choose this one with "
+        f"POST /task-groups/{group.id}/choose, then create its pull request.",
+        "task_not_chosen",
+    )
 
 
 def is_simulated(task: Task) -> bool:

@@ -29,6 +29,7 @@ from utils.pull_requests.preconditions import (
     capture_notes,
     changes_workflows,
     is_simulated,
+    require_chosen,
     require_result,
 )
 from utils.pull_requests.publisher import (
@@ -96,6 +97,9 @@ class PullRequests:
         with self._limiter.slot(), self._locks.lock(task_id, deadline):
             task = self._database.get_task(user_id, task_id)
             with self._telling(task):
+                if task.group_id is not None:
+                    group = self._database.get_task_group(user_id, task.group_id)
+                    require_chosen(task, group)
                 result = self._require_result(task, options)
                 return task, self._publish(task, result, options, deadline)
 

@@ -63,7 +63,8 @@ def test_every_verb_is_one_request(
         supabase_stack.reset_requests()
         call()
         counts[name] = sum(supabase_stack.requests().values())
-    assert {name: count for name, count in counts.items() if count != 1} == {}
+    # What the first turn has left is read before, because it may hold a whole diff.
+    assert {name: count for name, count in counts.items() if count != 1} == {"add_turn": 2}
 
 
 def test_a_failed_write_is_known_until_one_succeeds(

@@ -45,6 +45,8 @@ def every_verb(database: Database) -> Calls:
         **server_verbs(database),
         **pull_request_verbs(database),
         **request_verbs(database),
+        **group_verbs(database),
+        **stream_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -184,6 +186,25 @@ def request_verbs(database: Database) -> Calls:
         "begin_request": partial(database.begin_request, USER, "key", "fingerprint"),
         "release_request": partial(database.release_request, USER, "key"),
         "store_answer": partial(database.store_answer, USER, "key", {}),
+    }
+
+
+def group_verbs(database: Database) -> Calls:
+    [task] = database.create_task_group(USER, [new_task()])
+    group_id = task.group_id or 0
+    return {
+        "create_task_group": partial(database.create_task_group, USER, [new_task()]),
+        "get_task_group": partial(database.get_task_group, USER, group_id),
+        "list_task_groups": partial(database.list_task_groups, USER),
+        "choose_task": partial(database.choose_task, USER, group_id, task.id),
+    }
+
+
+def stream_verbs(database: Database) -> Calls:
+    return {
+        "list_task_marks": partial(database.list_task_marks, [], [USER], LATER),
+        "add_stream_ticket": partial(database.add_stream_ticket, USER, "ticket", LATER),
+        "use_stream_ticket": partial(database.use_stream_ticket, "ticket", LATER),
     }
 
 

@@ -66,6 +66,12 @@ HTTP_ERRORS = (
         "Do what the message says.",
     ),
     ErrorEntry(
+        "group_too_large",
+        400,
+        "The request asks for more tasks at once than `MAX_GROUP_SIZE` or the queue allows.",
+        "Ask for fewer `attempts` or `agents`.",
+    ),
+    ErrorEntry(
         "headers_too_large",
         431,
         "A header is larger than 40 kB, all together are larger than 64 kB, or there are more than "

@@ -143,6 +143,12 @@ PULL_REQUEST_ERRORS = (
         "again. What the host found can also be allowed there.",
     ),
     ErrorEntry(
+        "task_not_chosen",
+        409,
+        "The task belongs to a group, and another task of it or none is chosen.",
+        "Choose it with `POST /task-groups/{group_id}/choose`.",
+    ),
+    ErrorEntry(
         "task_not_ended",
         409,
         "The task is queued or running.",

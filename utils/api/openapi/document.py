@@ -109,6 +109,7 @@ TAGS = {
     "events": "Follow your tasks without polling, with server-sent events.",
     "turns": "Go on with the agent of a task: each message that it gets makes a turn.",
     "projects": "A project gives a repository a name and groups its tasks.",
+    "task_groups": "Compare agents and attempts at the same prompt, and choose one.",
     "pull_requests": "Open a pull request with the result of a task.",
     "auth": "Sign in. An API key needs none of this.",
     "keys": "Your API keys.",

@@ -37,6 +37,7 @@ PARAMETERS: dict[str, FieldText] = {
     "task_id": FieldText("The number of the task, from POST /start-task.", 1),
     "turn_number": FieldText("The number of the turn in its task, from 1.", 2),
     "project_id": FieldText("The number of the project.", 1),
+    "group_id": FieldText("The number of the group, from POST /start-task.", 1),
     "key_id": FieldText("The number of the API key, from GET /keys.", 1),
     "test_user_id": FieldText("The id of the test user.", EXAMPLE_TEST_USER_ID),
     "owner": FieldText("The user or organization that owns the repository.", "octocat"),
@@ -75,7 +76,7 @@ _TASKS: dict[str, FieldText] = {
     "error": FieldText("Says to people why the task failed, and what to do.", None),
     "error_code": FieldText(f"The stable name of the error, see [Tasks]({PAGE}#tasks).", None),
     "error_stage": FieldText("The stage in which the task failed.", None),
-    "stage": FieldText("The present stage: queued, cloning, agent or capturing.", None),
+    "stage": FieldText("The present stage: queued, cloning, agent, capturing or checking.", None),
     "attempt": FieldText("How often the task was started.", 1),
     "chat_messages": FieldText("The conversation; the first message is the prompt."),
     "execution_metadata": FieldText(
@@ -127,10 +128,45 @@ _TASKS: dict[str, FieldText] = {
     "sequence": FieldText("The number of the event in its task, from 1.", 7),
     "at": FieldText("When it happened.", _LATER),
     "EventRow.kind": FieldText(
-        "What happened: status, message, tool, output, usage, error or result.", "status"
+        "What happened: status, message, tool, output, usage, git, check, sandbox, pull_request, "
+        "result or error.",
+        "status",
     ),
     "data": FieldText("What is known of the event.", {"status": "completed"}),
     "migrated": FieldText("The number of imported tasks.", 1),
+}
+
+_GROUPS: dict[str, FieldText] = {
+    "task_ids": FieldText("The numbers of all new tasks, if there are several.", None),
+    "group_id": FieldText("The group that the task belongs to, if it belongs to one.", None),
+    "groups": FieldText("The groups, newest first."),
+    "group": FieldText("The group."),
+    "GroupSummaryRow.status": FieldText("`running` until all of its tasks have ended.", "ended"),
+    "GroupRow.status": FieldText("`running` until all of its tasks have ended.", "ended"),
+    "GroupRow.branch": FieldText("The branch that was asked for, empty for the default.", "master"),
+    "GroupSummaryRow.branch": FieldText(
+        "The branch that was asked for, empty for the default.", "master"
+    ),
+    "GroupRow.tasks": FieldText("Its tasks, oldest first."),
+    "chosen_task_id": FieldText("The task that was chosen, null before that.", None),
+    "ChosenTask.task_id": FieldText("The task to choose.", 3),
+    "check_command": FieldText("The command that checks each result, null without one.", "make"),
+    "order_rule": FieldText("Says what `rank` goes by.", "Completed tasks with ..."),
+    "GroupTaskRow.task_id": FieldText("The number of the task.", 1),
+    "GroupTaskRow.attempt": FieldText("The number among the tasks of this agent, from 1.", 1),
+    "agent_model": FieldText("The model that was asked for, null for the agent's own.", None),
+    "seconds": FieldText("The time from its start to its end, or up to now.", 42.5),
+    "input_tokens": FieldText("Tokens that the agent has sent.", 12_000),
+    "output_tokens": FieldText("Tokens that the agent has received.", 900),
+    "cost_usd": FieldText("The costs in US dollars, where the agent tells them.", 0.12),
+    "files": FieldText("The number of changed files.", 1),
+    "additions": FieldText("The number of added lines.", 10),
+    "deletions": FieldText("The number of removed lines.", 2),
+    "check_exit_code": FieldText("The exit code of the check, 0 when it passed.", 0),
+    "check_output": FieldText("The last lines that the check has printed.", "3 passed"),
+    "tree": FieldText("The hash of the resulting files.", _COMMIT),
+    "same_tree_as": FieldText("The tasks of the group with the same resulting files.", []),
+    "rank": FieldText("The place by `order_rule`, from 1; null until the task has ended.", 1),
 }
 
 _PROJECTS: dict[str, FieldText] = {
@@ -316,4 +352,4 @@ _SERVER: dict[str, FieldText] = {
     "running": FieldText("The number of tasks that run on this server.", 0),
 }
 
-FIELDS: dict[str, FieldText] = {**_TASKS, **_PROJECTS, **_GITHUB, **_USERS, **_SERVER}
+FIELDS: dict[str, FieldText] = {**_TASKS, **_GROUPS, **_PROJECTS, **_GITHUB, **_USERS, **_SERVER}

@@ -19,6 +19,7 @@ from utils.database.sql.reasons import with_reason
 from utils.database.sql.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
 from utils.database.sql.runs import RunMethods
 from utils.database.sql.servers import ServerMethods
+from utils.database.sql.task_groups import TaskGroupMethods
 from utils.database.sql.tasks import TaskMethods
 from utils.database.sql.turns import TurnMethods
 from utils.database.sql.users import UserMethods
@@ -36,6 +37,7 @@ class SqlDatabase(
     ApiKeyMethods,
     ProjectMethods,
     TaskMethods,
+    TaskGroupMethods,
     ProgressMethods,
     RunMethods,
     TurnMethods,

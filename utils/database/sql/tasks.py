@@ -21,7 +21,14 @@ from utils.database.rows import (
     task_from_row,
 )
 from utils.database.schema import task_secrets, tasks, users
-from utils.database.shared import NO_TASK, TASK_ACTIVE, USER_GONE, imported_values, new_task_values
+from utils.database.shared import (
+    NO_TASK,
+    TASK_ACTIVE,
+    USER_GONE,
+    imported_values,
+    new_task_values,
+    request_answer,
+)
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.projects import lock_project, require_project
 from utils.database.sql.repeated_requests import insert_delivery, store_answer
@@ -55,16 +62,12 @@ class TaskMethods(SqlMethods):
         """See `Database`."""
         if new.project_id is not None:
             lock_project(connection, user_id, new.project_id)
-        values = {**_new_task_values(user_id, new), "server": self.server}
-        row = connection.execute(_insert_task, values).one()
-        if new.encrypted_token is not None:
-            secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
-            connection.execute(_insert_secret, secret)
+        task = insert_task(connection, user_id, new, {"server": self.server})
         if new.delivery is not None:
             insert_delivery(connection, new.delivery)
         if new.request_key is not None:
-            store_answer(connection, user_id, new.request_key, {"task_id": row.id})
-        return task_from_row(row)
+            store_answer(connection, user_id, new.request_key, request_answer([task]))
+        return task
 
     @reading
     def get_task(self, connection: Connection, user_id: str, task_id: int) -> Task:
@@ -172,6 +175,17 @@ class TaskMethods(SqlMethods):
         groups = (tasks.c.status, tasks.c.agent)
         rows = connection.execute(select(*groups, func.count()).group_by(*groups))
         return {(status.value, agent): count for status, agent, count in rows}
+
+
+def insert_task(
+    connection: Connection, user_id: str, new: NewTask, more: Mapping[str, Any]
+) -> Task:
+    """Insert a task with its token and more columns."""
+    row = connection.execute(_insert_task, {**_new_task_values(user_id, new), **more}).one()
+    if new.encrypted_token is not None:
+        secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
+        connection.execute(_insert_secret, secret)
+    return task_from_row(row)
 
 
 def require_task(connection: Connection, user_id: str, task_id: int) -> None:

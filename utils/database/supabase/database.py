@@ -16,6 +16,7 @@ from utils.database.supabase.pull_requests import PullRequestMethods
 from utils.database.supabase.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
 from utils.database.supabase.runs import RunMethods
 from utils.database.supabase.servers import ServerMethods
+from utils.database.supabase.task_groups import TaskGroupMethods
 from utils.database.supabase.tasks import TaskMethods
 from utils.database.supabase.turns import TurnMethods
 from utils.database.supabase.users import UserMethods
@@ -28,6 +29,7 @@ class SupabaseDatabase(
     ProjectMethods,
     TurnMethods,
     TaskMethods,
+    TaskGroupMethods,
     ProgressMethods,
     RunMethods,
     ServerMethods,

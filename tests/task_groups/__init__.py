@@ -1,0 +1,1 @@
+"""Tests of groups of tasks, over HTTP with real sandboxes."""
