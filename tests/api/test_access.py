@@ -6,7 +6,7 @@ The cases are made from the application's routes, so that a new endpoint cannot 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     "POST /projects": {"name": "Mine", "repo_url": "https://github.com/o/n"},
     "PUT /projects/<id:project_id>": {"name": "Mine"},
     "POST /start-task": {"prompt": "Hello", "repo_url": "https://github.com/o/n"},
+    "POST /task-groups/<id:group_id>/choose": {"task_id": 1},
     "POST /tasks/<id:task_id>/chat": {"role": "user", "content": "Hello"},
     "POST /migrate-legacy-tasks": [],
     "POST /github/tasks/<id:task_id>/status": {"state": "success"},
@@ -41,6 +42,8 @@ BODIES: dict[str, Any] = {
 
 # These read GitHub and no rows; see tests/github/test_routes.py.
 ON_GITHUB = re.compile(r"/github/repos/.*")
+
+EVENT_STREAM = "text/event-stream"
 
 APP = declare_routes()
 
@@ -62,12 +65,44 @@ OWNED_IDS = [f"{method} {rule.rule}" for method, rule in OWNED]
 
 
 def send(
-    client: FlaskClient, method: str, rule: Rule, row: str, headers: Headers
+    client: FlaskClient, method: str, rule: Rule, rows: Mapping[str, object], headers: Headers
 ) -> tuple[int, str]:
-    path = re.sub(r"<[^>]+>", row, rule.rule)
+    """Send a request; `rows` has a value for each argument of the path."""
+    path = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(rows[found[1]]), rule.rule)
     body = BODIES.get(f"{method} {rule.rule}")
     answer = client.open(f"/api{path}", method=method, json=body, headers=headers)
     return answer.status_code, (answer.get_json(silent=True) or {}).get("code", "")
+
+
+def every(rule: Rule, value: str) -> dict[str, object]:
+    """Return the same value for each argument of a path."""
+    return dict.fromkeys(rule.arguments, value)
+
+
+def add_rows(
+    client: FlaskClient, headers: Headers, repository: Path, rule: Rule
+) -> dict[str, object]:
+    """Add the rows that a path is about; return its arguments."""
+    address = {"repo_url": str(repository)}
+    task = {"prompt": "Hello", **address}
+    rows: dict[str, object] = {}
+    if "key_id" in rule.arguments:
+        created = client.post("/keys", json={"name": "Laptop"}, headers=headers)
+        rows["key_id"] = created.get_json()["api_key"]["id"]
+    if "project_id" in rule.arguments:
+        created = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
+        rows["project_id"] = created.get_json()["project"]["id"]
+    if "group_id" in rule.arguments:
+        created = client.post("/start-task", json={**task, "attempts": 2}, headers=headers)
+        rows["group_id"] = created.get_json()["group_id"]
+    if "task_id" in rule.arguments:
+        rows["task_id"] = client.post("/start-task", json=task, headers=headers).get_json()[
+            "task_id"
+        ]
+    if "turn_number" in rule.arguments:
+        rows["turn_number"] = 1
+    assert rows.keys() == rule.arguments, "say in this function how a row of this kind is made"
+    return rows
 
 
 def test_there_are_private_endpoints() -> None:
@@ -97,7 +132,7 @@ def test_an_unknown_caller_gets_401(secure_client: FlaskClient, method: str, rul
     }
     for code, variants in callers.items():
         for headers in variants:
-            assert send(secure_client, method, rule, "1", headers) == (401, code)
+            assert send(secure_client, method, rule, every(rule, "1"), headers) == (401, code)
 
 
 @pytest.mark.parametrize(("method", "rule"), OWNED, ids=OWNED_IDS)
@@ -105,20 +140,40 @@ def test_another_users_row_does_not_exist(
     client: FlaskClient, headers: Headers, stranger: Headers, repository: Path,
     method: str, rule: Rule,
 ) -> None:  # fmt: skip
-    address = {"repo_url": str(repository)}
-    if "key_id" in rule.arguments:
-        created = client.post("/keys", json={"name": "Laptop"}, headers=headers)
-        row = created.get_json()["api_key"]["id"]
-    elif "project_id" in rule.arguments:
-        created = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
-        row = created.get_json()["project"]["id"]
-    else:
-        started = client.post("/start-task", json={"prompt": "Hello", **address}, headers=headers)
-        row = started.get_json()["task_id"]
-    assert send(client, method, rule, str(row), stranger) == (404, "not_found")
-    assert send(client, method, rule, "999999999999999999", headers) == (404, "not_found")
-    assert send(client, method, rule, "0", headers)[0] == 404
-    assert send(client, method, rule, "9" * 30, headers)[0] == 404
+    rows = add_rows(client, headers, repository, rule)
+    as_stream = {**stranger, "Accept": EVENT_STREAM}
+    for unknown in (stranger, as_stream):
+        assert send(client, method, rule, rows, unknown) == (404, "not_found")
+    missing = every(rule, "999999999999999999")
+    assert send(client, method, rule, missing, headers) == (404, "not_found")
+    assert send(client, method, rule, every(rule, "0"), headers)[0] == 404
+    assert send(client, method, rule, every(rule, "9" * 30), headers)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/task-groups", "/events", "/projects", "/keys"])
+def test_lists_hold_nothing_of_another_user(
+    client: FlaskClient, headers: Headers, stranger: Headers, repository: Path, path: str
+) -> None:
+    empty = client.get(path, headers=stranger).get_json()
+    client.post("/keys", json={"name": "Laptop"}, headers=headers)
+    project = {"name": "Mine", "repo_url": str(repository)}
+    client.post("/projects", json=project, headers=headers)
+    body = {"prompt": "Hello", "repo_url": str(repository), "attempts": 2}
+    assert client.post("/start-task", json=body, headers=headers).status_code == 200
+    assert client.get(path, headers=stranger).get_json() == empty
+
+
+def test_a_ticket_opens_the_streams_of_its_user_only(
+    client: FlaskClient, headers: Headers, stranger: Headers, repository: Path
+) -> None:
+    body = {"prompt": "Hello", "repo_url": str(repository)}
+    task_id = client.post("/start-task", json=body, headers=headers).get_json()["task_id"]
+    ticket = client.post("/events/ticket", headers=stranger).get_json()["ticket"]
+    answers = [
+        client.get(f"/tasks/{task_id}/events?ticket={one}", headers={"Accept": EVENT_STREAM})
+        for one in (ticket, ticket, "unknown")
+    ]
+    assert [answer.status_code for answer in answers] == [404, 401, 401]
 
 
 def test_another_users_project_takes_no_tasks(

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 
 from main import stop_app
-from tests.api.test_access import OWNED, OWNED_IDS, PRIVATE, PRIVATE_IDS, send
+from tests.api.test_access import OWNED, OWNED_IDS, PRIVATE, PRIVATE_IDS, every, send
 from tests.conftest import Headers, MakeApp, wait_until_idle
 from tests.fakes.github.server import serve_github
 from tests.support.github.app import services_of
@@ -30,7 +30,7 @@ SECURE: dict[str, Any] = {"trust_user_id": False, "server_silence_seconds": 3600
 
 
 class KeyUser:
-    """A user of a server with a key of each scope, a project, a task and the ids of these rows."""
+    """A user of a server with a key of each scope, and with a row of each kind."""
 
     def __init__(self, app: Flask, repository: Path) -> None:
         services = services_of(app)
@@ -42,10 +42,13 @@ class KeyUser:
         client, admin = app.test_client(), self.headers[Scope.ADMIN]
         address = {"repo_url": str(repository)}
         project = client.post("/projects", json={"name": "Mine", **address}, headers=admin)
-        task = client.post("/start-task", json={"prompt": "Hello", **address}, headers=admin)
+        prompt = {"prompt": "Hello", **address}
+        task = client.post("/start-task", json=prompt, headers=admin)
+        group = client.post("/start-task", json={**prompt, "attempts": 2}, headers=admin)
         self.rows = {
             "project_id": project.get_json()["project"]["id"],
             "task_id": task.get_json()["task_id"],
+            "group_id": group.get_json()["group_id"],
             "key_id": made[Scope.READ][1].id,
         }
         wait_until_idle(app)
@@ -79,8 +82,8 @@ def other(app: Flask, repository: Path) -> KeyUser:
     return KeyUser(app, repository)
 
 
-def row_of(user: KeyUser, rule: Rule) -> str:
-    return str(next((user.rows[name] for name in user.rows if name in rule.arguments), 1))
+def rows_of(user: KeyUser, rule: Rule) -> dict[str, object]:
+    return {name: user.rows.get(name, 1) for name in rule.arguments}
 
 
 @pytest.mark.parametrize(("method", "rule"), PRIVATE, ids=PRIVATE_IDS)
@@ -109,7 +112,7 @@ def test_without_a_valid_key_nothing_is_answered(
         ({"Authorization": "Bearer ac_" + "0" * 64}, "api_key_invalid"),
         ({"X-User-ID": str(uuid4())}, "token_missing"),
     ):
-        assert send(client, method, rule, "1", headers) == (401, code)
+        assert send(client, method, rule, every(rule, "1"), headers) == (401, code)
 
 
 @pytest.mark.parametrize(("method", "rule"), OWNED, ids=OWNED_IDS)
@@ -117,11 +120,11 @@ def test_a_key_of_another_user_finds_nothing(
     client: FlaskClient, owner: KeyUser, other: KeyUser, method: str, rule: Rule
 ) -> None:
     headers = other.headers[Scope.ADMIN]
-    assert send(client, method, rule, row_of(owner, rule), headers) == (404, "not_found")
+    assert send(client, method, rule, rows_of(owner, rule), headers) == (404, "not_found")
 
 
 def test_a_key_reads_the_rows_of_its_user(client: FlaskClient, owner: KeyUser) -> None:
     headers = owner.headers[Scope.READ]
     for method, rule in OWNED:
         if method in READING and not rule.rule.endswith("/patch"):
-            assert send(client, method, rule, row_of(owner, rule), headers)[0] == 200
+            assert send(client, method, rule, rows_of(owner, rule), headers)[0] == 200
