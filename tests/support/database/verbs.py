@@ -46,7 +46,6 @@ def every_verb(database: Database) -> Calls:
         **pull_request_verbs(database),
         **request_verbs(database),
         **group_verbs(database),
-        **stream_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -197,14 +196,6 @@ def group_verbs(database: Database) -> Calls:
         "get_task_group": partial(database.get_task_group, USER, group_id),
         "list_task_groups": partial(database.list_task_groups, USER),
         "choose_task": partial(database.choose_task, USER, group_id, task.id),
-    }
-
-
-def stream_verbs(database: Database) -> Calls:
-    return {
-        "list_task_marks": partial(database.list_task_marks, [], [USER], LATER),
-        "add_stream_ticket": partial(database.add_stream_ticket, USER, "ticket", LATER),
-        "use_stream_ticket": partial(database.use_stream_ticket, "ticket", LATER),
     }
 
 
