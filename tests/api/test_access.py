@@ -25,7 +25,7 @@ from utils.api.openapi.document import build_openapi
 # deliveries, which GitHub signs.
 PUBLIC = re.compile(
     r"/|/ping|/health/.*|/metrics|/auth/(token|refresh|logout)|/validate-token"
-    r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*|/favicon.ico"
+    r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*|/favicon.ico|/assets/.*"
 )
 
 # A valid body for each endpoint, so that it can only refuse the caller.
