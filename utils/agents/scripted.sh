@@ -283,6 +283,7 @@ choose_kind() {
     *test*) kind=price done=test_basket.py ;;
     *) kind=page done=README.md ;;
     esac
+    # shellcheck disable=SC2016 # the quotes of Markdown
     case $kind in
     discount) mark='ten per cent off from' ;;
     price) mark='a_later_price' ;;
@@ -297,6 +298,7 @@ work_on_sample() {
     use_tool Read test_basket.py read_tests
     case $kind in
     discount)
+        # shellcheck disable=SC2016 # the quotes of Markdown
         say 'Plan: take the discount in `total`, test both sides of its limit, run all tests.'
         use_tool Edit basket.py take_discount && use_tool Edit test_basket.py test_discount
         commit_message='Take ten per cent off from 100.00 upwards'
@@ -323,6 +325,7 @@ work_on_sample() {
     printf 'result: %s (simulated, no AI was called)\n' "$commit_message"
 }
 
+# shellcheck disable=SC2012 # names to be read, not to be used
 list_folder() { LC_ALL=C ls -A | head -n 20; }
 
 generate_file() {
