@@ -63,8 +63,7 @@ def test_every_verb_is_one_request(
         supabase_stack.reset_requests()
         call()
         counts[name] = sum(supabase_stack.requests().values())
-    # What the first turn has left is read before, because it may hold a whole diff.
-    assert {name: count for name, count in counts.items() if count != 1} == {"add_turn": 2}
+    assert {name: count for name, count in counts.items() if count != 1} == {}
 
 
 def test_a_failed_write_is_known_until_one_succeeds(
@@ -129,8 +128,7 @@ def test_the_functions_name_every_column_of_a_value(gateway: SupabaseDatabase) -
         (ApiKey, call("backend_find_api_key", {"this_prefix": "ac_1"})),
     ]
     for kind, row in rows:
-        # The last one is read with the whole task, by the next turn.
-        left_out = {"git_diff", "git_patch", "conversation_cut", "workspace_until"}
+        left_out = {"git_diff", "git_patch", "conversation_cut"}
         expected = {field.name for field in fields(kind)} - left_out
         assert (kind, set(row)) == (kind, expected)
 
