@@ -1,11 +1,10 @@
-"""GitHub endpoints: repositories, pull requests, reviews, issues, statuses, and its deliveries."""
+"""GitHub endpoints: repositories, pull requests and their reviews, issues, commit statuses."""
 
 from __future__ import annotations
 
 from flask import Blueprint
 
 from utils.api.endpoint import Services, endpoint
-from utils.api.error_codes.shared import BODY, GITHUB
 from utils.api.github_access import caller_github, own_github
 from utils.api.github_operations import merge_pull, report_status, update_pull
 from utils.api.github_schemas import (
@@ -32,19 +31,8 @@ from utils.github.models import (
     ReviewEvent,
 )
 from utils.models.tasks import Json
-from utils.webhooks.delivery import read_delivery
-from utils.webhooks.events import handle_delivery
 
 blueprint = Blueprint("github", __name__, url_prefix="/github")
-deliveries = Blueprint("webhooks", __name__, url_prefix="/webhooks")
-
-DELIVERY_ERRORS = (
-    *(*BODY, *GITHUB),
-    "signature_invalid",
-    "webhook_secret_missing",
-    "not_found",
-    "conflict",
-)
 
 _REPOSITORY = "/repos/<name:owner>/<name:repository>"
 _PULL = f"{_REPOSITORY}/pulls/<id:number>"
@@ -238,14 +226,3 @@ def add_comment(
 def set_task_status(services: Services, user_id: str, task_id: int, body: TaskStatusReport) -> Json:
     """Set a commit status on the commit that a task pushed last, with a link to the task."""
     return report_status(services, user_id, task_id, body)
-
-
-@deliveries.post("/github")
-@endpoint({"message": str}, public=True, errors=DELIVERY_ERRORS)
-def receive_delivery(services: Services) -> Json:
-    """Receive a webhook delivery from GitHub.
-
-    GitHub signs each delivery with `GITHUB_WEBHOOK_SECRET`; others are refused.
-    """
-    delivery = read_delivery(services.settings.github_webhook_secret)
-    return {"message": handle_delivery(services, delivery)}

@@ -22,6 +22,7 @@ import tasks
 import test_users
 import turns
 import users
+import webhooks
 from database import Database, open_database
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
@@ -183,10 +184,9 @@ def declare_routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     for module in (
         health, auth, projects, tasks, events, turns, task_groups, pull_requests, github_routes,
-        users, keys, test_users, api_docs, page,
+        webhooks, users, keys, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
-    app.register_blueprint(github_routes.deliveries)
     return app
 
 
