@@ -14,7 +14,6 @@ import events
 import github_routes
 import health
 import keys
-import page
 import projects
 import pull_requests
 import task_groups
@@ -57,6 +56,7 @@ from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
+from utils.web import serving as page
 from utils.webhooks.endings import TaskEndReporter
 
 log = structlog.get_logger(__name__)

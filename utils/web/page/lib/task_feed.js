@@ -1,6 +1,5 @@
 // Keeps the list of tasks up to date: by the stream of all tasks, or by asking again and again.
 import { get } from "./api.js";
-import { config } from "./config.js";
 import { useEffect, useRef, useState } from "./html.js";
 import { followTasks, pause } from "./stream.js";
 
@@ -89,7 +88,6 @@ async function poll({ signal, reload, read, takeRows }) {
 
 async function follow(parts) {
   const { signal, reload, read, takeRows, takeQueue } = parts;
-  if (!config.has.streams) return poll(parts);
   const isThere = await followTasks({
     signal,
     onQueue: takeQueue,

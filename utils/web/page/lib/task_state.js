@@ -1,6 +1,5 @@
 // Everything that the view of one task knows: its row, its log, and how both are kept up to date.
 import { get } from "./api.js";
-import { config } from "./config.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 import { emptyLog, foldEvents } from "./log_items.js";
 import { followTask, pause } from "./stream.js";
@@ -18,7 +17,7 @@ async function loadTask(id, signal) {
 }
 
 async function loadTurns(id, signal) {
-  return config.has.turns ? (await get(`/tasks/${id}/turns`, { signal })).turns : [];
+  return (await get(`/tasks/${id}/turns`, { signal })).turns;
 }
 
 export function useTask(id) {

@@ -112,10 +112,10 @@ export function NewTask() {
     </details>
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
     <div class="buttons buttons-end">
-      ${config.has.turns && html`<${Switch} label="Plan first" checked=${form.isPlan}
-        onChange=${(isPlan) => set({ isPlan })} />`}
-      ${config.has.groups && html`<${Switch} label="Compare" checked=${form.isCompared}
-        onChange=${(isCompared) => set({ isCompared })} />`}
+      <${Switch} label="Plan first" checked=${form.isPlan}
+        onChange=${(isPlan) => set({ isPlan })} />
+      <${Switch} label="Compare" checked=${form.isCompared}
+        onChange=${(isCompared) => set({ isCompared })} />
       <span class="muted keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span>
       <button class="primary" disabled=${action.isBusy}>${
         action.isBusy ? "Starting" : "Start task"}</button>

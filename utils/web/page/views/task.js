@@ -1,5 +1,5 @@
 // One task: where it is, what the agent says and does, and what it changed.
-import { agentTitle, config } from "../lib/config.js";
+import { agentTitle } from "../lib/config.js";
 import { parseDiff } from "../lib/diff_text.js";
 import {
   age, dollars, firstLine, fullTime, repositoryName, seconds, secondsBetween, shortNumber,
@@ -99,7 +99,7 @@ export function Task({ id }) {
     { name: "log", title: "Log",
       body: html`<${Log} log=${log} isActive=${isActive(task)} messages=${task.chat_messages}
           turns=${turns} />
-        ${config.has.turns && html`<${Composer} task=${task} turns=${turns} reload=${reload} />`}` },
+        <${Composer} task=${task} turns=${turns} reload=${reload} />` },
     { name: "changes", title: "Changes", count: files.length || task.changed_files?.length,
       body: html`<${Changes} files=${files} task=${task} />` },
     { name: "pull-request", title: "Pull request",

@@ -30,9 +30,9 @@ _YEAR_SECONDS = 31_536_000
 class Page:
     """Answers browsers with the page, before a view answers with JSON."""
 
-    def __init__(self, app: Flask, services: Services) -> None:
+    def __init__(self, services: Services) -> None:
         self.files = PageFiles()
-        config = html.escape(json.dumps(_page_config(app, services)))
+        config = html.escape(json.dumps(_page_config(services)))
         self._index = self.files.index(config)
         supabase_url = services.settings.supabase_url
         self._policy = content_policy(supabase_url if _supabase_key(services) else None)
@@ -52,7 +52,7 @@ class Page:
 
 def install_page(app: Flask, services: Services) -> None:
     """Let an application answer browsers with the page."""
-    page = app.extensions["page"] = Page(app, services)
+    page = app.extensions["page"] = Page(services)
     app.before_request(page.answer)
     app.after_request(_mark_as_varying)
 
@@ -95,10 +95,9 @@ def _mark_as_varying(response: Response) -> Response:
     return response
 
 
-def _page_config(app: Flask, services: Services) -> Json:
+def _page_config(services: Services) -> Json:
     """Return what the page's scripts have to know before anybody has signed in."""
     settings = services.settings
-    routes = {rule.rule for rule in app.url_map.iter_rules()}
     key = _supabase_key(services)
     return {
         "version": VERSION,
@@ -107,11 +106,6 @@ def _page_config(app: Flask, services: Services) -> Json:
         "githubHost": settings.github_host,
         "agents": _agents(services),
         "defaultAgent": DEFAULT_AGENT,
-        "has": {
-            "streams": "/events" in routes,
-            "turns": "/tasks/<id:task_id>/turns" in routes,
-            "groups": "/task-groups" in routes,
-        },
     }
 
 
