@@ -74,9 +74,8 @@ def draw(site: Site, width: int, repository: Path) -> None:
     take("changes")
     page.get_by_role("tab", name="Pull request").click()
     take("pull-request")
-    if page.locator('meta[name="page-config"][content*="\\"groups\\": true"]').count():
-        draw_comparison(site, repository)
-        take("comparison")
+    draw_comparison(site, repository)
+    take("comparison")
 
 
 def draw_comparison(site: Site, repository: Path) -> None:
