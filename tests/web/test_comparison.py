@@ -8,6 +8,7 @@ import pytest
 
 from tests.fixtures.page import NewSite
 from tests.support.live_server import LiveServer
+from tests.support.page.accessibility import Check
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
@@ -29,6 +30,9 @@ def test_agents_are_compared_and_one_is_chosen(
     table = page.get_by_role("region", name="Comparison")
     assert table.get_by_role("row").count() == 3
     assert table.get_by_text("Completed").count() == 2
+    check = Check(site)
+    check.look("comparison")
+    assert check.faults == []
     site.click("Choose Codex")
     table.get_by_text("Chosen").wait_for()
     page.set_viewport_size({"width": 390, "height": 844})

@@ -9,21 +9,13 @@ import pytest
 
 from tests.fixtures.page import NewSite
 from tests.support.live_server import LiveServer
-from tests.support.page.views import NewTaskForm, Site, TaskListView, TaskView
-from tests.support.source_files import ROOT
+from tests.support.page.accessibility import Check
+from tests.support.page.views import NewTaskForm, TaskListView, TaskView
 from tests.support.waiting import eventually
 from utils.api.requests import EXAMPLE_USER_ID
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
 
-AXE = ROOT / "tests/data/axe.min.js"
-RUN_AXE = """
-async () => (await axe.run(document, {
-  runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-})).violations
-  .filter((found) => ["serious", "critical"].includes(found.impact))
-  .map((found) => `${found.id}: ${found.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`)
-"""
 PROMPT = """script:
 print \\033[32mgreen\\033[0m \\033[38;5;220myellow\\033[0m
 append file-00.txt One more line.\\n
@@ -31,26 +23,6 @@ rename file-01.txt moved.txt
 """
 TASKS = 500
 PAGE = 100
-
-
-class Check:
-    """Looks at a view as axe does, and on a phone for what does not fit."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self.faults: list[str] = []
-
-    def look(self, view: str) -> None:
-        """Note the faults of what the page shows, in both colours."""
-        page = self._site.page
-        page.evaluate(AXE.read_text(encoding="utf-8") + "\n;undefined")
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            self.faults += [f"{view}, {scheme}: {fault}" for fault in page.evaluate(RUN_AXE)]
-        page.set_viewport_size({"width": 390, "height": 844})
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            self.faults.append(f"{view}: wider than a phone")
-        page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_every_view_has_contrast_names_and_room_on_a_phone(
