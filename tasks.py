@@ -148,14 +148,14 @@ def list_events(
     one, and ends with an event `end`. `Last-Event-ID` or `after` resumes a stream. Without the
     header, send `next_after` as `after` in the next request.
     """
+    after = last_event_id(default=query.after)
     if wants_stream():
         services.streams.check_room()
-        after = last_event_id(default=query.after)
         services.database.get_task_status(user_id, task_id)
         stream = TaskStream(services.streams, user_id, task_id, after, event_row)
         return stream_response(stream.chunks)
-    events = services.database.list_events(user_id, task_id, after=query.after, limit=query.limit)
-    next_after = events[-1].sequence if events else query.after
+    events = services.database.list_events(user_id, task_id, after=after, limit=query.limit)
+    next_after = events[-1].sequence if events else after
     return {"events": [event_row(event) for event in events], "next_after": next_after}
 
 

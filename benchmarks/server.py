@@ -59,6 +59,8 @@ class Server:
                 "PYTHONPATH": str(ROOT),
                 "DATA_DIR": str(self.data),
                 "PORT": "0",
+                # The end of a task is the end of its sandbox.
+                "WORKSPACE_TTL_SECONDS": "0",
                 **self._settings,
             },
             stdout=subprocess.PIPE,

@@ -13,7 +13,8 @@ CUT = " [cut]"
 """Stands in the place of the end of a long text."""
 
 _INSIDE = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_WHOLE_CHARACTERS = re.compile(r"[^\\]*+(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^\\]*+)*+", re.DOTALL)
+# Not possessive: a repetition of Python 3.11.2, which Debian 12 has, keeps what a failed turn took.
+_WHOLE_CHARACTERS = re.compile(r"[^\\]*(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^\\]*)*", re.DOTALL)
 _FIRST_NAME = re.compile(r'\{[ \t\r]*"')
 
 

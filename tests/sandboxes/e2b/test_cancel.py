@@ -17,7 +17,7 @@ from tests.support.backends import USER, Backend, Repository, Row
 from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
 from tests.support.git.server import GitServer
 from tests.support.waiting import eventually
-from utils.dispatcher import dispatcher
+from utils.dispatcher import cancellation
 from utils.models.tasks import NewTask, TaskStatus
 from utils.pipeline import stop_request
 from utils.pipeline.stop_request import CANCELLED_CAPTURE_SECONDS
@@ -168,7 +168,7 @@ def test_a_cancel_does_not_wait_for_ever_for_a_kill_that_hangs(
     patient_capture: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher, "CANCEL_SECONDS", 3.5)
+    monkeypatch.setattr(cancellation, "CANCEL_SECONDS", 3.5)
     monkeypatch.setattr(sandbox_e2b, "REQUEST_SECONDS", 4.0)
     task_id = start_asleep(backend_in_cloud, small)
     number = failing_cloud.add_fault("delay", route="kill", seconds=HANGS_SECONDS)
@@ -185,7 +185,7 @@ def test_a_cancel_that_is_still_under_way_is_answered_with_the_running_task(
     small: Repository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher, "CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr(cancellation, "CANCEL_SECONDS", 0.2)
     task_id = start_asleep(backend_in_cloud, small)
     failing_cloud.add_fault("delay", route="process.Start", seconds=HANGS_SECONDS)
     for _ in range(2):

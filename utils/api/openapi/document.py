@@ -84,23 +84,21 @@ _STREAM = (
     "Server-sent events, with `Accept: text/event-stream`: lines `id`, `event` and `data` (one "
     "line of JSON) and an empty line for each event, and a comment at least every 10 seconds."
 )
-_STREAM_PARAMETERS: list[Json] = [
-    {
-        "name": TICKET_PARAMETER,
-        "in": "query",
-        "required": False,
-        "schema": {"type": "string", "maxLength": 100},
-        "description": "A ticket from `POST /events/ticket`, for clients that can send no header. "
-        "It is valid once, and stands for your credentials.",
-    },
-    {
-        "name": LAST_EVENT_HEADER,
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
-        "description": "Resumes a stream: the `id` of the last event that you have.",
-    },
-]
+_TICKET_PARAMETER: Json = {
+    "name": TICKET_PARAMETER,
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 100},
+    "description": "A ticket from `POST /events/ticket`, for clients that can send no header. "
+    "It is valid once, and stands for your credentials.",
+}
+_LAST_EVENT_PARAMETER: Json = {
+    "name": LAST_EVENT_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+    "description": "The `id` of the last event that you have, in place of `after`.",
+}
 
 
 TAGS = {
@@ -216,7 +214,8 @@ def _operation(
             *_query_parameters(declared.query, schemas),
             *([_TOKEN_PARAMETER] if declared.github else []),
             *([_KEY_PARAMETER] if declared.idempotent else []),
-            *(_STREAM_PARAMETERS if declared.stream else []),
+            *([_TICKET_PARAMETER] if declared.stream else []),
+            *([_LAST_EVENT_PARAMETER] if declared.stream and rule.arguments else []),
         ],
         "responses": {
             str(declared.status): _success(declared, name, schemas),
