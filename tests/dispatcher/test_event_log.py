@@ -62,6 +62,8 @@ async def write(log: EventLog, is_tried: Callable[[], bool]) -> None:
         tasks.start_soon(log.run_writer, "sandbox")
         await to_thread.run_sync(eventually, is_tried)
         log.begin_stage(Stage.CAPTURING)
+        # As at the end of a task: no check follows.
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_run_and_what_is_appended_to_it(
