@@ -23,11 +23,15 @@ _READ_BYTES = 65_536
 
 @dataclass(slots=True)
 class Received:
-    """Counts what all streams together have received; latencies in seconds."""
+    """Counts what all streams together have received.
+
+    `latencies` are in seconds, of events written after the time `since`.
+    """
 
     events: int = 0
     out_of_order: int = 0
     cuts: int = 0
+    since: float = float("inf")
     latencies: list[float] = field(default_factory=list)
 
 
@@ -77,7 +81,7 @@ class StreamClient:
         total.out_of_order += event["sequence"] != self._last + 1
         self._last = int(str(event["sequence"]))
         data = event["data"]
-        if isinstance(data, dict) and "text" in data and self.is_open.is_set():
+        if isinstance(data, dict) and "text" in data and float(data["text"]) >= total.since:
             total.latencies.append(time.time() - float(data["text"]))
 
 
@@ -91,7 +95,7 @@ async def read_streams(
     for client in clients:
         await client.is_open.wait()
     print("open", flush=True)
-    total.latencies.clear()
+    total.since = time.time()
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
         await asyncio.sleep(1 / cuts_per_second if cuts_per_second else 1)
@@ -113,6 +117,7 @@ def main(arguments: list[str]) -> None:
     latencies = sorted(total.latencies) or [0.0]
     figures = asdict(total) | {
         "latencies": None,
+        "since": None,
         "p50": latencies[len(latencies) // 2],
         "p99": latencies[len(latencies) * 99 // 100],
         "maximum": latencies[-1],
