@@ -86,8 +86,8 @@ class Subscription:
 class Changes:
     """Passes announcements to subscriptions. Safe to use from any thread."""
 
-    def __init__(self, source: ChangeSource | None = None) -> None:
-        self._source = source
+    def __init__(self) -> None:
+        self._source: ChangeSource | None = None
         self._lock = Lock()
         self._of_tasks: dict[int, set[Subscription]] = {}
         self._of_users: dict[str, set[Subscription]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,6 +30,32 @@ DATABASE_RETRY_SECONDS = 2.0
 Result = TypeVar("Result")
 
 
+class Pulse:
+    """Tells an open stream when its next comment is due, and when it has to end."""
+
+    def __init__(self, comment_seconds: float, lifetime_seconds: float) -> None:
+        self._comment_seconds = comment_seconds
+        self._ends_at = time.monotonic() + lifetime_seconds
+        self._next_comment = time.monotonic() + comment_seconds
+
+    @property
+    def is_over(self) -> bool:
+        """True when the stream has to end."""
+        return time.monotonic() >= self._ends_at
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until the next comment is due."""
+        return max(self._next_comment - time.monotonic(), 0)
+
+    def take_comment(self) -> bool:
+        """Tell whether a comment is due; the next one is due later then."""
+        if self.seconds_left:
+            return False
+        self._next_comment = time.monotonic() + self._comment_seconds
+        return True
+
+
 class StreamContext:
     """Counts the open streams and reads rows for them. Used on the event loop of the server."""
 
@@ -41,8 +68,8 @@ class StreamContext:
         lifetime_seconds: float = LIFETIME_SECONDS,
     ) -> None:
         self.database = database
-        self.comment_seconds = comment_seconds
-        self.lifetime_seconds = lifetime_seconds
+        self._comment_seconds = comment_seconds
+        self._lifetime_seconds = lifetime_seconds
         self._max_streams = settings.max_streams
         self.open_streams = 0
 
@@ -61,11 +88,11 @@ class StreamContext:
             )
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Count a stream while it is open."""
+    def opened(self) -> Iterator[Pulse]:
+        """Count a stream while it is open; yield its pulse."""
         self.open_streams += 1
         try:
-            yield
+            yield Pulse(self._comment_seconds, self._lifetime_seconds)
         finally:
             self.open_streams -= 1
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from utils.database.changes import Subscription
 from utils.errors import DatabaseUnavailable, NotFound
 from utils.models.events import Event
 from utils.models.tasks import TERMINAL_STATUSES
@@ -55,12 +53,11 @@ class TaskStream:
         A client connects again with the number of its last event.
         """
         context = self._context
-        with context.opened(), context.changes.subscribe(task_id=self._task_id) as subscription:
+        listening = context.changes.subscribe(task_id=self._task_id)
+        with context.opened() as pulse, listening as subscription:
             yield PREAMBLE
-            next_comment = time.monotonic() + context.comment_seconds
-            ends_at = time.monotonic() + context.lifetime_seconds
             news = _News()
-            while time.monotonic() < ends_at:
+            while not pulse.is_over:
                 news = await self._read(may_end=news.may_end)
                 if news.events:
                     yield b"".join(self._block(event) for event in news.events)
@@ -68,14 +65,10 @@ class TaskStream:
                 if news.ending is not None:
                     yield news.ending
                     return
-                if time.monotonic() >= next_comment:
+                if pulse.take_comment():
                     yield COMMENT
-                    next_comment = time.monotonic() + context.comment_seconds
                 if not news.is_full_page and not (news.events and news.may_end):
-                    await self._wait(subscription, next_comment)
-
-    async def _wait(self, subscription: Subscription, until: float) -> None:
-        await subscription.wait(max(until - time.monotonic(), 0))
+                    await subscription.wait(pulse.seconds_left)
 
     async def _read(self, *, may_end: bool) -> _News:
         try:

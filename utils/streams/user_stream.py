@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
@@ -50,22 +49,19 @@ class UserStream:
     async def chunks(self) -> Chunks:
         """Yield blocks of changes until the stream is old; a client then connects again."""
         context = self._context
-        with context.opened(), context.changes.subscribe(user_id=self._user_id) as subscription:
+        listening = context.changes.subscribe(user_id=self._user_id)
+        with context.opened() as pulse, listening as subscription:
             yield PREAMBLE
             yield await self._beginning()
-            next_comment = time.monotonic() + context.comment_seconds
-            ends_at = time.monotonic() + context.lifetime_seconds
-            while time.monotonic() < ends_at:
+            while not pulse.is_over:
                 if queue := self._queue_block():
                     yield queue
-                until = next_comment - time.monotonic()
-                wait_seconds = min(until, QUEUE_SECONDS) if self._pending else until
-                changed = await subscription.wait(max(wait_seconds, 0))
+                longest = QUEUE_SECONDS if self._pending else pulse.seconds_left
+                changed = await subscription.wait(min(pulse.seconds_left, longest))
                 if changed and (block := await self._changes(changed)):
                     yield block
-                if time.monotonic() >= next_comment:
+                if pulse.take_comment():
                     yield COMMENT
-                    next_comment = time.monotonic() + context.comment_seconds
 
     async def _beginning(self) -> bytes:
         while True:
