@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from database import Database
 from utils.config.settings import Settings
 from utils.database.changes import Changes
-from utils.errors import Unavailable
+from utils.errors import DatabaseUnavailable, Unavailable
 
 READ_THREADS = 8
 """Reads of the database that all streams together make at once."""
@@ -99,6 +99,14 @@ class StreamContext:
     async def read(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run a blocking read in a thread."""
         return await to_thread.run_sync(work, *arguments, limiter=self._limiter)
+
+    async def read_patiently(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Run a blocking read in a thread, again and again while the database is unavailable."""
+        while True:
+            try:
+                return await self.read(work, *arguments)
+            except DatabaseUnavailable:
+                await self.pause()
 
     async def pause(self) -> None:
         """Wait before the next attempt to reach an unavailable database."""

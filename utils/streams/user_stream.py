@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
-from utils.errors import DatabaseUnavailable, NotFound
+from utils.errors import NotFound
 from utils.models.tasks import ACTIVE_STATUSES, Task, TaskFilter, TaskStatus, TaskSummary
 from utils.streams.reading import StreamContext
 from utils.streams.server_sent import COMMENT, PREAMBLE, Chunks, event_block
@@ -64,24 +64,12 @@ class UserStream:
                     yield COMMENT
 
     async def _beginning(self) -> bytes:
-        while True:
-            try:
-                tasks = await self._context.read(self.active_tasks)
-            except DatabaseUnavailable:
-                await self._context.pause()
-            else:
-                return b"".join(map(self._block, tasks)) + event_block("ready", {})
+        tasks = await self._context.read_patiently(self.active_tasks)
+        return b"".join(map(self._block, tasks)) + event_block("ready", {})
 
     async def _changes(self, task_ids: Collection[int]) -> bytes:
-        unread = sorted(task_ids)
-        blocks = []
-        while unread:
-            try:
-                blocks.append(await self._context.read(self._read_now, unread[0]))
-                del unread[0]
-            except DatabaseUnavailable:
-                await self._context.pause()
-        return b"".join(blocks)
+        read = self._context.read_patiently
+        return b"".join([await read(self._read_now, task_id) for task_id in sorted(task_ids)])
 
     def _read_now(self, task_id: int) -> bytes:
         try:
