@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -57,7 +57,23 @@ def test_tasks_are_put_back_while_a_slow_client_still_holds_up_the_end(
     server = new_server(SHUTDOWN_GRACE_SECONDS=0)
     server.start()
     client = server.client()
-    client.wait_for_output(client.start(SLEEPS, small_repository), "begun")
+    task_id = client.start(SLEEPS, small_repository)
+    user_id = client.user_id
+
+    def is_put_back_in_time() -> bool:
+        server.client(user_id).wait_for(task_id, "agent")
+        has_seen = is_put_back_beside_a_slow_client(server)
+        assert server.wait() == 0
+        if not has_seen:
+            server.start()
+        return has_seen
+
+    # The server gives up a slow client after a time that a loaded machine needs for other things.
+    eventually(is_put_back_in_time)
+
+
+def is_put_back_beside_a_slow_client(server: LiveServer) -> bool:
+    """Stop a server; tell whether its task waited again before it had answered a slow client."""
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         body = BytesIO(b"{" * 10_000)
         slow.sendall(b"POST /auth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
@@ -67,10 +83,11 @@ def test_tasks_are_put_back_while_a_slow_client_still_holds_up_the_end(
             slow.sendall(body.read(1))
             return stored(server) == [("pending", 0)]
 
-        eventually(is_put_back)
-        slow.sendall(body.read())
-        assert slow.recv(100).startswith(b"HTTP/1.1 400 ")
-    assert server.wait() == 0
+        with suppress(ConnectionError):
+            eventually(is_put_back)
+            slow.sendall(body.read())
+            return slow.recv(100).startswith(b"HTTP/1.1 400 ")
+    return False
 
 
 def test_a_task_may_be_interrupted_by_many_shutdowns(
