@@ -322,7 +322,7 @@ run_tests() {
     check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
     check "shellcheck" check_scripts
     FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.support.suite.closing_summary \
-        -n "$processes" --dist loadfile "$@" || return
+        -n "$processes" --dist loadfile --no-loadscope-reorder "$@" || return
     [ -z "$FAILED_CHECKS" ]
 }
 

@@ -41,6 +41,7 @@ pytest_plugins = (
     "tests.fixtures.tasks",
     "tests.fixtures.webhooks",
     "tests.support.suite.exhaustive",
+    "tests.support.suite.longest_first",
 )
 
 # A shell starts what is in the background with SIGINT ignored, and nohup with SIGHUP. All children

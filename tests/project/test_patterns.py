@@ -22,8 +22,8 @@ from utils.error_rules import Rule
 
 ROOT = Path(utils.__file__).parents[1]
 METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
-SIZES = (1_024, 32_768, 1_048_576)
-SIZES_UP_TO = {"32 kB": SIZES[:2], "1 MB": SIZES}
+SIZES = (1_024, 32_768, 262_144)
+SIZES_UP_TO = {"32 kB": SIZES[:2], "256 kB": SIZES}
 
 SECONDS_FOR_A_KILOBYTE = 0.001
 """A quadratic pattern needs ten times as much for 32 kB, most linear ones a hundredth of it."""

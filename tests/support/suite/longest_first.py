@@ -1,0 +1,65 @@
+"""A pytest plugin that lets the files that take longest begin first.
+
+xdist gives each process one file after the other. One that takes two minutes and begins last would
+keep one process at work while the others have nothing left to do. Its own order goes by the number
+of tests, which tells little: the slowest files have few.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.source_files import ROOT
+
+# By the seconds that they take with --all.
+LONGEST = (
+    "tests/project/test_benchmarks.py",
+    "tests/pipeline/capture/test_changes.py",
+    "tests/project/test_patterns.py",
+    "tests/turns/test_restarts.py",
+    "tests/project/test_demo.py",
+    "tests/dispatcher/test_two_servers.py",
+    "tests/sandboxes/e2b/test_faults.py",
+    "tests/sandboxes/e2b/test_restart_cloud.py",
+    "tests/pipeline/capture/test_generated.py",
+    "tests/sandboxes/e2b/test_cancel.py",
+    "tests/server/test_refusals.py",
+    "tests/dispatcher/test_restart.py",
+    "tests/sandboxes/e2b/test_requests.py",
+    "tests/project/test_scale.py",
+    "tests/turns/test_workspaces.py",
+    "tests/sandboxes/e2b/test_restart_given_up.py",
+    "tests/dispatcher/test_shutdown.py",
+    "tests/pull_requests/test_secrecy.py",
+    "tests/sandboxes/e2b/test_quota.py",
+    "tests/project/test_readme.py",
+    "tests/pipeline/test_deadlines.py",
+    "tests/sandboxes/e2b/interruptions/test_clone.py",
+    "tests/project/test_style.py",
+    "tests/dispatcher/test_blocking.py",
+    "tests/sandboxes/e2b/interruptions/test_lifetime.py",
+    "tests/turns/test_waiting_turns.py",
+)
+
+
+def pytest_configure() -> None:
+    """Refuse to run when a file of the list was moved."""
+    missing = [name for name in LONGEST if not (ROOT / name).is_file()]
+    if missing:
+        message = f"longest_first.py names files that do not exist: {', '.join(missing)}"
+        raise pytest.UsageError(message)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests: the longest files, then those with the most tests."""
+    places = {ROOT / name: place for place, name in enumerate(LONGEST)}
+    sizes = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int, Path]:
+        return places.get(item.path, len(places)), -sizes[item.path], item.path
+
+    items.sort(key=place)
