@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -105,3 +106,36 @@ async def test_what_was_there_before_is_not_taken_for_its_own(
     monkeypatch.undo()
     assert await log.store_run(run_of(task, log))
     assert texts(database, task) == [*(f"line {number}" for number in range(1, 6)), "capturing"]
+
+
+async def test_a_batch_that_is_being_written_when_the_agent_ends_is_stored_once(
+    database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = running_task(database)
+    log = log_of(database, task)
+    real, has_begun, may_go_on = database.save_progress, threading.Event(), threading.Event()
+
+    def save_slowly(*arguments: Any, **options: Any) -> bool:
+        has_begun.set()
+        may_go_on.wait()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(database, "save_progress", save_slowly)
+    writer = anyio.CancelScope()
+
+    async def write_until_cancelled() -> None:
+        with writer:
+            await log.run_writer("sandbox")
+
+    say(log, 1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write_until_cancelled)
+        await to_thread.run_sync(eventually, has_begun.is_set)
+        writer.cancel()
+        await anyio.wait_all_tasks_blocked()
+        has_left = writer.cancelled_caught
+        may_go_on.set()
+    assert not has_left
+    say(log, 2)
+    assert database.finish_task(task.id, COMPLETED, {}, None, (), log.pending_batch())
+    assert texts(database, task) == ["line 1", "line 2"]

@@ -127,9 +127,9 @@ class EventLog:
             with anyio.move_on_after(FLUSH_SECONDS):
                 await self._agent_ended.wait()
             try:
-                with anyio.CancelScope(shield=True):
-                    async with self._write_lock:
-                        runs_here = await to_thread.run_sync(self._write_progress, container_id)
+                # A cancel waits for a thread that has begun, and what was not begun stays buffered.
+                async with self._write_lock:
+                    runs_here = await to_thread.run_sync(self._write_progress, container_id)
                 if not runs_here:
                     self._on_task_lost()
                     return False
