@@ -12,7 +12,7 @@ import pytest
 from tests.support.places import SANDBOX_VARIABLE, Place, processes_with
 from tests.support.waiting import cut_off, until
 from utils.config.settings import Settings
-from utils.errors import SandboxError
+from utils.errors import SandboxError, SandboxLost
 from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
@@ -21,6 +21,7 @@ from utils.sandboxes.registry import SANDBOXES, open_provider
 pytestmark = pytest.mark.anyio
 
 LONG_SECONDS = 60
+REQUEST = SandboxRequest(1, "user", 1, LONG_SECONDS)
 # Ends as soon as the one that is left is in a session of its own.
 LEFT = '& until [ "$(cut -d" " -f6 /proc/$!/stat)" = $! ]; do sleep 0.01; done'
 STRAY = f"setsid sleep 60 >/dev/null 2>&1 {LEFT}"
@@ -46,7 +47,7 @@ def provider(place: Place, tmp_path: Path) -> SandboxProvider:
 @pytest.fixture
 async def sandbox(provider: SandboxProvider) -> AsyncIterator[Sandbox]:
     """Provide an open sandbox."""
-    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
+    sandbox = await provider.open(REQUEST)
     await sandbox.write_files({f"{sandbox.paths.work}/prompt": b"Say hello"})
     yield sandbox
     await sandbox.close()
@@ -299,6 +300,16 @@ async def test_a_closed_sandbox_is_gone_and_says_so(sandbox: Sandbox) -> None:
     await sandbox.close()
     with pytest.raises(SandboxError):
         await shell(sandbox, ":")
+
+
+async def test_a_cancel_does_not_interrupt_the_end_of_a_sandbox(
+    provider: SandboxProvider, sandbox: Sandbox
+) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await provider.end(sandbox.id)
+    with pytest.raises(SandboxLost):
+        await provider.resume(sandbox.id, REQUEST)
 
 
 async def test_a_sweep_ends_what_an_earlier_process_left(
