@@ -44,7 +44,6 @@ class StreamClient:
         self._task_id = task_id
         self._total = total
         self._last = 0
-        self._is_resumed = False
         self._writer: asyncio.StreamWriter | None = None
         self.is_open = asyncio.Event()
 
@@ -53,7 +52,6 @@ class StreamClient:
         while True:
             with suppress(OSError, asyncio.IncompleteReadError):
                 await self._read()
-            self._is_resumed = True
 
     def cut(self) -> None:
         """Cut the connection."""
