@@ -30,6 +30,7 @@ from benchmarks.single_task import task_medium, task_small
 from benchmarks.streams.measure import event_streams, polls_beside_streams
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
+from benchmarks.web_servers.comparison import web_servers
 
 BENCHMARKS: dict[str, Benchmark] = {
     run.__name__: run
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         slow_clients,
         event_streams,
         polls_beside_streams,
+        web_servers,
         hostile_neighbour,
         two_hundred,
         push_result,

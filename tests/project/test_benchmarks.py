@@ -24,6 +24,10 @@ FIGURES = {
     "slow_clients": {"quiet, p95", "12 slow and 40 idle connections, p95"},
     "event_streams": {"out of order, lost or repeated", "from write to arrival, p99"},
     "polls_beside_streams": {"32 clients", "ratio"},
+    "web_servers": {
+        "polls a second, this server / granian",
+        "start-task a second, this server / gunicorn, gthread",
+    },
     "hostile_neighbour": {"large result, ratio", "chatty git host, ratio", "quiet, median"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
     "create_pull_request": {"first call, median", "second call, median", "objects fetched"},

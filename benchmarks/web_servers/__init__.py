@@ -1,0 +1,1 @@
+"""Compares this project's web server with others."""
