@@ -167,8 +167,8 @@ class CodexReader(JsonLineReader):
         if exit_code in {NOT_EXECUTABLE, NOT_FOUND} and not (self.finished or self.details):
             return not_installed(CODEX_CLI)
         ending = "failed" if self.finished and not self._completed else ending_of(exit_code)
-        said = last_error_line or self._last_text
-        reason = said if self._completed else self._last_error or said
+        message = last_error_line or self._last_text
+        reason = message if self._completed else self._last_error or message
         return failed(CODEX_CLI, reason, ending)
 
 
@@ -195,8 +195,8 @@ def _web_search(item: Json) -> tuple[str, str, str]:
 def _collab_tool_call(item: Json) -> tuple[str, str, str]:
     """Return a call that starts, asks or ends subagents; their words are its output."""
     states = child(item, "agents_states")
-    said = [f"{name}: {readable(child(states, name))}" for name in states]
-    return f"collab.{text(item.get('tool'))}", text(item.get("prompt")), "\n".join(said)
+    lines = [f"{name}: {readable(child(states, name))}" for name in states]
+    return f"collab.{text(item.get('tool'))}", text(item.get("prompt")), "\n".join(lines)
 
 
 _TOOLS = {

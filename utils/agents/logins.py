@@ -58,7 +58,7 @@ def renewed_login(login_format: LoginFormat, sent: Json, content: bytes) -> Json
             return None
         if _is_token(token):
             _set(login, name, token)
-    if login == sent or not _take_times(login_format, found, login):
+    if login == sent or not _copy_times(login_format, found, login):
         return None
     return login
 
@@ -88,7 +88,7 @@ def _subject(token: Any) -> str | None:
     return subject if isinstance(subject, str) else None
 
 
-def _take_times(login_format: LoginFormat, found: Json, login: Json) -> bool:
+def _copy_times(login_format: LoginFormat, found: Json, login: Json) -> bool:
     """Copy the times; return False when one of them is of another kind or earlier than before."""
     for name in login_format.times:
         before, now = _value(login, name), _value(found, name)

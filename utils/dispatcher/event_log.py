@@ -143,10 +143,10 @@ class EventLog:
 
         If not, or if the database cannot tell, the task is left.
         """
-        ask = partial(self._database.save_progress, self._task_id, NO_EVENTS)
+        check = partial(self._database.save_progress, self._task_id, NO_EVENTS)
         try:
             async with self._write_lock:
-                runs_here = await to_thread.run_sync(ask)
+                runs_here = await to_thread.run_sync(check)
         except DatabaseUnavailable:
             runs_here = False
         if not runs_here:

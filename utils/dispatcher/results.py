@@ -288,12 +288,12 @@ def closing_message(outcome: Outcome, redactor: Redactor) -> Json | None:
 
     None when there is neither.
     """
-    said = "\n\n".join(part for part in (outcome.summary, _early_end(outcome)) if part)
-    if not said:
+    text = "\n\n".join(part for part in (outcome.summary, _early_end(outcome)) if part)
+    if not text:
         return None
     return {
         "role": "assistant",
-        "content": redactor.redact(said),
+        "content": redactor.redact(text),
         "timestamp": datetime.now(UTC).isoformat(),
     }
 

@@ -69,8 +69,8 @@ async def follow_agent(
 
 
 def _exit_note(exit_code: int, last_error_line: str) -> str:
-    said = f": {last_error_line}" if last_error_line else "."
-    return f"The agent reported its success and then ended with exit code {exit_code}{said}"
+    detail = f": {last_error_line}" if last_error_line else "."
+    return f"The agent reported its success and then ended with exit code {exit_code}{detail}"
 
 
 def _failure(

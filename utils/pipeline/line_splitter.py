@@ -64,7 +64,7 @@ class LineSplitter:
         if self._length > JSON_LINE_CHARACTERS + OVERLAP_CHARACTERS:
             self._long = Condenser(self._redact_long, LINE_CHARACTERS, OVERLAP_CHARACTERS)
             self._long.add("".join(self._parts))
-            self._keep("")
+            self._reset("")
 
     def _cut(self, line: str) -> Iterator[str]:
         rest, position, is_whole = "", 0, False
@@ -77,7 +77,7 @@ class LineSplitter:
             clean = self._redact(window)
             yield clean[:LINE_CHARACTERS]
             rest = clean[LINE_CHARACTERS:]
-        self._keep(rest + line[position:])
+        self._reset(rest + line[position:])
         self._is_whole = is_whole
 
     def _finish(self, end: str) -> Iterator[str | LongLine]:
@@ -86,9 +86,9 @@ class LineSplitter:
             self._long = None
         else:
             yield f"{''.join(self._parts)}{end}"
-        self._keep("")
+        self._reset("")
 
-    def _keep(self, text: str) -> None:
+    def _reset(self, text: str) -> None:
         self._parts = [text] if text else []
         self._length = len(text)
         self._is_whole = False

@@ -242,9 +242,9 @@ class _Run:
             result = await run_check(
                 self._sandbox, command, work.access.environment, seconds, work.redact
             )
-        said = {"output": result.output, "seconds": result.seconds}
+        reported = {"output": result.output, "seconds": result.seconds}
         ended = {} if result.exit_code is None else {"exit_code": result.exit_code}
-        work.observer.report("check", {**said, **ended})
+        work.observer.report("check", {**reported, **ended})
         return result
 
     def outcome(

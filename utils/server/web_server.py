@@ -80,10 +80,10 @@ def serve(
 
 
 class _Signals:
-    """Ends the process on a signal until there is somebody else to tell."""
+    """Ends the process on a signal until there is somebody else to notify."""
 
     def __init__(self) -> None:
-        self._tell: Callable[[], object] | None = None
+        self._notify: Callable[[], object] | None = None
 
     def receive(self) -> None:
         """Receive signals from now on."""
@@ -95,14 +95,14 @@ class _Signals:
             # Programs that the server starts would inherit SIG_IGN.
             signal.signal(number, _ignore)
 
-    def forward_to(self, tell: Callable[[], object]) -> None:
+    def forward_to(self, notify: Callable[[], object]) -> None:
         """Call a function for each further signal that asks to stop."""
-        self._tell = tell
+        self._notify = notify
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._tell is None:
+        if self._notify is None:
             raise SystemExit(0)
-        self._tell()
+        self._notify()
 
 
 class _WebServer:

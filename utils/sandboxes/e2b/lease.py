@@ -42,8 +42,8 @@ log = structlog.get_logger(__name__)
 class Lease:
     """The lease of one sandbox, in which a task runs for `lifetime_seconds` at most.
 
-    `look` is called once with the description of the sandbox. `is_new` is False for a sandbox that
-    an earlier process created.
+    `inspect` is called once with the description of the sandbox. `is_new` is False for a sandbox
+    that an earlier process created.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Lease:
         sandbox: AsyncSandbox,
         seconds: int,
         lifetime_seconds: float,
-        look: Callable[[SandboxInfo], None] | None,
+        inspect: Callable[[SandboxInfo], None] | None,
         *,
         is_new: bool,
     ) -> None:
         now = anyio.current_time()
         self._sandbox = sandbox
-        self._look = look
+        self._inspect = inspect
         self._seconds = seconds
         self._needed_until = now + lifetime_seconds
         self._is_new = is_new
@@ -83,7 +83,7 @@ class Lease:
 
     async def keep(self, report: Callable[[str], None]) -> float:
         """Extend the lease until cancelled; see `Sandbox.keep_alive`."""
-        await self._look_once()
+        await self._inspect_once()
         pause_seconds = self._seconds / 2
         needed_seconds = self._needed_until - anyio.current_time()
         if needed_seconds > self._seconds and await self._extend(needed_seconds) and self._is_new:
@@ -100,11 +100,11 @@ class Lease:
                 # Half of the lease is left, which is enough for several more attempts.
                 pause_seconds = self._seconds / 10
 
-    async def _look_once(self) -> None:
-        if self._look is None:
+    async def _inspect_once(self) -> None:
+        if self._inspect is None:
             return
         with suppress(SandboxError), self.translating():
-            self._look(await self._sandbox.get_info(request_timeout=REQUEST_SECONDS))
+            self._inspect(await self._sandbox.get_info(request_timeout=REQUEST_SECONDS))
 
     @property
     def _until_reserve(self) -> float:

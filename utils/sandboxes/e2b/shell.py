@@ -106,7 +106,7 @@ def run_variables(name: str) -> dict[str, str]:
 
 def command_text(count: int, *, has_input: bool) -> str:
     """Return the text that runs a command with `count` arguments in a session of its own."""
-    return f'{_taken(count, has_input=has_input)}exec setsid -w "$@"'
+    return f'{_unpacking(count, has_input=has_input)}exec setsid -w "$@"'
 
 
 def recorded_text(count: int, *, has_input: bool) -> str:
@@ -115,12 +115,12 @@ def recorded_text(count: int, *, has_input: bool) -> str:
     The same text runs again when the connection breaks. It then waits for the first attempt and
     prints what that has recorded; only if the first attempt was killed, it runs the command again.
     """
-    text = _taken(count, has_input=has_input)
+    text = _unpacking(count, has_input=has_input)
     return f'{text}exec setsid -w bash -c {shlex.quote(_RECORD)} recorded "$@"'
 
 
-def _taken(count: int, *, has_input: bool) -> str:
-    """Return the text that takes the arguments and the standard input out of the variables."""
+def _unpacking(count: int, *, has_input: bool) -> str:
+    """Return the text that reads the arguments and the standard input from the variables."""
     names = [f"{_VARIABLE}{number}" for number in range(1, count + 1)]
     quoted = " ".join(f'"${name}"' for name in names)
     text = f"set -- {quoted}; unset {' '.join(names)}; "
