@@ -295,6 +295,16 @@ async def test_a_repeatable_command_is_not_held_by_what_an_interrupted_one_left(
     assert result.ok
 
 
+async def test_what_an_untrusted_command_has_left_running_ends_before_the_next_one(
+    sandbox: Sandbox,
+) -> None:
+    # It leaves its group, and holds what the backend has opened.
+    stray = ["sh", "-c", "setsid sleep 300 >/dev/null 2>&1 & sleep 0.2"]
+    await sandbox.run(stray, timeout_seconds=LONG_SECONDS, repeatable=True, untrusted=True)
+    assert (await sandbox.run(["true"], timeout_seconds=30, repeatable=True)).ok
+    await assert_none_lives(sandbox)
+
+
 async def test_a_closed_sandbox_is_gone_and_says_so(sandbox: Sandbox) -> None:
     await sandbox.close()
     await sandbox.close()

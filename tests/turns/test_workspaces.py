@@ -112,13 +112,17 @@ def test_a_restarted_server_finds_the_kept_sandboxes(
             assert [one.task_id for one in backend.sandboxes] == [kept]
 
 
-def test_changes_that_a_pause_has_lost_are_made_again(keeping: Backend, sample: Repository) -> None:
+def test_changes_that_a_pause_has_lost_are_made_again_in_another_sandbox(
+    keeping: Backend, sample: Repository
+) -> None:
     task_id = keeping.start(MARK, sample)
     ended(keeping, task_id)
     [kept] = keeping.sandboxes
     (kept.repository / "one.txt").unlink()
-    ended(keeping, task_id, LOOK)
-    assert "here" in keeping.output(task_id)
+    states = ended(keeping, task_id, LOOK)
+    assert states[2:] == ["resumed", "lost", "created", "paused"]
+    assert "here" not in keeping.output(task_id)
+    eventually(lambda: kept.name not in [one.name for one in keeping.sandboxes])
     row = keeping.get(f"/tasks/{task_id}")["task"]
     assert row["changed_files"] == [".gitignore", "one.txt"]
     assert "+one" not in own_diff(keeping, task_id, 2)

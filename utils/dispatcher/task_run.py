@@ -343,6 +343,7 @@ class TaskRun:
             await self._handle_refusal(task, error)
         elif self._may_retry(error):
             return True
+            await sandbox.restrict_egress(())
         else:
             await self._store(task, Outcome.failed(error), sandbox_id)
         return False

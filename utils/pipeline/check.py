@@ -52,15 +52,16 @@ async def run_check(
             timeout_seconds=timeout_seconds,
             environment=environment,
             repeatable=True,
+            untrusted=True,
         )
         if STARTED in result.stdout or result.timed_out:
             output = await _last_lines(sandbox, PurePosixPath(folder, "output"))
         reason = _reason(result, timeout_seconds)
     except SandboxError as error:
         result, reason = None, f"The check could not run: {error.message}"
-    said = redact("\n".join(part for part in (output, reason) if part))[-SHOWN_CHARACTERS:]
+    text = redact("\n".join(part for part in (output, reason) if part))[-SHOWN_CHARACTERS:]
     exit_code = None if result is None or reason else result.exit_code
-    return CheckResult(exit_code, said, round(time.monotonic() - started, 4))
+    return CheckResult(exit_code, text, round(time.monotonic() - started, 4))
 
 
 def _reason(result: CommandResult, timeout_seconds: float) -> str:
@@ -71,8 +72,8 @@ def _reason(result: CommandResult, timeout_seconds: float) -> str:
             "was ended."
         )
     if STARTED not in result.stdout:
-        said = result.stderr.decode(errors="replace").strip()
-        return f"The check could not run: the repository could not be copied. {said}".rstrip()
+        text = result.stderr.decode(errors="replace").strip()
+        return f"The check could not run: the repository could not be copied. {text}".rstrip()
     return ""
 
 

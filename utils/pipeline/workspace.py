@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from utils.agents.spec import AgentSpec
-from utils.errors import CaptureError
+from utils.errors import CaptureError, SandboxLost
 from utils.models.runs import Changes, EarlierTurns, Job
 from utils.models.tasks import Json
 from utils.pipeline.capture import CaptureLimits, capture_changes
@@ -60,17 +60,18 @@ async def prepare_workspace(
 ) -> tuple[Start, Clone | None]:
     """Make the files that the turn begins with; return where it begins, and the clone if any.
 
-    Raises `CloneError`, `CaptureError`.
+    Raises `CloneError`, `CaptureError`, and `SandboxLost` when the kept files are others.
     """
     earlier = job.earlier
-    is_kept = earlier is not None and earlier.is_kept
-    if earlier and is_kept:
-        kept = await capture_changes(sandbox, earlier.base_commit, capture_limits)
-        # A pause in the cloud may have lost changes, which are then made again from the patch.
-        if kept.tree_hash == earlier.tree or earlier.patch is None:
-            return Start(earlier.base_commit, kept.commit_hash, kept.tree_hash, is_kept), None
-    clone = await clone_repository(sandbox, job, clone_limits)
-    return Start(clone.base_commit, clone.commit, clone.tree, is_kept), clone
+    if earlier is None or not earlier.is_kept:
+        clone = await clone_repository(sandbox, job, clone_limits)
+        return Start(clone.base_commit, clone.commit, clone.tree), clone
+    kept = await capture_changes(sandbox, earlier.base_commit, capture_limits)
+    if kept.tree_hash == earlier.tree or earlier.patch is None:
+        return Start(earlier.base_commit, kept.commit_hash, kept.tree_hash, is_kept=True), None
+    # A pause in the cloud may have lost changes. They are made again in another sandbox: an agent
+    # has worked in this one, which therefore never gets the git token.
+    raise SandboxLost("The files of the turn before are no longer in the sandbox that was kept.")
 
 
 async def capture_turn(
@@ -96,11 +97,11 @@ def agent_prompt(job: Job, agent: AgentSpec) -> str:
         return job.prompt
     return (
         "The repository holds the changes that you made in the conversation so far, which was:\n\n"
-        f"{_told(job.earlier)}\n\nNow the next message of the user:\n\n{job.prompt}"
+        f"{_conversation_text(job.earlier)}\n\nNow the next message of the user:\n\n{job.prompt}"
     )
 
 
-def _told(earlier: EarlierTurns) -> str:
+def _conversation_text(earlier: EarlierTurns) -> str:
     """Return the last messages of a conversation, as many as fit."""
     parts: list[str] = []
     for text in _messages(reversed(earlier.conversation)):

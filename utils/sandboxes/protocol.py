@@ -97,6 +97,7 @@ class Sandbox(Protocol):
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
         repeatable: bool = False,
+        untrusted: bool = False,
     ) -> CommandResult:
         """Run one of the backend's commands to its end.
 
@@ -108,7 +109,9 @@ class Sandbox(Protocol):
         dropped, and bytes that are not UTF-8 may be replaced: results travel in files. After a
         cancel or a timeout the process group of the command is dead before the sandbox runs the
         next one. Processes that left the group end with the sandbox; those of a sandbox on this
-        machine end with the command.
+        machine end with the command. With `untrusted` the command runs code of the user or the
+        agent: whatever it has left running is ended before the next command that does not, also
+        when that comes from another process.
         """
 
     async def run_agent(

@@ -162,6 +162,8 @@ def main() -> None:
         return
     if arguments.output_format == "stream-json" and not arguments.verbose:
         stop("Error: When using --print, --output-format=stream-json requires --verbose")
+    if arguments.resume not in {None, SESSION}:
+        stop(f"No conversation found with session ID: {arguments.resume}")
     bypass = arguments.permission_mode == "bypassPermissions"
     if bypass and os.geteuid() == 0 and os.environ.get("IS_SANDBOX") != "1":
         stop(
@@ -192,6 +194,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--permission-mode", default="default")
     parser.add_argument("--setting-sources", default="user,project,local")
     parser.add_argument("--model", default="claude-sonnet-4-5")
+    parser.add_argument("--resume")
     parser.add_argument("--version", action="store_true")
     arguments, unknown = parser.parse_known_args()
     if unknown:

@@ -16,6 +16,8 @@ import pytest
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row, open_backend
 from tests.support.git.server import GitServer
+from tests.support.waiting import eventually
+from tests.turns.steps import follow_up, wait_for_turns
 
 STAND_INS = Path(__file__).parents[2] / "fakes" / "agents"
 
@@ -162,6 +164,82 @@ def test_no_secret_is_in_a_row_an_answer_or_a_file_of_the_server(finished: Finis
     for file in finished.backend.folder.rglob("*"):
         if file.is_file():
             assert found_in(file.read_bytes().decode("latin-1"), others) == set(), file
+
+
+def rules_set(requests: Iterable[Row], sandbox_id: str) -> list[Row]:
+    """Return the network rules that were set for a sandbox after its creation, in order."""
+    updates = [one for one in requests if one["route"] == "update_network"]
+    return [json.loads(one["body"])["rules"] for one in updates if one["sandbox"] == sandbox_id]
+
+
+def adds(name: str, value: str) -> list[Row]:
+    """Return the network rule that adds a header."""
+    return [{"transform": {"headers": {name: value}}}]
+
+
+@pytest.fixture
+def keeping(
+    server: E2BServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    """Provide a backend in egress mode that keeps sandboxes."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    settings: dict[str, Any] = {
+        "e2b_api_key": server.environment["E2B_API_KEY"],
+        "anthropic_api_key": SERVER_KEY,
+        "secrets_mode": "egress",
+        "workspace_ttl_seconds": 600,
+    }
+    server.forget_requests()
+    with open_backend(tmp_path / "data", **settings) as backend:
+        backend.post("/auth/token", user_id=USER)
+        yield backend
+    for sandbox in server.sandboxes():
+        server.crash(sandbox["sandboxID"])
+
+
+def test_a_kept_sandbox_has_the_keys_of_a_turn_while_it_runs_and_never_a_git_token_again(
+    server: E2BServerProcess, keeping: Backend, sample: Repository, git_server: GitServer
+) -> None:
+    url = git_server.publish(sample, "kept", None).replace("127.0.0.1", "localhost")
+    first, second = (
+        {"api.anthropic.com": adds("x-api-key", key)} for key in (SERVER_KEY, USER_KEY)
+    )
+    task_id = keeping.start("write one.txt 1", url, github_token=TOKEN, branch="main")
+    kept = kept_sandbox(server, keeping, task_id)
+    assert rules_set(server.requests(), kept["sandboxID"]) == [first, {}]
+    set_preferences(keeping.folder, {"claudeCode": {"env": {"ANTHROPIC_API_KEY": USER_KEY}}})
+    follow_up(keeping, task_id, "write two.txt 2", github_token=TOKEN)
+    kept = kept_sandbox(server, keeping, task_id)
+    requests = server.requests()
+    assert rules_set(requests, kept["sandboxID"]) == [first, {}, second, {}]
+    # The key is there when the agent starts, and gone when the sandbox is paused.
+    starts = [one for one in requests if one["route"] in {"update_network", "process.Start"}]
+    agents = [place for place, one in enumerate(starts) if '"agent.sh"' in one["body"]]
+    assert json.loads(starts[agents[-1] - 1]["body"])["rules"] == second
+    # Its files are lost: they are made again elsewhere, where no agent has been.
+    (Path(kept["home"], "repository", "two.txt")).unlink()
+    server.forget_requests()
+    follow_up(keeping, task_id, "write three.txt 3", github_token=TOKEN)
+    other = kept_sandbox(server, keeping, task_id)
+    assert other["sandboxID"] != kept["sandboxID"]
+    assert rules_set(server.requests(), other["sandboxID"]) == [second, {}]
+    of_kept = [one for one in server.requests() if one["sandbox"] == kept["sandboxID"]]
+    assert found_in(of_kept) == set()
+
+
+def kept_sandbox(server: E2BServerProcess, backend: Backend, task_id: int) -> Row:
+    """Wait for the end of the turns of a task; return the only sandbox, which is kept."""
+    row = wait_for_turns(backend, task_id)
+    assert row["status"] == "completed", row["error"]
+    [kept] = eventually(lambda: paused(server))
+    return kept
+
+
+def paused(server: E2BServerProcess) -> list[Row]:
+    """Return the sandboxes that are kept, once no other one exists."""
+    found = server.sandboxes()
+    return found if found and all(one["state"] == "paused" for one in found) else []
 
 
 def test_a_task_without_any_key_says_what_to_set(

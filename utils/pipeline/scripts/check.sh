@@ -8,7 +8,8 @@ echo started
 # Written at once, other than by head: the last lines count also when the command hangs.
 exec 3> >(trap '' XFSZ && ulimit -f "$3" && cat >"$2/output" 2>/dev/null; exec cat >/dev/null)
 reader=$!
-bash -lc "$4" </dev/null >&3 2>&1 3>&-
+# Without the lock of recorded commands, which would wait for all that the command leaves running.
+bash -lc "$4" </dev/null >&3 2>&1 3>&- 8>&-
 code=$?
 exec 3>&-
 # What the command has left running may hold its output open.

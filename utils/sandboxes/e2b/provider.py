@@ -60,6 +60,7 @@ class E2BSandboxProvider:
         client = E2B(**options)
         self._sandboxes: type[AsyncSandbox] = client.AsyncSandbox
         self._template_id = settings.e2b_template_id
+        self._uses_egress = settings.secrets_mode == "egress"
         self._marks = {"app": APP, "deployment": deployment_name(settings)}
         # A clone may take long, and only then the sandbox is stored in the database.
         self._grace_seconds = settings.sweep_grace_seconds
@@ -155,17 +156,24 @@ class E2BSandboxProvider:
         self, sandbox: AsyncSandbox, request: SandboxRequest, *, is_new: bool
     ) -> E2BSandbox:
         template = request.template_id or self._template_id
-        look = None if template in self._templates_seen else self._warn_of_template
+        inspect = None if template in self._templates_seen else self._warn_of_template
         self._templates_seen.add(template)
         lease = Lease(
             sandbox,
             _lease_seconds(request),
             request.lifetime_seconds - request.age_seconds,
-            look,
+            inspect,
             is_new=is_new,
         )
+        # An earlier process may have left the headers of other keys.
+        is_known = is_new or not self._uses_egress
         opened = E2BSandbox(
-            sandbox, lease, request.egress, self._open.discard, request.still_runs_here
+            sandbox,
+            lease,
+            request.egress if is_known else None,
+            self._open.discard,
+            request.still_runs_here,
+            is_attached=not is_new,
         )
         self._open.add(opened.id)
         return opened

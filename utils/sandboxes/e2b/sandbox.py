@@ -68,7 +68,11 @@ log = structlog.get_logger(__name__)
 
 
 class E2BSandbox:
-    """One microVM of E2B."""
+    """One microVM of E2B.
+
+    `egress` holds the headers that its network adds, None if they are not known. `is_attached` is
+    True when an earlier process has opened it.
+    """
 
     survives = E2B_SANDBOX.survives
 
@@ -76,9 +80,11 @@ class E2BSandbox:
         self,
         sandbox: AsyncSandbox,
         lease: Lease,
-        egress: tuple[EgressHeader, ...],
+        egress: tuple[EgressHeader, ...] | None,
         closed: Callable[[str], None],
         still_runs_here: Callable[[], Awaitable[bool]],
+        *,
+        is_attached: bool,
     ) -> None:
         self.id = sandbox.sandbox_id
         self.paths = PATHS
@@ -88,8 +94,8 @@ class E2BSandbox:
         self._egress = egress
         self._closed = closed
         self._still_runs_here = still_runs_here
-        self._agent_may_run = False
-        self._agent_has_run = False
+        self._is_attached = is_attached
+        self._agent_may_run = self._agent_has_run = is_attached
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
@@ -137,14 +143,19 @@ class E2BSandbox:
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
         repeatable: bool = False,
+        untrusted: bool = False,
     ) -> CommandResult:
         """See `Sandbox`."""
         kill = await self._commands.pop_kill_command()
-        if self._agent_may_run:
+        # An untrusted command is marked like the agent, and would end itself.
+        if self._agent_may_run and not untrusted:
             kill += ending_of_agent(self.id)
         if self._agent_has_run:
             kill += restoring()
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
+        if untrusted:
+            variables |= agent_mark(self.id)
+            self._agent_may_run = True
         if repeatable:
             name, text = uuid4().hex, recorded_text(len(arguments), has_input=bool(stdin))
             variables |= run_variables(name)
@@ -237,8 +248,9 @@ class E2BSandbox:
                     await cursor.reconnection.pause(killed, UNREACHABLE_SECONDS)
                 elif exit_code is not None:
                     cursor.flush()
-                    # One that has removed the files of its output may still run.
-                    self._agent_may_run = exit_code == KILLED
+                    # One that has removed the files of its output may still run, and so may an
+                    # untrusted command of an earlier process.
+                    self._agent_may_run = exit_code == KILLED or self._is_attached
                     return CommandResult(exit_code, b"", b"")
         return CommandResult(-1, b"", b"", timed_out=True)
 
@@ -285,7 +297,7 @@ class E2BSandbox:
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`."""
-        if set(self._egress) == set(headers):
+        if self._egress is not None and set(self._egress) == set(headers):
             return
         async for attempt in retries(None):
             with attempt, self._lease.translating():
@@ -299,8 +311,6 @@ class E2BSandbox:
     async def forget_agent(self) -> None:
         """End what the agent of an earlier turn has left, so that another one can start."""
         self._agent_may_run = self._agent_has_run = True
-        # The rules of the network are those of the earlier turn.
-        self._egress = ()
         traces = agent_traces(self.paths.work)
         result = await self.run(["rm", "-rf", "--", *traces], timeout_seconds=REQUEST_SECONDS)
         if not result.ok:

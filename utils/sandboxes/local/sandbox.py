@@ -111,6 +111,7 @@ class LocalSandbox:
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
         repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
+        untrusted: bool = False,  # noqa: ARG002 - every command ends with all of its processes
     ) -> CommandResult:
         """See `Sandbox`."""
         await self._restore()
