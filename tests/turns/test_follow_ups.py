@@ -82,7 +82,6 @@ def test_a_failed_turn_leaves_what_the_turns_before_have_made(
     assert statuses(shell, task["id"]) == ["completed", "failed", "completed"]
 
 
-@pytest.mark.local_only("the messages are stored alike")
 def test_the_next_pull_request_is_the_same_one_with_all_turns(hosted: Hosted) -> None:
     backend, task_id = hosted.backend, hosted.task("echo more >>one.txt")
     first = hosted.created(task_id)

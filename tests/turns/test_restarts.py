@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.backends import Row, git
 from tests.support.live_server import Client, ServerFactory
+from tests.support.places import Place
+from tests.support.supabase.stack import SupabaseStack
 from tests.support.waiting import eventually
 from tests.turns.steps import check_chain
 
@@ -40,16 +42,37 @@ def check(client: Client, task_id: int, origin: Path, folder: Path) -> None:
     assert task["execution_metadata"]["tree_hash"] == turns[-1]["tree_after"]
 
 
+def other_rows(place: Place, request: pytest.FixtureRequest) -> dict[str, object]:
+    """Return the variables of the database that the place does not have by itself."""
+    if place.project:
+        return {"SUPABASE_URL": "", "SUPABASE_SERVICE_ROLE_KEY": ""}
+    project: SupabaseStack = request.getfixturevalue("supabase_stack")
+    keys = {"SUPABASE_URL": project.url, "SUPABASE_SERVICE_ROLE_KEY": project.service_role_key}
+    return {**keys, "TRUST_USER_ID": "true", "SERVER_SILENCE_SECONDS": 3600}
+
+
 @pytest.mark.parametrize("kept_seconds", [0, 600])
 @pytest.mark.parametrize(
-    "count", [2, pytest.param(20, marks=pytest.mark.exhaustive("the same with more tasks"))]
+    ("count", "rows"),
+    [
+        (2, "own"),
+        pytest.param(20, "own", marks=pytest.mark.exhaustive("the same with more tasks")),
+        pytest.param(20, "other", marks=pytest.mark.exhaustive("each part is tested elsewhere")),
+    ],
 )
 def test_three_turns_of_each_task_survive_a_kill_in_the_second(
-    new_server: ServerFactory, small_repository: str, tmp_path: Path, count: int, kept_seconds: int
+    new_server: ServerFactory,
+    small_repository: str,
+    tmp_path: Path,
+    place: Place,
+    request: pytest.FixtureRequest,
+    count: int,
+    rows: str,
+    kept_seconds: int,
 ) -> None:
-    server = new_server(
-        MAX_CONCURRENT_TASKS=count, MAX_TASKS_PER_USER=count, WORKSPACE_TTL_SECONDS=kept_seconds
-    )
+    limits = {"MAX_CONCURRENT_TASKS": count, "MAX_TASKS_PER_USER": count}
+    settings = other_rows(place, request) if rows == "other" else {}
+    server = new_server(WORKSPACE_TTL_SECONDS=kept_seconds, **limits, **settings)
     server.start()
     client = server.client()
 
