@@ -330,7 +330,7 @@ class Database(GroupVerbs, StreamVerbs, TurnVerbs, Protocol):
         """Return the events with a sequence above `after`, in order. Raises `NotFound`."""
 
     def record_heartbeat(self) -> Heartbeat:
-        """Increment the heartbeat of this server; return the others' and the stop requests."""
+        """Increment the heartbeat of this server; return the others' and its stops."""
 
     def claim_unfinished_tasks(
         self, silent: Collection[str] = (), *, own: bool = False

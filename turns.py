@@ -85,5 +85,6 @@ def _carry_out(services: Services, user_id: str, task_id: int, body: ChatMessage
         mode=Mode(body.mode or Mode.RUN),
         encrypted_token=services.vault.encrypt(token) if token else None,
     )
-    added = services.dispatcher.add_turn(user_id, task_id, new, interrupts=body.interrupt)
+    added = services.dispatcher.add_turn(user_id, task_id, new)
     return {"number": added.turn.number}
+        interrupts=body.interrupt,

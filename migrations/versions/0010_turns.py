@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("error_stage", sa.Text),
         sa.Column("prompt", sa.Text, nullable=False),
         sa.Column("git_diff", sa.Text),
+        sa.Column("interrupts", sa.Integer),
     )
     if is_postgresql():
         run_on_supabase("0010_turns.sql", "0005_grants.sql")

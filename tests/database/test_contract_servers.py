@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,8 @@ from tests.support.database.samples import (
 )
 from utils.models.events import NO_EVENTS
 from utils.models.runs import AgentRun
-from utils.models.tasks import QueuedTask, TaskStatus
+from utils.models.tasks import QueuedTask, RunningTurn, TaskStatus
+from utils.models.turns import NewTurn, TurnResult, TurnStatus
 
 
 @pytest.fixture
@@ -145,6 +147,34 @@ def test_a_stop_reaches_the_server_that_runs_the_task(database: Database, other:
     assert database.record_heartbeat().stops == []
     assert not other.request_stop(STRANGER, own.id)
     assert not other.request_stop(USER, 12345)
+
+
+def test_an_interrupting_turn_reaches_the_server_that_runs_the_task_until_the_turn_ends(
+    database: Database, other: Database
+) -> None:
+    task = running_task(database)
+    plain, interrupting = NewTurn("And this"), NewTurn("Stop", interrupts=True)
+    assert other.add_turn(USER, task.id, plain).turn.interrupts is None
+    assert database.record_heartbeat().interrupted == []
+    assert other.add_turn(USER, task.id, interrupting).turn.interrupts == 1
+    other.add_turn(USER, task.id, interrupting)
+    assert database.record_heartbeat().interrupted == [RunningTurn(task.id, 1)]
+    assert other.record_heartbeat().interrupted == []
+    # After a restart the turn begins anew, and the server reads this when it claims the task.
+    database.move_task(task.id, {RUNNING}, PENDING)
+    assert database.record_heartbeat().interrupted == []
+    again = database.claim_task(task.id)
+    assert again is not None
+    assert again.is_interrupted
+    ended = replace(again.running_turn, status=TurnStatus.CANCELLED)
+    result = TurnResult(ended, goes_on=True)
+    database.finish_task(task.id, CANCELLED, {}, None, [], NO_EVENTS, result)
+    # The next one is not the turn that ran when the message was sent.
+    later = database.claim_task(task.id)
+    assert later is not None
+    assert later.turn is not None
+    assert (later.turn.number, later.is_interrupted) == (2, False)
+    assert database.record_heartbeat().interrupted == []
 
 
 @pytest.mark.parametrize("status", [PENDING, COMPLETED, CANCELLED])

@@ -48,7 +48,7 @@ def other(sqlite_database: SqlDatabase) -> SqlDatabase:
 def monitor(clock: Clock, sqlite_database: SqlDatabase, other: SqlDatabase) -> HeartbeatMonitor:
     """Provide the monitor of a server that has seen the other one."""
     heartbeats = HeartbeatMonitor(sqlite_database, TIMEOUT_SECONDS)
-    assert heartbeats.exchange() == ([], [])
+    assert heartbeats.exchange()[0] == []
     return heartbeats
 
 
@@ -73,16 +73,16 @@ def test_a_server_with_heartbeats_does_not_count_as_ended(
     for _ in range(3 * HEARTBEATS_PER_TIMEOUT):
         clock.now += PAUSE_SECONDS
         other.record_heartbeat()
-        assert monitor.exchange() == ([], [])
+        assert monitor.exchange()[0] == []
 
 
 def test_time_in_which_the_watching_server_was_delayed_does_not_count(
     monitor: HeartbeatMonitor, clock: Clock
 ) -> None:
     clock.now += PAUSE_SECONDS
-    assert monitor.exchange() == ([], [])
+    assert monitor.exchange()[0] == []
     clock.now += 10 * TIMEOUT_SECONDS
-    assert monitor.exchange() == ([], [])
+    assert monitor.exchange()[0] == []
     # Two exchanges have counted, of which the second was late.
     assert exchanges_until_ended(monitor, clock) == HEARTBEATS_PER_TIMEOUT + 1 - 2
 
@@ -92,9 +92,9 @@ def test_a_server_that_is_always_late_detects_the_end_as_well(
 ) -> None:
     for _ in range(HEARTBEATS_PER_TIMEOUT):
         clock.now += TIMEOUT_SECONDS
-        assert monitor.exchange() == ([], [])
+        assert monitor.exchange()[0] == []
     clock.now += TIMEOUT_SECONDS
-    assert monitor.exchange() == (["other"], [])
+    assert monitor.exchange()[0] == ["other"]
 
 
 class OneTaskHere:
@@ -109,6 +109,9 @@ class OneTaskHere:
         return task_id == self.held
 
     def cancel_soon(self, task_id: int) -> None:
+        """See `TaskHost`."""
+
+    def interrupt_soon(self, task_id: int, number: int) -> None:
         """See `TaskHost`."""
 
     def leave_tasks(self) -> None:

@@ -301,6 +301,54 @@ def test_a_task_is_cancelled_through_the_server_that_does_not_run_it(
     eventually(lambda: running.sandboxes() == [])
 
 
+def interrupt(client: Client, task_id: int) -> None:
+    """Send a message that interrupts the running turn."""
+    body = {"role": "user", "content": "script:\nwrite more.txt here", "run": True}
+    answer = client.post(f"/tasks/{task_id}/chat", {**body, "interrupt": True})
+    assert (answer.code, answer.body["turn"]["status"]) == (200, "waiting")
+
+
+def wait_for_the_interrupting_turn(client: Client, task_id: int) -> Json:
+    """Wait until the first turn was interrupted and the second is done; return the task."""
+
+    def statuses() -> list[str]:
+        turns = client.get(f"/tasks/{task_id}/turns").body["turns"]
+        return [turn["status"] for turn in turns]
+
+    eventually(lambda: statuses() == ["cancelled", "completed"])
+    return client.task(task_id)
+
+
+@local_only
+def test_a_turn_is_interrupted_through_the_server_that_does_not_run_it(
+    new_pair: Pair, small_repository: str
+) -> None:
+    running, other = new_pair(3)
+    task_id = running.client(USER).start(LONG_NAP, small_repository)
+    client = other.client(USER)
+    client.wait_for_output(task_id, "begun")
+    interrupt(client, task_id)
+    task = wait_for_the_interrupting_turn(client, task_id)
+    assert task["changed_files"] == ["begun.txt", "more.txt"]
+
+
+def test_a_turn_that_was_interrupted_when_its_server_died_does_not_go_on_after_the_restart(
+    new_pair: Pair, small_repository: str, place: Place
+) -> None:
+    dying, other = new_pair(60)
+    task_id = dying.client(USER).start(LONG_NAP, small_repository)
+    client = other.client(USER)
+    client.wait_for_output(task_id, "begun")
+    os.kill(dying.process.pid, signal.SIGSTOP)
+    interrupt(client, task_id)
+    dying.kill()
+    dying.start()
+    task = wait_for_the_interrupting_turn(client, task_id)
+    # A sandbox in the cloud still has the changes that were made until then.
+    assert task["changed_files"] == [*(["begun.txt"] if place.cloud else []), "more.txt"]
+    eventually(lambda: dying.sandboxes() == [])
+
+
 @local_only
 def test_a_task_that_waits_is_cancelled_through_either_server(
     new_pair: Pair, small_repository: str

@@ -202,6 +202,7 @@ task_turns = Table(
     Column("error_stage", Text),
     Column("prompt", CleanText, nullable=False),
     Column("git_diff", Text),
+    Column("interrupts", Integer),
 )
 
 servers = Table(

@@ -34,8 +34,9 @@ class TurnVerbs(Protocol):
     def add_turn(self, user_id: str, task_id: int, new: NewTurn) -> AddedTurn:
         """Append a message of the user as a turn that waits; a task that had ended is pending.
 
-        The task then belongs to this server. Raises `NotFound`, and `Conflict`
-        (`conversation_full`).
+        The task then belongs to this server. A turn that interrupts the running one has its number
+        as `interrupts`, which the server that runs it reads in its heartbeats and when it claims
+        the task. Raises `NotFound`, and `Conflict` (`conversation_full`).
         """
 
     def take_back_turn(self, user_id: str, task_id: int, number: int) -> Task:

@@ -59,11 +59,13 @@ class Assignment:
 class Claim:
     """A claimed task with its turn and its assignment, or with the error that prevents its run.
 
+    The turn `is_interrupted` when a message has asked for its end.
     `token` is the git token of the task, else that of the user's profile if it is for this host.
     """
 
     task: Task
     turn: Turn
+    is_interrupted: bool
     token: str | None = field(repr=False)
     prepared: Assignment | TaskError
 
@@ -81,12 +83,13 @@ def storable(new: NewTask, git_token: SecretStr | None, vault: Vault, agents: Ag
 def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
     """Return the claim with everything that the run needs."""
     text = None
-    task, turn = claimed.task, claimed.running_turn
+    prepared: Assignment | TaskError
     try:
         text = _token(claimed, vault, settings)
-        return Claim(task, turn, text, _assignment(claimed, text, vault, settings, agents))
+        prepared = _assignment(claimed, text, vault, settings, agents)
     except TaskError as error:
-        return Claim(task, turn, text, error)
+        prepared = error
+    return Claim(claimed.task, claimed.running_turn, claimed.is_interrupted, text, prepared)
 
 
 def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None:

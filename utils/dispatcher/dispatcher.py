@@ -162,12 +162,9 @@ class Dispatcher:
                 self._heartbeats.request_reclaim()
                 raise
 
-    def add_turn(
-        self, user_id: str, task_id: int, new: NewTurn, *, interrupts: bool = False
-    ) -> AddedTurn:
+    def add_turn(self, user_id: str, task_id: int, new: NewTurn) -> AddedTurn:
         """Store a message as the next turn of a task, and queue the task if it had ended.
 
-        With `interrupts` the running turn ends first; one on another server runs to its end.
         Raises `QueueFull` and the errors of `Database.add_turn`.
         """
         with self._places(user_id, 1):
@@ -176,8 +173,9 @@ class Dispatcher:
                 self._queue.add(user_id, task_id)
         if added.begins:
             self._bridge.call_soon(self._fill)
-        elif interrupts and (run := self._runs.get(task_id)):
-            self._bridge.call_soon(run.interrupt_soon)
+        elif (number := added.turn.interrupts) is not None:
+            # Another server reads in its next heartbeat that its turn is interrupted.
+            self._bridge.call_soon(self.interrupt_soon, task_id, number)
         return added
 
     def take_back_turn(self, user_id: str, task_id: int, number: int) -> Task:
@@ -270,6 +268,11 @@ class Dispatcher:
         """See `utils.dispatcher.heartbeats.TaskHost`."""
         if run := self._runs.get(task_id):
             run.cancel_soon()
+
+    def interrupt_soon(self, task_id: int, number: int) -> None:
+        """See `utils.dispatcher.heartbeats.TaskHost`."""
+        if run := self._runs.get(task_id):
+            run.interrupt_soon(number)
 
     def leave_tasks(self) -> None:
         """See `utils.dispatcher.heartbeats.TaskHost`."""

@@ -35,6 +35,9 @@ class TaskHost(Protocol):
     def cancel_soon(self, task_id: int) -> None:
         """Cancel a task that runs here for its user, without waiting for its end."""
 
+    def interrupt_soon(self, task_id: int, number: int) -> None:
+        """Interrupt a turn for its user, if it is the one that the task runs here."""
+
     def leave_tasks(self) -> None:
         """Leave the tasks that another server may have taken over and may go on with."""
 
@@ -66,8 +69,8 @@ class HeartbeatMonitor:
         """True when the last successful exchange showed another server."""
         return self._peers > 0
 
-    def exchange(self) -> tuple[list[str], list[int]]:
-        """Send a heartbeat; return the servers that have ended and the tasks to cancel here.
+    def exchange(self) -> tuple[list[str], Heartbeat]:
+        """Send a heartbeat; return the servers that have ended and what this server is told.
 
         Blocks. Raises `DatabaseUnavailable`.
         """
@@ -93,7 +96,7 @@ class HeartbeatMonitor:
             for name, (_, since) in self._last_seen.items()
             if now - since > self._timeout_seconds
         ]
-        return ended, heartbeat.stops
+        return ended, heartbeat
 
     async def run(self, host: TaskHost) -> None:
         """Exchange heartbeats until cancelled.
@@ -106,7 +109,7 @@ class HeartbeatMonitor:
             while True:
                 await anyio.sleep(self._pause_seconds)
                 try:
-                    ended, stops = await to_thread.run_sync(self.exchange)
+                    ended, heartbeat = await to_thread.run_sync(self.exchange)
                 except AppError as error:
                     log.warning(
                         "heartbeat not written", action="heartbeat.failed", reason=error.message
@@ -116,8 +119,10 @@ class HeartbeatMonitor:
                     # An unexpected error must not end the tasks that run on the same loop.
                     log.exception("heartbeat monitor crashed", action="heartbeat.monitor_crashed")
                     continue
-                for task_id in stops:
+                for task_id in heartbeat.stops:
                     host.cancel_soon(task_id)
+                for turn in heartbeat.interrupted:
+                    host.interrupt_soon(*turn)
                 if (ended or self._must_reclaim) and not self._is_taking_over:
                     self._is_taking_over = True
                     background.start_soon(self._take_over, ended, host)

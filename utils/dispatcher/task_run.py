@@ -87,6 +87,8 @@ class TaskRun:
         self._has_outcome = False
         self._sandbox_count = 0
         self._has_turn = False
+        self._interrupted: set[int] = set()
+        self._is_open = False
         self._renewed: Json | None = None
         self._redactor = context.redactor.child()
         self._events = EventLog(
@@ -104,9 +106,17 @@ class TaskRun:
         self._is_stopping = True
         self.request.stop(TaskStopped("The server is stopping.", SHUTDOWN), abandon=True)
 
-    def interrupt_soon(self) -> None:
-        """Request the end of the running turn, so that the next one begins."""
-        self.request.stop(TaskStopped("The user has interrupted this turn.", INTERRUPTED))
+    def interrupt_soon(self, number: int) -> None:
+        """Request the end of the turn with this number, so that the next one begins."""
+        self._interrupted.add(number)
+        self._stop_if_interrupted()
+
+    def _stop_if_interrupted(self) -> None:
+        turn = self._results.turn
+        # What the agent of an earlier process has changed can be read once its sandbox is open.
+        may_stop = self._run is None or self._is_open
+        if turn and turn.number in self._interrupted and may_stop:
+            self.request.stop(TaskStopped("The user has interrupted this turn.", INTERRUPTED))
 
     def cancel_soon(self) -> None:
         """Request the end of the task for its user, without waiting for it."""
@@ -208,6 +218,10 @@ class TaskRun:
     async def _run_claimed(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
         self._results.turn = claimed.turn
+        # A message may have interrupted the turn while it was claimed, or before a restart.
+        if claimed.is_interrupted:
+            self._interrupted.add(claimed.turn.number)
+        self._stop_if_interrupted()
         log.info("task started", action="task.started", agent=task.agent, attempt=task.attempt)
         if claimed.turn.number > 1 and not self._run and not self._has_turn:
             self._events.report("status", {"turn": claimed.turn.number})
@@ -285,7 +299,7 @@ class TaskRun:
     async def _run_attempt(self, task: Task, prepared: Assignment) -> bool:
         """Run the task in one sandbox; return True when it has to run again in another one."""
         self._sandbox_count += 1
-        self._has_outcome = False
+        self._has_outcome = self._is_open = False
         context = self._context
         attempt = TaskAttempt(
             prepared,
@@ -294,7 +308,7 @@ class TaskRun:
             self._events,
             self._redactor,
             self.request,
-            partial(context.admission.record_opened, self.task_id),
+            self._handle_opened,
             self._run,
         )
         try:
@@ -315,6 +329,11 @@ class TaskRun:
             return await self._handle_failed_attempt(task, error, attempt.sandbox_id)
         return False
 
+    def _handle_opened(self) -> None:
+        self._context.admission.record_opened(self.task_id)
+        self._is_open = True
+        self._stop_if_interrupted()
+
     async def _keep(self, prepared: Assignment, sandbox: Sandbox) -> bool:
         """Keep the sandbox for the next turn; return False when it has to be ended."""
         context = self._context
@@ -324,6 +343,7 @@ class TaskRun:
         try:
             if logins:
                 await sandbox.run(["rm", "-f", "--", *logins], timeout_seconds=seconds)
+            await sandbox.restrict_egress(())
             # A turn that waits goes on at once; a pause in the cloud would take seconds.
             goes_on = self._results.next_turn_waits and sandbox.survives
             if not goes_on and not await sandbox.pause():
@@ -343,7 +363,6 @@ class TaskRun:
             await self._handle_refusal(task, error)
         elif self._may_retry(error):
             return True
-            await sandbox.restrict_egress(())
         else:
             await self._store(task, Outcome.failed(error), sandbox_id)
         return False

@@ -17,7 +17,8 @@ class ClaimedTask:
 
     `ciphertext` is the task's own encrypted token. `user_token` is the encrypted token from the
     user's profile, in the format of `Profile`. `last_sequence` is the number of the newest event,
-    0 without events. `turn` is the turn to run, None for a task that has only its first one.
+    0 without events. `turn` is the turn to run, None for a task that has only its first one; it
+    `is_interrupted` when a message has asked for its end.
     """
 
     task: Task
@@ -27,6 +28,7 @@ class ClaimedTask:
     preferences: Json = field(repr=False)
     project_settings: Json
     turn: Turn | None = None
+    is_interrupted: bool = False
 
     @property
     def running_turn(self) -> Turn:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -212,13 +212,22 @@ class QueuedTask:
     stage: str | None
 
 
+class RunningTurn(NamedTuple):
+    """A running turn of a task."""
+
+    task_id: int
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The answer to this server's heartbeat.
 
     `others` maps the name of each other server to the number of its heartbeats. `stops` are the
-    tasks of this server that a user cancelled through another server.
+    tasks of this server that a user cancelled through another server, `interrupted` are its turns
+    that a message interrupts.
     """
 
     others: dict[str, int]
     stops: list[int]
+    interrupted: list[RunningTurn] = field(default_factory=list)

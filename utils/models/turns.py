@@ -23,10 +23,14 @@ class TurnStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """A turn to add. `encrypted_token` is a git token for the task as a Fernet ciphertext."""
+    """A turn to add. With `interrupts` the turn that runs now ends first.
+
+    `encrypted_token` is a git token for the task as a Fernet ciphertext.
+    """
 
     prompt: str
     mode: Mode = Mode.RUN
+    interrupts: bool = False
     encrypted_token: bytes | None = field(default=None, repr=False)
 
 
@@ -35,7 +39,8 @@ class Turn:
     """A row of `task_turns`, without its diff.
 
     `tree_before` and `tree_after` are the trees of the files at its beginning and its end; `files`,
-    `additions` and `deletions` count the changes between them.
+    `additions` and `deletions` count the changes between them. `interrupts` is the number of the
+    turn that was running when this one was added to interrupt it.
     """
 
     number: int
@@ -58,6 +63,7 @@ class Turn:
     error: str | None = None
     error_code: str | None = None
     error_stage: str | None = None
+    interrupts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

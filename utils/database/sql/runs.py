@@ -26,6 +26,10 @@ _run = select(*(task_runs.c[name] for name in AgentRun.__dataclass_fields__)).wh
 _running_turn = select(*TURN_COLUMNS).where(
     task_turns.c.task_id == bindparam("turn_task_id"), task_turns.c.status == TurnStatus.RUNNING
 )
+_interrupting = select(task_turns.c.number).where(
+    task_turns.c.task_id == bindparam("turn_task_id"),
+    task_turns.c.interrupts == bindparam("running_number"),
+)
 _here = (
     select(tasks.c.status)
     .where(tasks.c.id == bindparam("task_id"), tasks.c.server == bindparam("server"))
@@ -98,6 +102,7 @@ def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
     row = connection.execute(_job, {"task_id": task_id}).one()
     columns = dict(row._mapping)
     turn = connection.execute(_running_turn, {"turn_task_id": task_id}).first()
+    this_turn = {"turn_task_id": task_id, "running_number": turn.number if turn else None}
     return ClaimedTask(
         ciphertext=columns.pop("ciphertext"),
         user_token=columns.pop("user_token"),
@@ -106,4 +111,5 @@ def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
         project_settings=json_object(columns.pop("project_settings")),
         task=Task(**columns),
         turn=turn_from_row(turn._mapping) if turn else None,
+        is_interrupted=connection.execute(_interrupting, this_turn).first() is not None,
     )

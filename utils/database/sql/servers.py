@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from utils.database.rows import now
-from utils.database.schema import servers, tasks
+from utils.database.schema import servers, task_turns, tasks
 from utils.database.sql.engine import SqlMethods, writing
-from utils.models.tasks import ACTIVE_STATUSES, Heartbeat, QueuedTask, TaskStatus
+from utils.models.tasks import (
+    ACTIVE_STATUSES,
+    Heartbeat,
+    QueuedTask,
+    RunningTurn,
+    TaskStatus,
+)
+from utils.models.turns import TurnStatus
 
 _queued = tuple(tasks.c[name] for name in QueuedTask.__dataclass_fields__)
 _known_servers = select(servers.c.id)
+_interrupting = task_turns.alias()
+_interrupted = (
+    select(task_turns.c.task_id, task_turns.c.number)
+    .join(tasks, tasks.c.id == task_turns.c.task_id)
+    .join(
+        _interrupting,
+        (_interrupting.c.task_id == task_turns.c.task_id)
+        & (_interrupting.c.interrupts == task_turns.c.number),
+    )
+    .where(
+        tasks.c.status == TaskStatus.RUNNING,
+        tasks.c.server == bindparam("server"),
+        task_turns.c.status == TurnStatus.RUNNING,
+    )
+    .distinct()
+)
 
 
 class ServerMethods(SqlMethods):
@@ -33,7 +56,12 @@ class ServerMethods(SqlMethods):
             tasks.c.stop_requested,
         )
         return Heartbeat(
-            {row.id: row.beats for row in others}, list(connection.execute(stops).scalars())
+            {row.id: row.beats for row in others},
+            list(connection.execute(stops).scalars()),
+            [
+                RunningTurn(*row)
+                for row in connection.execute(_interrupted, {"server": self.server})
+            ],
         )
 
     @writing

@@ -61,8 +61,15 @@ class TurnMethods(SqlMethods):
             turns = [first.turn]
             connection.execute(insert(task_turns), {**turn_values(first), "task_id": task_id})
         number = turns[-1].number + 1
-        values = {**new_turn_values(new), "task_id": task_id, "number": number}
-        connection.execute(insert(task_turns), {**values, "created_at": now()})
+        running = [turn.number for turn in turns if turn.status is TurnStatus.RUNNING]
+        values = {
+            **new_turn_values(new),
+            "task_id": task_id,
+            "number": number,
+            "created_at": now(),
+            "interrupts": running[0] if new.interrupts and running else None,
+        }
+        connection.execute(insert(task_turns), values)
         begins = task.status in TERMINAL_STATUSES
         if begins:
             begun = {**NEXT_TURN, "status": TaskStatus.PENDING, "server": self.server}

@@ -89,6 +89,7 @@ def decode_claimed_task(row: Json) -> ClaimedTask:
         preferences=json_object(row["preferences"]),
         project_settings=json_object(row["project_settings"]),
         turn=decode_turn(row["turn"]) if row["turn"] else None,
+        is_interrupted=row["is_interrupted"],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from utils.database.supabase.rows import SupabaseMethods, row_decoder
 from utils.database.types import normalize_user_id
-from utils.models.tasks import Heartbeat, QueuedTask, TaskStatus
+from utils.models.tasks import Heartbeat, QueuedTask, RunningTurn, TaskStatus
 
 _decode_queued = row_decoder(QueuedTask)
 
@@ -17,7 +17,8 @@ class ServerMethods(SupabaseMethods):
     def record_heartbeat(self) -> Heartbeat:
         """See `Database`."""
         seen = self.supabase.call("backend_beat", {"this_server": self.server}, idempotent=True)
-        return Heartbeat(**seen)
+        interrupted = [RunningTurn(**turn) for turn in seen.pop("interrupted")]
+        return Heartbeat(**seen, interrupted=interrupted)
 
     def claim_unfinished_tasks(
         self, silent: Collection[str] = (), *, own: bool = False

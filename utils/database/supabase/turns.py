@@ -42,6 +42,7 @@ class TurnMethods(TaskMethods):
             "this_server": self.server,
             "first": None,
             "turn": encode_columns(task_turns, new_turn_values(new)),
+            "interrupting": new.interrupts,
             "ciphertext": encode_bytes(new.encrypted_token),
             "next_fields": NEXT_TURN,
             "most_messages": MAX_CHAT_MESSAGES,
