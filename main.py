@@ -57,7 +57,7 @@ from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
 from utils.web import serving as page
-from utils.webhooks.endings import TaskEndReporter
+from utils.webhooks.follower import TaskFollower
 
 log = structlog.get_logger(__name__)
 
@@ -83,9 +83,9 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
         services.dispatcher.recover()
         lifetime.callback(services.dispatcher.stop)
         if settings.webhook_tasks:
-            endings = TaskEndReporter(services)
-            endings.start()
-            lifetime.callback(endings.stop)
+            follower = TaskFollower(services)
+            follower.start()
+            lifetime.callback(follower.stop)
     except BaseException:
         lifetime.close()
         raise

@@ -1851,6 +1851,7 @@ CREATE TABLE task_turns (
     error_stage TEXT,
     prompt TEXT NOT NULL,
     git_diff TEXT,
+    interrupts INTEGER,
     PRIMARY KEY (task_id, number),
     FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
 );
@@ -2007,6 +2008,7 @@ CREATE OR REPLACE FUNCTION public.backend_add_turn(
     this_server text,
     first jsonb,
     turn jsonb,
+    interrupting boolean,
     ciphertext text,
     next_fields jsonb,
     most_messages integer,
@@ -2046,7 +2048,11 @@ BEGIN
         last_number := 1;
     END IF;
     turn := turn || jsonb_build_object(
-        'task_id', this_task, 'number', last_number + 1, 'created_at', moment
+        'task_id', this_task, 'number', last_number + 1, 'created_at', moment,
+        'interrupts', CASE WHEN interrupting THEN (
+            SELECT number FROM public.task_turns
+            WHERE task_id = this_task AND status = 'running'
+        ) END
     );
     INSERT INTO public.task_turns
     SELECT * FROM jsonb_populate_record(null::public.task_turns, turn);
@@ -2179,6 +2185,12 @@ BEGIN
             'turn', (
                 SELECT public.backend_turn_row(turn) FROM public.task_turns turn
                 WHERE turn.task_id = this_task AND turn.status = 'running'
+            ),
+            'is_interrupted', EXISTS (
+                SELECT FROM public.task_turns turn
+                JOIN public.task_turns later USING (task_id)
+                WHERE turn.task_id = this_task AND turn.status = 'running'
+                    AND later.interrupts = turn.number
             )
         )
         FROM public.tasks task
@@ -2186,6 +2198,37 @@ BEGIN
         LEFT JOIN public.projects project ON project.id = task.project_id
         LEFT JOIN public.task_secrets secret ON secret.task_id = task.id
         WHERE task.id = this_task
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_beat(this_server text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    INSERT INTO public.servers AS server (id, beats, seen_at)
+    VALUES (this_server, 1, clock_timestamp())
+    ON CONFLICT (id) DO UPDATE SET beats = server.beats + 1, seen_at = excluded.seen_at;
+    RETURN jsonb_build_object(
+        'others', (
+            SELECT coalesce(jsonb_object_agg(id, beats), '{}')
+            FROM public.servers WHERE id <> this_server
+        ),
+        'stops', (
+            SELECT coalesce(jsonb_agg(id ORDER BY id), '[]')
+            FROM public.tasks
+            WHERE status = 'running' AND server = this_server AND stop_requested
+        ),
+        'interrupted', (
+            SELECT coalesce(
+                jsonb_agg(DISTINCT jsonb_build_object('task_id', task_id, 'number', turn.number)),
+                '[]'
+            )
+            FROM public.tasks task
+            JOIN public.task_turns turn ON turn.task_id = task.id
+            JOIN public.task_turns later USING (task_id)
+            WHERE task.status = 'running' AND task.server = this_server
+                AND turn.status = 'running' AND later.interrupts = turn.number
+        )
     );
 END
 $$;

@@ -7,6 +7,8 @@ from typing import NotRequired
 from flask import Blueprint
 
 from utils.api.endpoint import Services, answer_once, endpoint
+from utils.api.error_codes.shared import GITHUB
+from utils.api.github_access import comment_task_token
 from utils.api.requests import ChatMessage
 from utils.api.responses import FullTaskRow, TurnRow
 from utils.api.serializers import full_task_row, turn_row
@@ -17,7 +19,7 @@ from utils.models.turns import NewTurn
 
 blueprint = Blueprint("turns", __name__, url_prefix="/tasks/<id:task_id>")
 
-CHAT_ERRORS = ("conversation_full", "queue_full", "stored_secret_unreadable")
+CHAT_ERRORS = (*GITHUB, "conversation_full", "queue_full", "stored_secret_unreadable")
 
 
 @blueprint.post("/chat")
@@ -80,11 +82,14 @@ def _carry_out(services: Services, user_id: str, task_id: int, body: ChatMessage
         services.database.append_chat_message(user_id, task_id, body.role, body.content)
         return {}
     token = open_request_token(services.vault, user_id, body.github_token)
+    if token is None:
+        task = services.database.get_task_status(user_id, task_id)
+        token = comment_task_token(services, task)
     new = NewTurn(
         prompt=body.content,
         mode=Mode(body.mode or Mode.RUN),
+        interrupts=body.interrupt,
         encrypted_token=services.vault.encrypt(token) if token else None,
     )
     added = services.dispatcher.add_turn(user_id, task_id, new)
     return {"number": added.turn.number}
-        interrupts=body.interrupt,

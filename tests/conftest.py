@@ -23,7 +23,7 @@ from tests.support.suite.event_forms import refuse_odd_events
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.dispatcher.dispatcher import Dispatcher
-from utils.webhooks import endings
+from utils.webhooks import follower
 
 pytest_plugins = (
     "tests.fixtures.database",
@@ -85,7 +85,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Ite
     """
     with ExitStack() as running:
         patch = running.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(endings, "SCAN_SECONDS", 3600.0)
+        patch.setattr(follower, "SCAN_SECONDS", 3600.0)
 
         def make(**changes: Any) -> Flask:
             # Python 3.11 shares one watcher of child processes between all event loops. It must

@@ -2,89 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 
-from main import create_app, stop_app
-from tests.conftest import JWT_SECRET
 from tests.fakes.github.refs import branch_sha
 from tests.fakes.github.service import FakeGitHub
-from tests.support.backends import Repository
-from tests.support.git.server import serve_git
-from tests.support.github.app import (
-    BOT_USER,
-    PAGE,
-    SERVER_TOKEN,
-    STARTS_TASKS,
-    Caller,
-    WebhookSender,
-    services_of,
-)
+from tests.support.github.app import BOT_USER, PAGE, WebhookSender, services_of
 from tests.support.github.comments import comment, deliver_comment, started
 from tests.support.github.names import NAME
+from tests.support.github.servers import Servers
 from tests.support.waiting import eventually
-from utils.config.settings import Settings
 from utils.github.client import GitHub
 from utils.models.tasks import NewTask, Task
-from utils.webhooks import endings, statuses
-
-
-@dataclass
-class Servers:
-    """Starts servers on one data folder, one after the other."""
-
-    github: FakeGitHub
-    folder: Path
-    app: Flask | None = None
-
-    def start(self, *, works: bool = False, **changes: Any) -> WebhookSender:
-        """Start a server in place of the last one; unless it works, its tasks stay queued."""
-        self.stop()
-        settings = STARTS_TASKS | {
-            "public_url": PAGE,
-            "github_api_url": self.github.api_url,
-            "data_dir": self.folder,
-            "jwt_secret": JWT_SECRET,
-            "mirror_max_bytes": 0,
-        }
-        self.app = create_app(Settings.model_validate(settings | changes))
-        if not works:
-            services_of(self.app).dispatcher.pause()
-        if not services_of(self.app).database.list_projects(BOT_USER):
-            Caller(self.app, BOT_USER).project(self.github)
-        return WebhookSender(self.app)
-
-    def stop(self) -> None:
-        if self.app is not None:
-            stop_app(self.app)
-        self.app = None
-
-
-@pytest.fixture
-def servers(
-    github: FakeGitHub,
-    origin: Repository,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Servers]:
-    """Provide servers that look at their tasks all the time, with a project in the repository."""
-    monkeypatch.setattr(endings, "SCAN_SECONDS", 0.05)
-    monkeypatch.setattr(statuses, "PAUSE_SECONDS", 0.0)
-    with serve_git(tmp_path / "served") as served:
-        served.publish(origin, "demo", SERVER_TOKEN)
-        github.git_port = served.port
-        found = github.repositories[NAME]
-        found.bare, found.private = served.bare("demo"), True
-        github.add_token(SERVER_TOKEN, "server")
-        found.roles["server"] = "write"
-        servers = Servers(github, tmp_path / "data")
-        yield servers
-        servers.stop()
+from utils.webhooks.follower import TaskFollower
 
 
 class Comments:
@@ -147,7 +78,7 @@ def follow_all(servers: Servers) -> None:
     """Look once more at all tasks, as a server does that was just started."""
     assert servers.app is not None
     services = services_of(servers.app)
-    statuses.CommitStatuses(services).follow(services.database.list_tasks(BOT_USER).tasks)
+    TaskFollower(services).scan()
 
 
 def test_a_cancelled_task_and_a_failed_one_are_told_in_words(

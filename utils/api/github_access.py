@@ -16,7 +16,7 @@ from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose
 from utils.github.client import GitHub
 from utils.github.errors import RepositoryMoved
-from utils.models.tasks import TaskSummary
+from utils.models.tasks import Task, TaskSummary
 from utils.models.users import Project
 
 MAX_TASKS_SEARCHED = 500
@@ -107,6 +107,39 @@ def find_project(
         and (project.is_active or not is_active)
     )
     return next(projects, None)
+
+
+def clone_token(
+    services: Services, user_id: str, full_name: str, repo_url: str
+) -> SecretStr | None:
+    """Return the server's token to clone a repository, None if the user has a token."""
+    tokens = services.github_tokens
+    # A user's own token is read when the task starts. The App's may expire while the task waits.
+    if tokens.user_token(user_id, repo_url, None).token:
+        return None
+    token = tokens.server_token(user_id, full_name, Purpose.CLONE).token
+    return None if token is None else SecretStr(token)
+
+
+def comment_task_token(services: Services, task: Task) -> SecretStr | None:
+    """Return the server's token for the next turn of a task that a comment on GitHub started.
+
+    None for other tasks. The turn may have to clone, and the token of the first one is deleted.
+    Raises the errors of GitHub's API.
+    """
+    settings = services.settings
+    place = (task.execution_metadata or {}).get("asked_in")
+    is_ours = settings.webhook_tasks and task.user_id == str(settings.webhook_user_id)
+    if not is_ours or not isinstance(place, dict):
+        return None
+    full_name = str(place.get("repository"))
+    # A user can write to their rows; only their projects are places for the server's token.
+    if not _is_same_repository(services, full_name, task.repo_url):
+        return None
+    if find_project(services, task.user_id, full_name, is_active=True) is None:
+        return None
+    with services.github_limiter.slot():
+        return clone_token(services, task.user_id, full_name, task.repo_url)
 
 
 def _may_use_server_token(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from datetime import UTC, datetime
 from itertools import islice
 
 from utils.errors import Forbidden, InvalidInput, NotFound
@@ -229,6 +230,13 @@ class GitHub(PullReviews, PullChecks, Listings):
         """Comment on an issue or a pull request."""
         with translating("issue"):
             return comment_value(self._repository(full_name).get_issue(number).create_comment(body))
+
+    def has_comment(self, full_name: str, number: int, body: str, *, since: datetime) -> bool:
+        """Tell whether an issue or a pull request has got a comment with this text since then."""
+        with translating("issue"):
+            found = self._repository(full_name).get_issue(number)
+            comments = found.get_comments(since=since.astimezone(UTC))
+            return any((one.body or "").split() == body.split() for one in comments)
 
     def set_commit_status(
         self,

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services
-from utils.api.github_access import find_project
+from utils.api.github_access import clone_token, find_project
 from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull
 from utils.git.repository_url import parse_repository_url, validate_branch
 from utils.github.app import Purpose
@@ -23,7 +23,7 @@ from utils.webhooks.delivery import (
     Delivery,
     read_event,
 )
-from utils.webhooks.endings import asked_in
+from utils.webhooks.end_comments import asked_in
 
 NO_PROJECT = (
     "WEBHOOK_USER_ID has no active project in this repository; comments start tasks only there."
@@ -91,7 +91,11 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
             return "The author of the comment may not push to the repository."
         try:
             work = _work(services, github, event, command)
-            token = _token(services, full_name, repo_url) if work.is_private else None
+            token = (
+                clone_token(services, _user_id(services), full_name, repo_url)
+                if work.is_private
+                else None
+            )
             new = _new_task(event, command, work, repo_url, project.id)
             text = _start(services, new, token)
         except (InvalidInput, QueueFull) as error:
@@ -173,16 +177,6 @@ def _is_gone(services: Services, full_name: str, branch: str) -> bool:
             return github.branch_sha(full_name, branch) is None
     except AppError:
         return False
-
-
-def _token(services: Services, full_name: str, repo_url: str) -> SecretStr | None:
-    """Return the App's token to clone a private repository, None if the user has a token."""
-    tokens = services.github_tokens
-    # A user's own token is read when the task starts. The App's may expire while the task waits.
-    if tokens.user_token(_user_id(services), repo_url, None).token:
-        return None
-    token = tokens.server_token(_user_id(services), full_name, Purpose.CLONE).token
-    return None if token is None else SecretStr(token)
 
 
 def _start(services: Services, new: NewTask, token: SecretStr | None) -> str | None:

@@ -6,8 +6,7 @@ found, and for a task with an open pull request that runs again, on the commit t
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,18 +16,15 @@ from utils.api.endpoint import Services
 from utils.api.github_access import find_project
 from utils.api.github_operations import set_commit_status
 from utils.api.github_schemas import OWN_STATUS
-from utils.errors import AppError, DatabaseUnavailable, NotFound, Unavailable
+from utils.errors import AppError, Unavailable
 from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose
 from utils.github.models import CommitState
-from utils.models.tasks import TERMINAL_STATUSES, Task, TaskStatus, TaskSummary
+from utils.models.tasks import TERMINAL_STATUSES, Task, TaskStatus
 from utils.webhooks.delivery import TIMEOUT_SECONDS
 
 SET_WITHIN = timedelta(days=1)
 """The end of a task is not set any more when it is older."""
-
-PAUSE_SECONDS = 30.0
-"""Time without further tries after GitHub was unavailable."""
 
 _STATES = {
     TaskStatus.COMPLETED: CommitState.SUCCESS,
@@ -63,45 +59,29 @@ class CommitStatuses:
         self._user_id = str(services.settings.webhook_user_id)
         # The moments at which the tasks ended whose status is set; None for running ones.
         self._done: dict[int, datetime | None] = {}
-        self._paused_until = 0.0
 
-    def follow(self, tasks: Iterable[TaskSummary]) -> None:
-        """Set the statuses of the tasks that have begun or ended since the last call.
-
-        A failure of GitHub is logged, and tried again if it may pass.
-        """
-        found = list(tasks)
-        for summary in reversed(found):
-            if time.monotonic() < self._paused_until:
-                return
-            moment = _ended_at(summary)
-            if self._done.get(summary.id, _NEVER) != moment:
-                self._follow(summary)
-        known = {summary.id for summary in found}
-        self._done = {number: one for number, one in self._done.items() if number in known}
-
-    def _follow(self, summary: TaskSummary) -> None:
+    def show(self, task: Task) -> None:
+        """Set the status of a task unless it is set. Raises `Unavailable`, also for GitHub."""
+        moment = _ended_at(task)
+        if self._done.get(task.id, _NEVER) == moment:
+            return
         try:
-            self._compare(summary)
-        except DatabaseUnavailable:
+            self._compare(task, moment)
+        except Unavailable:
             raise
         except AppError as error:
             log.warning("status not set", action="webhook.status_not_set", code=error.code)
-            if isinstance(error, Unavailable):
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
-                return
-        self._done[summary.id] = _ended_at(summary)
+        self._done[task.id] = moment
 
-    def _compare(self, summary: TaskSummary) -> None:
-        moment = _ended_at(summary)
+    def forget_except(self, known: Collection[int]) -> None:
+        """Forget the tasks that are not followed any more."""
+        self._done = {number: at for number, at in self._done.items() if number in known}
+
+    def _compare(self, task: Task, moment: datetime | None) -> None:
         if moment is not None and moment < datetime.now(UTC) - SET_WITHIN:
             return
-        try:
-            task = self._services.database.get_task_status(self._user_id, summary.id)
-        except NotFound:
-            return
         place = self._place(task)
-        if place is None or _ended_at(task) != moment:
+        if place is None:
             return
         if moment is None:
             self._services.database.record_delivery(_begun(task, place))
@@ -147,7 +127,7 @@ class CommitStatuses:
             )
 
 
-def _ended_at(task: Task | TaskSummary) -> datetime | None:
+def _ended_at(task: Task) -> datetime | None:
     if task.status not in TERMINAL_STATUSES:
         return None
     return task.completed_at or task.updated_at

@@ -11,6 +11,9 @@ SSO_URL = "https://github.com/orgs/team/sso?authorization_request=A1B2"
 DOWN = ("hang", "reset", "cut", "html", "nonsense", "empty")
 """Failures that are no answer of GitHub's at all; the server produces them itself."""
 
+LOST = "lost"
+"""The failure of an answer that gets lost although the request was carried out."""
+
 BODIES = {"html": b"<html>Welcome</html>", "nonsense": b"{", "empty": b"{}"}
 """Bodies of status 200 that do not come from GitHub's API, by the name of the failure."""
 

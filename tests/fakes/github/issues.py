@@ -104,6 +104,13 @@ def get_issue(call: Call) -> Answer:
     return 200, render.issue(call.api, call.repository, call.issue())
 
 
+def list_comments(call: Call) -> Answer:
+    issue = call.issue()
+    since = datetime.fromisoformat(call.request.query.get("since", "1970-01-01T00:00:00Z"))
+    found = [one for one in issue.comments if one.created_at >= since]
+    return 200, [render.comment(call.api, call.repository, issue, one) for one in found]
+
+
 def create_comment(call: Call) -> Answer:
     issue = call.issue()
     text = call.request.body["body"]

@@ -48,11 +48,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._break(name)
             return
         try:
-            if name is not None:
+            if name not in {None, failures.LOST}:
                 raise failures.refusal(name)
             status, body, headers = github.answer(request, header)
         except Refused as refused:
             status, body, headers = refused.status, refused.body, refused.headers
+        if name == failures.LOST:
+            self._break(name)
+            return
         self._send(status, json.dumps(body).encode(), {"X-GitHub-Request-Id": "F00D", **headers})
 
     do_GET = do_POST = do_PUT = do_PATCH = _handle  # noqa: N815 - http.server's names
