@@ -158,6 +158,7 @@ def test_sandboxes_are_kept_for_the_chosen_task_only(open_with: Open, sample: Re
     assert kept() == []
 
 
+@pytest.mark.usefixtures("patient_capture")
 def test_the_cancel_of_a_group_leaves_no_sandbox(backend: Backend, sample: Repository) -> None:
     answer = start_group(backend, SLEEPS, sample, agents=BOTH, attempts=3)
     path = f"/task-groups/{answer['group_id']}"

@@ -128,6 +128,8 @@ def test_a_task_whose_pull_request_is_open_is_shown_when_it_runs_again(
     ended = services.dispatcher.start_task(BOT_USER, new, None)
     services.dispatcher.cancel_task(BOT_USER, ended.id)
     again = services.dispatcher.start_task(BOT_USER, new, None)
+    # The server may have looked at a task before its pull request is recorded.
+    follow_all(servers)
     for task in (ended, again):
         services.database.set_pull_request(BOT_USER, task.id, opened)
     (pending,) = comments.wait_for("pending")

@@ -32,10 +32,18 @@ _STATES = {
     TaskStatus.CANCELLED: CommitState.ERROR,
 }
 
-# Equal to no moment of a task, and to None neither.
-_NEVER = datetime.min.replace(tzinfo=UTC)
-
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a status was compared with: when the task ended, None for a running one, and its commit.
+
+    The commit of a pull request may be recorded while the task runs.
+    """
+
+    ended_at: datetime | None
+    pr_commit: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +65,24 @@ class CommitStatuses:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._user_id = str(services.settings.webhook_user_id)
-        # The moments at which the tasks ended whose status is set; None for running ones.
-        self._done: dict[int, datetime | None] = {}
+        self._done: dict[int, _Shown] = {}
 
     def show(self, task: Task) -> None:
         """Set the status of a task unless it is set. Raises `Unavailable`, also for GitHub."""
-        moment = _ended_at(task)
-        if self._done.get(task.id, _NEVER) == moment:
+        now = _Shown(_ended_at(task), task.pr_commit)
+        if self._done.get(task.id) == now:
             return
         try:
-            self._compare(task, moment)
+            self._compare(task, now.ended_at)
         except Unavailable:
             raise
         except AppError as error:
             log.warning("status not set", action="webhook.status_not_set", code=error.code)
-        self._done[task.id] = moment
+        self._done[task.id] = now
 
     def forget_except(self, known: Collection[int]) -> None:
         """Forget the tasks that are not followed any more."""
-        self._done = {number: at for number, at in self._done.items() if number in known}
+        self._done = {number: done for number, done in self._done.items() if number in known}
 
     def _compare(self, task: Task, moment: datetime | None) -> None:
         if moment is not None and moment < datetime.now(UTC) - SET_WITHIN:
@@ -95,7 +102,8 @@ class CommitStatuses:
         if not place.is_asked and not database.has_delivery(_begun(task, place)):
             return False
         # This process may have called the task pending after another one had set its end.
-        is_pending_here = self._done.get(task.id, _NEVER) is None
+        shown = self._done.get(task.id)
+        is_pending_here = shown is not None and shown.ended_at is None
         return is_pending_here or not database.has_delivery(_ended(task, moment))
 
     def _place(self, task: Task) -> _Place | None:

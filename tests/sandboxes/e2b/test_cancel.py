@@ -19,7 +19,6 @@ from tests.support.git.server import GitServer
 from tests.support.waiting import eventually
 from utils.dispatcher import cancellation
 from utils.models.tasks import NewTask, TaskStatus
-from utils.pipeline import stop_request
 from utils.pipeline.stop_request import CANCELLED_CAPTURE_SECONDS
 from utils.sandboxes.e2b import sandbox as sandbox_e2b
 
@@ -35,12 +34,6 @@ def backend_in_cloud(
         failing_cloud, tmp_path_factory.mktemp("data"), max_concurrent_tasks=6
     ) as backend:
         yield backend
-
-
-@pytest.fixture
-def patient_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raise the time to read a cancelled task's results, for busy machines."""
-    monkeypatch.setattr(stop_request, "CANCELLED_CAPTURE_SECONDS", HANGS_SECONDS)
 
 
 def cancel(backend: Backend, task_id: int) -> Row:
