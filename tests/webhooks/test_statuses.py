@@ -128,17 +128,20 @@ def test_a_task_whose_pull_request_is_open_is_shown_when_it_runs_again(
     ended = services.dispatcher.start_task(BOT_USER, new, None)
     services.dispatcher.cancel_task(BOT_USER, ended.id)
     again = services.dispatcher.start_task(BOT_USER, new, None)
-    # The server may have looked at a task before its pull request is recorded.
-    follow_all(servers)
+    # Tells that the server has looked at the tasks before, whose pull request is not yet recorded.
+    asked = comments.start(hook)
+    comments.wait_for("pending")
     for task in (ended, again):
         services.database.set_pull_request(BOT_USER, task.id, opened)
-    (pending,) = comments.wait_for("pending")
+    pending = comments.wait_for("pending", "pending")[-1]
     assert pending["context"] == f"async-code/task-{again.id}"
     services.dispatcher.cancel_task(BOT_USER, again.id)
-    comments.wait_for("pending", "error")
+    comments.wait_for("pending", "pending", "error")
+    services.dispatcher.cancel_task(BOT_USER, asked.id)
+    comments.wait_for("pending", "pending", "error", "error")
     services.dispatcher.start_task(BOT_USER, new, None)
     follow_all(servers)
-    comments.wait_for("pending", "error")
+    comments.wait_for("pending", "pending", "error", "error")
 
 
 def test_no_status_is_set_outside_of_the_projects_of_the_user(
