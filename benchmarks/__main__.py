@@ -1,8 +1,8 @@
 """Runs the benchmarks behind `./run.sh bench`.
 
-    python -m benchmarks [NAME ...] [--json FILE] [--quick] [--folder FOLDER]
+    python -m benchmarks [NAME ...] [--json FILE] [--record | --quick] [--folder FOLDER]
 
-A full run writes benchmarks/RESULTS.md. The exit code is 0 even if targets are missed.
+The exit code is 0 even if targets are missed.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def main(arguments: Sequence[str]) -> int:
         described = machine(folder)
         results = _run(options.names or list(BENCHMARKS), folder, quick=options.quick)
         document = json.dumps(as_json(results, command, described), indent=2)
-        if set(results) == set(BENCHMARKS) and not options.quick:
-            RESULTS_FILE.write_text(as_page(results, command, described))
+        if options.record:
+            earlier = RESULTS_FILE.read_text()
+            RESULTS_FILE.write_text(as_page(results, described, earlier, BENCHMARKS))
     print(document)
     if options.json:
         options.json.write_text(f"{document}\n")
@@ -97,7 +98,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the results to this file too"
     )
-    parser.add_argument(
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--record", action="store_true", help="write the results to benchmarks/RESULTS.md"
+    )
+    sizes.add_argument(
         "--quick",
         action="store_true",
         help="run with small sizes, only to check that everything works",

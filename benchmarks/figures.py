@@ -50,6 +50,14 @@ class Bench:
 Benchmark = Callable[[Bench], list[Figure]]
 Results = Mapping[str, list[Figure]]
 
+_HEADING = "\n## "
+_HEAD = """# Measurements
+
+`./run.sh bench --record` writes this page; `./run.sh bench --record NAME` replaces one section. The
+docstrings in `benchmarks/` describe each benchmark. Ratios compare medians of alternating samples.
+Figures without a target are informative only. If other programs used the CPU (see `load before`),
+the figures are worse than on a quiet machine.
+"""
 _WORDS = {True: "yes", False: "no", None: ""}
 
 
@@ -90,31 +98,30 @@ def as_table(name: str, figures: Iterable[Figure]) -> str:
     return "\n".join([name, *rows])
 
 
-def as_page(results: Results, command: str, machine: Mapping[str, str]) -> str:
-    """Return the Markdown of RESULTS.md."""
+def as_page(
+    results: Results, machine: Mapping[str, str], earlier: str, names: Iterable[str]
+) -> str:
+    """Return the Markdown of RESULTS.md: these results, and the sections of an earlier page.
+
+    Sections are in the order of `names`; others are left out.
+    """
+    _, *rest = earlier.split(_HEADING)
+    kept = {section.partition("\n")[0]: section for section in rest}
     described = ", ".join(f"{what}: {how}" for what, how in machine.items())
-    head = [
-        "# Measurements",
-        "",
-        f"Created by `{command}` on {_today()}. The next full run overwrites this file.",
-        f"Machine: {described}.",
-        "",
-        "Ratios compare medians of alternating samples. The docstrings in `benchmarks/` describe",
-        "each benchmark. Figures without a target are informative only. If other programs used the",
-        "CPU (see `load before`), the figures are worse than on a quiet machine.",
-    ]
-    sections = (_section(name, figures) for name, figures in results.items())
-    return "\n".join([*head, *sections]) + "\n"
+    measured = f"Measured on {_today()}; {described}."
+    new = {name: _section(name, figures, measured) for name, figures in results.items()}
+    sections = kept | new
+    return _HEADING.join([_HEAD, *(sections[name] for name in names if name in sections)])
 
 
-def _section(name: str, figures: Iterable[Figure]) -> str:
+def _section(name: str, figures: Iterable[Figure], measured: str) -> str:
     rows = [
         f"| {figure.name} | {_number(figure.value)} {figure.unit} | {_target(figure)} "
         f"| {_WORDS[figure.holds]} |"
         for figure in figures
     ]
-    head = ["", f"## {name}", "", "| figure | value | target | holds |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows])
+    head = [name, "", measured, "", "| figure | value | target | holds |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
 
 
 def _number(value: float) -> str:

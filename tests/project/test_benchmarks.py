@@ -101,7 +101,17 @@ def test_a_figure_compares_its_value_with_its_target(figure: Figure, holds: bool
     assert figure.holds is holds
 
 
-def test_the_page_contains_no_local_path(tmp_path: Path) -> None:
-    page = as_page({"one": [Figure("time", 1200, "ms", 5)]}, "./run.sh bench", machine(tmp_path))
-    assert "| time | 1,200 ms | <= 5 | no |" in page
-    assert str(tmp_path) not in page
+def test_the_page_replaces_what_was_measured_and_keeps_the_rest(tmp_path: Path) -> None:
+    def page(value: float, earlier: str, *names: str) -> str:
+        results = {name: [Figure("time", value, "ms", 5)] for name in names}
+        return as_page(results, machine(tmp_path), earlier, ["one", "two", "three"])
+
+    first = page(1200, "", "one", "three", "unknown")
+    assert "| time | 1,200 ms | <= 5 | no |" in first
+    assert str(tmp_path) not in first
+    second = page(4, first, "two", "three")
+    one, two, three = second.split("\n## ")[1:]
+    assert one in first
+    assert (two.partition("\n")[0], three.partition("\n")[0]) == ("two", "three")
+    assert "| time | 4 ms | <= 5 | yes |" in two
+    assert "1,200" not in three
