@@ -287,82 +287,45 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     WHERE task.id = this_task AND task.user_id = this_user AND turn.number = this_number
 $$;
 
-CREATE OR REPLACE FUNCTION public.backend_claim_task(
+-- Claims a task, with the turn to run.
+CREATE OR REPLACE FUNCTION public.backend_claim_turn(
     this_task bigint, this_server text, again boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
-    found_status text;
+    claimed jsonb := public.backend_claim_task(this_task, this_server, again);
 BEGIN
-    SELECT status INTO found_status FROM public.tasks
-    WHERE id = this_task AND server = this_server FOR NO KEY UPDATE;
-    IF NOT found THEN
-        RETURN NULL;
-    END IF;
-    IF found_status = 'pending' THEN
-        PERFORM public.backend_move_task(
-            this_task, this_server, array['pending'], 'running', '{"stage": "cloning"}'
-        );
-    ELSIF found_status <> 'running' OR NOT again THEN
-        RETURN NULL;
-    END IF;
-    RETURN (
-        SELECT jsonb_build_object(
-            'task', public.backend_task_row(this_task),
-            'ciphertext', secret.ciphertext,
-            'user_token', owner.github_token,
-            'preferences', owner.preferences,
-            'project_settings', project.settings,
-            'last_sequence', (
-                SELECT coalesce(max(sequence), 0) FROM public.task_events WHERE task_id = this_task
-            ),
-            'turn', (
-                SELECT public.backend_turn_row(turn) FROM public.task_turns turn
-                WHERE turn.task_id = this_task AND turn.status = 'running'
-            ),
-            'is_interrupted', EXISTS (
-                SELECT FROM public.task_turns turn
-                JOIN public.task_turns later USING (task_id)
-                WHERE turn.task_id = this_task AND turn.status = 'running'
-                    AND later.interrupts = turn.number
-            )
+    RETURN claimed || jsonb_build_object(
+        'turn', (
+            SELECT public.backend_turn_row(turn) FROM public.task_turns turn
+            WHERE turn.task_id = this_task AND turn.status = 'running'
+        ),
+        'is_interrupted', EXISTS (
+            SELECT FROM public.task_turns turn
+            JOIN public.task_turns later USING (task_id)
+            WHERE turn.task_id = this_task AND turn.status = 'running'
+                AND later.interrupts = turn.number
         )
-        FROM public.tasks task
-        JOIN public.users owner ON owner.id = task.user_id
-        LEFT JOIN public.projects project ON project.id = task.project_id
-        LEFT JOIN public.task_secrets secret ON secret.task_id = task.id
-        WHERE task.id = this_task
     );
 END
 $$;
 
-CREATE OR REPLACE FUNCTION public.backend_beat(this_server text) RETURNS jsonb
+-- Sends a heartbeat; the answer also names the running turns that a message interrupts.
+CREATE OR REPLACE FUNCTION public.backend_heartbeat(this_server text) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    seen jsonb := public.backend_beat(this_server);
 BEGIN
-    INSERT INTO public.servers AS server (id, beats, seen_at)
-    VALUES (this_server, 1, clock_timestamp())
-    ON CONFLICT (id) DO UPDATE SET beats = server.beats + 1, seen_at = excluded.seen_at;
-    RETURN jsonb_build_object(
-        'others', (
-            SELECT coalesce(jsonb_object_agg(id, beats), '{}')
-            FROM public.servers WHERE id <> this_server
-        ),
-        'stops', (
-            SELECT coalesce(jsonb_agg(id ORDER BY id), '[]')
-            FROM public.tasks
-            WHERE status = 'running' AND server = this_server AND stop_requested
-        ),
-        'interrupted', (
-            SELECT coalesce(
-                jsonb_agg(DISTINCT jsonb_build_object('task_id', task_id, 'number', turn.number)),
-                '[]'
-            )
-            FROM public.tasks task
-            JOIN public.task_turns turn ON turn.task_id = task.id
-            JOIN public.task_turns later USING (task_id)
-            WHERE task.status = 'running' AND task.server = this_server
-                AND turn.status = 'running' AND later.interrupts = turn.number
+    RETURN seen || jsonb_build_object('interrupted', (
+        SELECT coalesce(
+            jsonb_agg(DISTINCT jsonb_build_object('task_id', task_id, 'number', turn.number)),
+            '[]'
         )
-    );
+        FROM public.tasks task
+        JOIN public.task_turns turn ON turn.task_id = task.id
+        JOIN public.task_turns later USING (task_id)
+        WHERE task.status = 'running' AND task.server = this_server
+            AND turn.status = 'running' AND later.interrupts = turn.number
+    ));
 END
 $$;

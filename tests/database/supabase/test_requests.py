@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 from utils.dispatcher.dispatcher import Dispatcher
 
 MOST_FOR_A_TASK = 8
-BEAT = "POST /rest/v1/rpc/backend_beat"
+BEAT = "POST /rest/v1/rpc/backend_heartbeat"
 USER_ID = "00000000-0000-4000-8000-0000000000aa"
 
 
@@ -46,7 +46,7 @@ def test_a_simulated_task_takes_few_requests(
     eventually(lambda: dispatcher.running == 0 and dispatcher.queued == 0)
     requests = asked(supabase_stack)
     assert requests.count("POST /rest/v1/rpc/backend_create_task") == 1
-    assert requests.count("POST /rest/v1/rpc/backend_claim_task") == 1
+    assert requests.count("POST /rest/v1/rpc/backend_claim_turn") == 1
     assert len(requests) <= MOST_FOR_A_TASK, requests
     assert supabase_backend.wait(task_id)["status"] == "completed"
 

@@ -79,7 +79,7 @@ def decode_turn(row: Json) -> Turn:
 
 
 def decode_claimed_task(row: Json) -> ClaimedTask:
-    """Decode the result of `backend_claim_task`."""
+    """Decode the result of `backend_claim_turn`."""
     ciphertext = row["ciphertext"]
     return ClaimedTask(
         task=decode_task(row["task"]),

@@ -26,7 +26,7 @@ class RunMethods(SupabaseMethods):
     def claim_task(self, task_id: int, *, again: bool = False) -> ClaimedTask | None:
         """See `Database`."""
         arguments = {"this_task": task_id, "this_server": self.server, "again": again}
-        row = self.supabase.call("backend_claim_task", arguments, idempotent=again)
+        row = self.supabase.call("backend_claim_turn", arguments, idempotent=again)
         return None if row is None else decode_claimed_task(row)
 
     def start_run(self, run: AgentRun, batch: EventBatch) -> bool:

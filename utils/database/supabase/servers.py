@@ -16,7 +16,9 @@ class ServerMethods(SupabaseMethods):
 
     def record_heartbeat(self) -> Heartbeat:
         """See `Database`."""
-        seen = self.supabase.call("backend_beat", {"this_server": self.server}, idempotent=True)
+        seen = self.supabase.call(
+            "backend_heartbeat", {"this_server": self.server}, idempotent=True
+        )
         interrupted = [RunningTurn(**turn) for turn in seen.pop("interrupted")]
         return Heartbeat(**seen, interrupted=interrupted)
 
