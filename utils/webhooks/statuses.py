@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What a status was compared with: when the task ended, None for a running one, and its commit.
+    """The state that a status shows: when the task ended, None for a running one, and its commit.
 
     The commit of a pull request may be recorded while the task runs.
     """
