@@ -150,6 +150,7 @@ class TaskSummaryRow(TypedDict):
     pr_number: int | None
     pr_url: str | None
     group_id: NotRequired[int]
+    cost_usd: NotRequired[float]
     chat_messages: list[ChatMessageRow]
 
 

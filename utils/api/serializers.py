@@ -22,6 +22,7 @@ from utils.models.users import Project, User
 
 _TITLE_CHARACTERS = 50
 _PREVIEW_CHARACTERS = 200
+_NEWER = frozenset({"group_id", "cost_usd"})
 
 
 def task_row(task: Task) -> TaskRow:
@@ -29,7 +30,7 @@ def task_row(task: Task) -> TaskRow:
     row = _columns(
         task, TaskRow, status=task.status.value, model=task.agent, branch=task.target_branch
     )
-    return cast("TaskRow", _without_missing_group(row))
+    return cast("TaskRow", _without_missing(row))
 
 
 def full_task_row(task: Task) -> FullTaskRow:
@@ -98,6 +99,7 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
         "pr_number": task.pr_number,
         "pr_url": task.pr_url,
         "group_id": task.group_id,
+        "cost_usd": task.cost_usd,
         "chat_messages": [
             {
                 "role": "user",
@@ -106,7 +108,7 @@ def task_summary_row(task: TaskSummary) -> TaskSummaryRow:
             }
         ],
     }
-    return cast("TaskSummaryRow", _without_missing_group(row))
+    return cast("TaskSummaryRow", _without_missing(row))
 
 
 def task_change_row(task: Task | TaskSummary, stage: str | None = None) -> TaskChangeRow:
@@ -150,9 +152,9 @@ def test_user_row(user: User) -> TestUserRow:
     return cast("TestUserRow", _columns(user, TestUserRow))
 
 
-def _without_missing_group(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row without the field `group_id` when the task belongs to no group."""
-    return {name: row[name] for name in row if name != "group_id" or row[name] is not None}
+def _without_missing(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without those newer fields that have no value: older clients expect no null."""
+    return {name: row[name] for name in row if name not in _NEWER or row[name] is not None}
 
 
 def _columns(value: object, row: type, **given: Any) -> dict[str, Any]:

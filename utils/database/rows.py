@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, null, select, type_coerce
+from sqlalchemy import ColumnElement, Row, case, func, literal_column, null, select, type_coerce
 
 from utils.database.schema import api_keys, projects, task_events, task_turns, tasks, users
-from utils.database.types import Document, json_size
+from utils.database.types import Document, json_number, json_size
 from utils.models.events import Event
 from utils.models.tasks import (
     ACTIVE_STATUSES,
@@ -29,7 +29,10 @@ API_KEY_COLUMNS = tuple(
     api_keys.c[name] for name in ApiKey.__dataclass_fields__ if name in api_keys.c
 )
 
-SUMMARY_COLUMNS = tuple(tasks.c[name] for name in TaskSummary.__dataclass_fields__)
+SUMMARY_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *(tasks.c[name] for name in TaskSummary.__dataclass_fields__ if name in tasks.c),
+    json_number(tasks.c.execution_summary, literal_column("'cost_usd'")).label("cost_usd"),
+)
 
 POLLED_CONVERSATION_BYTES = 32_768
 LISTED_CONVERSATION_BYTES = 8_192

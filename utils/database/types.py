@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, Dialect, Enum, Integer, Text
+from sqlalchemy import JSON, BigInteger, Dialect, Enum, Float, Integer, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as POSTGRESQL_UUID
 from sqlalchemy.ext.compiler import compiles
@@ -185,6 +185,37 @@ def _size_in_sqlite(element: json_size, compiler: SQLCompiler, **options: Any) -
 def _size_in_postgresql(element: json_size, compiler: SQLCompiler, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
     return f"octet_length({value}::text)"
+
+
+class json_number(GenericFunction[float]):  # noqa: N801
+    """Returns a number of a JSON object, NULL for anything else: `json_number(object, name)`.
+
+    Rows of older backends may have any value in its place, also a number that no float holds.
+    """
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(json_number, "sqlite")
+def _number_in_sqlite(element: json_number, compiler: SQLCompiler, **options: Any) -> str:
+    target, name = (compiler.process(clause, **options) for clause in element.clauses)
+    place = f"{target}, '$.' || {name}"
+    number = f"json_extract({place}) * 1.0"
+    return (
+        f"CASE WHEN json_type({place}) IN ('integer', 'real') AND abs({number}) < 1e300 "
+        f"THEN {number} END"
+    )
+
+
+@compiles(json_number, "postgresql")
+def _number_in_postgresql(element: json_number, compiler: SQLCompiler, **options: Any) -> str:
+    target, name = (compiler.process(clause, **options) for clause in element.clauses)
+    number = f"({target} ->> {name})::numeric"
+    return (
+        f"CASE WHEN jsonb_typeof({target} -> {name}) = 'number' THEN "
+        f"CASE WHEN abs({number}) < 1e300 THEN round({number}, 9)::double precision END END"
+    )
 
 
 class json_with_file_changes(GenericFunction[Any]):  # noqa: N801

@@ -161,6 +161,7 @@ class TaskSummary:
     updated_at: datetime
     completed_at: datetime | None
     group_id: int | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
