@@ -28,6 +28,7 @@ from utils.git.output import (
     last_line,
     with_quoted_headers,
 )
+from utils.git.whole_images import with_whole_images
 from utils.models.runs import Changes, FileChange
 from utils.pipeline.capture_bundle import (
     LISTING_BYTES,
@@ -272,7 +273,7 @@ def _changes(base_commit: str, raw: Raw, limits: CaptureLimits, has_secret: HasS
         base_commit=base_commit,
         commit_hash=raw.commit,
         tree_hash=raw.tree,
-        diff=_stored(raw.diff),
+        diff=_stored(_reviewed(raw, limits)),
         patch=_stored(raw.patch),
         changed_files=tuple(decode_path(change.path) for change in raw.changes),
         file_changes=tuple(_file_changes(raw, limits)),
@@ -281,6 +282,13 @@ def _changes(base_commit: str, raw: Raw, limits: CaptureLimits, has_secret: HasS
         notes=(*_notes(raw, limits), *notes_of(found)),
         secret_files=found.files,
     )
+
+
+def _reviewed(raw: Raw, limits: CaptureLimits) -> bytes | None:
+    """Return the diff as people see it: with images that need no other file to be shown."""
+    if raw.diff is None:
+        return None
+    return with_whole_images(raw.diff, raw.contents.get, limits.patch_bytes)
 
 
 def _stored(data: bytes | None) -> str | None:
