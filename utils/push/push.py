@@ -20,12 +20,13 @@ from pathlib import Path
 import structlog
 
 from utils.errors import Forbidden, PushRefused
+from utils.git.host_commands import MAX_TOKEN_CHARACTERS, Remote
 from utils.git.repository_url import validate_branch
 from utils.push import errors
 from utils.push.commit import CommitText, commit_object, object_format, object_name
 from utils.push.fetch import Heads, fetch_base, fetch_blobs, read_heads
 from utils.push.patch import is_one_commit_of, plan_patch
-from utils.push.repository import MAX_TOKEN_CHARACTERS, REMOTE, PushRepository, Remote
+from utils.push.repository import REMOTE, PushRepository
 from utils.push.resource_limits import ResourceLimits
 from utils.push.workflows import FOLDER, is_workflow, workflow_changes
 from utils.redaction import Redactor

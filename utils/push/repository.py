@@ -1,64 +1,22 @@
-"""Runs git for a push, in its own process group, with resource limits and a hidden token.
-
-The token is passed through a pipe that git's processes inherit. A credential helper in git's
-environment reads it from the pipe when git asks for the scheme, host and port of the repository.
-The token is in no argument, environment variable, file or URL.
-"""
+"""Runs git for a push, in its own process group, with resource limits and a hidden token."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from utils.errors import AppError
-from utils.git.credentials import credential_helper_output, credential_url
 from utils.git.environment import git_environment
+from utils.git.host_commands import Remote, credential_settings, offered_token, run_git
 from utils.git.hosts import HostRules, Place, pinned, resolve
-from utils.models.runs import KILLED, CommandResult
-from utils.processes import exit_code
+from utils.models.runs import CommandResult
 from utils.push import resource_limits as limits
 from utils.push.errors import failure, queue_timed_out, unpacks_too_large, worked_too_long
-from utils.push.pipes import communicate
 
 REMOTE = "origin"
-
-_HELPER = """!answer() {
-    [ "$1" = get ] || return 0
-    protocol='' host=''
-    while IFS= read -r line && [ "$line" ]; do
-        case $line in
-        protocol=*) protocol=${line#*=} ;;
-        host=*) host=${line#*=} ;;
-        esac
-    done
-    [ "$protocol://$host" = "$CREDENTIAL_URL" ] || return 0
-    { IFS= read -r user && IFS= read -r password; } <"/dev/fd/$CREDENTIAL_DESCRIPTOR"
-    printf '%s\\n' "$user" "$password"
-}; answer"""
-
-# Several processes of one push may each ask once. All answers must fit into a pipe (16 KB).
-_ANSWERS = 6
-MAX_TOKEN_CHARACTERS = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A remote repository.
-
-    `environment` holds the variables of this process that git needs: PATH, proxies, certificates.
-    """
-
-    url: str
-    token: str | None = field(repr=False)
-    environment: Mapping[str, str] = field(repr=False)
 
 
 class PushRepository:
@@ -116,8 +74,7 @@ class PushRepository:
 
     def run_remote(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
         """Run a git command that may use the network and the token."""
-        with _credential_pipe(self._remote) as descriptor:
-            variables = {"CREDENTIAL_DESCRIPTOR": str(descriptor)}
+        with offered_token(self._remote) as (variables, descriptor):
             return self._run(["git", *arguments], stdin, variables, (descriptor,))
 
     def failure(self, result: CommandResult) -> AppError:
@@ -138,35 +95,21 @@ class PushRepository:
         variables: Mapping[str, str],
         descriptors: Sequence[int],
     ) -> CommandResult:
-        process = subprocess.Popen(
+        return run_git(
             command,
-            cwd=self.folder,
-            env={**self._environment, **variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=descriptors,
-            start_new_session=True,
+            folder=self.folder,
+            environment={**self._environment, **variables},
+            timeout_seconds=max(0.0, self._deadline - time.monotonic()),
+            stdin=stdin,
+            descriptors=descriptors,
         )
-        try:
-            seconds = max(0.0, self._deadline - time.monotonic())
-            stdout, stderr = communicate(process, stdin, seconds)
-        except subprocess.TimeoutExpired:
-            return CommandResult(KILLED, b"", b"", timed_out=True)
-        finally:
-            # Also after success: a process that outlives git would hold the token's pipe.
-            _end_group(process)
-        return CommandResult(exit_code(process.returncode), stdout, stderr)
 
     def _variables(self) -> dict[str, str]:
         url = self._remote.url
-        bound_to = credential_url(url)
         configuration = {
             f"remote.{REMOTE}.url": url,
             f"remote.{REMOTE}.promisor": "true",
-            # The empty value clears the list of helpers, so that ours is the only one.
-            "credential.helper": "",
-            f"credential.{bound_to}.helper": _HELPER,
+            **credential_settings(url),
             # Keep each fetch as one pack, which is fast to write and to count.
             "fetch.unpackLimit": "1",
             "submodule.recurse": "false",
@@ -180,7 +123,6 @@ class PushRepository:
             # Ignore the .netrc and the configuration of the server's user.
             "HOME": str(self.folder),
             "GIT_DIR": str(self.folder),
-            "CREDENTIAL_URL": bound_to,
         }
 
 
@@ -198,32 +140,6 @@ def _pins(url: str) -> dict[str, str]:
         return {}
     HostRules((place.authority,), allow_local=False).check_addresses(place, addresses)
     return pinned(place, addresses)
-
-
-@contextlib.contextmanager
-def _credential_pipe(remote: Remote) -> Iterator[int]:
-    """Yield a descriptor from which the helper can read the credentials several times."""
-    reading, writing = os.pipe()
-    try:
-        try:
-            answer = credential_helper_output(remote.url, remote.token).encode()
-            os.write(writing, answer * _ANSWERS)
-        finally:
-            os.close(writing)
-        yield reading
-    finally:
-        os.close(reading)
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe:
-            # Unwritten input has no reader any more.
-            with contextlib.suppress(OSError):
-                pipe.close()
-    process.wait()
 
 
 def _objects_in(pack: Path) -> int:

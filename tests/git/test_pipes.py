@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from utils.push.pipes import MAX_ERROR_BYTES, communicate
+from utils.git.pipes import MAX_ERROR_BYTES, communicate
 
 AMPLE_SECONDS = 60.0
 

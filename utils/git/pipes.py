@@ -18,7 +18,10 @@ _CHUNK_BYTES = 2**16
 
 
 def communicate(
-    process: subprocess.Popen[bytes], stdin: bytes, timeout_seconds: float
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    timeout_seconds: float,
+    most_output_bytes: int = MAX_OUTPUT_BYTES,
 ) -> tuple[bytes, bytes]:
     """Return the output and the errors of a process, like `Popen.communicate`.
 
@@ -46,7 +49,8 @@ def communicate(
                     left = _write(pipe, left)
                     is_done = not left
                 else:
-                    is_done = not _read(pipe, kept[pipe], is_error=pipe is process.stderr)
+                    most = None if pipe is process.stderr else most_output_bytes
+                    is_done = not _read(pipe, kept[pipe], most)
                 if is_done:
                     selector.unregister(pipe)
                     pipe.close()
@@ -63,13 +67,13 @@ def _write(pipe: IO[bytes], left: memoryview) -> memoryview:
         return left[:0]
 
 
-def _read(pipe: IO[bytes], kept: bytearray, *, is_error: bool) -> bool:
-    """Read and keep a piece of output; return False at its end."""
+def _read(pipe: IO[bytes], kept: bytearray, most_bytes: int | None) -> bool:
+    """Read and keep a piece of output; return False at its end. Errors have no `most_bytes`."""
     piece = os.read(pipe.fileno(), _CHUNK_BYTES)
-    if is_error:
+    if most_bytes is None:
         kept += piece
         if len(kept) > 2 * MAX_ERROR_BYTES:
             del kept[:-MAX_ERROR_BYTES]
-    elif len(kept) < MAX_OUTPUT_BYTES:
-        kept += piece
+    elif len(kept) < most_bytes:
+        kept += piece[: most_bytes - len(kept)]
     return bool(piece)
