@@ -1,4 +1,4 @@
-"""Task endpoints: start, watch and cancel tasks, read their results."""
+"""Task endpoints: start, watch and cancel tasks, read their results, choose where they begin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from flask import Blueprint, Response
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services, answer_once, endpoint, request_key
+from utils.api.github_access import token_of_request
 from utils.api.legacy_import import read_legacy_tasks, read_upload
-from utils.api.requests import EventsQuery, StartTask, TaskListQuery
+from utils.api.requests import BranchesQuery, EventsQuery, StartTask, TaskListQuery
 from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
 from utils.api.serializers import (
     event_row,
@@ -18,9 +19,13 @@ from utils.api.serializers import (
     task_status_row,
     task_summary_row,
 )
+from utils.config.settings import has_proxy, inherited_environment, proxies_with_password
 from utils.credentials.profiles import open_request_token
 from utils.database.shared import request_answer
 from utils.errors import InvalidInput, NotFound
+from utils.git.host_commands import Remote
+from utils.git.hosts import HostRules
+from utils.git.remote_branches import list_branches
 from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
 from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus
 from utils.streams.responses import last_event_id, stream_response, wants_stream
@@ -202,6 +207,29 @@ def delete_task(services: Services, user_id: str, task_id: int) -> Json:
     """Delete a task with its diff, patch and log. A queued or running task is cancelled first."""
     services.dispatcher.delete_task(user_id, task_id)
     return {"message": "The task was deleted."}
+
+
+@blueprint.get("/branches")
+@endpoint(
+    {"branches": list[str], "default_branch": str | None},
+    query=BranchesQuery,
+    github=True,
+    errors=("repository_not_allowed", "repo_unreachable"),
+)
+def get_branches(services: Services, user_id: str, query: BranchesQuery) -> Json:
+    """List the branches of a repository on any host that tasks may clone from, at most 1,000.
+
+    It takes the credentials that a task would have: the token of the request, else your stored one
+    for repositories on GitHub. The default branch comes first; it is null if HEAD names none.
+    """
+    settings = services.settings
+    url = _repository(services, query.repo_url).url
+    token = services.github_tokens.user_token(user_id, url, token_of_request()).token
+    remote = Remote(url, token, inherited_environment() | proxies_with_password())
+    rules = HostRules(settings.allowed_git_hosts, settings.local_repos_allowed)
+    with services.github_limiter.slot():
+        found = list_branches(remote, rules, behind_proxy=has_proxy())
+    return {"branches": found.names, "default_branch": found.default}
 
 
 @blueprint.post("/migrate-legacy-tasks")

@@ -10,6 +10,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jsonschema_rs
 import pytest
@@ -169,13 +170,19 @@ class Reader:
                 self._places.setdefault(f"{{{parameter['name']}}}", str(parameter["example"]))
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
         body = None if content is None else json.dumps(example_of(content))
+        needed = {
+            parameter["name"]: self._filled(parameter["example"])
+            for parameter in operation["parameters"]
+            if parameter["in"] == "query" and parameter["required"]
+        }
+        address = f"{self._filled(path)}?{urlencode(needed)}" if needed else self._filled(path)
         names = [parameter["name"] for parameter in operation["parameters"]]
         headers = {
             "X-User-ID": EXAMPLE_USER_ID,
             **({"X-GitHub-Token": TOKEN} if "X-GitHub-Token" in names else {}),
             **({"Content-Type": "application/json"} if body else {}),
         }
-        self._connection.request(method.upper(), self._filled(path), self._filled(body), headers)
+        self._connection.request(method.upper(), address, self._filled(body), headers)
         answer = self._connection.getresponse()
         text = answer.read().decode()
         value: Any = (

@@ -307,6 +307,12 @@ class TaskListQuery(Query):
     cursor: Cursor = None
 
 
+class BranchesQuery(Query):
+    """Names the repository whose branches are listed."""
+
+    repo_url: Annotated[RepositoryAddress, Field(json_schema_extra={"example": EXAMPLE_REPOSITORY})]
+
+
 class ProjectTasksQuery(Query):
     """Selects a page of a project's tasks."""
 

@@ -1,4 +1,4 @@
-"""Limits how many requests of this server wait for GitHub at the same time."""
+"""Limits how many requests of this server wait for GitHub and git hosts at the same time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_SLOTS = 8
 
 
 class ConcurrencyLimiter:
-    """Has a few slots, so that slow requests to GitHub leave threads for all other requests."""
+    """Has a few slots, so that slow requests to other hosts leave threads for the others."""
 
     def __init__(self, request_threads: int) -> None:
         """Use at most half of the threads that answer requests."""
@@ -31,5 +31,5 @@ class ConcurrencyLimiter:
 
 
 def too_many_requests() -> Unavailable:
-    """Return the error for a request to GitHub beside too many others."""
-    return busy("Too many requests of this server are waiting for GitHub")
+    """Return the error for a request to another host beside too many others."""
+    return busy("Too many requests of this server are waiting for repository hosts")

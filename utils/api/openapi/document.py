@@ -281,7 +281,8 @@ def _path_parameters(rule: Rule) -> Iterable[Json]:
 def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Iterable[Json]:
     if query is None:
         return
-    for name, described in schemas.of(query, "validation")["properties"].items():
+    form = schemas.of(query, "validation")
+    for name, described in form["properties"].items():
         # A query parameter cannot be null: clients omit it instead.
         options = described.pop("anyOf", [{}])
         schema = next(option for option in options if option != {"type": "null"}) | described
@@ -290,8 +291,9 @@ def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Itera
         yield {
             "name": name,
             "in": "query",
-            "required": False,
+            "required": name in form.get("required", ()),
             "description": schema.pop("description", ""),
+            **({"example": schema.pop("example")} if "example" in schema else {}),
             "schema": schema,
         }
 

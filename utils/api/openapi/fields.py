@@ -133,6 +133,9 @@ _TASKS: dict[str, FieldText] = {
         "status",
     ),
     "data": FieldText("What is known of the event.", {"status": "completed"}),
+    "GetBranchesAnswer.default_branch": FieldText(
+        "The branch that a task without one starts from, null if HEAD names none.", "master"
+    ),
     "migrated": FieldText("The number of imported tasks.", 1),
 }
 
