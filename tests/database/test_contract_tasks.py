@@ -300,12 +300,12 @@ def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
 
 
 def test_a_list_tells_the_cost_whatever_an_older_backend_has_written(database: Database) -> None:
-    told: tuple[object, ...] = (0.0123, 3, "0.5", [1], True, None, -(10**400))
+    costs: tuple[object, ...] = (0.0123, 3, "0.5", [1], True, None, -(10**400))
     rows = [
         legacy_row(number, execution_metadata={"legacy_id": number, "cost_usd": cost})
-        for number, cost in enumerate(told)
+        for number, cost in enumerate(costs)
     ]
-    rows.append(legacy_row(len(told)))
+    rows.append(legacy_row(len(costs)))
     database.import_tasks(USER, rows)
     listed = [task.cost_usd for task in reversed(database.list_tasks(USER).tasks)]
     assert listed == [0.0123, 3, *[None] * 6]

@@ -39,3 +39,26 @@ def test_agents_are_compared_and_one_is_chosen(
     eventually(lambda: not page.evaluate("document.documentElement.scrollWidth > innerWidth"))
     table.get_by_role("link", name="Codex").click()
     page.get_by_role("link", name="Comparison").wait_for()
+
+
+def test_all_tasks_of_a_comparison_are_cancelled_at_once(
+    server: LiveServer, new_site: NewSite, small_repository: str
+) -> None:
+    site = new_site(server.port)
+    page = site.page
+    site.sign_in()
+    site.fill("Instructions for the agent", "script:\nwrite one.txt one\\n\nsleep 600")
+    site.fill("Repository", small_repository)
+    page.get_by_role("switch", name="Compare").check()
+    page.get_by_role("checkbox", name="Codex").uncheck()
+    site.fill("Attempts of each", "3")
+    site.click("Start task")
+    table = page.get_by_role("region", name="Comparison")
+    eventually(lambda: table.get_by_text("Running").count() == 3)
+    site.click("Cancel all")
+    site.confirm("Let them work")
+    site.click("Cancel all")
+    site.confirm("Cancel all")
+    page.locator(".facts .status", has_text="Ended").wait_for()
+    assert table.get_by_text("Cancelled").count() == 3
+    assert page.get_by_role("button", name="Cancel all").count() == 0

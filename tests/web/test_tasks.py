@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import base64
-import zlib
 
 import pytest
 
 from tests.fixtures.page import NewSite
 from tests.support.live_server import LiveServer
+from tests.support.page.images import png
 from tests.support.page.views import NewTaskForm, TaskListView
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
-
-
-def png(width: int) -> bytes:
-    """Return an image of one row of red points."""
-    row = b"\0" + b"\xc0\x20\x20" * width
-    parts = (
-        (b"IHDR", width.to_bytes(4, "big") + b"\0\0\0\1\x08\2\0\0\0"),
-        (b"IDAT", zlib.compress(row)),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-        for name, data in parts
-    )
 
 
 # Colours of a terminal, and text that looks like HTML.

@@ -103,7 +103,6 @@ def _page_config(services: Services) -> Json:
         "version": VERSION,
         "developer": EXAMPLE_USER_ID if settings.trusts_user_id else None,
         "supabase": {"url": settings.supabase_url, "key": key} if key else None,
-        "githubHost": settings.github_host,
         "agents": _agents(services),
         "defaultAgent": DEFAULT_AGENT,
     }

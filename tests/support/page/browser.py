@@ -38,15 +38,19 @@ def open_browser(program: str) -> Iterator[Browser]:
 class Watcher:
     """Remembers the errors of a page, and its requests to hosts that it may not reach.
 
-    A browser reports answers of 400 and above as errors; `refusals` are those that are expected.
+    A browser reports answers of 400 and above, and their lack, as errors; `refusals` are the
+    statuses that are expected, and `outages` tells whether the server may be away.
     """
 
-    def __init__(self, page: Page, *hosts: str, refusals: Collection[int] = ()) -> None:
+    def __init__(
+        self, page: Page, *hosts: str, refusals: Collection[int] = (), outages: bool = False
+    ) -> None:
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
         self.requested: list[str] = []
         self._hosts = set(hosts)
-        self._expected = tuple(f"status of {status}" for status in refusals)
+        statuses = (f"status of {status}" for status in refusals)
+        self._expected = (*statuses, *(("net::ERR_",) if outages else ()))
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("console", self._note_message)
         page.on("pageerror", lambda error: self.errors.append(str(error)))

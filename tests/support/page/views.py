@@ -43,6 +43,12 @@ class Site:
             said = self.page.get_by_role("alert").all_inner_texts()
             raise AssertionError(f"there is no button {name}; the page says {said}") from error
 
+    def confirm(self, name: str) -> None:
+        """Click a button of the dialog, and wait until the dialog is gone."""
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name=name, exact=True).click()
+        dialog.wait_for(state="detached")
+
     def fill(self, label: str, text: str) -> None:
         """Type into a field."""
         self.page.get_by_label(label, exact=True).fill(text)
@@ -97,7 +103,13 @@ class TaskView:
     def cancel(self) -> None:
         """Cancel the task, and confirm it."""
         self._site.click("Cancel task")
-        self.page.get_by_role("dialog").get_by_role("button", name="Cancel task").click()
+        self._site.confirm("Cancel task")
+
+    def start_again(self) -> TaskView:
+        """Start the same task again; return the view of the new one."""
+        self._site.click("Start again")
+        self.page.wait_for_url(lambda url: not url.endswith(f"/{self.number}"))
+        return TaskView(self._site)
 
     def open_changes(self) -> ChangesView:
         self.page.get_by_role("tab", name="Changes").click()

@@ -1,50 +1,31 @@
 // Calls the HTTP API as the signed-in user.
+import { failureOf, request } from "./http.js";
 import { accessToken, endSession } from "./session.js";
-
-// An answer that is no success: `message` is for people, `code` for the page.
-export class ApiError extends Error {
-  constructor(status, code, message) {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-}
 
 async function send(path, options) {
   let token = await accessToken();
-  let response = await fetchWith(path, options, token);
+  let response = await requestWith(path, options, token);
   if (response.status === 401 && token) {
     const renewed = await accessToken({ refused: token });
     if (renewed && renewed !== token) {
       token = renewed;
-      response = await fetchWith(path, options, token);
+      response = await requestWith(path, options, token);
     }
   }
   return response;
 }
 
-async function fetchWith(path, { headers, ...options }, token) {
+function requestWith(path, { headers, ...options }, token) {
   const all = new Headers(headers);
   if (token) all.set("Authorization", `Bearer ${token}`);
-  try {
-    return await fetch(`/api${path}`, { ...options, headers: all, cache: "no-store" });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "unreachable", "The server does not answer. Check that it is running.");
-  }
-}
-
-export async function failure(response) {
-  const answer = await response.json().catch(() => ({}));
-  const text = answer.error ?? `The server answered with an error (${response.status}).`;
-  if (response.status === 401) endSession();
-  return new ApiError(response.status, answer.code ?? "unknown", text);
+  return request(path, { ...options, headers: all });
 }
 
 // Returns the response itself, for streams and files. Throws `ApiError`.
 export async function open(path, options = {}) {
   const response = await send(path, options);
-  if (!response.ok) throw await failure(response);
+  if (response.status === 401) endSession();
+  if (!response.ok) throw await failureOf(response);
   return response;
 }
 

@@ -29,7 +29,7 @@ export function fullTime(moment) {
 
 export function dollars(value) {
   if (value === null || value === undefined) return null;
-  return `$${value.toFixed(value < 0.1 ? 4 : 2)}`;
+  return `$${value.toFixed(value > 0 && value < 0.1 ? 4 : 2)}`;
 }
 
 export function count(number, one, many = `${one}s`) {
@@ -47,6 +47,10 @@ export function repositoryName(url) {
   return path.split("/").slice(-2).join("/");
 }
 
+const TITLE_CHARACTERS = 200;
+
+// A prompt may be one line of any length.
 export function firstLine(text) {
-  return text.trim().split("\n", 1)[0];
+  const line = text.trim().split("\n", 1)[0];
+  return line.length > TITLE_CHARACTERS ? `${line.slice(0, TITLE_CHARACTERS)}…` : line;
 }

@@ -59,8 +59,10 @@ function addEvent(log, event) {
 export function withConversation(items, messages, turns) {
   const texts = new Set(items.map((item) => item.text?.trim()));
   const prompts = new Set(turns.map((turn) => turn.prompt.trim()));
-  const said = messages.slice(1).filter(({ role, content }) =>
-    !(role === "user" ? prompts : texts).has(content.trim()));
+  const failures = items.filter((item) => item.kind === "error").map((item) => item.message);
+  const said = messages.slice(1).filter(({ role, content }) => role === "user"
+    ? !prompts.has(content.trim())
+    : !texts.has(content.trim()) && !failures.some((text) => content.includes(text)));
   if (!said.length) return items;
   const notes = said.map(({ role, content, timestamp }, place) =>
     ({ key: `said ${place}`, kind: "said", at: timestamp, role, text: content }));

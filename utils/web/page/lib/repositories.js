@@ -1,6 +1,5 @@
 // Finds what one may choose from: repositories of projects and of GitHub, and their branches.
 import { get } from "./api.js";
-import { config } from "./config.js";
 import { useEffect, useState } from "./html.js";
 
 const TOKEN_HEADER = "X-GitHub-Token";
@@ -28,21 +27,20 @@ export function useRepositories(projects, token) {
   return [...own, ...found.filter((one) => !known.has(one.url))];
 }
 
-function gitHubName(address) {
-  const parts = /^https?:\/\/([^/]+)\/([\w.-]+)\/([\w.-]+?)(?:\.git)?\/?$/.exec(address.trim());
-  return parts && parts[1].toLowerCase() === config.githubHost ? `${parts[2]}/${parts[3]}` : null;
-}
-
 // Returns the branches of the last repository that was asked for, and a function that asks.
 export function useBranches(repository, token) {
-  const [found, setFound] = useState({ name: null, branches: [] });
-  const name = gitHubName(repository);
+  const [found, setFound] = useState({ question: null, branches: [] });
+  const address = repository.trim();
+  const question = `${address} ${token}`;
   async function load() {
-    if (!name || found.name === name) return;
-    setFound({ name, branches: [] });
+    if (!address || found.question === question) return;
+    setFound({ question, branches: [] });
     const headers = token ? { [TOKEN_HEADER]: token } : {};
-    const answer = await get(`/github/repos/${name}/branches`, { headers }).catch(() => null);
-    setFound((old) => (old.name === name ? { name, branches: answer?.branches ?? [] } : old));
+    const path = `/branches?${new URLSearchParams({ repo_url: address })}`;
+    // Without the list a branch is typed; the task says what is wrong with the address.
+    const answer = await get(path, { headers }).catch(() => null);
+    setFound((old) => old.question === question
+      ? { question, branches: answer?.branches ?? [], byDefault: answer?.default_branch } : old);
   }
-  return { branches: found.name === name ? found.branches : [], load };
+  return found.question === question ? { ...found, load } : { branches: [], load };
 }

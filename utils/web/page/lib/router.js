@@ -17,6 +17,21 @@ export function currentRoute() {
   return { name: "unknown", id: null };
 }
 
+// What a view shows of itself in its address, so that going back and reloading find it again.
+export function currentQuery() {
+  return Object.fromEntries(new URLSearchParams(location.search));
+}
+
+export function changeQuery(changes) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value) query.set(name, value);
+    else query.delete(name);
+  }
+  const text = query.toString();
+  history.replaceState(null, "", location.pathname + (text && `?${text}`));
+}
+
 function announce() {
   for (const listener of listeners) listener(currentRoute());
 }

@@ -1,12 +1,14 @@
 // Signs in and out, and gives every request its access token. Tokens are kept by this browser and
 // sent in a header; they are never part of an address.
 import { config } from "./config.js";
+import { answerOf, request } from "./http.js";
 import { isKept, readItem, removeItem, writeItem } from "./storage.js";
 import { supabaseClient } from "./supabase.js";
 
 const NAME = "async-code-session";
 const EARLY_SECONDS = 60;
 const listeners = new Set();
+let isOver = false;
 
 export function currentSession() {
   return readItem(NAME);
@@ -17,7 +19,13 @@ export function onSessionChange(listener) {
   return () => listeners.delete(listener);
 }
 
+// Tells whether a session has ended that nobody has ended here.
+export function hasSessionEnded() {
+  return isOver;
+}
+
 function change(session, keep) {
+  isOver = false;
   if (session) writeItem(NAME, session, { keep });
   else removeItem(NAME);
   for (const listener of listeners) listener(session);
@@ -29,14 +37,11 @@ addEventListener("storage", (event) => {
 });
 
 async function post(path, body) {
-  const response = await fetch(`/api${path}`, {
+  return answerOf(await request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
-  });
-  const answer = await response.json();
-  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
-  return answer;
+  }));
 }
 
 function pairSession(pair, name) {
@@ -54,10 +59,7 @@ export async function signInAsDeveloper(userId) {
 }
 
 export async function signInWithToken(token, keep) {
-  const headers = { Authorization: `Bearer ${token}` };
-  const response = await fetch("/api/auth/verify", { headers });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
+  await answerOf(await request("/auth/verify", { headers: { Authorization: `Bearer ${token}` } }));
   const name = token.startsWith("ac_") ? "API key" : "Access token";
   change({ kind: "token", name, accessToken: token }, keep);
 }
@@ -65,6 +67,7 @@ export async function signInWithToken(token, keep) {
 export async function signInWithPassword(email, password, keep) {
   const client = await supabaseClient(keep);
   const { error } = await client.auth.signInWithPassword({ email, password });
+  if (error && !error.status) throw new Error("The sign-in service does not answer. Try again.");
   if (error) throw new Error(`${error.message}. Check the e-mail address and the password.`);
   change({ kind: "supabase", name: email }, keep);
 }
@@ -97,7 +100,7 @@ async function refreshPair(seen) {
     } catch (error) {
       // Only a refusal ends the session; an outage does not.
       if (error.status !== 401) throw error;
-      change(null);
+      endSession();
       return null;
     }
   });
@@ -106,7 +109,7 @@ async function refreshPair(seen) {
 async function supabaseToken(keep) {
   const client = await supabaseClient(keep);
   const { data } = await client.auth.getSession();
-  if (!data.session) change(null);
+  if (!data.session) endSession();
   return data.session?.access_token ?? null;
 }
 
@@ -123,7 +126,10 @@ export async function accessToken({ refused = null } = {}) {
 }
 
 export function endSession() {
-  change(null);
+  if (!currentSession()) return;
+  removeItem(NAME);
+  isOver = true;
+  for (const listener of listeners) listener(null);
 }
 
 export const canSignInWithPassword = config.supabase !== null;

@@ -2,10 +2,15 @@
 import { newRequestKey, open, post } from "./api.js";
 import { go } from "./router.js";
 
-export async function startAgain(task) {
+// Starts a task like this one was at first: what was said to its agent later is not repeated.
+export async function startAgain(task, turns) {
   const body = { prompt: task.prompt, repo_url: task.repo_url, model: task.agent };
   if (task.branch) body.branch = task.branch;
   if (task.project_id) body.project_id = task.project_id;
+  const { agent_model: model, check_command: check } = task.execution_metadata ?? {};
+  if (model) body.agent_model = model;
+  if (turns[0]?.mode === "plan") body.mode = "plan";
+  if (check) body.check_command = check;
   const headers = { "Idempotency-Key": newRequestKey() };
   const answer = await post("/start-task", body, { headers });
   go(`/tasks/${answer.task_id}`);

@@ -1,7 +1,8 @@
 // Keeps the list of tasks up to date: by the stream of all tasks, or by asking again and again.
 import { get } from "./api.js";
 import { useEffect, useRef, useState } from "./html.js";
-import { followTasks, pause } from "./stream.js";
+import { followTasks } from "./stream.js";
+import { pauseWhileSeen } from "./waiting.js";
 
 const PAGE = 100;
 const POLL_MILLISECONDS = 3_000;
@@ -10,8 +11,9 @@ const MOST_WAITING_ASKED = 5;
 
 const isActive = (task) => task.status === "pending" || task.status === "running";
 
-function query({ status, text }, cursor) {
+function query({ status, text, project }, cursor) {
   const values = new URLSearchParams({ limit: String(PAGE) });
+  if (project) values.set("project_id", project);
   if (status) values.set("status", status);
   if (text) values.set("q", text);
   if (cursor) values.set("cursor", String(cursor));
@@ -68,12 +70,26 @@ function withEvents(state, rows) {
   return { ...state, tasks };
 }
 
-async function poll({ signal, reload, read, takeRows }) {
+// Many tasks may change while one request runs; one more tells of all of them.
+function oneAtATime(action) {
+  let running = null;
+  let isAskedAgain = false;
+  async function run() {
+    do {
+      isAskedAgain = false;
+      await action();
+    } while (isAskedAgain);
+    running = null;
+  }
+  return () => {
+    if (running) isAskedAgain = true;
+    else running = run();
+    return running;
+  };
+}
+
+async function poll({ reload, read, takeRows }, signal) {
   while (!signal.aborted) {
-    await pause(POLL_MILLISECONDS, signal);
-    if (signal.aborted) return;
-    // A page that nobody sees asks for nothing.
-    if (document.hidden) continue;
     await reload();
     const waiting = read().tasks.filter((task) => task.status === "pending");
     for (const task of waiting.slice(-MOST_WAITING_ASKED)) {
@@ -83,14 +99,24 @@ async function poll({ signal, reload, read, takeRows }) {
         takeRows([{ id, status, stage, queue_position: position, waiting_reason: reason }]);
       }
     }
+    await pauseWhileSeen(POLL_MILLISECONDS, signal);
   }
 }
 
-async function follow(parts) {
-  const { signal, reload, read, takeRows, takeQueue } = parts;
-  const isThere = await followTasks({
+function follow(parts) {
+  const { signal, reload, read, takeRows, takeQueue, takeError } = parts;
+  let isFirst = true;
+  return followTasks({
     signal,
     onQueue: takeQueue,
+    onPoll: (whileSeen) => poll(parts, whileSeen),
+    onTrouble: (error) => error && takeError(error),
+    onReady(active) {
+      // What happened while there was no stream is in no event.
+      const hasStale = read().tasks.some((task) => isActive(task) && !active.has(task.id));
+      if (!isFirst || hasStale) reload();
+      isFirst = false;
+    },
     onTasks(rows) {
       const known = new Map(read().tasks.map((task) => [task.id, task]));
       takeRows(rows);
@@ -100,7 +126,6 @@ async function follow(parts) {
       if (needsRow) reload();
     },
   });
-  return isThere ? undefined : poll(parts);
 }
 
 export function useTaskList(filter) {
@@ -114,20 +139,21 @@ export function useTaskList(filter) {
     const { signal } = controller;
     stop.current = signal;
     const change = (action) => signal.aborted || setState(action);
-    const reload = () => loadPage(filter, null, signal).then(
+    const reload = oneAtATime(() => loadPage(filter, null, signal).then(
       (page) => change((old) => withNewest(old, page)),
       (error) => change((old) => ({ ...old, error })),
-    );
-    setState((old) => ({ ...old, tasks: [], cursor: null }));
+    ));
+    setState((old) => ({ ...old, tasks: [], cursor: null, isLoaded: false }));
     reload().then(() => follow({
       signal,
       reload,
       read: () => latest.current,
       takeRows: (rows) => change((old) => withEvents(old, rows)),
       takeQueue: (queue) => change((old) => withQueue(old, queue)),
+      takeError: (error) => change((old) => ({ ...old, error })),
     }));
     return () => controller.abort();
-  }, [filter.status, filter.text]);
+  }, [filter.status, filter.text, filter.project]);
 
   async function more() {
     const signal = stop.current;

@@ -2,12 +2,18 @@
 import { get } from "./api.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 import { emptyLog, foldEvents } from "./log_items.js";
-import { followTask, pause } from "./stream.js";
+import { followTask } from "./stream.js";
+import { pauseWhileSeen } from "./waiting.js";
 
 const POLL_MILLISECONDS = 2_000;
 const TROUBLE_MILLISECONDS = 5_000;
 
 export const isActive = (task) => task.status === "pending" || task.status === "running";
+
+// Tells whether the last thing that the agent did was a plan.
+export function hasPlan(task, turns) {
+  return task.status === "completed" && turns.at(-1)?.mode === "plan";
+}
 
 // The row that is polled leaves out what a task has not; the full row comes once it has ended.
 async function loadTask(id, signal) {
@@ -49,12 +55,12 @@ export function useTask(id) {
           await refresh();
           change({ trouble: null });
           if (isEnded.current) return;
-          await pause(POLL_MILLISECONDS, signal);
+          await pauseWhileSeen(POLL_MILLISECONDS, signal);
         } catch (error) {
           if (signal.aborted) return;
           if (error.status === 404) { change({ error }); return; }
           change({ trouble: error });
-          await pause(TROUBLE_MILLISECONDS, signal);
+          await pauseWhileSeen(TROUBLE_MILLISECONDS, signal);
         }
       }
     }

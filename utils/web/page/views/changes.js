@@ -94,7 +94,21 @@ function startForm() {
   return readItem(FORM) ?? (matchMedia(WIDE).matches ? "split" : "unified");
 }
 
-export function Changes({ files, task }) {
+// What the result lacks, or has against the expectation.
+function Notes({ notes }) {
+  return notes.length > 0 && html`<${Notice} kind="info"><ul class="plain">${
+    notes.map((note) => html`<li>${note}</li>`)}</ul></${Notice}>`;
+}
+
+function Empty({ task, notes, isPlan }) {
+  if (isActive(task)) {
+    return html`<p class="empty">The changes are shown when the agent has ended.</p>`;
+  }
+  if (isPlan) return html`<p class="empty">A plan changes nothing. Carry it out below the log.</p>`;
+  return html`<p class="empty">${notes.length ? notes.join(" ") : "The task changed nothing."}</p>`;
+}
+
+export function Changes({ files, task, isPlan }) {
   const [form, setForm] = useState(startForm);
   const patch = useAction(() => downloadPatch(task));
   useEffect(() => { loadScript("diff2html.js").catch(() => {}); }, []);
@@ -102,10 +116,8 @@ export function Changes({ files, task }) {
     setForm(name);
     writeItem(FORM, name, { keep: true });
   }
-  if (!files.length) {
-    return html`<p class="empty">${isActive(task)
-      ? "The changes are shown when the agent has ended." : "The task changed nothing."}</p>`;
-  }
+  const notes = task.execution_metadata?.notes ?? [];
+  if (!files.length) return html`<${Empty} task=${task} notes=${notes} isPlan=${isPlan} />`;
   const opened = openAtFirst(files);
   const additions = files.reduce((sum, file) => sum + file.additions, 0);
   const deletions = files.reduce((sum, file) => sum + file.deletions, 0);
@@ -118,6 +130,7 @@ export function Changes({ files, task }) {
           onClick=${() => patch.run()}>Download patch</button>`}</div>
     </div>
     ${patch.error && html`<${Notice}>${patch.error.message}</${Notice}>`}
+    <${Notes} notes=${notes} />
     ${files.map((file, index) => html`<${File} file=${file} form=${form}
       isOpenAtFirst=${opened[index]} key=${file.name} />`)}
   </div>`;

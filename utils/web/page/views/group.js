@@ -1,12 +1,12 @@
 // Tasks with the same prompt, side by side.
 import { get, post } from "../lib/api.js";
 import { agentTitle } from "../lib/config.js";
-import { count, dollars, firstLine, repositoryName, seconds, shortNumber } from "../lib/format.js";
+import { count, dollars, repositoryName, seconds, shortNumber } from "../lib/format.js";
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
-import { pause } from "../lib/stream.js";
 import { chooseTask } from "../lib/task_actions.js";
+import { pauseWhileSeen } from "../lib/waiting.js";
 import { Output } from "./log.js";
-import { Confirmation, Notice, Status, useAction } from "./parts.js";
+import { Confirmation, Notice, Prompt, Status, useAction } from "./parts.js";
 
 const POLL_MILLISECONDS = 2_000;
 
@@ -28,7 +28,7 @@ function useGroup(id) {
           setState((old) => ({ ...old, error }));
           if (error.status === 404) return;
         }
-        await pause(POLL_MILLISECONDS, signal);
+        await pauseWhileSeen(POLL_MILLISECONDS, signal);
       }
     }
     watch();
@@ -56,6 +56,7 @@ function Row({ task, group, onChoose }) {
   return html`<tr class=${isChosen ? "chosen" : undefined}>
     <td class="number">${task.rank ?? "–"}</td>
     <th scope="row"><a href="/tasks/${task.task_id}">${nameOf(task, group)}</a>
+      <span class="muted number"> #${task.task_id}</span>
       ${isChosen && html` <span class="badge">Chosen</span>`}
       ${task.agent_model && html`<div class="muted">${task.agent_model}</div>`}
       ${same && html`<div class="muted">${same}</div>`}</th>
@@ -110,11 +111,12 @@ export function Group({ id }) {
   useEffect(() => { document.title = `Comparison ${id} · Async Code`; }, [id]);
   if (!group) {
     return html`<h1>Comparison</h1>${error
-      ? html`<${Notice}>${error.message}</${Notice}>` : html`<p class="muted">Loading</p>`}`;
+      ? html`<${Notice}>${error.message}</${Notice}><p><a href="/">Go to your tasks</a></p>`
+      : html`<p class="muted" role="status">Loading the comparison</p>`}`;
   }
   return html`<${Fragment}>
     <header class="task-head"><div>
-      <h1 class="task-title">${firstLine(group.prompt)}</h1>
+      <${Prompt} text=${group.prompt} />
       <p class="facts"><${Status} status=${group.status} />
         <span>${count(group.tasks.length, "task")}</span>
         <span class="repository">${repositoryName(group.repo_url)}</span></p></div>
@@ -126,10 +128,10 @@ export function Group({ id }) {
     <p class="muted">${group.order_rule}</p>
     <${Checks} group=${group} />
     ${choice !== null && html`<${Confirmation} title="Choose this task?" confirm="Choose it"
-      text="The other tasks of the comparison are cancelled."
+      dismiss="Not yet" text="The other tasks of the comparison are cancelled."
       onClose=${() => setChoice(null)} onConfirm=${() => choose.run(choice)} />`}
     ${isAsked && html`<${Confirmation} title="Cancel all tasks?" confirm="Cancel all"
-      text="What the agents have changed until now is kept." onClose=${() => setAsked(false)}
+      dismiss="Let them work" text="What the agents have changed until now is kept." onClose=${() => setAsked(false)}
       onConfirm=${async () => { await post(`/task-groups/${id}/cancel`); reload(); }} />`}
   </${Fragment}>`;
 }

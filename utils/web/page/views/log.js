@@ -65,8 +65,11 @@ function Said({ text, who }) {
   return html`<div class="said"><p class="muted">${who}</p><${Markdown} text=${text} /></div>`;
 }
 
-function Body({ item, prompt }) {
-  if (item.kind === "turn") return html`<${Said} text=${prompt ?? ""} who="You" />`;
+function Body({ item, turn }) {
+  if (item.kind === "turn") {
+    const who = turn?.mode === "plan" ? "You, plan first" : "You";
+    return html`<${Said} text=${turn?.prompt ?? ""} who=${who} />`;
+  }
   if (item.kind === "said") {
     return html`<${Said} text=${item.text} who=${item.role === "user" ? "You" : "Note"} />`;
   }
@@ -88,15 +91,16 @@ function Body({ item, prompt }) {
   return note ? html`<p class="log-note">${note(item)}</p>` : null;
 }
 
-const Item = pure(({ item, prompt }) => html`<li class="log-item log-${item.kind} ${
+const Item = pure(({ item, turn }) => html`<li class="log-item log-${item.kind} ${
   item.parent_id ? "log-nested" : ""}" title=${fullTime(item.at)}>
-  <${Body} item=${item} prompt=${prompt} /></li>`);
+  <${Body} item=${item} turn=${turn} /></li>`);
 
 const distanceToEnd = () =>
   document.documentElement.scrollHeight - scrollY - innerHeight;
 
 // Stays at the end while the log grows, unless the reader has gone up.
 function useFollowing(isActive, size) {
+  const element = useRef(null);
   const isNear = useRef(true);
   const [isBehind, setBehind] = useState(false);
   useEffect(() => {
@@ -108,27 +112,28 @@ function useFollowing(isActive, size) {
     return () => removeEventListener("scroll", look);
   }, []);
   useLayoutEffect(() => {
-    if (!isActive) return;
+    const isShown = element.current.offsetParent !== null;
+    if (!isActive || !isShown) return;
     if (isNear.current) scrollTo({ top: document.documentElement.scrollHeight });
     else setBehind(true);
   }, [size]);
-  return isBehind && isActive;
+  return { element, isBehind: isBehind && isActive };
 }
 
 export function Log({ log, isActive, messages = [], turns = [] }) {
   const [shown, setShown] = useState(SHOWN_AT_ONCE);
   const items = useMemo(() => withConversation(log.items, messages, turns),
     [log.items, messages, turns]);
-  const isBehind = useFollowing(isActive, items);
+  const { element, isBehind } = useFollowing(isActive, items);
   const hidden = Math.max(0, items.length - shown);
-  const promptOf = (item) => item.kind === "turn"
-    ? turns.find((turn) => turn.number === item.number)?.prompt : undefined;
-  return html`<div class="log">
+  const turnOf = (item) => item.kind === "turn"
+    ? turns.find((turn) => turn.number === item.number) : undefined;
+  return html`<div class="log" ref=${element}>
     ${hidden > 0 && html`<button type="button" class="wide"
       onClick=${() => setShown(shown + 4 * SHOWN_AT_ONCE)}>Show ${count(hidden, "earlier entry",
         "earlier entries")}</button>`}
     <ol class="log-items" aria-label="Log">${items.slice(hidden).map((item) => html`
-      <${Item} item=${item} prompt=${promptOf(item)} key=${item.key} />`)}</ol>
+      <${Item} item=${item} turn=${turnOf(item)} key=${item.key} />`)}</ol>
     ${!items.length && html`<p class="empty">${isActive
       ? "The log begins as soon as the task starts." : "This task has no log."}</p>`}
     ${isBehind && html`<button type="button" class="primary to-end"

@@ -1,12 +1,12 @@
 // The form for a new task.
-import { get, newRequestKey, post } from "../lib/api.js";
+import { newRequestKey, post } from "../lib/api.js";
 import { agentOf, config } from "../lib/config.js";
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { useBranches, useRepositories } from "../lib/repositories.js";
-import { go } from "../lib/router.js";
+import { currentQuery, go } from "../lib/router.js";
 import { readItem, writeItem } from "../lib/storage.js";
 import { Comparison } from "./comparison.js";
-import { Field, GrowingBox, Notice, Switch, useAction, useLoaded } from "./parts.js";
+import { Field, GrowingBox, Notice, Switch, useAction } from "./parts.js";
 
 const LAST = "async-code-last-task";
 
@@ -61,19 +61,26 @@ function Repository({ form, set, projects, token }) {
 
 function Branch({ form, set, token }) {
   const listId = useId();
-  const { branches, load } = useBranches(form.repository, token);
+  const { branches, byDefault, load } = useBranches(form.repository, token);
+  const empty = byDefault ? `Default branch (${byDefault})` : "Default branch";
   return html`<${Field} label="Branch">${(props) => html`
-    <input spellcheck="false" autocomplete="off" placeholder="Default branch" list=${listId}
-      value=${form.branch} ...${props} onFocus=${load}
+    <input spellcheck="false" autocomplete="off" list=${listId} value=${form.branch}
+      placeholder=${empty} ...${props} onFocus=${load}
       onInput=${(event) => set({ branch: event.target.value })} />
     <datalist id=${listId}>${branches.map((name) => html`<option value=${name} />`)}
     </datalist>`}</${Field}>`;
 }
 
-export function NewTask() {
+// The address names a project when one comes from there.
+function useProjectOfAddress(projects, set) {
+  const chosen = projects.find((one) => String(one.id) === currentQuery().project);
+  useEffect(() => { if (chosen) set({ repository: chosen.repo_url }); }, [chosen?.id]);
+}
+
+export function NewTask({ projects }) {
   const [form, setForm] = useState(startValues);
   const set = (changes) => setForm((old) => ({ ...old, ...changes }));
-  const projects = useLoaded((signal) => get("/projects", { signal }), []).value?.projects ?? [];
+  useProjectOfAddress(projects, set);
   const requestKey = useRef(newRequestKey());
   // Another request is another task; the same one again, after a lost answer, is the same task.
   useEffect(() => { requestKey.current = newRequestKey(); }, [form]);

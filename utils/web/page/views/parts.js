@@ -1,4 +1,5 @@
 // Small parts that several views share.
+import { firstLine } from "../lib/format.js";
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 
 export const STATUS_WORDS = {
@@ -15,6 +16,20 @@ export function Notice({ kind = "error", children, action }) {
   return html`<div class="notice notice-${kind}" role=${kind === "error" ? "alert" : "status"}>
     <div>${children}</div>${action && html`<div class="notice-action">${action}</div>`}
   </div>`;
+}
+
+// The first line of a prompt as the title of a view, and all of it where there is more.
+export function Prompt({ text }) {
+  const title = firstLine(text);
+  return html`<h1 class="task-title">${title}</h1>
+    ${title !== text.trim() && html`<details class="whole-prompt"><summary>The whole prompt</summary>
+      <pre tabindex="0">${text.trim()}</pre></details>`}`;
+}
+
+// Says why something could not be loaded, and offers to load it again.
+export function LoadFailure({ error, reload }) {
+  return error && html`<${Notice} action=${html`<button type="button" onClick=${reload}>
+    Try again</button>`}>${error.message}</${Notice}>`;
 }
 
 export function Field({ label, hint, children }) {
@@ -72,21 +87,25 @@ export function useAction(action) {
   return { ...state, run, clear: () => setState({ isBusy: false, error: null }) };
 }
 
-// The browser's own dialog keeps the focus inside, and gives it back.
+// The browser's own dialog keeps the focus inside. It cannot give it back when it is taken away
+// together with its parts; and what had the focus may be gone by then.
 export function Dialog({ title, onClose, children }) {
   const element = useRef(null);
   const id = useId();
   useEffect(() => {
-    const dialog = element.current;
-    dialog.showModal();
-    return () => dialog.close();
+    const before = document.activeElement;
+    element.current.showModal();
+    return () => requestAnimationFrame(() => {
+      if (document.activeElement !== document.body) return;
+      (before.isConnected ? before : document.querySelector("main"))?.focus();
+    });
   }, []);
   return html`<dialog ref=${element} aria-labelledby=${id} onCancel=${onClose}>
     <h2 id=${id}>${title}</h2>${children}
   </dialog>`;
 }
 
-export function Confirmation({ title, text, confirm, onConfirm, onClose }) {
+export function Confirmation({ title, text, confirm, dismiss = "Keep it", onConfirm, onClose }) {
   const action = useAction(async () => {
     await onConfirm();
     onClose();
@@ -95,7 +114,7 @@ export function Confirmation({ title, text, confirm, onConfirm, onClose }) {
     <p>${text}</p>
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
     <div class="buttons buttons-end">
-      <button type="button" onClick=${onClose}>Keep it</button>
+      <button type="button" onClick=${onClose}>${dismiss}</button>
       <button type="button" class="danger" disabled=${action.isBusy} onClick=${() => action.run()}>
         ${confirm}</button>
     </div>

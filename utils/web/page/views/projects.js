@@ -1,66 +1,108 @@
 // The projects of the user: repositories with a name.
-import { get, post, remove } from "../lib/api.js";
+import { get, post, put, remove } from "../lib/api.js";
 import { count, repositoryName } from "../lib/format.js";
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
-import { Confirmation, Field, Notice, useAction, useLoaded } from "./parts.js";
+import { Confirmation, Dialog, Field, LoadFailure, Notice, useAction, useLoaded } from "./parts.js";
 
-function NewProject({ onDone }) {
-  const [form, setForm] = useState({ name: "", repository: "", description: "" });
+const EMPTY = { name: "", repo_url: "", description: "" };
+
+function bodyOf(form) {
+  return { name: form.name.trim(), repo_url: form.repo_url.trim(),
+    description: form.description.trim() || null };
+}
+
+function Fields({ form, setForm }) {
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
-  const action = useAction(async () => {
-    const body = { name: form.name.trim(), repo_url: form.repository.trim() };
-    if (form.description.trim()) body.description = form.description.trim();
-    await post("/projects", body);
-    setForm({ name: "", repository: "", description: "" });
-    onDone();
-  });
+  return html`<div class="columns">
+    <${Field} label="Name">${(props) => html`<input required maxlength="200" value=${form.name}
+      onInput=${set("name")} ...${props} />`}</${Field}>
+    <${Field} label="Repository">${(props) => html`<input required spellcheck="false"
+      placeholder="https://github.com/owner/name" value=${form.repo_url}
+      onInput=${set("repo_url")} ...${props} />`}</${Field}>
+    <${Field} label="Description">${(props) => html`<input maxlength="10000"
+      value=${form.description} onInput=${set("description")} ...${props} />`}</${Field}>
+  </div>`;
+}
+
+// The steps of a form that sends a project: `send` gets its fields.
+function useProjectForm(start, send) {
+  const [form, setForm] = useState(start);
+  const action = useAction(() => send(bodyOf(form), setForm));
   function submit(event) {
     event.preventDefault();
     action.run();
   }
+  return { form, setForm, action, submit };
+}
+
+function NewProject({ onDone }) {
+  const { form, setForm, action, submit } = useProjectForm(EMPTY, async (body, reset) => {
+    await post("/projects", body);
+    reset(EMPTY);
+    onDone();
+  });
   return html`<form class="card" onSubmit=${submit} aria-labelledby="new-project">
     <h2 id="new-project">New project</h2>
-    <div class="columns">
-      <${Field} label="Name">${(props) => html`<input required maxlength="200" value=${form.name}
-        onInput=${set("name")} ...${props} />`}</${Field}>
-      <${Field} label="Repository">${(props) => html`<input required spellcheck="false"
-        placeholder="https://github.com/owner/name" value=${form.repository}
-        onInput=${set("repository")} ...${props} />`}</${Field}>
-      <${Field} label="Description">${(props) => html`<input value=${form.description}
-        onInput=${set("description")} ...${props} />`}</${Field}>
-    </div>
+    <${Fields} form=${form} setForm=${setForm} />
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
     <div class="buttons buttons-end"><button class="primary" disabled=${action.isBusy}>
       Add project</button></div>
   </form>`;
 }
 
-function Project({ project, onDelete }) {
+function ChangedProject({ project, onDone, onClose }) {
+  const start = { ...project, description: project.description ?? "" };
+  const { form, setForm, action, submit } = useProjectForm(start, async (body) => {
+    await put(`/projects/${project.id}`, body);
+    onDone();
+    onClose();
+  });
+  return html`<${Dialog} title="Edit ${project.name}" onClose=${onClose}>
+    <form onSubmit=${submit}><${Fields} form=${form} setForm=${setForm} />
+      ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
+      <div class="buttons buttons-end">
+        <button type="button" onClick=${onClose}>Leave it as it is</button>
+        <button class="primary" disabled=${action.isBusy}>Save project</button></div>
+    </form>
+  </${Dialog}>`;
+}
+
+function Project({ project, onEdit, onDelete }) {
+  const { name } = project;
+  const tasks = count(project.task_count, "task");
   const active = project.active_tasks ? `, ${project.active_tasks} active` : "";
   return html`<li class="card project">
-    <div><h3>${project.name}</h3>
+    <div><h2>${name}</h2>
       <p class="muted">${repositoryName(project.repo_url)}</p>
       ${project.description && html`<p>${project.description}</p>`}
-      <p class="muted">${count(project.task_count, "task")}${active}</p></div>
-    <button type="button" class="danger-quiet" onClick=${onDelete}
-      aria-label="Delete project ${project.name}">Delete</button>
+      <p><a href="/?project=${project.id}" aria-label="${tasks} of ${name}">${tasks}</a>
+        <span class="muted">${active}</span></p></div>
+    <div class="buttons">
+      <button type="button" onClick=${onEdit} aria-label="Edit project ${name}">Edit</button>
+      <button type="button" class="danger-quiet" onClick=${onDelete}
+        aria-label="Delete project ${name}">Delete</button></div>
   </li>`;
 }
 
 export function Projects() {
   const { value, error, reload } = useLoaded((signal) => get("/projects", { signal }), []);
   const [leaving, setLeaving] = useState(null);
+  const [edited, setEdited] = useState(null);
   useEffect(() => { document.title = "Projects · Async Code"; }, []);
   return html`<${Fragment}>
     <h1>Projects</h1>
     <p class="muted lead">A project gives a repository a name, and keeps its tasks together.</p>
-    ${error && html`<${Notice}>${error.message}</${Notice}>`}
+    <${LoadFailure} error=${error} reload=${reload} />
     <ul class="projects">${value?.projects.map((one) => html`<${Project} project=${one} key=${one.id}
-      onDelete=${() => setLeaving(one)} />`)}</ul>
+      onEdit=${() => setEdited(one)} onDelete=${() => setLeaving(one)} />`)}</ul>
     ${value && !value.projects.length && html`<p class="empty">No projects yet.</p>`}
     <${NewProject} onDone=${reload} />
+    ${edited && html`<${ChangedProject} project=${edited} onDone=${reload}
+      onClose=${() => setEdited(null)} />`}
     ${leaving && html`<${Confirmation} title="Delete ${leaving.name}?" confirm="Delete project"
-      text="Its ${count(leaving.task_count, "task")} with diffs and logs are deleted too."
+      text=${leaving.task_count
+        ? `Its ${count(leaving.task_count, "task")} with diffs and logs are deleted too.`
+        : "It has no tasks."}
       onClose=${() => setLeaving(null)}
       onConfirm=${async () => { await remove(`/projects/${leaving.id}`); reload(); }} />`}
   </${Fragment}>`;

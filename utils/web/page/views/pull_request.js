@@ -50,7 +50,7 @@ function Fields({ form, set, exists }) {
   </${Fragment}>`;
 }
 
-export function PullRequest({ task, reload }) {
+export function PullRequest({ task, turns, reload }) {
   const [form, setForm] = useState(START);
   const [result, setResult] = useState(null);
   const element = useRef(null);
@@ -65,7 +65,7 @@ export function PullRequest({ task, reload }) {
     setResult(await post(`/create-pr/${task.id}`, bodyOf(chosen)));
   });
   const steps = {
-    retry: () => startAgain(task),
+    retry: () => startAgain(task, turns),
     download: () => downloadPatch(task),
     choose: () => chooseTask(task.group_id, task.id),
     cancel: () => cancelTask(task),

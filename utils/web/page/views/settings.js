@@ -5,7 +5,7 @@ import { Fragment, html, useEffect, useState } from "../lib/html.js";
 import { currentSession, signOut } from "../lib/session.js";
 import { chooseTheme, chosenTheme } from "../lib/theme.js";
 import { ApiKeys } from "./api_keys.js";
-import { Field, Notice, useAction, useLoaded } from "./parts.js";
+import { Field, LoadFailure, Notice, useAction, useLoaded } from "./parts.js";
 
 function GitHubToken() {
   const profile = useLoaded((signal) => get("/users/me", { signal }), []);
@@ -27,8 +27,8 @@ function GitHubToken() {
       : "Stored encrypted, and used for private repositories and pull requests."}>
       ${(props) => html`<input type="password" autocomplete="off" required value=${token} ...${props}
         onInput=${(event) => setToken(event.target.value)} />`}</${Field}>
-    ${(save.error ?? profile.error) && html`<${Notice}>${
-      (save.error ?? profile.error).message}</${Notice}>`}
+    ${save.error && html`<${Notice}>${save.error.message}</${Notice}>`}
+    <${LoadFailure} error=${profile.error} reload=${profile.reload} />
     <div class="buttons buttons-end">
       ${isStored && html`<button type="button" disabled=${save.isBusy}
         onClick=${() => save.run(null)}>Remove the token</button>`}
@@ -50,9 +50,9 @@ function Appearance() {
 }
 
 function Server() {
-  const { value, error } = useLoaded((signal) => get("/health/ready", { signal }), []);
+  const { value, error, reload } = useLoaded((signal) => get("/health/ready", { signal }), []);
   return html`<section class="card" aria-labelledby="server-title"><h2 id="server-title">Server</h2>
-    ${error && html`<${Notice}>${error.message}</${Notice}>`}
+    <${LoadFailure} error=${error} reload=${reload} />
     <p class="muted">Version ${config.version}${value && html`, sandboxes: ${value.mode}, ${
       value.running} running, ${value.queued} queued`}</p>
     <ul class="plain">${value?.agents.map((agent) => html`<li key=${agent.name}>

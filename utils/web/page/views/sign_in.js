@@ -2,7 +2,7 @@
 import { config } from "../lib/config.js";
 import { html, useState } from "../lib/html.js";
 import {
-  canSignInWithPassword, signInAsDeveloper, signInWithPassword, signInWithToken,
+  canSignInWithPassword, hasSessionEnded, signInAsDeveloper, signInWithPassword, signInWithToken,
 } from "../lib/session.js";
 import { Field, Notice, useAction } from "./parts.js";
 
@@ -68,6 +68,8 @@ export function SignIn() {
   return html`<main class="sign-in" tabindex="-1">
     <h1>Async Code</h1>
     <p class="lead">Give a coding agent a task, watch it work, and review what it changed.</p>
+    ${hasSessionEnded() && html`<${Notice} kind="info">
+      Your session has ended. Sign in again.</${Notice}>`}
     ${config.developer !== null && html`<${DeveloperForm} />`}
     ${canSignInWithPassword && html`<${PasswordForm} />`}
     ${others

@@ -1,4 +1,5 @@
-// Tabs by the usual keys: arrows move between them, and only the chosen one is reached by Tab.
+// Tabs by the usual keys: arrows move between them, and only the chosen one is reached by Tab. What
+// was seen once stays: a text that somebody writes in one tab is there after a look at another.
 import { html, useId, useRef, useState } from "../lib/html.js";
 
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
@@ -7,6 +8,8 @@ export function Tabs({ tabs, label }) {
   const id = useId();
   const list = useRef(null);
   const [chosen, setChosen] = useState(tabs[0].name);
+  const seen = useRef(new Set()).current;
+  seen.add(chosen);
   const place = Math.max(0, tabs.findIndex((tab) => tab.name === chosen));
   function move(event) {
     const step = STEPS[event.key];
@@ -25,6 +28,6 @@ export function Tabs({ tabs, label }) {
     </div>
     ${tabs.map((tab, index) => html`<div role="tabpanel" id="${id}-${tab.name}-panel"
       aria-labelledby="${id}-${tab.name}" hidden=${index !== place} key=${tab.name}>
-      ${index === place && tab.body}</div>`)}
+      ${seen.has(tab.name) && tab.body}</div>`)}
   </div>`;
 }

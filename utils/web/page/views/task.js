@@ -6,11 +6,11 @@ import {
 } from "../lib/format.js";
 import { Fragment, html, useEffect, useMemo, useState } from "../lib/html.js";
 import { cancelTask, startAgain } from "../lib/task_actions.js";
-import { isActive, useTask } from "../lib/task_state.js";
+import { hasPlan, isActive, useTask } from "../lib/task_state.js";
 import { Changes } from "./changes.js";
 import { Composer } from "./composer.js";
 import { Log } from "./log.js";
-import { Confirmation, Notice, Status, useAction } from "./parts.js";
+import { Confirmation, Notice, Prompt, Status, useAction } from "./parts.js";
 import { PullRequest } from "./pull_request.js";
 import { Tabs } from "./tabs.js";
 import { Timeline } from "./timeline.js";
@@ -32,6 +32,9 @@ function Facts({ task, log }) {
     <span class="repository">${repositoryName(task.repo_url)}</span>
     ${task.branch && html`<span>${task.branch}</span>`}
     <span>${agentTitle(task.agent)}</span>
+    ${task.execution_metadata?.agent_model && html`<span>${
+      task.execution_metadata.agent_model}</span>`}
+    ${task.execution_metadata?.simulated && html`<span class="badge">Simulated</span>`}
     ${!isActive(task) && time && html`<span>${time}</span>`}
     ${usage && html`<span>${usage}</span>`}
     <time datetime=${task.created_at} title=${fullTime(task.created_at)}>${
@@ -43,17 +46,9 @@ function Facts({ task, log }) {
   </p>`;
 }
 
-function Prompt({ text }) {
-  const title = firstLine(text);
-  const rest = text.trim().slice(title.length).trim();
-  return html`<h1 class="task-title">${title}</h1>
-    ${rest && html`<details class="whole-prompt"><summary>The whole prompt</summary>
-      <pre tabindex="0">${text.trim()}</pre></details>`}`;
-}
-
-function Actions({ task, reload }) {
+function Actions({ task, turns, reload }) {
   const [isAsked, setAsked] = useState(false);
-  const retry = useAction(() => startAgain(task));
+  const retry = useAction(() => startAgain(task, turns));
   return html`<div class="buttons">
     ${isActive(task)
       ? html`<button type="button" class="danger-quiet" onClick=${() => setAsked(true)}>
@@ -64,6 +59,7 @@ function Actions({ task, reload }) {
     ${isAsked && html`<${Confirmation} title="Cancel this task?" confirm="Cancel task"
       text="The agent is stopped. What it has changed until now is kept."
       onClose=${() => setAsked(false)}
+      dismiss="Let it work"
       onConfirm=${async () => { await cancelTask(task); reload(); }} />`}
   </div>`;
 }
@@ -94,21 +90,25 @@ export function Task({ id }) {
     return html`<h1>Task #${id}</h1><${Notice}>${error.message}</${Notice}>
       <p><a href="/">Go to your tasks</a></p>`;
   }
-  if (!task) return html`<p class="muted" role="status">Loading task #${id}</p>`;
+  if (!task) {
+    return html`<h1>Task #${id}</h1>${trouble
+      ? html`<${Notice}>${trouble.message} Trying again.</${Notice}>`
+      : html`<p class="muted" role="status">Loading the task</p>`}`;
+  }
   const tabs = [
     { name: "log", title: "Log",
       body: html`<${Log} log=${log} isActive=${isActive(task)} messages=${task.chat_messages}
           turns=${turns} />
         <${Composer} task=${task} turns=${turns} reload=${reload} />` },
     { name: "changes", title: "Changes", count: files.length || task.changed_files?.length,
-      body: html`<${Changes} files=${files} task=${task} />` },
+      body: html`<${Changes} files=${files} task=${task} isPlan=${hasPlan(task, turns)} />` },
     { name: "pull-request", title: "Pull request",
-      body: html`<${PullRequest} task=${task} reload=${reload} />` },
+      body: html`<${PullRequest} task=${task} turns=${turns} reload=${reload} />` },
   ];
   return html`<${Fragment}>
     <header class="task-head">
       <div><${Prompt} text=${task.prompt} /><${Facts} task=${task} log=${log} /></div>
-      <${Actions} task=${task} reload=${reload} />
+      <${Actions} task=${task} turns=${turns} reload=${reload} />
     </header>
     <${Announcement} task=${task} log=${log} />
     <${Timeline} task=${task} stages=${log.stages} />

@@ -1,0 +1,79 @@
+"""A person keeps projects, and uses one for a new task, on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.page import NewSite
+from tests.support.git.repositories import make_repository
+from tests.support.live_server import LiveServer
+from tests.support.page.accessibility import Check
+from tests.support.page.views import Site, TaskListView, TaskView
+
+pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
+
+LONG_NAME = "A name without any blank, " + "x" * 150
+
+
+def test_a_project_is_made_changed_used_and_deleted(
+    server: LiveServer, new_site: NewSite, small_repository: str, tmp_path: Path
+) -> None:
+    other = str(make_repository(tmp_path / "other"))
+    site = new_site(server.port, refusals={409})
+    page = site.page
+    site.sign_in()
+    site.open_view("Projects")
+    page.get_by_text("No projects yet.").wait_for()
+    for name, repository in (("Shop", small_repository), (LONG_NAME, other)):
+        add(site, name, repository)
+        site.heading(name).wait_for()
+    add(site, "Again", other)
+    page.get_by_role("alert").wait_for()
+
+    site.click("Edit project Shop")
+    dialog = page.get_by_role("dialog")
+    check = Check(site)
+    check.look("a project that is edited")
+    dialog.get_by_label("Description").fill("Sells things.")
+    dialog.get_by_label("Name").fill("Market")
+    site.confirm("Save project")
+    site.heading("Market").wait_for()
+    page.get_by_text("Sells things.").wait_for()
+    check.look("projects")
+    assert check.faults == []
+
+    page.get_by_role("link", name="0 tasks of Market").click()
+    use_for_a_task(site)
+    page.get_by_label("Project", exact=True).select_option(label=LONG_NAME)
+    page.get_by_text("No task matches.").wait_for()
+
+    site.open_view("Projects")
+    site.click("Delete project Market")
+    page.get_by_text("Its 1 task").wait_for()
+    site.confirm("Delete project")
+    site.heading("Market").wait_for(state="detached")
+    site.open_view("Tasks")
+    page.get_by_text("No tasks yet.").wait_for()
+
+
+def add(site: Site, name: str, repository: str) -> None:
+    """Fill in the form for a new project, and send it."""
+    site.fill("Name", name)
+    site.fill("Repository", repository)
+    site.click("Add project")
+
+
+def use_for_a_task(site: Site) -> None:
+    """Start a task in the project that the address names, and find it in the project's list."""
+    site.page.get_by_text("No task matches.").wait_for()
+    site.fill("Instructions for the agent", "Say hello")
+    site.click("Start task")
+    site.page.wait_for_url("**/tasks/*")
+    task = TaskView(site)
+    task.wait_for_status("Completed")
+    site.page.go_back()
+    TaskListView(site).wait_for(task.number, "Completed")
+    site.page.reload()
+    TaskListView(site).wait_for(task.number, "Completed")
