@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fixtures.page import NewSite
-from tests.support.live_server import ServerFactory
+from tests.support.live_server import LiveServer, ServerFactory
 from tests.support.page.accessibility import Check
+from tests.support.page.relay import relayed
 from tests.support.page.views import NewTaskForm, TaskListView
 from utils.api.requests import EXAMPLE_USER_ID
 
@@ -23,6 +24,7 @@ HIDE = """
   document.dispatchEvent(new Event("visibilitychange"));
 }
 """
+SILENCE_MILLISECONDS = 31_000
 SCRIPT = "script:\nprint begun\nsleep 600"
 
 
@@ -96,6 +98,24 @@ def test_without_streams_the_page_polls_and_in_the_background_it_needs_none(
     site.page.evaluate(HIDE, True)
     first.page.evaluate(HIDE, False)
     TaskListView(first).wait_for(late, "Completed")
+
+
+def test_a_stream_that_falls_silent_is_opened_again(
+    server: LiveServer, new_site: NewSite, small_repository: str
+) -> None:
+    with relayed(server.port) as relay:
+        site = new_site(relay.port)
+        site.page.clock.install()
+        site.sign_in()
+        task = NewTaskForm(site).start(SCRIPT, small_repository)
+        task.wait_for_log("begun")
+        relay.silence_streams()
+        server.client(EXAMPLE_USER_ID).post(f"/tasks/{task.number}/cancel")
+        task.wait_for_status("Cancelled")
+        last_words = site.page.get_by_text("The sandbox has ended")
+        assert last_words.count() == 0
+        site.page.clock.fast_forward(SILENCE_MILLISECONDS)
+        last_words.wait_for()
 
 
 def is_stream(answer: Response) -> bool:

@@ -24,6 +24,7 @@ def test_a_project_is_made_changed_used_and_deleted(
     site = new_site(server.port, refusals={409})
     page = site.page
     site.sign_in()
+    site.fill("Instructions for the agent", "Begun, and not sent")
     site.open_view("Projects")
     page.get_by_text("No projects yet.").wait_for()
     for name, repository in (("Shop", small_repository), (LONG_NAME, other)):
@@ -68,7 +69,9 @@ def add(site: Site, name: str, repository: str) -> None:
 def use_for_a_task(site: Site) -> None:
     """Start a task in the project that the address names, and find it in the project's list."""
     site.page.get_by_text("No task matches.").wait_for()
-    site.fill("Instructions for the agent", "Say hello")
+    instructions = site.page.get_by_label("Instructions for the agent")
+    assert instructions.input_value() == "Begun, and not sent"
+    instructions.fill("Say hello")
     site.click("Start task")
     site.page.wait_for_url("**/tasks/*")
     task = TaskView(site)

@@ -47,7 +47,7 @@ export function repositoryName(url) {
   return path.split("/").slice(-2).join("/");
 }
 
-const TITLE_CHARACTERS = 200;
+const TITLE_CHARACTERS = 120;
 
 // A prompt may be one line of any length.
 export function firstLine(text) {

@@ -67,7 +67,7 @@ function withEvents(state, rows) {
     const waits = row?.status === "pending" ? liveOf(task, row) : {};
     if (row) tasks[place] = { ...task, ...liveOf({}, row), ...waits, ...row };
   }
-  return { ...state, tasks };
+  return { ...state, tasks, total: state.total - (state.tasks.length - tasks.length) };
 }
 
 // Many tasks may change while one request runs; one more tells of all of them.

@@ -4,13 +4,19 @@ import { agentOf, config } from "../lib/config.js";
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { useBranches, useRepositories } from "../lib/repositories.js";
 import { currentQuery, go } from "../lib/router.js";
+import { onSessionChange } from "../lib/session.js";
 import { readItem, writeItem } from "../lib/storage.js";
 import { Comparison } from "./comparison.js";
 import { Field, GrowingBox, Notice, Switch, useAction } from "./parts.js";
 
 const LAST = "async-code-last-task";
 
+// What somebody has begun to write is there after a look at another view.
+let draft = null;
+onSessionChange((session) => { if (!session) draft = null; });
+
 function startValues() {
+  if (draft) return draft;
   const last = readItem(LAST) ?? {};
   const agent = agentOf(last.agent) ? last.agent : config.defaultAgent;
   return { prompt: "", repository: last.repository ?? "", branch: "", agent, model: "", token: "",
@@ -83,10 +89,14 @@ export function NewTask({ projects }) {
   useProjectOfAddress(projects, set);
   const requestKey = useRef(newRequestKey());
   // Another request is another task; the same one again, after a lost answer, is the same task.
-  useEffect(() => { requestKey.current = newRequestKey(); }, [form]);
+  useEffect(() => {
+    requestKey.current = newRequestKey();
+    draft = form;
+  }, [form]);
   const action = useAction(async () => {
     const headers = { "Idempotency-Key": requestKey.current };
     const answer = await post("/start-task", bodyOf(form, projects), { headers });
+    draft = null;
     writeItem(LAST, { repository: form.repository.trim(), agent: form.agent }, { keep: true });
     go(answer.group_id ? `/groups/${answer.group_id}` : `/tasks/${answer.task_id}`);
   });

@@ -67,6 +67,17 @@ export function GrowingBox({ value, onInput, onSubmit, ...rest }) {
     onInput=${(event) => onInput(event.target.value)} ...${rest}></textarea>`;
 }
 
+// Draws again and again, because time passes; returns how often. Without a time it does not.
+export function useTicks(milliseconds) {
+  const [ticks, setTicks] = useState(0);
+  useEffect(() => {
+    if (milliseconds === null) return undefined;
+    const timer = setInterval(() => setTicks((number) => number + 1), milliseconds);
+    return () => clearInterval(timer);
+  }, [milliseconds]);
+  return ticks;
+}
+
 // Runs what a button does once at a time; shows that it runs, and why it failed.
 export function useAction(action) {
   const [state, setState] = useState({ isBusy: false, error: null });

@@ -4,12 +4,13 @@ import { age, dollars, fullTime, repositoryName } from "../lib/format.js";
 import { html, pure, useEffect, useState } from "../lib/html.js";
 import { useTaskList } from "../lib/task_feed.js";
 import { changeQuery, currentQuery } from "../lib/router.js";
-import { Notice, Status, useAction } from "./parts.js";
+import { Notice, Status, useAction, useTicks } from "./parts.js";
 
 const STAGE_WORDS = { cloning: "Cloning", agent: "Agent at work", capturing: "Reading changes" };
 const FILTERS = [["", "Any status"], ["running", "Running"], ["pending", "Queued"],
   ["completed", "Completed"], ["failed", "Failed"], ["cancelled", "Cancelled"]];
 const TYPING_MILLISECONDS = 250;
+const AGE_MILLISECONDS = 60_000;
 
 function liveNote(task) {
   if (task.status === "running") return STAGE_WORDS[task.stage];
@@ -82,6 +83,8 @@ export function TaskList({ projects }) {
   const { filter, set, typed, setTyped } = useFilter();
   const list = useTaskList(filter);
   const more = useAction(list.more);
+  // Another property lets rows draw their age again.
+  const minutes = useTicks(AGE_MILLISECONDS);
   const isFiltered = filter.status || filter.text || filter.project;
   return html`<section aria-labelledby="tasks-title" class="tasks">
     <div class="section-head">
@@ -93,7 +96,8 @@ export function TaskList({ projects }) {
     ${list.error && html`<${Notice}>${list.error.message} Trying again.</${Notice}>`}
     ${list.isLoaded && !list.tasks.length && html`<p class="empty">${isFiltered
       ? "No task matches." : "No tasks yet. Start the first one above."}</p>`}
-    <ul class="task-list">${list.tasks.map((task) => html`<${Row} task=${task} key=${task.id} />`)}
+    <ul class="task-list">${list.tasks.map((task) => html`<${Row} task=${task}
+      minutes=${minutes} key=${task.id} />`)}
     </ul>
     ${more.error && html`<${Notice}>${more.error.message}</${Notice}>`}
     ${list.cursor && html`<button type="button" class="wide" disabled=${more.isBusy}

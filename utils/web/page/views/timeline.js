@@ -1,8 +1,8 @@
 // The stages of a task, in order, with the time that each took.
 import { seconds, secondsBetween } from "../lib/format.js";
-import { html, useEffect, useState } from "../lib/html.js";
+import { html } from "../lib/html.js";
 import { isActive } from "../lib/task_state.js";
-import { STATUS_WORDS } from "./parts.js";
+import { STATUS_WORDS, useTicks } from "./parts.js";
 
 const STAGES = [["queued", "Queued"], ["cloning", "Clone"], ["agent", "Agent"],
   ["capturing", "Changes"], ["checking", "Check"]];
@@ -25,15 +25,6 @@ function shownStages(begun) {
     begun.has(name) || (place > last && !NOT_ALWAYS.has(name)));
 }
 
-function useTicks(isRunning) {
-  const [, setTicks] = useState(0);
-  useEffect(() => {
-    if (!isRunning) return undefined;
-    const timer = setInterval(() => setTicks((number) => number + 1), TICK_MILLISECONDS);
-    return () => clearInterval(timer);
-  }, [isRunning]);
-}
-
 function waitText(task) {
   if (task.status !== "pending") return null;
   const position = task.queue_position ? `Number ${task.queue_position} in the queue.` : null;
@@ -41,7 +32,7 @@ function waitText(task) {
 }
 
 export function Timeline({ task, stages }) {
-  useTicks(isActive(task));
+  useTicks(isActive(task) ? TICK_MILLISECONDS : null);
   const begun = beginnings(task, stages);
   const names = STAGES.map(([name]) => name).filter((name) => begun.has(name));
   const current = isActive(task) ? names.at(-1) : null;
