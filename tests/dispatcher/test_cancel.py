@@ -12,6 +12,8 @@ from tests.support.git.repositories import make_repository, serve_repository
 from tests.support.live_server import Answer, Client, Json, LiveServer, is_alive
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.isolated_with_all("there are more processes to end")
+
 SLEEPS = "script:\nwrite made.txt half\\n\nprint it sleeps\nsleep 300"
 LEAVES_THE_GROUP = "script:\nbackground 300\nprint it sleeps\nsleep 300"
 LARGE_BYTES = 25_000_000

@@ -18,7 +18,7 @@ from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
 from utils.sandboxes.registry import SANDBOXES, open_provider
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.isolated_too("it is the contract of each kind")]
 
 LONG_SECONDS = 60
 REQUEST = SandboxRequest(1, "user", 1, LONG_SECONDS)

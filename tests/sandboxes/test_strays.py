@@ -166,7 +166,7 @@ def test_a_system_without_namespaces_starts_the_supervisor_without_one() -> None
     with requests, control:
         with supervisor:
             descriptor = supervisor.fileno()
-            scripts = map(str, (commands.NAMESPACE, commands.SUPERVISOR))
+            scripts = map(str, (commands.NAMESPACE, commands.PROJECT))
             program = [sys.executable, *scripts, str(descriptor)]
             begun = subprocess.run([*without, *program], pass_fds=[descriptor], check=False)
         with keeper:

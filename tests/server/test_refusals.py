@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,13 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path, host: str) -> 
 
 def test_a_machine_without_git_is_told_so(tmp_path: Path) -> None:
     assert "git was not found on PATH" in refuse(tmp_path, PATH=str(tmp_path))
+
+
+def test_a_machine_without_bubblewrap_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "git").symlink_to(str(shutil.which("git")))
+    said = refuse(tmp_path, PATH=str(tmp_path), SANDBOX="isolated")
+    assert "bwrap is not installed" in said
+    assert "apt install bubblewrap" in said
 
 
 def test_a_data_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

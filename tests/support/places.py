@@ -1,7 +1,7 @@
 """Sets up the sandboxes and the database that the tasks of a test use.
 
-Either local folders with an embedded database, the default of a new installation, or sandboxes of
-a fake cloud with a Supabase project, like a deployment.
+Local folders with an embedded database, the default of a new installation; the same with isolated
+sandboxes; or sandboxes of a fake cloud with a Supabase project.
 """
 
 from __future__ import annotations
@@ -74,6 +74,13 @@ class LocalPlace:
         for process in self.processes(data):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+class IsolatedPlace(LocalPlace):
+    """Local folders whose commands bubblewrap isolates, with the scripted agent."""
+
+    settings: Mapping[str, Any] = {"sandbox": "isolated", "e2b_smoke_test": True}
+    environment: Mapping[str, str] = {"SANDBOX": "isolated", "E2B_SMOKE_TEST": "true"}
 
 
 class CloudPlace:

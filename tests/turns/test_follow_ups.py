@@ -12,6 +12,8 @@ from tests.support.github.names import TOKEN
 from tests.support.pull_requests import Hosted
 from tests.turns.steps import complete_turn, follow_up, own_diff, statuses, turns_of
 
+pytestmark = pytest.mark.isolated_with_all("the files of a kept sandbox are shown again")
+
 
 def test_a_second_turn_adds_to_the_first(
     shell: Backend, sample: Repository, tmp_path: Path

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from utils.agents.failures import key_withheld, not_configured
 from utils.agents.preferences import read_preferences
@@ -109,6 +110,15 @@ def _moved_to_egress(
     authorities = dict.fromkeys(("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"), SYSTEM_CERTIFICATES)
     egress = (EgressHeader(program.host, key.header, key.prefix + keys[key.name]),)
     return {**authorities, **others}, {key.name: DUMMY_KEY}, egress
+
+
+def model_hosts(program: Program | None, access: AgentAccess) -> tuple[str, ...]:
+    """Return the hosts that a run has to reach for its model, as `host` or `host:port`."""
+    if program is None:
+        return ()
+    parts = urlsplit(access.environment.get(program.endpoint_variable, ""))
+    endpoint = parts.netloc.rpartition("@")[2].lower()
+    return (program.host, *program.login_hosts, *([endpoint] if endpoint else []))
 
 
 def login_secrets(login: Json) -> set[str]:

@@ -50,6 +50,7 @@ CLAUDE_CODE = Program(
     key_defaults={},
     other_access=("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     host="api.anthropic.com",
+    login_hosts=("console.anthropic.com", "platform.claude.com", "claude.ai"),
     endpoint_variable="ANTHROPIC_BASE_URL",
     own_prefixes=("ANTHROPIC", "CLAUDE"),
     harmless=frozenset(

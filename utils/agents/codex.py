@@ -47,6 +47,7 @@ CODEX_CLI = Program(
     key_defaults={"CODEX_API_KEY": "OPENAI_API_KEY"},
     other_access=(),
     host="api.openai.com",
+    login_hosts=("chatgpt.com", "auth.openai.com"),
     # Not every version uses it; the key is safe with those that do.
     endpoint_variable="OPENAI_BASE_URL",
     own_prefixes=("OPENAI", "CODEX"),

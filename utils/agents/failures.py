@@ -48,7 +48,8 @@ def not_installed(program: Program) -> AgentError:
     """Return the error for a sandbox without the program."""
     return AgentError(
         f"The template has no `{program.command}` program that runs: build the template with "
-        "./run.sh build-template. With SIMULATE_WITH_REAL_AGENT, install it on this machine."
+        "./run.sh build-template. In isolated sandboxes: ./run.sh install-agents. With "
+        "SIMULATE_WITH_REAL_AGENT, install it on this machine."
     )
 
 

@@ -125,6 +125,8 @@ class Program:
     """Variables that turn on access without any of the keys."""
     host: str
     """The host that requests with the key go to."""
+    login_hosts: Sequence[str]
+    """More hosts that requests of a user who has signed in go to."""
     endpoint_variable: str
     """The variable that sends requests to another address."""
 

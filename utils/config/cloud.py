@@ -126,7 +126,8 @@ class CloudSettings(BaseSettings):
     )
     e2b_smoke_test: bool = Field(
         default=False,
-        description="Run the scripted agent in E2B's sandboxes. No model key is needed.",
+        description="Run the scripted agent in E2B's and in isolated sandboxes. No model key is "
+        "needed.",
     )
 
     @field_validator("e2b_api_key", "anthropic_api_key", "openai_api_key")

@@ -28,7 +28,7 @@ class ServerSettings(BaseSettings):
     environment: Literal["development", "production"] = Field(
         "development",
         description="`production` turns on strict defaults: requests need a token, `JWT_SECRET` is "
-        "required, and so is `E2B_API_KEY` or `SANDBOX=local`.",
+        "required, and so is `E2B_API_KEY` or another choice of `SANDBOX`.",
     )
     host: str | None = Field(
         None,
@@ -153,11 +153,36 @@ class ServerSettings(BaseSettings):
         "URLs on loopback. By default on in development without E2B.",
     )
 
-    sandbox: Literal["auto", "local", "e2b"] = Field(
+    sandbox: Literal["auto", "local", "isolated", "e2b"] = Field(
         "auto",
-        description="Kind of sandbox. `e2b` uses E2B's cloud and needs `E2B_API_KEY`; `local` "
-        "runs tasks as processes of this machine; `auto` means `e2b` when there is a key, else "
-        "`local`. In production `local` must be set explicitly.",
+        description="Kind of sandbox. `e2b` uses E2B's cloud and needs `E2B_API_KEY`; `isolated` "
+        "runs tasks on this machine (Linux) and keeps them away from everything else on it with "
+        "bubblewrap; `local` runs them as processes of this machine, for development; `auto` means "
+        "`e2b` when there is a key, else `local`. In production `local` must be set explicitly.",
+    )
+    isolated_network: Literal["none", "allow-list", "open"] = Field(
+        "allow-list",
+        description="Hosts that isolated sandboxes may reach, by HTTP and HTTPS. `none`: the git "
+        "host and the API of the model of the task; `allow-list`: those, and "
+        "`ISOLATED_ALLOWED_HOSTS`; `open`: every public host as well. Private networks and this "
+        "machine only where the list names them.",
+    )
+    isolated_allowed_hosts: NameList = Field(
+        (),
+        description="Further hosts that isolated sandboxes may reach, separated by commas: `host`, "
+        "`host:port`, or `*.example.com` for all names below. Name the package registries that "
+        "your projects install from.",
+    )
+    isolated_readable_paths: NameList = Field(
+        (),
+        description="More files and folders of this machine that isolated sandboxes may read, "
+        "separated by commas, such as that of a compiler outside of /usr.",
+    )
+    agent_programs_dir: Path | None = Field(
+        None,
+        description="Folder of the agent programs for isolated sandboxes, which "
+        "`./run.sh install-agents` fills. The default is `DATA_DIR/agent-programs`. Programs "
+        "installed in /usr are found too.",
     )
 
     @field_validator("cors_origins")
@@ -169,6 +194,26 @@ class ServerSettings(BaseSettings):
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name if name == "*" else host_name(name) for name in value)
+
+    @field_validator("isolated_allowed_hosts")
+    @classmethod
+    def _reachable_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(
+            f"*.{host_name(name[2:])}" if name.startswith("*.") else host_name(name)
+            for name in value
+        )
+
+    @field_validator("isolated_readable_paths")
+    @classmethod
+    def _readable_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(name.startswith(("/", "~")) for name in value):
+            raise ValueError("needs absolute paths, such as /opt/go")
+        return tuple(str(expanded(Path(name))) for name in value)
+
+    @field_validator("agent_programs_dir")
+    @classmethod
+    def _programs_path(cls, value: Path | None) -> Path | None:
+        return None if value is None else expanded(value)
 
     @field_validator("host")
     @classmethod

@@ -104,8 +104,8 @@ class Settings(
             return self
         if self.sandbox == "auto" and not self.uses_e2b:
             raise ValueError(
-                "ENVIRONMENT=production needs E2B_API_KEY. To run tasks as processes of this "
-                "machine instead, set SANDBOX=local"
+                "ENVIRONMENT=production needs E2B_API_KEY. To run tasks on this machine instead, "
+                "set SANDBOX=isolated. SANDBOX=local does not isolate them"
             )
         if self.jwt_secret is None:
             raise ValueError("ENVIRONMENT=production needs JWT_SECRET: openssl rand -hex 32")
@@ -197,6 +197,11 @@ class Settings(
         if self.allow_local_repos is not None:
             return self.allow_local_repos
         return not self.is_production and not self.uses_e2b
+
+    @property
+    def programs_path(self) -> Path:
+        """Folder of the agent programs for isolated sandboxes."""
+        return self.agent_programs_dir or self.data_dir / "agent-programs"
 
     @property
     def mirrors_path(self) -> Path | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from utils.agents.access import model_hosts
 from utils.agents.registry import Agents
 from utils.agents.spec import AgentAccess, AgentSpec
 from utils.config.settings import Settings
@@ -130,6 +131,8 @@ def _assignment(
         lifetime_seconds=lifetime_seconds(settings) + check_seconds,
         template_id=_template_id(claimed.project_settings),
         egress=_egress(task, token, access) if uses_egress(settings) else (),
+        repo_url=task.repo_url,
+        model_hosts=model_hosts(agent.program, access),
     )
     kept = task.container_id if job.earlier and task.workspace_until else None
     keeps = settings.workspace_ttl_seconds > 0 and settings.max_workspaces > 0

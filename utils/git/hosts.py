@@ -91,7 +91,7 @@ class HostRules:
 
     def check_name(self, place: Place) -> None:
         """Check a canonical host before it is resolved. Raises `RepositoryNotAllowed`."""
-        reach = _reach_of_name(place.host)
+        reach = name_reach(place.host)
         if reach is Reach.LOOPBACK and self.allow_local:
             return
         if place.scheme == "http":
@@ -107,7 +107,7 @@ class HostRules:
     def check_addresses(self, place: Place, addresses: Collection[Address]) -> None:
         """Check what a host that passed `check_name` resolves to. Raises `RepositoryNotAllowed`."""
         is_named = self.names(place)
-        is_public_name = _reach_of_name(place.host) is Reach.PUBLIC
+        is_public_name = name_reach(place.host) is Reach.PUBLIC
         # The operator has named this machine or a special address itself.
         if is_named and not is_public_name:
             return
@@ -200,7 +200,7 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
-def _reach_of_name(host: str) -> Reach:
+def name_reach(host: str) -> Reach:
     """Return how far a host reaches, as far as its name tells."""
     if _is_address(host):
         return reach_of(_address(host.strip("[]")))

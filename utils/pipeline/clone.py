@@ -243,6 +243,7 @@ class _CloneRun:
                 environment=environment,
                 stdin=credential_helper_output(self._source.url, self._source.token),
                 repeatable=True,
+                source=self._local_path,
             )
             if not result.timed_out:
                 return result
@@ -251,6 +252,12 @@ class _CloneRun:
             "to leave out the history.",
             "clone_timeout",
         )
+
+    @property
+    def _local_path(self) -> str:
+        """The path of a repository on this machine's disk, empty for any other."""
+        url = self._source.url
+        return "" if Place.of(url) else url.removeprefix("file://")
 
     async def _environment(self) -> dict[str, str]:
         """Return the variables of git, after a check of where the source leads."""

@@ -52,6 +52,7 @@ class SandboxRequest:
     """A request for a sandbox: its task and user, and how long it may live.
 
     `age_seconds` is the part of that time that has passed when the sandbox is attached to.
+    `repo_url` and `model_hosts` (`host` or `host:port`) are what its work has to reach.
     `still_runs_here` is asked when another process seems to have taken over the sandbox.
     """
 
@@ -62,6 +63,8 @@ class SandboxRequest:
     age_seconds: float = 0.0
     template_id: str | None = None
     egress: tuple[EgressHeader, ...] = ()
+    repo_url: str = ""
+    model_hosts: tuple[str, ...] = ()
     still_runs_here: Callable[[], Awaitable[bool]] = always
 
 
@@ -98,12 +101,16 @@ class Sandbox(Protocol):
         stdin: str = "",
         repeatable: bool = False,
         untrusted: bool = False,
+        source: str = "",
     ) -> CommandResult:
         """Run one of the backend's commands to its end.
 
         A failure and a timeout are values of the result, not exceptions. With `repeatable` a
         connection to the sandbox that breaks does not matter within the timeout: the result of the
         running command is asked for again, and the command runs again only if it was killed.
+
+        `source` is the path of a repository on this machine that only this command may read, for
+        sandboxes that are on this machine too.
 
         The environment is a small allow-list plus `environment`. Output above a megabyte is
         dropped, and bytes that are not UTF-8 may be replaced: results travel in files. After a

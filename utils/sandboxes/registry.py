@@ -10,23 +10,21 @@ from collections.abc import Callable, Mapping
 
 from utils.config.settings import Settings, inherited_environment
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
+from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 
 
 def _open_local(settings: Settings) -> SandboxProvider:
-    from utils.sandboxes.local.commands import CommandLimits
-    from utils.sandboxes.local.mirrors import MirrorStore
-    from utils.sandboxes.local.sandbox import LocalSandboxProvider
+    from utils.sandboxes.local.sandbox import open_local
 
-    mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
-    limits = CommandLimits(
-        memory_bytes=settings.max_local_memory_bytes,
-        processes=settings.max_local_processes,
-        disk_bytes=settings.max_local_disk_bytes,
-    )
-    folder = settings.data_dir / "sandboxes"
-    return LocalSandboxProvider(folder, inherited_environment(), mirrors, limits)
+    return open_local(settings, inherited_environment())
+
+
+def _open_isolated(settings: Settings) -> SandboxProvider:
+    from utils.sandboxes.isolated.provider import open_isolated
+
+    return open_isolated(settings)
 
 
 def _open_e2b(settings: Settings) -> SandboxProvider:
@@ -37,6 +35,7 @@ def _open_e2b(settings: Settings) -> SandboxProvider:
 
 SANDBOXES: Mapping[SandboxKind, Callable[[Settings], SandboxProvider]] = {
     LOCAL_SANDBOX: _open_local,
+    ISOLATED_SANDBOX: _open_isolated,
     E2B_SANDBOX: _open_e2b,
 }
 """The function that opens the provider of each kind."""

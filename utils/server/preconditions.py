@@ -1,4 +1,4 @@
-"""Checks before the start of the server what it cannot do without: its address, and git."""
+"""Checks before the start of the server what it cannot do without: its address, and programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import psutil
 
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError
+from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
+from utils.sandboxes.isolated.requirements import missing_requirements
+from utils.sandboxes.registry import choose_sandbox
 
 _FIRST_FREE_PORT = 1024
 
@@ -20,6 +23,9 @@ def check_preconditions(settings: Settings) -> None:
         raise ConfigurationError(
             "git was not found on PATH. Install version 2.30 or newer, or correct PATH."
         )
+    if choose_sandbox(settings) is ISOLATED_SANDBOX and (missing := missing_requirements()):
+        fault, remedy = missing[0]
+        raise ConfigurationError(f"SANDBOX=isolated cannot work: {fault}. {remedy}")
     _check_address(settings)
 
 

@@ -23,6 +23,7 @@ PARROT_PROGRAM = Program(
     key_defaults={},
     other_access=(),
     host="api.aviary.example",
+    login_hosts=(),
     endpoint_variable="PARROT_BASE_URL",
     own_prefixes=("PARROT",),
     harmless=frozenset(),

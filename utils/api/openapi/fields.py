@@ -340,7 +340,7 @@ _SERVER: dict[str, FieldText] = {
     "method": FieldText("The HTTP method.", "GET"),
     "path": FieldText("The path.", "/ping"),
     "EndpointRow.description": FieldText("What it does.", "Check that the server responds."),
-    "ReadyAnswer.mode": FieldText("The kind of sandboxes: local or e2b.", "local"),
+    "ReadyAnswer.mode": FieldText("The kind of sandboxes: local, isolated or e2b.", "local"),
     "database": FieldText("The database."),
     "DatabaseHealth.kind": FieldText("sqlite, postgresql or supabase.", "sqlite"),
     "available": FieldText("True when it can be used.", example=True),

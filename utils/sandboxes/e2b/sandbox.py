@@ -144,6 +144,7 @@ class E2BSandbox:
         stdin: str = "",
         repeatable: bool = False,
         untrusted: bool = False,
+        source: str = "",  # noqa: ARG002 - on another machine
     ) -> CommandResult:
         """See `Sandbox`."""
         kill = await self._commands.pop_kill_command()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,12 +21,18 @@ from anyio import to_thread
 from utils.errors import SandboxError
 from utils.models.runs import KILLED
 from utils.sandboxes.local.namespace import SEPARATE
-from utils.sandboxes.local.supervisor import HEADER, IS_LINUX
+from utils.sandboxes.local.supervisor import HEADER
+from utils.sandboxes.local.usage import IS_LINUX
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
+PROJECT = Path(__file__).parents[3]
 NAMESPACE = Path(__file__).with_name("namespace.py")
 
 _NOT_STARTED = "The supervisor of local sandboxes could not be started."
+
+_NO_NETWORK = (
+    "This machine does not let a sandbox have a network of its own. Run ./run.sh doctor, which "
+    "tells what to change."
+)
 
 STREAM_BYTES = 65_536
 
@@ -107,11 +113,19 @@ class Command:
             self._has_ended = True
 
 
-class Keeper:
-    """The connection to the process that runs the commands of one sandbox, one at a time."""
+Listen = Callable[[socket.socket], Awaitable[None]]
+"""Called with the socket on which the proxy of a private network listens."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+
+class Keeper:
+    """The connection to the process that runs the commands of one sandbox, one at a time.
+
+    With `listen` the commands have a network of their own.
+    """
+
+    def __init__(self, supervisor: Supervisor, listen: Listen | None = None) -> None:
         self._supervisor = supervisor
+        self._listen = listen
         self._turn = asyncio.Lock()
         self._socket: socket.socket | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -176,18 +190,27 @@ class Keeper:
         ours.settimeout(0)
         self._socket = ours
         self._streams = await asyncio.open_connection(sock=ours)
-        with theirs:
+        with ExitStack() as used:
+            sent = [used.enter_context(theirs)]
+            network, network_end = (used.enter_context(one) for one in socket.socketpair())
+            if self._listen:
+                sent.append(network_end)
             try:
-                await self._supervisor.hand_over(theirs)
+                await self._supervisor.hand_over(*sent)
             except BaseException:
                 self.close()
                 raise
-        word, pid = await self.read_answer()
-        if word != "keeper":
-            self._supervisor.close()
-            await self.replace()
-            return False
-        self._pid = int(pid)
+            word, value = await self.read_answer()
+            if word == "failed":
+                self.close()
+                raise SandboxError(f"{_NO_NETWORK} ({os.strerror(int(value))})")
+            if word != "keeper":
+                self._supervisor.close()
+                await self.replace()
+                return False
+            self._pid = int(value)
+            if self._listen:
+                await self._listen(_received_socket(network))
         return True
 
     async def read_answer(self) -> tuple[str, str]:
@@ -236,12 +259,15 @@ class Supervisor:
         """True when no process can have left a command."""
         return IS_LINUX and (self._is_separate or self._starts <= 1)
 
-    async def hand_over(self, theirs: socket.socket) -> None:
-        """Start a keeper with its end of a connection; when that fails, no answer comes."""
+    async def hand_over(self, *theirs: socket.socket) -> None:
+        """Start a keeper with its end of a connection; when that fails, no answer comes.
+
+        With a second connection it enters a network of its own.
+        """
         async with self._lock:
             requests = self._requests or await self._open()
             try:
-                socket.send_fds(requests, [b"c"], [theirs.fileno()])
+                socket.send_fds(requests, [b"c"], [one.fileno() for one in theirs])
             except OSError:
                 self.close()
 
@@ -283,7 +309,7 @@ def _start_supervisor(environment: Mapping[str, str]) -> tuple[socket.socket, bo
         try:
             # Returns when the supervisor has moved to the background.
             begun = subprocess.run(
-                [*interpreter, str(NAMESPACE), str(SUPERVISOR), str(theirs.fileno())],
+                [*interpreter, str(NAMESPACE), str(PROJECT), str(theirs.fileno())],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -298,6 +324,16 @@ def _start_supervisor(environment: Mapping[str, str]) -> tuple[socket.socket, bo
         ours.close()
         raise SandboxError(_NOT_STARTED)
     return ours, begun.returncode == SEPARATE
+
+
+def _received_socket(connection: socket.socket) -> socket.socket:
+    """Return the socket that a keeper has sent before it said that it is ready."""
+    connection.settimeout(0)
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
+    os.set_inheritable(descriptors[0], False)  # noqa: FBT003
+    received = socket.socket(fileno=descriptors[0])
+    received.settimeout(0)
+    return received
 
 
 async def _open_input(stdin: int | bytes | None, sent: ExitStack) -> int:

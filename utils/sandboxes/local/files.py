@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 _OWN_FOLDERS = ("work", "tmp")
-_NO_PLAIN_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO})
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+# A link, a folder or a pipe is where a file has to be, or something else where a folder has to be.
+_REPLACEABLE = frozenset(
+    {errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO, errno.ENOTDIR, errno.ENOENT}
+)
 
 
 def create_folders(folder: Path) -> None:
@@ -47,25 +53,14 @@ def _unlock(folder: Path) -> None:
         folder.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
 
 
-def write_files(files: Mapping[str, bytes]) -> None:
-    """Write files; create missing folders. Nothing is written through a link of an agent."""
+def write_files(root: Path, files: Mapping[str, bytes]) -> None:
+    """Write files of a sandbox; create missing folders.
+
+    Nothing is written through a link of an agent: it could lead out of the sandbox.
+    """
     for path, content in files.items():
-        try:
-            _write_file(path, content)
-        except FileNotFoundError:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            _write_file(path, content)
-        except OSError as error:
-            if error.errno not in _NO_PLAIN_FILE:
-                raise
-            _remove_whatever(Path(path))
-            _write_file(path, content)
-
-
-def _write_file(path: str, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-    with open(os.open(path, flags, 0o666), "wb") as file:  # noqa: PTH123 - of a descriptor
-        file.write(content)
+        with os.fdopen(_open_beneath(root, path, _WRITE, replaces=True), "wb") as file:
+            file.write(content)
 
 
 def _remove_whatever(path: Path) -> None:
@@ -75,23 +70,61 @@ def _remove_whatever(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_files(paths: Sequence[str], max_bytes: int) -> Iterator[tuple[str, bytes | None]]:
-    """Yield path and content of the files that exist; None for one that is too large.
+def read_files(
+    root: Path, paths: Sequence[str], max_bytes: int
+) -> Iterator[tuple[str, bytes | None]]:
+    """Yield path and content of a sandbox's files that exist; None for one that is too large.
 
-    The agent can write there, so pipes, devices and links are skipped; they could block forever.
+    The agent can write there, so pipes, devices and links are skipped; they could block forever,
+    or lead out of the sandbox.
     """
     for path in paths:
         with (
             contextlib.suppress(OSError),
-            open(path, "rb", opener=_without_waiting) as file,
+            os.fdopen(open_file(root, path), "rb") as file,
         ):
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 content = file.read(max_bytes + 1)
                 yield path, content if len(content) <= max_bytes else None
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+def open_file(root: Path, path: str) -> int:
+    """Open a file of a sandbox for reading, through no link. Raises `OSError`."""
+    return _open_beneath(root, path, os.O_RDONLY)
+
+
+def _open_beneath(root: Path, path: str, flags: int, *, replaces: bool = False) -> int:
+    """Open a file below a folder, through no link at any place of its path. Raises `OSError`.
+
+    With `replaces`, missing folders are created, and what is in their place or in that of the file
+    is removed.
+    """
+    *parents, name = Path(path).relative_to(root).parts
+    reached = root
+    folder = os.open(root, _FOLDER)
+    try:
+        for part in parents:
+            reached /= part
+            inner = _open_at(part, folder, _FOLDER, reached if replaces else None)
+            os.close(folder)
+            folder = inner
+        file = Path(path) if replaces else None
+        return _open_at(name, folder, flags | os.O_NOFOLLOW | os.O_NONBLOCK, file)
+    finally:
+        os.close(folder)
+
+
+def _open_at(name: str, folder: int, flags: int, replaced: Path | None) -> int:
+    try:
+        return os.open(name, flags, 0o666, dir_fd=folder)
+    except OSError as error:
+        if replaced is None or error.errno not in _REPLACEABLE:
+            raise
+    # No process of the agent is left that could change the path in between.
+    _remove_whatever(replaced)
+    if flags & os.O_DIRECTORY:
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, flags, 0o666, dir_fd=folder)
 
 
 def remove_folder(folder: Path) -> None:

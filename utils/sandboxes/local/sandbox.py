@@ -6,8 +6,8 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,11 @@ import anyio
 from anyio import to_thread
 
 from utils.config.private_folder import is_disk_full, is_out_of_space
+from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxLost
 from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE, SIGNALLED, end_marked
+from utils.sandboxes.local.boundary import Boundary, NewBoundary, no_boundary
 from utils.sandboxes.local.commands import (
     NO_LIMITS,
     Command,
@@ -28,6 +30,7 @@ from utils.sandboxes.local.commands import (
 )
 from utils.sandboxes.local.files import (
     create_folders,
+    open_file,
     read_files,
     remove_folder,
     restore_folders,
@@ -41,6 +44,7 @@ from utils.sandboxes.protocol import (
     EgressHeader,
     Mirror,
     OutputHandler,
+    SandboxKind,
     SandboxPaths,
     SandboxRequest,
 )
@@ -71,6 +75,7 @@ class LocalSandbox:
         mirrors: MirrorStore,
         supervisor: Supervisor,
         limits: CommandLimits,
+        boundary: Boundary,
     ) -> None:
         self.id = root.name
         self.paths = SandboxPaths(str(root / "home"), str(root / "repository"), str(root / "work"))
@@ -78,7 +83,9 @@ class LocalSandbox:
         self._marker = str(root)
         self._mirrors = mirrors
         self._supervisor = supervisor
-        self._keeper = Keeper(supervisor)
+        self._boundary = boundary
+        self._keeper = Keeper(supervisor, boundary.listen)
+        self._writable = ""
         self._limits = replace(limits, folder=str(root))
         self._environment = {
             **environment,
@@ -87,13 +94,14 @@ class LocalSandbox:
             # An agent whose repository is damaged must not use a repository outside the sandbox.
             "GIT_CEILING_DIRECTORIES": str(root),
             MARKER_VARIABLE: self._marker,
+            **boundary.environment,
         }
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
         await self._restore()
         try:
-            await to_thread.run_sync(write_files, files)
+            await to_thread.run_sync(write_files, self._root, files)
         except OSError as error:
             if is_out_of_space(error):
                 raise _disk_full() from error
@@ -101,7 +109,7 @@ class LocalSandbox:
 
     async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
         """See `Sandbox`."""
-        return await to_thread.run_sync(lambda: dict(read_files(paths, max_bytes)))
+        return await to_thread.run_sync(lambda: dict(read_files(self._root, paths, max_bytes)))
 
     async def run(
         self,
@@ -112,11 +120,15 @@ class LocalSandbox:
         stdin: str = "",
         repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
         untrusted: bool = False,  # noqa: ARG002 - every command ends with all of its processes
+        source: str = "",
     ) -> CommandResult:
         """See `Sandbox`."""
         await self._restore()
         # The agent may have removed every folder.
-        order = self._order(arguments, "/", environment, stdin.encode() if stdin else None)
+        enclosed = self._boundary.enclose(
+            arguments, "/", self._limits, writable=self._writable, source=source
+        )
+        order = self._order(*enclosed, environment, stdin.encode() if stdin else None)
         return await self._run(order, _Output(None), timeout_seconds)
 
     async def run_agent(
@@ -127,8 +139,10 @@ class LocalSandbox:
         on_output: OutputHandler,
     ) -> CommandResult:
         """See `Sandbox`."""
-        descriptor = os.open(command.stdin_path, os.O_RDONLY) if command.stdin_path else None
-        order = self._order(command.arguments, command.directory, command.environment, descriptor)
+        path = command.stdin_path
+        descriptor = open_file(self._root, path) if path else None
+        enclosed = self._boundary.enclose(command.arguments, command.directory, self._limits)
+        order = self._order(*enclosed, command.environment, descriptor)
         try:
             result = await self._run(order, _Output(on_output), timeout_seconds)
         finally:
@@ -194,21 +208,28 @@ class LocalSandbox:
             "sandbox_limit_exceeded",
         )
 
-    def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:
+    @asynccontextmanager
+    async def mirror(self, repo_url: str, branch: str) -> AsyncIterator[Mirror]:
         """See `Sandbox`."""
-        return self._mirrors.use(repo_url, branch)
+        async with self._mirrors.use(repo_url, branch) as mirror:
+            self._writable = mirror.path
+            try:
+                yield mirror
+            finally:
+                self._writable = ""
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`. The network of this machine adds no headers."""
 
-    async def keep_alive(self, report: Callable[[str], None]) -> float:  # noqa: ARG002
+    async def keep_alive(self, report: Callable[[str], None]) -> float:
         """See `Sandbox`. A local sandbox lives as long as this process."""
-        await anyio.sleep_forever()
+        await self._boundary.watch(report)
         return 0.0
 
     async def pause(self) -> bool:
         """See `Sandbox`."""
         self._keeper.close()
+        await self._boundary.close()
         if not self._supervisor.ends_all:
             await to_thread.run_sync(end_marked, self._marker)
         return True
@@ -253,10 +274,31 @@ class _Output:
         return bytes(self._collected[stream])
 
 
+def open_local(
+    settings: Settings,
+    environment: Mapping[str, str],
+    kind: SandboxKind = LOCAL_SANDBOX,
+    new_boundary: NewBoundary = no_boundary,
+) -> LocalSandboxProvider:
+    """Return the provider of sandboxes in folders, as the settings describe them."""
+    mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
+    limits = CommandLimits(
+        memory_bytes=settings.max_local_memory_bytes,
+        processes=settings.max_local_processes,
+        disk_bytes=settings.max_local_disk_bytes,
+    )
+    return LocalSandboxProvider(
+        settings.data_dir / "sandboxes",
+        environment,
+        mirrors,
+        limits,
+        kind,
+        new_boundary,
+    )
+
+
 class LocalSandboxProvider:
     """Opens sandboxes as folders below `DATA_DIR/sandboxes`."""
-
-    kind = LOCAL_SANDBOX
 
     def __init__(
         self,
@@ -264,7 +306,11 @@ class LocalSandboxProvider:
         environment: Mapping[str, str],
         mirrors: MirrorStore,
         limits: CommandLimits = NO_LIMITS,
+        kind: SandboxKind = LOCAL_SANDBOX,
+        new_boundary: NewBoundary = no_boundary,
     ) -> None:
+        self.kind = kind
+        self._new_boundary = new_boundary
         self._root = root.absolute()
         self._environment = dict(environment)
         self._mirrors = mirrors
@@ -284,8 +330,12 @@ class LocalSandboxProvider:
                 f"The local sandbox could not be created: {error.strerror}. "
                 "Check the free space and the permissions of DATA_DIR."
             ) from error
+        return self._sandbox(folder, request)
+
+    def _sandbox(self, folder: Path, request: SandboxRequest) -> LocalSandbox:
+        boundary = self._new_boundary(folder, request)
         return LocalSandbox(
-            folder, self._environment, self._mirrors, self._supervisor, self._limits
+            folder, self._environment, self._mirrors, self._supervisor, self._limits, boundary
         )
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
@@ -304,9 +354,7 @@ class LocalSandboxProvider:
             raise SandboxLost(
                 f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
             ) from error
-        return LocalSandbox(
-            folder, self._environment, self._mirrors, self._supervisor, self._limits
-        )
+        return self._sandbox(folder, request)
 
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`. No other local sandbox than a paused one outlives its process."""

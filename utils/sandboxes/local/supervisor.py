@@ -1,16 +1,18 @@
 """Starts the commands of local sandboxes and ends everything that they leave behind.
 
-Runs as a program of its own, `supervisor.py PLACE DESCRIPTOR`, without threads and with few
-imports, so that it forks in a millisecond. For each sandbox it forks a keeper. The keeper is the
+Runs as a program of its own, `main(PLACE, DESCRIPTOR)`, without threads and with few imports, so
+that it forks in a millisecond. For each sandbox it forks a keeper. The keeper is the
 parent of the sandbox's commands and of every orphan below them (a child subreaper, on Linux), so no
 process leaves it by a new session, group or environment. It ends them all when a command has ended,
 when a limit is exceeded, and when the server closes the connection or dies. `namespace.py` starts
 the supervisor; PLACE is `foreground` or `background`.
 
-The server sends one byte with a socket for each sandbox. Through that socket it sends the orders
-(`receive_order`), one at a time. It reads the line `keeper PROCESS` once, and for each order the
-lines `started` or `failed ERRNO`, and `ended EXIT_CODE REASON`. An empty order ends the command. A
-byte with the number of a killed keeper is answered when none of its processes is alive.
+The server sends one byte with a socket for each sandbox. With a second socket, the keeper enters a
+network of its own and returns through it the socket that a proxy listens on there. Through the
+first socket the server sends the orders (`receive_order`), one at a time. It reads the line `keeper
+PROCESS` or `failed ERRNO` once, and for each order the lines `started` or `failed ERRNO`, and
+`ended EXIT_CODE REASON`. An empty order ends the command. A byte with the number of a killed keeper
+is answered when none of its processes is alive.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ import select
 import signal
 import socket
 import struct
-import sys
 import time
 from typing import Any
 
-IS_LINUX = sys.platform == "linux"
+from utils.sandboxes.local.private_network import enter_private_network
+from utils.sandboxes.local.usage import CHECK_SECONDS, IS_LINUX, Limits, descendants, parents
+
 SET_CHILD_SUBREAPER = 36
 SESSION: dict[str, Any] = {"setsid": True} if IS_LINUX else {"setpgroup": 0}
 
@@ -50,12 +53,6 @@ END_SECONDS = 5.0
 """Longest wait for processes that were killed; one may hang in the kernel."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
-
-CHECK_SECONDS = 0.5
-"""Time between two looks at the memory and the number of processes."""
-
-SIZE_CHECK_SHARE = 20
-"""The pause after a look at the sizes of all files, as a multiple of its processor time."""
 
 Order = dict[str, Any]
 
@@ -79,9 +76,9 @@ def main(place: str, descriptor: int) -> None:
             drain(awake)
             collect_keepers(keepers)
         if requests in ready:
-            byte, descriptors = receive(requests, 1, 1)
+            byte, descriptors = receive(requests, 1, 2)
             if descriptors:
-                keepers.add(fork_keeper(descriptors[0], requests))
+                keepers.add(fork_keeper(descriptors, requests))
             elif byte:
                 (killed,) = HEADER.unpack(requests.recv(HEADER.size, socket.MSG_WAITALL))
                 end_orphans(keepers, killed)
@@ -93,18 +90,19 @@ def main(place: str, descriptor: int) -> None:
         time.sleep(LONGEST_PAUSE_SECONDS)
 
 
-def fork_keeper(descriptor: int, requests: socket.socket) -> int:
+def fork_keeper(descriptors: list[int], requests: socket.socket) -> int:
     """Fork the keeper of one sandbox; return its process id."""
     keeper = os.fork()
     if keeper == 0:
         code = 1
         try:
             requests.close()
-            keep(socket.socket(fileno=descriptor))
+            keep(*(socket.socket(fileno=descriptor) for descriptor in descriptors))
             code = 0
         finally:
             os._exit(code)
-    os.close(descriptor)
+    for descriptor in descriptors:
+        os.close(descriptor)
     return keeper
 
 
@@ -172,8 +170,14 @@ def end_orphans(keepers: set[int], killed: int = 0) -> None:
         time.sleep(FIRST_PAUSE_SECONDS)
 
 
-def keep(control: socket.socket) -> None:
+def keep(control: socket.socket, network: socket.socket | None = None) -> None:
     """Run the commands of one sandbox until the server closes its end."""
+    if network:
+        try:
+            enter_private_network(network)
+        except OSError as error:
+            tell(control, f"failed {error.errno or 0}")
+            return
     if IS_LINUX:
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     awake = watch_children()
@@ -322,79 +326,3 @@ def kill_all(pids: set[int]) -> None:
     for pid in pids:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-
-
-def descendants() -> set[int]:
-    """Return all processes below this one; none where the system does not tell."""
-    family, new, table = set[int](), {os.getpid()}, parents()
-    while new := {pid for pid, parent in table.items() if parent in new} - family:
-        family |= new
-    return family
-
-
-def parents() -> dict[int, int]:
-    """Return the parent of every process of this machine."""
-    table = {}
-    for name in os.listdir("/proc") if IS_LINUX else ():  # noqa: PTH208 - imports little
-        if name.isdigit():
-            with contextlib.suppress(OSError), io.FileIO(f"/proc/{name}/stat") as file:
-                # The name of the program, in parentheses, may contain anything.
-                table[int(name)] = int(file.readall().rpartition(b")")[2].split()[1])
-    return table
-
-
-class Limits:
-    """The limits of everything below this process, and of the folder of its sandbox."""
-
-    def __init__(self, limits: dict[str, Any]) -> None:
-        self._memory_bytes: int = limits["memory_bytes"]
-        self._processes: int = limits["processes"]
-        self._disk_bytes: int = limits["disk_bytes"]
-        self._folder: str = limits["folder"]
-        self._next_size_check = 0.0
-
-    def exceeded(self) -> str:
-        """Return the name of a limit that is exceeded; empty without any."""
-        family = descendants()
-        if len(family) > self._processes:
-            return "processes"
-        if sum(map(resident_bytes, family)) > self._memory_bytes:
-            return "memory"
-        return "disk" if self._is_disk_limit_exceeded() else ""
-
-    def _is_disk_limit_exceeded(self) -> bool:
-        if time.monotonic() < self._next_size_check:
-            return False
-        begun = time.process_time()
-        size = size_of(self._folder, self._disk_bytes)
-        pause_seconds = max(SIZE_CHECK_SHARE * (time.process_time() - begun), CHECK_SECONDS)
-        self._next_size_check = time.monotonic() + pause_seconds
-        return size > self._disk_bytes
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the memory that only this process uses; 0 for one that has ended."""
-    try:
-        with io.FileIO(f"/proc/{pid}/statm") as file:
-            _, resident, shared, *_ = map(int, file.readall().split())
-    except (OSError, ValueError):
-        return 0
-    return (resident - shared) * resource.getpagesize()
-
-
-def size_of(folder: str, enough: int) -> int:
-    """Return the space that the files in a folder take; stop counting above `enough`."""
-    total, folders = 0, [folder]
-    while folders and total <= enough:
-        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                else:
-                    with contextlib.suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-    return total
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

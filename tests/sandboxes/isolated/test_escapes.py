@@ -1,0 +1,213 @@
+"""No command gets out of an isolated sandbox: each test is an attempt, and none succeeds."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.places import IsolatedPlace
+from utils.config.settings import Settings
+from utils.sandboxes.local.commands import PROJECT
+from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
+from utils.sandboxes.registry import open_provider
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "the-secret-of-somebody-else"
+LONG_SECONDS = 60
+_numbers = count(1)
+
+FILES = {
+    "the data folder": "cat DATA/secret",
+    "a way around through /proc": "cat /proc/1/root/DATA/secret /proc/1/cwd/DATA/secret",
+    "another sandbox": "cat OTHER/home/secret",
+    "a link to another sandbox": 'ln -s OTHER/home "$HOME/link" && cat "$HOME/link/secret"',
+    "the server's environment": "cat /proc/*/environ | tr '\\0' '\\n'",
+    "the server's memory": "cat /proc/SERVER/mem /proc/SERVER/environ /proc/SERVER/cmdline",
+    "the server's open files": "cat /proc/*/fd/[3-9]* /proc/self/fd/[3-9]*",
+    "inherited files": "for n in 3 4 5 6 7 8 9; do cat <&$n; done",
+}
+"""Attempts to read the secret."""
+
+WRITES = {
+    "another sandbox": "echo x >OTHER/home/new",
+    "the data folder": "echo x >DATA/new; test -e DATA/secret",
+    "programs of the system": "echo x >/usr/bin/new-program",
+    "configuration of the system": "echo x >/etc/ld.so.preload",
+    "settings of the kernel": (
+        "for f in core_pattern hostname domainname; do "
+        'v=$(cat /proc/sys/kernel/$f) && echo "$v" >/proc/sys/kernel/$f && exit 0; done; exit 1'
+    ),
+    "this machine's name": "hostname new-name",
+    "mount": "mount -t tmpfs none /tmp",
+    "mount again": "mount -o remount,rw,bind /usr || mount -o remount,rw /proc",
+    "unmount": "umount /proc/sys || umount -l /dev/shm || umount /usr",
+    "namespaces of its own": "unshare --user --map-root-user --mount true",
+    "a process namespace": "unshare --pid --fork true",
+    "another root": "chroot / true",
+    "device nodes": 'mknod "$HOME/disk" b 8 0 || mknod /tmp/mem c 1 1',
+    "devices": "cat /dev/sda /dev/vda /dev/mem /dev/kmsg /proc/kcore | head -c1 | grep .",
+    "the log of the kernel": "dmesg",
+    "the server's processes": "kill -0 SERVER",
+    "setuid programs": 'test "$(sed -n "s/NoNewPrivs:.//p" /proc/self/status)" = 0',
+    "capabilities": 'grep -q "^Cap...:.0*[1-9a-f]" /proc/self/status',
+    "its limits": "ulimit -f unlimited || ulimit -c unlimited",
+    "memory as files": 'test "$(df -k --output=size /dev/shm | tail -1)" -gt 1000000',
+    "memory in other places": "for d in / /dev /etc /var; do touch $d/new && exit 0; done; exit 1",
+    "tracing the server": "perl -e 'exit(syscall(PTRACE, 16, SERVER, 0, 0) == 0 ? 0 : 1)'",
+    "loopback services": "curl -sS --noproxy '*' http://127.0.0.1:PORT",
+    "loopback services through the proxy": "curl -sSf --noproxy '' http://127.0.0.1:PORT",
+    "loopback services by other names": (
+        "for h in localhost 0.0.0.0 127.1 2130706433 0x7f000001 '[::1]' '[::ffff:127.0.0.1]'; do "
+        'curl -sSf --noproxy "" "http://$h:PORT" && exit 0; done; exit 1'
+    ),
+    "a tunnel to loopback services": "curl -sSf --noproxy '' -p http://127.0.0.1:PORT",
+    "the cloud's own services": "curl -sSf -m 5 http://169.254.169.254/latest/meta-data",
+    "names of this machine's network": "curl -sSf --abstract-unix-socket NAME http://x/",
+    "programs of the server": "cat PROJECT/main.py",
+}
+"""Attempts that succeed when the command does."""
+
+PTRACE = {"x86_64": 101, "aarch64": 117}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Provide the port of a service on this machine that answers everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_answer_all, args=(listening,), daemon=True)
+        thread.start()
+        yield int(listening.getsockname()[1])
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def abstract_name() -> Iterator[str]:
+    """Provide the name of a service on a socket without a file."""
+    name = f"async-code-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"\0{name}")
+        listening.listen()
+        thread = threading.Thread(target=_answer_all, args=(listening,), daemon=True)
+        thread.start()
+        yield name
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _answer_all(listening: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nreached\n")
+
+
+@pytest.fixture
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SandboxProvider:
+    """Provide a provider whose server has secrets in its data folder and its environment."""
+    monkeypatch.setenv("SECRET_OF_THE_SERVER", SECRET)
+    (tmp_path / "secret").write_text(SECRET)
+    values = {**IsolatedPlace.settings, "data_dir": tmp_path, "isolated_network": "open"}
+    return open_provider(Settings.model_validate(values))
+
+
+@pytest.fixture
+async def sandboxes(provider: SandboxProvider) -> AsyncIterator[list[Sandbox]]:
+    """Provide two sandboxes."""
+    opened = [await provider.open(SandboxRequest(n, "user", 1, LONG_SECONDS)) for n in (1, 2)]
+    yield opened
+    for sandbox in opened:
+        await sandbox.close()
+
+
+async def attempt(sandboxes: list[Sandbox], script: str, **words: object) -> tuple[int, bytes]:
+    """Run an attempt as the agent of the first sandbox; return its exit code and its output."""
+    sandbox, other = sandboxes
+    await other.write_files({f"{other.paths.home}/secret": SECRET.encode()})
+    folder = Path(other.paths.home).parent
+    places = {"OTHER": folder, "DATA": folder.parents[1], "SERVER": os.getpid(), "PROJECT": PROJECT}
+    for word, value in {**places, **words}.items():
+        script = script.replace(word, str(value))
+    printed = bytearray()
+    command = AgentCommand(["sh", "-c", script], sandbox.paths.home)
+    result = await sandbox.run_agent(
+        command, timeout_seconds=LONG_SECONDS, on_output=lambda _, piece: printed.extend(piece)
+    )
+    assert not result.timed_out
+    return result.exit_code, bytes(printed)
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_the_secrets_of_others_cannot_be_read(sandboxes: list[Sandbox], name: str) -> None:
+    _, printed = await attempt(sandboxes, FILES[name])
+    assert SECRET.encode() not in printed
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_nothing_outside_can_be_used(
+    sandboxes: list[Sandbox], port: int, abstract_name: str, tmp_path: Path, name: str
+) -> None:
+    number = PTRACE.get(os.uname().machine, 101)
+    code, printed = await attempt(
+        sandboxes, WRITES[name], PORT=port, NAME=abstract_name, PTRACE=number
+    )
+    assert code != 0, printed
+    # It failed because it was prevented, not because a program for it is missing.
+    assert code != 127, printed
+    assert b"reached" not in printed
+    written = (tmp_path / "new", Path(sandboxes[1].paths.home, "new"))
+    assert not any(path.exists() for path in written)
+
+
+async def test_what_forks_twice_and_leaves_its_session_is_ended(sandboxes: list[Sandbox]) -> None:
+    seconds = os.getpid() * 1000 + next(_numbers)
+    script = f"(env -i setsid sh -c 'setsid sleep {seconds} & exit 0' &); sleep 0.2; echo left"
+    assert await attempt(sandboxes, script) == (0, b"left\n")
+    living = (" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
+    assert [line for line in living if str(seconds) in line] == []
+
+
+async def test_links_of_an_agent_lead_the_server_nowhere(
+    sandboxes: list[Sandbox], tmp_path: Path
+) -> None:
+    sandbox = sandboxes[0]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "login").write_text(SECRET)
+    home, work = sandbox.paths.home, sandbox.paths.work
+    folders = (f"{home}/.claude", f"{home}/deep/er", f"{work}/result")
+    script = f"mkdir -p {home}/deep; rm -rf {work}/result"
+    for folder in folders:
+        script += f"; ln -s {outside} {folder}"
+    await attempt(sandboxes, f"{script}; ln -s {outside}/login {home}/login")
+    paths = [f"{home}/login", *(f"{folder}/login" for folder in folders)]
+    assert await sandbox.read_files(paths, max_bytes=1000) == {}
+    await sandbox.write_files(dict.fromkeys(paths, b"ours"))
+    assert (outside / "login").read_text() == SECRET
+    assert await sandbox.read_files(paths, max_bytes=1000) == dict.fromkeys(paths, b"ours")
+
+
+async def test_the_home_itself_may_be_a_link(sandboxes: list[Sandbox], tmp_path: Path) -> None:
+    sandbox = sandboxes[0]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    home = sandbox.paths.home
+    await attempt(sandboxes, f"cd /; rm -rf {home}; ln -s {outside} {home}")
+    await sandbox.write_files({f"{home}/.gitconfig": b"ours"})
+    assert list(outside.iterdir()) == []

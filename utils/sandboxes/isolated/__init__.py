@@ -1,0 +1,1 @@
+"""Sandboxes in folders of this machine, whose commands bubblewrap keeps away from all the rest."""

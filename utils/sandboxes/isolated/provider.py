@@ -1,0 +1,90 @@
+"""Opens isolated sandboxes: local ones with a boundary around their commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from utils.config.proxies import BYPASS_VARIABLE
+from utils.config.settings import ENV_FILE, Settings, inherited_environment, proxies
+from utils.git.hosts import Place, Reach, name_reach
+from utils.sandboxes.isolated.boundary import IsolatedBoundary
+from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
+from utils.sandboxes.isolated.network import NetworkRules
+from utils.sandboxes.isolated.proxy import Proxy
+from utils.sandboxes.isolated.view import View, search_path
+from utils.sandboxes.local.boundary import Boundary
+from utils.sandboxes.local.commands import PROJECT
+from utils.sandboxes.local.private_network import PROXY_ADDRESS
+from utils.sandboxes.local.sandbox import LocalSandboxProvider, open_local
+from utils.sandboxes.protocol import SandboxRequest
+
+_PROXY_URL = "http://{}:{}".format(*PROXY_ADDRESS)
+_PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO")
+
+
+def open_isolated(settings: Settings) -> LocalSandboxProvider:
+    """Return the provider of isolated sandboxes, as the settings describe them."""
+    inherited = inherited_environment()
+    view = build_view(settings, inherited)
+    variables = {name: inherited[name] for name in inherited.keys() - proxies().keys()}
+    variables["PATH"] = search_path(view, [program_folder(settings)], inherited.get("PATH", ""))
+
+    def new_boundary(root: Path, request: SandboxRequest) -> Boundary:
+        rules = network_rules(settings, request)
+        environment = {"TMPDIR": "/tmp", **proxy_environment(rules)}  # noqa: S108 - its own
+        return IsolatedBoundary(root, view, environment, Proxy(rules))
+
+    return open_local(settings, variables, ISOLATED_SANDBOX, new_boundary)
+
+
+def build_view(settings: Settings, inherited: Mapping[str, str]) -> View:
+    """Return what sandboxes see of this machine; the server's own files are not part of it."""
+    certificates = [inherited[name] for name in _CERTIFICATE_VARIABLES if name in inherited]
+    readable = (*settings.isolated_readable_paths, *certificates)
+    mirrors = settings.mirrors_path
+    return View(
+        readable=[settings.programs_path.absolute(), *map(Path, readable)],
+        hidden=[
+            settings.data_dir.absolute(),
+            *([mirrors.absolute()] if mirrors else []),
+            PROJECT,
+            Path(ENV_FILE).absolute(),
+        ],
+    )
+
+
+def program_folder(settings: Settings) -> Path:
+    """Return the folder with the commands of the installed agents."""
+    return settings.programs_path.absolute() / "node_modules" / ".bin"
+
+
+def network_rules(settings: Settings, request: SandboxRequest) -> NetworkRules:
+    """Return the rules for the connections of a sandbox."""
+    network, place = settings.isolated_network, Place.of(request.repo_url)
+    git_hosts = [host for host in settings.allowed_git_hosts if host != "*"]
+    named = [*git_hosts, *(settings.isolated_allowed_hosts if network != "none" else ())]
+    public = list(request.model_hosts)
+    if place:
+        is_here = name_reach(place.host) is Reach.LOOPBACK and settings.local_repos_allowed
+        (named if is_here else public).append(place.authority)
+    return NetworkRules(tuple(named), tuple(public), is_open=network == "open")
+
+
+def proxy_environment(rules: NetworkRules) -> Mapping[str, str]:
+    """Return the variables that send programs to the proxy, in both spellings.
+
+    They reach servers of their own in the sandbox without it, unless the rules name this machine.
+    """
+    is_named = {host for host in _LOOPBACK if any(_host(one) == host for one in rules.named)}
+    variables = {
+        **dict.fromkeys(_PROXIED, _PROXY_URL),
+        BYPASS_VARIABLE: ",".join(host for host in _LOOPBACK if host not in is_named),
+    }
+    return variables | {name.lower(): value for name, value in variables.items()}
+
+
+def _host(entry: str) -> str:
+    return entry.partition("]")[0].strip("[") if entry.startswith("[") else entry.partition(":")[0]
