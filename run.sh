@@ -33,6 +33,7 @@ Usage: ./run.sh [command] [options]; every command has --help and --version
   supabase-sql    generate supabase.sql from the migrations; --check compares only
   rotate-keys     encrypt the stored secrets of all users with the newest SECRET_KEY
   build-template  build the template for cloud sandboxes; needs E2B_API_KEY
+  install-agents  install the agents' programs for isolated sandboxes; needs npm
   supabase-local  run a local Supabase project until Ctrl-C
   test-agents     run the tests that use the real programs of the agents
   lock            pin the packages that setup and tests install; --upgrade raises versions
@@ -381,7 +382,8 @@ main() {
         lock) [ "${1:-}" = --upgrade ] || refuse_arguments lock "$@" ;;
     esac
     case $command in
-        serve | demo | doctor | add-user | migrate | setup | build-template | supabase-sql | rotate-keys)
+        serve | demo | doctor | add-user | migrate | setup | build-template | install-agents | \
+            supabase-sql | rotate-keys)
             ensure_packages requirements.lock "first run only, about 30 s"
             ;;
         test | bench | test-agents | supabase-local)
@@ -394,7 +396,8 @@ main() {
     case $command in
         demo) run_command demo --from "$START_FOLDER" "$@" ;;
         serve | bench | doctor | add-user | migrate) run_command "$command" "$@" ;;
-        build-template | supabase-sql | supabase-local | rotate-keys) run_command "$command" "$@" ;;
+        build-template | install-agents | rotate-keys) run_command "$command" "$@" ;;
+        supabase-sql | supabase-local) run_command "$command" "$@" ;;
         test) run_tests "$@" ;;
         test-agents) exec "$VENV_PYTHON" -m pytest tests/real_agents "$@" ;;
         lock) lock_packages "$@" ;;

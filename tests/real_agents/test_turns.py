@@ -15,7 +15,10 @@ from tests.turns.steps import follow_up, own_diff, statuses, turns_of, wait_for_
 __all__ = ["open_real"]
 
 pytest_plugins = ("tests.fixtures.tasks",)
-pytestmark = pytest.mark.local_only("the programs are installed on this machine")
+pytestmark = [
+    pytest.mark.local_only("the programs are installed on this machine"),
+    pytest.mark.isolated_too("the programs do not know where they may write and connect to"),
+]
 
 MORE = "do write second.txt Second\ndo say I wrote another one."
 KEPT_SECONDS = 600

@@ -6,16 +6,21 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY
 from tests.support.backends import USER, Backend, Open, Repository, Row, git
+from tests.support.places import Place
 from tests.support.waiting import eventually
 
 pytest_plugins = ("tests.fixtures.tasks",)
-pytestmark = pytest.mark.local_only("the programs are installed on this machine")
+pytestmark = [
+    pytest.mark.local_only("the programs are installed on this machine"),
+    pytest.mark.isolated_too("the programs do not know where they may write and connect to"),
+]
 
 PROMPT = "do write hello.txt Hello\ndo shell echo more >>README.md\ndo say I wrote it."
 OWN_KEY = "sk-users-own-7c2d9b4e1f"
@@ -23,11 +28,26 @@ BOTH = pytest.mark.parametrize("agent", ["claude", "codex"])
 
 
 @pytest.fixture
-def open_real(launchers: Path, open_with: Open, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Provide a function that opens a backend with the real programs and local sandboxes."""
+def open_real(
+    launchers: Path,
+    programs: Path,
+    model: Model,
+    place: Place,
+    open_with: Open,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Open:
+    """Provide a function that opens a backend with the real programs."""
     monkeypatch.setenv("PATH", str(launchers), prepend=":")
-    keys = {"anthropic_api_key": KEY, "openai_api_key": KEY}
-    return lambda **more: open_with(simulate_with_real_agent=True, sandbox="local", **keys, **more)
+    settings = {
+        "sandbox": place.settings.get("sandbox", "local"),
+        "simulate_with_real_agent": True,
+        "e2b_smoke_test": False,
+        "anthropic_api_key": KEY,
+        "openai_api_key": KEY,
+        "isolated_readable_paths": (str(launchers), str(programs.parents[1])),
+        "isolated_allowed_hosts": (urlsplit(model.url).netloc,),
+    }
+    return lambda **more: open_with(**settings, **more)
 
 
 @pytest.fixture

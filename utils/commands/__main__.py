@@ -27,6 +27,7 @@ COMMANDS = {
     "supabase-local": "tests.support.supabase.local",
     "doctor": "utils.commands.doctor",
     "add-user": "utils.commands.add_user",
+    "install-agents": "utils.commands.install_agents",
     "migrate": "utils.commands.migrate",
     "supabase-sql": "utils.commands.supabase_sql",
     "rotate-keys": "utils.commands.rotate_keys",

@@ -18,6 +18,7 @@ from utils.commands.command_line import CommandParser, run_async
 from utils.commands.doctor.cloud import check_cloud
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.github import check_github
+from utils.commands.doctor.isolation import check_isolation
 from utils.commands.doctor.local import (
     check_agents,
     check_data_folder,
@@ -37,12 +38,13 @@ from utils.config.startup import read_settings, setting_warnings
 from utils.errors import ConfigurationError
 from utils.sandboxes.e2b.advice import exit_immediately
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
+from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
 
 HIDDEN = "[hidden]"
 
 Report = Callable[[Finding], None]
 
-_SANDBOX_CHECKS = {E2B_SANDBOX.name: check_cloud}
+_SANDBOX_CHECKS = {E2B_SANDBOX.name: check_cloud, ISOLATED_SANDBOX.name: check_isolation}
 
 
 def run_checks(settings: Settings, report: Report) -> None:

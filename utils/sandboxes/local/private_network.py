@@ -18,7 +18,7 @@ from utils.sandboxes.local.namespace import NEW_USER, write
 NEW_NETWORK = 0x40000000
 
 PROXY_ADDRESS = ("127.0.0.1", 3128)
-"""Where the proxy listens in each of these networks."""
+"""The address of the proxy in each of these networks."""
 
 BACKLOG = 64
 
