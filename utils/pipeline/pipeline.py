@@ -195,7 +195,7 @@ class _Run:
         names = {f"{paths.home}/{name}": name for name in access.login_files}
         digest = f"{paths.work}/{LOGIN_DIGEST}"
         found: dict[str, bytes | None] = {}
-        with anyio.move_on_after(LOGIN_SECONDS, shield=True), suppress(SandboxError):
+        with anyio.move_on_after(LOGIN_SECONDS), suppress(SandboxError):
             found = await self._sandbox.read_files(
                 [*names, digest], max_bytes=MAX_RENEWED_LOGIN_BYTES
             )

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-import anyio
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
 from utils.sandboxes.e2b.shell import FIRST_FOLDER, HOME, NO_HOME
@@ -63,8 +62,8 @@ class Commands:
         except CommandExitException as error:
             exit_code = error.exit_code
         finally:
-            with anyio.CancelScope(shield=True):
-                await handle.disconnect()
+            # A cancel of `wait` has ended the stream before.
+            await handle.disconnect()
         self._unfinished.discard(handle.pid)
         return exit_code
 
