@@ -114,10 +114,11 @@ def test_a_benchmark_takes_its_servers_with_it(tmp_path: Path) -> None:
 
 def test_the_doctor_ends_a_sandbox_that_is_being_made(cloud: E2BControl, tmp_path: Path) -> None:
     cloud.configure(templates=["async-code"])
-    cloud.add_fault("delay", seconds=0.1)
+    cloud.add_fault("delay", route="create", seconds=0.5)
     with started(of_run_sh("doctor"), tmp_path, **cloud.environment) as process:
-        eventually(cloud.sandboxes)
+        eventually(lambda: cloud.requests("create"))
         stop(process, signal.SIGINT, group=True)
+    assert cloud.stats()["sandboxes"]["created"] == 1
     assert cloud.sandboxes() == []
 
 

@@ -7,8 +7,10 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
+import anyio
 import psutil
 import pytest
 
@@ -66,6 +68,26 @@ async def test_a_command_ends_although_a_child_holds_its_output(
 
 async def test_what_a_command_leaves_in_its_group_ends_with_it(sandbox: LocalSandbox) -> None:
     await sandbox.run(["sh", "-c", "sleep 60 & sleep 60 &"], timeout_seconds=LONG_SECONDS)
+    assert living(sandbox) == []
+
+
+async def test_a_command_that_is_cancelled_before_its_start_is_confirmed_ends(
+    sandbox: LocalSandbox,
+) -> None:
+    run = partial(sandbox.run, timeout_seconds=LONG_SECONDS)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, ["sleep", "60"])
+        await until(lambda: living(sandbox) != [])
+        keeper = living(sandbox)[0].parent()
+        tasks.cancel_scope.cancel()
+    assert keeper is not None
+    keeper.suspend()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, ["sleep", "60"])
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+        keeper.resume()
+    assert (await run(["echo", "next"])).stdout == b"next\n"
     assert living(sandbox) == []
 
 
