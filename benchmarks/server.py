@@ -102,6 +102,11 @@ class Server:
         """Return an encoded request that starts a task."""
         return self.request("POST", "/api/start-task", {"prompt": prompt, "repo_url": repo_url})
 
+    def reconnect(self) -> None:
+        """Open the kept connection again, which a server closes when it is idle for long."""
+        self.connection.close()
+        self.connection = Connection(self.address)
+
     def wait_until_idle(self, poll_seconds: float = POLL_SECONDS) -> None:
         """Wait until no task is queued or running and all sandboxes are gone."""
         deadline = time.monotonic() + IDLE_SECONDS

@@ -44,9 +44,12 @@ OTHERS = {
         f"{APPLICATION}:wsgi",
     ),
     "uvicorn, a2wsgi": (
-        "uvicorn", "--port={port}", "--no-access-log", f"{APPLICATION}:asgi",
+        "uvicorn", "--port={port}", "--no-access-log", "--timeout-keep-alive=60",
+        f"{APPLICATION}:asgi",
     ),
-    "hypercorn": ("hypercorn", "--bind=127.0.0.1:{port}", f"wsgi:{APPLICATION}:wsgi"),
+    "hypercorn": (
+        "hypercorn", "--bind=127.0.0.1:{port}", "--keep-alive=60", f"wsgi:{APPLICATION}:wsgi",
+    ),
 }  # fmt: skip
 POLLS = "polls a second"
 COST = "processor time of a poll"
@@ -67,6 +70,7 @@ def web_servers(bench: Bench) -> list[Figure]:
         polls = {name: _poll_request(server, repository) for name, server in servers.items()}
         for _ in range(bench.size(6, 1)):
             for name, server in servers.items():
+                server.reconnect()
                 before = _processor_seconds(server)
                 polled = load(server, polls[name], clients=MANY, requests=bench.size(1_000, MANY))
                 cost = (_processor_seconds(server) - before) / polled.requests
@@ -122,6 +126,7 @@ def _install(folder: Path) -> Path:
 
 
 def _poll_request(server: Server, repository: str) -> bytes:
+    server.reconnect()
     posted = server.connection.send(server.start_task_request(repository, PROMPT)).json()
     server.wait_until_idle()
     return server.request("GET", f"/api/task-status/{posted['task_id']}")

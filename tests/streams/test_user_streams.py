@@ -23,8 +23,8 @@ def test_a_user_hears_of_each_task_from_its_start_to_its_deletion(
                 if seen[-1] == "completed":
                     break
         # What is over before it is read is not told.
-        told = [one for one in ("pending", "running", "completed") if one in seen]
-        assert list(dict.fromkeys(seen)) == told
+        expected = [one for one in ("pending", "running", "completed") if one in seen]
+        assert list(dict.fromkeys(seen)) == expected
         assert client.post(f"/tasks/{task_id}/chat", {"role": "user", "content": "Thanks"})
         assert opened.until("task").data["status"] == "completed"
 
