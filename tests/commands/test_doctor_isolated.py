@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.doctor_program import Doctor
+from tests.support.places import require_isolation
 
 SETTINGS = {"SANDBOX": "isolated", "ANTHROPIC_API_KEY": "sk-ant-test-0123456789"}
 
@@ -21,6 +22,7 @@ def doctor(tmp_path: Path) -> Doctor:
 def test_a_machine_that_can_isolate_is_told_what_holds_and_which_agent_is_missing(
     doctor: Doctor, tmp_path: Path
 ) -> None:
+    require_isolation()
     programs = tmp_path / "programs" / "node_modules" / ".bin"
     programs.mkdir(parents=True)
     (programs / "claude").write_text("#!/bin/sh\n")

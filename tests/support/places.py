@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import psutil
+import pytest
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
 from utils.config.identity import FILE_NAME
 from utils.processes import MARKER_VARIABLE
+from utils.sandboxes.isolated.requirements import missing_requirements
 
 SANDBOX_VARIABLE = "E2B_SANDBOX_ID"
 """Environment variable that E2B sets for every process in a cloud sandbox."""
@@ -81,6 +83,12 @@ class IsolatedPlace(LocalPlace):
 
     settings: Mapping[str, Any] = {"sandbox": "isolated", "e2b_smoke_test": True}
     environment: Mapping[str, str] = {"SANDBOX": "isolated", "E2B_SMOKE_TEST": "true"}
+
+
+def require_isolation() -> None:
+    """Skip the test on a machine without bubblewrap. In CI no test may be skipped."""
+    if missing := missing_requirements():
+        pytest.skip(f"no isolated sandboxes here: {missing[0][0]}")
 
 
 class CloudPlace:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.places import IsolatedPlace
+from tests.support.places import IsolatedPlace, require_isolation
 from utils.config.settings import Settings
 from utils.sandboxes.local.commands import PROJECT
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
@@ -52,7 +52,7 @@ WRITES = {
     "unmount": "umount /proc/sys || umount -l /dev/shm || umount /usr",
     "namespaces of its own": "unshare --user --map-root-user --mount true",
     "a process namespace": "unshare --pid --fork true",
-    "another root": "chroot / true",
+    "another root": "perl -e 'exit(chroot(q(/)) ? 0 : 1)'",
     "device nodes": 'mknod "$HOME/disk" b 8 0 || mknod /tmp/mem c 1 1',
     "devices": "cat /dev/sda /dev/vda /dev/mem /dev/kmsg /proc/kcore | head -c1 | grep .",
     "the log of the kernel": "dmesg",
@@ -121,6 +121,7 @@ def _answer_all(listening: socket.socket) -> None:
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SandboxProvider:
     """Provide a provider whose server has secrets in its data folder and its environment."""
+    require_isolation()
     monkeypatch.setenv("SECRET_OF_THE_SERVER", SECRET)
     (tmp_path / "secret").write_text(SECRET)
     values = {**IsolatedPlace.settings, "data_dir": tmp_path, "isolated_network": "open"}
