@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection, update
 
 from database import Database
+from tests.support.database.postgres_server import PostgresServer
 from tests.support.database.samples import (
     CANCELLED,
     COMPLETED,
@@ -21,6 +25,12 @@ from tests.support.database.samples import (
     new_task,
     running_task,
 )
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
+from utils.database.schema import tasks
+from utils.database.sql import engine
+from utils.database.sql.database import open_sql_database
+from utils.errors import DatabaseUnavailable
 from utils.models.events import NO_EVENTS
 from utils.models.runs import AgentRun
 from utils.models.tasks import QueuedTask, RunningTurn, TaskStatus
@@ -183,3 +193,37 @@ def test_only_a_task_that_runs_can_be_asked_to_stop(database: Database, status: 
     database.move_task(task.id, {RUNNING}, status)
     assert not database.request_stop(USER, task.id)
     assert database.record_heartbeat().stops == []
+
+
+def test_the_tasks_of_a_server_that_froze_in_a_transaction_are_taken_over(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "IDLE_TRANSACTION_SECONDS", 1)
+    settings = Settings.model_validate({"database_url": postgres_server.create("frozen")})
+    migrate(settings)
+    database = open_sql_database(settings)
+    other = copy.copy(database)
+    other.server = "other"
+    database.ensure_user(USER)
+    task = running_task(database)
+    database.record_heartbeat()
+    has_locked, may_go_on = threading.Event(), threading.Event()
+
+    def freeze(connection: Connection) -> None:
+        connection.execute(update(tasks).values(stop_requested=True))
+        has_locked.set()
+        may_go_on.wait()
+
+    def write() -> None:
+        with suppress(DatabaseUnavailable):
+            database.engines.write(freeze)
+
+    frozen = threading.Thread(target=write)
+    frozen.start()
+    try:
+        has_locked.wait()
+        assert [one.id for one in other.claim_unfinished_tasks([database.server])] == [task.id]
+    finally:
+        may_go_on.set()
+        frozen.join()
+        database.close()

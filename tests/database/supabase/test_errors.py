@@ -229,7 +229,10 @@ def test_what_may_have_been_done_is_not_done_again(
 
 AGAIN: dict[str, tuple[Verb, Any]] = {
     "ensure_user": (lambda one: one.ensure_user(USER), USER_ROW),
-    "record_heartbeat": (lambda one: one.record_heartbeat(), {"others": {}, "stops": []}),
+    "record_heartbeat": (
+        lambda one: one.record_heartbeat(),
+        {"others": {}, "stops": [], "interrupted": []},
+    ),
     "claim_unfinished_tasks": (lambda one: one.claim_unfinished_tasks(["gone"]), []),
     "claim again": (lambda one: one.claim_task(1, again=True), None),
     "numbered events": (lambda one: one.save_progress(1, EventBatch(EVENTS, after=0)), False),

@@ -38,6 +38,8 @@ SQLITE_FILE = "async-code.db"
 POOL_WAIT_SECONDS = 10
 OLDEST_SQLITE = (3, 35)
 
+# A server that was frozen in a transaction loses it then: its locks would hold up a takeover.
+IDLE_TRANSACTION_SECONDS = 30
 # A dead peer is detected within seconds instead of hours.
 POSTGRESQL_TIMEOUTS = {
     "connect_timeout": 5,
@@ -238,15 +240,19 @@ def _prepare_postgresql(connection: psycopg.Connection, _record: object) -> None
     """Prepare no statements behind a pooler, whose next transaction may run in another session.
 
     There a name may stand for the statement of another client. A pooler answers for many sessions,
-    so the process that it names at the start is none of theirs.
+    so the process that it names at the start is none of theirs. A session of our own is given the
+    time limit for idle transactions; a pooler has a setting for it.
     """
     if connection.prepare_threshold is None:
         return
     connection.autocommit = True
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    connection.autocommit = False
     if row is None or row[0] != connection.info.backend_pid:
         connection.prepare_threshold = None
+    else:
+        milliseconds = IDLE_TRANSACTION_SECONDS * 1000
+        connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+    connection.autocommit = False
 
 
 def postgresql_url(database_url: str) -> URL:
