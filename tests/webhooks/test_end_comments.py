@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import MakeApp
 from tests.fakes.github.failures import LOST
 from tests.fakes.github.service import FakeGitHub
-from tests.support.backends import Repository, git
-from tests.support.git.server import serve_git
+from tests.support.backends import git
 from tests.support.github.app import (
     BOT_USER,
     PAGE,
-    SERVER_TOKEN,
     STARTS_TASKS,
     Caller,
     WebhookSender,
@@ -34,24 +31,17 @@ Told = Callable[[Task], str]
 
 @pytest.fixture
 def telling(
+    private_repository: None,
     make_app: MakeApp,
     github: FakeGitHub,
     hook: WebhookSender,
-    origin: Repository,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[WebhookSender]:
+) -> WebhookSender:
     """Provide a sender to an application that looks for ended tasks all the time."""
-    monkeypatch.setattr(follower, "SCAN_SECONDS", 0.05)
     monkeypatch.setattr(follower, "PAUSE_SECONDS", 0.05)
-    with serve_git(tmp_path / "served") as served:
-        served.publish(origin, "demo", SERVER_TOKEN)
-        github.git_port = served.port
-        found = github.repositories[NAME]
-        found.bare, found.private = served.bare("demo"), True
-        app = make_app(github_api_url=github.api_url, public_url=PAGE, **STARTS_TASKS)
-        Caller(app, BOT_USER).project(github)
-        yield WebhookSender(app)
+    app = make_app(github_api_url=github.api_url, public_url=PAGE, **STARTS_TASKS)
+    Caller(app, BOT_USER).project(github)
+    return WebhookSender(app)
 
 
 def start(hook: WebhookSender, prompt: str) -> Task:
