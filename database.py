@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.config.settings import Settings
-from utils.database.group_verbs import GroupVerbs
-from utils.database.stream_verbs import StreamVerbs
-from utils.database.turn_verbs import TurnVerbs
+from utils.database.verbs.groups import GroupVerbs
+from utils.database.verbs.streams import StreamVerbs
+from utils.database.verbs.turns import TurnVerbs
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.runs import AgentRun, ClaimedTask
 from utils.models.tasks import (
@@ -65,7 +65,7 @@ class Database(GroupVerbs, StreamVerbs, TurnVerbs, Protocol):
     """True when the database is a Supabase project's, which holds the accounts of its users."""
 
     server: str
-    """Name of this server among those that share the database; see `utils.config.identity`."""
+    """Name of this server among those that share the database; see `config.groups.identity`."""
 
     def ping(self) -> None:
         """Run a trivial read. Raises `DatabaseUnavailable` when it fails."""

@@ -7,7 +7,7 @@ from flask import Blueprint
 from utils.api.endpoint import Services, endpoint
 from utils.api.github_access import caller_github, own_github
 from utils.api.github_operations import merge_pull, report_status, update_pull
-from utils.api.github_schemas import (
+from utils.api.schemas.github import (
     NewComment,
     NewIssue,
     NewReply,

@@ -10,19 +10,16 @@ import structlog
 from flask import Flask
 
 import auth
-import events
 import github_routes
 import health
-import keys
 import projects
 import pull_requests
-import task_groups
 import tasks
 import test_users
-import turns
 import users
 import webhooks
 from database import Database, open_database
+from endpoints import events, keys, task_groups, turns
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services

@@ -8,7 +8,7 @@ from auth import optional_caller
 from utils.api.endpoint import Services, answer_once, endpoint
 from utils.api.error_codes.shared import CALLER, PULL_REQUEST, SCOPE
 from utils.api.github_access import token_of_request
-from utils.api.pull_request_schemas import (
+from utils.api.schemas.pull_requests import (
     PULL_REQUEST_FIELDS,
     TOKEN_ACCESS_FIELDS,
     CreatePullRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 from utils.api.endpoint import Services, endpoint
-from utils.api.profile_schemas import ProfileChange, ProfileRow, profile_row
+from utils.api.schemas.profiles import ProfileChange, ProfileRow, profile_row
 from utils.credentials.profiles import change_profile
 from utils.models.tasks import Json
 from utils.models.users import Scope

@@ -26,7 +26,7 @@ import psutil
 from benchmarks.figures import Bench, Figure
 from benchmarks.http_load import MANY, PROMPT, load, small_repository
 from benchmarks.server import POLL_SECONDS, ROOT, START_SECONDS, Server
-from utils.config.server import REQUEST_THREADS
+from utils.config.groups.server import REQUEST_THREADS
 
 PACKAGES = (
     "a2wsgi==1.10.10", "granian==2.8.9", "gunicorn==27.0.1", "hypercorn==0.18.0", "uvicorn==0.54.0",

@@ -18,7 +18,7 @@ from utils.agents.claude import CLAUDE_CODE
 from utils.auth.api_keys import ApiKeys
 from utils.commands.add_user import add_user
 from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS
-from utils.config.identity import FILE_NAME
+from utils.config.groups.identity import FILE_NAME
 from utils.config.settings import Settings
 from utils.models.users import Scope
 

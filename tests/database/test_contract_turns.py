@@ -23,7 +23,7 @@ from tests.support.database.samples import (
     new_task,
     running_task,
 )
-from utils.database.turn_verbs import Workspace
+from utils.database.verbs.turns import Workspace
 from utils.errors import Conflict, NotFound
 from utils.models.events import NO_EVENTS
 from utils.models.tasks import Mode, Task, TaskStatus

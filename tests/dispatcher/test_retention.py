@@ -14,7 +14,7 @@ from database import Database
 from tests.support.backends import Repository, open_backend
 from tests.support.database.samples import COMPLETED, RUNNING, USER, all_at_once, running_task
 from tests.support.waiting import eventually
-from utils.dispatcher.retention import delete_old_tasks
+from utils.maintenance.retention import delete_old_tasks
 
 
 def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(

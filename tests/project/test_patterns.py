@@ -194,7 +194,7 @@ def slow_inputs(use: Use, sizes: Sequence[int] = SIZES) -> Iterator[str]:
 def test_every_pattern_is_linear_on_its_own_worst_input(largest: str) -> None:
     uses = all_uses()
     known = {"utils.git.failures", "utils.push.errors", "utils.github.refusal_rules"}
-    assert known | {"utils.pipeline.secret_search"} <= set(uses)
+    assert known | {"utils.pipeline.capture.secret_search"} <= set(uses)
     slow = [
         text
         for use in set().union(*uses.values())

@@ -29,8 +29,8 @@ SERVER_KEY, OWN_KEY = "sk-parrot-of-the-server", "sk-parrot-of-a-user"
 
 ALLOWED = (
     "utils/agents/registry.py",
-    "utils/config/cloud.py",
-    "utils/pipeline/secret_search.py",
+    "utils/config/groups/cloud.py",
+    "utils/pipeline/capture/secret_search.py",
     "tests/*",
     "benchmarks/*",
 )

@@ -17,7 +17,7 @@ import pytest
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.supabase.settings import rows_in
 from tests.support.supabase.stack import SupabaseStack
-from utils.config.identity import FILE_NAME
+from utils.config.groups.identity import FILE_NAME
 from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.isolated.requirements import missing_requirements
 

@@ -9,7 +9,7 @@ from flask import request
 from pydantic import SecretStr
 
 from utils.api.endpoint import TOKEN_HEADER, Services
-from utils.api.github_schemas import OWN_STATUS
+from utils.api.schemas.github import OWN_STATUS
 from utils.credentials.github_resolver import ChosenToken, TokenSource
 from utils.errors import Forbidden, InvalidInput
 from utils.git.repository_url import find_github_name

@@ -9,7 +9,7 @@ from functools import partial
 from database import Database
 from utils.api.endpoint import Services
 from utils.api.github_access import caller_github
-from utils.api.github_schemas import PullChange, PullMerge, TaskStatusReport
+from utils.api.schemas.github import PullChange, PullMerge, TaskStatusReport
 from utils.errors import AppError, Conflict, NotFound
 from utils.git.repository_url import github_full_name
 from utils.github.app import Purpose

@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from utils.commands.command_line import CommandParser, ends_with_message
-from utils.config.cloud import CloudSettings
-from utils.config.github import GitHubSettings
-from utils.config.limits import LimitSettings
+from utils.config.groups.cloud import CloudSettings
+from utils.config.groups.github import GitHubSettings
+from utils.config.groups.limits import LimitSettings
+from utils.config.groups.supabase import SupabaseSettings
 from utils.config.settings import Settings
-from utils.config.supabase import SupabaseSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV_FILE = ROOT / ".env.example"

@@ -13,13 +13,13 @@ from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from utils.config.addresses import LOOPBACK_HOSTS
-from utils.config.cloud import CloudSettings
 from utils.config.database_url import password_of
-from utils.config.github import GitHubSettings
-from utils.config.limits import LimitSettings, TaskLimitSettings
+from utils.config.groups.cloud import CloudSettings
+from utils.config.groups.github import GitHubSettings
+from utils.config.groups.limits import LimitSettings, TaskLimitSettings
+from utils.config.groups.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
+from utils.config.groups.supabase import SupabaseSettings
 from utils.config.proxies import BYPASS_VARIABLE, PROXY_VARIABLES
-from utils.config.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
-from utils.config.supabase import SupabaseSettings
 from utils.config.values import check_number, clean
 
 ENV_FILE = ".env"

@@ -10,7 +10,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
-from utils.config.cloud import OTHER_KEY_NAMES
+from utils.config.groups.cloud import OTHER_KEY_NAMES
 from utils.config.private_folder import make_files_private
 from utils.config.proxies import BYPASS_VARIABLE, PROXY_VARIABLES, prepare_proxies
 from utils.config.settings import ENV_FILE, Settings, explain_settings, process_environment

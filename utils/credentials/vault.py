@@ -10,8 +10,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
+from utils.config.groups.server import MINIMUM_KEY_CHARACTERS
 from utils.config.private_folder import data_folder_unusable, write_once
-from utils.config.server import MINIMUM_KEY_CHARACTERS
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError, TaskError
 

@@ -21,7 +21,7 @@ from utils.git.credentials import authorization_header
 from utils.models.runs import ClaimedTask, EarlierTurns, Job
 from utils.models.tasks import Json, NewTask, Task
 from utils.models.turns import Turn
-from utils.pipeline.generated_folders import generated_folders
+from utils.pipeline.capture.generated_folders import generated_folders
 from utils.sandboxes.protocol import EgressHeader, SandboxRequest
 from utils.sandboxes.registry import uses_egress
 

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from utils.agents.spec import AgentStatus
-from utils.database.turn_verbs import AddedTurn
+from utils.database.verbs.turns import AddedTurn
 from utils.dispatcher.assignment import storable
 from utils.dispatcher.cancellation import Canceller, cancel_runs
 from utils.dispatcher.fair_queue import FairQueue
@@ -25,10 +25,10 @@ from utils.dispatcher.recovery import (
     run_sweeper,
     run_workspace_sweeper,
 )
-from utils.dispatcher.retention import run_retention
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_run import TaskRun
 from utils.errors import Conflict, DatabaseUnavailable
+from utils.maintenance.retention import run_retention
 from utils.models.tasks import NewTask, QueuedTask, Task, TaskStatus
 from utils.models.turns import NewTurn
 

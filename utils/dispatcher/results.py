@@ -21,7 +21,7 @@ from utils.models.events import EventBatch
 from utils.models.runs import Outcome
 from utils.models.tasks import Json, Stage, Task, TaskStatus
 from utils.models.turns import Turn, TurnResult, TurnStatus, usage_of
-from utils.pipeline.secret_search import FILES_FIELD, without_secrets
+from utils.pipeline.capture.secret_search import FILES_FIELD, without_secrets
 from utils.redaction import Redactor
 
 CANCELLED = "cancelled"

@@ -14,7 +14,7 @@ from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
 from utils.git.hosts import HostRules
 from utils.pipeline.agent_run import AgentLimits
-from utils.pipeline.capture import CaptureLimits
+from utils.pipeline.capture.capture import CaptureLimits
 from utils.pipeline.clone import CloneLimits
 from utils.pipeline.pipeline import PipelineLimits
 from utils.redaction import Redactor

@@ -16,7 +16,7 @@ from github import GithubIntegration
 from github.Requester import Requester
 from pydantic import SecretStr
 
-from utils.config.github import GitHubSettings
+from utils.config.groups.github import GitHubSettings
 from utils.errors import ConfigurationError, Forbidden, NotFound, Unavailable
 from utils.github.errors import RepositoryMoved, translating
 from utils.github.refusal import busy

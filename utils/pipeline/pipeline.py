@@ -23,10 +23,10 @@ from utils.models.runs import CheckResult, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Mode, Stage
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
-from utils.pipeline.capture import CaptureLimits
+from utils.pipeline.capture.capture import CaptureLimits
+from utils.pipeline.capture.secret_search import HasSecret
 from utils.pipeline.check import INTERRUPTED, run_check
 from utils.pipeline.clone import CloneLimits
-from utils.pipeline.secret_search import HasSecret
 from utils.pipeline.stop_request import StopRequest
 from utils.pipeline.workspace import (
     CHANGED_WHILE_PLANNING,

@@ -13,9 +13,9 @@ from utils.agents.spec import AgentSpec
 from utils.errors import CaptureError, SandboxLost
 from utils.models.runs import Changes, EarlierTurns, Job
 from utils.models.tasks import Json
-from utils.pipeline.capture import CaptureLimits, capture_changes
+from utils.pipeline.capture.capture import CaptureLimits, capture_changes
+from utils.pipeline.capture.secret_search import HasSecret
 from utils.pipeline.clone import Clone, CloneLimits, clone_repository
-from utils.pipeline.secret_search import HasSecret
 from utils.sandboxes.protocol import Sandbox
 
 CONVERSATION_CHARACTERS = 20_000

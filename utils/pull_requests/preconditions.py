@@ -8,7 +8,7 @@ from utils.errors import Conflict
 from utils.github.models import GitHubCommit
 from utils.models.task_groups import TaskGroup
 from utils.models.tasks import TERMINAL_STATUSES, Task
-from utils.pipeline.secret_search import FILES_FIELD, HasSecret, listed, secret_files_in
+from utils.pipeline.capture.secret_search import FILES_FIELD, HasSecret, listed, secret_files_in
 from utils.pull_requests.options import PullRequestOptions
 from utils.push.workflows import is_workflow, workflow_changes
 

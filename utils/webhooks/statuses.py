@@ -15,7 +15,7 @@ import structlog
 from utils.api.endpoint import Services
 from utils.api.github_access import find_project
 from utils.api.github_operations import set_commit_status
-from utils.api.github_schemas import OWN_STATUS
+from utils.api.schemas.github import OWN_STATUS
 from utils.errors import AppError, Unavailable
 from utils.git.repository_url import find_github_name
 from utils.github.app import Purpose

@@ -17,8 +17,9 @@ from tests.support.backends import Repository, git
 from utils.errors import CaptureError
 from utils.git.environment import agent_configuration
 from utils.models.runs import Changes
-from utils.pipeline import capture, capture_bundle
-from utils.pipeline.capture import TOO_LARGE, CaptureLimits, capture_changes
+from utils.pipeline.capture import bundle as capture_bundle
+from utils.pipeline.capture import capture
+from utils.pipeline.capture.capture import TOO_LARGE, CaptureLimits, capture_changes
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
 from utils.sandboxes.protocol import SandboxRequest

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from utils.errors import CaptureError
 from utils.git.output import MAX_CHANGES
-from utils.pipeline.capture_bundle import (
+from utils.pipeline.capture.bundle import (
     LISTING_BYTES,
     NOTES_BYTES,
     BundleLimits,

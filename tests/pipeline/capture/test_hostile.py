@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact, tree_left_by
-from utils.pipeline import capture
+from utils.pipeline.capture import capture
 
 pytestmark = pytest.mark.cloud_with_all(
     "the script is the same, and test_changes has a sample in the cloud"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository, Row
 from tests.support.git.exactness import check_exact, tree_left_by
-from utils.pipeline.generated_folders import GENERATED_FOLDERS, generated_folders
+from utils.pipeline.capture.generated_folders import GENERATED_FOLDERS, generated_folders
 
 INSTALL = "mkdir -p node_modules/left-pad/lib; echo x >node_modules/left-pad/lib/index.js; "
 COMPILE = "mkdir -p src/__pycache__; printf '\\000' >src/__pycache__/app.pyc; "

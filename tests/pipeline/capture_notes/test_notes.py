@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.suite.generated import generated
-from utils.pipeline.capture_bundle import Raw
-from utils.pipeline.capture_notes import MOST_NOTES, SENTENCES, capture_notes
+from utils.pipeline.capture.bundle import Raw
+from utils.pipeline.capture.notes import MOST_NOTES, SENTENCES, capture_notes
 
 LONGEST_NOTE = 1_500
 

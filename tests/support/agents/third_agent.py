@@ -30,7 +30,9 @@ def copy_with_parrot(folder: Path) -> Path:
         (r"^from utils\.agents\.scripted", r"from utils.agents.parrot import PARROT\n\g<0>"),
         (r"^    SCRIPTED,\n", r"    PARROT,\n\g<0>"),
     )
-    _change(folder / "utils/config/cloud.py", (r"^    agent_idle_seconds", rf"{SETTINGS}\g<0>"))
+    _change(
+        folder / "utils/config/groups/cloud.py", (r"^    agent_idle_seconds", rf"{SETTINGS}\g<0>")
+    )
     _change(
         folder / "e2b.Dockerfile",
         (r"^ARG .*", r"ARG PARROT_VERSION=3.1.4\n\g<0>"),

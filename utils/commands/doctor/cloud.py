@@ -14,8 +14,8 @@ from e2b.exceptions import RateLimitException, SandboxException
 from utils.agents.registry import PROGRAMS
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.commands.doctor.local import hosts_to_try
-from utils.config.identity import FILE_NAME
-from utils.config.limits import E2B_PLAN_SANDBOXES
+from utils.config.groups.identity import FILE_NAME
+from utils.config.groups.limits import E2B_PLAN_SANDBOXES
 from utils.config.settings import Settings
 from utils.dispatcher.assignment import lifetime_seconds
 from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import SplitResult, urlsplit
 
 from utils.commands.doctor.findings import Finding, ok, problem, warning
-from utils.config.github import GITHUB_API_URL
+from utils.config.groups.github import GITHUB_API_URL
 from utils.config.settings import Settings
 from utils.errors import AppError, NotFound, RepositoryNotAllowed
 from utils.git.repository_url import parse_repository_url

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, text, update
 
-from utils.config.identity import server_name
+from utils.config.groups.identity import server_name
 from utils.config.settings import Settings
 from utils.database.announcing import announcing
 from utils.database.change_polling import PollSource
 from utils.database.migrations import ensure_current
 from utils.database.schema import servers
-from utils.database.sql.api_keys import ApiKeyMethods
 from utils.database.sql.engine import open_engines, reading, writing
-from utils.database.sql.progress import ProgressMethods
-from utils.database.sql.projects import ProjectMethods
-from utils.database.sql.pull_requests import PullRequestMethods
 from utils.database.sql.reasons import with_reason
-from utils.database.sql.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
-from utils.database.sql.runs import RunMethods
-from utils.database.sql.servers import ServerMethods
-from utils.database.sql.task_groups import TaskGroupMethods
-from utils.database.sql.tasks import TaskMethods
-from utils.database.sql.turns import TurnMethods
-from utils.database.sql.users import UserMethods
+from utils.database.sql.tables.api_keys import ApiKeyMethods
+from utils.database.sql.tables.progress import ProgressMethods
+from utils.database.sql.tables.projects import ProjectMethods
+from utils.database.sql.tables.pull_requests import PullRequestMethods
+from utils.database.sql.tables.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
+from utils.database.sql.tables.runs import RunMethods
+from utils.database.sql.tables.servers import ServerMethods
+from utils.database.sql.tables.task_groups import TaskGroupMethods
+from utils.database.sql.tables.tasks import TaskMethods
+from utils.database.sql.tables.turns import TurnMethods
+from utils.database.sql.tables.users import UserMethods
 from utils.errors import DatabaseUnavailable
 
 _one = text("SELECT 1")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from utils.config.identity import server_name
+from utils.config.groups.identity import server_name
 from utils.config.settings import Settings
 from utils.database.announcing import announcing
 from utils.database.change_polling import PollSource
 from utils.database.migrations import require_head_revision
-from utils.database.supabase.api_keys import ApiKeyMethods
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
-from utils.database.supabase.progress import ProgressMethods
-from utils.database.supabase.projects import ProjectMethods
-from utils.database.supabase.pull_requests import PullRequestMethods
-from utils.database.supabase.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
-from utils.database.supabase.runs import RunMethods
-from utils.database.supabase.servers import ServerMethods
-from utils.database.supabase.task_groups import TaskGroupMethods
-from utils.database.supabase.tasks import TaskMethods
-from utils.database.supabase.turns import TurnMethods
-from utils.database.supabase.users import UserMethods
+from utils.database.supabase.tables.api_keys import ApiKeyMethods
+from utils.database.supabase.tables.progress import ProgressMethods
+from utils.database.supabase.tables.projects import ProjectMethods
+from utils.database.supabase.tables.pull_requests import PullRequestMethods
+from utils.database.supabase.tables.repeated_requests import (
+    IdempotencyMethods,
+    WebhookDeliveryMethods,
+)
+from utils.database.supabase.tables.runs import RunMethods
+from utils.database.supabase.tables.servers import ServerMethods
+from utils.database.supabase.tables.task_groups import TaskGroupMethods
+from utils.database.supabase.tables.tasks import TaskMethods
+from utils.database.supabase.tables.turns import TurnMethods
+from utils.database.supabase.tables.users import UserMethods
 
 
 @announcing

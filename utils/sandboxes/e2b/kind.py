@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.config.limits import E2B_PLAN_SANDBOXES
+from utils.config.groups.limits import E2B_PLAN_SANDBOXES
 from utils.sandboxes.e2b.tested_versions import version_warnings
 from utils.sandboxes.protocol import SandboxKind
 

@@ -18,7 +18,7 @@ import structlog
 from e2b import E2B, AsyncSandbox, SandboxInfo, SandboxQuery
 from e2b.client import E2BClientParams
 
-from utils.config.identity import deployment_name
+from utils.config.groups.identity import deployment_name
 from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS

@@ -16,7 +16,6 @@ from utils.database.shared import (
     imported_values,
     new_task_values,
 )
-from utils.database.supabase.repeated_requests import delivery_arguments
 from utils.database.supabase.rows import (
     SupabaseMethods,
     column_names,
@@ -26,6 +25,7 @@ from utils.database.supabase.rows import (
     encode_columns,
     row_decoder,
 )
+from utils.database.supabase.tables.repeated_requests import delivery_arguments
 from utils.database.types import normalize_user_id, sanitize, to_utc
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (

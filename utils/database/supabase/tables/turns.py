@@ -23,9 +23,9 @@ from utils.database.supabase.rows import (
     encode_columns,
     parse_timestamp,
 )
-from utils.database.supabase.tasks import TaskMethods
-from utils.database.turn_verbs import AddedTurn, Workspace
+from utils.database.supabase.tables.tasks import TaskMethods
 from utils.database.types import normalize_user_id
+from utils.database.verbs.turns import AddedTurn, Workspace
 from utils.errors import NotFound
 from utils.models.tasks import Task, TaskStatus
 from utils.models.turns import NewTurn, Turn, first_turn

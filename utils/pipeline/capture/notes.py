@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from utils.git.output import decode_path
-from utils.pipeline.capture_bundle import LeftOut, Raw
+from utils.pipeline.capture.bundle import LeftOut, Raw
 
 NAME_CHARACTERS = 200
 """Longest shown part of a name."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from utils.git.added_text import added_text
 from utils.git.output import NO_OBJECT, decode_path
 from utils.models.runs import Changes, FileChange, Outcome
-from utils.pipeline.capture_bundle import Raw
+from utils.pipeline.capture.bundle import Raw
 
 FILES_FIELD = "secret_files"
 """Field of `execution_metadata` that names the files with live secrets."""

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from utils.config.addresses import safe_address
-from utils.config.server import MINIMUM_KEY_CHARACTERS
+from utils.config.groups.server import MINIMUM_KEY_CHARACTERS
 from utils.config.values import is_placeholder, plain_key
 
 _SERVICE = re.compile(r"(?<!/)/+(?:rest|auth|storage|realtime|functions|graphql)/v1(?:/.*)?$")

@@ -27,9 +27,9 @@ from utils.database.shared import (
     without_message,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.progress import append_message, lock_task
-from utils.database.sql.tasks import require_task
-from utils.database.turn_verbs import AddedTurn, Workspace
+from utils.database.sql.tables.progress import append_message, lock_task
+from utils.database.sql.tables.tasks import require_task
+from utils.database.verbs.turns import AddedTurn, Workspace
 from utils.errors import NotFound
 from utils.models.tasks import TERMINAL_STATUSES, Task, TaskStatus
 from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus, first_turn

@@ -30,8 +30,8 @@ from utils.database.shared import (
     request_answer,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.projects import lock_project, require_project
-from utils.database.sql.repeated_requests import insert_delivery, store_answer
+from utils.database.sql.tables.projects import lock_project, require_project
+from utils.database.sql.tables.repeated_requests import insert_delivery, store_answer
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,

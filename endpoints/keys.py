@@ -9,7 +9,7 @@ from flask import Blueprint
 
 from auth import current_caller
 from utils.api.endpoint import Services, endpoint
-from utils.api.key_schemas import ApiKeyRow, NewKey, api_key_row
+from utils.api.schemas.keys import ApiKeyRow, NewKey, api_key_row
 from utils.auth.api_keys import earlier
 from utils.errors import Forbidden, InvalidInput
 from utils.models.tasks import Json

@@ -11,7 +11,7 @@ from utils.database.rows import API_KEY_COLUMNS, columns_of, now
 from utils.database.schema import api_keys, users
 from utils.database.shared import KEY_USE_PERIOD, MAX_API_KEYS, NO_KEY, USER_GONE, too_many_keys
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.users import account_state
+from utils.database.sql.tables.users import account_state
 from utils.errors import NotFound, Unauthenticated
 from utils.models.users import ApiKey, NewApiKey, Scope
 

@@ -10,9 +10,9 @@ from utils.database.rows import POLLED_COLUMNS, TASK_COUNTERS, now, polled_task
 from utils.database.schema import task_groups, tasks
 from utils.database.shared import NO_GROUP, NOT_IN_GROUP, new_group_values, request_answer
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.projects import lock_project
-from utils.database.sql.repeated_requests import store_answer
-from utils.database.sql.tasks import insert_task
+from utils.database.sql.tables.projects import lock_project
+from utils.database.sql.tables.repeated_requests import store_answer
+from utils.database.sql.tables.tasks import insert_task
 from utils.errors import NotFound
 from utils.models.task_groups import TaskGroup, TaskGroupSummary
 from utils.models.tasks import PROMPT_PREVIEW_CHARACTERS, NewTask, Task

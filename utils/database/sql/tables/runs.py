@@ -13,7 +13,13 @@ from utils.database.rows import (
 )
 from utils.database.schema import projects, task_runs, task_secrets, task_turns, tasks, users
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.progress import insert_events, last_sequence, lock_task, move, runs_here
+from utils.database.sql.tables.progress import (
+    insert_events,
+    last_sequence,
+    lock_task,
+    move,
+    runs_here,
+)
 from utils.models.events import EventBatch
 from utils.models.runs import AgentRun, ClaimedTask
 from utils.models.tasks import Stage, Task, TaskStatus

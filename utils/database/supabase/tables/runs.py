@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from utils.database.rows import columns_of
 from utils.database.schema import task_runs
-from utils.database.supabase.progress import is_idempotent
 from utils.database.supabase.rows import (
     SupabaseMethods,
     column_names,
@@ -13,6 +12,7 @@ from utils.database.supabase.rows import (
     encode_events,
     row_decoder,
 )
+from utils.database.supabase.tables.progress import is_idempotent
 from utils.models.events import EventBatch
 from utils.models.runs import AgentRun, ClaimedTask
 

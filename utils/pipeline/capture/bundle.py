@@ -86,7 +86,7 @@ class Raw:
     """True when the patch is a single commit that holds exactly the diff."""
     left_out: LeftOut | None
     notes: bytes
-    """Lines about what else is not part of the result; see `utils.pipeline.capture_notes`."""
+    """Lines about what else is not part of the result; see `utils.pipeline.capture.notes`."""
 
     def objects_of(self, change: ChangedPath) -> Iterator[str]:
         """Yield the names of the contents before and after the change."""

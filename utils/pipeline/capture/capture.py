@@ -30,16 +30,16 @@ from utils.git.output import (
 )
 from utils.git.whole_images import with_whole_images
 from utils.models.runs import Changes, FileChange
-from utils.pipeline.capture_bundle import (
+from utils.pipeline.capture.bundle import (
     LISTING_BYTES,
     TOO_LONG,
     BundleLimits,
     Raw,
     parse_bundle,
 )
-from utils.pipeline.capture_notes import capture_notes
+from utils.pipeline.capture.notes import capture_notes
+from utils.pipeline.capture.secret_search import HasSecret, notes_of, search_changes
 from utils.pipeline.script_text import script
-from utils.pipeline.secret_search import HasSecret, notes_of, search_changes
 from utils.sandboxes.protocol import Sandbox
 
 CAPTURE_SCRIPT = script("capture.sh")

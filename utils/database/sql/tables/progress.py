@@ -38,7 +38,7 @@ from utils.database.shared import (
     turn_values,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.tasks import require_task
+from utils.database.sql.tables.tasks import require_task
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from utils.config.addresses import LOOPBACK_HOSTS, safe_address, web_address
-from utils.config.cloud import NameList
+from utils.config.groups.cloud import NameList
 from utils.config.values import plain_key
 from utils.git.branch_names import broken_branch_rule
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from flask import Blueprint
 
-from utils.api.comparison import (
+from utils.api.endpoint import Services, endpoint
+from utils.api.schemas.comparison import (
     ChosenTask,
     GroupListQuery,
     GroupRow,
@@ -14,7 +15,6 @@ from utils.api.comparison import (
     group_row,
     group_summary_row,
 )
-from utils.api.endpoint import Services, endpoint
 from utils.models.tasks import Json
 
 blueprint = Blueprint("task_groups", __name__, url_prefix="/task-groups")

@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from utils.config.addresses import expanded, host_name, listening_address
-from utils.config.cloud import NameList
 from utils.config.database_url import database_address
+from utils.config.groups.cloud import NameList
 from utils.config.origins import web_origin
 from utils.config.values import is_placeholder
 

@@ -1,0 +1,1 @@
+"""Defines the requests and answers of subjects with many fields, one file for each."""

@@ -1,0 +1,1 @@
+"""Defines the settings, one file for each subject."""

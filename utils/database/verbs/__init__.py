@@ -1,0 +1,1 @@
+"""Defines the parts of the database gateway, one file for each subject."""

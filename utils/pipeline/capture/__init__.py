@@ -1,0 +1,1 @@
+"""Captures what an agent changed: diff, patch, commit and tree."""
