@@ -11,7 +11,8 @@ from tests.support.source_files import ROOT, python_files
 
 ACTION = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z_]*")
 LEVELS = {"debug", "info", "warning", "error", "exception"}
-SERVER_FILES = [path for path in python_files() if path.parts[0] == "utils" or len(path.parts) == 1]
+FOLDERS = ("endpoints", "utils")
+SERVER_FILES = [path for path in python_files() if path.parts[0] in FOLDERS or len(path.parts) == 1]
 
 
 def log_calls(path: Path) -> Iterator[ast.Call]:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("benchmarks", "demo", "migrations", "tests", "utils")
+FOLDERS = ("benchmarks", "demo", "endpoints", "migrations", "tests", "utils")
 
 
 def python_files() -> list[Path]:
