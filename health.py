@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from utils.config.settings import Settings
 from utils.config.version import VERSION
 from utils.errors import DatabaseUnavailable, Forbidden, Unauthenticated, Unavailable
 from utils.models.tasks import Json
+from utils.sandboxes.protocol import KeyState
 from utils.telemetry import METRICS_CONTENT_TYPE
 
 blueprint = Blueprint("health", __name__)
@@ -31,11 +33,20 @@ class DatabaseHealth(TypedDict):
     available: bool
 
 
+class KeyHealth(TypedDict):
+    """The state of one key of the sandboxes' provider, by its position in the settings."""
+
+    position: int
+    in_use: bool
+    refused_at: datetime | None
+
+
 class SandboxHealth(TypedDict):
     """Availability of sandboxes. `reason` says why queued tasks are held back, if they are."""
 
     available: bool
     reason: str | None
+    keys: list[KeyHealth]
 
 
 class AgentHealth(TypedDict):
@@ -104,7 +115,7 @@ def live(_services: Services) -> Json:
 def ready(services: Services) -> Response:
     """Check that the server can run tasks, and list its sandboxes and agents.
 
-    `warnings` names settings that let strangers act as users.
+    `warnings` names settings that let strangers act as users, and keys that E2B refuses.
     Returns 503 if the database is unavailable, the disk of the server is full or the dispatcher
     has stopped.
     """
@@ -117,15 +128,26 @@ def ready(services: Services) -> Response:
         "sandboxes": {
             "available": not services.dispatcher.admission.is_tripped,
             "reason": services.dispatcher.admission.reason,
+            "keys": [asdict(key) for key in services.provider.key_states()],
         },
         "agents": [asdict(agent) for agent in services.dispatcher.agent_statuses()],
-        "warnings": list(trust_warnings(services.settings)),
+        "warnings": [
+            *trust_warnings(services.settings),
+            *_key_warnings(services.provider.key_states()),
+        ],
         "queued": services.dispatcher.queued,
         "running": services.dispatcher.running,
     }
     if failure is None:
         return success(state)
     return json_response({"error": failure.message, "code": failure.code, **state}, 503)
+
+
+def _key_warnings(states: Sequence[KeyState]) -> Iterator[str]:
+    names = ("E2B_API_KEY", "E2B_API_KEY_NEXT")
+    for state, name in zip(states, names, strict=False):
+        if state.refused_at is not None:
+            yield f"{name} is refused by E2B. Set it to a key of the dashboard, and restart."
 
 
 @blueprint.get("/metrics")

@@ -110,6 +110,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         settings=settings,
         database=database,
         dispatcher=Dispatcher(context),
+        provider=context.provider,
         metrics=context.metrics,
         tokens=tokens,
         api_keys=api_keys,

@@ -110,6 +110,17 @@ def test_name_and_cache_can_be_chosen(cloud: E2BControl, tmp_path: Path) -> None
     assert body_of(cloud, "template.start")["force"] is True
 
 
+def test_the_second_key_builds_where_the_first_is_refused(
+    cloud: E2BControl, tmp_path: Path
+) -> None:
+    cloud.configure(api_keys=["e2b_the_next"])
+    result = build_template(
+        tmp_path, cloud.environment | {"E2B_API_KEY_NEXT": "e2b_the_next"}, "--name", "mine"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "E2B_TEMPLATE_ID=" in result.stdout
+
+
 def test_a_failed_build_names_the_step(cloud: E2BControl, tmp_path: Path) -> None:
     cloud.configure(failing_step=5)
     result = build_template(tmp_path, cloud.environment)

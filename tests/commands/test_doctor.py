@@ -59,6 +59,18 @@ def test_without_any_account_it_says_how_to_get_the_real_thing(doctor: Doctor) -
     assert list(doctor.folder.iterdir()) == [], "looking changes nothing"
 
 
+def test_each_key_is_checked_and_the_accepted_one_used(
+    doctor: Doctor, cloud: E2BControl, template: Path
+) -> None:
+    cloud.configure(api_keys=[API_KEY])
+    code, output = doctor.ask(cloud.environment | KEYS | {"E2B_API_KEY_NEXT": "e2b_revoked"})
+    assert code == 1
+    assert "ok       E2B accepts the key" in output
+    assert "problem  E2B does not accept E2B_API_KEY_NEXT" in output
+    assert "ok       the template async-code starts" in output
+    assert "e2b_revoked" not in output
+
+
 def test_everything_in_place_is_ok(doctor: Doctor, cloud: E2BControl, template: Path) -> None:
     code, output = doctor.ask(cloud.environment | KEYS)
     assert code == 0, output

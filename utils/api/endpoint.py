@@ -34,6 +34,7 @@ from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
 from utils.models.users import Scope
 from utils.pull_requests.service import PullRequests
+from utils.sandboxes.protocol import SandboxProvider
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics
@@ -91,6 +92,7 @@ class Services:
     settings: Settings
     database: Database
     dispatcher: Dispatcher
+    provider: SandboxProvider
     metrics: Metrics
     tokens: Tokens
     api_keys: ApiKeys

@@ -11,13 +11,14 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
 from e2b import E2B, AsyncTemplate, LogEntry
 from e2b.exceptions import BuildException
-from e2b.template.types import BuildInfo, TemplateBuildStatus, TemplateBuildStatusResponse
+from e2b.template.types import TemplateBuildStatus, TemplateBuildStatusResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utils.commands.command_line import CommandParser, run_async
@@ -26,6 +27,7 @@ from utils.config.startup import read_settings
 from utils.errors import AppError, ConfigurationError, Unavailable
 from utils.models.tasks import Json
 from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, exit_immediately, explain_e2b
+from utils.sandboxes.e2b.keys import KeyRing
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.25
@@ -105,9 +107,11 @@ async def build(
     E2B fails.
     """
     recipe = Recipe(spec.dockerfile)
-    client = _client(settings)
+    keys = _keys(settings)
+    client = E2B(api_key=keys.first, domain=settings.e2b_domain).AsyncTemplate
     try:
-        started = await client.build_in_background(
+        started = await keys.call(
+            client.build_in_background,
             recipe.template,
             spec.template_name,
             cpu_count=spec.cpu_count,
@@ -115,7 +119,8 @@ async def build(
             skip_cache=skip_cache,
             on_build_logs=lambda entry: _print_entry(entry, print_line),
         )
-        last = await _follow(client, started, print_line)
+        look = partial(keys.call, client.get_build_status, started)
+        last = await _follow(look, print_line)
     except E2B_ERRORS as error:
         raise _translate(error) from error
     if last.status is TemplateBuildStatus.READY:
@@ -129,24 +134,21 @@ async def build(
     )
 
 
-def _client(settings: Settings) -> type[AsyncTemplate]:
-    if settings.e2b_api_key is None:
+def _keys(settings: Settings) -> KeyRing:
+    if not settings.e2b_api_keys:
         raise ConfigurationError(
             f"Set E2B_API_KEY in the environment or in .env to build a template: {KEYS_PAGE}"
         )
-    key = settings.e2b_api_key.get_secret_value()
-    return E2B(api_key=key, domain=settings.e2b_domain).AsyncTemplate
+    return KeyRing(settings.e2b_api_keys)
 
 
 async def _follow(
-    client: type[AsyncTemplate], started: BuildInfo, print_line: Print
+    look: Callable[..., Awaitable[TemplateBuildStatusResponse]], print_line: Print
 ) -> TemplateBuildStatusResponse:
     """Print the log until the build has ended and its log is complete."""
     seen = 0
     while True:
-        state: TemplateBuildStatusResponse = await client.get_build_status(
-            started, logs_offset=seen
-        )
+        state = await look(logs_offset=seen)
         seen += len(state.log_entries)
         for entry in state.log_entries:
             _print_entry(entry, print_line)

@@ -96,6 +96,10 @@ class Settings(
     def _complete(self) -> Self:
         if self.sandbox == "e2b" and self.e2b_api_key is None:
             raise ValueError("SANDBOX=e2b needs E2B_API_KEY: https://e2b.dev/dashboard")
+        if self.e2b_api_key_next is not None and self.e2b_api_key is None:
+            raise ValueError("E2B_API_KEY_NEXT needs E2B_API_KEY, the key that is used first")
+        if len({*self.e2b_api_keys}) < len(self.e2b_api_keys):
+            raise ValueError("E2B_API_KEY_NEXT is the same key as E2B_API_KEY; set the other one")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from utils.models.runs import CommandResult
@@ -76,6 +77,15 @@ class AgentCommand:
     directory: str
     stdin_path: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """Describes one key of a provider by its position in the settings, which begins at 1."""
+
+    position: int
+    in_use: bool
+    refused_at: datetime | None
 
 
 class Sandbox(Protocol):
@@ -163,6 +173,9 @@ class SandboxProvider(Protocol):
     """Opens sandboxes of one kind."""
 
     kind: SandboxKind
+
+    def key_states(self) -> Sequence[KeyState]:
+        """Return the state of each key of the account; none for a kind without an account."""
 
     async def open(self, request: SandboxRequest) -> Sandbox:
         """Open a sandbox. Raises `SandboxError`; its subclasses tell which errors are temporary."""

@@ -43,7 +43,9 @@ class Settings:
     """Settings of the fake cloud; None means no restriction."""
 
     api_keys: list[str] | None = None
-    """Each key belongs to a separate team, which sees only its own sandboxes."""
+    """The keys that are accepted."""
+    teams: dict[str, str] = field(default_factory=dict)
+    """The team of a key, which sees only its own sandboxes; other keys have one each."""
     templates: list[str] | None = None
     failing_step: int | None = None
     """The step at which template builds fail."""
@@ -129,9 +131,9 @@ class ControlPlane:
 
     async def answer(self, route: str, request: Request, sandbox_id: str) -> Reply:
         """Carry out a request."""
-        team = request.headers.get("x-api-key", "")
-        if refusal := self.unauthorized(team):
+        if refusal := self.unauthorized(request):
             return refusal
+        team = self.team_of(request)
         if route in {"create", "list"}:
             return self._create(request, team) if route == "create" else self._list(request, team)
         sandbox = self.sandboxes.get(sandbox_id)
@@ -144,11 +146,17 @@ class ControlPlane:
             return await self._pause(sandbox, request.json())
         return self._other(route, sandbox, request)
 
-    def unauthorized(self, team: str) -> Reply | None:
+    def team_of(self, request: Request) -> str:
+        """Return the team of a request's key."""
+        key = request.headers.get("x-api-key", "")
+        return self.settings.teams.get(key, key)
+
+    def unauthorized(self, request: Request) -> Reply | None:
         """Return the answer to an unknown key."""
-        if not team.startswith("e2b_"):
+        key = request.headers.get("x-api-key", "")
+        if not key.startswith("e2b_"):
             return Reply.error(401, "Invalid API key format")
-        if self.settings.api_keys is not None and team not in self.settings.api_keys:
+        if self.settings.api_keys is not None and key not in self.settings.api_keys:
             return Reply.error(401, "Cannot get the team for the given API key")
         return None
 

@@ -84,9 +84,9 @@ class Templates:
 
     def answer(self, route: str, request: Request) -> Reply:
         """Carry out a request."""
-        team = request.headers.get("x-api-key", "")
-        if refusal := self._control_plane.unauthorized(team):
+        if refusal := self._control_plane.unauthorized(request):
             return refusal
+        team = self._control_plane.team_of(request)
         if route == "template.create":
             return self._create(request.json(), team)
         build = self._builds.get(request.path.split("/")[-2 if route == "template.status" else -1])

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import AsyncIterator, Callable
 
 from e2b import E2B, AsyncSandbox, SandboxInfo
-from e2b.exceptions import RateLimitException, SandboxException
+from e2b.exceptions import AuthenticationException, RateLimitException, SandboxException
 
 from utils.agents.registry import PROGRAMS
 from utils.commands.doctor.findings import Finding, ok, problem, warning
@@ -18,7 +18,7 @@ from utils.config.groups.identity import FILE_NAME
 from utils.config.groups.limits import E2B_PLAN_SANDBOXES
 from utils.config.settings import Settings
 from utils.dispatcher.assignment import lifetime_seconds
-from utils.sandboxes.e2b.advice import E2B_ERRORS, NOT_FOUND, explain_e2b
+from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, NOT_FOUND, explain_e2b
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import CLOCK_SECONDS, JITTER_SECONDS, PAUSE_SECONDS
 from utils.sandboxes.e2b.network_rules import egress_rules
@@ -64,21 +64,36 @@ async def check_cloud(settings: Settings, report: Report) -> None:
         return
     for text in E2B_SANDBOX.version_warnings():
         report(warning(text))
-    client = E2B(
-        api_key=settings.e2b_api_key.get_secret_value(),
-        domain=settings.e2b_domain,
-        request_timeout=REQUEST_SECONDS,
-        retries=1,
-    ).AsyncSandbox
+    accepted = None
+    for position, key in enumerate(settings.e2b_api_keys, start=1):
+        client = E2B(
+            api_key=key, domain=settings.e2b_domain, request_timeout=REQUEST_SECONDS, retries=1
+        ).AsyncSandbox
+        finding, running = await _check_key(client, "E2B_API_KEY_NEXT" if position > 1 else "")
+        report(finding)
+        if running is not None and accepted is None:
+            accepted = (client, running)
+    if accepted is None:
+        return
+    client, running = accepted
+    report(_check_concurrency(settings, running))
+    await _check_template(client, settings, report)
+
+
+async def _check_key(
+    client: type[AsyncSandbox], name: str
+) -> tuple[Finding, list[SandboxInfo] | None]:
+    """Return the finding about a key, and the sandboxes of its team when E2B accepts it."""
     try:
         async with asyncio.timeout(STAGE_SECONDS):
             running = [info async for info in _all_sandboxes(client)]
+    except AuthenticationException as error:
+        if not name:
+            return _failed(error), None
+        return problem(f"E2B does not accept {name}", f"Set it to a key from {KEYS_PAGE}."), None
     except E2B_ERRORS as error:
-        report(_failed(error))
-        return
-    report(ok("E2B accepts the key"))
-    report(_check_concurrency(settings, running))
-    await _check_template(client, settings, report)
+        return _failed(error), None
+    return ok(f"E2B accepts {name or 'the key'}"), running
 
 
 async def _all_sandboxes(client: type[AsyncSandbox]) -> AsyncIterator[SandboxInfo]:

@@ -58,6 +58,11 @@ class CloudSettings(BaseSettings):
     e2b_api_key: SecretStr | None = Field(
         None, description="E2B API key. With it, tasks run in E2B's cloud sandboxes."
     )
+    e2b_api_key_next: SecretStr | None = Field(
+        None,
+        description="Second E2B API key of the same team. It is used when E2B refuses the first, "
+        "so that a key can be replaced without a stop.",
+    )
     e2b_domain: str | None = Field(
         None, description="Domain of the E2B installation. The default is `e2b.app`."
     )
@@ -130,14 +135,15 @@ class CloudSettings(BaseSettings):
         "needed.",
     )
 
-    @field_validator("e2b_api_key", "anthropic_api_key", "openai_api_key")
+    @field_validator("e2b_api_key", "e2b_api_key_next", "anthropic_api_key", "openai_api_key")
     @classmethod
     def _usable_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
         key = plain_key(value.get_secret_value())
         for prefix, (setting, advice) in _KEY_PREFIXES.items():
-            if key.startswith(prefix) and info.field_name != setting:
+            name = str(info.field_name).removesuffix("_next")
+            if key.startswith(prefix) and name != setting:
                 raise ValueError(advice)
         return SecretStr(key)
 
@@ -145,3 +151,9 @@ class CloudSettings(BaseSettings):
     @classmethod
     def _host(cls, value: str | None) -> str | None:
         return None if value is None else host_name(value)
+
+    @property
+    def e2b_api_keys(self) -> tuple[str, ...]:
+        """The keys of the E2B account, in the order in which they are tried."""
+        keys = (self.e2b_api_key, self.e2b_api_key_next)
+        return tuple(key.get_secret_value() for key in keys if key is not None)

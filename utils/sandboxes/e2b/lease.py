@@ -19,6 +19,7 @@ from e2b import AsyncSandbox, SandboxInfo
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS
 from utils.sandboxes.e2b.errors import SANDBOX_TIMEOUT, translating
+from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.reconnection import retries
 
 RESERVE_SECONDS = 120.0
@@ -49,6 +50,7 @@ class Lease:
     def __init__(
         self,
         sandbox: AsyncSandbox,
+        keys: KeyRing,
         seconds: int,
         lifetime_seconds: float,
         inspect: Callable[[SandboxInfo], None] | None,
@@ -57,6 +59,7 @@ class Lease:
     ) -> None:
         now = anyio.current_time()
         self._sandbox = sandbox
+        self._keys = keys
         self._inspect = inspect
         self._seconds = seconds
         self._needed_until = now + lifetime_seconds
@@ -104,7 +107,10 @@ class Lease:
         if self._inspect is None:
             return
         with suppress(SandboxError), self.translating():
-            self._inspect(await self._sandbox.get_info(request_timeout=REQUEST_SECONDS))
+            self._inspect(await self._read_info())
+
+    async def _read_info(self) -> SandboxInfo:
+        return await self._keys.call(self._sandbox.get_info, request_timeout=REQUEST_SECONDS)
 
     @property
     def _until_reserve(self) -> float:
@@ -136,12 +142,12 @@ class Lease:
         try:
             async for attempt in retries(None):
                 with attempt, self.translating():
-                    await self._sandbox.set_timeout(
-                        math.ceil(seconds), request_timeout=REQUEST_SECONDS
+                    await self._keys.call(
+                        self._sandbox.set_timeout,
+                        math.ceil(seconds),
+                        request_timeout=REQUEST_SECONDS,
                     )
-                    self._read_end(
-                        await self._sandbox.get_info(request_timeout=REQUEST_SECONDS), seconds
-                    )
+                    self._read_end(await self._read_info(), seconds)
         except SandboxError as error:
             # E2B took this lease before, so that not its length is refused.
             if error.code == SANDBOX_TIMEOUT and seconds <= self._seconds:
@@ -191,7 +197,9 @@ class Lease:
         try:
             with translating():
                 # Strict: a sandbox whose daemon does not answer could only be started anew.
-                await self._sandbox.pause(strict=True, request_timeout=PAUSE_SECONDS)
+                await self._keys.call(
+                    self._sandbox.pause, strict=True, request_timeout=PAUSE_SECONDS
+                )
         except SandboxError as error:
             # When only the answer was lost it is paused all the same.
             log.warning("sandbox not paused", action="sandbox.renewal_failed", reason=error.message)
@@ -199,8 +207,10 @@ class Lease:
         try:
             async for attempt in retries(None):
                 with attempt, translating():
-                    await self._sandbox.connect(
-                        timeout=self._seconds, request_timeout=REQUEST_SECONDS
+                    await self._keys.call(
+                        self._sandbox.connect,
+                        timeout=self._seconds,
+                        request_timeout=REQUEST_SECONDS,
                     )
         except SandboxError as error:
             log.warning(

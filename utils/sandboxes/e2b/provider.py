@@ -6,7 +6,7 @@ import asyncio
 import math
 import mimetypes
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,12 +23,13 @@ from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS
 from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import Lease
 from utils.sandboxes.e2b.network_rules import egress_rules
 from utils.sandboxes.e2b.sandbox import E2BSandbox, end_sandbox
 from utils.sandboxes.e2b.tested_versions import compare_envd
-from utils.sandboxes.protocol import SandboxRequest
+from utils.sandboxes.protocol import KeyState, SandboxRequest
 
 APP = "async-code"
 CREATE_ATTEMPTS = 3
@@ -50,11 +51,11 @@ class E2BSandboxProvider:
     kind = E2B_SANDBOX
 
     def __init__(self, settings: Settings) -> None:
-        key = settings.e2b_api_key
+        self._keys = KeyRing(settings.e2b_api_keys)
         # Its first use reads files of the system, and the SDK uses it on the event loop.
         mimetypes.init()
         # The SDK must not retry: it would send four requests before it reports a reached quota.
-        options = E2BClientParams(api_key=key.get_secret_value() if key else "", retries=0)
+        options = E2BClientParams(api_key=self._keys.first, retries=0)
         if settings.e2b_domain:
             options["domain"] = settings.e2b_domain
         client = E2B(**options)
@@ -70,6 +71,10 @@ class E2BSandboxProvider:
         self._released: dict[str, float] = {}
         self._templates_seen: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
+
+    def key_states(self) -> Sequence[KeyState]:
+        """See `SandboxProvider`."""
+        return self._keys.states()
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`. A sandbox that arrives after a cancel is killed."""
@@ -95,7 +100,8 @@ class E2BSandboxProvider:
     async def _create(self, request: SandboxRequest, key: str) -> AsyncSandbox:
         marks = {"task_id": str(request.task_id), "user_id": request.user_id}
         with translating():
-            return await self._sandboxes.create(
+            return await self._keys.call(
+                self._sandboxes.create,
                 request.template_id or self._template_id,
                 timeout=_lease_seconds(request),
                 metadata={**self._marks, **marks},
@@ -109,7 +115,7 @@ class E2BSandboxProvider:
         async def end() -> None:
             try:
                 sandbox = await creation
-                await end_sandbox(sandbox.kill)
+                await end_sandbox(partial(self._keys.call, sandbox.kill))
             except SandboxError as error:
                 log.info(
                     "cancelled sandbox was not created",
@@ -124,8 +130,11 @@ class E2BSandboxProvider:
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`."""
         with translating():
-            sandbox = await self._sandboxes.connect(
-                sandbox_id, timeout=_lease_seconds(request), request_timeout=REQUEST_SECONDS
+            sandbox = await self._keys.call(
+                self._sandboxes.connect,
+                sandbox_id,
+                timeout=_lease_seconds(request),
+                request_timeout=REQUEST_SECONDS,
             )
         return self._opened(sandbox, request, is_new=False)
 
@@ -145,7 +154,7 @@ class E2BSandboxProvider:
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
         with anyio.CancelScope(shield=True):
-            await end_sandbox(partial(self._sandboxes.kill, sandbox_id))
+            await end_sandbox(partial(self._keys.call, self._sandboxes.kill, sandbox_id))
 
     def release(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
@@ -160,6 +169,7 @@ class E2BSandboxProvider:
         self._templates_seen.add(template)
         lease = Lease(
             sandbox,
+            self._keys,
             _lease_seconds(request),
             request.lifetime_seconds - request.age_seconds,
             inspect,
@@ -169,6 +179,7 @@ class E2BSandboxProvider:
         is_known = is_new or not self._uses_egress
         opened = E2BSandbox(
             sandbox,
+            self._keys,
             lease,
             request.egress if is_known else None,
             self._open.discard,
@@ -193,7 +204,7 @@ class E2BSandboxProvider:
             pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
             # Read all pages first: the start of a page may depend on the existing sandboxes.
             while pages.has_next:
-                listed += await pages.next_items()
+                listed += await self._keys.call(pages.next_items)
         spared = {*known, *self._released}
         for found in listed:
             age = datetime.now(UTC) - found.started_at
@@ -204,7 +215,9 @@ class E2BSandboxProvider:
     async def _end_unknown(self, sandbox_id: str) -> None:
         try:
             with translating():
-                await self._sandboxes.kill(sandbox_id, request_timeout=REQUEST_SECONDS)
+                await self._keys.call(
+                    self._sandboxes.kill, sandbox_id, request_timeout=REQUEST_SECONDS
+                )
         except SandboxError as error:
             # The next sweep finds this sandbox again.
             log.warning("sandbox not ended", action="sweep.failed", reason=error.message)

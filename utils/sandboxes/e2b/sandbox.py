@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from uuid import uuid4
 
 import anyio
@@ -27,6 +28,7 @@ from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.models.runs import KILLED, CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
 from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import PAUSE_SECONDS, Lease
 from utils.sandboxes.e2b.network_rules import egress_rules
@@ -79,6 +81,7 @@ class E2BSandbox:
     def __init__(
         self,
         sandbox: AsyncSandbox,
+        keys: KeyRing,
         lease: Lease,
         egress: tuple[EgressHeader, ...] | None,
         closed: Callable[[str], None],
@@ -89,6 +92,7 @@ class E2BSandbox:
         self.id = sandbox.sandbox_id
         self.paths = PATHS
         self._sandbox = sandbox
+        self._keys = keys
         self._commands = Commands(sandbox)
         self._lease = lease
         self._egress = egress
@@ -302,7 +306,9 @@ class E2BSandbox:
             return
         async for attempt in retries(None):
             with attempt, self._lease.translating():
-                await self._sandbox.update_network({"rules": egress_rules(headers)})
+                await self._keys.call(
+                    self._sandbox.update_network, {"rules": egress_rules(headers)}
+                )
         self._egress = tuple(headers)
 
     async def keep_alive(self, report: Callable[[str], None]) -> float:
@@ -321,7 +327,7 @@ class E2BSandbox:
         """See `Sandbox`."""
         try:
             with translating():
-                await self._sandbox.pause(request_timeout=PAUSE_SECONDS)
+                await self._keys.call(self._sandbox.pause, request_timeout=PAUSE_SECONDS)
         except SandboxError as error:
             log.warning("sandbox not paused", action="sandbox.pause_failed", reason=error.message)
             return False
@@ -331,7 +337,7 @@ class E2BSandbox:
     async def close(self) -> None:
         """See `Sandbox`. The next sweep finds a sandbox that could not be ended."""
         try:
-            await end_sandbox(self._sandbox.kill)
+            await end_sandbox(partial(self._keys.call, self._sandbox.kill))
         finally:
             await self._commands.wait_for_starts()
             self._closed(self.id)

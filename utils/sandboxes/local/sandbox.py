@@ -42,6 +42,7 @@ from utils.sandboxes.output_pace import OutputPace
 from utils.sandboxes.protocol import (
     AgentCommand,
     EgressHeader,
+    KeyState,
     Mirror,
     OutputHandler,
     SandboxKind,
@@ -317,6 +318,10 @@ class LocalSandboxProvider:
         self._limits = limits
         self._supervisor = Supervisor(environment)
         self._paused: set[str] = set()
+
+    def key_states(self) -> Sequence[KeyState]:
+        """See `SandboxProvider`."""
+        return ()
 
     async def open(self, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`."""
