@@ -16,9 +16,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.config.settings import Settings
+from utils.database.verbs.administration import AdministrationVerbs
+from utils.database.verbs.api_keys import ApiKeyVerbs
 from utils.database.verbs.groups import GroupVerbs
 from utils.database.verbs.streams import StreamVerbs
 from utils.database.verbs.turns import TurnVerbs
+from utils.database.verbs.usage import UsageVerbs
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.runs import AgentRun, ClaimedTask
 from utils.models.tasks import (
@@ -33,7 +36,7 @@ from utils.models.tasks import (
     TaskStatus,
 )
 from utils.models.turns import TurnResult
-from utils.models.users import ApiKey, NewApiKey, Profile, Project, RefreshToken, User
+from utils.models.users import Profile, Project, RefreshToken, User
 
 
 def open_database(settings: Settings) -> Database:
@@ -52,7 +55,9 @@ def open_database(settings: Settings) -> Database:
     return open_sql_database(settings)
 
 
-class Database(GroupVerbs, StreamVerbs, TurnVerbs, Protocol):
+class Database(
+    AdministrationVerbs, ApiKeyVerbs, GroupVerbs, StreamVerbs, TurnVerbs, UsageVerbs, Protocol
+):
     """Declares the operations. The module docstring lists the rules that hold for all of them."""
 
     kind: str
@@ -379,21 +384,3 @@ class Database(GroupVerbs, StreamVerbs, TurnVerbs, Protocol):
 
     def revoke_refresh_family(self, token_hash: str) -> None:
         """Revoke the family of a token; ignore an unknown token."""
-
-    def add_api_key(self, user_id: str, new: NewApiKey) -> ApiKey:
-        """Store an API key. Raises `Unauthenticated`, and `Conflict` (`too_many_keys`)."""
-
-    def find_api_key(self, prefix: str) -> ApiKey | None:
-        """Return the API key with this prefix, also an expired one; None for an unknown one."""
-
-    def list_api_keys(self, user_id: str) -> list[ApiKey]:
-        """Return the API keys of a user, newest first."""
-
-    def delete_api_key(self, user_id: str, key_id: int) -> ApiKey:
-        """Delete an API key and return it. Raises `NotFound`."""
-
-    def record_key_use(self, key_id: int, moment: datetime) -> None:
-        """Store the last use of an API key, at most once in `KEY_USE_PERIOD`."""
-
-    def has_api_key(self, moment: datetime) -> bool:
-        """Tell whether any user has an API key that has not expired."""

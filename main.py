@@ -19,7 +19,7 @@ import test_users
 import users
 import webhooks
 from database import Database, open_database
-from endpoints import events, keys, task_groups, turns
+from endpoints import admin, events, keys, task_groups, turns, usage
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services
@@ -53,6 +53,9 @@ from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
+from utils.usage.budgets import Budgets
+from utils.usage.prices import Prices
+from utils.usage.tracker import UsageContext
 from utils.web import serving as page
 from utils.webhooks.follower import TaskFollower
 
@@ -120,8 +123,10 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         rate_limits=rate_limits,
         streams=StreamContext(settings, database),
         stream_tickets=StreamTickets(database),
-        pull_requests=_build_pull_requests(settings, database, github_tokens, redactor, limiter),
+        pull_requests=_build_pull_requests(context, github_tokens, limiter),
         identify=callers.identify,
+        identify_admin=callers.identify_admin,
+        budgets=context.usage.budgets,
         clear_user_cache=callers.clear_user_cache,
         stop=lifetime.close,
     )
@@ -134,6 +139,14 @@ def _build_run_context(
     bridge.start()
     lifetime.callback(bridge.stop)
     provider = open_provider(settings)
+    metrics = Metrics()
+    usage_context = UsageContext(
+        database=database,
+        budgets=Budgets(settings, database, metrics),
+        prices=Prices(settings),
+        metrics=metrics,
+        sandbox_kind=provider.kind.name,
+    )
     return RunContext(
         settings=settings,
         database=database,
@@ -142,7 +155,8 @@ def _build_run_context(
         agents=Agents(settings),
         vault=Vault.open(settings),
         redactor=redactor,
-        metrics=Metrics(),
+        metrics=metrics,
+        usage=usage_context,
         limits=pipeline_limits(settings, provider.kind),
         admission=AdmissionController(paced=provider.kind.is_paced),
         outbox=ResultOutbox(settings.data_dir),
@@ -151,15 +165,14 @@ def _build_run_context(
 
 
 def _build_pull_requests(
-    settings: Settings,
-    database: Database,
-    tokens: GitHubTokenResolver,
-    redactor: Redactor,
-    limiter: ConcurrencyLimiter,
+    context: RunContext, tokens: GitHubTokenResolver, limiter: ConcurrencyLimiter
 ) -> PullRequests:
+    settings, database = context.settings, context.database
     remove_leftovers(pushes_folder(settings))
     environment = inherited_environment() | proxies_with_password()
-    return PullRequests(settings, database, tokens, redactor, environment, limiter)
+    return PullRequests(
+        settings, database, tokens, context.redactor, environment, limiter, context.metrics
+    )
 
 
 def build_flask(services: Services) -> Flask:
@@ -182,7 +195,7 @@ def declare_routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     for module in (
         health, auth, projects, tasks, events, turns, task_groups, pull_requests, github_routes,
-        webhooks, users, keys, test_users, api_docs, page,
+        webhooks, users, keys, usage, admin, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

@@ -35,6 +35,7 @@ blueprint = Blueprint("tasks", __name__)
 
 PATCH_TYPE = "text/plain; charset=utf-8"
 START_ERRORS = (
+    "budget_exceeded",
     "invalid_branch",
     "repository_not_allowed",
     "stored_secret_unreadable",
@@ -64,7 +65,7 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
 
     Returns the task's id at once; poll /task-status/{task_id} for its progress. With several
     `agents` or `attempts` it queues a group of tasks, all or none; poll /task-groups/{group_id}.
-    Returns 429 if the queue is full, or too many of your tasks wait.
+    Returns 429 if the queue is full, or too many of your tasks wait, and 402 if a budget is spent.
     """
     repository = _repository(services, body.repo_url)
     new = NewTask(

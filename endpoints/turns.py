@@ -19,7 +19,13 @@ from utils.models.turns import NewTurn
 
 blueprint = Blueprint("turns", __name__, url_prefix="/tasks/<id:task_id>")
 
-CHAT_ERRORS = (*GITHUB, "conversation_full", "queue_full", "stored_secret_unreadable")
+CHAT_ERRORS = (
+    *GITHUB,
+    "budget_exceeded",
+    "conversation_full",
+    "queue_full",
+    "stored_secret_unreadable",
+)
 
 
 @blueprint.post("/chat")

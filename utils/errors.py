@@ -12,6 +12,7 @@
     │   ├── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
     │   └── RowUnreadable        409  row_unreadable
     ├── TooLarge                 413  body_too_large
+    ├── BudgetExceeded           402  budget_exceeded
     ├── RateLimited              429  rate_limited
     ├── QueueFull                429  queue_full
     ├── Unavailable              503  unavailable
@@ -23,7 +24,7 @@
         ├── AgentError                agent_failed, agent_timeout, agent_auth_failed,
         │                             agent_not_configured, agent_rate_limited
         ├── CaptureError              capture_failed, capture_timeout
-        ├── TaskStopped               cancelled, sandbox_timeout, shutdown
+        ├── TaskStopped               cancelled, sandbox_timeout, shutdown, budget_exceeded
         └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found,
             │                         disk_full, sandbox_timeout, egress_unavailable
             ├── SandboxUnavailable    e2b_unavailable, e2b_rate_limited   (may pass by itself)
@@ -145,6 +146,13 @@ class TooLarge(AppError):
 
     http_status = 413
     default_code = "body_too_large"
+
+
+class BudgetExceeded(AppError):
+    """A budget that the task would draw on is spent."""
+
+    http_status = 402
+    default_code = "budget_exceeded"
 
 
 class RateLimited(AppError):

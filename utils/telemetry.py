@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor
 from utils.config.settings import Settings
 from utils.config.version import VERSION
 from utils.errors import error_counts
+from utils.models.usage import MICRO, Usage
 from utils.redaction import current_redactor
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -158,6 +159,16 @@ class Metrics:
         self._tasks_failed = count("tasks_failed", "Tasks that ended with an error.", "error_code")
         self._tokens = count("agent_tokens", "Tokens that agents reported.", "agent", "kind")
         self._cost_usd = count("agent_cost_usd", "US dollars that agents reported.", "agent")
+        self._sandbox_seconds = count("sandbox_seconds", "Time that tasks used sandboxes.", "agent")
+        self._estimated_usd = count(
+            "usage_cost_usd", "US dollars that tasks cost, as far as known.", "agent", "kind"
+        )
+        self._git_operations = count(
+            "git_operations", "Clones, pushes and pull requests.", "result"
+        )
+        self._budgets_reached = count(
+            "budgets_reached", "Tasks stopped or refused at a budget.", "budget", "result"
+        )
         self._stage_seconds = Histogram(
             "async_code_stage_seconds",
             "Time that tasks spent in a stage.",
@@ -207,6 +218,19 @@ class Metrics:
             self._tokens.labels(agent, kind).inc(number)
         if cost_usd:
             self._cost_usd.labels(agent).inc(cost_usd)
+
+    def usage_recorded(self, agent: str, usage: Usage) -> None:
+        """Add what one run, or one push of its result, has used."""
+        self._sandbox_seconds.labels(agent).inc(usage.sandbox_milliseconds / 1_000)
+        self._estimated_usd.labels(agent, "sandbox").inc(usage.sandbox_micro_usd / MICRO)
+        self._estimated_usd.labels(agent, "model").inc(usage.model_micro_usd / MICRO)
+        failed = usage.failed_git_operations
+        self._git_operations.labels("succeeded").inc(usage.git_operations - failed)
+        self._git_operations.labels("failed").inc(failed)
+
+    def budget_reached(self, budget: str, result: str) -> None:
+        """Count a task that was `stopped`, or `refused`, at a budget of a task, day, ..."""
+        self._budgets_reached.labels(budget, result).inc()
 
     def webhook_delivered(self, event: str) -> None:
         """Count a delivery with a valid signature; `event` is one that is handled."""

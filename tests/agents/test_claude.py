@@ -324,3 +324,25 @@ def test_what_the_repository_tells_agents_is_imported_by_a_path_without_spaces(
 def test_what_cannot_be_a_model_is_refused(model: str) -> None:
     with pytest.raises(AgentError, match="agent_model"):
         arguments(CLAUDE, model)
+
+
+def test_tokens_of_single_calls_count_until_their_sum_is_told() -> None:
+    reader = ClaudeReader()
+
+    def call(number: int, output_tokens: int) -> Json:
+        usage = {"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": output_tokens}
+        return {"type": "assistant", "message": {"id": f"msg_{number}", "usage": usage}}
+
+    # Each block of an answer is a line, which repeats the tokens of the call.
+    read_lines(reader, INIT, call(1, 1), call(2, 5), call(1, 20))
+    assert reader.unreported == {
+        "input_tokens": 200,
+        "cached_input_tokens": 180,
+        "output_tokens": 25,
+    }
+    read_lines(reader, *(call(number, 1) for number in range(3, 203)))
+    assert reader.unreported["input_tokens"] == 202 * 100
+    summed = {"input_tokens": 7, "output_tokens": 3}
+    read_lines(reader, SUCCESS | {"usage": summed, "total_cost_usd": 0.5})
+    assert reader.unreported == {}
+    assert reader.details["usage"] == {**summed, "cached_input_tokens": 0}

@@ -39,7 +39,7 @@ OPERATIONS = [
 NOT_SENT = frozenset({"receive_delivery"})
 
 # The example's task has ended when the example of cancelling it is sent.
-REFUSED = {"cancel_task": "409", "take_back_turn": "409"}
+REFUSED = {"cancel_any_task": "409", "cancel_task": "409", "take_back_turn": "409"}
 
 
 def resolved(value: Json) -> Json:
@@ -134,7 +134,8 @@ def test_browsers_find_an_icon_beside_every_answer(client: FlaskClient) -> None:
 def server(tmp_path: Path, public_github: FakeGitHub) -> Iterator[Server]:
     """Provide a server that knows a GitHub on this machine."""
     environment = {**os.environ, "GITHUB_API_URL": public_github.api_url}
-    with Server(tmp_path / "data", environment, {"ENABLE_TEST_USERS": "true"}) as running:
+    settings = {"ENABLE_TEST_USERS": "true", "ADMIN_USER_IDS": EXAMPLE_USER_ID}
+    with Server(tmp_path / "data", environment, settings) as running:
         running.wait_ready()
         yield running
 

@@ -34,6 +34,7 @@ from utils.config.settings import Settings
 from utils.errors import BranchChanged, PushRefused, TaskError
 from utils.github.refusal_rules import APP_PERMISSION
 from utils.models.events import EVENT_DATA
+from utils.models.usage import NO_USAGE
 from utils.server.connection import KEEP_ALIVE_SECONDS
 from utils.server.web_server import STOP_SECONDS
 from utils.telemetry import Metrics
@@ -329,6 +330,8 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     metrics = Metrics()
     metrics.task_ended("failed", "claude", "agent_failed")
     metrics.agent_used("claude", {"input_tokens": 1}, 0.1)
+    metrics.usage_recorded("claude", NO_USAGE)
+    metrics.budget_reached("task", "stopped")
     metrics.webhook_delivered("ping")
     metrics.stage_finished("agent", 1.0)
     metrics.request_answered("GET", "/ping", 200, 0.1)
@@ -369,9 +372,8 @@ def seconds_to_stop() -> float:
 
 
 def test_the_compose_file_fits_the_server() -> None:
-    compose, scrape = [
-        yaml.safe_load(block.text) for block in blocks(read_page("docs/operations.md"), "yaml")
-    ]
+    found = blocks(read_page("docs/operations.md"), "yaml")
+    compose, scrape = (yaml.safe_load(block.text) for block in found)
     service = compose["services"]["async-code"]
     assert service["ports"] == ["127.0.0.1:8000:8000"]
     assert int(service["stop_grace_period"].removesuffix("s")) >= seconds_to_stop()

@@ -21,6 +21,7 @@ from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.publisher import PullRequestResult
 from utils.pull_requests.service import PullRequests
 from utils.redaction import Redactor
+from utils.telemetry import Metrics
 
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
@@ -101,7 +102,9 @@ def create_on_servers(
     def create(fields: dict[str, Any]) -> PullRequestResult:
         environment = inherited_environment()
         limiter = ConcurrencyLimiter(one.settings.request_threads)
-        server = PullRequests(one.settings, one.database, tokens, Redactor(), environment, limiter)
+        server = PullRequests(
+            one.settings, one.database, tokens, Redactor(), environment, limiter, Metrics()
+        )
         options = PullRequestOptions(github_token=SecretStr(TOKEN), allow_simulated=True, **fields)
         return server.create(USER, task_id, options)[1]
 

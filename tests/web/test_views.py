@@ -20,6 +20,7 @@ PROMPT = """script:
 print \\033[32mgreen\\033[0m \\033[38;5;220myellow\\033[0m
 append file-00.txt One more line.\\n
 rename file-01.txt moved.txt
+usage 1200 300 1.25
 """
 TASKS = 500
 PAGE = 100
@@ -46,9 +47,13 @@ def test_every_view_has_contrast_names_and_room_on_a_phone(
     site.click("Create pull request")
     site.page.get_by_role("alert").wait_for()
     check.look("pull request")
-    for name in ("Tasks", "Projects", "Settings"):
+    for name in ("Tasks", "Projects", "Usage", "Settings"):
         site.open_view(name)
         site.heading(name).first.wait_for()
+        if name == "Usage":
+            costs = site.page.get_by_role("region", name="Usage").get_by_role("row")
+            costs.filter(has_text="Total").get_by_text("$1.25").first.wait_for()
+            site.page.get_by_role("img", name="Cost of each day. Most on").wait_for()
         check.look(name)
     assert check.faults == []
 

@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from utils.agents.call_usage import CallUsage
 from utils.agents.failures import (
     NOT_EXECUTABLE,
     NOT_FOUND,
@@ -122,6 +123,12 @@ class ClaudeReader(JsonLineReader):
         self._in_background = False
         self._limit_ends_at = ""
         self._only_plans = False
+        self._calls = CallUsage()
+
+    @property
+    def unreported(self) -> Json:
+        """See `StreamReader`."""
+        return self._calls.total
 
     def _read(self, entry: Json) -> Events | None:
         kind = entry.get("type")
@@ -177,6 +184,7 @@ class ClaudeReader(JsonLineReader):
 
     def _read_assistant(self, entry: Json) -> Iterator[tuple[str, Json]]:
         message = child(entry, "message")
+        self._calls.note(text(message.get("id")), _usage(child(message, "usage")))
         if failure := text(entry.get("error")):
             detail = "\n".join(text(block.get("text")) for block in children(message, "content"))
             yield "error", {"code": "agent_error", "message": detail or failure}
@@ -211,6 +219,7 @@ class ClaudeReader(JsonLineReader):
 
     def _read_result(self, entry: Json) -> Events:
         self.finished, self._result = not self._in_background, entry
+        self._calls.clear()
         usage = _sum(self.details.get("usage", {}), _usage(child(entry, "usage")))
         cost = amount(entry.get("total_cost_usd"))
         money = {} if cost is None else {"cost_usd": cost}

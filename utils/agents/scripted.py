@@ -19,6 +19,7 @@ _SCRIPT_TEXT = _SCRIPT.read_bytes()
 
 _MESSAGE = "message: "
 _TOOL = re.compile(r"tool: (\d{1,9}) (\w{1,40}) (.*)")
+_USAGE = re.compile(r"usage: (\d{1,12}) (\d{1,12}) (\d{1,6}(?:\.\d{1,6})?)")
 _TOOL_END = re.compile(r"tool-end: (\d{1,9}) (\w{1,40}) (\d{1,3}) (.*)")
 
 
@@ -40,6 +41,10 @@ class ScriptedReader(LineReader):
             yield "result", {"text": self.summary}
         elif text.startswith(_MESSAGE):
             yield "message", {"text": _unescaped(text.removeprefix(_MESSAGE))}
+        elif reported := _USAGE.fullmatch(text):
+            usage = {"input_tokens": int(reported[1]), "output_tokens": int(reported[2])}
+            self.details |= {"usage": usage, "cost_usd": float(reported[3])}
+            yield "usage", {**usage, "cost_usd": float(reported[3])}
         elif call := _TOOL.fullmatch(text):
             yield "tool", {"name": call[2], "id": call[1], "input": _unescaped(call[3])}
         elif call := _TOOL_END.fullmatch(text):

@@ -14,6 +14,7 @@
 #   print TEXT           error TEXT            output BYTES          sleep SECONDS
 #   fail EXIT_CODE       background SECONDS    (leaves a process behind, out of the group)
 #   environment          (prints the names and values the agent can see)
+#   usage INPUT_TOKENS OUTPUT_TOKENS USD     (tells what the run has used and cost so far)
 #
 # PATH and TEXT understand the escapes of printf's %b: \n, \t, \0351 for the byte E9, \0040 for a
 # space inside a path. Words of the prompt are only ever data here: nothing is evaluated, nothing
@@ -24,7 +25,7 @@
 # lines are plain output:
 #
 #   message: TEXT      tool: NUMBER NAME TEXT      tool-end: NUMBER NAME EXIT_CODE TEXT
-#   result: TEXT
+#   result: TEXT       usage: INPUT_TOKENS OUTPUT_TOKENS USD
 set -u
 
 prompt=$1 agent=$2 step_seconds=$3 scripts=${4:-}
@@ -152,6 +153,7 @@ carry_out() {
     sleep) sleep "$2" ;;
     background) leave_background_process "$2" ;;
     environment) env ;;
+    usage) printf 'usage: %s %s\n' "$2" "$3" ;;
     fail) fail "the script asked to fail" "$2" ;;
     *) fail "unknown command in the script" 2 ;;
     esac || fail "a command of the script failed" 3

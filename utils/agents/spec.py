@@ -43,6 +43,10 @@ class StreamReader(Protocol):
     details: Json
     """Stored with the task: `agent_session_id`, `usage`, `cost_usd`, ... as far as known."""
 
+    @property
+    def unreported(self) -> Json:
+        """The tokens that the program has told of single calls only: they are not in `details`."""
+
     def read_line(self, stream: str, line: str) -> Iterable[tuple[str, Json]]:
         """Return kind and data of each event that a line of `stdout` or `stderr` stands for."""
 
@@ -67,7 +71,12 @@ class StreamReader(Protocol):
 
 
 class LineReader:
-    """Base of stream readers that keep nothing back."""
+    """Base of stream readers that keep nothing back, of programs that tell the sum of tokens."""
+
+    @property
+    def unreported(self) -> Json:
+        """See `StreamReader`."""
+        return {}
 
     def read_long_line(
         self,

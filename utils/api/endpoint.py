@@ -38,6 +38,7 @@ from utils.sandboxes.protocol import SandboxProvider
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics
+from utils.usage.budgets import Budgets
 
 KEY_HEADER = "Idempotency-Key"
 """Request header that names a request, so that it is carried out once when it is repeated."""
@@ -47,6 +48,9 @@ TOKEN_HEADER = "X-GitHub-Token"  # noqa: S105
 
 LAST_EVENT_HEADER = "Last-Event-ID"
 """Request header with the number of the last event of a stream that the client has."""
+
+NO_ENDPOINT = "This endpoint does not exist. GET / lists all endpoints."
+"""The message of the answer to requests for other paths."""
 
 TICKET_PARAMETER = "ticket"
 """Query parameter that stands for the credentials of a stream."""
@@ -104,6 +108,8 @@ class Services:
     streams: StreamContext
     stream_tickets: StreamTickets
     identify: Callable[[Scope | None], str]
+    identify_admin: Callable[[], str]
+    budgets: Budgets
     clear_user_cache: Callable[[], None]
     stop: Callable[[], None]
 
@@ -119,7 +125,8 @@ class Endpoint:
     With `idempotent` the view carries out a request with an Idempotency-Key once.
     `needs_body` refuses requests without a body even if all fields are optional: browsers let
     any page send such requests across origins. With `stream` the view can answer with server-sent
-    events, and a ticket may stand for the caller.
+    events, and a ticket may stand for the caller. With `admin` the endpoint exists only for the
+    users of ADMIN_USER_IDS, with the scope admin.
     """
 
     response: Mapping[str, Any] | None
@@ -136,6 +143,7 @@ class Endpoint:
     idempotent: bool = False
     media_type: str = "application/json"
     stream: bool = False
+    admin: bool = False
 
     @property
     def requires_body(self) -> bool:
@@ -243,6 +251,8 @@ def _note_body(body: Json) -> None:
 
 def _user_of_request(services: Services, declared: Endpoint) -> str:
     ticket = request.args.get(TICKET_PARAMETER) if declared.stream else None
+    if declared.admin:
+        return services.identify_admin()
     if ticket is None:
         return services.identify(declared.scope)
     return services.stream_tickets.redeem(ticket)
@@ -286,7 +296,8 @@ def _validated(model: type[BaseModel], values: Json) -> BaseModel:
 
 def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
     name = details["loc"][0] if details["loc"] else None
-    if details["type"] == "extra_forbidden" or name not in model.model_fields:
+    known = {field.alias or field_name for field_name, field in model.model_fields.items()}
+    if details["type"] == "extra_forbidden" or name not in known:
         kind = "query parameter" if issubclass(model, Query) else "field"
         is_extra = details["type"] == "extra_forbidden"
         *path, unknown = (str(part) for part in (details["loc"] if is_extra else (name,)))

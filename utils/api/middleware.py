@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter, IntegerConverter
 from utils.api.endpoint import (
     KEY_HEADER,
     LAST_EVENT_HEADER,
+    NO_ENDPOINT,
     TOKEN_HEADER,
     Services,
     declaration_of,
@@ -44,7 +45,7 @@ REFUSAL_KEY = "async_code.refusal"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _HTTP_ERRORS = {
     400: ("bad_request", "The request is malformed."),
-    404: ("not_found", "This endpoint does not exist. GET / lists all endpoints."),
+    404: ("not_found", NO_ENDPOINT),
     405: (
         "method_not_allowed",
         "This endpoint does not support the method. The Allow header lists the supported ones.",

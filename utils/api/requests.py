@@ -14,6 +14,7 @@ from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.agents.spec import MAX_MODEL_CHARACTERS
 from utils.models.tasks import Json, TaskStatus
 from utils.models.users import canonical_user_id
+from utils.usage.budgets import budget_of
 
 ID_DIGITS = 18
 MAX_ID = 10**ID_DIGITS - 1
@@ -68,6 +69,12 @@ def _small(value: Json) -> Json:
     return value
 
 
+def _project_settings(value: Json) -> Json:
+    if value.get("budget_usd") is not None and budget_of(value) is None:
+        raise ValueError("budget_usd must be an amount in US dollars, or null")
+    return value
+
+
 def _user_id(text: str) -> str:
     canonical = canonical_user_id(text)
     if canonical is None:
@@ -112,6 +119,7 @@ RepositoryAddress = Annotated[
     ),
 ]
 JsonObject = Annotated[Json, AfterValidator(_check_storable), AfterValidator(_small)]
+ProjectSettings = Annotated[JsonObject, AfterValidator(_project_settings)]
 Token = Annotated[SecretStr, Field(max_length=4_096), AfterValidator(_token)]
 OpaqueToken = Annotated[str, Field(min_length=1, max_length=MAX_ACCESS_TOKEN_CHARACTERS)]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -225,7 +233,7 @@ class NewProject(Body):
     name: Name
     repo_url: RepositoryAddress
     description: Description | None = None
-    settings: JsonObject | None = None
+    settings: ProjectSettings | None = None
 
 
 class ProjectChange(Body):
@@ -236,7 +244,7 @@ class ProjectChange(Body):
     name: Name = Field(default_factory=str)
     repo_url: RepositoryAddress = Field(default_factory=str)
     description: Description | None = None
-    settings: JsonObject = Field(default_factory=dict)
+    settings: ProjectSettings = Field(default_factory=dict)
     is_active: bool = Field(default_factory=bool)
     id: Any = None
     user_id: Any = None

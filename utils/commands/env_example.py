@@ -14,6 +14,7 @@ from utils.config.groups.cloud import CloudSettings
 from utils.config.groups.github import GitHubSettings
 from utils.config.groups.limits import LimitSettings
 from utils.config.groups.supabase import SupabaseSettings
+from utils.config.groups.usage import UsageSettings
 from utils.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ _TITLES: dict[type, str] = {
     SupabaseSettings: "Supabase",
     GitHubSettings: "GitHub",
     LimitSettings: "Size limits",
+    UsageSettings: "Usage, budgets and administrators",
 }
 _OTHER_TITLE = "Server, sign-in, queue and time limits"
 

@@ -205,6 +205,30 @@ task_turns = Table(
     Column("interrupts", Integer),
 )
 
+# Without references to tasks and projects: what was spent stays known when they are deleted.
+usage_records = Table(
+    "usage_records",
+    metadata,
+    Column("task_id", Number, primary_key=True, autoincrement=False),
+    Column("run", CleanText, primary_key=True),
+    _user_key(),
+    Column("project_id", Number),
+    Column("agent", Text, nullable=False),
+    Column("day", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("sandbox_milliseconds", Number, nullable=False),
+    Column("sandbox_micro_usd", Number, nullable=False),
+    Column("model_micro_usd", Number, nullable=False),
+    Column("input_tokens", Number, nullable=False),
+    Column("cached_input_tokens", Number, nullable=False),
+    Column("output_tokens", Number, nullable=False),
+    Column("unpriced_tokens", Number, nullable=False),
+    Column("git_operations", Number, nullable=False),
+    Column("failed_git_operations", Number, nullable=False),
+    Index("usage_records_user_id_day", "user_id", "day"),
+    Index("usage_records_day", "day"),
+)
+
 servers = Table(
     "servers",
     metadata,

@@ -12,6 +12,7 @@ from utils.errors import Conflict, Unauthenticated
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus
+from utils.models.usage import LARGEST_AMOUNT, Usage, UsageRecord
 
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
@@ -49,6 +50,9 @@ REQUEST_RETRY_SECONDS = 2
 
 DELIVERY_RETENTION = timedelta(days=30)
 """GitHub can repeat a delivery for a shorter time only, so older ones may be deleted."""
+
+AMOUNTS = tuple(Usage.__dataclass_fields__)
+"""The columns of a record of usage that are summed up."""
 
 ASKED_FIELDS = ("agent_model", "asked_in", "check_command", "group_attempt")
 """Fields of `execution_metadata` that are stored with a new task, and kept with its result."""
@@ -205,6 +209,21 @@ def new_turn_values(new: NewTurn) -> dict[str, Any]:
         "mode": new.mode,
         "status": TurnStatus.WAITING,
         "has_diff": False,
+    }
+
+
+def usage_values(record: UsageRecord) -> dict[str, Any]:
+    """Return the columns of a record of usage, cut to what sums can hold."""
+    amounts = {name: getattr(record.usage, name) for name in AMOUNTS}
+    return {
+        "task_id": record.task_id,
+        "run": record.run,
+        "user_id": record.user_id,
+        "project_id": record.project_id,
+        "agent": record.agent,
+        "day": record.day,
+        "at": record.at,
+        **{name: min(max(amount, 0), LARGEST_AMOUNT) for name, amount in amounts.items()},
     }
 
 

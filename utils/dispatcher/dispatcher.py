@@ -58,8 +58,7 @@ class Dispatcher:
         self._bridge = context.bridge
         self._provider = context.provider
         self._heartbeats = context.heartbeats
-        settings = context.settings
-        self._queue = FairQueue(settings.max_queued_tasks, settings.queued_per_user)
+        self._queue = FairQueue(context.settings.max_queued_tasks, context.settings.queued_per_user)
         self._canceller = Canceller(
             context.database,
             remove_queued=self._queue.remove,
@@ -116,12 +115,11 @@ class Dispatcher:
     def start_task(self, user_id: str, new: NewTask, git_token: SecretStr | None) -> Task:
         """Store a task with its token and queue it.
 
-        Raises `QueueFull`, `InvalidInput` for a model that the agent does not allow, and the
-        errors of `Database.create_task`.
+        Raises `BudgetExceeded`, `QueueFull`, `InvalidInput` for a model that the agent does not
+        allow, and the errors of `Database.create_task`.
         """
-        [task] = self._store(
-            user_id, [new], git_token, lambda one: [self._database.create_task(user_id, *one)]
-        )
+        create = self._database.create_task
+        [task] = self._store(user_id, [new], git_token, lambda one: [create(user_id, *one)])
         return task
 
     def start_task_group(
@@ -143,6 +141,7 @@ class Dispatcher:
     ) -> list[Task]:
         vault = self._context.vault
         checked = [storable(task, git_token, vault, self.agents) for task in new]
+        self._context.usage.budgets.check_start(user_id, new[0].project_id)
         with self._places(user_id, len(checked)):
             tasks = create(checked)
             for task in tasks:
@@ -165,8 +164,9 @@ class Dispatcher:
     def add_turn(self, user_id: str, task_id: int, new: NewTurn) -> AddedTurn:
         """Store a message as the next turn of a task, and queue the task if it had ended.
 
-        Raises `QueueFull` and the errors of `Database.add_turn`.
+        Raises `BudgetExceeded`, `QueueFull` and the errors of `Database.add_turn`.
         """
+        self._context.usage.budgets.check_turn(user_id, task_id)
         with self._places(user_id, 1):
             added = self._database.add_turn(user_id, task_id, new)
             if added.begins:

@@ -18,6 +18,7 @@ from utils.models.runs import AgentRun
 from utils.models.tasks import Json, Stage
 from utils.pipeline.workspace import Start
 from utils.redaction import Redactor
+from utils.usage.tracker import UsageTracker
 
 FLUSH_SECONDS = 0.25
 
@@ -51,6 +52,7 @@ class EventLog:
     ) -> None:
         self.position: Json = dict(run.position) if run else {}
         self.stage: str | None = self.position.get("stage")
+        self.usage: UsageTracker | None = None
         self._database = database
         self._redactor = redactor
         self._task_id = task_id
@@ -106,9 +108,16 @@ class EventLog:
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
         """Add an event (see `utils.models.events.Event`); `position` is its end in the output."""
         self.position = {**self.position, **(position or {})}
+        if self.usage:
+            self.usage.observe(kind, data)
         clean: Json = self._redactor.redact_values(data)
         self._pending.append(_PendingEvent(Event(kind, clean, datetime.now(UTC)), self.position))
         self._event_added.set()
+
+    def note_usage(self, details: Json, unreported: Json, *, has_ended: bool) -> None:
+        """Note what the agent has used up to now."""
+        if self.usage:
+            self.usage.note_agent(details, unreported, has_ended=has_ended)
 
     async def run_writer(self, container_id: str) -> None:
         """Write new events in batches until cancelled, or until the task runs elsewhere.
@@ -201,6 +210,8 @@ class EventLog:
         )
         self.mark_stored(batch)
         self._stored_stage = stage
+        if runs_here and self.usage:
+            self.usage.save()
         return runs_here
 
 

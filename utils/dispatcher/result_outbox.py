@@ -23,6 +23,7 @@ from utils.errors import DatabaseUnavailable
 from utils.models.events import Event, EventBatch
 from utils.models.tasks import Json, Mode, Task, TaskStatus
 from utils.models.turns import Turn, TurnResult, TurnStatus
+from utils.models.usage import Usage, UsageRecord
 
 FOLDER_NAME = "results"
 
@@ -186,6 +187,8 @@ def _as_json(result: FinishedTask) -> Json:
     if result.turn:
         moments = {name: _text_of(getattr(result.turn.turn, name)) for name in TURN_MOMENTS}
         values["turn"]["turn"] |= moments
+        if used := result.turn.usage:
+            values["turn"]["usage"]["at"] = used.at.isoformat()
     return values
 
 
@@ -197,7 +200,13 @@ def _read_turn(values: Json) -> TurnResult:
     turn = values["turn"]
     moments = {name: turn[name] and datetime.fromisoformat(turn[name]) for name in TURN_MOMENTS}
     kinds = {"mode": Mode(turn["mode"]), "status": TurnStatus(turn["status"])}
-    return TurnResult(**{**values, "turn": Turn(**{**turn, **moments, **kinds})})
+    usage = _read_usage(values["usage"]) if values.get("usage") else None
+    return TurnResult(**{**values, "turn": Turn(**{**turn, **moments, **kinds}), "usage": usage})
+
+
+def _read_usage(values: Json) -> UsageRecord:
+    moment = datetime.fromisoformat(values["at"])
+    return UsageRecord(**{**values, "at": moment, "usage": Usage(**values["usage"])})
 
 
 def _read(path: Path) -> FinishedTask | None:

@@ -106,8 +106,15 @@ class ResultStore:
             closing_message(outcome, self._redactor),
             [dataclasses.asdict(change) for change in changes],
             with_last_event(self._events.pending_batch(), status, fields.get("error_code")),
-            turn_result(self.turn, outcome, status, fields) if self.turn else None,
+            self._turn_result(outcome, status, fields),
         )
+
+    def _turn_result(self, outcome: Outcome, status: TaskStatus, fields: Json) -> TurnResult | None:
+        if self.turn is None:
+            return None
+        tracker = self._events.usage
+        used = tracker.record(outcome.failure) if tracker else None
+        return replace(turn_result(self.turn, outcome, status, fields), usage=used)
 
     def _finish(self, result: FinishedTask) -> bool:
         stored = result.store(self._context.database)
@@ -129,6 +136,8 @@ class ResultStore:
         metrics, details = self._context.metrics, outcome.agent_details
         metrics.task_ended(str(result.status), task.agent, result.error_code)
         metrics.agent_used(task.agent, details.get("usage", {}), details.get("cost_usd"))
+        if self._events.usage and result.turn and result.turn.usage:
+            self._events.usage.count(result.turn.usage)
         for timing in outcome.timings:
             metrics.stage_finished(str(timing.stage), timing.seconds)
 

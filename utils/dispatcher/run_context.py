@@ -20,6 +20,7 @@ from utils.pipeline.pipeline import PipelineLimits
 from utils.redaction import Redactor
 from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 from utils.telemetry import Metrics
+from utils.usage.tracker import UsageContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class RunContext:
     admission: AdmissionController
     outbox: ResultOutbox
     heartbeats: HeartbeatMonitor
+    usage: UsageContext
     login_turns: LoginTurns = field(default_factory=LoginTurns)
 
 

@@ -14,9 +14,7 @@ import stamina
 import structlog
 from anyio import to_thread
 
-from utils.agents.access import login_secrets
-from utils.agents.logins import renewed_login
-from utils.credentials.logins import replace_login
+from utils.credentials.login_keeper import LoginKeeper
 from utils.dispatcher.assignment import Assignment, Claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.dispatcher.results import (
@@ -41,9 +39,10 @@ from utils.errors import (
 )
 from utils.git.credentials import secret_parts
 from utils.models.runs import AgentRun, Outcome
-from utils.models.tasks import Json, Stage, Task
+from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
 from utils.sandboxes.protocol import Sandbox
+from utils.usage.tracker import UsageTracker
 
 LOST_SANDBOX_ATTEMPTS = 3
 """Sandboxes that a task may use when each of them is lost."""
@@ -89,11 +88,12 @@ class TaskRun:
         self._has_turn = False
         self._interrupted: set[int] = set()
         self._is_open = False
-        self._renewed: Json | None = None
         self._redactor = context.redactor.child()
+        self._logins = LoginKeeper(context.database, context.vault, self._redactor)
         self._events = EventLog(
             context.database, self._redactor, task_id, run, self._handle_lost_task
         )
+        self._usage = self._events.usage = UsageTracker(context.usage, self._stop_at_budget)
         self._results = ResultStore(context, self._events, self._redactor)
 
     @property
@@ -121,6 +121,10 @@ class TaskRun:
     def cancel_soon(self) -> None:
         """Request the end of the task for its user, without waiting for it."""
         self.request.stop(TaskStopped("The task was cancelled.", CANCELLED))
+
+    def _stop_at_budget(self, reason: TaskStopped) -> None:
+        seconds = self._context.settings.command_timeout_seconds
+        self.request.stop(reason, capture_seconds=seconds)
 
     def leave(self) -> None:
         """Stop touching the sandbox at once: another server may go on in it.
@@ -213,7 +217,11 @@ class TaskRun:
             # With the patch and all metadata, which the result of this turn adds to.
             task = context.database.get_task(claimed.task.user_id, self.task_id)
             claimed = replace(claimed, task=task)
-        return prepare(claimed, context.vault, context.settings, context.agents)
+        claim = prepare(claimed, context.vault, context.settings, context.agents)
+        if isinstance(claim.prepared, TaskError):
+            return claim
+        spent = self._usage.begin(claimed, claim.prepared.job.agent_model, self._run)
+        return replace(claim, prepared=spent) if spent else claim
 
     async def _run_claimed(self, claimed: Claim) -> None:
         task, prepared = claimed.task, claimed.prepared
@@ -250,46 +258,11 @@ class TaskRun:
             async with self._log_defects():
                 attempted = prepared
                 while await self._run_attempt(task, attempted):
+                    await self._retry_database(self._usage.end_without_result)
                     self._run = None
                     attempted = replace(prepared, workspace="")
-            if self._renewed:
-                await self._retry_database(self._store_login, task, prepared)
-
-    async def _keep_login(self, task: Task, prepared: Assignment, outcome: Outcome) -> None:
-        """Store the login that the program has renewed, before the next task can start with it."""
-        program = prepared.agent.program
-        if program is None or program.login_format is None:
-            return
-        if not (content := outcome.login_files.get(program.login_file)):
-            return
-        self._renewed = await to_thread.run_sync(
-            renewed_login, program.login_format, prepared.sent_login, content
-        )
-        if self._renewed is None:
-            return
-        self._redactor.add(*login_secrets(self._renewed))
-        try:
-            await to_thread.run_sync(self._store_login, task, prepared)
-        except DatabaseUnavailable as error:
-            log.warning("login not stored yet", action="login.delayed", reason=error.message)
-
-    def _store_login(self, task: Task, prepared: Assignment) -> None:
-        if (renewed := self._renewed) is None:
-            return
-        context = self._context
-        is_stored = replace_login(
-            context.database,
-            context.vault,
-            task.user_id,
-            task.agent,
-            prepared.sent_login,
-            renewed,
-        )
-        self._renewed = None
-        if is_stored:
-            log.info("renewed login stored", action="login.renewed")
-        else:
-            log.info("renewed login dropped", action="login.dropped")
+            if self._logins.is_pending:
+                await self._retry_database(self._logins.store)
 
     async def _end_previous_sandbox(self) -> None:
         # The run of the earlier process is not resumed.
@@ -316,7 +289,9 @@ class TaskRun:
                 self._has_outcome = not attempt.is_left_running
                 # The work of the agent is stored even while a defect ends the dispatcher.
                 with anyio.CancelScope(shield=True):
-                    await self._keep_login(task, prepared, outcome)
+                    await self._logins.keep(
+                        task, prepared.agent.program, prepared.sent_login, outcome.login_files
+                    )
                     if self._may_retry(outcome.failure):
                         return True
                     if attempt.is_left_running:
@@ -388,6 +363,7 @@ class TaskRun:
     async def _store(self, task: Task, outcome: Outcome, container_id: str) -> bool:
         """Store the outcome; return False when another server may need the sandbox."""
         if self.request.abandoned and outcome.changes is None:
+            await self._retry_database(self._usage.end_without_result)
             await self._retry_database(requeue_task, self._context.database, task)
             return True
         if self.request.abandoned and outcome.failure is self.request.reason:

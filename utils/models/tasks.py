@@ -213,6 +213,23 @@ class QueuedTask:
     stage: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ActiveTask:
+    """A queued or running task, as administrators see it: without its prompt."""
+
+    id: int
+    user_id: str
+    project_id: int | None
+    status: TaskStatus
+    stage: str | None
+    agent: str
+    repo_url: str
+    server: str | None
+    container_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+
+
 class RunningTurn(NamedTuple):
     """A running turn of a task."""
 

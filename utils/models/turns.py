@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from utils.models.tasks import Mode, Task, TaskStatus
+from utils.models.usage import UsageRecord
 
 
 class TurnStatus(StrEnum):
@@ -70,12 +71,14 @@ class Turn:
 class TurnResult:
     """An ended turn with its own diff, as it is stored.
 
-    If it `goes_on`, a next turn that waits may run; else that one ends as well.
+    If it `goes_on`, a next turn that waits may run; else that one ends as well. `usage` is what
+    its run has used.
     """
 
     turn: Turn
     git_diff: str | None = None
     goes_on: bool = False
+    usage: UsageRecord | None = None
 
 
 def first_turn(task: Task) -> TurnResult:

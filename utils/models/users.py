@@ -126,11 +126,13 @@ class Caller:
     """The user of a request and what the request's credentials allow.
 
     `expires_at` is the end of the API key, None for other credentials and for keys without an end.
+    A caller is not `is_verified` who may only have told a user id.
     """
 
     user_id: str
     scope: Scope = Scope.ADMIN
     expires_at: datetime | None = None
+    is_verified: bool = True
 
 
 def canonical_user_id(text: object) -> str | None:

@@ -37,8 +37,8 @@ class OutputReporter:
     rest of the limit. A reporter that starts with a position and is fed the whole output again
     reports only the events after that position; the stream reader still sees all lines.
 
-    `finished` is set while the reader is finished; when the agent continues, a new anyio event
-    replaces it.
+    `on_progress` is called when the reader has read more. `finished` is set while the reader is
+    finished; when the agent continues, a new anyio event replaces it.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class OutputReporter:
         limit_bytes: int,
         redact: Callable[[str], str],
         position: Json | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         start = position or {}
         self.finished = anyio.Event()
@@ -55,6 +56,7 @@ class OutputReporter:
         self._reader = reader
         self._report = report
         self._redact = redact
+        self._on_progress = on_progress
         self._limit_bytes = limit_bytes
         self._bytes_left: int = start.get("bytes_left", limit_bytes)
         self._is_limit_reported: bool = start.get("limit_told", False)
@@ -76,6 +78,7 @@ class OutputReporter:
         if not lines:
             self.last_output_at = anyio.current_time()
         self._report_events(stream, self._read_lines(stream, lines))
+        self._on_progress()
 
     @property
     def last_error_line(self) -> str:
@@ -87,6 +90,7 @@ class OutputReporter:
         for stream, splitter in self._splitters.items():
             self._report_events(stream, self._read_lines(stream, list(splitter.close())))
         self._report_events("stdout", self._new_events("stdout", self._reader.end()))
+        self._on_progress()
 
     def _stored_text(self, text: str) -> str:
         """Return a text without secrets; what is not stored needs no redaction."""

@@ -82,6 +82,9 @@ class Observer(Protocol):
     def report(self, kind: str, data: Json, position: Json | None = None) -> None:
         """Receive an event of the agent, or of the run."""
 
+    def note_usage(self, details: Json, unreported: Json, *, has_ended: bool) -> None:
+        """Note what the agent has used up to now; see `utils.agents.spec.StreamReader`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -299,6 +302,7 @@ class _Run:
             self._limits.agent.output_bytes,
             work.redact,
             self._resumption.position if self._resumption else None,
+            self._note_usage,
         )
         with self._stage(Stage.AGENT, self._age_seconds):
             end = await follow_agent(
@@ -313,6 +317,11 @@ class _Run:
         if end.failure:
             end.failure.stage = Stage.AGENT
         return end.failure
+
+    def _note_usage(self) -> None:
+        reader = self._reader
+        has_ended = reader.finished or reader.summary is not None
+        self._work.observer.note_usage(reader.details, reader.unreported, has_ended=has_ended)
 
     def _files(self) -> dict[str, bytes]:
         job, paths = self._job, self._sandbox.paths

@@ -98,6 +98,11 @@ class PullRequestPublisher:
         self._name = full_name
         self._is_pushed = False
 
+    @property
+    def is_pushed(self) -> bool:
+        """True once this request has pushed a commit."""
+        return self._is_pushed
+
     def run(self) -> PullRequestResult:
         """Create or update the pull request. Raise errors with a code and a remedy."""
         repository = self._repository()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import structlog
 from pydantic import SecretStr
@@ -21,6 +23,7 @@ from utils.github.concurrency import ConcurrencyLimiter
 from utils.github.refusal import UNAVAILABLE_SECONDS
 from utils.github.token_access import TokenAccess, check_access
 from utils.models.tasks import Task
+from utils.models.usage import Usage, UsageRecord
 from utils.pull_requests.concurrency import Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
 from utils.pull_requests.options import PullRequestOptions
@@ -48,6 +51,7 @@ from utils.pull_requests.text import (
     result_notice,
 )
 from utils.redaction import Redactor
+from utils.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +78,7 @@ class PullRequests:
         redactor: Redactor,
         environment: Mapping[str, str],
         limiter: ConcurrencyLimiter,
+        metrics: Metrics,
     ) -> None:
         """`environment` holds the variables that git needs: PATH, proxies, certificates."""
         self._settings = settings
@@ -82,6 +87,7 @@ class PullRequests:
         self._redactor = redactor
         self._environment = environment
         self._limiter = limiter
+        self._metrics = metrics
         self._locks = KeyedLocks()
 
     def create(
@@ -115,7 +121,9 @@ class PullRequests:
         full_name = self._full_name(task.repo_url)
         plan = self._plan(task, options)
         with self._github(task, full_name, options.github_token, deadline) as context:
-            published = PullRequestPublisher(context, task, result, plan, full_name).run()
+            publisher = PullRequestPublisher(context, task, result, plan, full_name)
+            with self._counting(task, publisher):
+                published = publisher.run()
             log.info(
                 "pull request published",
                 action="pull_request.published",
@@ -125,6 +133,24 @@ class PullRequests:
                 token_source=str(context.token.source),
             )
             return published
+
+    @contextmanager
+    def _counting(self, task: Task, publisher: PullRequestPublisher) -> Iterator[None]:
+        """Record the push and the pull request as git operations, also if they fail."""
+        failed = 1
+        try:
+            yield
+            failed = 0
+        finally:
+            usage = Usage(git_operations=publisher.is_pushed + 1, failed_git_operations=failed)
+            run, now = f"pull request {uuid4().hex}", datetime.now(UTC)
+            record = UsageRecord(
+                task.user_id, task.id, run, task.project_id, task.agent, now, usage
+            )
+            self._metrics.usage_recorded(task.agent, usage)
+            # The pull request itself matters more than that it is counted.
+            with suppress(AppError):
+                self._database.add_usage(task.user_id, record)
 
     @contextmanager
     def _telling(self, task: Task) -> Iterator[None]:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services
 from utils.api.github_access import clone_token, find_project
-from utils.errors import AppError, Conflict, InvalidInput, NotFound, QueueFull
+from utils.errors import AppError, BudgetExceeded, Conflict, InvalidInput, NotFound, QueueFull
 from utils.git.repository_url import parse_repository_url, validate_branch
 from utils.github.app import Purpose
 from utils.github.client import WRITERS, GitHub
@@ -98,7 +98,7 @@ def _handle(services: Services, event: CommentEvent, command: Command, login: st
             )
             new = _new_task(event, command, work, repo_url, project.id)
             text = _start(services, new, token)
-        except (InvalidInput, QueueFull) as error:
+        except (BudgetExceeded, InvalidInput, QueueFull) as error:
             text = _refuse(services, event, error)
         if text is None:
             return ALREADY_PROCESSED

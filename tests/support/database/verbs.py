@@ -24,6 +24,7 @@ from utils.models.events import Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import TaskStatus
 from utils.models.turns import NewTurn
+from utils.models.usage import SpendingQuery, UsageGroup, UsageQuery, UsageRecord
 from utils.models.users import NewApiKey, RefreshToken, Scope
 
 Calls = dict[str, Callable[[], object]]
@@ -46,6 +47,7 @@ def every_verb(database: Database) -> Calls:
         **pull_request_verbs(database),
         **request_verbs(database),
         **group_verbs(database),
+        **usage_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -196,6 +198,21 @@ def group_verbs(database: Database) -> Calls:
         "get_task_group": partial(database.get_task_group, USER, group_id),
         "list_task_groups": partial(database.list_task_groups, USER),
         "choose_task": partial(database.choose_task, USER, group_id, task.id),
+    }
+
+
+def usage_verbs(database: Database) -> Calls:
+    task_id = running_task(database).id
+    record = UsageRecord(USER, task_id, "run", None, "claude", LATER)
+    query = UsageQuery(LATER.date(), LATER.date(), UsageGroup.DAY)
+    return {
+        "record_usage": partial(database.record_usage, record),
+        "add_usage": partial(database.add_usage, USER, record),
+        "sum_usage": partial(database.sum_usage, USER, query),
+        "sum_all_usage": partial(database.sum_all_usage, query),
+        "read_spending": partial(database.read_spending, USER, SpendingQuery(LATER)),
+        "list_active_tasks": partial(database.list_active_tasks, limit=1),
+        "get_task_owner": partial(database.get_task_owner, task_id),
     }
 
 

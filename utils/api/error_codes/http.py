@@ -36,6 +36,13 @@ HTTP_ERRORS = (
         "Send less, or raise the setting.",
     ),
     ErrorEntry(
+        "budget_exceeded",
+        402,
+        "A budget is spent: of the task, of its user for a day or a month, or of its project.",
+        "Wait until the time in the message, which `Retry-After` tells as well, or ask who runs "
+        "the server for a larger budget. A task over its own budget can only be started anew.",
+    ),
+    ErrorEntry(
         "conflict",
         409,
         "The row is in a state that does not allow this. The message says which.",

@@ -45,6 +45,13 @@ TASK_ERRORS = (
         "Check the branch name, or push the branch first.",
     ),
     _task(
+        "budget_exceeded",
+        "The task has reached a budget: its own, or one of its user or project. Its changes are "
+        "kept. The message says when the budget is free again.",
+        "Ask for less in one task, or raise the budget: `BUDGET_USD_PER_TASK`, "
+        "`BUDGET_USD_PER_USER_DAY`, `BUDGET_USD_PER_USER_MONTH`, or `budget_usd` of the project.",
+    ),
+    _task(
         "cancelled",
         "A user cancelled the task. Changes made until then are kept.",
         "Nothing, or start the task again.",

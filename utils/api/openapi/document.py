@@ -113,6 +113,8 @@ TAGS = {
     "keys": "Your API keys.",
     "users": "Your profile, and the secrets stored for your tasks.",
     "github": "Repositories, pull requests and issues on GitHub.",
+    "usage": "What your tasks have used and cost.",
+    "admin": "For the users of `ADMIN_USER_IDS`: the tasks and the usage of all users.",
     "health": "For operators: health, metrics, the list of endpoints.",
     "webhooks": "For GitHub: deliveries of webhooks.",
     "test_users": "For development only: users that expire.",

@@ -26,6 +26,7 @@ _STATUSES = {
     "`./run.sh add-user <name>` and `POST /keys` make, or the `access_token` of `POST "
     "/auth/token`. In this page choose **Authorize** and put it into the field **bearer**, without "
     "the word Bearer.",
+    402: "A budget is spent. The message says when it is free again, and so does Retry-After.",
     403: "You are not allowed to do this.",
     404: "It does not exist, or it belongs to another user.",
     405: "The endpoint does not support this method.",
@@ -84,9 +85,9 @@ def _codes(declared: Endpoint, *, has_arguments: bool, is_reading: bool) -> Iter
     if not declared.public:
         yield from CALLER
         # The scope of an API key may not be enough.
-        if declared.scope or not is_reading:
+        if declared.scope or declared.admin or not is_reading:
             yield from SCOPE
-    if has_arguments:
+    if has_arguments or declared.admin:
         yield "not_found"
     if declared.body is not None:
         yield from BODY

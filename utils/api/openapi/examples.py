@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from utils.api.openapi.fields import FIELDS, FieldText
+from utils.api.openapi.field_text import FieldText
+from utils.api.openapi.fields import FIELDS
 from utils.models.tasks import Json
 
 _NOT_KNOWN = FieldText("")

@@ -6,20 +6,12 @@ Fields that are described where they are declared need no entry; a test finds th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from utils.agents.registry import DEFAULT_AGENT, SECTIONS
 from utils.api.error_codes.table import PAGE
+from utils.api.openapi.field_text import FieldText
+from utils.api.openapi.usage_fields import USAGE_FIELDS
 from utils.api.requests import EXAMPLE_REPOSITORY, EXAMPLE_TEST_USER_ID, EXAMPLE_USER_ID
 from utils.config.version import VERSION
-
-
-class FieldText(NamedTuple):
-    """The description of a field and its example; `...` is composed from the field's type."""
-
-    description: str
-    example: Any = ...
-
 
 _TIME = "2027-01-31T12:00:00Z"
 _LATER = "2027-01-31T12:00:20Z"
@@ -359,4 +351,12 @@ _SERVER: dict[str, FieldText] = {
     "running": FieldText("The number of tasks that run on this server.", 0),
 }
 
-FIELDS: dict[str, FieldText] = {**_TASKS, **_GROUPS, **_PROJECTS, **_GITHUB, **_USERS, **_SERVER}
+FIELDS: dict[str, FieldText] = {
+    **_TASKS,
+    **_GROUPS,
+    **_PROJECTS,
+    **_GITHUB,
+    **_USERS,
+    **_SERVER,
+    **USAGE_FIELDS,
+}

@@ -12,6 +12,7 @@ from utils.database.migrations import ensure_current
 from utils.database.schema import servers
 from utils.database.sql.engine import open_engines, reading, writing
 from utils.database.sql.reasons import with_reason
+from utils.database.sql.tables.administration import AdministrationMethods
 from utils.database.sql.tables.api_keys import ApiKeyMethods
 from utils.database.sql.tables.progress import ProgressMethods
 from utils.database.sql.tables.projects import ProjectMethods
@@ -22,6 +23,7 @@ from utils.database.sql.tables.servers import ServerMethods
 from utils.database.sql.tables.task_groups import TaskGroupMethods
 from utils.database.sql.tables.tasks import TaskMethods
 from utils.database.sql.tables.turns import TurnMethods
+from utils.database.sql.tables.usage import UsageMethods
 from utils.database.sql.tables.users import UserMethods
 from utils.errors import DatabaseUnavailable
 
@@ -45,6 +47,8 @@ class SqlDatabase(
     PullRequestMethods,
     WebhookDeliveryMethods,
     IdempotencyMethods,
+    UsageMethods,
+    AdministrationMethods,
 ):
     """Implements `Database` in SQL."""
 

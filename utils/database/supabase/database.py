@@ -9,6 +9,7 @@ from utils.database.change_polling import PollSource
 from utils.database.migrations import require_head_revision
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
+from utils.database.supabase.tables.administration import AdministrationMethods
 from utils.database.supabase.tables.api_keys import ApiKeyMethods
 from utils.database.supabase.tables.progress import ProgressMethods
 from utils.database.supabase.tables.projects import ProjectMethods
@@ -22,6 +23,7 @@ from utils.database.supabase.tables.servers import ServerMethods
 from utils.database.supabase.tables.task_groups import TaskGroupMethods
 from utils.database.supabase.tables.tasks import TaskMethods
 from utils.database.supabase.tables.turns import TurnMethods
+from utils.database.supabase.tables.usage import UsageMethods
 from utils.database.supabase.tables.users import UserMethods
 
 
@@ -39,6 +41,8 @@ class SupabaseDatabase(
     PullRequestMethods,
     WebhookDeliveryMethods,
     IdempotencyMethods,
+    UsageMethods,
+    AdministrationMethods,
 ):
     """Implements `Database` with supabase-py."""
 

@@ -39,6 +39,7 @@ from utils.database.shared import (
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tables.tasks import require_task
+from utils.database.sql.tables.usage_rows import store_usage
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
@@ -128,6 +129,8 @@ class ProgressMethods(SqlMethods):
         task = move(connection, self.server, task_id, {TaskStatus.RUNNING}, to, values)
         if task:
             insert_events(connection, task_id, batch)
+            if turn and turn.usage:
+                store_usage(connection, turn.usage)
         return task
 
     @writing

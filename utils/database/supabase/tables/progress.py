@@ -23,6 +23,7 @@ from utils.database.supabase.rows import (
     encode_events,
     row_decoder,
 )
+from utils.database.supabase.tables.usage import encode_usage
 from utils.database.types import normalize_user_id, sanitize, to_utc
 from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
@@ -76,8 +77,9 @@ class ProgressMethods(SupabaseMethods):
             "turn": encode_columns(task_turns, turn_values(turn)),
             "goes_on": turn.goes_on,
             "next_fields": NEXT_TURN,
+            "usage": turn.usage and encode_usage(turn.usage),
         }
-        row = self.supabase.call("backend_finish_turn", arguments, idempotent=False)
+        row = self.supabase.call("backend_finish_run", arguments, idempotent=False)
         return None if row is None else decode_task(row)
 
     def save_progress(

@@ -8,10 +8,13 @@ import { Projects } from "./projects.js";
 import { Settings } from "./settings.js";
 import { SignIn } from "./sign_in.js";
 import { Task } from "./task.js";
+import { Usage } from "./usage.js";
 
-const VIEWS = { home: Home, task: Task, group: Group, projects: Projects, settings: Settings };
+const VIEWS = {
+  home: Home, task: Task, group: Group, projects: Projects, usage: Usage, settings: Settings,
+};
 const LINKS = [["/", "home", "Tasks"], ["/projects", "projects", "Projects"],
-  ["/settings", "settings", "Settings"]];
+  ["/usage", "usage", "Usage"], ["/settings", "settings", "Settings"]];
 
 function Header({ route, session }) {
   return html`<header class="top">

@@ -1,0 +1,61 @@
+"""Endpoints of administrators: the tasks and the usage of all users."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Blueprint
+
+from endpoints.usage import REPORT
+from utils.api.endpoint import Services, endpoint
+from utils.api.responses import TaskStatusRow
+from utils.api.schemas.administration import ActiveTaskQuery, ActiveTaskRow, active_task_row
+from utils.api.schemas.usage import AllUsageQuery, usage_report, whole
+from utils.api.serializers import task_status_row
+from utils.models.tasks import Json
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+log = structlog.get_logger(__name__)
+
+
+@blueprint.get("/usage")
+@endpoint(REPORT, query=AllUsageQuery, admin=True)
+def get_all_usage(services: Services, user_id: str, query: AllUsageQuery) -> Json:  # noqa: ARG001
+    """Report what the tasks of all users have used and cost, by user, day, project, agent or task.
+
+    It is the report of GET /usage over all users.
+    """
+    chosen, database = query.chosen(), services.database
+    sums = database.sum_all_usage(chosen)
+    return usage_report(chosen, sums, database.sum_all_usage(whole(chosen)))
+
+
+@blueprint.get("/tasks")
+@endpoint(
+    {"tasks": list[ActiveTaskRow], "next_cursor": int | None}, query=ActiveTaskQuery, admin=True
+)
+def list_active_tasks(services: Services, user_id: str, query: ActiveTaskQuery) -> Json:  # noqa: ARG001
+    """List the tasks of all users that are queued or run, newest first, without their prompts.
+
+    To read the next page, send `next_cursor` as `cursor`.
+    """
+    # One row more than the limit shows whether there is a next page.
+    found = services.database.list_active_tasks(limit=query.limit + 1, cursor=query.cursor)
+    page = found[: query.limit]
+    next_cursor = page[-1].id if len(found) > query.limit else None
+    return {"tasks": [active_task_row(task) for task in page], "next_cursor": next_cursor}
+
+
+@blueprint.post("/tasks/<id:task_id>/cancel")
+@endpoint({"task": TaskStatusRow}, admin=True, errors=("task_already_ended", "task_not_here"))
+def cancel_any_task(services: Services, user_id: str, task_id: int) -> Json:
+    """Cancel a task of any user, as POST /tasks/{task_id}/cancel does for its owner."""
+    owner = services.database.get_task_owner(task_id)
+    task = services.dispatcher.cancel_task(owner, task_id)
+    log.info(
+        "task cancelled by administrator",
+        action="admin.cancelled",
+        user_id=user_id,
+        task_id=task_id,
+    )
+    return {"task": task_status_row(task)}

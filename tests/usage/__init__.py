@@ -1,0 +1,1 @@
+"""Tests of usage, budgets and administration."""

@@ -1,0 +1,49 @@
+"""Schemas of what administrators see of all users."""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+from utils.api.requests import Cursor, Limit, Query
+from utils.api.responses import Status, Time
+from utils.models.tasks import ActiveTask
+
+
+class ActiveTaskRow(TypedDict):
+    """A task that is queued or runs. Prompts are for their users alone."""
+
+    id: int
+    user_id: str
+    project_id: int | None
+    status: Status
+    stage: str | None
+    agent: str
+    repo_url: str
+    server: str | None
+    sandbox_id: str | None
+    created_at: Time
+    started_at: Time | None
+
+
+class ActiveTaskQuery(Query):
+    """Selects a page of active tasks."""
+
+    limit: Limit = 100
+    cursor: Cursor = None
+
+
+def active_task_row(task: ActiveTask) -> ActiveTaskRow:
+    """Return the row of a task."""
+    return {
+        "id": task.id,
+        "user_id": task.user_id,
+        "project_id": task.project_id,
+        "status": task.status.value,
+        "stage": task.stage,
+        "agent": task.agent,
+        "repo_url": task.repo_url,
+        "server": task.server,
+        "sandbox_id": task.container_id,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+    }

@@ -1,0 +1,20 @@
+"""Declares the operations on the rows of all users, for administrators.
+
+They are a part of `database.Database`, whose rules hold for them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from utils.models.tasks import ActiveTask
+
+
+class AdministrationVerbs(Protocol):
+    """The operations of administrators. Their caller checks who asks."""
+
+    def list_active_tasks(self, *, limit: int, cursor: int | None = None) -> list[ActiveTask]:
+        """Return queued and running tasks of all users with ids below `cursor`, newest first."""
+
+    def get_task_owner(self, task_id: int) -> str:
+        """Return the id of the user whose task this is. Raises `NotFound`."""

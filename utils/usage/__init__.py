@@ -1,0 +1,1 @@
+"""Counts what tasks use, prices it, and holds it against budgets."""
