@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -16,6 +18,7 @@ import pytest
 from tests.support.places import IsolatedPlace, require_isolation
 from utils.config.settings import Settings
 from utils.sandboxes.local.commands import PROJECT
+from utils.sandboxes.local.system_calls import NUMBERS
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
 from utils.sandboxes.registry import open_provider
 
@@ -56,6 +59,14 @@ WRITES = {
     "device nodes": 'mknod "$HOME/disk" b 8 0 || mknod /tmp/mem c 1 1',
     "devices": "cat /dev/sda /dev/vda /dev/mem /dev/kmsg /proc/kcore | head -c1 | grep .",
     "the log of the kernel": "dmesg",
+    "calls that reach around namespaces": (
+        "for n in REFUSED; do perl -e 'syscall($ARGV[0], 0, 0, 0, 0, 0); exit($!{ENOSYS} ? 1 : 0)' "
+        "$n && exit 0; done; exit 1"
+    ),
+    "sockets of a virtual machine's host": "perl -e 'exit(socket(S, 40, 1, 0) ? 0 : 1)'",
+    "memory of no process": (
+        "perl -e 'exit(syscall(SHMGET, 0, 1 << 20, 0) < 0 && syscall(SHMGET, 0, 1 << 32, 0) < 0)'"
+    ),
     "the server's processes": "kill -0 SERVER",
     "setuid programs": 'test "$(sed -n "s/NoNewPrivs:.//p" /proc/self/status)" = 0',
     "capabilities": 'grep -q "^Cap...:.0*[1-9a-f]" /proc/self/status',
@@ -77,6 +88,21 @@ WRITES = {
 """Attempts that succeed when the command does."""
 
 PTRACE = {"x86_64": 101, "aarch64": 117}
+ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+SESSION_KEYS, SEARCH, READ, UNLINK = -3, 10, 11, 9
+KEY = "async-code-test"
+
+# Exits with 1 if int 0x80 refuses socket(AF_VSOCK) as a call that does not exist.
+CODE = bytes.fromhex(
+    "b867010000 bb28000000 b901000000 31d2 cd80 31ff 83f8da 400f94c7 b83c000000 0f05"
+)
+PROGRAM = (
+    b"\x7fELF\2\1\1".ljust(16, b"\0")
+    + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 0x1000, 0x1000, 0x1000)
+    + CODE
+)
+"""The machine code as a program: the two headers of ELF before it."""
 
 
 @pytest.fixture
@@ -116,6 +142,16 @@ def _answer_all(listening: socket.socket) -> None:
             with connection, suppress(OSError):
                 connection.recv(10_000)
                 connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nreached\n")
+
+
+@pytest.fixture
+def key_of_the_server() -> Iterator[None]:
+    """Provide a key that the kernel keeps for this process, and those that it starts."""
+    library = ctypes.CDLL(None)
+    secret = SECRET.encode()
+    number = library.syscall(ADD_KEY, b"user", KEY.encode(), secret, len(secret), SESSION_KEYS)
+    yield
+    library.syscall(KEYCTL, UNLINK, number, SESSION_KEYS)
 
 
 @pytest.fixture
@@ -160,20 +196,45 @@ async def test_the_secrets_of_others_cannot_be_read(sandboxes: list[Sandbox], na
     assert SECRET.encode() not in printed
 
 
+@pytest.mark.usefixtures("key_of_the_server")
+async def test_the_keys_of_the_server_cannot_be_read(sandboxes: list[Sandbox]) -> None:
+    numbers = {"CALL": KEYCTL, "SEARCH": SEARCH, "READ": READ, "SESSION": SESSION_KEYS, "KEY": KEY}
+    script = (
+        "my ($kind, $name, $value) = (q(user), q(KEY), q( ) x 100);"
+        "my $key = syscall(CALL, SEARCH, SESSION, $kind, $name, 0);"
+        "syscall(CALL, READ, $key, $value, 100); print $value"
+    )
+    _, printed = await attempt(sandboxes, f"perl -e '{script}'; cat /proc/keys", **numbers)
+    assert SECRET.encode() not in printed
+    assert KEY.encode() not in printed
+
+
 @pytest.mark.parametrize("name", WRITES)
 async def test_nothing_outside_can_be_used(
     sandboxes: list[Sandbox], port: int, abstract_name: str, tmp_path: Path, name: str
 ) -> None:
-    number = PTRACE.get(os.uname().machine, 101)
-    code, printed = await attempt(
-        sandboxes, WRITES[name], PORT=port, NAME=abstract_name, PTRACE=number
-    )
+    machine = os.uname().machine
+    numbers = NUMBERS[machine]
+    calls = {
+        "PTRACE": PTRACE[machine],
+        "REFUSED": " ".join(map(str, numbers.refused)),
+        "SHMGET": numbers.shmget,
+    }
+    code, printed = await attempt(sandboxes, WRITES[name], PORT=port, NAME=abstract_name, **calls)
     assert code != 0, printed
     # It failed because it was prevented, not because a program for it is missing.
     assert code != 127, printed
     assert b"reached" not in printed
     written = (tmp_path / "new", Path(sandboxes[1].paths.home, "new"))
     assert not any(path.exists() for path in written)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="its programs have one interface")
+async def test_calls_by_the_interface_of_32_bits_are_refused(sandboxes: list[Sandbox]) -> None:
+    path = f"{sandboxes[0].paths.home}/program"
+    await sandboxes[0].write_files({path: PROGRAM})
+    code, _ = await attempt(sandboxes, f"chmod +x {path}; {path}")
+    assert code == 1
 
 
 async def test_what_forks_twice_and_leaves_its_session_is_ended(sandboxes: list[Sandbox]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 
 from utils.sandboxes.isolated.view import PROGRAM
+from utils.sandboxes.local.system_calls import NUMBERS
 
 _PACKAGES = {PROGRAM: "bubblewrap", "prlimit": "util-linux"}
 """The programs that start a command, with their packages."""
@@ -13,8 +15,9 @@ _PACKAGES = {PROGRAM: "bubblewrap", "prlimit": "util-linux"}
 
 def missing_requirements() -> list[tuple[str, str]]:
     """Return what is missing, each with the remedy."""
-    if sys.platform != "linux":
-        return [("SANDBOX=isolated needs Linux", "Set E2B_API_KEY, or SANDBOX=local.")]
+    if sys.platform != "linux" or os.uname().machine not in NUMBERS:
+        fault = "SANDBOX=isolated needs Linux on an x86-64 or ARM64 processor"
+        return [(fault, "Set E2B_API_KEY, or SANDBOX=local.")]
     return [
         (
             f"{name} is not installed",

@@ -21,7 +21,10 @@ USER_ID = "1000"
 SHARED_MEMORY_BYTES = 256_000_000
 """Size of /dev/shm, which is in memory."""
 
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+KEYS = Path("/proc/keys")
+"""Lists the keys that the kernel keeps for the server's user, whose names may tell much."""
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
 
 # Nothing with secrets: no keys of TLS, no passwords, no configuration of programs. And no more than
 # programs need, because each entry costs every command a mount.
@@ -66,6 +69,7 @@ class View:
             *SEPARATION,
             # First, because what is shown may be in there.
             *("--proc", "/proc", "--dev", "/dev"),
+            *(("--ro-bind", "/dev/null", str(KEYS)) if KEYS.exists() else ()),
             *("--perms", "1777", "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
             *("--bind", str(tmp), "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108
             *self._links(),

@@ -1,5 +1,7 @@
 """Gives the keeper of an isolated sandbox a network of its own, in which only a proxy listens.
 
+It also takes from it the system calls that would lead around namespaces.
+
 The keeper has administrator's rights there and over nothing else; the programs that it starts have
 none. A socket stays in the network that it was made in, so the server accepts the connections of
 the sandbox through the socket that is made here, and nothing has to run in between.
@@ -14,6 +16,7 @@ import socket
 import struct
 
 from utils.sandboxes.local.namespace import NEW_USER, write
+from utils.sandboxes.local.system_calls import refuse_shared_calls
 
 NEW_NETWORK = 0x40000000
 
@@ -43,6 +46,7 @@ def enter_private_network(connection: socket.socket) -> None:
         start_loopback(library, listening)
         listening.bind(PROXY_ADDRESS)
         listening.listen(BACKLOG)
+        refuse_shared_calls(library)
         socket.send_fds(connection, [b"l"], [listening.fileno()])
 
 
