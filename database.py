@@ -3,7 +3,8 @@
 All methods are synchronous and safe to call from any thread. Views call them directly; the event
 loop calls them through a thread pool. `user_id` is the first argument of every method on a user's
 data; rows of other users are treated as missing. Each method is atomic. All may raise
-`DatabaseUnavailable`.
+`DatabaseUnavailable`. Where one raises `NotFound` for a task that is in the archive, it is
+`TaskArchived`.
 
 Several servers may share one database. An unfinished task belongs to one of them: the server that
 created it or took it over. Only that server runs the task and moves it away from running.
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 from utils.config.settings import Settings
 from utils.database.verbs.administration import AdministrationVerbs
 from utils.database.verbs.api_keys import ApiKeyVerbs
+from utils.database.verbs.archive import ArchiveVerbs
 from utils.database.verbs.groups import GroupVerbs
 from utils.database.verbs.streams import StreamVerbs
 from utils.database.verbs.turns import TurnVerbs
@@ -56,7 +58,14 @@ def open_database(settings: Settings) -> Database:
 
 
 class Database(
-    AdministrationVerbs, ApiKeyVerbs, GroupVerbs, StreamVerbs, TurnVerbs, UsageVerbs, Protocol
+    AdministrationVerbs,
+    ApiKeyVerbs,
+    ArchiveVerbs,
+    GroupVerbs,
+    StreamVerbs,
+    TurnVerbs,
+    UsageVerbs,
+    Protocol,
 ):
     """Declares the operations. The module docstring lists the rules that hold for all of them."""
 
@@ -173,19 +182,10 @@ class Database(
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """Return only the diff, or an empty string if there is none. Raises `NotFound`."""
 
-    def delete_task(
-        self, user_id: str, task_id: int, *, unchanged_since: datetime | None = None
-    ) -> None:
+    def delete_task(self, user_id: str, task_id: int) -> None:
         """Delete a task that has ended, with its events.
 
-        Raises `NotFound`, and `Conflict` when the task has not ended, or has changed since the
-        given time.
-        """
-
-    def list_old_tasks(self, unchanged_since: datetime, *, limit: int) -> list[tuple[str, int]]:
-        """Return user and id of ended tasks of all users that have not changed since then.
-
-        The oldest come first.
+        Raises `NotFound`, and `Conflict` when the task has not ended.
         """
 
     def list_tasks(

@@ -7,6 +7,7 @@
     ├── Unauthenticated          401  unauthenticated
     ├── Forbidden                403  forbidden
     ├── NotFound                 404  not_found
+    │   └── TaskArchived         410  task_archived
     ├── Conflict                 409  conflict
     │   ├── BranchChanged        409  branch_changed
     │   ├── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
@@ -110,6 +111,13 @@ class NotFound(AppError):
 
     http_status = 404
     default_code = "not_found"
+
+
+class TaskArchived(NotFound):
+    """The caller's task is in the archive and no longer in the database."""
+
+    http_status = 410
+    default_code = "task_archived"
 
 
 class Conflict(AppError):

@@ -226,25 +226,6 @@ def test_only_the_owner_deletes_a_task_and_only_one_that_has_ended(database: Dat
             verb(USER, task.id)
 
 
-def test_old_tasks_are_those_that_ended_and_did_not_change_since(database: Database) -> None:
-    ended, used, active = [running_task(database) for _ in range(3)]
-    for task in (ended, used):
-        database.move_task(task.id, {TaskStatus.RUNNING}, TaskStatus.COMPLETED)
-    limit = datetime.now(UTC)
-    database.set_pull_request(USER, used.id, {})
-    assert database.list_old_tasks(limit, limit=10) == [(USER, ended.id)]
-    assert database.list_old_tasks(limit - timedelta(hours=1), limit=10) == []
-    later = datetime.now(UTC) + timedelta(hours=1)
-    assert database.list_old_tasks(later, limit=1) == [(USER, ended.id)]
-    assert database.list_old_tasks(later, limit=10) == [(USER, ended.id), (USER, used.id)]
-    for task in (used, active):
-        with pytest.raises(Conflict):
-            database.delete_task(USER, task.id, unchanged_since=limit)
-    database.delete_task(USER, ended.id, unchanged_since=limit)
-    with pytest.raises(NotFound):
-        database.delete_task(USER, ended.id, unchanged_since=limit)
-
-
 def test_a_number_is_never_given_twice(database: Database) -> None:
     project = database.create_project(USER, project_fields())
     last = database.create_task(USER, new_task(project_id=project.id))

@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "utils.commands.doctor",
     "add-user": "utils.commands.add_user",
     "install-agents": "utils.commands.install_agents",
+    "archive": "utils.commands.maintenance.archive",
     "migrate": "utils.commands.migrate",
     "supabase-sql": "utils.commands.supabase_sql",
     "rotate-keys": "utils.commands.rotate_keys",

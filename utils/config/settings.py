@@ -17,6 +17,7 @@ from utils.config.database_url import password_of
 from utils.config.groups.cloud import CloudSettings
 from utils.config.groups.github import GitHubSettings
 from utils.config.groups.limits import LimitSettings, TaskLimitSettings
+from utils.config.groups.maintenance import MaintenanceSettings
 from utils.config.groups.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
 from utils.config.groups.supabase import SupabaseSettings
 from utils.config.groups.usage import UsageSettings
@@ -62,6 +63,7 @@ class Settings(
     TaskLimitSettings,
     ServerSettings,
     LimitSettings,
+    MaintenanceSettings,
     GitHubSettings,
     SupabaseSettings,
     UsageSettings,

@@ -53,6 +53,7 @@ ANNOUNCED: dict[str, Read] = {
     "claim_task": _task_in_result,
     "create_task": _task_of_result,
     "create_task_group": _tasks_of_result,
+    "delete_old_tasks": _tasks_of_result,
     "delete_task": _user_and_task,
     "finish_task": _task_of_result,
     "move_task": _task_of_result,

@@ -73,6 +73,18 @@ LISTED_COLUMNS = (
 
 TURN_COLUMNS = tuple(task_turns.c[name] for name in Turn.__dataclass_fields__)
 
+TASK_MARKS = select(
+    tasks.c.id,
+    tasks.c.user_id,
+    tasks.c.updated_at,
+    select(func.coalesce(func.max(task_events.c.sequence), 0))
+    .where(task_events.c.task_id == tasks.c.id)
+    .correlate(tasks)
+    .scalar_subquery()
+    .label("last_sequence"),
+)
+"""Selects the marks of tasks; callers add the condition."""
+
 EVENT_COLUMNS = tuple(task_events.c[name] for name in Event.__dataclass_fields__)
 
 TASK_COUNTERS = (

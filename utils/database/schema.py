@@ -138,6 +138,7 @@ tasks = Table(
     Index("tasks_group_id", "group_id"),
     Index("tasks_pr_branch", "pr_branch"),
     Index("tasks_pr_url", "pr_url"),
+    Index("tasks_updated_at_id", "updated_at", "id"),
     Index("tasks_user_id_id", "user_id", "id"),
     Index("tasks_user_id_created_at", "user_id", "created_at"),
     Index("tasks_user_id_updated_at", "user_id", "updated_at"),
@@ -227,6 +228,17 @@ usage_records = Table(
     Column("failed_git_operations", Number, nullable=False),
     Index("usage_records_user_id_day", "user_id", "day"),
     Index("usage_records_day", "day"),
+)
+
+archived_tasks = Table(
+    "archived_tasks",
+    metadata,
+    Column("user_id", UserId, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("task_id", Number, primary_key=True, autoincrement=False),
+    Column("archived_at", UtcDateTime, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("server", Text, nullable=False),
+    Index("archived_tasks_task_id", "task_id"),
 )
 
 servers = Table(

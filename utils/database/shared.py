@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.database.rows import columns_of, now, prompt_columns
 from utils.database.schema import tasks
-from utils.errors import Conflict, Unauthenticated
+from utils.errors import Conflict, TaskArchived, Unauthenticated
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus
@@ -61,6 +61,20 @@ NOT_IMPORTED = frozenset(
     {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested", "group_id"}
 )
 IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
+
+
+NOT_IN_RECORDS = frozenset(
+    {"task_id", "has_patch", "execution_summary", "server", "stop_requested"}
+)
+"""Columns that the archive leaves out: they follow from the others, or from where a task ran."""
+
+
+def task_archived(moment: datetime) -> TaskArchived:
+    """Return the error for a task that is in the archive since then."""
+    return TaskArchived(
+        f"This task was archived on {moment:%Y-%m-%d} and is no longer in the database. Ask "
+        "whoever runs the server for it."
+    )
 
 
 def conversation_full() -> Conflict:

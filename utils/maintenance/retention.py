@@ -1,8 +1,9 @@
-"""Deletes tasks that ended more than `RETENTION_DAYS` ago."""
+"""Removes tasks that ended more than `RETENTION_DAYS` ago; archives them first if that is set."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -10,41 +11,100 @@ import structlog
 from anyio import to_thread
 
 from database import Database
-from utils.errors import AppError, Conflict, NotFound
+from utils.config.settings import Settings
+from utils.errors import AppError
+from utils.maintenance.archive import Archive
+from utils.models.tasks import TaskMark
 
-PAUSE_SECONDS = 3_600.0
+PAUSE_SECONDS = 600.0
 """Pause between two searches."""
 
-BATCH = 500
-"""Tasks that are found at once; each is deleted by itself, so that other writers wait little."""
+BATCH = 100
+"""Tasks that are removed in one transaction at most, so that other writers wait little."""
+
+BATCH_EVENTS = 20_000
+"""Events that are deleted in one transaction at most, except those of a single task."""
+
+BATCH_BYTES = 8_000_000
+"""Text of records that is in memory at once, besides the last record."""
+
+REST = 4.0
+"""Rest after a batch, as a multiple of the time that it took: requests come first."""
 
 log = structlog.get_logger(__name__)
 
 
-async def run_retention(database: Database, days: int) -> None:
-    """Delete tasks that have not changed for so many days after their end, until cancelled.
+class Retention:
+    """Removes old tasks in batches."""
 
-    Several servers may do this on one database: each task is deleted once, by one of them.
-    """
-    while True:
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.days = settings.retention_days
+        self._database = database
+        self._archive = Archive(settings.data_dir) if settings.archive else None
+
+    async def run(self) -> None:
+        """Remove old tasks until cancelled, and rest between the batches."""
+        while True:
+            try:
+                await self._run_once()
+            except AppError as error:
+                log.warning("retention failed", action="retention.failed", reason=error.message)
+            except Exception:
+                # An unexpected error must not end the tasks that run on the same loop.
+                log.exception("retention crashed", action="retention.crashed")
+            await anyio.sleep(PAUSE_SECONDS)
+
+    async def _run_once(self) -> None:
+        total = 0
+        began = time.monotonic()
         try:
-            limit = datetime.now(UTC) - timedelta(days=days)
-            while count := await to_thread.run_sync(delete_old_tasks, database, limit):
-                log.info("old tasks deleted", action="retention.deleted", count=count)
-        except AppError as error:
-            log.warning("retention failed", action="retention.failed", reason=error.message)
-        except Exception:
-            # An unexpected error must not end the tasks that run on the same loop.
-            log.exception("retention crashed", action="retention.crashed")
-        await anyio.sleep(PAUSE_SECONDS)
+            while count := await to_thread.run_sync(self.remove_batch):
+                total += count
+                await anyio.sleep(REST * (time.monotonic() - began))
+                began = time.monotonic()
+        finally:
+            self.report(total)
+
+    def report(self, count: int) -> None:
+        """Write to the log how many tasks were removed, if any."""
+        if count and self._archive is not None:
+            log.info("old tasks archived", action="retention.archived", count=count)
+        elif count:
+            log.info("old tasks deleted", action="retention.deleted", count=count)
+
+    def remove_batch(self, limit: datetime | None = None) -> int:
+        """Remove the tasks that have not changed for longest; return how many, 0 at the end.
+
+        Several servers may do this on one database: each task is removed by one of them. Raises
+        `DatabaseUnavailable`, and `ConfigurationError` when the archive cannot be written.
+        """
+        limit = limit or datetime.now(UTC) - timedelta(days=self.days)
+        marks = list(_affordable(self._database.list_old_tasks(limit, limit=BATCH)))
+        if not marks or self._archive is None:
+            return len(self._database.delete_old_tasks(marks)) if marks else 0
+        return self._remove_archived(self._archive, marks)
+
+    def _remove_archived(self, archive: Archive, marks: Sequence[TaskMark]) -> int:
+        # A task that changes after its mark was read is not deleted, so no record is outdated.
+        records = self._database.get_task_records(
+            [mark.id for mark in marks], max_bytes=BATCH_BYTES
+        )
+        if not records:
+            return 0
+        file = archive.write((record.text for record in records), datetime.now(UTC))
+        written = {record.id for record in records}
+        removed = self._database.delete_old_tasks(
+            [mark for mark in marks if mark.id in written], file
+        )
+        if not removed:
+            archive.discard(file)
+        return len(removed)
 
 
-def delete_old_tasks(database: Database, limit: datetime) -> int:
-    """Delete up to `BATCH` tasks; return how many."""
-    deleted = 0
-    for user_id, task_id in database.list_old_tasks(limit, limit=BATCH):
-        # Another server may have deleted the task, or its user may have used it.
-        with suppress(NotFound, Conflict):
-            database.delete_task(user_id, task_id, unchanged_since=limit)
-            deleted += 1
-    return deleted
+def _affordable(marks: Sequence[TaskMark]) -> Iterator[TaskMark]:
+    events = 0
+    for place, mark in enumerate(marks):
+        events += mark.last_sequence
+        if place and events > BATCH_EVENTS:
+            return
+        yield mark

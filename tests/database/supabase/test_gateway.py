@@ -41,7 +41,7 @@ NO_REQUEST = {"close"}
 SILENT = {"silent": [], "own": True}
 GATEWAY_SOURCE = "".join(
     path.read_text(encoding="utf-8")
-    for path in sorted((ROOT / "utils/database/supabase").glob("*.py"))
+    for path in sorted((ROOT / "utils/database/supabase").rglob("*.py"))
 )
 
 

@@ -20,6 +20,7 @@ from tests.support.database.samples import (
     running_task,
 )
 from utils.errors import Unauthenticated
+from utils.models.archive import ArchiveFile
 from utils.models.events import Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import TaskStatus
@@ -46,6 +47,7 @@ def every_verb(database: Database) -> Calls:
         **server_verbs(database),
         **pull_request_verbs(database),
         **request_verbs(database),
+        **archive_verbs(database),
         **group_verbs(database),
         **usage_verbs(database),
         **project_verbs(database, project_id),
@@ -111,7 +113,6 @@ def reading_verbs(database: Database, project_id: int) -> Calls:
     return {
         "get_task": partial(database.get_task, USER, task_id),
         "get_task_status": partial(database.get_task_status, USER, task_id),
-        "list_old_tasks": partial(database.list_old_tasks, LATER, limit=1),
         "get_git_diff": partial(database.get_git_diff, USER, task_id),
         "list_tasks": partial(database.list_tasks, USER, project_id=project_id),
         "list_project_tasks": partial(database.list_project_tasks, USER, project_id),
@@ -187,6 +188,20 @@ def request_verbs(database: Database) -> Calls:
         "begin_request": partial(database.begin_request, USER, "key", "fingerprint"),
         "release_request": partial(database.release_request, USER, "key"),
         "store_answer": partial(database.store_answer, USER, "key", {}),
+    }
+
+
+def archive_verbs(database: Database) -> Calls:
+    old = running_task(database)
+    database.move_task(old.id, {RUNNING}, COMPLETED)
+    marks = database.list_task_marks([old.id], [], LATER)
+    return {
+        "list_old_tasks": partial(database.list_old_tasks, LATER, limit=1),
+        "get_task_records": partial(database.get_task_records, [old.id], max_bytes=1),
+        "delete_old_tasks": partial(
+            database.delete_old_tasks, marks, ArchiveFile("day/file", LATER)
+        ),
+        "find_archived_tasks": partial(database.find_archived_tasks, old.id),
     }
 
 

@@ -19,7 +19,7 @@ def refuse_undeclared_codes(app: Flask) -> None:
             return response
         codes = error_codes(
             declared,
-            has_arguments=bool(request.url_rule and request.url_rule.arguments),
+            arguments=request.url_rule.arguments if request.url_rule else (),
             is_reading=request.method in {"GET", "HEAD"},
         )
         code = (response.get_json(silent=True) or {}).get("code")

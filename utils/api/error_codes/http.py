@@ -244,6 +244,12 @@ HTTP_ERRORS = (
         "Nothing.",
     ),
     ErrorEntry(
+        "task_archived",
+        410,
+        "The task was old and is no longer in the database. The message says when it was archived.",
+        "Ask whoever runs the server: `./run.sh archive <task id>` prints it.",
+    ),
+    ErrorEntry(
         "task_not_here",
         409,
         "This server is stopping, or does not run the task, so it cannot cancel it.",

@@ -223,7 +223,7 @@ def _operation(
             str(declared.status): _success(declared, name, schemas),
             **errors.of(
                 declared,
-                has_arguments=bool(rule.arguments),
+                arguments=rule.arguments,
                 is_reading="GET" in (rule.methods or ()),
             ),
         },

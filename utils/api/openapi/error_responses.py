@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from utils.api.endpoint import Endpoint
 from utils.api.error_codes.shared import (
@@ -31,6 +31,7 @@ _STATUSES = {
     404: "It does not exist, or it belongs to another user.",
     405: "The endpoint does not support this method.",
     409: "The current state does not allow this. The code says why.",
+    410: "It existed, and is no longer here.",
     413: "The body is larger than the server allows.",
     415: "Send the body as JSON, with Content-Type: application/json.",
     429: "Too many requests of this kind, or too many queued tasks. Try again after Retry-After "
@@ -51,9 +52,9 @@ class ErrorResponses:
         self.components: Json = {}
         self._names: dict[tuple[int, tuple[str, ...]], str] = {}
 
-    def of(self, declared: Endpoint, *, has_arguments: bool, is_reading: bool) -> Json:
+    def of(self, declared: Endpoint, *, arguments: Collection[str], is_reading: bool) -> Json:
         """Return references to the error responses of an operation, by status."""
-        codes = error_codes(declared, has_arguments=has_arguments, is_reading=is_reading)
+        codes = error_codes(declared, arguments=arguments, is_reading=is_reading)
         return {
             str(status): {"$ref": f"#/components/responses/{self._name(status, codes[status])}"}
             for status in sorted(codes)
@@ -70,25 +71,30 @@ class ErrorResponses:
 
 
 def error_codes(
-    declared: Endpoint, *, has_arguments: bool, is_reading: bool
+    declared: Endpoint, *, arguments: Collection[str], is_reading: bool
 ) -> Mapping[int, tuple[str, ...]]:
-    """Return the sorted codes that an operation may answer with, by HTTP status."""
+    """Return the sorted codes that an operation may answer with, by HTTP status.
+
+    `arguments` are the variables of its path.
+    """
     found: dict[int, set[str]] = {}
-    for code in _codes(declared, has_arguments=has_arguments, is_reading=is_reading):
+    for code in _codes(declared, arguments=arguments, is_reading=is_reading):
         for status in statuses_of(code):
             found.setdefault(status, set()).add(code)
     return {status: tuple(sorted(codes)) for status, codes in found.items()}
 
 
-def _codes(declared: Endpoint, *, has_arguments: bool, is_reading: bool) -> Iterable[str]:
+def _codes(declared: Endpoint, *, arguments: Collection[str], is_reading: bool) -> Iterable[str]:
     yield from (*ALWAYS, *declared.errors)
     if not declared.public:
         yield from CALLER
         # The scope of an API key may not be enough.
         if declared.scope or declared.admin or not is_reading:
             yield from SCOPE
-    if has_arguments or declared.admin:
+    if arguments or declared.admin:
         yield "not_found"
+    if "task_id" in arguments:
+        yield "task_archived"
     if declared.body is not None:
         yield from BODY
     if declared.upload:

@@ -137,13 +137,6 @@ class TaskLimitSettings(BaseSettings):
         description="Seconds that running tasks get to finish when the server shuts down. Together "
         "with the end of the others it fits into the 10 s that containers are given by default.",
     )
-    retention_days: int = Field(
-        0,
-        ge=0,
-        le=36_500,
-        description="Days after which the server deletes a task that has ended, with its diff, "
-        "patch, events and messages, counted from its last change. 0 keeps all tasks.",
-    )
     server_silence_seconds: float = Field(
         30,
         gt=0,

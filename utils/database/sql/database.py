@@ -14,6 +14,7 @@ from utils.database.sql.engine import open_engines, reading, writing
 from utils.database.sql.reasons import with_reason
 from utils.database.sql.tables.administration import AdministrationMethods
 from utils.database.sql.tables.api_keys import ApiKeyMethods
+from utils.database.sql.tables.archive import ArchiveMethods
 from utils.database.sql.tables.progress import ProgressMethods
 from utils.database.sql.tables.projects import ProjectMethods
 from utils.database.sql.tables.pull_requests import PullRequestMethods
@@ -37,6 +38,7 @@ _same = (
 class SqlDatabase(
     UserMethods,
     ApiKeyMethods,
+    ArchiveMethods,
     ProjectMethods,
     TaskMethods,
     TaskGroupMethods,

@@ -11,6 +11,7 @@ from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
 from utils.database.supabase.tables.administration import AdministrationMethods
 from utils.database.supabase.tables.api_keys import ApiKeyMethods
+from utils.database.supabase.tables.archive import ArchiveMethods
 from utils.database.supabase.tables.progress import ProgressMethods
 from utils.database.supabase.tables.projects import ProjectMethods
 from utils.database.supabase.tables.pull_requests import PullRequestMethods
@@ -31,6 +32,7 @@ from utils.database.supabase.tables.users import UserMethods
 class SupabaseDatabase(
     UserMethods,
     ApiKeyMethods,
+    ArchiveMethods,
     ProjectMethods,
     TurnMethods,
     TaskMethods,

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from utils.database.rows import (
     EVENT_COLUMNS,
     STATUS_COLUMNS,
+    TASK_MARKS,
     chat_message,
     columns_of,
     now,
@@ -32,16 +33,15 @@ from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
     NEXT_TURN,
-    NO_TASK,
     conversation_full,
     events_of_move,
     turn_values,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.tasks import require_task
 from utils.database.sql.tables.usage_rows import store_usage
 from utils.database.types import Document, Number, json_appended, json_with_file_changes
-from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.tasks import TERMINAL_STATUSES, Json, Task, TaskMark, TaskStatus
 from utils.models.turns import TurnResult, TurnStatus
@@ -59,15 +59,6 @@ _events = (
     )
     .order_by(task_events.c.sequence)
     .limit(bindparam("limit"))
-)
-_newest = select(func.coalesce(func.max(task_events.c.sequence), 0)).where(
-    task_events.c.task_id == tasks.c.id
-)
-_marks = select(
-    tasks.c.id,
-    tasks.c.user_id,
-    tasks.c.updated_at,
-    _newest.correlate(tasks).scalar_subquery().label("last_sequence"),
 )
 _turns = task_turns.c.task_id == bindparam("turn_task_id")
 _waiting_turn = (
@@ -171,7 +162,7 @@ class ProgressMethods(SqlMethods):
     ) -> None:
         """See `Database`."""
         if not lock_task(connection, (tasks.c.id == task_id) & (tasks.c.user_id == user_id)):
-            raise NotFound(NO_TASK)
+            raise missing_task(connection, user_id, task_id)
         insert_events(connection, task_id, EventBatch(tuple(events)))
 
     @reading
@@ -199,7 +190,7 @@ class ProgressMethods(SqlMethods):
     ) -> list[TaskMark]:
         """See `Database`."""
         recent = tasks.c.user_id.in_(user_ids) & (tasks.c.updated_at >= since)
-        wanted = _marks.where(or_(tasks.c.id.in_(task_ids), recent))
+        wanted = TASK_MARKS.where(or_(tasks.c.id.in_(task_ids), recent))
         return [TaskMark(**row._mapping) for row in connection.execute(wanted)]
 
 
@@ -238,7 +229,7 @@ def append_message(
     """Append a message as `Database.append_chat_message` describes; the row stays locked."""
     own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
     if not lock_task(connection, own):
-        raise NotFound(NO_TASK)
+        raise missing_task(connection, user_id, task_id)
     # The time is read under the lock, so timestamps and messages have the same order.
     moment = now()
     values = {

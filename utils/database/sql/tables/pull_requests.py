@@ -9,9 +9,8 @@ from sqlalchemy import Connection, select, update
 
 from utils.database.rows import STATUS_COLUMNS, now, task_from_row
 from utils.database.schema import tasks
-from utils.database.shared import NO_TASK
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.errors import NotFound
+from utils.database.sql.tables.archive import missing_task
 from utils.models.tasks import Task
 
 
@@ -28,7 +27,7 @@ class PullRequestMethods(SqlMethods):
         statement = update(tasks).where(own).values(values).returning(*STATUS_COLUMNS)
         row = connection.execute(statement).first()
         if row is None:
-            raise NotFound(NO_TASK)
+            raise missing_task(connection, user_id, task_id)
         return task_from_row(row)
 
     @reading

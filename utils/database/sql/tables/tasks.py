@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
@@ -22,7 +21,6 @@ from utils.database.rows import (
 )
 from utils.database.schema import task_secrets, tasks, users
 from utils.database.shared import (
-    NO_TASK,
     TASK_ACTIVE,
     USER_GONE,
     imported_values,
@@ -30,9 +28,10 @@ from utils.database.shared import (
     request_answer,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.projects import lock_project, require_project
 from utils.database.sql.tables.repeated_requests import insert_delivery, store_answer
-from utils.errors import Conflict, NotFound, Unauthenticated
+from utils.errors import Conflict, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,
     TERMINAL_STATUSES,
@@ -140,34 +139,14 @@ class TaskMethods(SqlMethods):
         return len(fresh)
 
     @writing
-    def delete_task(
-        self,
-        connection: Connection,
-        user_id: str,
-        task_id: int,
-        *,
-        unchanged_since: datetime | None = None,
-    ) -> None:
+    def delete_task(self, connection: Connection, user_id: str, task_id: int) -> None:
         """See `Database`."""
         this_one = delete(tasks).where(
             tasks.c.id == task_id, tasks.c.user_id == user_id, _has_ended
         )
-        if unchanged_since is not None:
-            this_one = this_one.where(tasks.c.updated_at < unchanged_since)
         if connection.execute(this_one).rowcount == 0:
             require_task(connection, user_id, task_id)
             raise Conflict(TASK_ACTIVE, "task_active")
-
-    @reading
-    def list_old_tasks(
-        self, connection: Connection, unchanged_since: datetime, *, limit: int
-    ) -> list[tuple[str, int]]:
-        """See `Database`."""
-        old = select(tasks.c.user_id, tasks.c.id).where(
-            _has_ended, tasks.c.updated_at < unchanged_since
-        )
-        rows = connection.execute(old.order_by(tasks.c.id).limit(limit))
-        return [(user_id, task_id) for user_id, task_id in rows]
 
     @reading
     def count_tasks(self, connection: Connection) -> dict[tuple[str, str], int]:
@@ -189,14 +168,14 @@ def insert_task(
 
 
 def require_task(connection: Connection, user_id: str, task_id: int) -> None:
-    """Raise `NotFound` unless the task is the user's."""
+    """Raise `NotFound` or `TaskArchived` unless the task is the user's."""
     _one(connection, _task_id, user_id, task_id)
 
 
 def _one(connection: Connection, statement: Select[Any], user_id: str, task_id: int) -> Any:
     row = connection.execute(statement, {"user_id": user_id, "task_id": task_id}).first()
     if row is None:
-        raise NotFound(NO_TASK)
+        raise missing_task(connection, user_id, task_id)
     return row
 
 

@@ -11,7 +11,6 @@ from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
     NEXT_TURN,
-    NO_TASK,
     conversation_full,
     events_of_move,
     turn_values,
@@ -23,9 +22,9 @@ from utils.database.supabase.rows import (
     encode_events,
     row_decoder,
 )
+from utils.database.supabase.tables.archive import missing_task
 from utils.database.supabase.tables.usage import encode_usage
 from utils.database.types import normalize_user_id, sanitize, to_utc
-from utils.errors import NotFound
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.tasks import Json, Task, TaskMark, TaskStatus
 from utils.models.turns import TurnResult
@@ -114,7 +113,7 @@ class ProgressMethods(SupabaseMethods):
         }
         answer = self.supabase.call("backend_append_chat_message", arguments, idempotent=False)
         if answer["outcome"] == "no_task":
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         if answer["outcome"] == "full":
             raise conversation_full()
         return decode_task(answer["task"])
@@ -127,7 +126,7 @@ class ProgressMethods(SupabaseMethods):
             "events": encode_events(EventBatch(tuple(events)))["events"],
         }
         if not self.supabase.call("backend_add_events", arguments, idempotent=False):
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
 
     def list_events(
         self, user_id: str, task_id: int, *, after: int = 0, limit: int = 500
@@ -141,7 +140,7 @@ class ProgressMethods(SupabaseMethods):
         }
         rows = self.supabase.call("backend_list_events", arguments, idempotent=True)
         if rows is None:
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         return [_decode_event(row) for row in rows]
 
     def list_task_marks(

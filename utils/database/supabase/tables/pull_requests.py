@@ -7,10 +7,9 @@ from typing import Any
 
 from utils.database.rows import STATUS_COLUMNS, now
 from utils.database.schema import tasks
-from utils.database.shared import NO_TASK
 from utils.database.supabase.rows import SupabaseMethods, decode_task, encode_columns
+from utils.database.supabase.tables.archive import missing_task
 from utils.database.types import normalize_user_id
-from utils.errors import NotFound
 from utils.models.tasks import Task
 
 _COLUMNS = ",".join(
@@ -33,7 +32,7 @@ class PullRequestMethods(SupabaseMethods):
         )
         rows = self.supabase.rows(request, idempotent=True)
         if not rows:
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         return decode_task(rows[0])
 
     def list_pull_request_tasks(self, pr_url: str) -> list[Task]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from utils.database.rows import listed_task, polled_task
 from utils.database.schema import tasks
 from utils.database.shared import (
     NO_PROJECT,
-    NO_TASK,
     TASK_ACTIVE,
     USER_GONE,
     imported_values,
@@ -25,8 +23,9 @@ from utils.database.supabase.rows import (
     encode_columns,
     row_decoder,
 )
+from utils.database.supabase.tables.archive import missing_task
 from utils.database.supabase.tables.repeated_requests import delivery_arguments
-from utils.database.types import normalize_user_id, sanitize, to_utc
+from utils.database.types import normalize_user_id, sanitize
 from utils.errors import Conflict, NotFound, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,
@@ -76,7 +75,7 @@ class TaskMethods(SupabaseMethods):
         arguments = {"this_user": normalize_user_id(user_id), "this_task": task_id}
         row = self.supabase.call("backend_get_task_status", arguments, idempotent=True)
         if row is None:
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         return polled_task(decode_task_values(row))
 
     def get_git_diff(self, user_id: str, task_id: int) -> str:
@@ -138,9 +137,7 @@ class TaskMethods(SupabaseMethods):
             raise NotFound(NO_PROJECT)
         return int(answer["count"])
 
-    def delete_task(
-        self, user_id: str, task_id: int, *, unchanged_since: datetime | None = None
-    ) -> None:
+    def delete_task(self, user_id: str, task_id: int) -> None:
         """See `Database`."""
         request = (
             self.supabase.table("tasks")
@@ -150,23 +147,9 @@ class TaskMethods(SupabaseMethods):
             .in_("status", sorted(TERMINAL_STATUSES))
             .select("id")
         )
-        if unchanged_since is not None:
-            request = request.lt("updated_at", to_utc(unchanged_since).isoformat())
         if not self.supabase.rows(request, idempotent=False):
             self._columns_of_task(user_id, task_id, "id")
             raise Conflict(TASK_ACTIVE, "task_active")
-
-    def list_old_tasks(self, unchanged_since: datetime, *, limit: int) -> list[tuple[str, int]]:
-        """See `Database`."""
-        request = (
-            self.supabase.table("tasks")
-            .select("user_id,id")
-            .in_("status", sorted(TERMINAL_STATUSES))
-            .lt("updated_at", to_utc(unchanged_since).isoformat())
-            .order("id")
-            .limit(limit)
-        )
-        return [(row["user_id"], row["id"]) for row in self.supabase.rows(request, idempotent=True)]
 
     def count_tasks(self) -> dict[tuple[str, str], int]:
         """See `Database`."""
@@ -182,5 +165,5 @@ class TaskMethods(SupabaseMethods):
         )
         rows = self.supabase.rows(request, idempotent=True)
         if not rows:
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         return rows[0]

@@ -9,7 +9,6 @@ from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
     NEXT_TURN,
-    NO_TASK,
     NO_TURN,
     conversation_full,
     new_turn_values,
@@ -23,6 +22,7 @@ from utils.database.supabase.rows import (
     encode_columns,
     parse_timestamp,
 )
+from utils.database.supabase.tables.archive import missing_task
 from utils.database.supabase.tables.tasks import TaskMethods
 from utils.database.types import normalize_user_id
 from utils.database.verbs.turns import AddedTurn, Workspace
@@ -55,7 +55,7 @@ class TurnMethods(TaskMethods):
             arguments["first"] = encode_columns(task_turns, turn_values(first))
             answer = self.supabase.call("backend_add_turn", arguments, idempotent=False)
         if answer["outcome"] == "no_task":
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         if answer["outcome"] == "full":
             raise conversation_full()
         return AddedTurn(decode_task(answer["task"]), decode_turn(answer["turn"]), answer["begins"])
@@ -69,7 +69,7 @@ class TurnMethods(TaskMethods):
         }
         answer = self.supabase.call("backend_take_back_turn", arguments, idempotent=False)
         if answer["outcome"] == "no_task":
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         if answer["outcome"] == "started":
             raise turn_started()
         if answer["outcome"] == "no_turn":
@@ -81,7 +81,7 @@ class TurnMethods(TaskMethods):
         arguments = {"this_user": normalize_user_id(user_id), "this_task": task_id}
         rows = self.supabase.call("backend_list_turns", arguments, idempotent=True)
         if rows is None:
-            raise NotFound(NO_TASK)
+            raise missing_task(self.supabase, user_id, task_id)
         if not rows:
             return [first_turn(self.get_task(user_id, task_id)).turn]
         return [decode_turn(row) for row in rows]

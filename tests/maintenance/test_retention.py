@@ -5,16 +5,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from database import Database
 from tests.support.backends import Repository, open_backend
-from tests.support.database.samples import COMPLETED, RUNNING, USER, all_at_once, running_task
 from tests.support.waiting import eventually
-from utils.maintenance.retention import delete_old_tasks
 
 
 def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(
@@ -41,13 +37,3 @@ def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(
     log = capsys.readouterr().err
     assert "retention.deleted" in log
     assert "count=1" in log or '"count": 1' in log
-
-
-def test_several_servers_delete_each_old_task_once(database: Database) -> None:
-    active, *ended = [running_task(database) for _ in range(7)]
-    for task in ended:
-        database.move_task(task.id, {RUNNING}, COMPLETED)
-    limit = datetime.now(UTC) + timedelta(hours=1)
-    counts = all_at_once([partial(delete_old_tasks, database, limit)] * 3)
-    assert sum(counts) == len(ended)
-    assert [task.id for task in database.list_tasks(USER).tasks] == [active.id]

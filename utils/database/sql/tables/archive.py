@@ -1,0 +1,172 @@
+"""Reads and deletes old tasks, and remembers which were archived, in SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    insert,
+    select,
+)
+from sqlalchemy.types import JSON
+
+from utils.database.rows import TASK_MARKS
+from utils.database.schema import archived_tasks, task_events, task_turns, tasks
+from utils.database.shared import NO_TASK, NOT_IN_RECORDS, task_archived
+from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.errors import NotFound
+from utils.models.archive import ArchivedTask, ArchiveFile, TaskRecord
+from utils.models.tasks import TERMINAL_STATUSES, TaskMark
+
+_has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
+_tombstone = select(*(archived_tasks.c[name] for name in ArchivedTask.__dataclass_fields__))
+_own_tombstone = select(archived_tasks.c.archived_at).where(
+    archived_tasks.c.user_id == bindparam("user_id"),
+    archived_tasks.c.task_id == bindparam("task_id"),
+)
+
+
+def _as_text(table: Table) -> Select[Any]:
+    """Select the columns of a record; documents as the text that is stored, read or not."""
+    columns: Iterator[ColumnElement[Any]] = (
+        cast(column, Text).label(column.name) if isinstance(column.type, JSON) else column
+        for column in table.c
+        if column.name not in NOT_IN_RECORDS
+    )
+    return select(*columns)
+
+
+_task = _as_text(tasks).where(tasks.c.id == bindparam("task_id"))
+_parts = {
+    "turns": _as_text(task_turns)
+    .where(task_turns.c.task_id == bindparam("task_id"))
+    .order_by(task_turns.c.number),
+    "events": _as_text(task_events)
+    .where(task_events.c.task_id == bindparam("task_id"))
+    .order_by(task_events.c.sequence),
+}
+_documents = {
+    column.name
+    for table in (tasks, task_turns, task_events)
+    for column in table.c
+    if isinstance(column.type, JSON)
+}
+
+
+class ArchiveMethods(SqlMethods):
+    """Methods on old tasks of all users."""
+
+    @reading
+    def list_old_tasks(
+        self, connection: Connection, unchanged_since: datetime, *, limit: int
+    ) -> list[TaskMark]:
+        """See `Database`."""
+        old = TASK_MARKS.where(_has_ended, tasks.c.updated_at < unchanged_since)
+        rows = connection.execute(old.order_by(tasks.c.updated_at, tasks.c.id).limit(limit))
+        return [TaskMark(**row._mapping) for row in rows]
+
+    @reading
+    def get_task_records(
+        self, connection: Connection, task_ids: Sequence[int], *, max_bytes: int
+    ) -> list[TaskRecord]:
+        """See `Database`."""
+        records: list[TaskRecord] = []
+        size = 0
+        for task_id in task_ids:
+            text = _record(connection, task_id)
+            if text is not None:
+                records.append(TaskRecord(task_id, text))
+                size += len(text)
+            if size > max_bytes:
+                break
+        return records
+
+    @writing
+    def delete_old_tasks(
+        self,
+        connection: Connection,
+        marks: Sequence[TaskMark],
+        archived: ArchiveFile | None = None,
+    ) -> list[TaskMark]:
+        """See `Database`."""
+        # In the order of their numbers, and without waiting, so that servers never block each
+        # other. The marks are compared under the lock.
+        these = tasks.c.id.in_([mark.id for mark in marks])
+        lock = select(tasks.c.id).where(these).order_by(tasks.c.id)
+        locked = connection.execute(lock.with_for_update(skip_locked=True)).scalars().all()
+        present = TASK_MARKS.where(tasks.c.id.in_(locked), _has_ended)
+        unchanged = set(marks) & {TaskMark(**row._mapping) for row in connection.execute(present)}
+        if not unchanged:
+            return []
+        connection.execute(delete(tasks).where(tasks.c.id.in_([mark.id for mark in unchanged])))
+        if archived is not None:
+            connection.execute(
+                insert(archived_tasks),
+                [
+                    {
+                        "user_id": mark.user_id,
+                        "task_id": mark.id,
+                        "archived_at": archived.archived_at,
+                        "file": archived.name,
+                        "server": self.server,
+                    }
+                    for mark in unchanged
+                ],
+            )
+        return [mark for mark in marks if mark in unchanged]
+
+    @reading
+    def find_archived_tasks(self, connection: Connection, task_id: int) -> list[ArchivedTask]:
+        """See `Database`."""
+        rows = connection.execute(_tombstone.where(archived_tasks.c.task_id == task_id))
+        return [ArchivedTask(**row._mapping) for row in rows]
+
+
+def missing_task(connection: Connection, user_id: str, task_id: int) -> NotFound:
+    """Return the error for a task that the user does not have: any more, or at all."""
+    owned = {"user_id": user_id, "task_id": task_id}
+    moment = connection.execute(_own_tombstone, owned).scalar()
+    return NotFound(NO_TASK) if moment is None else task_archived(moment)
+
+
+def _record(connection: Connection, task_id: int) -> str | None:
+    number = {"task_id": task_id}
+    row = connection.execute(_task, number).first()
+    if row is None:
+        return None
+    parts = (
+        f'"{name}":[{",".join(_json(one) for one in connection.execute(rows, number))}]'
+        for name, rows in _parts.items()
+    )
+    return f'{{"task":{_json(row)},{",".join(parts)}}}'
+
+
+def _json(row: Any) -> str:
+    """Return a row as a JSON object in one line; stored documents are not parsed."""
+    fields = (
+        f'"{name}":{_document(value) if name in _documents else _value(value)}'
+        for name, value in row._mapping.items()
+    )
+    return f"{{{','.join(fields)}}}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _document(text: str | None) -> str:
+    # A line end in JSON is between its words only.
+    return "null" if text is None else text.replace("\r", " ").replace("\n", " ")
