@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -116,12 +117,14 @@ def start_preloaded(
     env: Mapping[str, str],
     output: int,
     errors: int | None = None,
+    stdin: int | None = None,
     start_new_session: bool = False,
     is_elsewhere: bool = False,
 ) -> PreloadedProcess:
     """Start what `python *program` would run; both streams go to `output` unless there is `errors`.
 
-    `is_elsewhere` is for another copy of the project: its modules are imported from there.
+    Without `stdin` it has nothing to read. `is_elsewhere` is for another copy of the project: its
+    modules are imported from there.
     """
     global _forker  # noqa: PLW0603
     _forker = _forker or _Forker()
@@ -133,7 +136,8 @@ def start_preloaded(
         "is_elsewhere": is_elsewhere,
     }
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-        return _forker.start(order, nothing.fileno(), output, output if errors is None else errors)
+        read = nothing.fileno() if stdin is None else stdin
+        return _forker.start(order, read, output, output if errors is None else errors)
 
 
 def run_preloaded(
@@ -245,6 +249,24 @@ def _become(order: dict[str, Any]) -> None:
         runpy.run_path(flag, run_name="__main__")
 
 
+def _run(order: dict[str, Any]) -> None:
+    """Run a program and end this process as Python does, but let the kernel free the memory."""
+    try:
+        _become(order)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    else:
+        code = 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # To take everything that is imported apart takes longer than most of these programs.
+    os._exit(code)
+
+
 def _import_everything() -> None:
     import e2b  # noqa: F401
 
@@ -256,7 +278,10 @@ def _import_everything() -> None:
 
 if __name__ == "__main__":
     _import_everything()
+    # No child searches what is imported for garbage, which would copy all of it.
+    gc.collect()
+    gc.freeze()
     assert threading.active_count() == 1, "a fork would leave the other threads behind"
     work = _serve(socket.socket(fileno=int(sys.argv[1])))
     if work is not None:
-        _become(work)
+        _run(work)
