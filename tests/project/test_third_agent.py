@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.agents.parrot import PARROT_PROGRAM
-from tests.fakes.e2b.control import E2BServerProcess
 from tests.fakes.e2b.server import E2BServer
 from tests.support.agents.third_agent import PARROT, copy_with_parrot
+from tests.support.e2b.preloaded_cloud import PreloadedCloud
 from tests.support.e2b.template_tools import VERSION_LINES, install, missing_in_template
 from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, Json, LiveServer
@@ -64,7 +64,7 @@ def environment(request: pytest.FixtureRequest, tools: Path) -> Iterator[Mapping
         path = f"{tools}:{os.environ['PATH']}"
         yield {**key, "SIMULATE_WITH_REAL_AGENT": "true", "PATH": path}
         return
-    with E2BServerProcess() as cloud:
+    with PreloadedCloud() as cloud:
         cloud.configure(tools=str(tools), templates=["async-code"])
         yield {**key, **cloud.environment}
 

@@ -15,6 +15,7 @@ from e2b import CommandExitException, exceptions
 
 from tests.fakes.e2b.control import API_KEY, E2BServerProcess
 from tests.support.backends import Backend, Repository
+from tests.support.e2b.preloaded_cloud import PreloadedCloud
 from tests.support.e2b.tasks import STAND_INS, cloud_backend, ended
 from tests.support.git.server import GitServer
 from tests.support.waiting import eventually
@@ -180,7 +181,7 @@ def test_the_headers_of_a_host_are_one_rule() -> None:
 
 @pytest.fixture(scope="module")
 def fake() -> Iterator[E2BServerProcess]:
-    with E2BServerProcess() as cloud:
+    with PreloadedCloud() as cloud:
         cloud.configure(tools=str(STAND_INS))
         yield cloud
 

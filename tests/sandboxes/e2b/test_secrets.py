@@ -15,6 +15,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row, open_backend
+from tests.support.e2b.preloaded_cloud import PreloadedCloud
 from tests.support.git.server import GitServer
 from tests.support.waiting import eventually
 from tests.turns.steps import follow_up, wait_for_turns
@@ -48,7 +49,7 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[E2BServerProcess]:
-    with E2BServerProcess() as server:
+    with PreloadedCloud() as server:
         server.configure(tools=str(STAND_INS))
         yield server
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.e2b.control import E2BServerProcess
+from tests.support.e2b.preloaded_cloud import PreloadedCloud
 from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, Json, LiveServer
 from tests.support.source_files import ROOT
@@ -117,7 +118,7 @@ def live_cloud(folder: Path, **settings: object) -> Iterator[Live]:
     (tools / "claude").write_text(CLAUDE)
     (tools / "claude").chmod(0o755)
     repository = make_repository(folder / "repository")
-    with E2BServerProcess() as cloud:
+    with PreloadedCloud() as cloud:
         cloud.configure(tools=str(tools))
         choices: dict[str, Any] = {
             **cloud.environment,
