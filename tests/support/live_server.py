@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+from tests.support.database.migrated import provide_database
 from tests.support.places import LocalPlace, Place
 from tests.support.preloaded import PreloadedProcess, start_preloaded
 from tests.support.source_files import ROOT
@@ -147,6 +148,8 @@ class LiveServer:
     def launch(self, **settings: object) -> None:
         """Start the server without waiting."""
         self._settings |= settings
+        if self.source == ROOT and not {"DATABASE_URL", "SUPABASE_URL"} & self._settings.keys():
+            provide_database(self.data_dir)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._folder),

@@ -13,9 +13,15 @@ from utils.database.sql.engine import SQLITE_FILE
 
 def provide_tables(settings: Settings) -> None:
     """Put a migrated database where the settings have the server make one; never replace one."""
-    file = settings.data_dir / SQLITE_FILE
-    if settings.database_url is None and not settings.uses_supabase and not file.exists():
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.database_url is None and not settings.uses_supabase:
+        provide_database(settings.data_dir)
+
+
+def provide_database(data_dir: Path) -> None:
+    """Put a migrated database into a data folder that has none."""
+    file = data_dir / SQLITE_FILE
+    if not file.exists():
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_bytes(_migrated())
         file.chmod(0o600)
 
