@@ -64,33 +64,18 @@ def nothing_serves(data_dir: Path) -> bool:
     return True
 
 
-def test_it_goes_from_prompt_to_diff(tmp_path: Path) -> None:
-    data_dir = tmp_path / "a folder with spaces"
-    code, output = run_demo(data_dir, "--prompt", "Say hello")
+def test_it_goes_from_prompt_to_diff_and_readme_shows_what_it_prints(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    code, output = run_demo(data_dir)
     assert code == 0, output
     stages = re.findall(r"^  (\w+) +\d+\.\d\d s$", output, re.MULTILINE)
     assert stages == ["queued", "cloning", "agent", "capturing"]
     assert "\x1b" not in output
-    assert "README.md  +" in output
-    assert "  +`basket.py` has one class, `Basket`." in output
+    assert "basket.py       +" in output
     assert "> Bash python3 -m unittest" in output
     assert "This was a simulation" in output
     assert output.endswith("once the server runs:\n  http://127.0.0.1:8000/tasks/1\n")
     assert nothing_serves(data_dir)
-
-
-def test_a_key_of_the_deployment_is_not_used_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("E2B_API_KEY", "e2b_nobody_asks_with_it")
-    monkeypatch.setenv("SANDBOX", "e2b")
-    code, output = run_demo(tmp_path)
-    assert code == 0, output
-    assert "This was a simulation" in output
-
-
-def test_readme_shows_what_it_prints(tmp_path: Path) -> None:
-    _, output = run_demo(tmp_path / "data")
     shown = re.search(r"<!-- demo -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert shown is not None
     assert without_varying_parts(shown[1]) in without_varying_parts(output)
@@ -104,7 +89,7 @@ def without_varying_parts(output: str) -> str:
 
 def test_a_failed_task_says_why(tmp_path: Path) -> None:
     prompt = "script:\nprint about to fail\nwrite half.txt begun\nfail 7"
-    code, output = run_demo(tmp_path / "data", "--prompt", prompt)
+    code, output = run_demo(tmp_path / "a folder with spaces", "--prompt", prompt)
     assert code == 1
     assert "code agent_failed, stage agent" in output
     assert output.index("Log") < output.rindex("about to fail")
@@ -129,8 +114,14 @@ def test_a_server_that_does_not_start_shows_its_log(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_running(tmp_path: Path, ending: signal.Signals) -> None:
-    process = start_demo(tmp_path / "data", "--prompt", "script:\nprint begun\nsleep 60")
+def test_an_interrupt_leaves_nothing_running_also_where_interrupts_were_ignored_at_its_start(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start_demo(tmp_path / "data", "--prompt", "script:\nprint begun\nsleep 60")
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert process.stdout is not None
     output = ""
     while "| begun" not in output:
@@ -238,11 +229,16 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_repository_is_worked_on_at_its_default_branch(tmp_path: Path, repository: Path) -> None:
+def test_a_repository_is_worked_on_at_its_default_branch_without_using_up_a_key_of_the_deployment(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2B_API_KEY", "e2b_nobody_asks_with_it")
+    monkeypatch.setenv("SANDBOX", "e2b")
     code, output = run_demo(tmp_path / "data", "--repo", str(repository))
     assert code == 0, output
     assert "what this repository contains" in output
     assert "on the default branch of" in output
+    assert "This was a simulation" in output
     assert re.search(r"commit [0-9a-f]{12} on trunk/x", output)
 
 
@@ -276,8 +272,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_keys_that_are_not_used_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-nobody")
-    code, output = run_demo(tmp_path)
+    code, output = run_demo(tmp_path, "--prompt", "Say hello")
     assert code == 0, output
+    assert "README.md  +" in output
+    assert "  +`basket.py` has one class, `Basket`." in output
     assert "ANTHROPIC_API_KEY is set, but this run simulates the agent" in output
 
 
@@ -323,29 +321,6 @@ def test_while_it_keeps_serving_the_commands_name_its_own_address(tmp_path: Path
     assert f"{served[1]}/api/tasks/1/patch" in output
     assert ":8000" not in output
     assert nothing_serves(tmp_path / "data")
-
-
-def test_an_interrupt_ends_it_where_interrupts_were_ignored_at_its_start(tmp_path: Path) -> None:
-    command = [*DEMO, "--data-dir", str(tmp_path), "--prompt"]
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = subprocess.Popen(
-            [*command, "script:\nprint begun\nsleep 60"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    assert process.stdout is not None
-    output = ""
-    while "| begun" not in output:
-        output += process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert nothing_serves(tmp_path)
 
 
 def test_the_sample_is_made_once_and_always_the_same(tmp_path: Path) -> None:
