@@ -44,10 +44,10 @@ def away(place: Place, request: pytest.FixtureRequest) -> Switch:
 def test_tasks_that_end_and_start_without_it_are_not_lost(
     away: Switch, new_server: ServerFactory, small_repository: str
 ) -> None:
-    server = new_server(**away.variables, MAX_CONCURRENT_TASKS=10, MAX_TASKS_PER_USER=10)
+    server = new_server(**away.variables)
     server.start()
     client = server.client(USER)
-    prompts = [f"script:\nprint begun\nsleep 1\nwrite a.txt {number}" for number in range(20)]
+    prompts = [f"script:\nprint begun\nsleep 1\nwrite a.txt {number}" for number in range(8)]
     ids = [client.start(prompt, small_repository) for prompt in prompts]
     client.wait_for_output(ids[0], "begun")
     away.off()

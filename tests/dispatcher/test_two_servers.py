@@ -25,6 +25,8 @@ local_only = pytest.mark.local_only("what two servers share is the database")
 
 SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 SILENCE_SECONDS = 1.5
+AT_ONCE = 4
+"""The tasks that each server of a pair runs at once; more of them show nothing else."""
 NAP = "script:\nprint begun\nsleep {seconds}\nwrite task-{number}.txt {number}"
 LONG_NAP = "script:\nwrite begun.txt here\nprint begun\nsleep 300"
 
@@ -48,7 +50,7 @@ def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair
 
     def make(silence_seconds: float = SILENCE_SECONDS) -> tuple[LiveServer, LiveServer]:
         settings = {**shared_database, "SERVER_SILENCE_SECONDS": silence_seconds}
-        settings |= {"MAX_CONCURRENT_TASKS": "10", "MAX_TASKS_PER_USER": "10"}
+        settings |= {"MAX_CONCURRENT_TASKS": AT_ONCE, "MAX_TASKS_PER_USER": AT_ONCE}
         pair = new_server(**settings), new_server(**settings)
         for server in pair:
             server.start()
@@ -107,9 +109,9 @@ def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
     new_pair: Pair, small_repository: str
 ) -> None:
     one, two = (server.client(USER) for server in new_pair(60))
-    tasks = start_naps(one, small_repository, range(12))
-    tasks |= start_naps(two, small_repository, range(12, 24))
-    assert assert_each_done_once(two, tasks) == [1] * 24
+    tasks = start_naps(one, small_repository, range(6))
+    tasks |= start_naps(two, small_repository, range(6, 12))
+    assert assert_each_done_once(two, tasks) == [1] * 12
 
 
 def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
@@ -118,15 +120,15 @@ def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
     dying, other = new_pair()
     client = dying.client(USER)
     seconds = 2 if place.cloud else 300
-    tasks = start_naps(client, small_repository, range(15), seconds)
-    running = dict(list(tasks.items())[:10])
+    tasks = start_naps(client, small_repository, range(AT_ONCE + 2), seconds)
+    running = dict(list(tasks.items())[:AT_ONCE])
     wait_until_at_work(client, running, place)
     shorten_sleeps(shared_database, seconds)
     dying.kill()
     client = other.client(USER)
     attempts = assert_each_done_once(client, tasks)
     # An agent in the cloud keeps running, and the other server resumes its task.
-    assert sorted(attempts) == [1] * 5 + [1 if place.cloud else 2] * 10
+    assert sorted(attempts) == [1] * 2 + [1 if place.cloud else 2] * AT_ONCE
     # After its restart the first server finds no tasks of its own.
     dying.start()
     assert assert_each_done_once(dying.client(USER), tasks) == attempts
@@ -138,15 +140,15 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
 ) -> None:
     dying, other = new_pair(60)
     client = dying.client(USER)
-    tasks = start_naps(client, small_repository, range(5), 300)
-    beside = start_naps(other.client(USER), small_repository, range(5, 10))
+    tasks = start_naps(client, small_repository, range(3), 300)
+    beside = start_naps(other.client(USER), small_repository, range(3, 6))
     eventually(partial(all_run, client, tasks))
     shorten_sleeps(shared_database, 300)
     dying.kill()
     dying.start()
     client = dying.client(USER)
-    assert assert_each_done_once(client, tasks) == [2] * 5
-    assert assert_each_done_once(client, beside) == [1] * 5
+    assert assert_each_done_once(client, tasks) == [2] * 3
+    assert assert_each_done_once(client, beside) == [1] * 3
 
 
 def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
@@ -154,10 +156,10 @@ def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
 ) -> None:
     paused, other = new_pair()
     client = paused.client(USER)
-    tasks = start_naps(client, small_repository, range(5), 2)
+    tasks = start_naps(client, small_repository, range(3), 2)
     wait_until_at_work(client, tasks, place)
     shorten_sleeps(shared_database, 2)
-    attempts = [1 if place.cloud else 2] * 5
+    attempts = [1 if place.cloud else 2] * 3
     process = paused.process.pid
     os.kill(process, signal.SIGSTOP)
     try:
@@ -354,7 +356,7 @@ def test_a_task_that_waits_is_cancelled_through_either_server(
     new_pair: Pair, small_repository: str
 ) -> None:
     one, two = (server.client(USER) for server in new_pair(60))
-    running = [one.start(LONG_NAP, small_repository) for _ in range(10)]
+    running = [one.start(LONG_NAP, small_repository) for _ in range(AT_ONCE)]
     waiting = one.start(LONG_NAP, small_repository)
     assert two.post(f"/tasks/{waiting}/cancel").body["task"]["status"] == "cancelled"
     for task_id in running:

@@ -56,7 +56,7 @@ def other_rows(place: Place, request: pytest.FixtureRequest) -> dict[str, object
     ("count", "rows"),
     [
         (2, "own"),
-        pytest.param(20, "own", marks=pytest.mark.exhaustive("the same with more tasks")),
+        pytest.param(8, "own", marks=pytest.mark.exhaustive("the same with more tasks")),
         pytest.param(6, "other", marks=pytest.mark.exhaustive("each part is tested elsewhere")),
     ],
 )
