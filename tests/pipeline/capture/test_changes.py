@@ -21,8 +21,8 @@ CONTENTS = {
     "a deleted binary": "rm assets/image.bin",
     "a new binary": "printf '\\000\\001\\377\\376' >new.bin",
     "an edited binary": "printf '\\000tail' >>assets/image.bin",
-    "a binary of 5 MB": "seq 3000000 | gzip -n -1 | head -c 5000000 >big.bin && "
-    "cp big.bin assets/image.bin",
+    "a binary of 5 MB": "seq 2300000 | gzip -n -1 | head -c 5000000 >big.bin && "
+    "head -c 100000 big.bin >assets/image.bin",
     "a binary that becomes text": "printf 'text\\n' >assets/image.bin",
     "a text that becomes binary": "printf '\\000\\001' >src/app.py",
     "a file that is not UTF-8": "printf 'caf\\351 \\377\\n' >new.txt",
