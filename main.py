@@ -54,7 +54,7 @@ from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
 from utils.usage.budgets import Budgets
-from utils.usage.prices import Prices
+from utils.usage.prices import Prices, price_warnings
 from utils.usage.tracker import UsageContext
 from utils.web import serving as page
 from utils.webhooks.follower import TaskFollower
@@ -101,6 +101,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         log.warning(warning, action="versions.untested")
     for warning in sign_in_warnings(settings, database):
         log.warning(warning, action="auth.sign_in")
+    for warning in price_warnings(settings):
+        log.warning(warning, action="usage.unpriced")
     context = _build_run_context(settings, database, redactor, lifetime)
     rate_limits = RateLimits(settings)
     tokens = Tokens(settings, database, rate_limits.check_sign_in)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,10 @@ from tests.support.database.samples import (
     running_task,
 )
 from tests.usage.records import LARGE, MIDNIGHT, NOON, SMALL, by, record
+from utils.database.sql.database import SqlDatabase
+from utils.dispatcher.result_outbox import FinishedTask, ResultOutbox
 from utils.errors import NotFound
+from utils.models.events import NO_EVENTS
 from utils.models.turns import TurnResult, first_turn
 from utils.models.usage import LARGEST_AMOUNT, SpendingQuery, Usage, UsageSum
 
@@ -146,3 +150,16 @@ def test_usage_of_a_task_that_waits_is_not_recorded(database: Database) -> None:
     assert task.status is PENDING
     assert not database.record_usage(record(task.id))
     assert database.sum_usage(USER, by("task")) == []
+
+
+def test_usage_of_a_result_that_waited_on_disk_keeps_its_day(
+    sqlite_database: SqlDatabase, tmp_path: Path
+) -> None:
+    sqlite_database.ensure_user(USER)
+    task = running_task(sqlite_database)
+    ended = TurnResult(first_turn(task).turn, usage=record(task.id, LARGE, at=NOON))
+    outbox = ResultOutbox(tmp_path)
+    outbox.save(FinishedTask(task.id, COMPLETED, {}, None, [], NO_EVENTS, ended))
+    outbox.deliver(sqlite_database)
+    assert sqlite_database.get_task(USER, task.id).status is COMPLETED
+    assert sqlite_database.sum_usage(USER, by("day")) == [UsageSum("2026-11-29", 1, LARGE)]

@@ -15,7 +15,7 @@ from utils.errors import TaskStopped
 from utils.models.tasks import Json, Task, TaskStatus
 from utils.usage.budgets import BudgetLimit, RunBudget, next_month
 from utils.usage.meter import MeteredRun, RunMeter
-from utils.usage.prices import Prices, cost_of_time
+from utils.usage.prices import Prices, cost_of_time, price_warnings
 
 INIT = {"type": "system", "subtype": "init", "model": "claude-sonnet-4-5"}
 TASK = Task(1, USER, None, TaskStatus.RUNNING, "claude", "file:///r", "", [], LATER, LATER)
@@ -91,6 +91,14 @@ def test_the_longest_name_of_a_model_counts_and_templates_before_kinds() -> None
     assert table.sandbox_hour("e2b", "large") == 3_600_000
     assert cost_of_time(10_000, table.sandbox_hour("e2b", None)) == 1_000
     assert table.sandbox_hour("local", None) == 0
+
+
+def test_models_that_no_budget_limits_are_named_at_the_start() -> None:
+    chosen = {"claude_models": "opus", "codex_models": "gpt-6.1-sol"}
+    assert price_warnings(Settings.model_validate(chosen)) == []
+    limited = Settings.model_validate({**chosen, "budget_usd_per_user_day": 1})
+    [warning] = price_warnings(limited)
+    assert "gpt-6.1-sol" in warning
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,18 @@ def test_a_pull_request_without_its_branch_is_answered_at_once(
     assert len(hook.tasks) == before
 
 
+def test_a_spent_budget_is_answered(github: FakeGitHub, hook: WebhookSender) -> None:
+    database = services_of(hook.app).database
+    (project,) = database.list_projects(BOT_USER)
+    database.update_project(BOT_USER, project.id, {"settings": {"budget_usd": 0}})
+    before = len(hook.tasks)
+    message = deliver_comment(hook, comment("/async-code Fix it"))
+    database.update_project(BOT_USER, project.id, {"settings": project.settings})
+    assert len(hook.tasks) == before
+    assert message.startswith("No task was started. The budget of the project for this month")
+    assert answers(github) == [message]
+
+
 def test_a_full_queue_is_answered(
     make_app: MakeApp, github: FakeGitHub, hook: WebhookSender, bare: Path
 ) -> None:

@@ -199,6 +199,8 @@ class EventLog:
         if not batch.events and stage == self._stored_stage:
             return True
         position = self._pending[len(batch.events) - 1].position if batch.events else None
+        if position and self.usage:
+            position = {**position, **self.usage.position}
         fields = {"stage": stage, "container_id": container_id}
         if self.branch:
             fields["target_branch"] = self.branch

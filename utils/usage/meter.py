@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from utils.errors import CloneError, TaskError, TaskStopped
@@ -17,6 +17,8 @@ from utils.usage.prices import Prices, cost_of_time, cost_of_tokens
 
 SAVE_SECONDS = 15.0
 """Least time between two records of a run that goes on, so that they do not cost much."""
+
+_USED = "used"
 
 _TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 
@@ -56,8 +58,10 @@ class RunMeter:
         self._hour_micro_usd = prices.sandbox_hour(metered.sandbox_kind, metered.template)
         self._is_spent = False
         self._sandbox_id = ""
-        self._usage = NO_USAGE
-        self._saved: Usage | None = None
+        # What an earlier process has read of the agent's output is read again, and may be cut off.
+        self._least = _known_to(metered.run)
+        self._usage = self._least
+        self._saved = _of_agent(NO_USAGE)
         self._saved_at = -math.inf
         age_seconds, self._clones = _earlier(metered.run)
         self._began = time.monotonic() - age_seconds
@@ -67,6 +71,11 @@ class RunMeter:
     def run_name(self) -> str:
         """The name of the run; empty before its sandbox is open."""
         return self._metered.name_in(self._sandbox_id)
+
+    @property
+    def position(self) -> Json:
+        """The part of the run's position that tells a next process what the agent has used."""
+        return {} if self._usage == NO_USAGE else {_USED: asdict(self._usage)}
 
     def observe(self, kind: str, data: Json) -> None:
         """Count an event of the run."""
@@ -83,7 +92,7 @@ class RunMeter:
         `details` is what its program has told, `unreported` the tokens that are not part of it
         yet. Once the agent has ended by itself its work is kept, whatever it has cost.
         """
-        self._usage = self._agent_usage(details, unreported)
+        self._usage = _most(self._least, self._agent_usage(details, unreported))
         if has_ended or self._is_spent:
             return
         cost = self._usage.model_micro_usd + self._sandbox_cost()
@@ -111,10 +120,14 @@ class RunMeter:
     def unsaved(self) -> UsageRecord | None:
         """Return what to store of a run that goes on: at times, and only if the agent has cost."""
         is_due = time.monotonic() - self._saved_at >= SAVE_SECONDS
-        if self._usage in {NO_USAGE, self._saved} or not is_due:
+        if _of_agent(self._usage) == self._saved or not is_due:
             return None
-        self._saved, self._saved_at = self._usage, time.monotonic()
         return self.record()
+
+    def note_saved(self, record: UsageRecord) -> None:
+        """Note that a record of the run was stored."""
+        self._saved_at = time.monotonic()
+        self._saved = _of_agent(record.usage)
 
     def _agent_usage(self, details: Json, unreported: Json) -> Usage:
         summed, metered = details.get("usage", {}), self._metered
@@ -136,6 +149,20 @@ class RunMeter:
 
     def _sandbox_cost(self) -> int:
         return cost_of_time(self._milliseconds(), self._hour_micro_usd)
+
+
+def _known_to(run: AgentRun | None) -> Usage:
+    """Return what the agent of an earlier process had used when its position was stored."""
+    used = run.position.get(_USED) if run else None
+    return Usage(**used) if used else NO_USAGE
+
+
+def _of_agent(usage: Usage) -> tuple[int, ...]:
+    return usage.model_micro_usd, usage.input_tokens, usage.output_tokens
+
+
+def _most(one: Usage, other: Usage) -> Usage:
+    return Usage(*map(max, astuple(one), astuple(other)))
 
 
 def _earlier(run: AgentRun | None) -> tuple[float, int]:

@@ -38,6 +38,22 @@ class Prices:
         return self._sandboxes.get(kind, 0) if own is None else own
 
 
+def price_warnings(settings: Settings) -> list[str]:
+    """Return a warning for each model that tasks may use and that no budget can limit."""
+    has_budget = (
+        settings.budget_usd_per_task
+        or settings.budget_usd_per_user_day
+        or settings.budget_usd_per_user_month
+    )
+    prices = Prices(settings)
+    models = (*settings.claude_models, *settings.codex_models) if has_budget else ()
+    return [
+        f"MODEL_PRICES has no price for {model}, so its tokens count for no budget."
+        for model in models
+        if prices.model(model) is None
+    ]
+
+
 def cost_of_tokens(tokens: Mapping[str, int], price: ModelPrice) -> int:
     """Return the cost of tokens in micro-dollars, rounded up."""
     cached = tokens.get("cached_input_tokens", 0)

@@ -75,12 +75,18 @@ class UsageTracker:
         if self._meter:
             self._meter.note_agent(details, unreported, has_ended=has_ended)
 
+    @property
+    def position(self) -> Json:
+        """The part of the run's position that tells a next process what the agent has used."""
+        return self._meter.position if self._meter else {}
+
     def save(self) -> None:
         """Store what a run has used that goes on. Raises `DatabaseUnavailable`."""
         meter, metered = self._meter, self._metered
         if meter is None or metered is None or not (record := meter.unsaved()):
             return
         self._context.database.record_usage(record)
+        meter.note_saved(record)
         # The other tasks of the user draw on the same budgets.
         meter.run_budget = self._read_budget(metered, meter.run_name)
 
