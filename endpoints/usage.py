@@ -9,7 +9,7 @@ from utils.api.schemas.usage import (
     BudgetRow,
     UsageAmounts,
     UsageListQuery,
-    UsageRow,
+    UsageSumRow,
     budget_row,
     usage_report,
     whole,
@@ -22,7 +22,7 @@ REPORT = {
     "from": str,
     "to": str,
     "group_by": str,
-    "usage": list[UsageRow],
+    "usage": list[UsageSumRow],
     "total": UsageAmounts,
     "is_cut": bool,
 }

@@ -81,7 +81,7 @@ END
 $$;
 
 -- The sums of the records of a user, or of all users, by one of their columns.
-CREATE OR REPLACE FUNCTION public.backend_sum_usage(
+CREATE OR REPLACE FUNCTION public.backend_list_usage(
     this_user uuid, first_day text, last_day text, group_by text, most integer
 ) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = '' AS $$
@@ -121,7 +121,7 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     ) page
 $$;
 
-CREATE OR REPLACE FUNCTION public.backend_read_spending(
+CREATE OR REPLACE FUNCTION public.backend_get_spending(
     this_user uuid, this_task bigint, this_project bigint, this_day text, first_of_month text,
     but_run text
 ) RETURNS jsonb
@@ -148,9 +148,9 @@ $$;
 
 REVOKE ALL ON FUNCTION
   public.backend_store_usage, public.backend_record_usage, public.backend_add_usage,
-  public.backend_finish_run, public.backend_sum_usage, public.backend_read_spending
+  public.backend_finish_run, public.backend_list_usage, public.backend_get_spending
   FROM public, anon, authenticated;
 GRANT EXECUTE ON FUNCTION
   public.backend_store_usage, public.backend_record_usage, public.backend_add_usage,
-  public.backend_finish_run, public.backend_sum_usage, public.backend_read_spending
+  public.backend_finish_run, public.backend_list_usage, public.backend_get_spending
   TO service_role;

@@ -11,11 +11,11 @@ USAGE_FIELDS: dict[str, FieldText] = {
     "to": FieldText("The last day of the report.", "2027-01-31"),
     "group_by": FieldText("What has a row of its own.", "day"),
     "is_cut": FieldText("True when there are more rows than the report may have.", example=False),
-    "UsageRow.key": FieldText(
+    "UsageSumRow.key": FieldText(
         "The day, or the id of the project, agent, task or user. Null for tasks without a project.",
         "2027-01-31",
     ),
-    "UsageRow.tasks": FieldText("The number of tasks.", 3),
+    "UsageSumRow.tasks": FieldText("The number of tasks.", 3),
     "UsageAmounts.tasks": FieldText("The number of tasks.", 3),
     "cost_micro_usd": FieldText("The whole cost in millionths of a US dollar.", 1_250_000),
     "sandbox_milliseconds": FieldText("The time for which sandboxes were used.", 90_000),

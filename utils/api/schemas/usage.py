@@ -91,7 +91,7 @@ class UsageAmounts(TypedDict):
     failed_git_operations: int
 
 
-class UsageRow(UsageAmounts):
+class UsageSumRow(UsageAmounts):
     """The sums of one day, project, agent, task or user."""
 
     key: str | None
@@ -144,7 +144,7 @@ def _added(sums: Sequence[UsageSum]) -> UsageSum:
     return UsageSum(None, sum(one.tasks for one in sums), Usage(*(sum(each) for each in amounts)))
 
 
-def _row(one: UsageSum) -> UsageRow:
+def _row(one: UsageSum) -> UsageSumRow:
     return {"key": one.key, **_amounts(one)}
 
 

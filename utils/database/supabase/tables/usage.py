@@ -45,7 +45,7 @@ class UsageMethods(SupabaseMethods):
             "first_of_month": query.first_of_month,
             "but_run": query.but_run or "",
         }
-        row = self.supabase.call("backend_read_spending", arguments, idempotent=True)
+        row = self.supabase.call("backend_get_spending", arguments, idempotent=True)
         return Spending(**{**row, "project_settings": json_object(row["project_settings"])})
 
     def _sum(self, query: UsageQuery, user_id: str | None) -> list[UsageSum]:
@@ -56,7 +56,7 @@ class UsageMethods(SupabaseMethods):
             "group_by": query.group_by.value,
             "most": query.limit,
         }
-        rows = self.supabase.call("backend_sum_usage", arguments, idempotent=True)
+        rows = self.supabase.call("backend_list_usage", arguments, idempotent=True)
         return [_decode_sum(row) for row in rows]
 
 
