@@ -1,7 +1,8 @@
 # What is in the sandboxes that tasks run in. `./run.sh build-template` builds it at E2B, by the
 # SDK's Dockerfile conversion: one stage, and no CMD, because nothing has to run before a task.
-# The versions are those in the agents' files (utils/agents/); a test compares them.
-FROM node:22-bookworm-slim
+# The versions are those in the agents' files (utils/agents/); a test compares them. A file in
+# templates/ adds lines at the end, for a template with the tools of one language.
+FROM node:22-trixie-slim
 
 ARG CLAUDE_CODE_VERSION=2.1.332
 ARG CODEX_VERSION=0.171.0
@@ -13,7 +14,7 @@ RUN apt-get update \
         bash bubblewrap ca-certificates coreutils curl git procps ripgrep util-linux \
     && rm -rf /var/lib/apt/lists/*
 
-# What repositories commonly need to build and test themselves. Add yours here.
+# What repositories commonly need to build and test themselves. Add here what all of yours need.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
         build-essential python3 python3-pip python3-venv \

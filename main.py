@@ -19,7 +19,7 @@ import test_users
 import users
 import webhooks
 from database import Database, open_database
-from endpoints import admin, events, keys, task_groups, turns, usage
+from endpoints import admin, events, keys, task_groups, templates, turns, usage
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services
@@ -47,6 +47,7 @@ from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
 from utils.sandboxes.registry import choose_sandbox, open_provider
+from utils.sandboxes.templates.catalogue import TemplateCatalogue
 from utils.server.data_lock import lock_data_folder
 from utils.server.preconditions import check_preconditions
 from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
@@ -116,6 +117,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         database=database,
         dispatcher=Dispatcher(context),
         provider=context.provider,
+        templates=TemplateCatalogue(context.provider, context.bridge.run),
         metrics=context.metrics,
         tokens=tokens,
         api_keys=api_keys,
@@ -197,7 +199,7 @@ def declare_routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     for module in (
         health, auth, projects, tasks, events, turns, task_groups, pull_requests, github_routes,
-        webhooks, users, keys, usage, admin, test_users, api_docs, page,
+        webhooks, users, keys, usage, admin, templates, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

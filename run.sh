@@ -33,7 +33,7 @@ Usage: ./run.sh [command] [options]; every command has --help and --version
 
   supabase-sql    generate supabase.sql from the migrations; --check compares only
   rotate-keys     encrypt the stored secrets of all users with the newest SECRET_KEY
-  build-template  build the template for cloud sandboxes; needs E2B_API_KEY
+  build-template  build a template for cloud sandboxes; needs E2B_API_KEY
   install-agents  install the agents' programs for isolated sandboxes; needs npm
   supabase-local  run a local Supabase project until Ctrl-C
   test-agents     run the tests that use the real programs of the agents

@@ -24,6 +24,7 @@ from tests.support.source_files import ROOT, python_files, syntax_tree
 from utils.agents.registry import PROGRAMS
 from utils.commands.agents_table import PAGE, agents_table
 from utils.commands.build_template import Recipe
+from utils.sandboxes.templates.definitions import BASE, read_definitions
 
 SERVER_KEY, OWN_KEY = "sk-parrot-of-the-server", "sk-parrot-of-a-user"
 
@@ -176,11 +177,11 @@ def test_the_doctor_checks_the_version_of_a_third_agent(
 
 
 def test_the_check_of_the_template_includes_a_third_agent(project: Path) -> None:
-    with_parrot = Recipe(project / "e2b.Dockerfile").steps
+    with_parrot = Recipe(read_definitions(project)[BASE]).steps
     assert missing_in_template(PARROT_PROGRAM, with_parrot) == []
     older = [step.replace("3.1.4", "3.1.3") for step in with_parrot]
     assert missing_in_template(PARROT_PROGRAM, older) == ["ENV PARROT_VERSION 3.1.4"]
-    without = Recipe(ROOT / "e2b.Dockerfile").steps
+    without = Recipe(read_definitions(ROOT)[BASE]).steps
     assert len(missing_in_template(PARROT_PROGRAM, without)) == 3
 
 

@@ -17,7 +17,8 @@ import pytest
 from tests.support.waiting import until
 from utils.processes import MARKER_VARIABLE
 from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
+from utils.sandboxes.local.provider import LocalSandboxProvider
+from utils.sandboxes.local.sandbox import LocalSandbox
 from utils.sandboxes.protocol import SandboxRequest
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,8 @@ from tests.support.backends import Backend, Repository
 from tests.support.waiting import eventually
 from utils.sandboxes.local import commands
 from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
+from utils.sandboxes.local.provider import LocalSandboxProvider
+from utils.sandboxes.local.sandbox import LocalSandbox
 from utils.sandboxes.protocol import SandboxRequest
 
 pytestmark = [

@@ -35,6 +35,7 @@ from utils.models.tasks import Json
 from utils.models.users import Scope
 from utils.pull_requests.service import PullRequests
 from utils.sandboxes.protocol import SandboxProvider
+from utils.sandboxes.templates.catalogue import TemplateCatalogue
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics
@@ -97,6 +98,7 @@ class Services:
     database: Database
     dispatcher: Dispatcher
     provider: SandboxProvider
+    templates: TemplateCatalogue
     metrics: Metrics
     tokens: Tokens
     api_keys: ApiKeys

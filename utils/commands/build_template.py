@@ -1,6 +1,6 @@
-"""Builds the template of the sandboxes at E2B, from e2b.toml and e2b.Dockerfile.
+"""Builds a template of the sandboxes at E2B, from e2b.toml, e2b.Dockerfile and `templates`.
 
-`./run.sh build-template [--name NAME] [--no-cache]` prints the line for .env at its end.
+`./run.sh build-template [TEMPLATE] [--name NAME] [--no-cache]` prints at its end how to use it.
 """
 
 from __future__ import annotations
@@ -10,26 +10,30 @@ import asyncio
 import json
 import re
 import sys
-import tomllib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from textwrap import shorten
 
 from e2b import E2B, AsyncTemplate, LogEntry
 from e2b.exceptions import BuildException
 from e2b.template.types import TemplateBuildStatus, TemplateBuildStatusResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utils.commands.command_line import CommandParser, run_async
 from utils.config.settings import Settings
 from utils.config.startup import read_settings
 from utils.errors import AppError, ConfigurationError, Unavailable
-from utils.models.tasks import Json
 from utils.sandboxes.e2b.advice import E2B_ERRORS, KEYS_PAGE, exit_immediately, explain_e2b
 from utils.sandboxes.e2b.keys import KeyRing
+from utils.sandboxes.templates.definitions import (
+    BASE,
+    DEFAULT_TAG,
+    FOLDER,
+    TEMPLATE_NAME,
+    Definition,
+    read_definitions,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.25
 SHOWN_CHARACTERS = 100
 
@@ -40,50 +44,18 @@ _UNDER_WAY = (TemplateBuildStatus.BUILDING, TemplateBuildStatus.WAITING)
 Print = Callable[[str], None]
 
 
-class TemplateSpec(BaseModel):
-    """The content of e2b.toml. The names are those of E2B's own tools."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    template_name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*(:[\w.-]+)?$")
-    dockerfile: Path
-    cpu_count: int = Field(ge=1)
-    memory_mb: int = Field(ge=128, multiple_of=2)
-
-
-def read_spec(path: Path = ROOT / "e2b.toml") -> TemplateSpec:
-    """Read e2b.toml; the path of the Dockerfile becomes absolute. Raises `ConfigurationError`."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {error}.") from error
-    spec = _checked(values, str(path))
-    return spec.model_copy(update={"dockerfile": path.parent / spec.dockerfile})
-
-
-def _checked(values: Json, origin: str) -> TemplateSpec:
-    try:
-        return TemplateSpec.model_validate(values)
-    except ValidationError as error:
-        problems = [f"{item['loc'][0]}: {item['msg']}" for item in error.errors()]
-        raise ConfigurationError(f"{origin}: {'; '.join(problems)}.") from error
-
-
 class Recipe:
-    """A Dockerfile, converted for a build at E2B."""
+    """The Dockerfile of a template, converted for a build at E2B."""
 
-    def __init__(self, dockerfile: Path) -> None:
-        """Read the file. Raises `ConfigurationError` when it cannot be converted."""
+    def __init__(self, definition: Definition) -> None:
+        """Convert the text. Raises `ConfigurationError` when that is not possible."""
         try:
-            text = dockerfile.read_text(encoding="utf-8")
-            template = AsyncTemplate(file_context_path=dockerfile.parent)
-            self.template = template.from_dockerfile(text)
-        except OSError as error:
-            raise ConfigurationError(f"{dockerfile} cannot be read: {error.strerror}.") from error
+            template = AsyncTemplate(file_context_path=definition.folder)
+            self.template = template.from_dockerfile(definition.text)
         except ValueError as error:
-            raise ConfigurationError(f"{dockerfile}: {error}.") from error
+            raise ConfigurationError(
+                f"The Dockerfile of the template {definition.name}: {error}."
+            ) from error
 
     @property
     def steps(self) -> list[str]:
@@ -99,23 +71,24 @@ class Recipe:
 
 
 async def build(
-    settings: Settings, spec: TemplateSpec, print_line: Print, *, skip_cache: bool = False
+    settings: Settings, definition: Definition, print_line: Print, *, skip_cache: bool = False
 ) -> str:
     """Build the template, print the log of the build, and return the id of the template.
 
     Raises `ConfigurationError` when the template or the settings are wrong, and `Unavailable` when
     E2B fails.
     """
-    recipe = Recipe(spec.dockerfile)
+    recipe = Recipe(definition)
     keys = _keys(settings)
     client = E2B(api_key=keys.first, domain=settings.e2b_domain).AsyncTemplate
     try:
         started = await keys.call(
             client.build_in_background,
             recipe.template,
-            spec.template_name,
-            cpu_count=spec.cpu_count,
-            memory_mb=spec.memory_mb,
+            definition.template_name,
+            tags=_tags(definition),
+            cpu_count=definition.cpu_count,
+            memory_mb=definition.memory_mb,
             skip_cache=skip_cache,
             on_build_logs=lambda entry: _print_entry(entry, print_line),
         )
@@ -124,14 +97,21 @@ async def build(
     except E2B_ERRORS as error:
         raise _translate(error) from error
     if last.status is TemplateBuildStatus.READY:
-        return started.template_id
+        # The id alone means the tag `default`, which a build with another tag does not get.
+        _, colon, tag = definition.template_name.partition(":")
+        return f"{started.template_id}{colon}{tag}"
     message = last.reason.message if last.reason else "no reason was given"
     place = recipe.describe(last.reason.step) if last.reason and last.reason.step else "a step"
     raise ConfigurationError(
         f"The build failed at {place}: {message}\n"
-        f"The lines above show the cause. Correct {spec.dockerfile.name} and build again; the "
-        "steps before it are cached."
+        f"The lines above show the cause. Correct e2b.Dockerfile or {FOLDER}/{definition.name}"
+        ".toml and build again; the steps before it are cached."
     )
+
+
+def _tags(definition: Definition) -> list[str]:
+    """Return the tags of a build; one whose name has a tag gets no other."""
+    return [] if ":" in definition.template_name else [DEFAULT_TAG, *definition.tags]
 
 
 def _keys(settings: Settings) -> KeyRing:
@@ -171,12 +151,15 @@ def _translate(error: Exception) -> AppError:
     return Unavailable(f"{cause}. {advice}.")
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def _arguments(arguments: Sequence[str], known: Iterable[str]) -> argparse.Namespace:
     parser = CommandParser(
         "build-template",
-        "Build the template of the sandboxes at E2B from e2b.toml and e2b.Dockerfile.",
+        "Build a template of the sandboxes at E2B from e2b.toml, e2b.Dockerfile and templates/.",
     )
-    parser.add_argument("--name", help="name of the template; that in e2b.toml by default")
+    parser.add_argument(
+        "template", nargs="?", default=BASE, choices=[*known], help=f"{BASE} by default"
+    )
+    parser.add_argument("--name", help="name of the template at E2B")
     parser.add_argument("--no-cache", action="store_true", help="repeat every step")
     return parser.parse_args(arguments)
 
@@ -186,12 +169,22 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(options: argparse.Namespace) -> int:
-    spec = read_spec()
+def _run(arguments: Sequence[str]) -> int:
+    definitions = read_definitions()
+    options = _arguments(arguments, definitions)
+    definition = definitions[options.template]
     if options.name:
-        spec = _checked(spec.model_dump() | {"template_name": options.name}, "--name")
-    template_id = run_async(build(read_settings(), spec, _print, skip_cache=options.no_cache))
-    _print(f"\nThe template {spec.template_name} is ready. Put this line into .env:\n")
+        if not TEMPLATE_NAME.fullmatch(options.name):
+            raise ConfigurationError("--name: use lower-case letters, digits, _, - and one :tag.")
+        definition = replace(definition, template_name=options.name)
+    template_id = run_async(build(read_settings(), definition, _print, skip_cache=options.no_cache))
+    _print(f"\nThe template {definition.template_name} is ready.\n")
+    if definition.name != BASE:
+        chosen = template_id if options.name else definition.name
+        _print(f'A project uses it with "template_id": "{chosen}" in its settings.')
+        _print("To use it for all tasks, put this line into .env instead:\n")
+    else:
+        _print("Put this line into .env:\n")
     _print(f"E2B_TEMPLATE_ID={template_id}\n")
     _print("Then run ./run.sh doctor to check it: that starts a sandbox from the template.")
     return 0
@@ -199,9 +192,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the template that the command line asks for; return the exit code."""
-    options = _arguments(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(options)
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except AppError as error:
         message = error.message
     except KeyboardInterrupt:

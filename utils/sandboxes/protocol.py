@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from utils.models.runs import CommandResult
 
@@ -53,6 +53,7 @@ class SandboxRequest:
     """A request for a sandbox: its task and user, and how long it may live.
 
     `age_seconds` is the part of that time that has passed when the sandbox is attached to.
+    `template_id` is the id of a template, or a name that `SandboxProvider.templates` lists.
     `repo_url` and `model_hosts` (`host` or `host:port`) are what its work has to reach.
     `still_runs_here` is asked when another process seems to have taken over the sandbox.
     """
@@ -86,6 +87,28 @@ class KeyState:
     position: int
     in_use: bool
     refused_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Describes what sandboxes can start from; fields that are not known are None or empty.
+
+    `origin` is `project` for the templates in this repository, `account` for others of the team,
+    `provider` for those of the provider, and `machine` for the machine of the server itself.
+    """
+
+    name: str
+    id: str | None
+    origin: Literal["project", "account", "provider", "machine"]
+    status: Literal["ready", "building", "failed", "not_built"]
+    description: str = ""
+    is_default: bool = False
+    cpu_count: int | None = None
+    memory_mb: int | None = None
+    disk_mb: int | None = None
+    tags: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    updated_at: datetime | None = None
 
 
 class Sandbox(Protocol):
@@ -176,6 +199,9 @@ class SandboxProvider(Protocol):
 
     def key_states(self) -> Sequence[KeyState]:
         """Return the state of each key of the account; none for a kind without an account."""
+
+    async def templates(self) -> Sequence[Template]:
+        """Return what a request may name, the project's own first. Raises `SandboxError`."""
 
     async def open(self, request: SandboxRequest) -> Sandbox:
         """Open a sandbox. Raises `SandboxError`; its subclasses tell which errors are temporary."""

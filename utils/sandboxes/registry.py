@@ -16,7 +16,7 @@ from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 
 
 def _open_local(settings: Settings) -> SandboxProvider:
-    from utils.sandboxes.local.sandbox import open_local
+    from utils.sandboxes.local.provider import open_local
 
     return open_local(settings, inherited_environment())
 

@@ -29,6 +29,7 @@ _CONTROL_PLANE = (
     ("pause", "POST", r"/sandboxes/([^/]+)/pause"),
     ("metrics", "GET", r"/sandboxes/([^/]+)/metrics"),
     ("update_network", "PUT", r"/sandboxes/([^/]+)/network"),
+    ("template.list", "GET", r"/v2/templates"),
     ("template.create", "POST", r"/v3/templates"),
     ("template.start", "POST", r"/v2/templates/[^/]+/builds/[^/]+"),
     ("template.status", "GET", r"/templates/[^/]+/builds/[^/]+/status"),

@@ -57,6 +57,8 @@ class Settings:
     transform_rules: bool = True
     """False for a team whose plan has no network rules."""
     exit_kept_seconds: float = 30.0
+    page: int = PAGE
+    """The number of sandboxes and templates in one page of a list."""
     tools: str = ""
     """Folders put before the PATH of every login shell, as a template's /usr/local/bin."""
 
@@ -304,7 +306,10 @@ class ControlPlane:
         ]
         if query.get("order") != "asc":
             found.reverse()
-        start, size = int(query.get("nextToken", 0)), int(query.get("limit", PAGE))
+        start, size = (
+            int(query.get("nextToken", 0)),
+            min(int(query.get("limit", PAGE)), self.settings.page),
+        )
         more = {"x-next-token": str(start + size)} if start + size < len(found) else {}
         return Reply.of(200, [item.detail() for item in found[start : start + size]], more)
 

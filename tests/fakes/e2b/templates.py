@@ -1,4 +1,4 @@
-"""Answers template builds: creates, starts and reports them (docs/e2b.md section 9).
+"""Answers template builds, and lists what was built (docs/e2b.md section 9).
 
 Nothing is built. Each look at a build carries it a few steps further, so a test that polls needs no
 clock; `Settings.failing_step` is the step that fails. A template that is ready can be created from
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from tests.fakes.e2b.control_plane import ControlPlane
+from tests.fakes.e2b.control_plane import ENVD_VERSION, ControlPlane
 from tests.fakes.e2b.http import Reply, Request
 
 STEPS_PER_LOOK = 4
@@ -23,6 +23,31 @@ LOG_PAGE = 3
 _STEP_TYPES = frozenset({"COPY", "ENV", "RUN", "USER", "WORKDIR"})
 
 
+PLATFORM: dict[str, Any] = {
+    "templateID": "platformbase",
+    "buildID": "00000000-0000-4000-8000-000000000000",
+    "cpuCount": 2,
+    "memoryMB": 512,
+    "diskSizeMB": 1024,
+    "public": True,
+    "aliases": ["base"],
+    "names": ["e2b/base"],
+    "createdBy": None,
+    "lastSpawnedAt": None,
+    "spawnCount": 0,
+    "buildCount": 0,
+    "envdVersion": ENVD_VERSION,
+    "buildStatus": "ready",
+    "isDefault": True,
+    "description": "The base of the platform.",
+}
+"""One of the templates that every team sees beside its own."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
 @dataclass(slots=True)
 class Build:
     """One build of one template."""
@@ -30,6 +55,7 @@ class Build:
     template_id: str
     request: dict[str, Any]
     """The body of the first request, with name and size."""
+    tags: list[str]
     id: str = field(default_factory=lambda: str(uuid4()))
     content: dict[str, Any] = field(default_factory=dict)
     """The body of the second request: the steps."""
@@ -87,6 +113,8 @@ class Templates:
         if refusal := self._control_plane.unauthorized(request):
             return refusal
         team = self._control_plane.team_of(request)
+        if route == "template.list":
+            return self._list(request, team)
         if route == "template.create":
             return self._create(request.json(), team)
         build = self._builds.get(request.path.split("/")[-2 if route == "template.status" else -1])
@@ -96,13 +124,30 @@ class Templates:
             return self._start(build, request.json())
         return self._status(build, int(request.query.get("logsOffset", 0)))
 
+    def _list(self, request: Request, team: str) -> Reply:
+        ours = [(name, known) for (owner, name), known in self._ids.items() if owner == team]
+        listed = [self._describe(name, known) for name, known in ours]
+        listed += [PLATFORM | {"createdAt": _now(), "updatedAt": _now()}]
+        start = int(request.query.get("nextToken", 0))
+        end = start + self._control_plane.settings.page
+        more = {"x-next-token": str(end)} if end < len(listed) else {}
+        return Reply.of(200, listed[start:end], more)
+
+    def _describe(self, name: str, template_id: str) -> dict[str, Any]:
+        build = next(one for one in self._builds.values() if one.template_id == template_id)
+        own = {"templateID": template_id, "buildID": build.id, "aliases": [name]}
+        size = {"cpuCount": build.request["cpuCount"], "memoryMB": build.request["memoryMB"]}
+        other = {"isDefault": False, "names": [f"team/{name}"], "buildStatus": build.status}
+        return PLATFORM | own | size | other | {"createdAt": _now(), "updatedAt": _now()}
+
     def _create(self, body: dict[str, Any], team: str) -> Reply:
         name, _, tag = body["name"].partition(":")
         template_id = self._ids.setdefault((team, name), secrets.token_hex(10))
-        build = Build(template_id, body)
+        tags = [*([tag] if tag else []), *body.get("tags", [])] or ["default"]
+        build = Build(template_id, body, tags)
         self._builds[build.id] = build
         answer = {"templateID": template_id, "buildID": build.id, "public": False}
-        names = {"names": [name], "tags": [tag or "default"], "aliases": [name]}
+        names = {"names": [name], "tags": tags, "aliases": [name]}
         return Reply.of(202, answer | names)
 
     def _start(self, build: Build, content: dict[str, Any]) -> Reply:
@@ -120,5 +165,9 @@ class Templates:
             if build.status == "building":
                 build.advance(settings.failing_step)
         if build.status == "ready" and settings.templates is not None:
-            settings.templates += [build.template_id, build.request["name"]]
+            name = build.request["name"].partition(":")[0]
+            known = (name, build.template_id)
+            settings.templates += [f"{one}:{tag}" for one in known for tag in build.tags]
+            # A name without a tag means the tag `default`, which a build with other tags lacks.
+            settings.templates += known if "default" in build.tags else ()
         return Reply.of(200, build.seen(offset))

@@ -21,7 +21,8 @@ from utils.pipeline.capture import bundle as capture_bundle
 from utils.pipeline.capture import capture
 from utils.pipeline.capture.capture import TOO_LARGE, CaptureLimits, capture_changes
 from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.sandbox import LocalSandbox, LocalSandboxProvider
+from utils.sandboxes.local.provider import LocalSandboxProvider
+from utils.sandboxes.local.sandbox import LocalSandbox
 from utils.sandboxes.protocol import SandboxRequest
 
 pytestmark = pytest.mark.anyio

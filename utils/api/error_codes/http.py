@@ -256,6 +256,12 @@ HTTP_ERRORS = (
         "Cancel the task again when the server has restarted.",
     ),
     ErrorEntry(
+        "templates_unavailable",
+        503,
+        "The provider of the sandboxes does not list its templates at the moment.",
+        "Send the request again later; the message says what to look at.",
+    ),
+    ErrorEntry(
         "test_users_disabled",
         403,
         "This server does not serve `/test-users`.",
@@ -328,6 +334,12 @@ HTTP_ERRORS = (
         400,
         "There is no agent of this name (`model`), or the agent has no such model (`agent_model`).",
         "Send one of the names in the message.",
+    ),
+    ErrorEntry(
+        "unknown_template",
+        400,
+        "There is no template of this name, or it is not built yet.",
+        "Send one of the names in the message, or run `./run.sh build-template` on the server.",
     ),
     ErrorEntry(
         "unsupported_media_type",

@@ -28,8 +28,9 @@ from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import Lease
 from utils.sandboxes.e2b.network_rules import egress_rules
 from utils.sandboxes.e2b.sandbox import E2BSandbox, end_sandbox
+from utils.sandboxes.e2b.templates import E2BTemplates
 from utils.sandboxes.e2b.tested_versions import compare_envd
-from utils.sandboxes.protocol import KeyState, SandboxRequest
+from utils.sandboxes.protocol import KeyState, SandboxRequest, Template
 
 APP = "async-code"
 CREATE_ATTEMPTS = 3
@@ -60,7 +61,7 @@ class E2BSandboxProvider:
             options["domain"] = settings.e2b_domain
         client = E2B(**options)
         self._sandboxes: type[AsyncSandbox] = client.AsyncSandbox
-        self._template_id = settings.e2b_template_id
+        self._templates = E2BTemplates(settings, self._keys)
         self._uses_egress = settings.secrets_mode == "egress"
         self._marks = {"app": APP, "deployment": deployment_name(settings)}
         # A clone may take long, and only then the sandbox is stored in the database.
@@ -75,6 +76,10 @@ class E2BSandboxProvider:
     def key_states(self) -> Sequence[KeyState]:
         """See `SandboxProvider`."""
         return self._keys.states()
+
+    async def templates(self) -> Sequence[Template]:
+        """See `SandboxProvider`."""
+        return await self._templates.read()
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`. A sandbox that arrives after a cancel is killed."""
@@ -102,7 +107,7 @@ class E2BSandboxProvider:
         with translating():
             return await self._keys.call(
                 self._sandboxes.create,
-                request.template_id or self._template_id,
+                self._templates.id_of(request.template_id),
                 timeout=_lease_seconds(request),
                 metadata={**self._marks, **marks},
                 network={"rules": egress_rules(request.egress)} if request.egress else None,
@@ -164,7 +169,7 @@ class E2BSandboxProvider:
     def _opened(
         self, sandbox: AsyncSandbox, request: SandboxRequest, *, is_new: bool
     ) -> E2BSandbox:
-        template = request.template_id or self._template_id
+        template = self._templates.id_of(request.template_id)
         inspect = None if template in self._templates_seen else self._warn_of_template
         self._templates_seen.add(template)
         lease = Lease(

@@ -16,7 +16,7 @@ from utils.sandboxes.isolated.view import View, search_path
 from utils.sandboxes.local.boundary import Boundary
 from utils.sandboxes.local.commands import PROJECT
 from utils.sandboxes.local.private_network import PROXY_ADDRESS
-from utils.sandboxes.local.sandbox import LocalSandboxProvider, open_local
+from utils.sandboxes.local.provider import LocalSandboxProvider, open_local
 from utils.sandboxes.protocol import SandboxRequest
 
 _PROXY_URL = "http://{}:{}".format(*PROXY_ADDRESS)

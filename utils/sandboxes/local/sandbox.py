@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +14,10 @@ import anyio
 from anyio import to_thread
 
 from utils.config.private_folder import is_disk_full, is_out_of_space
-from utils.config.settings import Settings
-from utils.errors import SandboxError, SandboxLost
+from utils.errors import SandboxError
 from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE, SIGNALLED, end_marked
-from utils.sandboxes.local.boundary import Boundary, NewBoundary, no_boundary
+from utils.sandboxes.local.boundary import Boundary
 from utils.sandboxes.local.commands import (
     NO_LIMITS,
     Command,
@@ -29,7 +27,6 @@ from utils.sandboxes.local.commands import (
     Supervisor,
 )
 from utils.sandboxes.local.files import (
-    create_folders,
     open_file,
     read_files,
     remove_folder,
@@ -42,19 +39,14 @@ from utils.sandboxes.output_pace import OutputPace
 from utils.sandboxes.protocol import (
     AgentCommand,
     EgressHeader,
-    KeyState,
     Mirror,
     OutputHandler,
-    SandboxKind,
     SandboxPaths,
-    SandboxRequest,
 )
 
 CHUNK_BYTES = 32_768
 CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
-
-_NAME = re.compile(r"task-[0-9]+-[0-9a-f]{8}")
 
 _GIT_OVER_LIMIT = b"died of signal %d" % signal.SIGXFSZ
 _LIMIT_SETTINGS = {
@@ -105,7 +97,7 @@ class LocalSandbox:
             await to_thread.run_sync(write_files, self._root, files)
         except OSError as error:
             if is_out_of_space(error):
-                raise _disk_full() from error
+                raise disk_full() from error
             raise
 
     async def read_files(self, paths: Sequence[str], *, max_bytes: int) -> dict[str, bytes | None]:
@@ -151,7 +143,7 @@ class LocalSandbox:
                 os.close(descriptor)
         # Whatever the agent made of it, this is the reason that its user can do something about.
         if result.exit_code and await to_thread.run_sync(is_disk_full, self._root.parent):
-            raise _disk_full()
+            raise disk_full()
         return result
 
     async def _restore(self) -> None:
@@ -159,7 +151,7 @@ class LocalSandbox:
             await to_thread.run_sync(restore_folders, self._root)
         except OSError as error:
             if is_out_of_space(error):
-                raise _disk_full() from error
+                raise disk_full() from error
             raise SandboxError(
                 f"The folders of the local sandbox are gone or damaged: {error.strerror}. Start "
                 "the task again, and tell the agent to change nothing outside the repository."
@@ -241,7 +233,8 @@ class LocalSandbox:
         await to_thread.run_sync(remove_folder, self._root)
 
 
-def _disk_full() -> SandboxError:
+def disk_full() -> SandboxError:
+    """Return the error of a machine without free space."""
     return SandboxError(
         "The disk of this machine is full. Free some space in DATA_DIR, and start the task again.",
         "disk_full",
@@ -273,126 +266,3 @@ class _Output:
     def text(self, stream: str) -> bytes:
         """Return the collected output."""
         return bytes(self._collected[stream])
-
-
-def open_local(
-    settings: Settings,
-    environment: Mapping[str, str],
-    kind: SandboxKind = LOCAL_SANDBOX,
-    new_boundary: NewBoundary = no_boundary,
-) -> LocalSandboxProvider:
-    """Return the provider of sandboxes in folders, as the settings describe them."""
-    mirrors = MirrorStore(settings.mirrors_path, settings.mirror_max_bytes)
-    limits = CommandLimits(
-        memory_bytes=settings.max_local_memory_bytes,
-        processes=settings.max_local_processes,
-        disk_bytes=settings.max_local_disk_bytes,
-    )
-    return LocalSandboxProvider(
-        settings.data_dir / "sandboxes",
-        environment,
-        mirrors,
-        limits,
-        kind,
-        new_boundary,
-    )
-
-
-class LocalSandboxProvider:
-    """Opens sandboxes as folders below `DATA_DIR/sandboxes`."""
-
-    def __init__(
-        self,
-        root: Path,
-        environment: Mapping[str, str],
-        mirrors: MirrorStore,
-        limits: CommandLimits = NO_LIMITS,
-        kind: SandboxKind = LOCAL_SANDBOX,
-        new_boundary: NewBoundary = no_boundary,
-    ) -> None:
-        self.kind = kind
-        self._new_boundary = new_boundary
-        self._root = root.absolute()
-        self._environment = dict(environment)
-        self._mirrors = mirrors
-        self._limits = limits
-        self._supervisor = Supervisor(environment)
-        self._paused: set[str] = set()
-
-    def key_states(self) -> Sequence[KeyState]:
-        """See `SandboxProvider`."""
-        return ()
-
-    async def open(self, request: SandboxRequest) -> LocalSandbox:
-        """See `SandboxProvider`."""
-        folder = self._root / f"task-{request.task_id}-{os.urandom(4).hex()}"
-        try:
-            await to_thread.run_sync(create_folders, folder)
-        except OSError as error:
-            if is_out_of_space(error):
-                raise _disk_full() from error
-            raise SandboxError(
-                f"The local sandbox could not be created: {error.strerror}. "
-                "Check the free space and the permissions of DATA_DIR."
-            ) from error
-        return self._sandbox(folder, request)
-
-    def _sandbox(self, folder: Path, request: SandboxRequest) -> LocalSandbox:
-        boundary = self._new_boundary(folder, request)
-        return LocalSandbox(
-            folder, self._environment, self._mirrors, self._supervisor, self._limits, boundary
-        )
-
-    async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
-        """See `SandboxProvider`. No local sandbox outlives its process."""
-        raise SandboxLost(
-            f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
-        )
-
-    async def resume(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
-        """See `SandboxProvider`. Its folder may also be one that an earlier process has paused."""
-        folder = self._folder(sandbox_id)
-        self._paused.discard(sandbox_id)
-        try:
-            await to_thread.run_sync(restore_folders, folder)
-        except OSError as error:
-            raise SandboxLost(
-                f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
-            ) from error
-        return self._sandbox(folder, request)
-
-    async def end(self, sandbox_id: str) -> None:
-        """See `SandboxProvider`. No other local sandbox than a paused one outlives its process."""
-        self._paused.discard(sandbox_id)
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(remove_folder, self._folder(sandbox_id))
-
-    def release(self, sandbox_id: str) -> None:
-        """See `SandboxProvider`."""
-        self._paused.add(sandbox_id)
-
-    async def prune(self, kept: Collection[str]) -> None:
-        """See `SandboxProvider`."""
-        for sandbox_id in self._paused - set(kept):
-            await self.end(sandbox_id)
-
-    async def sweep(self, known: Collection[str]) -> None:
-        """See `SandboxProvider`. Call it only before the first sandbox is opened."""
-        await to_thread.run_sync(self._sweep, known)
-
-    def _folder(self, sandbox_id: str) -> Path:
-        """Return the folder of a sandbox; there is none for the name of another place."""
-        return self._root / (sandbox_id if _NAME.fullmatch(sandbox_id) else "none")
-
-    async def close(self) -> None:
-        """See `SandboxProvider`."""
-        self._supervisor.close()
-
-    def _sweep(self, known: Collection[str]) -> None:
-        end_marked(f"{self._root}/")
-        for folder in self._root.glob("task-*"):
-            if folder.name in known:
-                self._paused.add(folder.name)
-            else:
-                remove_folder(folder)
-        self._mirrors.sweep()

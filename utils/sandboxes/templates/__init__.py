@@ -1,0 +1,1 @@
+"""Lists the templates that sandboxes start from."""
