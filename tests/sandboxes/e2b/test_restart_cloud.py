@@ -179,6 +179,23 @@ def test_a_sandbox_that_died_while_there_was_no_server_is_lost(live: Live, retry
     live.wait_until_none_alive()
 
 
+def test_a_sandbox_that_was_paused_at_its_end_goes_on_with_the_next_server(live: Live) -> None:
+    live.server.start(E2B_ON_TIMEOUT="pause")
+    client = live.server.client()
+    task_id = start_and_wait(live, client, "one")
+    live.server.kill()
+    sandbox = live.sandbox_of(task_id)["sandboxID"]
+    live.cloud.expire(sandbox)
+    assert live.sandbox_of(task_id)["state"] == "paused"
+    let_go(live, "one")
+    client = again(live, client, E2B_ON_TIMEOUT="pause")
+    row = ended(client, task_id)
+    assert (row["status"], row["container_id"]) == ("completed", sandbox), row
+    assert "+after" in row["git_diff"]
+    assert starts(live, "one") == 1
+    live.wait_until_none_alive()
+
+
 def test_an_agent_started_anew_is_followed_from_its_beginning_after_a_second_restart(
     live: Live,
 ) -> None:

@@ -70,6 +70,12 @@ class CloudSettings(BaseSettings):
         "async-code",
         description="E2B template of the sandboxes. `./run.sh build-template` builds it.",
     )
+    e2b_on_timeout: Literal["kill", "pause"] = Field(
+        "kill",
+        description="`pause` keeps the sandbox of a running task when no server has extended its "
+        "lease for an hour, so that a server that comes back later continues the task. E2B may "
+        "charge for what a paused sandbox stores; `kill` leaves none behind.",
+    )
     deployment: str | None = Field(
         None,
         description="Name of this deployment, stored in the metadata of its sandboxes. By default "

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 import anyio
 import stamina
 import structlog
-from e2b import E2B, AsyncSandbox, SandboxInfo, SandboxQuery
+from e2b import E2B, AsyncSandbox, SandboxInfo, SandboxLifecycle, SandboxQuery
 from e2b.client import E2BClientParams
 
 from utils.config.groups.identity import deployment_name
@@ -62,6 +62,7 @@ class E2BSandboxProvider:
         client = E2B(**options)
         self._sandboxes: type[AsyncSandbox] = client.AsyncSandbox
         self._templates = E2BTemplates(settings, self._keys)
+        self._lifecycle = _lifecycle(settings)
         self._uses_egress = settings.secrets_mode == "egress"
         self._marks = {"app": APP, "deployment": deployment_name(settings)}
         # A clone may take long, and only then the sandbox is stored in the database.
@@ -111,7 +112,7 @@ class E2BSandboxProvider:
                 timeout=_lease_seconds(request),
                 metadata={**self._marks, **marks},
                 network={"rules": egress_rules(request.egress)} if request.egress else None,
-                lifecycle={"on_timeout": "kill"},
+                lifecycle=self._lifecycle,
                 idempotency_key=key,
                 request_timeout=CREATE_SECONDS,
             )
@@ -233,6 +234,14 @@ class E2BSandboxProvider:
         """See `SandboxProvider`."""
         if self._endings:
             await asyncio.wait(self._endings, timeout=CLOSE_WAIT_SECONDS)
+
+
+def _lifecycle(settings: Settings) -> SandboxLifecycle:
+    """Return what E2B does at the end of a lease that nobody extends."""
+    if settings.e2b_on_timeout == "kill":
+        return {"on_timeout": "kill"}
+    # Traffic from outside must not start it again: the next server does.
+    return {"on_timeout": "pause", "auto_resume": False}
 
 
 def _lease_seconds(request: SandboxRequest) -> int:
