@@ -19,7 +19,16 @@ import test_users
 import users
 import webhooks
 from database import Database, open_database
-from endpoints import admin, events, keys, task_groups, templates, turns, usage
+from endpoints import (
+    admin,
+    events,
+    keys,
+    project_secrets,
+    task_groups,
+    templates,
+    turns,
+    usage,
+)
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services
@@ -98,12 +107,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     keys = (signing_key(settings), *encryption_keys(settings))
     redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
-    for warning in choose_sandbox(settings).version_warnings():
-        log.warning(warning, action="versions.untested")
-    for warning in sign_in_warnings(settings, database):
-        log.warning(warning, action="auth.sign_in")
-    for warning in price_warnings(settings):
-        log.warning(warning, action="usage.unpriced")
+    _log_warnings(settings, database)
     context = _build_run_context(settings, database, redactor, lifetime)
     rate_limits = RateLimits(settings)
     tokens = Tokens(settings, database, rate_limits.check_sign_in)
@@ -134,6 +138,15 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         clear_user_cache=callers.clear_user_cache,
         stop=lifetime.close,
     )
+
+
+def _log_warnings(settings: Settings, database: Database) -> None:
+    for warning in choose_sandbox(settings).version_warnings():
+        log.warning(warning, action="versions.untested")
+    for warning in sign_in_warnings(settings, database):
+        log.warning(warning, action="auth.sign_in")
+    for warning in price_warnings(settings):
+        log.warning(warning, action="usage.unpriced")
 
 
 def _build_run_context(
@@ -199,7 +212,7 @@ def declare_routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     for module in (
         health, auth, projects, tasks, events, turns, task_groups, pull_requests, github_routes,
-        webhooks, users, keys, usage, admin, templates, test_users, api_docs, page,
+        webhooks, users, keys, project_secrets, usage, admin, templates, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

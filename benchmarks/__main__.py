@@ -25,6 +25,7 @@ from benchmarks.http_load import (
     task_status_throughput,
 )
 from benchmarks.neighbours.ratio import hostile_neighbour
+from benchmarks.prepared.project import prepared_project
 from benchmarks.pull_request import create_pull_request, push_result
 from benchmarks.single_task import task_medium, task_small
 from benchmarks.streams.measure import event_streams, polls_beside_streams
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         web_servers,
         hostile_neighbour,
         two_hundred,
+        prepared_project,
         push_result,
         create_pull_request,
         e2b_faults,

@@ -19,11 +19,12 @@
     ├── Unavailable              503  unavailable
     │   └── DatabaseUnavailable  503  database_unavailable
     ├── ConfigurationError       500  configuration_error   (the server refuses to start)
-    └── TaskError                500  task_failed, token_unreadable, internal_error
+    └── TaskError                500  task_failed, token_unreadable, environment_invalid, ...
         │                             (ends a task; its code names the cause)
         ├── CloneError                clone_failed, repo_not_found, branch_not_found, ...
         ├── AgentError                agent_failed, agent_timeout, agent_auth_failed,
         │                             agent_not_configured, agent_rate_limited
+        ├── SetupError                setup_failed, setup_timeout
         ├── CaptureError              capture_failed, capture_timeout
         ├── TaskStopped               cancelled, sandbox_timeout, shutdown, budget_exceeded
         └── SandboxError              sandbox_error, e2b_auth_failed, e2b_template_not_found,
@@ -216,6 +217,12 @@ class AgentError(TaskError):
     """The agent ended without finishing its work."""
 
     default_code = "agent_failed"
+
+
+class SetupError(TaskError):
+    """The setup script of the project failed."""
+
+    default_code = "setup_failed"
 
 
 class CaptureError(TaskError):

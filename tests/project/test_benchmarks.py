@@ -31,6 +31,7 @@ FIGURES = {
     "hostile_neighbour": {"large result, ratio", "chatty git host, ratio", "quiet, median"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
     "create_pull_request": {"first call, median", "second call, median", "objects fetched"},
+    "prepared_project": {"first task, until the agent starts", "later tasks, median"},
     "push_result": {"first push, median", "objects fetched", "bytes fetched"},
     "e2b_faults": {"wrong results, untrue errors and secrets shown", "sandboxes left behind"},
     "e2b_task": {"task less script", "round trips at most"},

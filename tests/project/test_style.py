@@ -89,6 +89,8 @@ def test_a_package_file_is_one_docstring() -> None:
 
 def test_no_package_holds_too_many_files() -> None:
     sizes = package_sizes()
+    # Migrations are added, and never merged: databases remember them by their numbers.
+    del sizes[str(APPLIED_MIGRATIONS)]
     assert {name: count for name, count in sizes.items() if count > MAX_PACKAGE_FILES} == {}
     assert sizes["utils"] <= MAX_GROUND_FLOOR_FILES
 

@@ -34,14 +34,9 @@ def test_a_project_is_made_changed_used_and_deleted(
     page.get_by_role("alert").wait_for()
 
     site.click("Edit project Shop")
-    dialog = page.get_by_role("dialog")
     check = Check(site)
     check.look("a project that is edited")
-    dialog.get_by_label("Description").fill("Sells things.")
-    dialog.get_by_label("Name").fill("Market")
-    site.confirm("Save project")
-    site.heading("Market").wait_for()
-    page.get_by_text("Sells things.").wait_for()
+    edit(site)
     check.look("projects")
     assert check.faults == []
 
@@ -57,6 +52,20 @@ def test_a_project_is_made_changed_used_and_deleted(
     site.heading("Market").wait_for(state="detached")
     site.open_view("Tasks")
     page.get_by_text("No tasks yet.").wait_for()
+
+
+def edit(site: Site) -> None:
+    """Change the project in the open form, and find the changes."""
+    dialog = site.page.get_by_role("dialog")
+    texts = {"Description": "Sells things.", "Name": "Market", "Setup script": "echo prepared"}
+    for label, text in texts.items():
+        dialog.get_by_label(label).fill(text)
+    site.confirm("Save project")
+    site.heading("Market").wait_for()
+    site.page.get_by_text("Sells things.").wait_for()
+    site.click("Edit project Market")
+    assert dialog.get_by_label("Setup script").input_value() == "echo prepared"
+    dialog.get_by_role("button", name="Leave it as it is").click()
 
 
 def add(site: Site, name: str, repository: str) -> None:
@@ -76,6 +85,7 @@ def use_for_a_task(site: Site) -> None:
     site.page.wait_for_url("**/tasks/*")
     task = TaskView(site)
     task.wait_for_status("Completed")
+    site.page.get_by_text("The setup has taken").wait_for()
     site.page.go_back()
     TaskListView(site).wait_for(task.number, "Completed")
     site.page.reload()

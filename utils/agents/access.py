@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from utils.agents.failures import key_withheld, not_configured
 from utils.agents.preferences import read_preferences
-from utils.agents.secrecy import secret_texts, secret_values
+from utils.agents.secrecy import has_secret_name, secret_texts, secret_values
 from utils.agents.spec import AccessSources, AgentAccess, Program
 from utils.models.tasks import Json
 from utils.redaction import MINIMUM_SECRET_CHARACTERS
@@ -39,20 +39,26 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 
 
 def grant_access(program: Program | None, sources: AccessSources) -> AgentAccess:
-    """Return the keys, variables and files of a user's run of a program; none without a program.
+    """Return the keys, variables and files of a user's run of a program.
+
+    Without a program these are only the variables of the project.
 
     Raises `AgentError` (`agent_not_configured`) when there is no key, or only the server's and the
     user's variables could divert it.
     """
+    project = sources.variables
+    # The others are plain: what has to be hidden is stored as a secret.
+    project_secrets = {value for name, value in project.items() if has_secret_name(name)}
     if program is None:
-        return AgentAccess()
+        return AgentAccess(project, secrets=tuple(sorted(printed_forms(project_secrets))))
     user = read_preferences(sources.preferences, program.sections)
-    variables = _clean_keys(program, user.environment)
+    variables = _clean_keys(program, {**user.environment, **project})
     keys = {key.name: variables[key.name] for key in program.keys if key.name in variables}
     for name, fallback in program.key_defaults.items():
         if fallback in keys:
             keys.setdefault(name, keys[fallback])
-    secrets = _secrets(variables, user.credentials)
+    users = {name: value for name, value in variables.items() if name not in project}
+    secrets = _secrets(users, user.credentials) | project_secrets
     own = keys or user.credentials or any(variables.get(name) for name in program.other_access)
     if not own:
         server_key = _server_key(program, sources, variables)
@@ -67,7 +73,7 @@ def grant_access(program: Program | None, sources: AccessSources) -> AgentAccess
         environment={**program.environment, **variables, **keys},
         login_files=files,
         egress=egress,
-        secrets=tuple(sorted(_printed_forms(secrets))),
+        secrets=tuple(sorted(printed_forms(secrets))),
     )
 
 
@@ -123,14 +129,14 @@ def model_hosts(program: Program | None, access: AgentAccess) -> tuple[str, ...]
 
 def login_secrets(login: Json) -> set[str]:
     """Return every form in which the texts of a login may be printed."""
-    return _printed_forms(_secrets({}, login))
+    return printed_forms(_secrets({}, login))
 
 
 def _secrets(variables: Mapping[str, str], credentials: Json) -> set[str]:
     return {*secret_values(variables), *secret_texts(credentials)}
 
 
-def _printed_forms(secrets: set[str]) -> set[str]:
+def printed_forms(secrets: set[str]) -> set[str]:
     """Return every form in which an agent may print the secrets: as they are, in JSON, by line."""
     forms = set()
     for secret in secrets:

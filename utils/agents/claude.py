@@ -28,6 +28,7 @@ from utils.agents.json_lines import (
 )
 from utils.agents.limit_notice import is_only_notice, time_of_epoch
 from utils.agents.logins import LoginFormat
+from utils.agents.mcp_servers import CLAUDE_FILE, claude_files
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
 from utils.models.tasks import Json
@@ -331,7 +332,7 @@ def _usage(usage: Json) -> Json:
     }
 
 
-def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
+def _command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
     return [
         CLAUDE_CODE.command,
         "-p",
@@ -345,7 +346,13 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
         "user",
         *request.model_arguments("--model"),
         *(("--resume", request.session) if request.session else ()),
+        # No others: a template may have some of its own.
+        *(_servers(paths) if request.has_servers else ()),
     ]
+
+
+def _servers(paths: SandboxPaths) -> tuple[str, ...]:
+    return "--mcp-config", f"{paths.work}/{CLAUDE_FILE}", "--strict-mcp-config"
 
 
 def _prompt_text(prompt: str) -> str:
@@ -371,6 +378,7 @@ CLAUDE = AgentSpec(
     reader=ClaudeReader,
     program=CLAUDE_CODE,
     home_files=_home_files,
+    mcp_files=claude_files,
     prompt_text=_prompt_text,
     prompt_on_stdin=True,
 )

@@ -24,6 +24,7 @@ from utils.agents.json_lines import (
     tool_end,
 )
 from utils.agents.logins import LoginFormat
+from utils.agents.mcp_servers import codex_files
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
 from utils.models.tasks import Json
@@ -239,5 +240,6 @@ CODEX = AgentSpec(
     command=_command,
     reader=CodexReader,
     program=CODEX_CLI,
+    mcp_files=codex_files,
     prompt_on_stdin=True,
 )

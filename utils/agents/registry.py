@@ -104,9 +104,14 @@ class Agents:
         """Return the model of a task that names none; None for an agent without models."""
         return next(iter(self._models.get(name, ())), None)
 
-    def access(self, agent: AgentSpec, preferences: Json) -> AgentAccess:
-        """Return the access of a user's run. Raises `AgentError` (`agent_not_configured`)."""
-        sources = AccessSources(self._server_keys, preferences, egress=self._egress)
+    def access(
+        self, agent: AgentSpec, preferences: Json, variables: Mapping[str, str] = {}
+    ) -> AgentAccess:
+        """Return the access of a user's run, with the variables of a project.
+
+        Raises `AgentError` (`agent_not_configured`).
+        """
+        sources = AccessSources(self._server_keys, preferences, self._egress, variables)
         return grant_access(agent.program, sources)
 
     def statuses(self) -> list[AgentStatus]:

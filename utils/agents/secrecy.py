@@ -65,6 +65,12 @@ def is_secret(name: str, value: str) -> bool:
     return not _is_any_of(value, _WORD, _REGION, _LOCALE, _PATH)
 
 
+def has_secret_name(name: str) -> bool:
+    """Tell whether a variable is a secret by its name alone."""
+    words = [word.lower() for word in _NAME_WORD.findall(name[:NAME_CHARACTERS])]
+    return any(_PASSWORD_WORD.fullmatch(word) or _SECRET_WORD.fullmatch(word) for word in words)
+
+
 def secret_values(variables: Mapping[str, str]) -> Iterator[str]:
     """Yield the values of variables that are secrets."""
     for name, value in variables.items():

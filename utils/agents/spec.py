@@ -10,6 +10,7 @@ from typing import Protocol
 
 from utils.agents.logins import LoginFormat
 from utils.errors import AgentError
+from utils.models.environments import McpServer
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import EgressHeader, SandboxPaths
 
@@ -186,12 +187,14 @@ class AgentAccess:
 class AccessSources:
     """The sources of access: the server's keys, and `users.preferences` of the user.
 
-    `server_keys` is by name of the setting, without the settings that are not set.
+    `server_keys` is by name of the setting, without the settings that are not set. `variables` are
+    those of the project; they win over the user's own.
     """
 
     server_keys: Mapping[str, str] = field(repr=False)
     preferences: Json = field(repr=False)
     egress: bool
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +202,14 @@ class AgentRequest:
     """The agent, and the model that a task asks for; the model may be None.
 
     `session_id` is the session of an earlier turn to go on with. With `only_plans` the agent must
-    change nothing.
+    change nothing. With `has_servers` it uses the servers of its file; see `AgentSpec.mcp_files`.
     """
 
     name: str
     model: str | None = None
     session_id: str | None = None
     only_plans: bool = False
+    has_servers: bool = False
 
     @property
     def session(self) -> str | None:
@@ -237,6 +241,11 @@ def no_files(_paths: SandboxPaths) -> Mapping[str, bytes]:
     return {}
 
 
+def no_servers(_paths: SandboxPaths, _servers: Sequence[McpServer]) -> Mapping[str, bytes]:
+    """Return the files of an agent that uses no MCP servers."""
+    return {}
+
+
 def same_text(prompt: str) -> str:
     """Return the prompt of an agent that takes any text as it is."""
     return prompt
@@ -249,7 +258,8 @@ class AgentSpec:
     `name` is the `model` of a task. `command` returns the arguments, without anything that a user
     typed except a checked model name; the prompt is in `work/prompt`, and on standard input with
     `prompt_on_stdin`. `files` are uploaded to `work`, by name; `home_files` go below the sandbox's
-    home, by relative path. An agent without a `program` calls no model and needs no key.
+    home, by relative path. `mcp_files` name its MCP servers, by absolute path; they hold names of
+    variables, and no values. An agent without a `program` calls no model and needs no key.
     """
 
     name: str
@@ -258,6 +268,7 @@ class AgentSpec:
     program: Program | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     home_files: Callable[[SandboxPaths], Mapping[str, bytes]] = no_files
+    mcp_files: Callable[[SandboxPaths, Sequence[McpServer]], Mapping[str, bytes]] = no_servers
     prompt_text: Callable[[str], str] = same_text
     prompt_on_stdin: bool = False
     simulated: bool = False

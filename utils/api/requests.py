@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.agents.spec import MAX_MODEL_CHARACTERS
+from utils.environments.schema import checked_settings
 from utils.models.tasks import Json, TaskStatus
 from utils.models.users import canonical_user_id
 from utils.usage.budgets import budget_of
@@ -72,7 +73,7 @@ def _small(value: Json) -> Json:
 def _project_settings(value: Json) -> Json:
     if value.get("budget_usd") is not None and budget_of(value) is None:
         raise ValueError("budget_usd must be an amount in US dollars, or null")
-    return value
+    return checked_settings(value)
 
 
 def _user_id(text: str) -> str:

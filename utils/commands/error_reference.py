@@ -22,7 +22,7 @@ shown below. The text says what to do; the code does not change between releases
 an `X-Request-ID` header, and the server's log lines of that request have the same `request_id`.
 
 A task that fails has `error`, `error_code` and `error_stage`: the text, the code, and the stage
-(`queued`, `cloning`, `agent`, `capturing` or `checking`) in which it failed.
+(`queued`, `cloning`, `setup`, `agent`, `capturing` or `checking`) in which it failed.
 
 """
 

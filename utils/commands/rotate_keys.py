@@ -21,6 +21,7 @@ from utils.credentials.profiles import (
     login_text,
     with_secrets,
 )
+from utils.credentials.project_secrets import purpose_of
 from utils.credentials.vault import Vault, has_key, is_sealed
 from utils.errors import (
     ConfigurationError,
@@ -51,6 +52,31 @@ def rotate_keys(database: Database, vault: Vault, *, page_profiles: int = 200) -
         for user_id in ids:
             counts += _renew_profile(database, vault, user_id)
         ids = database.list_profile_ids(ids[-1], limit=page_profiles)
+    projects = database.list_secret_projects(limit=page_profiles)
+    while projects:
+        for project_id, user_id in projects:
+            counts += _renew_project(database, vault, user_id, project_id)
+        projects = database.list_secret_projects(projects[-1][0], limit=page_profiles)
+    return counts
+
+
+def _renew_project(database: Database, vault: Vault, user_id: str, project_id: int) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    try:
+        stored = database.list_project_secrets(user_id, project_id)
+    except NotFound:
+        return counts
+    for secret in stored:
+        try:
+            renewed = vault.renew(user_id, purpose_of(project_id, secret.name), secret.sealed)
+        except TaskError:
+            counts[UNREADABLE] += 1
+            continue
+        if renewed == secret.sealed:
+            counts[CURRENT] += 1
+        elif database.reseal_project_secret(secret, renewed):
+            counts[RENEWED] += 1
+        # Otherwise somebody has just stored another value, with the newest key.
     return counts
 
 

@@ -19,6 +19,7 @@ from utils.config.groups.github import GitHubSettings
 from utils.config.groups.limits import LimitSettings, TaskLimitSettings
 from utils.config.groups.maintenance import MaintenanceSettings
 from utils.config.groups.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
+from utils.config.groups.snapshots import SnapshotSettings
 from utils.config.groups.supabase import SupabaseSettings
 from utils.config.groups.usage import UsageSettings
 from utils.config.proxies import BYPASS_VARIABLE, PROXY_VARIABLES
@@ -68,6 +69,7 @@ class Settings(
     SupabaseSettings,
     UsageSettings,
     CloudSettings,
+    SnapshotSettings,
 ):
     """Holds all settings. Created once, frozen, and passed to every part that needs it.
 

@@ -290,6 +290,16 @@ stream_tickets = Table(
     Index("stream_tickets_user_id_expires_at", "user_id", "expires_at"),
 )
 
+project_secrets = Table(
+    "project_secrets",
+    metadata,
+    Column("project_id", Number, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("for_agent", Boolean, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
 request_keys = Table(
     "request_keys",
     metadata,

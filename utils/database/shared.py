@@ -23,6 +23,7 @@ TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
 NO_TURN = "The task has no turn with this number."
 NO_ROW = "There is no such row."
 NO_KEY = "There is no such API key."
+NO_SECRET = "The project has no such secret."  # noqa: S105
 USER_GONE = "This user no longer exists. Sign in again."
 REFRESH_TOKEN_INVALID = "This refresh token is no longer valid. Sign in again."  # noqa: S105
 NO_ANSWER = "The database did not respond. Try again."
@@ -36,6 +37,9 @@ MAX_CHAT_CHARACTERS = 2_000_000
 
 MAX_API_KEYS = 100
 """Maximum number of API keys of one user."""
+
+MAX_PROJECT_SECRETS = 20
+"""Maximum number of secrets of one project. The redactor searches all output for each of them."""
 
 KEY_USE_PERIOD = timedelta(minutes=1)
 """Minimum time between two writes of the last use of an API key."""
@@ -117,6 +121,15 @@ def too_many_keys() -> Conflict:
     return Conflict(
         f"You have {MAX_API_KEYS} API keys. Revoke one with DELETE /keys/<id> first.",
         "too_many_keys",
+    )
+
+
+def too_many_secrets() -> Conflict:
+    """Return the error for a secret above the limit."""
+    return Conflict(
+        f"The project has {MAX_PROJECT_SECRETS} secrets. Delete one first, with DELETE "
+        "/projects/<id>/secrets/<name>.",
+        "too_many_secrets",
     )
 
 

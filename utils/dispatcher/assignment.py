@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from utils.agents.access import model_hosts
+from database import Database
+from utils.agents.access import model_hosts, printed_forms
 from utils.agents.registry import Agents
 from utils.agents.spec import AgentAccess, AgentSpec
 from utils.config.settings import Settings
 from utils.credentials.profiles import readable_preferences, stored_token_for
+from utils.credentials.project_secrets import OpenSecrets, open_secrets
 from utils.credentials.vault import Vault
-from utils.errors import TaskError
+from utils.environments.plan import Plan, plan_environment
+from utils.errors import NotFound, TaskError
 from utils.git.credentials import authorization_header
 from utils.models.runs import ClaimedTask, EarlierTurns, Job
 from utils.models.tasks import Json, NewTask, Task
@@ -81,16 +84,29 @@ def storable(new: NewTask, git_token: SecretStr | None, vault: Vault, agents: Ag
     return replace(new, encrypted_token=encrypted, agent_model=model)
 
 
-def prepare(claimed: ClaimedTask, vault: Vault, settings: Settings, agents: Agents) -> Claim:
-    """Return the claim with everything that the run needs."""
+def prepare(
+    claimed: ClaimedTask, database: Database, vault: Vault, settings: Settings, agents: Agents
+) -> Claim:
+    """Return the claim with everything that the run needs. Raises `DatabaseUnavailable`."""
     text = None
     prepared: Assignment | TaskError
     try:
         text = _token(claimed, vault, settings)
-        prepared = _assignment(claimed, text, vault, settings, agents)
+        secrets = _secrets(claimed.task, database, vault)
+        prepared = _assignment(claimed, text, secrets, vault, settings, agents)
     except TaskError as error:
         prepared = error
     return Claim(claimed.task, claimed.running_turn, claimed.is_interrupted, text, prepared)
+
+
+def _secrets(task: Task, database: Database, vault: Vault) -> OpenSecrets:
+    if task.project_id is None:
+        return OpenSecrets()
+    try:
+        stored = database.list_project_secrets(task.user_id, task.project_id)
+    except NotFound:  # deleted, and the task with it
+        return OpenSecrets()
+    return open_secrets(vault, task.user_id, stored)
 
 
 def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None:
@@ -101,42 +117,60 @@ def _token(claimed: ClaimedTask, vault: Vault, settings: Settings) -> str | None
 
 
 def _assignment(
-    claimed: ClaimedTask, token: str | None, vault: Vault, settings: Settings, agents: Agents
+    claimed: ClaimedTask,
+    token: str | None,
+    secrets: OpenSecrets,
+    vault: Vault,
+    settings: Settings,
+    agents: Agents,
 ) -> Assignment:
     task = claimed.task
     agent = agents.choose(task.agent)
     stored = {} if agent.simulated else claimed.preferences
     preferences = readable_preferences(vault, task.user_id, stored, task.agent)
-    access = agents.access(agent, preferences)
-    turn = claimed.running_turn
+    plan = plan_environment(claimed, secrets, settings, has_token=token is not None)
+    access = agents.access(agent, preferences, plan.variables)
+    hidden = sorted(printed_forms(set(plan.hidden)))
+    access = replace(access, secrets=(*access.secrets, *hidden))
     job = Job(
         task_id=task.id,
         title=task.prompt,
-        prompt=turn.prompt,
-        mode=turn.mode,
-        earlier=_earlier_turns(task, turn),
+        prompt=claimed.running_turn.prompt,
+        mode=claimed.running_turn.mode,
+        earlier=_earlier_turns(task, claimed.running_turn),
         repo_url=task.repo_url,
         branch=task.target_branch,
         agent=task.agent,
         agent_model=task.agent_model or agents.default_model(task.agent),
         git_token=None if uses_egress(settings) else token,
         generated_folders=generated_folders(claimed.project_settings),
-        check_command=task.check_command,
+        check_command=plan.check_command,
+        preparation=plan.preparation,
+        mcp_servers=plan.mcp_servers,
     )
-    check_seconds = settings.check_timeout_seconds if task.check_command else 0.0
-    request = SandboxRequest(
-        task_id=task.id,
-        user_id=task.user_id,
-        attempt=task.attempt,
-        lifetime_seconds=lifetime_seconds(settings) + check_seconds,
-        template_id=_template_id(claimed.project_settings),
-        egress=_egress(task, token, access) if uses_egress(settings) else (),
-        repo_url=task.repo_url,
-        model_hosts=model_hosts(agent.program, access),
-    )
+    request = _request(task, plan, settings)
+    hosts = (*model_hosts(agent.program, access), *plan.server_hosts)
+    egress = _egress(task, token, access) if uses_egress(settings) else ()
+    request = replace(request, model_hosts=hosts, egress=egress)
     kept = task.container_id if job.earlier and task.workspace_until else None
     keeps = settings.workspace_ttl_seconds > 0 and settings.max_workspaces > 0
     return Assignment(job, agent, access, request, kept or "", keeps)
+
+
+def _request(task: Task, plan: Plan, settings: Settings) -> SandboxRequest:
+    check_seconds = settings.check_timeout_seconds if plan.check_command else 0.0
+    more_seconds = check_seconds + plan.preparation.longest_seconds
+    return SandboxRequest(
+        task_id=task.id,
+        user_id=task.user_id,
+        attempt=task.attempt,
+        lifetime_seconds=lifetime_seconds(settings) + more_seconds,
+        template_id=plan.template_id,
+        repo_url=task.repo_url,
+        snapshot=plan.snapshot,
+        network=plan.network,
+        memory_bytes=plan.memory_bytes,
+    )
 
 
 def _earlier_turns(task: Task, turn: Turn) -> EarlierTurns | None:
@@ -170,11 +204,6 @@ def _before(messages: Sequence[Json], turn: Turn) -> Iterator[Json]:
 def lifetime_seconds(settings: Settings) -> float:
     """Return the time for which a task may need its sandbox: with the capture, without a check."""
     return settings.sandbox_timeout_seconds + CAPTURE_PASSES * settings.command_timeout_seconds
-
-
-def _template_id(project_settings: Json) -> str | None:
-    chosen = project_settings.get("template_id")
-    return chosen if isinstance(chosen, str) and chosen else None
 
 
 def _egress(task: Task, token: str | None, access: AgentAccess) -> tuple[EgressHeader, ...]:

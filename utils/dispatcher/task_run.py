@@ -217,7 +217,7 @@ class TaskRun:
             # With the patch and all metadata, which the result of this turn adds to.
             task = context.database.get_task(claimed.task.user_id, self.task_id)
             claimed = replace(claimed, task=task)
-        claim = prepare(claimed, context.vault, context.settings, context.agents)
+        claim = prepare(claimed, context.database, context.vault, context.settings, context.agents)
         if isinstance(claim.prepared, TaskError):
             return claim
         spent = self._usage.begin(claimed, claim.prepared.job.agent_model, self._run)
@@ -346,7 +346,7 @@ class TaskRun:
         is_temporary = isinstance(failure, SandboxLost | SandboxUnavailable)
         if not is_temporary or self.request.reason or self._sandbox_count >= LOST_SANDBOX_ATTEMPTS:
             return False
-        started = failure is not None and failure.stage not in {None, Stage.CLONING}
+        started = failure is not None and failure.stage not in {None, Stage.CLONING, Stage.SETUP}
         return not started or self._context.settings.retry_lost_sandbox
 
     async def _handle_refusal(self, task: Task, error: SandboxError) -> None:

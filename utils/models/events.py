@@ -21,6 +21,7 @@ EventKind = Literal[
     "output",
     "usage",
     "git",
+    "setup",
     "check",
     "sandbox",
     "pull_request",
@@ -39,7 +40,7 @@ class StatusData(TypedDict, total=False):
     """Tells where the task is: a stage that begins, a note, or the end of the task."""
 
     stage: Annotated[
-        Literal["cloning", "agent", "capturing", "checking"],
+        Literal["cloning", "setup", "agent", "capturing", "checking"],
         Field(description="The stage that begins."),
     ]
     text: Annotated[str, Field(description="A note of the agent's program or of the server.")]
@@ -119,6 +120,19 @@ class GitData(TypedDict):
 
 
 @with_config(_CLOSED)
+class SetupData(TypedDict):
+    """The end of a script that prepares the sandbox, before the agent starts.
+
+    `setup` and `maintenance` are those of the project, `repository` is the file of the repository.
+    """
+
+    script: Literal["setup", "repository", "maintenance"]
+    output: Annotated[str, Field(description="Its last lines.")]
+    seconds: Annotated[float, Field(ge=0)]
+    exit_code: NotRequired[Annotated[int, Field(description="Missing when its time was over.")]]
+
+
+@with_config(_CLOSED)
 class CheckData(TypedDict):
     """The end of the user's check command, which runs after the capture."""
 
@@ -176,6 +190,7 @@ EVENT_DATA: dict[EventKind, type] = {
     "output": OutputData,
     "usage": UsageData,
     "git": GitData,
+    "setup": SetupData,
     "check": CheckData,
     "sandbox": SandboxData,
     "pull_request": PullRequestData,

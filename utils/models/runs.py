@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from utils.errors import TaskError
+from utils.models.environments import NOTHING_TO_PREPARE, McpServer, Preparation
 from utils.models.tasks import Json, Mode, Stage, Task
 from utils.models.turns import Turn, first_turn
 
@@ -111,6 +112,8 @@ class Job:
     title: str = ""
     mode: Mode = Mode.RUN
     earlier: EarlierTurns | None = None
+    preparation: Preparation = NOTHING_TO_PREPARE
+    mcp_servers: tuple[McpServer, ...] = ()
 
     @property
     def session_id(self) -> str | None:

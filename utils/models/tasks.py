@@ -31,6 +31,8 @@ class Stage(StrEnum):
 
     QUEUED = "queued"
     CLONING = "cloning"
+    SETUP = "setup"
+    """Only of tasks whose project has a setup."""
     AGENT = "agent"
     CAPTURING = "capturing"
     CHECKING = "checking"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 
 from utils.errors import SandboxError
 from utils.models.runs import CheckResult, CommandResult
@@ -55,7 +54,7 @@ async def run_check(
             untrusted=True,
         )
         if STARTED in result.stdout or result.timed_out:
-            output = await _last_lines(sandbox, PurePosixPath(folder, "output"))
+            output = await last_lines(sandbox, f"{folder}/output")
         reason = _reason(result, timeout_seconds)
     except SandboxError as error:
         result, reason = None, f"The check could not run: {error.message}"
@@ -77,8 +76,9 @@ def _reason(result: CommandResult, timeout_seconds: float) -> str:
     return ""
 
 
-async def _last_lines(sandbox: Sandbox, path: PurePosixPath) -> str:
-    tail = ("tail", "-c", str(TAIL_BYTES), "--", str(path))
+async def last_lines(sandbox: Sandbox, path: str) -> str:
+    """Return the last lines of a file of output, an empty text without it."""
+    tail = ("tail", "-c", str(TAIL_BYTES), "--", path)
     result = await sandbox.run(tail, timeout_seconds=TAIL_SECONDS)
     text = result.stdout.decode(errors="replace")
     # The first line may lack its beginning.

@@ -27,6 +27,7 @@ from utils.pipeline.capture.capture import CaptureLimits
 from utils.pipeline.capture.secret_search import HasSecret
 from utils.pipeline.check import INTERRUPTED, run_check
 from utils.pipeline.clone import CloneLimits
+from utils.pipeline.setup import Setup
 from utils.pipeline.stop_request import StopRequest
 from utils.pipeline.workspace import (
     CHANGED_WHILE_PLANNING,
@@ -147,6 +148,7 @@ class _Run:
         self._resumption = resumption
         self._age_seconds = resumption.agent_age_seconds if resumption else 0.0
         self._reader = work.agent.reader()
+        self._is_in_setup = False
         self._exit_code: int | None = None
         self._notes: tuple[str, ...] = ()
         self._output: OutputReporter | None = None
@@ -155,13 +157,12 @@ class _Run:
 
     async def work(self, request: StopRequest) -> TaskError | None:
         """Clone and run the agent; return the failure that ended them early, if any."""
+        total_seconds = self._limits.total_seconds + self._job.preparation.longest_seconds
         spent_seconds = self._age_seconds + sum(timing.seconds for timing in self._timings)
         # More than the least time of a resumed agent, so that the limit of the agent is reported.
         minimum_seconds = 2 * MINIMUM_SECONDS if self._resumption else 0.0
         try:
-            with request.work_scope(
-                max(self._limits.total_seconds - spent_seconds, minimum_seconds)
-            ):
+            with request.work_scope(max(total_seconds - spent_seconds, minimum_seconds)):
                 if not self._resumption:
                     self.start = await self._prepare()
                     await self._work.before_agent(self.start.base_commit, self._timings)
@@ -179,6 +180,8 @@ class _Run:
 
     @property
     def _current_stage(self) -> Stage:
+        if self._is_in_setup:
+            return Stage.SETUP
         return Stage.AGENT if self.start else Stage.CLONING
 
     def close_output(self) -> None:
@@ -275,8 +278,13 @@ class _Run:
     async def _prepare(self) -> Start:
         """Make the files that the turn begins with: a clone, or those of the turn before."""
         limits, observer = self._limits, self._work.observer
+        has_setup = self._job.preparation.longest_seconds > 0
         with self._stage(Stage.CLONING):
-            await self._sandbox.write_files(self._files())
+            own = self._files() | ({} if has_setup else self._agent_files())
+            await self._sandbox.write_files(own)
+            setup = self._new_setup()
+            if not (self._job.earlier and self._job.earlier.is_kept):
+                await setup.look()
             start, clone = await prepare_workspace(
                 self._sandbox, self._job, limits.clone, limits.capture
             )
@@ -285,8 +293,27 @@ class _Run:
                 cloned = {"operation": "clone", "branch": clone.branch, "commit": clone.base_commit}
                 observer.report("git", cloned)
             observer.note_start(start)
-            await self._sandbox.restrict_egress(self._work.access.egress)
-            return start
+            # The keys of the agent come when the setup is over.
+            await self._sandbox.restrict_egress(() if has_setup else self._work.access.egress)
+        if has_setup:
+            await self._set_up(start, setup)
+        return start
+
+    def _new_setup(self) -> Setup:
+        work, seconds = self._work, self._limits.capture.timeout_seconds
+        report = work.observer.report
+        return Setup(self._sandbox, self._job.preparation, report, work.redact, seconds)
+
+    async def _set_up(self, start: Start, setup: Setup) -> None:
+        """Run the setup, then give the sandbox what the agent needs."""
+        work = self._work
+        if setup.preparation.is_needed(is_kept=start.is_kept):
+            self._is_in_setup = True
+            with self._stage(Stage.SETUP):
+                await setup.prepare(start)
+        await self._sandbox.write_files(self._agent_files())
+        await self._sandbox.restrict_egress(work.access.egress)
+        self._is_in_setup = False
 
     async def _run_agent(self) -> TaskError | None:
         work, paths = self._work, self._sandbox.paths
@@ -325,19 +352,28 @@ class _Run:
 
     def _files(self) -> dict[str, bytes]:
         job, paths = self._job, self._sandbox.paths
+        return {
+            f"{paths.home}/.gitconfig": agent_configuration(),
+            f"{paths.work}/commit_message": commit_message(job.agent, job.title, job.task_id),
+            f"{paths.work}/generated_folders": "".join(
+                f"{name}\n" for name in job.generated_folders
+            ).encode(),
+        }
+
+    def _agent_files(self) -> dict[str, bytes]:
+        job, paths = self._job, self._sandbox.paths
         ours = {
             "prompt": self._work.agent.prompt_text(agent_prompt(job, self._work.agent)).encode(),
-            "commit_message": commit_message(job.agent, job.title, job.task_id),
-            "generated_folders": "".join(f"{name}\n" for name in job.generated_folders).encode(),
             **self._work.agent.files,
         }
         if self._work.access.login_files:
             ours[LOGIN_DIGEST] = self._work.access.login_digest
+        servers = self._work.agent.mcp_files(paths, job.mcp_servers) if job.mcp_servers else {}
         home = {**self._work.agent.home_files(paths), **self._work.access.login_files}
         return {
-            f"{paths.home}/.gitconfig": agent_configuration(),
             **{f"{paths.home}/{name}": content for name, content in home.items()},
             **{f"{paths.work}/{name}": content for name, content in ours.items()},
+            **servers,
         }
 
     @contextmanager
@@ -352,5 +388,9 @@ class _Run:
 
 def _agent_request(job: Job) -> AgentRequest:
     return AgentRequest(
-        job.agent, job.agent_model, job.session_id, only_plans=job.mode is Mode.PLAN
+        job.agent,
+        job.agent_model,
+        job.session_id,
+        only_plans=job.mode is Mode.PLAN,
+        has_servers=bool(job.mcp_servers),
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+from utils.models.environments import NetworkPolicy
 from utils.models.runs import CommandResult
+from utils.sandboxes.snapshots import SnapshotKey
 
 OutputHandler = Callable[[str, bytes], None]
 """Called with `stdout` or `stderr` and a piece of output, in order within each stream."""
@@ -55,6 +57,8 @@ class SandboxRequest:
     `age_seconds` is the part of that time that has passed when the sandbox is attached to.
     `template_id` is the id of a template, or a name that `SandboxProvider.templates` lists.
     `repo_url` and `model_hosts` (`host` or `host:port`) are what its work has to reach.
+    It starts from the snapshot of a key, if there is one. `network` and `memory_bytes` narrow what
+    the operator allows; they are only set for kinds that enforce them.
     `still_runs_here` is asked when another process seems to have taken over the sandbox.
     """
 
@@ -67,6 +71,9 @@ class SandboxRequest:
     egress: tuple[EgressHeader, ...] = ()
     repo_url: str = ""
     model_hosts: tuple[str, ...] = ()
+    snapshot: SnapshotKey | None = None
+    network: NetworkPolicy | None = None
+    memory_bytes: int | None = None
     still_runs_here: Callable[[], Awaitable[bool]] = always
 
 
@@ -182,6 +189,12 @@ class Sandbox(Protocol):
         before that end, with the seconds that are left to capture the changes.
         """
 
+    async def save_snapshot(self, key: SnapshotKey) -> bool:
+        """Save the files, so that later sandboxes start with them; tell if that worked.
+
+        No command may run meanwhile. Never raises `SandboxError`.
+        """
+
     async def pause(self) -> bool:
         """End every process and keep the files for `SandboxProvider.resume`; tell if that worked.
 
@@ -272,6 +285,12 @@ class SandboxKind:
 
     survives: bool
     """True when a sandbox survives the end of this process; `attach` finds it again."""
+
+    enforces: frozenset[str]
+    """The names of what a project may limit there: `network`, `memory`."""
+
+    shares_programs: bool
+    """True when a snapshot holds programs and processes: none of it may run beside a git token."""
 
     version_warnings: Callable[[], Sequence[str]] = no_warnings
     """Returns a warning for each installed library whose version was not tested."""

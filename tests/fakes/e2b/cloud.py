@@ -30,6 +30,9 @@ _CONTROL_PLANE = (
     ("metrics", "GET", r"/sandboxes/([^/]+)/metrics"),
     ("update_network", "PUT", r"/sandboxes/([^/]+)/network"),
     ("template.list", "GET", r"/v2/templates"),
+    ("snapshot.save", "POST", r"/sandboxes/([^/]+)/snapshots"),
+    ("snapshot.list", "GET", r"/snapshots"),
+    ("snapshot.delete", "DELETE", r"/templates/([^/]+)"),
     ("template.create", "POST", r"/v3/templates"),
     ("template.start", "POST", r"/v2/templates/[^/]+/builds/[^/]+"),
     ("template.status", "GET", r"/templates/[^/]+/builds/[^/]+/status"),
@@ -107,6 +110,8 @@ class Cloud:
             reply = await self._ask_envd(entry.route, entry.sandbox, request, hitting)
         elif entry.route.startswith("template."):
             reply = self.templates.answer(entry.route, request)
+        elif entry.route.startswith("snapshot."):
+            reply = self.control_plane.snapshots.answer(entry.route, request, entry.sandbox)
         else:
             reply = await self.control_plane.answer(entry.route, request, entry.sandbox)
         if not refusal:

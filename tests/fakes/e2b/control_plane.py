@@ -1,7 +1,7 @@
 """Answers E2B's control plane: creates, lists, extends, pauses and kills sandboxes.
 
-See docs/e2b.md section 3. Templates are in `templates`. Not modelled: snapshots, fork, volumes,
-secrets and auto-resume.
+See docs/e2b.md section 3. Templates are in `templates`. Not modelled: fork, volumes, secrets and
+auto-resume.
 The network rules of a create or update are checked and kept as they came, for tests to look at.
 """
 
@@ -27,6 +27,7 @@ from tests.fakes.e2b.faults import quota_message
 from tests.fakes.e2b.http import Reply, Request
 from tests.fakes.e2b.processes import Process, open_group
 from tests.fakes.e2b.reaper import Reaper, signal_marked
+from tests.fakes.e2b.snapshots import Snapshots
 from tests.fakes.e2b.watching import Watcher
 
 DEFAULT_TIMEOUT_SECONDS = 300
@@ -127,6 +128,9 @@ class ControlPlane:
         self.counts: Counter[str] = Counter()
         self.server = server
         self._root = root
+        self.snapshots = Snapshots(
+            root.with_name("snapshots"), self.unauthorized, self.team_of, self.folder_of
+        )
         self._reaper = Reaper(server)
         self._by_key: dict[tuple[str, str], Sandbox] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -147,6 +151,11 @@ class ControlPlane:
         if route == "pause":
             return await self._pause(sandbox, request.json())
         return self._other(route, sandbox, request)
+
+    def folder_of(self, team: str, sandbox_id: str) -> Path | None:
+        """Return the folder of a team's sandbox, None for another one."""
+        sandbox = self.sandboxes.get(sandbox_id)
+        return sandbox.root if sandbox and sandbox.team == team else None
 
     def team_of(self, request: Request) -> str:
         """Return the team of a request's key."""
@@ -196,8 +205,10 @@ class ControlPlane:
         sandbox_id = secrets.token_hex(10)
         root = self._root / sandbox_id
         sandbox = Sandbox(sandbox_id, team, body, root, open_group())
-        sandbox.home.mkdir(parents=True)
-        (root / "tmp").mkdir()
+        if snapshot := self.snapshots.find(team, body["templateID"]):
+            shutil.copytree(snapshot.root, root, symlinks=True)
+        sandbox.home.mkdir(parents=True, exist_ok=True)
+        (root / "tmp").mkdir(exist_ok=True)
         # Login shells of the agent read it; those of our own commands read no profile of the home.
         path = ":".join(filter(None, (self.settings.tools, os.environ.get("PATH"))))
         (sandbox.home / ".profile").write_text(f"export PATH='{path}'\n", encoding="utf-8")
@@ -213,11 +224,17 @@ class ControlPlane:
         template = body["templateID"]
         limit = self.settings.max_concurrent
         running = [item for item in self.sandboxes.values() if item.state == "running"]
-        if self.settings.templates is not None and template not in self.settings.templates:
+        is_known = self.snapshots.find(team, template) or self._is_template(template)
+        if not is_known:
             return Reply.error(404, f"template '{template}' not found")
         if limit is not None and len([item for item in running if item.team == team]) >= limit:
             return Reply.error(429, quota_message(limit))
         return self._timeout_refusal(seconds) or self._rules_refusal(body.get("network") or {})
+
+    def _is_template(self, name: str) -> bool:
+        # Ids of snapshots have the name of a version.
+        known = self.settings.templates
+        return name in known if known is not None else not name.endswith(":default")
 
     def _rules_refusal(self, network: dict[str, Any]) -> Reply | None:
         rules = network.get("rules")

@@ -21,6 +21,7 @@ from tests.support.database.samples import (
 )
 from utils.errors import Unauthenticated
 from utils.models.archive import ArchiveFile
+from utils.models.environments import ProjectSecret
 from utils.models.events import Event, EventBatch
 from utils.models.runs import AgentRun
 from utils.models.tasks import TaskStatus
@@ -243,11 +244,23 @@ def server_verbs(database: Database) -> Calls:
     }
 
 
+def secret_verbs(database: Database, project_id: int) -> Calls:
+    secret = ProjectSecret(project_id, "TOKEN", "sealed", for_agent=True, updated_at=LATER)
+    return {
+        "put_project_secret": partial(database.put_project_secret, USER, secret),
+        "list_project_secrets": partial(database.list_project_secrets, USER, project_id),
+        "list_secret_projects": database.list_secret_projects,
+        "reseal_project_secret": partial(database.reseal_project_secret, secret, "again"),
+        "delete_project_secret": partial(database.delete_project_secret, USER, project_id, "TOKEN"),
+    }
+
+
 def project_verbs(database: Database, project_id: int) -> Calls:
     return {
         "create_project": partial(database.create_project, USER, project_fields("other")),
         "list_projects": partial(database.list_projects, USER),
         "get_project": partial(database.get_project, USER, project_id),
         "update_project": partial(database.update_project, USER, project_id, {"name": "new"}),
+        **secret_verbs(database, project_id),
         "delete_project": partial(database.delete_project, USER, project_id),
     }

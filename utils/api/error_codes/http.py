@@ -299,6 +299,12 @@ HTTP_ERRORS = (
         "Revoke one with `DELETE /keys/{key_id}`.",
     ),
     ErrorEntry(
+        "too_many_secrets",
+        409,
+        "The project has as many secrets as one project may have.",
+        "Delete one with `DELETE /projects/{project_id}/secrets/{name}`.",
+    ),
+    ErrorEntry(
         "too_many_streams",
         503,
         "The server has `MAX_STREAMS` open streams.",

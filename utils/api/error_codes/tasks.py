@@ -118,6 +118,11 @@ TASK_ERRORS = (
         "Set `SECRETS_MODE=environment`, or do what the message says.",
     ),
     _task(
+        "environment_invalid",
+        "The project's `settings.environment` was written without this server, and is not valid.",
+        "Send it again with `PUT /projects/{project_id}`; the message says what is wrong.",
+    ),
+    _task(
         "internal_error",
         "A defect of this server stopped the task.",
         "Look in the server's log for the task's id.",
@@ -127,6 +132,12 @@ TASK_ERRORS = (
         "The server stopped under the task `MAX_ATTEMPTS` times, or ten servers in a row tried to "
         "finish it without success.",
         "Check whether the task uses up the machine's memory or disk.",
+    ),
+    _task(
+        "network_policy_refused",
+        "The project's `network` cannot be enforced where tasks run, or allows more than the "
+        "operator does.",
+        "Do what the message says.",
     ),
     _task(
         "repo_not_found",
@@ -164,6 +175,16 @@ TASK_ERRORS = (
         "Clone and agent together took longer than `SANDBOX_TIMEOUT_SECONDS`, or than the plan of "
         "the E2B account lets a sandbox run. Changes made until then are kept.",
         "Ask for less in one task, or raise the limit that the message names.",
+    ),
+    _task(
+        "setup_failed",
+        "The setup script of the project ended with an error, or damaged the repository.",
+        "Read its output in the task's events, and correct the script.",
+    ),
+    _task(
+        "setup_timeout",
+        "The setup script took longer than `setup_timeout_seconds` of the project.",
+        "Raise the limit, or do less in the script.",
     ),
     _task(
         "stored_secret_unreadable",

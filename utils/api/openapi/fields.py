@@ -68,7 +68,9 @@ _TASKS: dict[str, FieldText] = {
     "error": FieldText("Says to people why the task failed, and what to do.", None),
     "error_code": FieldText(f"The stable name of the error, see [Tasks]({PAGE}#tasks).", None),
     "error_stage": FieldText("The stage in which the task failed.", None),
-    "stage": FieldText("The present stage: queued, cloning, agent, capturing or checking.", None),
+    "stage": FieldText(
+        "The present stage: queued, cloning, setup, agent, capturing or checking.", None
+    ),
     "attempt": FieldText("How often the task was started.", 1),
     "chat_messages": FieldText("The conversation; the first message is the prompt."),
     "execution_metadata": FieldText(
@@ -120,8 +122,8 @@ _TASKS: dict[str, FieldText] = {
     "sequence": FieldText("The number of the event in its task, from 1.", 7),
     "at": FieldText("When it happened.", _LATER),
     "EventRow.kind": FieldText(
-        "What happened: status, message, tool, output, usage, git, check, sandbox, pull_request, "
-        "result or error.",
+        "What happened: status, message, tool, output, usage, git, setup, check, sandbox, "
+        "pull_request, result or error.",
         "status",
     ),
     "data": FieldText("What is known of the event.", {"status": "completed"}),
@@ -176,9 +178,13 @@ _PROJECTS: dict[str, FieldText] = {
     "is_active": FieldText(
         "False hides a project: comments on GitHub start no tasks in it.", example=True
     ),
+    "secret": FieldText("The secret, without its value."),
+    "secrets": FieldText("The secrets by name, without their values."),
+    "SecretRow.name": FieldText("The variable that holds it.", "NPM_TOKEN"),
+    "for_agent": FieldText("True when the agent gets it, too.", example=False),
     "settings": FieldText(
-        "Settings of the project, such as `conventional_commits` and `template_id`, and any keys "
-        "of your own.",
+        "Settings of the project, such as `conventional_commits` and `environment` (a setup, "
+        "variables and more, see docs/environments.md), and any keys of your own.",
         {},
     ),
     "task_count": FieldText("The number of its tasks.", 1),

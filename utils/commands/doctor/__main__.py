@@ -31,6 +31,7 @@ from utils.commands.doctor.local import (
     check_python,
 )
 from utils.commands.doctor.sign_in import check_users
+from utils.commands.doctor.snapshots import check_snapshots
 from utils.commands.doctor.supabase import check_sign_in
 from utils.commands.doctor.webhook import check_webhook
 from utils.config.settings import Settings
@@ -58,6 +59,7 @@ def run_checks(settings: Settings, report: Report) -> None:
         check_keys(settings),
         check_webhook(settings),
         check_agents(settings),
+        check_snapshots(settings),
         check_proxies(),
         check_github(settings),
         check_hosts(settings),

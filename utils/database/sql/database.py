@@ -16,7 +16,7 @@ from utils.database.sql.tables.administration import AdministrationMethods
 from utils.database.sql.tables.api_keys import ApiKeyMethods
 from utils.database.sql.tables.archive import ArchiveMethods
 from utils.database.sql.tables.progress import ProgressMethods
-from utils.database.sql.tables.projects import ProjectMethods
+from utils.database.sql.tables.projects import ProjectMethods, ProjectSecretMethods
 from utils.database.sql.tables.pull_requests import PullRequestMethods
 from utils.database.sql.tables.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
 from utils.database.sql.tables.runs import RunMethods
@@ -40,6 +40,7 @@ class SqlDatabase(
     ApiKeyMethods,
     ArchiveMethods,
     ProjectMethods,
+    ProjectSecretMethods,
     TaskMethods,
     TaskGroupMethods,
     ProgressMethods,

@@ -13,7 +13,7 @@ from utils.database.supabase.tables.administration import AdministrationMethods
 from utils.database.supabase.tables.api_keys import ApiKeyMethods
 from utils.database.supabase.tables.archive import ArchiveMethods
 from utils.database.supabase.tables.progress import ProgressMethods
-from utils.database.supabase.tables.projects import ProjectMethods
+from utils.database.supabase.tables.projects import ProjectMethods, ProjectSecretMethods
 from utils.database.supabase.tables.pull_requests import PullRequestMethods
 from utils.database.supabase.tables.repeated_requests import (
     IdempotencyMethods,
@@ -34,6 +34,7 @@ class SupabaseDatabase(
     ApiKeyMethods,
     ArchiveMethods,
     ProjectMethods,
+    ProjectSecretMethods,
     TurnMethods,
     TaskMethods,
     TaskGroupMethods,

@@ -30,6 +30,8 @@ make_git_folder() {
     echo "$base" >"$run/HEAD"
     copy_configuration
     copy_shallow_commits
+    # What the setup has left; see after_setup.sh.
+    ! is_plain_file "$work/prepared" || head -c 1000000 -- "$work/prepared" >"$run/info/exclude"
     # Otherwise git would search for a repository in the parent folders.
     export GIT_DIR="$run" GIT_WORK_TREE="$repository"
     # A file may be named `*` or `:(top)`.

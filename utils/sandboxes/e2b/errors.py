@@ -24,6 +24,8 @@ from utils.errors import (
 )
 from utils.sandboxes.e2b.network_rules import EGRESS_UNAVAILABLE
 
+TEMPLATE_NOT_FOUND = "e2b_template_not_found"
+
 SANDBOX_TIMEOUT = "sandbox_timeout"
 """The code of the error that the plan ends the sandbox."""
 
@@ -88,7 +90,7 @@ def _template_not_found(_error: Exception) -> SandboxError:
     return SandboxError(
         "E2B does not have this template, or it is too old. Build it with ./run.sh build-template, "
         "or set E2B_TEMPLATE_ID (or the project's settings.template_id) to an existing one.",
-        "e2b_template_not_found",
+        TEMPLATE_NOT_FOUND,
     )
 
 
@@ -106,7 +108,7 @@ def _forbidden(error: Exception) -> SandboxError:
             "The team of this E2B key may not use the template: it belongs to another team. Build "
             "your own with ./run.sh build-template, or set E2B_TEMPLATE_ID (or the project's "
             "settings.template_id) to one of this team.",
-            "e2b_template_not_found",
+            TEMPLATE_NOT_FOUND,
         )
     return SandboxError(
         "E2B does not allow this account to do that; it may be blocked. Its dashboard shows the "

@@ -14,5 +14,7 @@ E2B_SANDBOX = SandboxKind(
     sees_this_machine=False,
     has_egress=True,
     survives=True,
+    enforces=frozenset({"network"}),
+    shares_programs=True,
     version_warnings=version_warnings,
 )

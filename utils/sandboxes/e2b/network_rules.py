@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from utils.errors import SandboxError
-from utils.sandboxes.protocol import EgressHeader
+from utils.git.hosts import Place
+from utils.sandboxes.protocol import EgressHeader, SandboxRequest
 
 LONGEST_VALUE = 2048
 """The longest value of a header that E2B accepts in a rule."""
@@ -15,6 +17,37 @@ LONGEST_VALUE = 2048
 EGRESS_UNAVAILABLE = "egress_unavailable"
 
 _WAY_OUT = "Set SECRETS_MODE=environment"
+
+
+ALL_ADDRESSES = "0.0.0.0/0"
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """The hosts that a sandbox may reach; None stands for all."""
+
+    hosts: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, request: SandboxRequest) -> Reachable:
+        """Return the hosts of a request: those of its policy, its repository and its model."""
+        policy, repository = request.network, Place.of(request.repo_url)
+        if policy is None or policy.mode == "open":
+            return cls()
+        hosts = [*policy.hosts, *request.model_hosts, *([repository.host] if repository else [])]
+        # E2B knows hosts, and no ports.
+        return cls(tuple(sorted({host.partition(":")[0] for host in hosts})))
+
+
+def network_options(headers: Collection[EgressHeader], reachable: Reachable) -> dict[str, Any]:
+    """Return the network of a sandbox, as E2B takes it; empty for one without limits and rules.
+
+    Raises `SandboxError` for what E2B does not accept.
+    """
+    options: dict[str, Any] = {"rules": egress_rules(headers)} if headers else {}
+    if reachable.hosts is not None:
+        options |= {"allow_out": list(reachable.hosts), "deny_out": [ALL_ADDRESSES]}
+    return options
 
 
 def egress_rules(headers: Collection[EgressHeader]) -> dict[str, Any]:

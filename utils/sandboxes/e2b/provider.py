@@ -7,6 +7,7 @@ import math
 import mimetypes
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -22,15 +23,17 @@ from utils.config.groups.identity import deployment_name
 from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS
-from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.errors import TEMPLATE_NOT_FOUND, translating
 from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import Lease
-from utils.sandboxes.e2b.network_rules import egress_rules
+from utils.sandboxes.e2b.network_rules import Reachable, network_options
 from utils.sandboxes.e2b.sandbox import E2BSandbox, end_sandbox
+from utils.sandboxes.e2b.snapshots import SnapshotCatalogue
 from utils.sandboxes.e2b.templates import E2BTemplates
 from utils.sandboxes.e2b.tested_versions import compare_envd
 from utils.sandboxes.protocol import KeyState, SandboxRequest, Template
+from utils.sandboxes.snapshots import snapshot_limits
 
 APP = "async-code"
 CREATE_ATTEMPTS = 3
@@ -67,9 +70,12 @@ class E2BSandboxProvider:
         self._marks = {"app": APP, "deployment": deployment_name(settings)}
         # A clone may take long, and only then the sandbox is stored in the database.
         self._grace_seconds = settings.sweep_grace_seconds
+        self._snapshots = SnapshotCatalogue(
+            self._sandboxes, self._keys, self._marks["deployment"], snapshot_limits(settings)
+        )
         self._process = uuid4().hex
         self._openings = 0
-        self._open: set[str] = set()
+        self._opened_ids: set[str] = set()
         self._released: dict[str, float] = {}
         self._templates_seen: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
@@ -84,6 +90,21 @@ class E2BSandboxProvider:
 
     async def open(self, request: SandboxRequest) -> E2BSandbox:
         """See `SandboxProvider`. A sandbox that arrives after a cancel is killed."""
+        snapshot = await self._snapshots.find(request.snapshot) if request.snapshot else None
+        if snapshot is None:
+            return await self._open(request)
+        try:
+            opened = await self._open(replace(request, template_id=snapshot.id))
+        except SandboxError as error:
+            if error.code != TEMPLATE_NOT_FOUND:
+                raise
+            self._snapshots.forget(snapshot)
+            return await self._open(request)
+        age_seconds = round(time.time() - snapshot.made_at)
+        log.info("snapshot used", action="snapshot.used", age_seconds=age_seconds)
+        return opened
+
+    async def _open(self, request: SandboxRequest) -> E2BSandbox:
         self._openings += 1
         # All attempts have the same key, so that a lost response creates no second sandbox. The
         # next opening has a new key, because the first sandbox may have ended by then.
@@ -111,7 +132,7 @@ class E2BSandboxProvider:
                 self._templates.id_of(request.template_id),
                 timeout=_lease_seconds(request),
                 metadata={**self._marks, **marks},
-                network={"rules": egress_rules(request.egress)} if request.egress else None,
+                network=_network(request),
                 lifecycle=self._lifecycle,
                 idempotency_key=key,
                 request_timeout=CREATE_SECONDS,
@@ -164,7 +185,7 @@ class E2BSandboxProvider:
 
     def release(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
-        self._open.discard(sandbox_id)
+        self._opened_ids.discard(sandbox_id)
         self._released[sandbox_id] = time.monotonic()
 
     def _opened(
@@ -188,11 +209,12 @@ class E2BSandboxProvider:
             self._keys,
             lease,
             request.egress if is_known else None,
-            self._open.discard,
-            request.still_runs_here,
+            self._snapshots,
+            self._opened_ids.discard,
+            request,
             is_attached=not is_new,
         )
-        self._open.add(opened.id)
+        self._opened_ids.add(opened.id)
         return opened
 
     def _warn_of_template(self, info: SandboxInfo) -> None:
@@ -214,7 +236,7 @@ class E2BSandboxProvider:
         spared = {*known, *self._released}
         for found in listed:
             age = datetime.now(UTC) - found.started_at
-            is_known = found.sandbox_id in spared or found.sandbox_id in self._open
+            is_known = found.sandbox_id in spared or found.sandbox_id in self._opened_ids
             if not is_known and age.total_seconds() >= self._grace_seconds:
                 await self._end_unknown(found.sandbox_id)
 
@@ -242,6 +264,10 @@ def _lifecycle(settings: Settings) -> SandboxLifecycle:
         return {"on_timeout": "kill"}
     # Traffic from outside must not start it again: the next server does.
     return {"on_timeout": "pause", "auto_resume": False}
+
+
+def _network(request: SandboxRequest) -> Any:
+    return network_options(request.egress, Reachable.of(request)) or None
 
 
 def _lease_seconds(request: SandboxRequest) -> int:

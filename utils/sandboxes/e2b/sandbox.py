@@ -31,7 +31,7 @@ from utils.sandboxes.e2b.errors import translating
 from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import PAUSE_SECONDS, Lease
-from utils.sandboxes.e2b.network_rules import egress_rules
+from utils.sandboxes.e2b.network_rules import Reachable, network_options
 from utils.sandboxes.e2b.output_cursor import OutputCursor
 from utils.sandboxes.e2b.reconnection import UNREACHABLE_SECONDS, Reconnection, retries
 from utils.sandboxes.e2b.shell import (
@@ -46,8 +46,16 @@ from utils.sandboxes.e2b.shell import (
     restoring,
     run_variables,
 )
+from utils.sandboxes.e2b.snapshots import SnapshotCatalogue
 from utils.sandboxes.output_pace import OutputPace
-from utils.sandboxes.protocol import AgentCommand, EgressHeader, Mirror, OutputHandler
+from utils.sandboxes.protocol import (
+    AgentCommand,
+    EgressHeader,
+    Mirror,
+    OutputHandler,
+    SandboxRequest,
+)
+from utils.sandboxes.snapshots import SnapshotKey
 
 CLOSE_ATTEMPTS = 6
 CAPTURED_OUTPUT_CHARACTERS = 1_000_000
@@ -84,8 +92,9 @@ class E2BSandbox:
         keys: KeyRing,
         lease: Lease,
         egress: tuple[EgressHeader, ...] | None,
+        snapshots: SnapshotCatalogue,
         closed: Callable[[str], None],
-        still_runs_here: Callable[[], Awaitable[bool]],
+        request: SandboxRequest,
         *,
         is_attached: bool,
     ) -> None:
@@ -96,8 +105,10 @@ class E2BSandbox:
         self._commands = Commands(sandbox)
         self._lease = lease
         self._egress = egress
+        self._reachable = Reachable.of(request)
+        self._snapshots = snapshots
         self._closed = closed
-        self._still_runs_here = still_runs_here
+        self._still_runs_here = request.still_runs_here
         self._is_attached = is_attached
         self._agent_may_run = self._agent_has_run = is_attached
 
@@ -306,9 +317,8 @@ class E2BSandbox:
             return
         async for attempt in retries(None):
             with attempt, self._lease.translating():
-                await self._keys.call(
-                    self._sandbox.update_network, {"rules": egress_rules(headers)}
-                )
+                options = {"rules": {}} | network_options(headers, self._reachable)
+                await self._keys.call(self._sandbox.update_network, options)
         self._egress = tuple(headers)
 
     async def keep_alive(self, report: Callable[[str], None]) -> float:
@@ -322,6 +332,10 @@ class E2BSandbox:
         result = await self.run(["rm", "-rf", "--", *traces], timeout_seconds=REQUEST_SECONDS)
         if not result.ok:
             raise SandboxLost("The sandbox of the turn before cannot be used again.")
+
+    async def save_snapshot(self, key: SnapshotKey) -> bool:
+        """See `Sandbox`."""
+        return await self._snapshots.save(self._sandbox, key, self._lease.translating())
 
     async def pause(self) -> bool:
         """See `Sandbox`."""

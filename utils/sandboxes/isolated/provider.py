@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from utils.config.proxies import BYPASS_VARIABLE
 from utils.config.settings import ENV_FILE, Settings, inherited_environment, proxies
+from utils.errors import SandboxError
 from utils.git.hosts import Place, Reach, name_reach
+from utils.models.environments import NetworkPolicy
 from utils.sandboxes.isolated.boundary import IsolatedBoundary
 from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
 from utils.sandboxes.isolated.network import NetworkRules
@@ -62,7 +64,7 @@ def program_folder(settings: Settings) -> Path:
 
 
 def network_rules(settings: Settings, request: SandboxRequest) -> NetworkRules:
-    """Return the rules for the connections of a sandbox."""
+    """Return the rules for the connections of a sandbox. Raises `SandboxError`."""
     network, place = settings.isolated_network, Place.of(request.repo_url)
     git_hosts = [host for host in settings.allowed_git_hosts if host != "*"]
     named = [*git_hosts, *(settings.isolated_allowed_hosts if network != "none" else ())]
@@ -70,7 +72,40 @@ def network_rules(settings: Settings, request: SandboxRequest) -> NetworkRules:
     if place:
         is_here = name_reach(place.host) is Reach.LOOPBACK and settings.local_repos_allowed
         (named if is_here else public).append(place.authority)
-    return NetworkRules(tuple(named), tuple(public), is_open=network == "open")
+    rules = NetworkRules(tuple(named), tuple(public), is_open=network == "open")
+    return _narrowed(rules, git_hosts, request.network) if request.network else rules
+
+
+def _narrowed(
+    rules: NetworkRules, git_hosts: Collection[str], policy: NetworkPolicy
+) -> NetworkRules:
+    """Return the rules as a project narrows them. Raises `SandboxError` for wider ones."""
+    if policy.mode == "open":
+        if not rules.is_open:
+            raise _too_wide()
+        return rules
+    # As rules name them: without the usual port.
+    wanted = [host.removesuffix(":443") for host in policy.hosts]
+    if not all(_is_allowed(rules, host) for host in wanted):
+        raise _too_wide()
+    named = [host for host in rules.named if host in git_hosts or host in wanted]
+    return NetworkRules(tuple(named), (*rules.public, *wanted), is_open=False)
+
+
+def _is_allowed(rules: NetworkRules, host: str) -> bool:
+    if rules.is_open or host in rules.named:
+        return True
+    place = None if host.startswith("*.") else Place.of(f"https://{host}")
+    return place is not None and rules.allows_name(place)
+
+
+def _too_wide() -> SandboxError:
+    return SandboxError(
+        "The operator of this server lets sandboxes reach fewer hosts than network of the project "
+        "asks for. Ask for less, or have the operator change ISOLATED_NETWORK or "
+        "ISOLATED_ALLOWED_HOSTS.",
+        "network_policy_refused",
+    )
 
 
 def proxy_environment(rules: NetworkRules) -> Mapping[str, str]:

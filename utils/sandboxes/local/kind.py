@@ -14,4 +14,6 @@ LOCAL_SANDBOX = SandboxKind(
     sees_this_machine=True,
     has_egress=False,
     survives=False,
+    enforces=frozenset({"memory"}),
+    shares_programs=False,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -20,7 +21,9 @@ from utils.sandboxes.local.files import create_folders, remove_folder, restore_f
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
 from utils.sandboxes.local.sandbox import LocalSandbox, disk_full
+from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import KeyState, SandboxKind, SandboxRequest, Template
+from utils.sandboxes.snapshots import NO_SNAPSHOTS, SnapshotLimits, snapshot_limits
 from utils.sandboxes.templates.machine import describe_machine
 
 _NAME = re.compile(r"task-[0-9]+-[0-9a-f]{8}")
@@ -46,11 +49,12 @@ def open_local(
         limits,
         kind,
         new_boundary,
+        snapshot_limits(settings),
     )
 
 
 class LocalSandboxProvider:
-    """Opens sandboxes as folders below `DATA_DIR/sandboxes`."""
+    """Opens sandboxes as folders below `DATA_DIR/sandboxes`; snapshots are in a folder beside."""
 
     def __init__(
         self,
@@ -60,12 +64,14 @@ class LocalSandboxProvider:
         limits: CommandLimits = NO_LIMITS,
         kind: SandboxKind = LOCAL_SANDBOX,
         new_boundary: NewBoundary = no_boundary,
+        snapshots: SnapshotLimits = NO_SNAPSHOTS,
     ) -> None:
         self.kind = kind
         self._new_boundary = new_boundary
         self._root = root.absolute()
         self._environment = dict(environment)
         self._mirrors = mirrors
+        self._snapshots = SnapshotStore(self._root.with_name("snapshots"), snapshots)
         self._limits = limits
         self._supervisor = Supervisor(environment)
         self._paused: set[str] = set()
@@ -82,6 +88,8 @@ class LocalSandboxProvider:
         """See `SandboxProvider`."""
         folder = self._root / f"task-{request.task_id}-{os.urandom(4).hex()}"
         try:
+            if request.snapshot and await self._snapshots.restore(request.snapshot, folder):
+                return self._sandbox(folder, request)
             await to_thread.run_sync(create_folders, folder)
         except OSError as error:
             if is_out_of_space(error):
@@ -94,8 +102,17 @@ class LocalSandboxProvider:
 
     def _sandbox(self, folder: Path, request: SandboxRequest) -> LocalSandbox:
         boundary = self._new_boundary(folder, request)
+        limits = self._limits
+        if request.memory_bytes:
+            limits = replace(limits, memory_bytes=min(limits.memory_bytes, request.memory_bytes))
         return LocalSandbox(
-            folder, self._environment, self._mirrors, self._supervisor, self._limits, boundary
+            folder,
+            self._environment,
+            self._mirrors,
+            self._snapshots,
+            self._supervisor,
+            limits,
+            boundary,
         )
 
     async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
@@ -151,3 +168,4 @@ class LocalSandboxProvider:
             else:
                 remove_folder(folder)
         self._mirrors.sweep()
+        self._snapshots.sweep()

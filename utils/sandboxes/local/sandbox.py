@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -35,7 +34,8 @@ from utils.sandboxes.local.files import (
 )
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.output_pace import OutputPace
+from utils.sandboxes.local.output import Output
+from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import (
     AgentCommand,
     EgressHeader,
@@ -43,9 +43,8 @@ from utils.sandboxes.protocol import (
     OutputHandler,
     SandboxPaths,
 )
+from utils.sandboxes.snapshots import SnapshotKey
 
-CHUNK_BYTES = 32_768
-CAPTURED_OUTPUT_BYTES = 1_000_000
 DRAIN_SECONDS = 2.0
 
 _GIT_OVER_LIMIT = b"died of signal %d" % signal.SIGXFSZ
@@ -66,6 +65,7 @@ class LocalSandbox:
         root: Path,
         environment: Mapping[str, str],
         mirrors: MirrorStore,
+        snapshots: SnapshotStore,
         supervisor: Supervisor,
         limits: CommandLimits,
         boundary: Boundary,
@@ -75,6 +75,7 @@ class LocalSandbox:
         self._root = root
         self._marker = str(root)
         self._mirrors = mirrors
+        self._snapshots = snapshots
         self._supervisor = supervisor
         self._boundary = boundary
         self._keeper = Keeper(supervisor, boundary.listen)
@@ -122,7 +123,7 @@ class LocalSandbox:
             arguments, "/", self._limits, writable=self._writable, source=source
         )
         order = self._order(*enclosed, environment, stdin.encode() if stdin else None)
-        return await self._run(order, _Output(None), timeout_seconds)
+        return await self._run(order, Output(None), timeout_seconds)
 
     async def run_agent(
         self,
@@ -137,7 +138,7 @@ class LocalSandbox:
         enclosed = self._boundary.enclose(command.arguments, command.directory, self._limits)
         order = self._order(*enclosed, command.environment, descriptor)
         try:
-            result = await self._run(order, _Output(on_output), timeout_seconds)
+            result = await self._run(order, Output(on_output), timeout_seconds)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
@@ -172,7 +173,7 @@ class LocalSandbox:
             stdin,
         )
 
-    async def _run(self, order: Order, output: _Output, timeout_seconds: float) -> CommandResult:
+    async def _run(self, order: Order, output: Output, timeout_seconds: float) -> CommandResult:
         finished = False
         with anyio.move_on_after(timeout_seconds) as limit:
             async with self._keeper.run(order) as command, anyio.create_task_group() as tasks:
@@ -219,6 +220,10 @@ class LocalSandbox:
         await self._boundary.watch(report)
         return 0.0
 
+    async def save_snapshot(self, key: SnapshotKey) -> bool:
+        """See `Sandbox`."""
+        return await self._snapshots.save(key, self._root)
+
     async def pause(self) -> bool:
         """See `Sandbox`."""
         self._keeper.close()
@@ -241,28 +246,7 @@ def disk_full() -> SandboxError:
     )
 
 
-def _file_limit(command: Command, output: _Output) -> str:
+def _file_limit(command: Command, output: Output) -> str:
     """Return `disk` when a file became larger than all files together may be."""
     ended = command.exit_code == SIGNALLED + signal.SIGXFSZ
     return "disk" if ended or _GIT_OVER_LIMIT in output.text("stderr") else ""
-
-
-class _Output:
-    """Collects the output of a command, or passes it to a handler."""
-
-    def __init__(self, handler: OutputHandler | None) -> None:
-        self.pace = OutputPace()
-        self._handler = handler
-        self._collected: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-
-    async def follow(self, stream: str, reader: asyncio.StreamReader) -> None:
-        """Read to the end. Output over the limit is read and dropped, so that no command blocks."""
-        while chunk := await reader.read(CHUNK_BYTES):
-            if self._handler:
-                await self.pace.pass_on(self._handler, stream, chunk)
-            elif len(self._collected[stream]) < CAPTURED_OUTPUT_BYTES:
-                self._collected[stream] += chunk
-
-    def text(self, stream: str) -> bytes:
-        """Return the collected output."""
-        return bytes(self._collected[stream])

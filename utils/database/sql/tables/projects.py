@@ -1,19 +1,37 @@
-"""Stores projects, in SQL."""
+"""Stores projects and their secrets, in SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from utils.database.rows import PROJECTS, now
-from utils.database.schema import projects
-from utils.database.shared import NO_PROJECT, new_project_values
+from utils.database.rows import PROJECTS, columns_of, now
+from utils.database.schema import project_secrets, projects
+from utils.database.shared import (
+    MAX_PROJECT_SECRETS,
+    NO_PROJECT,
+    NO_SECRET,
+    new_project_values,
+    too_many_secrets,
+)
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import NotFound
+from utils.models.environments import ProjectSecret
 from utils.models.users import Project
 
+_secrets = project_secrets.c
 _project_id = select(projects.c.id).where(
     projects.c.id == bindparam("project_id"), projects.c.user_id == bindparam("user_id")
 )
@@ -59,6 +77,66 @@ class ProjectMethods(SqlMethods):
         this_one = _is(user_id, project_id)
         if connection.execute(delete(projects).where(this_one)).rowcount == 0:
             raise NotFound(NO_PROJECT)
+
+
+class ProjectSecretMethods(SqlMethods):
+    """Methods on the secrets of projects."""
+
+    @writing
+    def put_project_secret(
+        self, connection: Connection, user_id: str, secret: ProjectSecret
+    ) -> None:
+        """See `Database`."""
+        own = projects.c.id == secret.project_id, projects.c.user_id == user_id
+        locked = select(projects.c.id).with_for_update(key_share=True).where(*own)
+        if connection.execute(locked).first() is None:
+            raise NotFound(NO_PROJECT)
+        same_project = _secrets.project_id == secret.project_id
+        this_one = same_project, _secrets.name == secret.name
+        connection.execute(delete(project_secrets).where(*this_one))
+        count = select(func.count()).select_from(project_secrets).where(same_project)
+        if connection.execute(count).scalar_one() >= MAX_PROJECT_SECRETS:
+            raise too_many_secrets()
+        connection.execute(insert(project_secrets), columns_of(secret))
+
+    @reading
+    def list_project_secrets(
+        self, connection: Connection, user_id: str, project_id: int
+    ) -> list[ProjectSecret]:
+        """See `Database`."""
+        require_project(connection, user_id, project_id)
+        own = select(project_secrets).where(_secrets.project_id == project_id)
+        rows = connection.execute(own.order_by(_secrets.name))
+        return [ProjectSecret(**row._mapping) for row in rows]
+
+    @writing
+    def delete_project_secret(
+        self, connection: Connection, user_id: str, project_id: int, name: str
+    ) -> None:
+        """See `Database`."""
+        require_project(connection, user_id, project_id)
+        this_one = _secrets.project_id == project_id, _secrets.name == name
+        if connection.execute(delete(project_secrets).where(*this_one)).rowcount == 0:
+            raise NotFound(NO_SECRET)
+
+    @writing
+    def reseal_project_secret(
+        self, connection: Connection, seen: ProjectSecret, sealed: str
+    ) -> bool:
+        """See `Database`."""
+        this_one = _secrets.project_id == seen.project_id, _secrets.name == seen.name
+        same = update(project_secrets).where(*this_one, _secrets.sealed == seen.sealed)
+        return connection.execute(same.values(sealed=sealed)).rowcount > 0
+
+    @reading
+    def list_secret_projects(
+        self, connection: Connection, after: int = 0, *, limit: int = 200
+    ) -> list[tuple[int, str]]:
+        """See `Database`."""
+        has_any = select(_secrets.name).where(_secrets.project_id == projects.c.id).exists()
+        page = select(projects.c.id, projects.c.user_id).where(projects.c.id > after, has_any)
+        rows = connection.execute(page.order_by(projects.c.id).limit(limit))
+        return [(row.id, row.user_id) for row in rows]
 
 
 def require_project(connection: Connection, user_id: str, project_id: int) -> None:

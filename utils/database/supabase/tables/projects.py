@@ -1,20 +1,29 @@
-"""Stores projects, through Supabase."""
+"""Stores projects and their secrets, through Supabase."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from utils.database.schema import projects
-from utils.database.shared import NO_PROJECT, new_project_values
+from utils.database.rows import columns_of
+from utils.database.schema import project_secrets, projects
+from utils.database.shared import (
+    MAX_PROJECT_SECRETS,
+    NO_PROJECT,
+    NO_SECRET,
+    new_project_values,
+    too_many_secrets,
+)
 from utils.database.supabase.rows import SupabaseMethods, column_names, encode_columns, row_decoder
 from utils.database.types import normalize_user_id
 from utils.errors import NotFound
+from utils.models.environments import ProjectSecret
 from utils.models.tasks import Json
 from utils.models.users import Project
 
 _COLUMNS = column_names(projects, Project)
 _decode_project = row_decoder(Project)
+_decode_secret = row_decoder(ProjectSecret)
 
 
 class ProjectMethods(SupabaseMethods):
@@ -64,6 +73,59 @@ class ProjectMethods(SupabaseMethods):
         arguments = {"this_user": normalize_user_id(user_id), "this_project": project_id}
         rows: list[Json] = self.supabase.call("backend_list_projects", arguments, idempotent=True)
         return rows
+
+
+class ProjectSecretMethods(SupabaseMethods):
+    """Methods on the secrets of projects."""
+
+    def put_project_secret(self, user_id: str, secret: ProjectSecret) -> None:
+        """See `Database`."""
+        arguments = {
+            "this_user": normalize_user_id(user_id),
+            "added": encode_columns(project_secrets, columns_of(secret)),
+            "maximum": MAX_PROJECT_SECRETS,
+        }
+        is_stored = self.supabase.call("backend_put_project_secret", arguments, idempotent=True)
+        if is_stored is None:
+            raise too_many_secrets()
+        if not is_stored:
+            raise NotFound(NO_PROJECT)
+
+    def list_project_secrets(self, user_id: str, project_id: int) -> list[ProjectSecret]:
+        """See `Database`."""
+        arguments = {"this_user": normalize_user_id(user_id), "this_project": project_id}
+        rows = self.supabase.call("backend_list_project_secrets", arguments, idempotent=True)
+        if rows is None:
+            raise NotFound(NO_PROJECT)
+        return [_decode_secret(row) for row in rows]
+
+    def delete_project_secret(self, user_id: str, project_id: int, name: str) -> None:
+        """See `Database`."""
+        arguments = {
+            "this_user": normalize_user_id(user_id),
+            "this_project": project_id,
+            "this_name": name,
+        }
+        if not self.supabase.call("backend_delete_project_secret", arguments, idempotent=False):
+            raise NotFound(NO_SECRET)
+
+    def reseal_project_secret(self, seen: ProjectSecret, sealed: str) -> bool:
+        """See `Database`."""
+        arguments = {
+            "this_project": seen.project_id,
+            "this_name": seen.name,
+            "seen": seen.sealed,
+            "resealed": sealed,
+        }
+        return bool(
+            self.supabase.call("backend_reseal_project_secret", arguments, idempotent=False)
+        )
+
+    def list_secret_projects(self, after: int = 0, *, limit: int = 200) -> list[tuple[int, str]]:
+        """See `Database`."""
+        arguments = {"above": after, "page_size": limit}
+        rows = self.supabase.call("backend_list_secret_projects", arguments, idempotent=True)
+        return [(project_id, user_id) for project_id, user_id in rows]
 
 
 def _only(rows: list[Json]) -> Project:

@@ -51,6 +51,15 @@ function checkText({ exit_code: code }) {
   return code === 0 ? "The check has passed" : `The check has failed (exit code ${code})`;
 }
 
+const SETUP_WORDS = { setup: "The setup", maintenance: "The maintenance",
+  repository: "The setup of the repository" };
+
+function setupText({ script, exit_code: code, seconds }) {
+  const name = SETUP_WORDS[script] ?? script;
+  if (code === 0) return `${name} has taken ${seconds.toFixed(1)} s`;
+  return `${name} has failed (${code === undefined ? "time limit" : `exit code ${code}`})`;
+}
+
 const SANDBOX_WORDS = { created: "The sandbox is ready", resumed: "Back in the sandbox",
   lost: "The sandbox is lost", ended: "The sandbox has ended", paused: "The sandbox is paused" };
 
@@ -86,6 +95,10 @@ function Body({ item, turn }) {
   if (item.kind === "pull_request") {
     return html`<p class="log-note"><a href=${item.url} target="_blank" rel="noopener noreferrer">
       Pull request #${item.number}</a> ${item.is_new ? "opened" : "updated"}</p>`;
+  }
+  if (item.kind === "setup") {
+    return html`<p class="log-note">${setupText(item)}</p>
+      ${item.output && html`<${Output} text=${item.output} label="Output of the setup" />`}`;
   }
   const note = NOTES[item.kind];
   return note ? html`<p class="log-note">${note(item)}</p>` : null;

@@ -4,11 +4,29 @@ import { count, repositoryName } from "../lib/format.js";
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
 import { Confirmation, Dialog, Field, LoadFailure, Notice, useAction, useLoaded } from "./parts.js";
 
-const EMPTY = { name: "", repo_url: "", description: "" };
+const EMPTY = { name: "", repo_url: "", description: "", settings: {}, setup: "",
+  check_command: "" };
+
+// All other settings, and the rest of the environment, stay as they are.
+function settingsOf({ settings, setup, check_command: check }) {
+  const environment = { ...settings.environment };
+  for (const [name, value] of [["setup", setup], ["check_command", check]]) {
+    if (value.trim()) environment[name] = value;
+    else delete environment[name];
+  }
+  const changed = { ...settings, environment };
+  if (!Object.keys(environment).length) delete changed.environment;
+  return changed;
+}
 
 function bodyOf(form) {
   return { name: form.name.trim(), repo_url: form.repo_url.trim(),
-    description: form.description.trim() || null };
+    description: form.description.trim() || null, settings: settingsOf(form) };
+}
+
+function formOf(project) {
+  const { setup = "", check_command: check = "" } = project.settings.environment ?? {};
+  return { ...project, description: project.description ?? "", setup, check_command: check };
 }
 
 function Fields({ form, setForm }) {
@@ -21,6 +39,12 @@ function Fields({ form, setForm }) {
       onInput=${set("repo_url")} ...${props} />`}</${Field}>
     <${Field} label="Description">${(props) => html`<input maxlength="10000"
       value=${form.description} onInput=${set("description")} ...${props} />`}</${Field}>
+    <${Field} label="Setup script">${(props) => html`<textarea spellcheck="false" rows="3"
+      placeholder="npm ci" value=${form.setup} onInput=${set("setup")} ...${props}></textarea>`}
+    </${Field}>
+    <${Field} label="Check command">${(props) => html`<input spellcheck="false" maxlength="4000"
+      placeholder="npm test" value=${form.check_command} onInput=${set("check_command")}
+      ...${props} />`}</${Field}>
   </div>`;
 }
 
@@ -51,8 +75,7 @@ function NewProject({ onDone }) {
 }
 
 function ChangedProject({ project, onDone, onClose }) {
-  const start = { ...project, description: project.description ?? "" };
-  const { form, setForm, action, submit } = useProjectForm(start, async (body) => {
+  const { form, setForm, action, submit } = useProjectForm(formOf(project), async (body) => {
     await put(`/projects/${project.id}`, body);
     onDone();
     onClose();

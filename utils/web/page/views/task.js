@@ -74,7 +74,8 @@ function Failure({ task }) {
 // Told to readers of the screen when it changes; the log itself would be too much.
 function Announcement({ task, log }) {
   const stage = log.stages.at(-1)?.stage;
-  const words = { cloning: "Cloning the repository", agent: "The agent is at work",
+  const words = { cloning: "Cloning the repository", setup: "Preparing the sandbox",
+    agent: "The agent is at work",
     capturing: "Reading the changes" };
   const text = isActive(task) ? words[stage] ?? "Queued" : `The task has ended: ${task.status}`;
   return html`<p class="only-read" role="status">${text}</p>`;

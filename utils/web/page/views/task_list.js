@@ -6,7 +6,8 @@ import { useTaskList } from "../lib/task_feed.js";
 import { changeQuery, currentQuery } from "../lib/router.js";
 import { Notice, Status, useAction, useTicks } from "./parts.js";
 
-const STAGE_WORDS = { cloning: "Cloning", agent: "Agent at work", capturing: "Reading changes" };
+const STAGE_WORDS = { cloning: "Cloning", setup: "Preparing", agent: "Agent at work",
+  capturing: "Reading changes" };
 const FILTERS = [["", "Any status"], ["running", "Running"], ["pending", "Queued"],
   ["completed", "Completed"], ["failed", "Failed"], ["cancelled", "Cancelled"]];
 const TYPING_MILLISECONDS = 250;

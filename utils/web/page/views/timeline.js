@@ -4,9 +4,9 @@ import { html } from "../lib/html.js";
 import { isActive } from "../lib/task_state.js";
 import { STATUS_WORDS, useTicks } from "./parts.js";
 
-const STAGES = [["queued", "Queued"], ["cloning", "Clone"], ["agent", "Agent"],
-  ["capturing", "Changes"], ["checking", "Check"]];
-const NOT_ALWAYS = new Set(["checking"]);
+const STAGES = [["queued", "Queued"], ["cloning", "Clone"],
+  ["setup", "Setup"], ["agent", "Agent"], ["capturing", "Changes"], ["checking", "Check"]];
+const NOT_ALWAYS = new Set(["setup", "checking"]);
 const TICK_MILLISECONDS = 1_000;
 
 // A task that runs again, or goes on with its next turn, begins its stages again.
@@ -18,7 +18,7 @@ function beginnings(task, stages) {
   return found;
 }
 
-// The next turn in the same sandbox needs no clone, and few tasks have a check.
+// The next turn in the same sandbox needs no clone, and few tasks have a setup or a check.
 function shownStages(begun) {
   const last = STAGES.findLastIndex(([name]) => begun.has(name));
   return STAGES.filter(([name], place) =>

@@ -1,0 +1,1 @@
+"""Measures tasks of projects whose sandboxes are prepared."""
