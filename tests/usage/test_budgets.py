@@ -33,7 +33,7 @@ def refused(answer: Row) -> str:
 def test_an_agent_is_stopped_within_one_event_of_passing_its_budget(
     open_with: Open, sample: Repository
 ) -> None:
-    backend = open_with(budget_usd_per_task=1.0)
+    backend = open_with(budget_usd_per_task=1.0, sandbox_prices="e2b=0")
     row = backend.perform(SPENDER.format(first="0.999999", second="1.000001"), sample)
     assert (row["status"], row["error_code"]) == ("failed", "budget_exceeded")
     assert (row["error_stage"], row["changed_files"]) == ("agent", ["kept.txt"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.support.agents.programs import read_lines
 from tests.support.database.samples import LATER, USER
+from tests.support.source_files import ROOT
 from utils.agents.claude import ClaudeReader
 from utils.config.settings import Settings
 from utils.errors import TaskStopped
@@ -91,6 +93,13 @@ def test_the_longest_name_of_a_model_counts_and_templates_before_kinds() -> None
     assert table.sandbox_hour("e2b", "large") == 3_600_000
     assert cost_of_time(10_000, table.sandbox_hour("e2b", None)) == 1_000
     assert table.sandbox_hour("local", None) == 0
+
+
+def test_the_price_of_a_cloud_sandbox_is_that_of_the_size_of_the_template() -> None:
+    size = tomllib.loads((ROOT / "e2b.toml").read_text())
+    # E2B's prices of a processor and of a GiB of memory for an hour, in micro-dollars.
+    hour = size["cpu_count"] * 50_400 + size["memory_mb"] // 1_024 * 16_200
+    assert prices().sandbox_hour("e2b", None) == hour
 
 
 def test_models_that_no_budget_limits_are_named_at_the_start() -> None:

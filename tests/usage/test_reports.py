@@ -38,7 +38,7 @@ def test_a_report_has_what_each_task_turn_and_clone_has_used(
     assert used["sandbox_milliseconds"] > 0
     assert tasks[str(missing["id"])]["failed_git_operations"] == 1
     agents = {row["key"]: row for row in backend.get("/usage?group_by=agent")["usage"]}
-    assert agents["codex"]["cost_micro_usd"] == 1_000_000
+    assert agents["codex"]["model_micro_usd"] == 1_000_000
     assert agents["claude"]["tasks"] == 2
     backend.delete(f"/tasks/{first['id']}")
     report = backend.get("/usage")

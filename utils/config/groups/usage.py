@@ -86,9 +86,10 @@ class UsageSettings(BaseSettings):
         "nothing here.",
     )
     sandbox_prices: Annotated[NameList, AfterValidator(_check_sandboxes)] = Field(
-        (),
+        ("e2b=0.1656",),
         description="US dollars for an hour of a sandbox, as `name=price` separated by commas. The "
-        "name is the template of a project, or a kind: `local`, `isolated`, `e2b`.",
+        "name is the template of a project, or a kind: `local`, `isolated`, `e2b`. The default is "
+        "E2B's price for the size in `e2b.toml`.",
     )
     budget_usd_per_task: BudgetAmount = Field(
         None,
