@@ -8,12 +8,18 @@ from utils.api.endpoint import Services, endpoint
 from utils.api.requests import NewProject, ProjectChange, ProjectTasksQuery
 from utils.api.responses import ProjectRow, TaskRow
 from utils.api.serializers import project_row, task_row
+from utils.environments.schema import read_environment
 from utils.git.repository_url import parse_repository_url
 from utils.models.tasks import Json
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 
-WRITE_ERRORS = ("conflict", "repository_not_allowed")
+WRITE_ERRORS = (
+    "conflict",
+    "repository_not_allowed",
+    "templates_unavailable",
+    "unknown_template",
+)
 
 
 @blueprint.get("")
@@ -27,10 +33,12 @@ def list_projects(services: Services, user_id: str) -> Json:
 @endpoint({"project": ProjectRow}, body=NewProject, errors=WRITE_ERRORS)
 def create_project(services: Services, user_id: str, body: NewProject) -> Json:
     """Create a project. You can have one project for each repository."""
+    settings = body.settings or {}
+    _check_template(services, settings)
     fields = {
         "name": body.name,
         "description": body.description,
-        "settings": body.settings or {},
+        "settings": settings,
         **_repository_columns(services, body.repo_url),
     }
     return {"project": project_row(services.database.create_project(user_id, fields))}
@@ -53,8 +61,15 @@ def update_project(services: Services, user_id: str, project_id: int, body: Proj
     fields = body.columns
     if "repo_url" in fields:
         fields |= _repository_columns(services, fields["repo_url"])
+    _check_template(services, fields.get("settings") or {})
     project = services.database.update_project(user_id, project_id, fields)
     return {"project": project_row(project)}
+
+
+def _check_template(services: Services, settings: Json) -> None:
+    template = read_environment(settings).template
+    if template is not None:
+        services.templates.resolve(template)
 
 
 @blueprint.delete("/<id:project_id>")

@@ -263,4 +263,4 @@ def test_a_variant_is_built_by_its_name_and_its_own_size(cloud: E2BControl, tmp_
         rust.cpu_count,
         rust.memory_mb,
     )
-    assert '"template_id": "rust"' in result.stdout
+    assert '"template": "rust"' in result.stdout

@@ -181,7 +181,7 @@ def _run(arguments: Sequence[str]) -> int:
     _print(f"\nThe template {definition.template_name} is ready.\n")
     if definition.name != BASE:
         chosen = template_id if options.name else definition.name
-        _print(f'A project uses it with "template_id": "{chosen}" in its settings.')
+        _print(f'A project uses it with "template": "{chosen}" in its environment.')
         _print("To use it for all tasks, put this line into .env instead:\n")
     else:
         _print("Put this line into .env:\n")

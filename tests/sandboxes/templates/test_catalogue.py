@@ -63,9 +63,20 @@ def test_a_project_chooses_a_template_by_its_name(
     backend: Backend, failing_cloud: E2BServerProcess, small: Repository
 ) -> None:
     url = "https://github.com/octo/go"
-    settings = {"template_id": "go"}
-    project = backend.post("/projects", name="go", repo_url=url, settings=settings)["project"]
-    backend.complete("Say hello", small, project_id=project["id"])
+    answers = [
+        backend.post(
+            "/projects", name="go", repo_url=url, settings={"environment": {"template": name}}
+        )
+        for name in ("cobol", "java", "go")
+    ]
+    assert [(one["http_status"], one.get("code")) for one in answers] == [
+        (400, "unknown_template"),
+        (400, "unknown_template"),
+        (200, None),
+    ]
+    assert "base, go, java" in answers[0]["error"]
+    assert "build-template java" in answers[1]["error"]
+    backend.complete("Say hello", small, project_id=answers[2]["project"]["id"])
     (request,) = failing_cloud.requests("create")
     assert json.loads(request["body"])["templateID"] == "async-code-go"
 

@@ -30,10 +30,10 @@ from utils.sandboxes.e2b.lease import Lease
 from utils.sandboxes.e2b.network_rules import Reachable, network_options
 from utils.sandboxes.e2b.sandbox import E2BSandbox, end_sandbox
 from utils.sandboxes.e2b.snapshots import SnapshotCatalogue
-from utils.sandboxes.e2b.templates import E2BTemplates
 from utils.sandboxes.e2b.tested_versions import compare_envd
 from utils.sandboxes.protocol import KeyState, SandboxRequest, Template
 from utils.sandboxes.snapshots import snapshot_limits
+from utils.sandboxes.templates.e2b import E2BTemplates
 
 APP = "async-code"
 CREATE_ATTEMPTS = 3
