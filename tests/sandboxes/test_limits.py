@@ -11,15 +11,53 @@ from tests.support.backends import Backend, Open, Repository, Row, shell_agent
 
 pytestmark = pytest.mark.local_only("a sandbox in the cloud has the size of its template")
 
-MEMORY = f"'{sys.executable}' -c 'import time; x = b\"x\" * 300_000_000; time.sleep(60)'"
+MEMORY = 'import time; x = b"x" * 300_000_000; time.sleep(60)'
 PROCESSES = "for i in $(seq 40); do env -i setsid sleep 60 & done; sleep 60"
 FILES = "i=0; while sleep 0.01; do i=$((i + 1)); head -c 200000 /dev/urandom >f$i; done"
+# What neither a process nor a folder shows, or too deep for a path.
+SHARED = """
+import mmap, os, time
+for _ in range(3):
+    shared = mmap.mmap(-1, 100_000_000)
+    shared.write(bytes(100_000_000))
+    os.fork()
+time.sleep(60)
+"""
+IN_MEMORY = """
+import os, time
+files = [os.memfd_create("x") for _ in range(60)]
+for file in files:
+    os.write(file, bytes(5_000_000))
+time.sleep(60)
+"""
+UNNAMED = """
+import os, time
+files = [open("x", "wb") for _ in range(3) if not os.path.exists("x") or not os.unlink("x")]
+os.unlink("x")
+for file in files:
+    os.write(file.fileno(), os.urandom(4_000_000))
+time.sleep(60)
+"""
+DEEP = """
+import os, time
+for _ in range(1500):
+    os.mkdir("deep")
+    os.chdir("deep")
+for n in range(3):
+    open(str(n), "wb").write(os.urandom(4_000_000))
+time.sleep(60)
+"""
 ONE_FILE = "head -c 9000000 /dev/zero >large"
 LIMITS = {
     "max_local_memory_bytes": 200_000_000,
     "max_local_processes": 30,
     "max_local_disk_bytes": 6_000_000,
 }
+
+
+def python(program: str) -> str:
+    """Return the command that runs a program."""
+    return f"'{sys.executable}' -c '{program}'"
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +77,19 @@ def perform(open_with: Open, prompt: str, repository: Repository) -> tuple[Backe
 @pytest.mark.parametrize(
     ("prompt", "setting"),
     [
-        (MEMORY, "MAX_LOCAL_MEMORY_BYTES"),
+        (python(MEMORY), "MAX_LOCAL_MEMORY_BYTES"),
         (PROCESSES, "MAX_LOCAL_PROCESSES"),
         (FILES, "MAX_LOCAL_DISK_BYTES"),
         (f"exec {ONE_FILE}", "MAX_LOCAL_DISK_BYTES"),
+        (python(SHARED), "MAX_LOCAL_MEMORY_BYTES"),
+        (python(IN_MEMORY), "MAX_LOCAL_MEMORY_BYTES"),
+        (python(UNNAMED), "MAX_LOCAL_DISK_BYTES"),
+        (f"cd ../home; {python(DEEP)}", "MAX_LOCAL_DISK_BYTES"),
     ],
-    ids=["memory", "processes", "files", "one file"],
+    ids=[
+        *("memory", "processes", "files", "one file"),
+        *("shared memory", "files in memory", "files without a name", "deep files"),
+    ],
 )
 def test_a_task_above_a_limit_is_ended_and_its_changes_are_kept(
     open_with: Open, small: Repository, prompt: str, setting: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -127,3 +128,28 @@ async def test_what_is_no_plain_file_is_not_read(sandbox: LocalSandbox) -> None:
         "large": None,
         "small": b"1234",
     }
+
+
+async def test_a_folder_that_is_deeper_than_a_path_is_removed(
+    sandbox: LocalSandbox, tmp_path: Path
+) -> None:
+    root = tmp_path / "sandboxes" / sandbox.id
+    script = (
+        "import os, sys\n"
+        "for _ in range(2500): os.mkdir('deep'); os.chdir('deep')\n"
+        "os.mkdir('closed', 0); open('file', 'w'); os.symlink(sys.argv[1], 'link')"
+    )
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    command = [
+        sys.executable,
+        "-c",
+        f"import os; os.chdir({sandbox.paths.home!r})\n{script}",
+        str(kept),
+    ]
+    result = await sandbox.run(command, timeout_seconds=LONG_SECONDS)
+    assert result.exit_code == 0, result.stderr
+    await sandbox.close()
+    assert not root.exists()
+    assert (kept / "file").exists()

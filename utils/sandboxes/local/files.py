@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 _OWN_FOLDERS = ("work", "tmp")
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+_DEEPEST = 60
+"""Folders in folders that are open at once while they are removed."""
 
 # A link, a folder or a pipe is where a file has to be, or something else where a folder has to be.
 _REPLACEABLE = frozenset(
@@ -128,18 +129,52 @@ def _open_at(name: str, folder: int, flags: int, replaced: Path | None) -> int:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, whatever permissions its files have."""
+    """Remove a folder, however deep it is and whatever permissions its files have."""
+    with contextlib.suppress(OSError):
+        top = _open_folder(str(folder), None)
+        try:
+            while _empty(top, top, 0):
+                pass
+        finally:
+            os.close(top)
+        folder.rmdir()
 
-    def unlock(function: Any, path: str, _error: Any) -> None:
+
+def _open_folder(name: str, parent: int | None) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        folder = os.open(name, flags, dir_fd=parent)
+    except PermissionError:
         # An agent may have removed its own permissions.
-        with contextlib.suppress(OSError):
-            os.chmod(Path(path).parent, 0o700)  # noqa: PTH101
-            # The mode of a link is that of its target, which is somebody else's.
-            if not Path(path).is_symlink():
-                os.chmod(path, 0o700)  # noqa: PTH101
-            function(path)
+        os.chmod(name, stat.S_IRWXU, dir_fd=parent)
+        folder = os.open(name, flags, dir_fd=parent)
+    with contextlib.suppress(OSError):
+        os.fchmod(folder, stat.S_IRWXU)
+    return folder
 
-    for _ in range(2):
-        shutil.rmtree(folder, onerror=unlock)
-        if not folder.exists():
-            return
+
+def _empty(folder: int, top: int, depth: int) -> bool:
+    """Remove what is in a folder; tell whether some of it was moved to the top.
+
+    Each folder on the way is an open file of this process, of which there are not many.
+    """
+    is_moved = False
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=folder)
+                continue
+            inner = _open_folder(entry.name, folder)
+            try:
+                if depth == _DEEPEST:
+                    new = os.urandom(16).hex()
+                    os.rename(entry.name, new, src_dir_fd=folder, dst_dir_fd=top)
+                    is_moved = True
+                    continue
+                is_moved |= _empty(inner, top, depth + 1)
+            finally:
+                os.close(inner)
+            os.rmdir(entry.name, dir_fd=folder)
+    return is_moved
