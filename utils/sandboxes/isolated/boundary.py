@@ -26,8 +26,10 @@ class IsolatedBoundary:
     ) -> None:
         self.environment = environment
         self.listen: Listen | None = proxy.serve
-        self._view = view
+        # They look at the disk, which no command has to wait for.
+        self._hidden = [path.resolve() for path in view.hidden]
         self._arguments = view.arguments(root, root / "tmp")
+        self._closed = view.closed()
         self._proxy = proxy
 
     def enclose(
@@ -47,7 +49,8 @@ class IsolatedBoundary:
             *self._arguments,
             *(("--bind", writable, writable) if writable else ()),
             *shown,
-            *self._view.closing(directory),
+            *self._closed,
+            *("--chdir", directory, "--"),
             *_STARTED,
             *arguments,
         ]
@@ -56,7 +59,7 @@ class IsolatedBoundary:
     def _source(self, source: str) -> Sequence[str]:
         path = Path(source)
         # Another sandbox, or a mirror of another user's repository, is no source.
-        is_ours = any(path.resolve().is_relative_to(own.resolve()) for own in self._view.hidden)
+        is_ours = any(map(path.resolve().is_relative_to, self._hidden))
         return () if is_ours or not path.is_absolute() else read_only(path)
 
     async def watch(self, report: Callable[[str], None]) -> None:

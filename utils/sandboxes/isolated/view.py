@@ -79,18 +79,15 @@ class View:
             *("--bind", str(root), str(root)),
         ]
 
-    def closing(self, directory: str) -> list[str]:
-        """Return the last arguments, which make read-only what is no part of the sandbox.
+    def closed(self) -> list[str]:
+        """Return the arguments that make read-only what is no part of the sandbox.
 
-        What is in memory can then not be filled.
+        They come after all others that mount. What is in memory can then not be filled.
         """
         hidden = [place for place, is_shown in self._places() if not is_shown and place.is_dir()]
         # Without capabilities, the user of a server that runs as root could still write /proc/sys.
         closed = (*hidden, "/proc", "/dev", "/")
-        return [
-            *(part for path in closed for part in ("--remount-ro", str(path))),
-            *("--chdir", directory, "--"),
-        ]
+        return [part for path in closed for part in ("--remount-ro", str(path))]
 
     def _links(self) -> Iterator[str]:
         for path in map(Path, SYSTEM):

@@ -36,7 +36,8 @@ class Boundary(Protocol):
     ) -> tuple[Sequence[str], str]:
         """Return the command that runs another one inside, and the directory to start it in.
 
-        `writable` is a folder that this command alone may change, `source` one that it may read.
+        `writable` is a folder that this command alone may change, `source` one that it may read,
+        with which it blocks.
         """
 
     async def watch(self, report: Callable[[str], None]) -> None:
@@ -73,7 +74,7 @@ class NoBoundary:
 
 
 NewBoundary = Callable[[Path, SandboxRequest], Boundary]
-"""Returns the boundary of a sandbox in a folder."""
+"""Returns the boundary of a sandbox in a folder. Blocks."""
 
 
 def no_boundary(_root: Path, _request: SandboxRequest) -> Boundary:

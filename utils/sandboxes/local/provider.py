@@ -89,7 +89,7 @@ class LocalSandboxProvider:
         folder = self._root / f"task-{request.task_id}-{os.urandom(4).hex()}"
         try:
             if request.snapshot and await self._snapshots.restore(request.snapshot, folder):
-                return self._sandbox(folder, request)
+                return await self._sandbox(folder, request)
             await to_thread.run_sync(create_folders, folder)
         except OSError as error:
             if is_out_of_space(error):
@@ -98,10 +98,12 @@ class LocalSandboxProvider:
                 f"The local sandbox could not be created: {error.strerror}. "
                 "Check the free space and the permissions of DATA_DIR."
             ) from error
-        return self._sandbox(folder, request)
+        return await self._sandbox(folder, request)
 
-    def _sandbox(self, folder: Path, request: SandboxRequest) -> LocalSandbox:
-        boundary = self._new_boundary(folder, request)
+    async def _sandbox(self, folder: Path, request: SandboxRequest) -> LocalSandbox:
+        # The folder exists, so somebody has to know of it.
+        with anyio.CancelScope(shield=True):
+            boundary = await to_thread.run_sync(self._new_boundary, folder, request)
         limits = self._limits
         if request.memory_bytes:
             limits = replace(limits, memory_bytes=min(limits.memory_bytes, request.memory_bytes))
@@ -131,7 +133,7 @@ class LocalSandboxProvider:
             raise SandboxLost(
                 f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
             ) from error
-        return self._sandbox(folder, request)
+        return await self._sandbox(folder, request)
 
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`. No other local sandbox than a paused one outlives its process."""

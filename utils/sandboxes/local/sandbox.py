@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -119,9 +120,16 @@ class LocalSandbox:
         """See `Sandbox`."""
         await self._restore()
         # The agent may have removed every folder.
-        enclosed = self._boundary.enclose(
-            arguments, "/", self._limits, writable=self._writable, source=source
+        enclose = partial(
+            self._boundary.enclose,
+            arguments,
+            "/",
+            self._limits,
+            writable=self._writable,
+            source=source,
         )
+        # A source is looked for on the disk.
+        enclosed = await to_thread.run_sync(enclose) if source else enclose()
         order = self._order(*enclosed, environment, stdin.encode() if stdin else None)
         return await self._run(order, Output(None), timeout_seconds)
 
