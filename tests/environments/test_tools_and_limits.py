@@ -22,6 +22,7 @@ from utils.errors import SandboxError
 from utils.git.hosts import Place
 from utils.models.environments import NetworkPolicy
 from utils.sandboxes.isolated.provider import network_rules
+from utils.sandboxes.isolated.registries import Registries
 from utils.sandboxes.protocol import SandboxPaths, SandboxRequest
 
 TOKEN = "token-of-tickets-7c6b5a"
@@ -158,7 +159,8 @@ def allowed(mode: str, hosts: tuple[str, ...], **settings: Any) -> set[str]:
         model_hosts=("model.example",),
         network=NetworkPolicy(mode, hosts) if mode else None,
     )
-    rules = network_rules(Settings.model_validate({"sandbox": "isolated", **settings}), request)
+    chosen = Settings.model_validate({"sandbox": "isolated", **settings})
+    rules = network_rules(chosen, request, Registries())
     names = ("git.example", "model.example", "a.example", "b.wide.example", "other.example")
     places = [Place("https", name, None) for name in names]
     return {place.host for place in places if rules.allows_name(place)}

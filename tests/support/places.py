@@ -81,8 +81,17 @@ class LocalPlace:
 class IsolatedPlace(LocalPlace):
     """Local folders whose commands bubblewrap isolates, with the scripted agent."""
 
-    settings: Mapping[str, Any] = {"sandbox": "isolated", "e2b_smoke_test": True}
-    environment: Mapping[str, str] = {"SANDBOX": "isolated", "E2B_SMOKE_TEST": "true"}
+    # Asking npm and pip for their registries takes a second.
+    settings: Mapping[str, Any] = {
+        "sandbox": "isolated",
+        "e2b_smoke_test": True,
+        "isolated_allow_registries": False,
+    }
+    environment: Mapping[str, str] = {
+        "SANDBOX": "isolated",
+        "E2B_SMOKE_TEST": "true",
+        "ISOLATED_ALLOW_REGISTRIES": "false",
+    }
 
 
 def require_isolation() -> None:

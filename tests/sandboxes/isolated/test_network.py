@@ -56,6 +56,8 @@ def test_a_name_is_allowed_that_an_entry_names(
         (NAMED, "git.example", "127.0.0.1", False),
         (NAMED, "git.example", "169.254.169.254", False),
         (NAMED, "127.0.0.1|5000", "127.0.0.1", True),
+        (NAMED, "a.wide.example", "93.184.215.14", True),
+        (NAMED, "a.wide.example", "10.0.0.1", False),
         (PUBLIC, "api.example", "93.184.215.14", True),
         (PUBLIC, "api.example", "10.0.0.1", False),
         (OPEN, "any.example", "::ffff:127.0.0.1", False),

@@ -15,7 +15,7 @@ from utils.agents.registry import Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
 from utils.config.settings import Settings
 from utils.errors import SandboxError
-from utils.sandboxes.isolated.provider import open_isolated
+from utils.sandboxes.isolated.provider import open_isolated, registries_of
 from utils.sandboxes.isolated.requirements import missing_requirements
 from utils.sandboxes.isolated.view import OLDEST_VERSION, PROGRAM
 from utils.sandboxes.protocol import Sandbox, SandboxRequest
@@ -82,6 +82,9 @@ async def _check_sandbox(sandbox: Sandbox, settings: Settings, report: Report) -
         report(problem(f"an isolated sandbox does not start: {said}", _kernel_advice()))
         return
     report(ok(f"an isolated sandbox starts; its network: {settings.isolated_network}"))
+    registries = registries_of(settings)
+    if hosts := ", ".join(dict.fromkeys((*registries.chosen, *registries.usual))):
+        report(ok(f"package registries that it may reach: {hosts}"))
     report(_check_limits())
     agents = Agents(settings)
     for name in (status.name for status in agents.statuses() if not status.simulated):

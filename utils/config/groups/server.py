@@ -163,15 +163,21 @@ class ServerSettings(BaseSettings):
     isolated_network: Literal["none", "allow-list", "open"] = Field(
         "allow-list",
         description="Hosts that isolated sandboxes may reach, by HTTP and HTTPS. `none`: the git "
-        "host and the API of the model of the task; `allow-list`: those, and "
-        "`ISOLATED_ALLOWED_HOSTS`; `open`: every public host as well. Private networks and this "
-        "machine only where the list names them.",
+        "host and the API of the model of the task; `allow-list`: those, "
+        "`ISOLATED_ALLOWED_HOSTS` and the package registries; `open`: every public host as well. "
+        "Private networks and this machine only where the list names them.",
     )
     isolated_allowed_hosts: NameList = Field(
         (),
         description="Further hosts that isolated sandboxes may reach, separated by commas: `host`, "
-        "`host:port`, or `*.example.com` for all names below. Name the package registries that "
-        "your projects install from.",
+        "`host:port`, or `*.example.com` for all public names below.",
+    )
+    isolated_allow_registries: bool = Field(
+        default=True,
+        description="Allow isolated sandboxes to reach the package registries that `npm` and `pip` "
+        "of this machine are set up to use, by variables or files, also in a private network. "
+        "Sandboxes get the addresses; one with a password is left out. Name other registries in "
+        "`ISOLATED_ALLOWED_HOSTS`.",
     )
     isolated_readable_paths: NameList = Field(
         (),

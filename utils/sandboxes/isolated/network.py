@@ -19,7 +19,8 @@ class NetworkRules:
     Entries are `host`, `host:port`, or `*.example.com` for all names below. A host without a port
     stands for the usual ports of http and https. Those of `named` are the operator's own words, so
     they may be in a private network, or on this machine when the name itself says so; those of
-    `public` may not. With `is_open` every public host is allowed.
+    `public` may not. With `is_open` every public host is allowed. A `*` names no host: the names
+    below a public domain may be anybody's, and lead into the network around this machine.
     """
 
     named: Collection[str]
@@ -33,7 +34,7 @@ class NetworkRules:
     def allowed_addresses(self, place: Place, addresses: Sequence[Address]) -> Sequence[Address]:
         """Return the addresses of a host with an allowed name that may be connected to."""
         permitted = {Reach.PUBLIC}
-        if _has(self.named, place):
+        if any(entry.lower() == place.authority for entry in self.named):
             permitted.add(Reach.PRIVATE)
             # The operator has named this machine or a special address itself.
             permitted.add(name_reach(place.host))

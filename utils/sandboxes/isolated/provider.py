@@ -14,6 +14,7 @@ from utils.sandboxes.isolated.boundary import IsolatedBoundary
 from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
 from utils.sandboxes.isolated.network import NetworkRules
 from utils.sandboxes.isolated.proxy import Proxy
+from utils.sandboxes.isolated.registries import Registries, find_registries
 from utils.sandboxes.isolated.view import View, search_path
 from utils.sandboxes.local.boundary import Boundary
 from utils.sandboxes.local.commands import PROJECT
@@ -33,10 +34,15 @@ def open_isolated(settings: Settings) -> LocalSandboxProvider:
     view = build_view(settings, inherited)
     variables = {name: inherited[name] for name in inherited.keys() - proxies().keys()}
     variables["PATH"] = search_path(view, [program_folder(settings)], inherited.get("PATH", ""))
+    registries = registries_of(settings)
 
     def new_boundary(root: Path, request: SandboxRequest) -> Boundary:
-        rules = network_rules(settings, request)
-        environment = {"TMPDIR": "/tmp", **proxy_environment(rules)}  # noqa: S108 - its own
+        rules = network_rules(settings, request, registries)
+        environment = {
+            "TMPDIR": "/tmp",  # noqa: S108 - its own
+            **proxy_environment(rules),
+            **dict(registries.environment),
+        }
         return IsolatedBoundary(root, view, environment, Proxy(rules))
 
     return open_local(settings, variables, ISOLATED_SANDBOX, new_boundary)
@@ -63,23 +69,39 @@ def program_folder(settings: Settings) -> Path:
     return settings.programs_path.absolute() / "node_modules" / ".bin"
 
 
-def network_rules(settings: Settings, request: SandboxRequest) -> NetworkRules:
+def registries_of(settings: Settings) -> Registries:
+    """Return the package registries that sandboxes may use. Blocks, the first time."""
+    if settings.isolated_network == "none" or not settings.isolated_allow_registries:
+        return Registries()
+    inherited = inherited_environment()
+    return find_registries(
+        tuple((name, inherited[name]) for name in inherited.keys() - proxies().keys())
+    )
+
+
+def network_rules(
+    settings: Settings, request: SandboxRequest, registries: Registries
+) -> NetworkRules:
     """Return the rules for the connections of a sandbox. Raises `SandboxError`."""
     network, place = settings.isolated_network, Place.of(request.repo_url)
     git_hosts = [host for host in settings.allowed_git_hosts if host != "*"]
-    named = [*git_hosts, *(settings.isolated_allowed_hosts if network != "none" else ())]
+    more = settings.isolated_allowed_hosts if network != "none" else ()
+    named = [*git_hosts, *more, *registries.chosen]
     public = list(request.model_hosts)
     if place:
         is_here = name_reach(place.host) is Reach.LOOPBACK and settings.local_repos_allowed
         (named if is_here else public).append(place.authority)
-    rules = NetworkRules(tuple(named), tuple(public), is_open=network == "open")
-    return _narrowed(rules, git_hosts, request.network) if request.network else rules
+    usual = (*public, *registries.usual)
+    rules = NetworkRules(tuple(named), usual, is_open=network == "open")
+    needed = (*git_hosts, *public)
+    return _narrowed(rules, needed, request.network) if request.network else rules
 
 
-def _narrowed(
-    rules: NetworkRules, git_hosts: Collection[str], policy: NetworkPolicy
-) -> NetworkRules:
-    """Return the rules as a project narrows them. Raises `SandboxError` for wider ones."""
+def _narrowed(rules: NetworkRules, needed: Collection[str], policy: NetworkPolicy) -> NetworkRules:
+    """Return the rules as a project narrows them. Raises `SandboxError` for wider ones.
+
+    No task can work without the hosts that are `needed`.
+    """
     if policy.mode == "open":
         if not rules.is_open:
             raise _too_wide()
@@ -88,8 +110,9 @@ def _narrowed(
     wanted = [host.removesuffix(":443") for host in policy.hosts]
     if not all(_is_allowed(rules, host) for host in wanted):
         raise _too_wide()
-    named = [host for host in rules.named if host in git_hosts or host in wanted]
-    return NetworkRules(tuple(named), (*rules.public, *wanted), is_open=False)
+    named = [host for host in rules.named if host in needed or host in wanted]
+    public = [host for host in rules.public if host in needed]
+    return NetworkRules(tuple(named), (*public, *wanted), is_open=False)
 
 
 def _is_allowed(rules: NetworkRules, host: str) -> bool:
