@@ -27,7 +27,7 @@ from benchmarks.http_load import (
 from benchmarks.neighbours.ratio import hostile_neighbour
 from benchmarks.prepared.project import prepared_project
 from benchmarks.pull_request import create_pull_request, push_result
-from benchmarks.single_task import task_medium, task_small
+from benchmarks.single_task import task_isolated, task_medium, task_small
 from benchmarks.streams.measure import event_streams, polls_beside_streams
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
@@ -38,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for run in (
         task_small,
         task_medium,
+        task_isolated,
         start_task_latency,
         task_status_throughput,
         list_tasks,

@@ -1,5 +1,7 @@
 """Compares a task on an idle server with a shell script that runs the same git commands.
 
+It also compares one in an isolated sandbox with one in a local sandbox.
+
 Each round takes one sample of every variant in random order, each on an idle server. The time of
 a task ends with the first response that reports it as completed.
 """
@@ -13,8 +15,10 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.figures import Bench, Figure
@@ -26,6 +30,11 @@ POLL_SECONDS = 0.002
 SETTLE_SECONDS = 0.05
 FIRST_TARGET = 1.15
 LATER_TARGET = 0.5
+ISOLATED_TARGET = 1.25
+PLACES: Mapping[str, Mapping[str, str]] = {
+    "local": {},
+    "isolated": {"SANDBOX": "isolated", "E2B_SMOKE_TEST": "true"},
+}
 PROMPT = "Write down what was asked, for a benchmark."
 BARE_SCRIPT = r"""#!/bin/sh -e
 git clone -q --branch "$3" "$1" "$2"
@@ -61,6 +70,33 @@ def task_medium(bench: Bench) -> list[Figure]:
     return _measure(bench, files=files, commits=commits, rounds=rounds, later_target=LATER_TARGET)
 
 
+def task_isolated(bench: Bench) -> list[Figure]:
+    """Measure a task in a repository of 20 files, in isolated and in local sandboxes.
+
+    The scripted agent takes hardly any time; beside that of a real agent the difference disappears.
+    """
+    repository = str(make_repository(bench.folder / "sample.git", files=20, commits=10))
+    with ExitStack() as running:
+        servers = {
+            name: running.enter_context(Server(bench.folder / name, settings))
+            for name, settings in PLACES.items()
+        }
+        variants: dict[str, Sample] = {
+            f"task, {name}": partial(_sample, server, repository)
+            for name, server in servers.items()
+        }
+        # The first task starts the supervisor.
+        for sample in variants.values():
+            sample(-1)
+        times = _rounds(list(servers.values()), variants, bench.size(40, 1))
+    ratio = _Ratio("task, isolated", "task, local", ISOLATED_TARGET)
+    return [*_ratio_figures((ratio,), times), *_time_figures(times)]
+
+
+def _sample(server: Server, repository: str, _number: int) -> float:
+    return run_task(server, repository)
+
+
 def _measure(
     bench: Bench, *, files: int, commits: int, rounds: int, later_target: float | None
 ) -> list[Figure]:
@@ -70,7 +106,7 @@ def _measure(
         # The first samples only fill caches and the mirror.
         for number, sample in enumerate(variants.values()):
             sample(-1 - number)
-        times = _rounds(server, variants, rounds)
+        times = _rounds([server], variants, rounds)
     ratios = (
         _Ratio("task, local repository", "script, local path", FIRST_TARGET),
         _Ratio("task, local repository", "script, file URL", FIRST_TARGET),
@@ -100,7 +136,7 @@ def _variants(
 
 
 def _rounds(
-    server: Server, variants: Mapping[str, Sample], rounds: int
+    servers: Sequence[Server], variants: Mapping[str, Sample], rounds: int
 ) -> Mapping[str, list[float]]:
     chance = random.Random(2)
     times: defaultdict[str, list[float]] = defaultdict(list)
@@ -108,7 +144,8 @@ def _rounds(
         # Flush the writes of the last round now, not during a sample.
         os.sync()
         for name in chance.sample(list(variants), len(variants)):
-            server.wait_until_idle()
+            for server in servers:
+                server.wait_until_idle()
             time.sleep(SETTLE_SECONDS)
             times[name].append(variants[name](number))
     return times

@@ -18,6 +18,7 @@ from tests.support.suite.exhaustive import sampled
 FIGURES = {
     "task_small": {"task, local repository / script, local path", "first task, HTTP, median"},
     "task_medium": {"later task, HTTP / script, HTTP", "script, file URL, median"},
+    "task_isolated": {"task, isolated / task, local", "task, isolated, median"},
     "start_task_latency": {"one client, p50", "32 clients, p50"},
     "task_status_throughput": {"8 clients", "32 clients"},
     "list_tasks": {"one client, p50", "page"},
