@@ -21,7 +21,10 @@ from tests.support.live_server import (
 )
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
+pytestmark = [
+    pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart"),
+    pytest.mark.isolated_with_all("the end of the server ends what is in its namespaces"),
+]
 
 LARGE_BYTES = 40_000_000
 NAPS = "script:\nprint begun\nbackground 300\nsleep {seconds}\nwrite task-{number}.txt {number}"

@@ -13,6 +13,10 @@ from tests.support.supabase.stack import SupabaseStack
 from tests.support.waiting import eventually
 from tests.turns.steps import check_chain
 
+pytestmark = pytest.mark.isolated_with_all(
+    "the folders of kept sandboxes are bound by a new server"
+)
+
 TURN = "script:\nprint begun {turn}\nsleep 1\nappend all.txt {turn}\\n\nwrite {turn}.txt {turn}"
 WAITS = {"waiting", "running"}
 

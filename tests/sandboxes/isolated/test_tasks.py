@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,12 @@ from tests.support.git.server import GitServer
 pytestmark = pytest.mark.isolated_only("others have no boundary")
 
 BOMB = "f() { [ $1 -gt 9 ] && exec sleep 60; f $(($1 + 1)) & f $(($1 + 1)) & wait; }; f 1"
+IN_MEMORY = (
+    "perl -e 'for (1 .. 60) { my $name = q(x); my $file = syscall(MEMFD, $name, 0); "
+    "open($kept[$_], q(>&=), $file); syswrite($kept[$_], q(x) x 5_000_000) } sleep 60'"
+).replace("MEMFD", {"x86_64": "319", "aarch64": "279"}[os.uname().machine])
 LIMITS = {
+    "max_local_memory_bytes": 200_000_000,
     "max_local_processes": 100,
     "max_local_disk_bytes": 6_000_000,
 }
@@ -64,8 +70,9 @@ def assert_told_once(backend: Backend, task_id: int, hosts: list[str]) -> None:
             "ulimit -f unlimited; exec dd if=/dev/zero of=large bs=1M count=10240",
             "MAX_LOCAL_DISK_BYTES",
         ),
+        (IN_MEMORY, "MAX_LOCAL_MEMORY_BYTES"),
     ],
-    ids=["a fork bomb", "a file of 10 GB"],
+    ids=["a fork bomb", "a file of 10 GB", "files in memory"],
 )
 def test_a_task_above_a_limit_is_ended_and_its_changes_are_kept(
     open_with: Open, small: Repository, prompt: str, setting: str

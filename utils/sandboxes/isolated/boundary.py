@@ -14,8 +14,14 @@ WALL = 4
 """The kernel refuses more threads than so many times the number of processes that ends a task."""
 
 
-_STARTED = ("sh", "-c", 'exec "$@"', "sh")
-"""Starts a command with the exit codes of shells for one that is missing or not executable."""
+# Limits for good, files in blocks of 512 bytes; shells differ in the letter for processes. Then the
+# command, with the exit codes of shells for one that is missing or not executable.
+_STARTED = (
+    *("sh", "-c"),
+    'ulimit -f "$1" && { ulimit -u "$2" || ulimit -p "$2"; } 2>/dev/null && ulimit -c 0 || exit; '
+    'shift 2; exec "$@"',
+    "sh",
+)
 
 
 class IsolatedBoundary:
@@ -44,7 +50,6 @@ class IsolatedBoundary:
         """See `Boundary`."""
         shown = self._source(source) if source else ()
         command = [
-            *_limited(limits),
             PROGRAM,
             *self._arguments,
             *(("--bind", writable, writable) if writable else ()),
@@ -52,6 +57,8 @@ class IsolatedBoundary:
             *self._closed,
             *("--chdir", directory, "--"),
             *_STARTED,
+            str(_capped(resource.RLIMIT_FSIZE, limits.disk_bytes) // 512),
+            str(_capped(resource.RLIMIT_NPROC, WALL * limits.processes)),
             *arguments,
         ]
         return command, "/"
@@ -69,16 +76,6 @@ class IsolatedBoundary:
     async def close(self) -> None:
         """See `Boundary`."""
         await self._proxy.close()
-
-
-def _limited(limits: CommandLimits) -> Sequence[str]:
-    """Return the command that sets limits which the commands inside cannot raise."""
-    return (
-        "prlimit",
-        f"--fsize={_capped(resource.RLIMIT_FSIZE, limits.disk_bytes)}",
-        f"--nproc={_capped(resource.RLIMIT_NPROC, WALL * limits.processes)}",
-        "--core=0",
-    )
 
 
 def _capped(kind: int, limit: int) -> int:
