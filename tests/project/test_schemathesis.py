@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import schemathesis
@@ -59,9 +60,38 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
         yield make_app(github_api_url=github.api_url, allowed_git_hosts=["git.invalid"])
 
 
+@pytest.fixture(scope="module")
+def read_rows() -> Rows:
+    """Provide the rows of the caller who only reads; the first test that needs them adds them."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def reader() -> str:
+    """Provide the id of the caller who only reads."""
+    return str(uuid4())
+
+
 @pytest.fixture
-def rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
-    """Create a project and a task of the caller, so that some responses are not empty."""
+def user(method: str, reader: str) -> str:
+    """Provide the id of the caller: a new one for each request that may change something."""
+    return reader if method == "GET" else str(uuid4())
+
+
+@pytest.fixture
+def rows(
+    client: FlaskClient, headers: Headers, repository: Path, method: str, read_rows: Rows
+) -> Rows:
+    """Provide a project and a task of the caller, so that some responses are not empty."""
+    if method != "GET":
+        return new_rows(client, headers, repository)
+    if not read_rows:
+        read_rows.update(new_rows(client, headers, repository))
+    return read_rows
+
+
+def new_rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
+    """Create a project and a task."""
     address = {"repo_url": str(repository)}
     project = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
     task = client.post("/start-task", json={"prompt": "Hello", **address}, headers=headers)
