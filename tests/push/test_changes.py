@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
+from tests.pipeline.capture.test_changes import ALL_NAMES, CONTENTS, SHAPES
 from tests.support.backends import Backend, Repository, git
 from tests.support.git.exactness import make_sample
 from tests.support.git.pushes import captured, publish, push, request_of, tree_on
@@ -15,7 +15,6 @@ from tests.support.git.server import GitServer
 pytestmark = pytest.mark.local_only("the place of a task is told by its capture's tests")
 
 COMMIT = "git add -A && git commit -qm"
-ALL_NAMES = "\n".join(f"({script})" for script in NAME_SCRIPTS.values())
 SHORT = "for f in 1 2 3 4 5; do"
 
 MORE = {
