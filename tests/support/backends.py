@@ -41,6 +41,10 @@ GIT_ENVIRONMENT = {
     "GIT_AUTHOR_EMAIL": "tester@example.org",
     "GIT_COMMITTER_NAME": "Tester",
     "GIT_COMMITTER_EMAIL": "tester@example.org",
+    # Each commit and each patch would start two more processes, which find nothing to do.
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "maintenance.auto",
+    "GIT_CONFIG_VALUE_0": "false",
 }
 
 Row = dict[str, Any]
