@@ -26,7 +26,6 @@ LONGEST = (
     "tests/sandboxes/e2b/test_restart_cloud.py",
     "tests/pipeline/capture/test_generated.py",
     "tests/sandboxes/e2b/test_cancel.py",
-    "tests/server/test_refusals.py",
     "tests/dispatcher/test_restart.py",
     "tests/sandboxes/e2b/test_requests.py",
     "tests/project/test_scale.py",
