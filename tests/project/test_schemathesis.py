@@ -57,7 +57,12 @@ Case = schemathesis.Case[Any]
 def app(make_app: MakeApp) -> Iterator[Flask]:
     """Provide an application that asks no host but a GitHub without users."""
     with serve_github() as github:
-        yield make_app(github_api_url=github.api_url, allowed_git_hosts=["git.invalid"])
+        yield make_app(
+            github_api_url=github.api_url,
+            allowed_git_hosts=["git.invalid"],
+            # More than any generated body has: the check does not take 413 for a refusal.
+            max_body_bytes=20_000_000,
+        )
 
 
 @pytest.fixture(scope="module")
