@@ -134,9 +134,11 @@ class Templates:
         return Reply.of(200, listed[start:end], more)
 
     def _describe(self, name: str, template_id: str) -> dict[str, Any]:
-        build = next(one for one in self._builds.values() if one.template_id == template_id)
+        builds = [one for one in self._builds.values() if one.template_id == template_id]
+        build, is_ready = builds[-1], any(one.status == "ready" for one in builds)
         own = {"templateID": template_id, "buildID": build.id, "aliases": [name]}
-        size = {"cpuCount": build.request["cpuCount"], "memoryMB": build.request["memoryMB"]}
+        names = ("cpuCount", "memoryMB")
+        size = {one: build.request[one] if is_ready else 0 for one in names}
         other = {"isDefault": False, "names": [f"team/{name}"], "buildStatus": build.status}
         return PLATFORM | own | size | other | {"createdAt": _now(), "updatedAt": _now()}
 

@@ -16,7 +16,7 @@ from tests.support.e2b.tasks import cloud_backend
 from utils.api.endpoint import Services
 from utils.commands.build_template import build
 from utils.commands.command_line import run_async
-from utils.errors import InvalidInput
+from utils.errors import ConfigurationError, InvalidInput
 from utils.sandboxes.templates import catalogue
 from utils.sandboxes.templates.definitions import read_definitions
 
@@ -57,6 +57,17 @@ def test_the_catalogue_has_the_projects_templates_and_those_of_the_account(
     assert pages == 2
     listed(backend)
     assert len(failing_cloud.requests("template.list")) == pages, "the list is kept for a while"
+
+
+def test_a_template_that_was_never_ready_has_the_size_of_its_definition(
+    backend: Backend, failing_cloud: E2BServerProcess
+) -> None:
+    failing_cloud.configure(failing_step=12)
+    rust = read_definitions()["rust"]
+    with pytest.raises(ConfigurationError, match="failed at step 12"):
+        run_async(build(services_of(backend).settings, rust, lambda _line: None))
+    row = listed(backend)["rust"]
+    assert (row["status"], row["cpu_count"], row["memory_mb"]) == ("failed", 4, 8192)
 
 
 def test_a_project_chooses_a_template_by_its_name(

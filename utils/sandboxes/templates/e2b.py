@@ -109,7 +109,9 @@ class E2BTemplates:
             return template
         _, colon, tag = definition.template_name.partition(":")
         measured = self._measured(found)
-        return replace(template, **measured | {"id": f"{found.template_id}{colon}{tag}"})
+        # E2B tells 0 for the size of a template of which no build was ready yet.
+        known = {name: value for name, value in measured.items() if value is not None}
+        return replace(template, **known | {"id": f"{found.template_id}{colon}{tag}"})
 
     def _others(self, found: Iterable[FoundTemplate]) -> Iterator[Template]:
         taken = set(self._definitions)
@@ -128,8 +130,8 @@ class E2BTemplates:
             "id": found.template_id,
             "status": _STATUSES[found.build_status],
             "is_default": _plain(self._default) in names,
-            "cpu_count": found.cpu_count,
-            "memory_mb": found.memory_mb,
+            "cpu_count": found.cpu_count or None,
+            "memory_mb": found.memory_mb or None,
             "disk_mb": found.disk_size_mb or None,
             "updated_at": found.updated_at,
         }
