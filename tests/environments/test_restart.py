@@ -67,5 +67,7 @@ def test_a_kill_during_a_setup_loses_nothing(
     [setup] = [one["data"] for one in events if one["kind"] == "setup"]
     assert setup["output"] == "[redacted]"
     assert re.search(r"'stage': 'setup'.*'stage': 'agent'", str(events))
-    eventually(lambda: server.sandboxes() == [])
+    # A sweep ends the first sandbox in the cloud later, when it is old enough.
+    if server.place.cloud is None:
+        eventually(lambda: server.sandboxes() == [])
     assert places_of_secret(server, client) == []

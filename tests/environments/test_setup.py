@@ -71,6 +71,7 @@ def test_a_setup_runs_before_the_agent_and_changes_nothing(
     assert shown.endswith("setup.sh\nfirst\n?? new.txt\n")
 
 
+@pytest.mark.local_only("the scripts of the pipeline are the same everywhere")
 def test_a_script_of_the_repository_runs_when_the_project_says_so(
     backend: Backend, repository: Repository
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_script_of_the_repository_runs_when_the_project_says_so(
     assert backend.output(row["id"]) == "first\ntwo\n"
 
 
+@pytest.mark.local_only("the scripts of the pipeline are the same everywhere")
 def test_a_failed_setup_ends_the_task(backend: Backend, repository: Repository) -> None:
     project_id = project(backend, repository, setup="echo 'no such package' >&2; exit 7")
     row = backend.perform("echo never", repository, project_id=project_id)

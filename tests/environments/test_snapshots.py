@@ -93,6 +93,7 @@ def test_the_second_task_starts_from_the_files_of_the_first_setup(
     assert "setup were used" in project.notes(second)
 
 
+@pytest.mark.local_only("the scripts of the pipeline are the same everywhere")
 def test_a_change_of_what_the_setup_depends_on_has_it_run_again(
     backend: Backend, tmp_path: Path
 ) -> None:

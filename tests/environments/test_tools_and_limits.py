@@ -84,6 +84,9 @@ def test_a_server_gets_variables_of_its_project_only(backend: Backend, tmp_path:
     row = perform(backend, tmp_path, "true", mcp_servers=SERVERS)
     assert (row["status"], row["error_code"]) == ("failed", "environment_invalid")
     assert "for_agent" in row["error"]
+    nested = {"TICKETS_TOKEN": "${ANTHROPIC_API_KEY}"}
+    row = perform(backend, tmp_path / "2", "true", mcp_servers=SERVERS, variables=nested)
+    assert (row["status"], row["error_code"]) == ("failed", "environment_invalid")
 
 
 def test_both_programs_are_told_where_their_servers_are() -> None:

@@ -100,6 +100,13 @@ def _mcp_servers(environment: Environment, variables: Mapping[str, str]) -> tupl
             "Add it to variables, or store it as a secret with for_agent.",
             "environment_invalid",
         )
+    # Claude Code reads a header twice, and would put the key of the server there.
+    if any("${" in variables[name] for server in servers for name in server.needed):
+        raise TaskError(
+            "A variable of a server in mcp_servers has ${ in its value, which the agent's program "
+            "would replace. Store the value itself.",
+            "environment_invalid",
+        )
     return servers
 
 
