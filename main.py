@@ -52,12 +52,12 @@ from utils.dispatcher.run_context import RunContext, pipeline_limits
 from utils.errors import ConfigurationError
 from utils.github.app import GitHubApp
 from utils.github.concurrency import ConcurrencyLimiter
+from utils.maintenance.data_lock import lock_data_folder
 from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
 from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.sandboxes.templates.catalogue import TemplateCatalogue
-from utils.server.data_lock import lock_data_folder
 from utils.server.preconditions import check_preconditions
 from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
 from utils.streams.reading import StreamContext

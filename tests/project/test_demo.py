@@ -27,7 +27,7 @@ from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
 from utils.agents.registry import AGENTS
 from utils.api.requests import EXAMPLE_USER_ID
-from utils.server.data_lock import LOCK_FILE
+from utils.maintenance.data_lock import LOCK_FILE
 
 Demo = subprocess.Popen[str]
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from demo.client import Client
 from demo.server import Server
 from tests.fakes.github.service import FakeGitHub
 from tests.support.answers import differences, parse_answers
-from tests.support.backends import Repository
 from tests.support.github.names import NAME, TOKEN
 from tests.support.markdown import blocks, read_page
 from tests.support.source_files import ROOT
@@ -105,33 +100,6 @@ def test_the_api_guide_shows_real_answers(server: Server, tmp_path: Path) -> Non
             assert differences(parse_answers(answer), shown_answers) == [], answer
             compared += len(shown_answers)
     assert compared >= 15
-
-
-def test_the_command_for_a_copy_of_the_sqlite_database_works(
-    server: Server, sample: Repository, tmp_path: Path
-) -> None:
-    with closing(server.client()) as client:
-        client.sign_in("123e4567-e89b-12d3-a456-426614174000")
-        number = completed_task(client, sample)
-    pages = blocks(read_page("docs/operations.md"), "sh")
-    [command] = [block.text for block in pages if "import sqlite3" in block.text]
-    run_script(command.replace(".venv/bin/python", sys.executable), tmp_path)
-    assert read_numbers(tmp_path / "backup.db", "SELECT id FROM tasks") == [number]
-
-
-def read_numbers(database: Path, query: str) -> list[int]:
-    """Return the numbers that a query finds."""
-    with closing(sqlite3.connect(database)) as connection:
-        return [row[0] for row in connection.execute(query)]
-
-
-def completed_task(client: Client, repository: Repository) -> int:
-    """Run a task to its end and return its number."""
-    body = {"prompt": "Say hello", "repo_url": str(repository.folder)}
-    number = int(client.post("/start-task", body)["task_id"])
-    while client.get(f"/task-status/{number}")["task"]["status"] != "completed":
-        time.sleep(0.05)
-    return number
 
 
 def test_readme_is_short() -> None:

@@ -29,6 +29,8 @@ COMMANDS = {
     "add-user": "utils.commands.add_user",
     "install-agents": "utils.commands.install_agents",
     "archive": "utils.commands.maintenance.archive",
+    "backup": "utils.commands.maintenance.backup",
+    "restore": "utils.commands.maintenance.restore",
     "migrate": "utils.commands.migrate",
     "supabase-sql": "utils.commands.supabase_sql",
     "rotate-keys": "utils.commands.rotate_keys",

@@ -76,7 +76,7 @@ class Archive:
         """Yield the lines of a file. Raises `NotFound` when it is not here."""
         path = self._folder / name
         try:
-            with path.open("rb") as raw, _zstd().ZstdFile(raw) as file:
+            with path.open("rb") as raw, zstandard().ZstdFile(raw) as file:
                 for line in file:
                     yield json.loads(line)
         except OSError as error:
@@ -100,7 +100,7 @@ class Archive:
 def _write(draft: Path, records: Iterable[str], moment: datetime) -> None:
     head = f'{{"format":{FORMAT},"archived_at":"{moment.isoformat()}",'
     with _created(draft) as raw:
-        with _zstd().ZstdFile(raw, "w") as file:
+        with zstandard().ZstdFile(raw, "w") as file:
             for record in records:
                 file.write(f"{head}{record[1:]}\n".encode(errors="replace"))
         raw.flush()
@@ -120,8 +120,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def _zstd() -> Any:
-    """Return the library; it is loaded only where a file is written or read."""
+def zstandard() -> Any:
+    """Return the library for compression, which is loaded only where a file is used."""
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
