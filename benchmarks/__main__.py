@@ -24,6 +24,7 @@ from benchmarks.http_load import (
     start_task_latency,
     task_status_throughput,
 )
+from benchmarks.neighbours.archive import archive_beside_polls
 from benchmarks.neighbours.ratio import hostile_neighbour
 from benchmarks.prepared.project import prepared_project
 from benchmarks.pull_request import create_pull_request, push_result
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         slow_clients,
         event_streams,
         polls_beside_streams,
+        archive_beside_polls,
         web_servers,
         hostile_neighbour,
         two_hundred,

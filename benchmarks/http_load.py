@@ -133,12 +133,13 @@ def _import_tasks(data: Path, user_id: str, count: int) -> None:
     settings = Settings(data_dir=data, _env_file=None)
     database = open_database(settings)
     try:
-        database.import_tasks(user_id, [_finished_task(number) for number in range(count)])
+        database.import_tasks(user_id, [finished_task(number) for number in range(count)])
     finally:
         database.close()
 
 
-def _finished_task(number: int) -> dict[str, Any]:
+def finished_task(number: int) -> dict[str, Any]:
+    """Return the row of a task that another backend has run."""
     name = f"package_{number % 7}/module_{number}.py"
     added = "".join(f"+line {line} of task {number}\n" for line in range(DIFF_LINES))
     diff = f"diff --git a/{name} b/{name}\n--- a/{name}\n+++ b/{name}\n@@ -0,0 +1 @@\n{added}"

@@ -25,6 +25,7 @@ FIGURES = {
     "slow_clients": {"quiet, p95", "12 slow and 40 idle connections, p95"},
     "event_streams": {"out of order, lost or repeated", "from write to arrival, p99"},
     "polls_beside_streams": {"32 clients", "ratio"},
+    "archive_beside_polls": {"tasks archived", "ratio"},
     "web_servers": {
         "polls a second, this server / granian",
         "start-task a second, this server / gunicorn, gthread",
