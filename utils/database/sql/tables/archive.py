@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,12 @@ from utils.errors import NotFound
 from utils.models.archive import ArchivedTask, ArchiveFile, TaskRecord
 from utils.models.tasks import TERMINAL_STATUSES, TaskMark
 
+AT_ONCE = 10
+"""Tasks that one statement reads: few statements, and only so many large patches in memory."""
+
+OF_TASK = "of_task"
+"""Name of the column by which turns and events are assigned to their tasks."""
+
 _has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
 _tombstone = select(*(archived_tasks.c[name] for name in ArchivedTask.__dataclass_fields__))
 _own_tombstone = select(archived_tasks.c.archived_at).where(
@@ -47,15 +54,12 @@ def _as_text(table: Table) -> Select[Any]:
     return select(*columns)
 
 
-_task = _as_text(tasks).where(tasks.c.id == bindparam("task_id"))
+_tasks = _as_text(tasks)
 _parts = {
-    "turns": _as_text(task_turns)
-    .where(task_turns.c.task_id == bindparam("task_id"))
-    .order_by(task_turns.c.number),
-    "events": _as_text(task_events)
-    .where(task_events.c.task_id == bindparam("task_id"))
-    .order_by(task_events.c.sequence),
+    "turns": _as_text(task_turns).order_by(task_turns.c.task_id, task_turns.c.number),
+    "events": _as_text(task_events).order_by(task_events.c.task_id, task_events.c.sequence),
 }
+_task_keys = {"turns": task_turns.c.task_id, "events": task_events.c.task_id}
 _documents = {
     column.name
     for table in (tasks, task_turns, task_events)
@@ -83,13 +87,12 @@ class ArchiveMethods(SqlMethods):
         """See `Database`."""
         records: list[TaskRecord] = []
         size = 0
-        for task_id in task_ids:
-            text = _record(connection, task_id)
-            if text is not None:
-                records.append(TaskRecord(task_id, text))
-                size += len(text)
-            if size > max_bytes:
-                break
+        for first in range(0, len(task_ids), AT_ONCE):
+            for record in _records(connection, task_ids[first : first + AT_ONCE]):
+                records.append(record)
+                size += len(record.text)
+                if size > max_bytes:
+                    return records
         return records
 
     @writing
@@ -140,16 +143,20 @@ def missing_task(connection: Connection, user_id: str, task_id: int) -> NotFound
     return NotFound(NO_TASK) if moment is None else task_archived(moment)
 
 
-def _record(connection: Connection, task_id: int) -> str | None:
-    number = {"task_id": task_id}
-    row = connection.execute(_task, number).first()
-    if row is None:
-        return None
-    parts = (
-        f'"{name}":[{",".join(_json(one) for one in connection.execute(rows, number))}]'
-        for name, rows in _parts.items()
-    )
-    return f'{{"task":{_json(row)},{",".join(parts)}}}'
+def _records(connection: Connection, task_ids: Sequence[int]) -> Iterator[TaskRecord]:
+    """Yield the records of tasks in the given order; each statement reads all of them."""
+    found = connection.execute(_tasks.where(tasks.c.id.in_(task_ids)))
+    rows = {row.id: _json(row) for row in found}
+    parts: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for name, statement in _parts.items():
+        key = _task_keys[name]
+        these = statement.add_columns(key.label(OF_TASK)).where(key.in_(task_ids))
+        for row in connection.execute(these):
+            parts[name, row._mapping[OF_TASK]].append(_json(row))
+    for task_id in task_ids:
+        if task_id in rows:
+            lists = (f'"{name}":[{",".join(parts[name, task_id])}]' for name in _parts)
+            yield TaskRecord(task_id, f'{{"task":{rows[task_id]},{",".join(lists)}}}')
 
 
 def _json(row: Any) -> str:
@@ -157,6 +164,7 @@ def _json(row: Any) -> str:
     fields = (
         f'"{name}":{_document(value) if name in _documents else _value(value)}'
         for name, value in row._mapping.items()
+        if name != OF_TASK
     )
     return f"{{{','.join(fields)}}}"
 
