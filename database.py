@@ -21,6 +21,7 @@ from utils.database.verbs.administration import AdministrationVerbs
 from utils.database.verbs.api_keys import ApiKeyVerbs
 from utils.database.verbs.archive import ArchiveVerbs
 from utils.database.verbs.groups import GroupVerbs
+from utils.database.verbs.sandboxes import SandboxVerbs
 from utils.database.verbs.secrets import SecretVerbs
 from utils.database.verbs.streams import StreamVerbs
 from utils.database.verbs.turns import TurnVerbs
@@ -63,6 +64,7 @@ class Database(
     ApiKeyVerbs,
     ArchiveVerbs,
     GroupVerbs,
+    SandboxVerbs,
     SecretVerbs,
     StreamVerbs,
     TurnVerbs,

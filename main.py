@@ -24,6 +24,8 @@ from endpoints import (
     events,
     keys,
     project_secrets,
+    sandbox_git,
+    sandboxes,
     task_groups,
     templates,
     turns,
@@ -56,6 +58,11 @@ from utils.maintenance.data_lock import lock_data_folder
 from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
+from utils.sandbox_service.context import ServiceContext
+from utils.sandbox_service.publishing import Publisher
+from utils.sandbox_service.recorded import RecordedProvider
+from utils.sandbox_service.service import SandboxService
+from utils.sandboxes.protocol import SandboxProvider
 from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.sandboxes.templates.catalogue import TemplateCatalogue
 from utils.server.preconditions import check_preconditions
@@ -92,6 +99,8 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
         app = build_flask(services)
         services.dispatcher.recover()
         lifetime.callback(services.dispatcher.stop)
+        services.sandboxes.start()
+        lifetime.callback(services.sandboxes.stop)
         if settings.webhook_tasks:
             follower = TaskFollower(services)
             follower.start()
@@ -108,7 +117,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
     configure_logging(settings, redactor.redact)
     _log_warnings(settings, database)
-    context = _build_run_context(settings, database, redactor, lifetime)
+    provider = open_provider(settings)
+    context = _build_run_context(settings, database, redactor, provider, lifetime)
     rate_limits = RateLimits(settings)
     tokens = Tokens(settings, database, rate_limits.check_sign_in)
     api_keys = ApiKeys(database)
@@ -131,6 +141,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         rate_limits=rate_limits,
         streams=StreamContext(settings, database),
         stream_tickets=StreamTickets(database),
+        sandboxes=_build_sandboxes(context, provider, github_tokens, limiter),
         pull_requests=_build_pull_requests(context, github_tokens, limiter),
         identify=callers.identify,
         identify_admin=callers.identify_admin,
@@ -150,12 +161,15 @@ def _log_warnings(settings: Settings, database: Database) -> None:
 
 
 def _build_run_context(
-    settings: Settings, database: Database, redactor: Redactor, lifetime: ExitStack
+    settings: Settings,
+    database: Database,
+    redactor: Redactor,
+    provider: SandboxProvider,
+    lifetime: ExitStack,
 ) -> RunContext:
     bridge = AsyncBridge()
     bridge.start()
     lifetime.callback(bridge.stop)
-    provider = open_provider(settings)
     metrics = Metrics()
     usage_context = UsageContext(
         database=database,
@@ -168,7 +182,7 @@ def _build_run_context(
         settings=settings,
         database=database,
         bridge=bridge,
-        provider=provider,
+        provider=RecordedProvider(provider, database),
         agents=Agents(settings),
         vault=Vault.open(settings),
         redactor=redactor,
@@ -179,6 +193,33 @@ def _build_run_context(
         outbox=ResultOutbox(settings.data_dir),
         heartbeats=HeartbeatMonitor(database, settings.server_silence_seconds),
     )
+
+
+def _build_sandboxes(
+    context: RunContext,
+    provider: SandboxProvider,
+    tokens: GitHubTokenResolver,
+    limiter: ConcurrencyLimiter,
+) -> SandboxService:
+    settings = context.settings
+    service = ServiceContext(
+        settings=settings,
+        database=context.database,
+        bridge=context.bridge,
+        provider=provider,
+        redactor=context.redactor,
+        clone=context.limits.clone,
+        capture=context.limits.capture,
+    )
+    publisher = Publisher(
+        tokens=tokens,
+        limiter=limiter,
+        redactor=context.redactor,
+        github_host=settings.github_host,
+        work_folder=pushes_folder(settings),
+        environment=inherited_environment() | proxies_with_password(),
+    )
+    return SandboxService(service, publisher)
 
 
 def _build_pull_requests(
@@ -211,8 +252,9 @@ def declare_routes() -> Flask:
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["name"] = NameConverter
     for module in (
-        health, auth, projects, tasks, events, turns, task_groups, pull_requests, github_routes,
-        webhooks, users, keys, project_secrets, usage, admin, templates, test_users, api_docs, page,
+        health, auth, projects, tasks, events, turns, task_groups, sandboxes, sandbox_git,
+        pull_requests, github_routes, webhooks, users, keys, project_secrets, usage, admin,
+        templates, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

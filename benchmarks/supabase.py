@@ -26,7 +26,7 @@ OK, AWAY = 200, 503
 
 POLL_TARGET_MS = 60
 START_TARGET = 2
-TASK_TARGET = 8
+TASK_TARGET = 10
 RATIO_TARGET = 2
 
 NAP = "script:\nprint begun\nsleep {seconds}\nwrite task-{number}.txt {number}"

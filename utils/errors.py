@@ -12,12 +12,15 @@
     │   ├── BranchChanged        409  branch_changed
     │   ├── PushRefused          409  push_rejected, tree_mismatch, repository_archived, ...
     │   └── RowUnreadable        409  row_unreadable
-    ├── TooLarge                 413  body_too_large
+    ├── SandboxGone              410  sandbox_gone
+    ├── TooLarge                 413  body_too_large, sandbox_file_too_large
     ├── BudgetExceeded           402  budget_exceeded
     ├── RateLimited              429  rate_limited
     ├── QueueFull                429  queue_full
+    ├── SandboxLimitReached      429  sandbox_limit_reached
     ├── Unavailable              503  unavailable
     │   └── DatabaseUnavailable  503  database_unavailable
+    ├── CommandTimedOut          504  command_timeout
     ├── ConfigurationError       500  configuration_error   (the server refuses to start)
     └── TaskError                500  task_failed, token_unreadable, environment_invalid, ...
         │                             (ends a task; its code names the cause)
@@ -41,7 +44,9 @@ to do and never repeats input of a client.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
+from types import MappingProxyType
 from typing import ClassVar
 
 _counts: Counter[str] = Counter()
@@ -62,6 +67,8 @@ class AppError(Exception):
 
     http_status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal_error"
+    details: Mapping[str, object] = MappingProxyType({})
+    """Further fields of the answer."""
 
     def __init__(
         self, message: str, code: str | None = None, *, retry_after_seconds: int | None = None
@@ -150,6 +157,13 @@ class RowUnreadable(Conflict):
     default_code = "row_unreadable"
 
 
+class SandboxGone(AppError):
+    """The sandbox has ended."""
+
+    http_status = 410
+    default_code = "sandbox_gone"
+
+
 class TooLarge(AppError):
     """The request body is larger than the limit."""
 
@@ -178,6 +192,13 @@ class QueueFull(AppError):
     default_code = "queue_full"
 
 
+class SandboxLimitReached(AppError):
+    """The user has as many sandboxes as allowed."""
+
+    http_status = 429
+    default_code = "sandbox_limit_reached"
+
+
 class Unavailable(AppError):
     """A service that this server depends on is unavailable at the moment."""
 
@@ -189,6 +210,17 @@ class DatabaseUnavailable(Unavailable):
     """The database did not respond."""
 
     default_code = "database_unavailable"
+
+
+class CommandTimedOut(AppError):
+    """A command in a sandbox took too long; `details` hold its output until then."""
+
+    http_status = 504
+    default_code = "command_timeout"
+
+    def __init__(self, message: str, details: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class ConfigurationError(AppError):

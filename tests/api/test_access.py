@@ -28,6 +28,8 @@ PUBLIC = re.compile(
     r"|/webhooks/github|/test-users(/.*)?|/openapi.json|/docs.*|/favicon.ico|/assets/.*"
 )
 
+GIT = "/v1/sandboxes/<id:sandbox_id>/git"
+
 # A valid body for each endpoint, so that it can only refuse the caller.
 BODIES: dict[str, Any] = {
     "POST /projects": {"name": "Mine", "repo_url": "https://github.com/o/n"},
@@ -38,6 +40,13 @@ BODIES: dict[str, Any] = {
     "POST /migrate-legacy-tasks": [],
     "POST /github/tasks/<id:task_id>/status": {"state": "success"},
     "POST /keys": {"name": "Laptop"},
+    "POST /v1/sandboxes": {},
+    "POST /v1/sandboxes/<id:sandbox_id>/execute": {"command": ["true"]},
+    f"POST {GIT}/clone": {"repo_url": "https://github.com/o/n"},
+    f"POST {GIT}/<name:repository>/branch": {"branch": "mine"},
+    f"POST {GIT}/<name:repository>/commit": {"message": "Mine"},
+    f"POST {GIT}/<name:repository>/push": {"branch": "mine", "message": "Mine"},
+    f"POST {GIT}/<name:repository>/pr": {"branch": "mine", "message": "Mine"},
 }
 
 # These read GitHub and no rows; see tests/github/test_routes.py.
@@ -101,6 +110,18 @@ def add_rows(
         ]
     if "turn_number" in rule.arguments:
         rows["turn_number"] = 1
+    if "sandbox_id" in rule.arguments:
+        created = client.post("/v1/sandboxes", json={}, headers=headers)
+        rows["sandbox_id"] = created.get_json()["sandbox"]["id"]
+    if "repository" in rule.arguments:
+        path = f"/v1/sandboxes/{rows['sandbox_id']}/git/clone"
+        body = {**address, "name": "mine"}
+        assert client.post(path, json=body, headers=headers).status_code == 201
+        rows["repository"] = "mine"
+    if "file_path" in rule.arguments:
+        rows["file_path"] = "notes.txt"
+        path = f"/v1/sandboxes/{rows['sandbox_id']}/files/notes.txt"
+        assert client.put(path, data=b"Mine", headers=headers).status_code == 200
     assert rows.keys() == rule.arguments, "say in this function how a row of this kind is made"
     return rows
 
@@ -150,12 +171,15 @@ def test_another_users_row_does_not_exist(
     assert send(client, method, rule, every(rule, "9" * 30), headers)[0] == 404
 
 
-@pytest.mark.parametrize("path", ["/tasks", "/task-groups", "/events", "/projects", "/keys"])
+@pytest.mark.parametrize(
+    "path", ["/tasks", "/task-groups", "/events", "/projects", "/keys", "/v1/sandboxes"]
+)
 def test_lists_hold_nothing_of_another_user(
     client: FlaskClient, headers: Headers, stranger: Headers, repository: Path, path: str
 ) -> None:
     empty = client.get(path, headers=stranger).get_json()
     client.post("/keys", json={"name": "Laptop"}, headers=headers)
+    client.post("/v1/sandboxes", json={}, headers=headers)
     project = {"name": "Mine", "repo_url": str(repository)}
     client.post("/projects", json=project, headers=headers)
     body = {"prompt": "Hello", "repo_url": str(repository), "attempts": 2}

@@ -23,10 +23,7 @@ from tests.support.markdown import (
     read_page,
 )
 from tests.support.source_files import ROOT
-from utils.api.error_codes.github import GITHUB_ERRORS
-from utils.api.error_codes.http import HTTP_ERRORS
-from utils.api.error_codes.pull_requests import PULL_REQUEST_ERRORS
-from utils.api.error_codes.tasks import TASK_ERRORS
+from utils.api.error_codes.table import SECTIONS
 from utils.commands.env_example import ENV_FILE, SETTINGS_FILE, env_example, settings_page
 from utils.commands.error_reference import ERRORS_FILE, error_reference
 from utils.commands.event_schema import SCHEMA_FILE, event_schema
@@ -42,10 +39,11 @@ from utils.webhooks.delivery import MAX_BYTES
 
 UTILS = ROOT / "utils"
 PAGES = markdown_files()
-ALL_ERRORS = (*TASK_ERRORS, *PULL_REQUEST_ERRORS, *GITHUB_ERRORS, *HTTP_ERRORS)
+ERRORS = [entries for _, _, entries in SECTIONS]
+ALL_ERRORS = [entry for entries in ERRORS for entry in entries]
 
 # Stands where codes stand, and is a key of what is stored.
-NOT_CODES = frozenset({"secret_files", "installations_count", "tree_hash"})
+NOT_CODES = frozenset({"secret_files", "installations_count", "sandbox_operations", "tree_hash"})
 # A task that is stopped with it is put back, so it is stored nowhere.
 NOT_SHOWN = frozenset({"shutdown"})
 # Made from the name of what is missing, or from the name of an HTTP error.
@@ -144,7 +142,7 @@ def test_each_kind_of_event_and_each_field_is_explained() -> None:
         assert set(form.__annotations__) <= named, kind
 
 
-@pytest.mark.parametrize("entries", [TASK_ERRORS, PULL_REQUEST_ERRORS, GITHUB_ERRORS, HTTP_ERRORS])
+@pytest.mark.parametrize("entries", ERRORS)
 def test_error_codes_are_in_order(entries: tuple[tuple[str, ...], ...]) -> None:
     codes = [entry[0] for entry in entries]
     assert codes == sorted(set(codes))
@@ -164,8 +162,8 @@ def test_each_error_code_of_a_task_has_a_remedy() -> None:
     defaults = {kind.default_code for kind in kinds - {TaskError}}
     assert {"e2b_rate_limited", "agent_not_configured", "clone_timeout"} <= raised | named
     assert {"token_unreadable", "internal_error", "interrupted"} <= raised
-    listed = codes_of_page("Tasks", "Pull requests", "GitHub", "All other endpoints")
-    assert (raised | named | defaults) - listed - NOT_SHOWN == set()
+    pages = "Tasks", "Pull requests", "GitHub", "Sandboxes", "All other endpoints"
+    assert (raised | named | defaults) - codes_of_page(*pages) - NOT_SHOWN <= NOT_CODES
     assert defaults - codes_of_page("Tasks") == set()
 
 

@@ -87,7 +87,7 @@ def user(method: str, reader: str) -> str:
 def rows(
     client: FlaskClient, headers: Headers, repository: Path, method: str, read_rows: Rows
 ) -> Rows:
-    """Provide a project and a task of the caller, so that some responses are not empty."""
+    """Provide rows of the caller, so that some responses are not empty."""
     if method != "GET":
         return new_rows(client, headers, repository)
     if not read_rows:
@@ -96,11 +96,13 @@ def rows(
 
 
 def new_rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
-    """Create a project and a task."""
+    """Create a project, a task and a sandbox."""
     address = {"repo_url": str(repository)}
     project = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
     task = client.post("/start-task", json={"prompt": "Hello", **address}, headers=headers)
+    sandbox = client.post("/v1/sandboxes", json={}, headers=headers)
     return {
+        "sandbox_id": sandbox.get_json()["sandbox"]["id"],
         "project_id": project.get_json()["project"]["id"],
         "task_id": task.get_json()["task_id"],
     }
@@ -126,6 +128,8 @@ def test_answers_are_as_documented(
             case.body["repo_url"] = str(repository)
             if path == "/start-task":
                 case.body |= {"branch": "main", "model": "scripted", "project_id": None}
+        if isinstance(case.body, dict) and "command" in case.body:
+            case.body |= {"command": ["true"], "timeout_seconds": 10}
         return case
 
     documented = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)

@@ -190,6 +190,49 @@ async def test_files_are_written_with_their_parents_and_read_back(sandbox: Sandb
     assert await sandbox.read_files(list(contents), max_bytes=256_000) == contents
 
 
+async def test_folders_are_listed_and_files_removed(sandbox: Sandbox) -> None:
+    folder = f"{sandbox.paths.home}/listed"
+    files = {f"{folder}/{name}": b"12" for name in ("b", "a", "c/d")}
+    await sandbox.write_files(files)
+    await shell(sandbox, f"ln -s a {folder}/e")
+    entries = await sandbox.list_folder(folder, most=9)
+    assert entries is not None
+    assert [(entry.name, entry.kind) for entry in entries] == [
+        ("a", "file"),
+        ("b", "file"),
+        ("c", "folder"),
+        ("e", "link"),
+    ]
+    assert entries[0].size_bytes == 2
+    assert len(await sandbox.list_folder(folder, most=2) or ()) == 2
+    assert await sandbox.list_folder(f"{folder}/missing", most=9) is None
+    for name, existed in (("e", True), ("a", True), ("a", False), ("c", True), ("c/d", False)):
+        assert await sandbox.remove(f"{folder}/{name}") is existed, name
+
+
+async def test_output_goes_to_a_handler_that_asks_for_it(sandbox: Sandbox) -> None:
+    pieces: list[tuple[str, bytes]] = []
+    result = await sandbox.run(
+        ["sh", "-c", "echo out; echo err >&2"],
+        timeout_seconds=LONG_SECONDS,
+        on_output=lambda stream, piece: pieces.append((stream, piece)),
+    )
+    assert (result.stdout, result.stderr) == (b"", b"")
+    assert sorted(pieces) == [("stderr", b"err\n"), ("stdout", b"out\n")]
+
+
+async def test_a_provider_tells_which_sandboxes_exist(
+    provider: SandboxProvider, sandbox: Sandbox
+) -> None:
+    assert await provider.is_paused(sandbox.id) is False
+    assert sandbox.id in await provider.list_existing()
+    await provider.extend(sandbox.id, LONG_SECONDS)
+    assert (await sandbox.usage()).disk_used_bytes
+    await sandbox.close()
+    assert await provider.is_paused(sandbox.id) is None
+    assert sandbox.id not in await provider.list_existing()
+
+
 async def test_files_that_are_missing_or_too_large_are_told_apart(sandbox: Sandbox) -> None:
     small, large, missing = (f"{sandbox.paths.home}/{name}" for name in ("a", "b", "c"))
     await sandbox.write_files({small: b"x" * 10, large: b"x" * 11})

@@ -135,7 +135,7 @@ class CloudPlace:
                 Path(one["home"], "repository"),
             )
             for one in self._cloud.sandboxes()
-            if one["metadata"].get("deployment") == deployment
+            if one["metadata"].get("deployment") == deployment and "task_id" in one["metadata"]
         ]
 
     def processes(self, data: Path) -> list[psutil.Process]:  # noqa: ARG002

@@ -34,6 +34,7 @@ from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
 from utils.models.users import Scope
 from utils.pull_requests.service import PullRequests
+from utils.sandbox_service.service import SandboxService
 from utils.sandboxes.protocol import SandboxProvider
 from utils.sandboxes.templates.catalogue import TemplateCatalogue
 from utils.streams.reading import StreamContext
@@ -109,6 +110,7 @@ class Services:
     rate_limits: RateLimits
     streams: StreamContext
     stream_tickets: StreamTickets
+    sandboxes: SandboxService
     identify: Callable[[Scope | None], str]
     identify_admin: Callable[[], str]
     budgets: Budgets
@@ -127,8 +129,9 @@ class Endpoint:
     With `idempotent` the view carries out a request with an Idempotency-Key once.
     `needs_body` refuses requests without a body even if all fields are optional: browsers let
     any page send such requests across origins. With `stream` the view can answer with server-sent
-    events, and a ticket may stand for the caller. With `admin` the endpoint exists only for the
-    users of ADMIN_USER_IDS, with the scope admin.
+    events, and a ticket may stand for the caller; with `output_stream` it can answer so, and no
+    ticket may. With `raw_body` the body is the content of a file. With `admin` the endpoint exists
+    only for the users of ADMIN_USER_IDS, with the scope admin.
     """
 
     response: Mapping[str, Any] | None
@@ -139,6 +142,8 @@ class Endpoint:
     public: bool = False
     polled: bool = False
     upload: bool = False
+    raw_body: bool = False
+    output_stream: bool = False
     github: bool = False
     needs_body: bool = False
     scope: Scope | None = None

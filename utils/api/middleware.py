@@ -28,7 +28,7 @@ from utils.api.requests import ID_DIGITS
 from utils.config.addresses import LOOPBACK_HOSTS
 from utils.config.origins import origin_pattern
 from utils.config.settings import Settings
-from utils.errors import AppError, InvalidInput, Unauthenticated, Unavailable
+from utils.errors import AppError, CommandTimedOut, InvalidInput, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -242,9 +242,10 @@ def _answer_app_error(error: AppError) -> Response:
         # During an outage every poll ends here, so one line has to be enough.
         log.warning("request refused", action="http.refused", code=error.code, reason=error.message)
         log.debug("the error in full", action="http.refused", exc_info=error)
-    elif error.http_status >= 500:  # noqa: PLR2004
+    elif error.http_status >= 500 and not isinstance(error, CommandTimedOut):  # noqa: PLR2004
         log.error("request failed", action="http.failed", code=error.code, exc_info=error)
-    response = json_response({"error": error.message, "code": error.code}, error.http_status)
+    answer = {"error": error.message, "code": error.code, **error.details}
+    response = json_response(answer, error.http_status)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unauthenticated):

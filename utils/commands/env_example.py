@@ -13,6 +13,7 @@ from utils.commands.command_line import CommandParser, ends_with_message
 from utils.config.groups.cloud import CloudSettings
 from utils.config.groups.github import GitHubSettings
 from utils.config.groups.limits import LimitSettings
+from utils.config.groups.sandboxes import SandboxSettings
 from utils.config.groups.supabase import SupabaseSettings
 from utils.config.groups.usage import UsageSettings
 from utils.config.settings import Settings
@@ -45,6 +46,7 @@ _TITLES: dict[type, str] = {
     CloudSettings: "Cloud sandboxes and agents",
     SupabaseSettings: "Supabase",
     GitHubSettings: "GitHub",
+    SandboxSettings: "Sandboxes of users",
     LimitSettings: "Size limits",
     UsageSettings: "Usage, budgets and administrators",
 }

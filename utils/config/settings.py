@@ -18,6 +18,7 @@ from utils.config.groups.cloud import CloudSettings
 from utils.config.groups.github import GitHubSettings
 from utils.config.groups.limits import LimitSettings, TaskLimitSettings
 from utils.config.groups.maintenance import MaintenanceSettings
+from utils.config.groups.sandboxes import SandboxSettings
 from utils.config.groups.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
 from utils.config.groups.snapshots import SnapshotSettings
 from utils.config.groups.supabase import SupabaseSettings
@@ -63,6 +64,7 @@ def process_environment() -> MutableMapping[str, str]:
 class Settings(
     TaskLimitSettings,
     ServerSettings,
+    SandboxSettings,
     LimitSettings,
     MaintenanceSettings,
     GitHubSettings,

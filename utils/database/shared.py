@@ -8,8 +8,9 @@ from typing import Any
 
 from utils.database.rows import columns_of, now, prompt_columns
 from utils.database.schema import tasks
-from utils.errors import Conflict, TaskArchived, Unauthenticated
+from utils.errors import Conflict, SandboxLimitReached, TaskArchived, Unauthenticated
 from utils.models.events import NO_EVENTS, Event, EventBatch
+from utils.models.sandboxes import NewSandbox, SandboxStatus
 from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus
 from utils.models.usage import LARGEST_AMOUNT, Usage, UsageRecord
@@ -21,6 +22,7 @@ NO_GROUP = "There is no such group of tasks."
 NOT_IN_GROUP = "The group has no such task. GET /task-groups/{group_id} lists its tasks."
 TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
 NO_TURN = "The task has no turn with this number."
+NO_SANDBOX = "There is no such sandbox."
 NO_ROW = "There is no such row."
 NO_KEY = "There is no such API key."
 NO_SECRET = "The project has no such secret."  # noqa: S105
@@ -51,6 +53,9 @@ REQUEST_KEY_LEASE = timedelta(seconds=60)
 """Time after which a request without an answer counts as broken off, so that it may run again."""
 
 REQUEST_RETRY_SECONDS = 2
+
+SANDBOX_RETRY_SECONDS = 30
+"""Time after which a user at the limit of sandboxes may ask again."""
 
 DELIVERY_RETENTION = timedelta(days=30)
 """GitHub can repeat a delivery for a shorter time only, so older ones may be deleted."""
@@ -131,6 +136,27 @@ def too_many_secrets() -> Conflict:
         "/projects/<id>/secrets/<name>.",
         "too_many_secrets",
     )
+
+
+def too_many_sandboxes(most: int) -> SandboxLimitReached:
+    """Return the error for a sandbox above the limit of its user."""
+    return SandboxLimitReached(
+        f"You have {most} sandboxes (MAX_SANDBOXES_PER_USER). End one with DELETE "
+        "/v1/sandboxes/<id> first.",
+        retry_after_seconds=SANDBOX_RETRY_SECONDS,
+    )
+
+
+def new_sandbox_values(new: NewSandbox, moment: datetime) -> dict[str, Any]:
+    """Return the columns of a sandbox to insert that follow from the request alone."""
+    return {
+        **columns_of(new),
+        "status": SandboxStatus.CREATED,
+        "commands": 0,
+        "running_ms": 0,
+        "created_at": moment,
+        "updated_at": moment,
+    }
 
 
 def account_refused(state: str) -> Unauthenticated:

@@ -131,7 +131,10 @@ async def run_sweeper(
         try:
             known = await to_thread.run_sync(database.list_run_sandboxes)
             kept = await to_thread.run_sync(database.list_workspaces)
-            await provider.sweep([*known, *(one.sandbox_id for one in kept)])
+            live = await to_thread.run_sync(database.list_live_sandboxes)
+            # Whether the sandbox of a task is known is a matter of the task's run.
+            of_users = [one.provider_id for one in live if one.task_id is None and one.provider_id]
+            await provider.sweep([*known, *(one.sandbox_id for one in kept), *of_users])
             on_reachable()
         except AppError as error:
             log.warning("sweep failed", action="sweep.failed", reason=error.message)

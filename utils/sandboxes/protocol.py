@@ -60,6 +60,7 @@ class SandboxRequest:
     It starts from the snapshot of a key, if there is one. `network` and `memory_bytes` narrow what
     the operator allows; they are only set for kinds that enforce them.
     `still_runs_here` is asked when another process seems to have taken over the sandbox.
+    `record_id` is the row of a sandbox that belongs to no task; its `task_id` is 0.
     """
 
     task_id: int
@@ -75,6 +76,29 @@ class SandboxRequest:
     network: NetworkPolicy | None = None
     memory_bytes: int | None = None
     still_runs_here: Callable[[], Awaitable[bool]] = always
+    record_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """An entry of a folder in a sandbox; links are not followed."""
+
+    name: str
+    kind: Literal["file", "folder", "link", "other"]
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxUsage:
+    """The present use of a sandbox's resources; None for those that its kind does not tell."""
+
+    cpu_percent: float | None = None
+    cpu_count: int | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    disk_used_bytes: int | None = None
+    disk_total_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +166,15 @@ class Sandbox(Protocol):
         repeatable: bool = False,
         untrusted: bool = False,
         source: str = "",
+        on_output: OutputHandler | None = None,
     ) -> CommandResult:
         """Run one of the backend's commands to its end.
 
         A failure and a timeout are values of the result, not exceptions. With `repeatable` a
         connection to the sandbox that breaks does not matter within the timeout: the result of the
         running command is asked for again, and the command runs again only if it was killed.
+
+        With `on_output` the output goes to the handler instead of the result.
 
         `source` is the path of a repository on this machine that only this command may read, for
         sandboxes that are on this machine too.
@@ -160,6 +187,15 @@ class Sandbox(Protocol):
         agent: whatever it has left running is ended before the next command that does not, also
         when that comes from another process.
         """
+
+    async def list_folder(self, path: str, *, most: int) -> list[FileEntry] | None:
+        """Return at most so many entries of a folder, by name; None when it is no folder."""
+
+    async def remove(self, path: str) -> bool:
+        """Remove a file, a link or a folder with all it holds; False when it does not exist."""
+
+    async def usage(self) -> SandboxUsage:
+        """Return what the sandbox uses."""
 
     async def run_agent(
         self,
@@ -227,6 +263,18 @@ class SandboxProvider(Protocol):
 
         Its files are those of the task; the traces of the earlier agent's process are removed.
         """
+
+    async def is_paused(self, sandbox_id: str) -> bool | None:
+        """Tell whether a sandbox is paused; None when it does not exist. Raises `SandboxError`."""
+
+    async def extend(self, sandbox_id: str, seconds: float) -> None:
+        """Have a sandbox live so many seconds from now, where the provider ends sandboxes.
+
+        It may end earlier, at the longest lease of the provider. Raises `SandboxError`.
+        """
+
+    async def list_existing(self) -> set[str]:
+        """Return the sandboxes of this deployment that exist. Raises `SandboxError`."""
 
     async def end(self, sandbox_id: str) -> None:
         """Kill a sandbox without attaching to it; the next sweep finds one that survives this.

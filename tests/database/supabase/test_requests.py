@@ -13,7 +13,16 @@ from tests.support.waiting import eventually
 from utils.dispatcher.dispatcher import Dispatcher
 
 MOST_FOR_A_TASK = 8
-BEAT = "POST /rest/v1/rpc/backend_heartbeat"
+BACKGROUND = {
+    f"POST /rest/v1/rpc/backend_{name}"
+    for name in (
+        "heartbeat",
+        "list_live_sandboxes",
+        # A task records its sandbox without waiting for it.
+        "mark_sandboxes",
+        "record_task_sandbox",
+    )
+}
 USER_ID = "00000000-0000-4000-8000-0000000000aa"
 
 
@@ -30,9 +39,12 @@ def supabase_backend(
 
 
 def asked(project: SupabaseStack) -> list[str]:
-    """Return the requests, without the periodic heartbeats."""
+    """Return the requests that something waits for."""
     return [
-        name for name, count in project.requests().items() for _ in range(count) if name != BEAT
+        name
+        for name, count in project.requests().items()
+        for _ in range(count)
+        if name not in BACKGROUND
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row
 from tests.support.e2b.tasks import cloud_backend, wait_until_none_alive
-from utils.sandboxes.e2b import provider as sandbox_e2b_provider
+from utils.sandboxes.e2b import lease
 
 MOST_REQUESTS = 8
 QUIET = "script:\nwrite a.txt a"
@@ -96,7 +96,7 @@ def test_a_sandbox_lives_as_long_as_its_task(
     if refusal:
         failing_cloud.add_fault("status", route="set_timeout", status=refusal, times=1)
     # As with a plan that allows no sandbox for longer at once.
-    monkeypatch.setattr(sandbox_e2b_provider, "LONGEST_LEASE_SECONDS", 8)
+    monkeypatch.setattr(lease, "LONGEST_LEASE_SECONDS", 8)
     with cloud_backend(failing_cloud, tmp_path) as backend:
         backend.complete("script:\nsleep 10\nwrite a.txt a", small)
     assert created(failing_cloud)["timeout"] == 8

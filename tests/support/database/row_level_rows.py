@@ -15,7 +15,15 @@ from utils.database.schema import metadata
 from utils.database.types import UserId, UtcDateTime
 
 TABLES = (*metadata.tables, "alembic_version")
-SHARED = ("users", "projects", "task_groups", "tasks", "task_events")
+SHARED = (
+    "users",
+    "projects",
+    "task_groups",
+    "tasks",
+    "task_events",
+    "sandboxes",
+    "sandbox_operations",
+)
 HIDDEN = tuple(sorted(set(TABLES) - set(SHARED)))
 
 # What users may set of their own rows.

@@ -24,6 +24,7 @@ from utils.models.archive import ArchiveFile
 from utils.models.environments import ProjectSecret
 from utils.models.events import Event, EventBatch
 from utils.models.runs import AgentRun
+from utils.models.sandboxes import NewSandbox, SandboxOperation, SandboxStatus, TaskSandbox
 from utils.models.tasks import TaskStatus
 from utils.models.turns import NewTurn
 from utils.models.usage import SpendingQuery, UsageGroup, UsageQuery, UsageRecord
@@ -51,6 +52,7 @@ def every_verb(database: Database) -> Calls:
         **archive_verbs(database),
         **group_verbs(database),
         **usage_verbs(database),
+        **sandbox_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -229,6 +231,27 @@ def usage_verbs(database: Database) -> Calls:
         "read_spending": partial(database.read_spending, USER, SpendingQuery(LATER)),
         "list_active_tasks": partial(database.list_active_tasks, limit=1),
         "get_task_owner": partial(database.get_task_owner, task_id),
+    }
+
+
+def sandbox_verbs(database: Database) -> Calls:
+    new = NewSandbox("local", LATER)
+    sandbox_id = database.add_sandbox(USER, new, 10).id
+    task = TaskSandbox(running_task(database).id, "local", "box", None, [], LATER)
+    operation = SandboxOperation(sandbox_id, USER, "execute", LATER, "ls")
+    running, ended = SandboxStatus.RUNNING, SandboxStatus.TERMINATED
+    created = {SandboxStatus.CREATED}
+    return {
+        "add_sandbox": partial(database.add_sandbox, USER, new, 10),
+        "record_task_sandbox": partial(database.record_task_sandbox, task),
+        "get_sandbox": partial(database.get_sandbox, USER, sandbox_id),
+        "list_sandboxes": partial(database.list_sandboxes, USER),
+        "list_live_sandboxes": database.list_live_sandboxes,
+        "move_sandbox": partial(database.move_sandbox, sandbox_id, created, running),
+        "mark_sandboxes": partial(database.mark_sandboxes, "local", ["box"], ended),
+        "record_sandbox_operation": partial(database.record_sandbox_operation, operation),
+        "list_sandbox_operations": partial(database.list_sandbox_operations, USER, sandbox_id),
+        "delete_old_sandboxes": partial(database.delete_old_sandboxes, LATER, limit=1),
     }
 
 

@@ -6,6 +6,7 @@ from utils.api.error_codes.entry import ErrorEntry
 from utils.api.error_codes.github import GITHUB_ERRORS
 from utils.api.error_codes.http import HTTP_ERRORS
 from utils.api.error_codes.pull_requests import PULL_REQUEST_ERRORS
+from utils.api.error_codes.sandboxes import SANDBOX_ERRORS
 from utils.api.error_codes.tasks import TASK_ERRORS
 
 PAGE = "docs/errors.md"
@@ -24,6 +25,7 @@ SECTIONS = (
         "Answers of `POST /create-pr/{task_id}`, `POST /validate-token` and `/github/...`.",
         GITHUB_ERRORS,
     ),
+    ("Sandboxes", "Answers of `/v1/sandboxes/...`.", SANDBOX_ERRORS),
     ("All other endpoints", "Answers of the HTTP API.", HTTP_ERRORS),
 )
 

@@ -41,6 +41,7 @@ _PATH_TYPES = {
     "id": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
     "uuid": {"type": "string", "format": "uuid"},
     "name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"},
+    "path": {"type": "string", "pattern": "^[^/].*$"},
 }
 _BEARER = (
     "An API key (ac_...), which ./run.sh add-user and POST /keys make, or an access token from "
@@ -107,7 +108,11 @@ TAGS = {
     "events": "Follow your tasks without polling, with server-sent events.",
     "turns": "Go on with the agent of a task: each message that it gets makes a turn.",
     "projects": "A project gives a repository a name and groups its tasks.",
+    "project_secrets": "Secrets that the sandboxes of a project get.",
     "task_groups": "Compare agents and attempts at the same prompt, and choose one.",
+    "sandboxes": "Open sandboxes of your own: run commands and work with files in them.",
+    "sandbox_git": "Work with git in your sandboxes: clone, commit, push, open pull requests.",
+    "templates": "See from which templates sandboxes can start.",
     "pull_requests": "Open a pull request with the result of a task.",
     "auth": "Sign in. An API key needs none of this.",
     "keys": "Your API keys.",
@@ -237,8 +242,15 @@ def _operation(
         }
     if declared.upload:
         operation["requestBody"] = _UPLOAD
+    if declared.raw_body:
+        operation["requestBody"] = _RAW_BODY
     return operation
 
+
+_RAW_BODY: Json = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 _UPLOAD: Json = {
     "required": True,
@@ -307,7 +319,7 @@ def _success(declared: Endpoint, name: str, schemas: _Schemas) -> Json:
         title = "".join(part.capitalize() for part in name.split("_")) + "Answer"
         answer = TypedDict(title, {"status": Success, **declared.response})  # type: ignore[misc]
         content = {"application/json": {"schema": schemas.named(answer)}}
-    if declared.stream:
+    if declared.stream or declared.output_stream:
         content[MEDIA_TYPE] = {"schema": {"type": "string", "description": _STREAM}}
     return {"description": "Success.", "content": content}
 

@@ -38,6 +38,7 @@ _STATUSES = {
     "seconds.",
     500: "Internal error. Report the request id to whoever runs the server.",
     503: "The database, Supabase or GitHub is unavailable. Try again after Retry-After seconds.",
+    504: "It took too long.",
 }
 
 

@@ -30,6 +30,8 @@ PARAMETERS: dict[str, FieldText] = {
     "turn_number": FieldText("The number of the turn in its task, from 1.", 2),
     "project_id": FieldText("The number of the project.", 1),
     "group_id": FieldText("The number of the group, from POST /start-task.", 1),
+    "sandbox_id": FieldText("The number of the sandbox, from POST /v1/sandboxes.", 1),
+    "file_path": FieldText("The path of the file, from the home folder.", "notes.txt"),
     "key_id": FieldText("The number of the API key, from GET /keys.", 1),
     "test_user_id": FieldText("The id of the test user.", EXAMPLE_TEST_USER_ID),
     "owner": FieldText("The user or organization that owns the repository.", "octocat"),
@@ -329,6 +331,17 @@ _USERS: dict[str, FieldText] = {
     "deleted": FieldText("The number of deleted test users.", 0),
 }
 
+_SANDBOXES: dict[str, FieldText] = {
+    "SandboxRow.status": FieldText("The state of the sandbox.", "running"),
+    "SandboxRow.provider": FieldText("The kind of the sandbox.", "local"),
+    "SandboxRow.task_id": FieldText("The task that it belongs to.", None),
+    "ListFilesAnswer.files": FieldText("The entries, by name."),
+    "GetGitStatusAnswer.branch": FieldText("The branch that is checked out.", "main"),
+    "GetGitStatusAnswer.files": FieldText("The files that differ from the last commit."),
+    "OpenPullRequestAnswer.pr_url": FieldText("The address of the pull request.", _PULL),
+    "OpenPullRequestAnswer.pr_number": FieldText("The number of the pull request.", 1),
+}
+
 _SERVER: dict[str, FieldText] = {
     "StartTaskAnswer.message": FieldText("Says to people what was done.", "The task is queued."),
     "message": FieldText("Says to people what was done.", "Done."),
@@ -381,6 +394,7 @@ FIELDS: dict[str, FieldText] = {
     **_PROJECTS,
     **_GITHUB,
     **_USERS,
+    **_SANDBOXES,
     **_SERVER,
     **USAGE_FIELDS,
 }

@@ -12,6 +12,7 @@ from utils.database.migrations import ensure_current
 from utils.database.schema import servers
 from utils.database.sql.engine import open_engines, reading, writing
 from utils.database.sql.reasons import with_reason
+from utils.database.sql.sandboxes import SandboxMethods
 from utils.database.sql.tables.administration import AdministrationMethods
 from utils.database.sql.tables.api_keys import ApiKeyMethods
 from utils.database.sql.tables.archive import ArchiveMethods
@@ -46,6 +47,7 @@ class SqlDatabase(
     ProgressMethods,
     RunMethods,
     TurnMethods,
+    SandboxMethods,
     ServerMethods,
     PullRequestMethods,
     WebhookDeliveryMethods,

@@ -9,6 +9,7 @@ from utils.database.change_polling import PollSource
 from utils.database.migrations import require_head_revision
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
+from utils.database.supabase.sandboxes import SandboxMethods
 from utils.database.supabase.tables.administration import AdministrationMethods
 from utils.database.supabase.tables.api_keys import ApiKeyMethods
 from utils.database.supabase.tables.archive import ArchiveMethods
@@ -40,6 +41,7 @@ class SupabaseDatabase(
     TaskGroupMethods,
     ProgressMethods,
     RunMethods,
+    SandboxMethods,
     ServerMethods,
     PullRequestMethods,
     WebhookDeliveryMethods,

@@ -194,6 +194,14 @@ EXCEPTION_RULES: tuple[Rule[Exception, Callable[[Exception], SandboxError]], ...
 FOREIGN = tuple(kind for rule in EXCEPTION_RULES for kind in rule.kinds)
 
 
+def unreadable() -> SandboxError:
+    """Return the error for a file of the backend that the daemon cannot open."""
+    return SandboxError(
+        "A file of the backend in the sandbox cannot be read; the agent may have replaced it. "
+        "Start the task again, and tell the agent to change nothing outside the repository."
+    )
+
+
 def translate(error: Exception) -> SandboxError:
     """Return our error for one of the SDK's; unknown ones count as a broken connection."""
     create = first_match(EXCEPTION_RULES, error)

@@ -31,6 +31,9 @@ RESERVE_SHARE = 0.25
 PAUSE_SECONDS = 60.0
 """Limit for the request that pauses a sandbox: E2B stores its memory meanwhile."""
 
+LONGEST_LEASE_SECONDS = 3600
+"""The longest timeout of the smallest plan (docs/e2b.md section 3); it is extended again."""
+
 CLOCK_SECONDS = 5.0
 
 JITTER_SECONDS = 1.0
@@ -38,6 +41,11 @@ JITTER_SECONDS = 1.0
 """Tolerance between a requested end and the one that E2B tells."""
 
 log = structlog.get_logger(__name__)
+
+
+def lease_seconds(lifetime_seconds: float) -> int:
+    """Return the timeout to request for a sandbox that lives so long; it is extended."""
+    return max(1, min(math.ceil(lifetime_seconds), LONGEST_LEASE_SECONDS))
 
 
 class Lease:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import mimetypes
 import time
 from collections.abc import Collection, Sequence
@@ -16,17 +15,17 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 import anyio
 import stamina
 import structlog
-from e2b import E2B, AsyncSandbox, SandboxInfo, SandboxLifecycle, SandboxQuery
+from e2b import E2B, AsyncSandbox, SandboxInfo, SandboxLifecycle, SandboxQuery, SandboxState
 from e2b.client import E2BClientParams
 
 from utils.config.groups.identity import deployment_name
 from utils.config.settings import Settings
-from utils.errors import SandboxError, SandboxUnavailable
+from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS
 from utils.sandboxes.e2b.errors import TEMPLATE_NOT_FOUND, translating
 from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
-from utils.sandboxes.e2b.lease import Lease
+from utils.sandboxes.e2b.lease import Lease, lease_seconds
 from utils.sandboxes.e2b.network_rules import Reachable, network_options
 from utils.sandboxes.e2b.sandbox import E2BSandbox, end_sandbox
 from utils.sandboxes.e2b.snapshots import SnapshotCatalogue
@@ -42,9 +41,6 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 4.0
 PAUSE_JITTER_SECONDS = 1.0
 CLOSE_WAIT_SECONDS = 20.0
-
-LONGEST_LEASE_SECONDS = 3600
-"""The longest timeout of the smallest plan (docs/e2b.md section 3); `keep_alive` extends it."""
 
 log = structlog.get_logger(__name__)
 
@@ -126,14 +122,17 @@ class E2BSandboxProvider:
 
     async def _create(self, request: SandboxRequest, key: str) -> AsyncSandbox:
         marks = {"task_id": str(request.task_id), "user_id": request.user_id}
+        if request.record_id is not None:
+            marks = {"record_id": str(request.record_id), "user_id": request.user_id}
         with translating():
             return await self._keys.call(
                 self._sandboxes.create,
                 self._templates.id_of(request.template_id),
-                timeout=_lease_seconds(request),
+                timeout=lease_seconds(request.lifetime_seconds),
                 metadata={**self._marks, **marks},
                 network=_network(request),
-                lifecycle=self._lifecycle,
+                # The time of a user's sandbox is over then, whatever the setting says of tasks.
+                lifecycle=self._lifecycle if request.record_id is None else {"on_timeout": "kill"},
                 idempotency_key=key,
                 request_timeout=CREATE_SECONDS,
             )
@@ -160,7 +159,7 @@ class E2BSandboxProvider:
             sandbox = await self._keys.call(
                 self._sandboxes.connect,
                 sandbox_id,
-                timeout=_lease_seconds(request),
+                timeout=lease_seconds(request.lifetime_seconds),
                 request_timeout=REQUEST_SECONDS,
             )
         return self._opened(sandbox, request, is_new=False)
@@ -177,6 +176,31 @@ class E2BSandboxProvider:
 
     async def prune(self, kept: Collection[str]) -> None:
         """See `SandboxProvider`. The sweep ends all that is not known."""
+
+    async def is_paused(self, sandbox_id: str) -> bool | None:
+        """See `SandboxProvider`."""
+        try:
+            with translating():
+                info = await self._keys.call(
+                    self._sandboxes.get_info, sandbox_id, request_timeout=REQUEST_SECONDS
+                )
+        except SandboxLost:
+            return None
+        return info.state is SandboxState.PAUSED
+
+    async def extend(self, sandbox_id: str, seconds: float) -> None:
+        """See `SandboxProvider`."""
+        with translating():
+            await self._keys.call(
+                self._sandboxes.set_timeout,
+                sandbox_id,
+                lease_seconds(seconds),
+                request_timeout=REQUEST_SECONDS,
+            )
+
+    async def list_existing(self) -> set[str]:
+        """See `SandboxProvider`."""
+        return {found.sandbox_id for found in await self._list()}
 
     async def end(self, sandbox_id: str) -> None:
         """See `SandboxProvider`."""
@@ -197,7 +221,7 @@ class E2BSandboxProvider:
         lease = Lease(
             sandbox,
             self._keys,
-            _lease_seconds(request),
+            lease_seconds(request.lifetime_seconds),
             request.lifetime_seconds - request.age_seconds,
             inspect,
             is_new=is_new,
@@ -227,18 +251,22 @@ class E2BSandboxProvider:
         # What was released a moment ago may be missing in `known`, which was read before.
         since = time.monotonic() - self._grace_seconds
         self._released = {name: at for name, at in self._released.items() if at > since}
-        listed = []
-        with translating():
-            pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
-            # Read all pages first: the start of a page may depend on the existing sandboxes.
-            while pages.has_next:
-                listed += await self._keys.call(pages.next_items)
+        listed = await self._list()
         spared = {*known, *self._released}
         for found in listed:
             age = datetime.now(UTC) - found.started_at
             is_known = found.sandbox_id in spared or found.sandbox_id in self._opened_ids
             if not is_known and age.total_seconds() >= self._grace_seconds:
                 await self._end_unknown(found.sandbox_id)
+
+    async def _list(self) -> list[SandboxInfo]:
+        listed: list[SandboxInfo] = []
+        with translating():
+            pages = self._sandboxes.list(query=SandboxQuery(metadata=self._marks))
+            # Read all pages first: the start of a page may depend on the existing sandboxes.
+            while pages.has_next:
+                listed += await self._keys.call(pages.next_items)
+        return listed
 
     async def _end_unknown(self, sandbox_id: str) -> None:
         try:
@@ -268,11 +296,6 @@ def _lifecycle(settings: Settings) -> SandboxLifecycle:
 
 def _network(request: SandboxRequest) -> Any:
     return network_options(request.egress, Reachable.of(request)) or None
-
-
-def _lease_seconds(request: SandboxRequest) -> int:
-    """Return the timeout to request for a sandbox; `keep_alive` extends it."""
-    return min(math.ceil(request.lifetime_seconds), LONGEST_LEASE_SECONDS)
 
 
 def _retries(attempts: int) -> Any:

@@ -18,6 +18,7 @@ import structlog
 from e2b import AsyncSandbox
 from e2b.exceptions import (
     FileNotFoundException,
+    InvalidArgumentException,
     SandboxException,
     SandboxNotRunningException,
     SandboxUnreachableException,
@@ -27,7 +28,8 @@ from e2b.exceptions import (
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
 from utils.models.runs import KILLED, CommandResult
 from utils.sandboxes.e2b.commands import REQUEST_SECONDS, Commands
-from utils.sandboxes.e2b.errors import translating
+from utils.sandboxes.e2b.errors import translating, unreadable
+from utils.sandboxes.e2b.inspection.entries import NoMirror, list_folder, read_usage, remove_path
 from utils.sandboxes.e2b.keys import KeyRing
 from utils.sandboxes.e2b.kind import E2B_SANDBOX
 from utils.sandboxes.e2b.lease import PAUSE_SECONDS, Lease
@@ -51,9 +53,11 @@ from utils.sandboxes.output_pace import OutputPace
 from utils.sandboxes.protocol import (
     AgentCommand,
     EgressHeader,
+    FileEntry,
     Mirror,
     OutputHandler,
     SandboxRequest,
+    SandboxUsage,
 )
 from utils.sandboxes.snapshots import SnapshotKey
 
@@ -131,11 +135,11 @@ class E2BSandbox:
                 with attempt, self._lease.translating():
                     try:
                         contents[path] = await self._read_file(path, max_bytes)
-                    except FileNotFoundException:
-                        contents.pop(path, None)
+                    except (FileNotFoundException, InvalidArgumentException):
+                        contents.pop(path, None)  # missing, or a folder
                     except (SandboxException, TimeoutError) as error:
                         if _is_no_file(error) and anyio.current_time() > give_up_at:
-                            raise _unreadable() from error
+                            raise unreadable() from error
                         raise
         return contents
 
@@ -150,6 +154,21 @@ class E2BSandbox:
                     return None
         return bytes(content)
 
+    async def list_folder(self, path: str, *, most: int) -> list[FileEntry] | None:
+        """See `Sandbox`."""
+        with self._lease.translating():
+            return await list_folder(self._sandbox, path, most)
+
+    async def remove(self, path: str) -> bool:
+        """See `Sandbox`."""
+        with self._lease.translating():
+            return await remove_path(self._sandbox, path)
+
+    async def usage(self) -> SandboxUsage:
+        """See `Sandbox`."""
+        with self._lease.translating():
+            return await read_usage(self._sandbox, self._keys)
+
     async def run(
         self,
         arguments: Sequence[str],
@@ -160,6 +179,7 @@ class E2BSandbox:
         repeatable: bool = False,
         untrusted: bool = False,
         source: str = "",  # noqa: ARG002 - on another machine
+        on_output: OutputHandler | None = None,
     ) -> CommandResult:
         """See `Sandbox`."""
         kill = await self._commands.pop_kill_command()
@@ -178,7 +198,7 @@ class E2BSandbox:
             return await self._run_to_its_end(kill + text, variables, timeout_seconds)
         text = kill + command_text(len(arguments), has_input=bool(stdin))
         with self._lease.translating():
-            return await self._run_once(text, variables, timeout_seconds)
+            return await self._run_once(text, variables, timeout_seconds, handler=on_output)
 
     async def _run_to_its_end(
         self, text: str, variables: dict[str, str], timeout_seconds: float
@@ -204,12 +224,15 @@ class E2BSandbox:
         variables: dict[str, str],
         timeout_seconds: float,
         on_start: Callable[[], None] = lambda: None,
+        handler: OutputHandler | None = None,
     ) -> CommandResult:
         pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
         left = {"stdout": CAPTURED_OUTPUT_CHARACTERS, "stderr": CAPTURED_OUTPUT_CHARACTERS}
 
         def collect(stream: str, piece: str) -> None:
-            if left[stream] > 0:
+            if handler is not None:
+                handler(stream, piece.encode())
+            elif left[stream] > 0:
                 pieces[stream].append(piece[: left[stream]])
                 left[stream] -= len(piece)
 
@@ -309,7 +332,7 @@ class E2BSandbox:
 
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:  # noqa: ARG002
         """See `Sandbox`. There are no mirrors, because the sandboxes are separate machines."""
-        return nullcontext(_NoMirror())
+        return nullcontext(NoMirror())
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`."""
@@ -361,20 +384,6 @@ def _is_no_file(error: Exception) -> bool:
     # E2B's daemon waits for ever for a FIFO, and answers 500 for a loop of links and for a path
     # below a file.
     return isinstance(error, TimeoutError) or str(error).startswith(f"{SERVER_ERROR}: ")
-
-
-def _unreadable() -> SandboxError:
-    return SandboxError(
-        "A file of the backend in the sandbox cannot be read; the agent may have replaced it. "
-        "Start the task again, and tell the agent to change nothing outside the repository."
-    )
-
-
-class _NoMirror:
-    path = ""
-
-    async def record_clone(self, *, repository: str, base_commit: str, outdated: bool) -> None:
-        """See `Mirror`. Nothing is stored."""
 
 
 async def end_sandbox(kill: Callable[..., Awaitable[object]]) -> None:

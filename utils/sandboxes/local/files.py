@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import heapq
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
+
+from utils.sandboxes.protocol import FileEntry
 
 _OWN_FOLDERS = ("work", "tmp")
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -126,6 +131,75 @@ def _open_at(name: str, folder: int, flags: int, replaced: Path | None) -> int:
     if flags & os.O_DIRECTORY:
         os.mkdir(name, dir_fd=folder)
     return os.open(name, flags, 0o666, dir_fd=folder)
+
+
+def list_folder(root: Path, path: str, most: int) -> list[FileEntry] | None:
+    """Return the first entries of a folder by name, None when it is none or behind a link."""
+    try:
+        folder = _open_listed(root, path)
+    except OSError:
+        return None
+    try:
+        names = heapq.nsmallest(most, os.listdir(folder))  # noqa: PTH208 - an open folder
+        return [entry for name in names if (entry := _entry(folder, name))]
+    finally:
+        os.close(folder)
+
+
+def _open_listed(root: Path, path: str) -> int:
+    if Path(path) == root:
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    return _open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _entry(folder: int, name: str) -> FileEntry | None:
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
+    moment = datetime.fromtimestamp(found.st_mtime, UTC)
+    shown = name.encode(errors="surrogateescape").decode(errors="replace")
+    return FileEntry(shown, _kind(found.st_mode), found.st_size, moment)
+
+
+def _kind(mode: int) -> Literal["file", "folder", "link", "other"]:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "link" if stat.S_ISLNK(mode) else "other"
+
+
+def remove_path(root: Path, path: str) -> bool:
+    """Remove a file, a link or a folder of a sandbox, through no link; False without it.
+
+    Call it only while no process of the sandbox runs.
+    """
+    target = Path(path)
+    try:
+        found = target.lstat() if not _has_link(root, target) else None
+    except OSError:
+        found = None
+    if found is None:
+        return False
+    _remove_whatever(target)
+    return True
+
+
+def _has_link(root: Path, path: Path) -> bool:
+    """Tell whether a folder above a path is behind a link. Raises `OSError`."""
+    parents = path.relative_to(root).parents
+    return any((root / parent).is_symlink() for parent in parents)
+
+
+def folder_bytes(root: Path) -> int:
+    """Return the size of all files below a folder, as far as they can be read."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
+    return total
 
 
 def remove_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ from utils.sandboxes.protocol import KeyState, SandboxKind, SandboxRequest, Temp
 from utils.sandboxes.snapshots import NO_SNAPSHOTS, SnapshotLimits, snapshot_limits
 from utils.sandboxes.templates.machine import describe_machine
 
-_NAME = re.compile(r"task-[0-9]+-[0-9a-f]{8}")
+_NAME = re.compile(r"(task|sandbox)-[0-9]+-[0-9a-f]{8}")
 
 
 def open_local(
@@ -86,7 +86,10 @@ class LocalSandboxProvider:
 
     async def open(self, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`."""
-        folder = self._root / f"task-{request.task_id}-{os.urandom(4).hex()}"
+        owner = f"task-{request.task_id}"
+        if request.record_id is not None:
+            owner = f"sandbox-{request.record_id}"
+        folder = self._root / f"{owner}-{os.urandom(4).hex()}"
         try:
             if request.snapshot and await self._snapshots.restore(request.snapshot, folder):
                 return await self._sandbox(folder, request)
@@ -117,11 +120,28 @@ class LocalSandboxProvider:
             boundary,
         )
 
-    async def attach(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
+    async def attach(
+        self,
+        sandbox_id: str,
+        request: SandboxRequest,  # noqa: ARG002 - there is none
+    ) -> LocalSandbox:
         """See `SandboxProvider`. No local sandbox outlives its process."""
-        raise SandboxLost(
-            f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
-        )
+        raise SandboxLost(f"The local sandbox {sandbox_id} no longer exists.")
+
+    async def is_paused(self, sandbox_id: str) -> bool | None:
+        """See `SandboxProvider`. One without a command is the same as a paused one."""
+        exists = await to_thread.run_sync(self._folder(sandbox_id).is_dir)
+        return False if exists else None
+
+    async def extend(self, sandbox_id: str, seconds: float) -> None:
+        """See `SandboxProvider`. A local sandbox lives until it is closed."""
+
+    async def list_existing(self) -> set[str]:
+        """See `SandboxProvider`."""
+        return {folder.name for folder in await to_thread.run_sync(self._folders)}
+
+    def _folders(self) -> list[Path]:
+        return [folder for folder in self._root.glob("*-*") if _NAME.fullmatch(folder.name)]
 
     async def resume(self, sandbox_id: str, request: SandboxRequest) -> LocalSandbox:
         """See `SandboxProvider`. Its folder may also be one that an earlier process has paused."""
@@ -130,9 +150,7 @@ class LocalSandboxProvider:
         try:
             await to_thread.run_sync(restore_folders, folder)
         except OSError as error:
-            raise SandboxLost(
-                f"The local sandbox {sandbox_id} of task {request.task_id} no longer exists."
-            ) from error
+            raise SandboxLost(f"The local sandbox {sandbox_id} no longer exists.") from error
         return await self._sandbox(folder, request)
 
     async def end(self, sandbox_id: str) -> None:
@@ -164,7 +182,7 @@ class LocalSandboxProvider:
 
     def _sweep(self, known: Collection[str]) -> None:
         end_marked(f"{self._root}/")
-        for folder in self._root.glob("task-*"):
+        for folder in self._folders():
             if folder.name in known:
                 self._paused.add(folder.name)
             else:

@@ -27,9 +27,12 @@ from utils.sandboxes.local.commands import (
     Supervisor,
 )
 from utils.sandboxes.local.files import (
+    folder_bytes,
+    list_folder,
     open_file,
     read_files,
     remove_folder,
+    remove_path,
     restore_folders,
     write_files,
 )
@@ -40,9 +43,11 @@ from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import (
     AgentCommand,
     EgressHeader,
+    FileEntry,
     Mirror,
     OutputHandler,
     SandboxPaths,
+    SandboxUsage,
 )
 from utils.sandboxes.snapshots import SnapshotKey
 
@@ -106,6 +111,20 @@ class LocalSandbox:
         """See `Sandbox`."""
         return await to_thread.run_sync(lambda: dict(read_files(self._root, paths, max_bytes)))
 
+    async def list_folder(self, path: str, *, most: int) -> list[FileEntry] | None:
+        """See `Sandbox`."""
+        return await to_thread.run_sync(list_folder, self._root, path, most)
+
+    async def remove(self, path: str) -> bool:
+        """See `Sandbox`."""
+        await self._restore()
+        return await to_thread.run_sync(remove_path, self._root, path)
+
+    async def usage(self) -> SandboxUsage:
+        """See `Sandbox`. Without a command it has no processes."""
+        used = await to_thread.run_sync(folder_bytes, self._root)
+        return SandboxUsage(disk_used_bytes=used, disk_total_bytes=self._limits.disk_bytes)
+
     async def run(
         self,
         arguments: Sequence[str],
@@ -116,6 +135,7 @@ class LocalSandbox:
         repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
         untrusted: bool = False,  # noqa: ARG002 - every command ends with all of its processes
         source: str = "",
+        on_output: OutputHandler | None = None,
     ) -> CommandResult:
         """See `Sandbox`."""
         await self._restore()
@@ -131,7 +151,7 @@ class LocalSandbox:
         # A source is looked for on the disk.
         enclosed = await to_thread.run_sync(enclose) if source else enclose()
         order = self._order(*enclosed, environment, stdin.encode() if stdin else None)
-        return await self._run(order, Output(None), timeout_seconds)
+        return await self._run(order, Output(on_output), timeout_seconds)
 
     async def run_agent(
         self,

@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository
 from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
-from utils.sandboxes.e2b import provider
+from utils.sandboxes.e2b import lease
 
 LIFE_SECONDS = 6
 LINES = 80
@@ -27,7 +27,7 @@ def small_plan(
     cloud: E2BServerProcess, folder: Path, patch: pytest.MonkeyPatch, **settings: Any
 ) -> Iterator[Backend]:
     """Open a backend whose tasks may take longer than the plan lets a sandbox live."""
-    patch.setattr(provider, "LONGEST_LEASE_SECONDS", LIFE_SECONDS // 2)
+    patch.setattr(lease, "LONGEST_LEASE_SECONDS", LIFE_SECONDS // 2)
     cloud.configure(max_timeout_seconds=LIFE_SECONDS, **settings)
     with cloud_backend(cloud, folder) as backend:
         yield backend

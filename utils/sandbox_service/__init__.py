@@ -1,0 +1,1 @@
+"""Offers sandboxes to users, and records those of their tasks."""

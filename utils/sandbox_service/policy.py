@@ -1,0 +1,33 @@
+"""Decides which commands an operator lets users run, by `SANDBOX_COMMAND_POLICY`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from utils.config.groups.sandboxes import ALLOW, DENY
+from utils.errors import Forbidden
+
+
+class CommandPolicy:
+    """The rules of the operator; without rules every command may run."""
+
+    def __init__(self, rules: Sequence[str]) -> None:
+        self._allowed = {rule.removeprefix(ALLOW).strip() for rule in rules if rule[:6] == ALLOW}
+        self._denied = [rule.removeprefix(DENY).strip() for rule in rules if rule[:5] == DENY]
+
+    def check(self, arguments: Sequence[str]) -> None:
+        """Raise `Forbidden` (`command_refused`) for a command that may not run."""
+        # A path could name another program of the same name.
+        if self._allowed and arguments[0] not in self._allowed:
+            raise Forbidden(
+                "The operator of this server allows only some programs (SANDBOX_COMMAND_POLICY): "
+                f"{', '.join(sorted(self._allowed))}. Call one by its name alone.",
+                "command_refused",
+            )
+        line = " ".join(arguments)
+        if any(fnmatchcase(line, pattern) for pattern in self._denied):
+            raise Forbidden(
+                "The operator of this server does not allow this command (SANDBOX_COMMAND_POLICY).",
+                "command_refused",
+            )

@@ -1,0 +1,1 @@
+"""Looks into cloud sandboxes for their users."""
