@@ -1,16 +1,27 @@
-"""Endpoints of administrators: the tasks and the usage of all users."""
+"""Endpoints of administrators: the tasks, the sandboxes and the usage of all users."""
 
 from __future__ import annotations
 
-import structlog
-from flask import Blueprint
+from typing import Annotated
 
+import structlog
+from flask import Blueprint, Response
+from pydantic import Field
+
+from endpoints.sandboxes import STATE
 from endpoints.usage import REPORT
 from utils.api.endpoint import Services, endpoint
 from utils.api.responses import TaskStatusRow
-from utils.api.schemas.administration import ActiveTaskQuery, ActiveTaskRow, active_task_row
+from utils.api.schemas.administration import (
+    ActiveTaskQuery,
+    ActiveTaskRow,
+    OwnedSandboxRow,
+    active_task_row,
+    owned_sandbox_row,
+)
 from utils.api.schemas.usage import AllUsageQuery, usage_report, whole
 from utils.api.serializers import task_status_row
+from utils.errors import NotFound
 from utils.models.tasks import Json
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -44,6 +55,50 @@ def list_active_tasks(services: Services, user_id: str, query: ActiveTaskQuery) 
     page = found[: query.limit]
     next_cursor = page[-1].id if len(found) > query.limit else None
     return {"tasks": [active_task_row(task) for task in page], "next_cursor": next_cursor}
+
+
+@blueprint.get("/sandboxes")
+@endpoint(
+    {
+        "sandboxes": Annotated[
+            list[OwnedSandboxRow], Field(description="The sandboxes of all users, newest first.")
+        ],
+        "next_cursor": int | None,
+    },
+    query=ActiveTaskQuery,
+    admin=True,
+)
+def list_live_sandboxes(services: Services, user_id: str, query: ActiveTaskQuery) -> Json:  # noqa: ARG001
+    """List the sandboxes of all users that have not ended, also those of tasks, newest first.
+
+    To read the next page, send `next_cursor` as `cursor`.
+    """
+    live = services.database.list_live_sandboxes()
+    found = [one for one in reversed(live) if query.cursor is None or one.id < query.cursor]
+    page = found[: query.limit]
+    next_cursor = page[-1].id if len(found) > query.limit else None
+    return {"sandboxes": [owned_sandbox_row(one) for one in page], "next_cursor": next_cursor}
+
+
+@blueprint.delete("/sandboxes/<id:sandbox_id>")
+@endpoint(media_type="text/plain", status=204, admin=True, errors=STATE)
+def end_any_sandbox(services: Services, user_id: str, sandbox_id: int) -> Response:
+    """End a sandbox of any user, as DELETE /v1/sandboxes/{sandbox_id} does for its owner.
+
+    The sandbox of a task ends with its task, which you can cancel.
+    """
+    live = services.database.list_live_sandboxes()
+    owner = next((one.user_id for one in live if one.id == sandbox_id), None)
+    if owner is None:
+        raise NotFound("There is no such sandbox, or it has ended.")
+    services.sandboxes.destroy(owner, sandbox_id)
+    log.info(
+        "sandbox ended by administrator",
+        action="admin.sandbox_ended",
+        user_id=user_id,
+        sandbox=sandbox_id,
+    )
+    return Response(status=204, mimetype="text/plain")
 
 
 @blueprint.post("/tasks/<id:task_id>/cancel")

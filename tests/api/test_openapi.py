@@ -42,7 +42,8 @@ NOT_SENT = frozenset({"receive_delivery"})
 # the example's repository.
 ENDED = ("cancel_any_task", "cancel_task", "take_back_turn")
 NO_CHANGES = ("commit_changes", "push_changes", "open_pull_request")
-REFUSED = dict.fromkeys((*ENDED, *NO_CHANGES), "409")
+# Its owner has ended it before.
+REFUSED = {**dict.fromkeys((*ENDED, *NO_CHANGES), "409"), "end_any_sandbox": "404"}
 
 
 def resolved(value: Json) -> Json:

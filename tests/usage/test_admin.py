@@ -21,6 +21,8 @@ ROUTES = (
     ("GET", "/admin/usage?group_by=nothing"),
     ("GET", "/admin/tasks"),
     ("POST", "/admin/tasks/1/cancel"),
+    ("GET", "/admin/sandboxes"),
+    ("DELETE", "/admin/sandboxes/1"),
 )
 TRUSTING: dict[str, Any] = {
     "environment": "production",
@@ -84,6 +86,22 @@ def test_an_administrator_sees_and_cancels_the_tasks_of_all_users(
     assert used["model_micro_usd"] == 500_000
     own = client.get("/usage", headers=admin).get_json()
     assert own["total"]["tasks"] == 0
+
+
+def test_an_administrator_sees_and_ends_the_sandboxes_of_all_users(watched: Flask) -> None:
+    client = watched.test_client()
+    user_id = str(uuid4())
+    user, admin = sign_in(client, user_id), sign_in(client, ADMIN)
+    created = client.post("/v1/sandboxes", json={}, headers=user).get_json()["sandbox"]
+    listed = client.get("/admin/sandboxes?limit=1", headers=admin).get_json()
+    [row] = listed["sandboxes"]
+    assert (row["id"], row["user_id"], row["status"]) == (created["id"], user_id, "running")
+    path = f"/admin/sandboxes/{row['id']}"
+    assert client.delete(path, headers=admin).status_code == 204
+    ended = client.get(f"/v1/sandboxes/{row['id']}", headers=user).get_json()["sandbox"]
+    assert ended["status"] == "terminated"
+    assert client.delete(path, headers=admin).status_code == 404
+    assert client.get("/admin/sandboxes", headers=admin).get_json()["sandboxes"] == []
 
 
 def test_there_is_nothing_to_administer_for_other_users(watched: Flask, secure_app: Flask) -> None:

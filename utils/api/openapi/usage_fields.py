@@ -37,5 +37,8 @@ USAGE_FIELDS: dict[str, FieldText] = {
     "free_at": FieldText("When the next period begins.", "2027-02-01T00:00:00Z"),
     "ListActiveTasksAnswer.tasks": FieldText("The tasks of all users, newest first."),
     "server": FieldText("The name of the server that the task belongs to.", None),
+    "OwnedSandboxRow.status": FieldText("The status of the sandbox.", "running"),
+    "OwnedSandboxRow.ended_at": FieldText("Null: it has not ended.", None),
+    "OwnedSandboxRow.paused_at": FieldText("Since when it is paused.", None),
     "sandbox_id": FieldText("The sandbox of the task, null before it has one.", None),
 }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from utils.api.requests import Cursor, Limit, Query
 from utils.api.responses import Status, Time
+from utils.api.schemas.sandboxes import SandboxRow, sandbox_row
+from utils.models.sandboxes import StoredSandbox
 from utils.models.tasks import ActiveTask
 
 
@@ -25,8 +30,14 @@ class ActiveTaskRow(TypedDict):
     started_at: Time | None
 
 
+class OwnedSandboxRow(SandboxRow):
+    """A sandbox of any user."""
+
+    user_id: Annotated[str, Field(description="The user that it belongs to.")]
+
+
 class ActiveTaskQuery(Query):
-    """Selects a page of active tasks."""
+    """Selects a page of active tasks, or of sandboxes."""
 
     limit: Limit = 100
     cursor: Cursor = None
@@ -47,3 +58,8 @@ def active_task_row(task: ActiveTask) -> ActiveTaskRow:
         "created_at": task.created_at,
         "started_at": task.started_at,
     }
+
+
+def owned_sandbox_row(sandbox: StoredSandbox) -> OwnedSandboxRow:
+    """Return the row of a sandbox with its user."""
+    return {**sandbox_row(sandbox), "user_id": sandbox.user_id}
