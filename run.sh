@@ -30,6 +30,7 @@ Usage: ./run.sh [command] [options]; every command has --help and --version
   archive  print a task that was archived (ARCHIVE=true)
   backup   write the embedded database and the keys into one file
   restore  put a backup into the data folder
+  cleanup  end old and lost sandboxes, remove old tasks; a server does it by itself
   setup    install the packages of the server and nothing else
   help     print this text
 
@@ -385,8 +386,8 @@ main() {
         lock) [ "${1:-}" = --upgrade ] || refuse_arguments lock "$@" ;;
     esac
     case $command in
-        serve | demo | doctor | add-user | migrate | archive | backup | restore | setup | \
-            build-template | install-agents | supabase-sql | rotate-keys)
+        serve | demo | doctor | add-user | migrate | archive | backup | restore | cleanup | \
+            setup | build-template | install-agents | supabase-sql | rotate-keys)
             ensure_packages requirements.lock "first run only, about 30 s"
             ;;
         test | bench | test-agents | supabase-local)
@@ -399,7 +400,7 @@ main() {
     case $command in
         demo) run_command demo --from "$START_FOLDER" "$@" ;;
         backup | restore) run_command "$command" --from "$START_FOLDER" "$@" ;;
-        serve | bench | doctor | add-user | migrate | archive) run_command "$command" "$@" ;;
+        serve | bench | doctor | add-user | migrate | archive | cleanup) run_command "$command" "$@" ;;
         build-template | install-agents | rotate-keys) run_command "$command" "$@" ;;
         supabase-sql | supabase-local) run_command "$command" "$@" ;;
         test) run_tests "$@" ;;

@@ -30,6 +30,7 @@ COMMANDS = {
     "install-agents": "utils.commands.install_agents",
     "archive": "utils.commands.maintenance.archive",
     "backup": "utils.commands.maintenance.backup",
+    "cleanup": "utils.commands.maintenance.cleanup",
     "restore": "utils.commands.maintenance.restore",
     "migrate": "utils.commands.migrate",
     "supabase-sql": "utils.commands.supabase_sql",

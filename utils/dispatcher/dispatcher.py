@@ -28,7 +28,7 @@ from utils.dispatcher.recovery import (
 from utils.dispatcher.run_context import RunContext
 from utils.dispatcher.task_run import TaskRun
 from utils.errors import Conflict, DatabaseUnavailable
-from utils.maintenance.retention import Retention
+from utils.maintenance.cleanup import Cleanup
 from utils.models.tasks import NewTask, QueuedTask, Task, TaskStatus
 from utils.models.turns import NewTurn
 
@@ -322,8 +322,7 @@ class Dispatcher:
                     self._settings.workspace_ttl_seconds,
                     self._settings.max_workspaces,
                 )
-                if self._settings.retention_days:
-                    tasks.start_soon(Retention(self._database, self._settings).run)
+                tasks.start_soon(Cleanup(self._provider, self._database, self._settings).run)
                 ready.set_result(None)
                 await self._stopping.wait()
                 tasks.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from anyio import to_thread
 from database import Database
 from utils.dispatcher.results import mark_failed
 from utils.errors import AppError
+from utils.maintenance.cleanup import known_sandboxes
 from utils.models.events import NO_EVENTS
 from utils.models.runs import AgentRun
 from utils.models.tasks import QueuedTask, Stage, TaskStatus
@@ -129,12 +130,7 @@ async def run_sweeper(
     """
     while True:
         try:
-            known = await to_thread.run_sync(database.list_run_sandboxes)
-            kept = await to_thread.run_sync(database.list_workspaces)
-            live = await to_thread.run_sync(database.list_live_sandboxes)
-            # Whether the sandbox of a task is known is a matter of the task's run.
-            of_users = [one.provider_id for one in live if one.task_id is None and one.provider_id]
-            await provider.sweep([*known, *(one.sandbox_id for one in kept), *of_users])
+            await provider.sweep(await to_thread.run_sync(known_sandboxes, database))
             on_reachable()
         except AppError as error:
             log.warning("sweep failed", action="sweep.failed", reason=error.message)
