@@ -9,7 +9,7 @@ import re
 import sqlite3
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -149,7 +149,9 @@ class LiveServer:
         """Start the server without waiting."""
         self._settings |= settings
         if self.source == ROOT and not {"DATABASE_URL", "SUPABASE_URL"} & self._settings.keys():
-            provide_database(self.data_dir)
+            # A folder that cannot be used is for the server to refuse.
+            with suppress(OSError):
+                provide_database(self.data_dir)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._folder),
