@@ -14,7 +14,6 @@ import pytest
 from tests.support.backends import SHELL_AGENT, USER, Backend, Repository, Row, shell_agent
 from utils.agents.claude import CLAUDE
 from utils.agents.codex import CODEX
-from utils.agents.mcp_servers import claude_files, codex_files
 from utils.agents.spec import AgentRequest
 from utils.config.settings import Settings
 from utils.environments.schema import checked_settings, read_environment
@@ -35,7 +34,7 @@ PATHS = SandboxPaths("/home/user", "/home/user/repository", "/home/user/.async-c
 
 @pytest.fixture(scope="module", autouse=True)
 def _shell() -> Iterator[None]:
-    with shell_agent(replace(SHELL_AGENT, mcp_files=claude_files)):
+    with shell_agent(replace(SHELL_AGENT, mcp_files=CLAUDE.mcp_files)):
         yield
 
 
@@ -91,7 +90,7 @@ def test_a_server_gets_variables_of_its_project_only(backend: Backend, tmp_path:
 
 def test_both_programs_are_told_where_their_servers_are() -> None:
     servers = read_environment({"environment": {"mcp_servers": SERVERS}}).servers
-    [content] = codex_files(PATHS, servers).values()
+    [content] = CODEX.mcp_files(PATHS, servers).values()
     assert tomllib.loads(content.decode())["mcp_servers"] == {
         "tickets": {"command": "npx", "args": ["-y", 'a "b"\\'], "env_vars": ["TICKETS_TOKEN"]},
         "docs": {
@@ -99,7 +98,7 @@ def test_both_programs_are_told_where_their_servers_are() -> None:
             "bearer_token_env_var": "TICKETS_TOKEN",
         },
     }
-    [path] = claude_files(PATHS, servers)
+    [path] = CLAUDE.mcp_files(PATHS, servers)
     command = CLAUDE.command(PATHS, AgentRequest("claude", has_servers=True))
     assert command[command.index("--mcp-config") + 1] == path
     assert "--strict-mcp-config" in command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from utils.agents.call_usage import CallUsage
 from utils.agents.failures import (
@@ -28,9 +28,10 @@ from utils.agents.json_lines import (
 )
 from utils.agents.limit_notice import is_only_notice, time_of_epoch
 from utils.agents.logins import LoginFormat
-from utils.agents.mcp_servers import CLAUDE_FILE, claude_files
+from utils.agents.mcp_servers import json_file
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
+from utils.models.environments import McpServer
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
 
@@ -85,6 +86,8 @@ CHANGING_TOOLS = frozenset({"Bash", "Edit", "MultiEdit", "NotebookEdit", "Write"
 """The tools that change files. A run is not failed because of other denied tools."""
 
 MAX_DENIALS = 100
+
+_MCP_FILE = "mcp.json"
 
 _SUBTYPE = re.compile(r"[a-z_]{1,60}")
 
@@ -352,7 +355,11 @@ def _command(paths: SandboxPaths, request: AgentRequest) -> list[str]:
 
 
 def _servers(paths: SandboxPaths) -> tuple[str, ...]:
-    return "--mcp-config", f"{paths.work}/{CLAUDE_FILE}", "--strict-mcp-config"
+    return "--mcp-config", f"{paths.work}/{_MCP_FILE}", "--strict-mcp-config"
+
+
+def _mcp_files(paths: SandboxPaths, servers: Sequence[McpServer]) -> Mapping[str, bytes]:
+    return {f"{paths.work}/{_MCP_FILE}": json_file(servers)}
 
 
 def _prompt_text(prompt: str) -> str:
@@ -378,7 +385,7 @@ CLAUDE = AgentSpec(
     reader=ClaudeReader,
     program=CLAUDE_CODE,
     home_files=_home_files,
-    mcp_files=claude_files,
+    mcp_files=_mcp_files,
     prompt_text=_prompt_text,
     prompt_on_stdin=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from utils.agents.failures import (
     NOT_EXECUTABLE,
@@ -24,9 +25,10 @@ from utils.agents.json_lines import (
     tool_end,
 )
 from utils.agents.logins import LoginFormat
-from utils.agents.mcp_servers import codex_files
+from utils.agents.mcp_servers import toml_file
 from utils.agents.spec import WAITING, AgentRequest, AgentSpec, KeyVariable, Program
 from utils.errors import AgentError
+from utils.models.environments import McpServer
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxPaths
 
@@ -64,6 +66,8 @@ CODEX_CLI = Program(
         identity=("tokens.account_id", "OPENAI_API_KEY"),
     ),
 )
+
+_CONFIGURATION = ".codex/config.toml"
 
 _ENDINGS = frozenset({"turn.completed", "turn.failed", "error"})
 
@@ -235,11 +239,15 @@ def _command(_paths: SandboxPaths, request: AgentRequest) -> list[str]:
     ]
 
 
+def _mcp_files(paths: SandboxPaths, servers: Sequence[McpServer]) -> Mapping[str, bytes]:
+    return {f"{paths.home}/{_CONFIGURATION}": toml_file(servers)}
+
+
 CODEX = AgentSpec(
     name="codex",
     command=_command,
     reader=CodexReader,
     program=CODEX_CLI,
-    mcp_files=codex_files,
+    mcp_files=_mcp_files,
     prompt_on_stdin=True,
 )

@@ -1,4 +1,4 @@
-"""Writes the MCP servers of a project in the formats of the agents' programs.
+"""Writes the MCP servers of a project in the two formats that the agents' programs read.
 
 The files hold names of variables, never values: the programs read those in their own environment.
 """
@@ -6,25 +6,19 @@ The files hold names of variables, never values: the programs read those in thei
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from utils.models.environments import McpServer
 from utils.models.tasks import Json
-from utils.sandboxes.protocol import SandboxPaths
-
-CLAUDE_FILE = "mcp.json"
-"""The file for `claude --mcp-config`, in the work folder."""
-
-CODEX_FILE = ".codex/config.toml"
 
 
-def claude_files(paths: SandboxPaths, servers: Sequence[McpServer]) -> Mapping[str, bytes]:
-    """Return the file of Claude Code, which puts the values of variables in place of `${NAME}`."""
-    document = {"mcpServers": {server.name: _claude_entry(server) for server in servers}}
-    return {f"{paths.work}/{CLAUDE_FILE}": json.dumps(document, indent=1).encode()}
+def json_file(servers: Sequence[McpServer]) -> bytes:
+    """Return a file with `mcpServers`; its reader replaces `${NAME}` by the value of a variable."""
+    document = {"mcpServers": {server.name: _json_entry(server) for server in servers}}
+    return json.dumps(document, indent=1).encode()
 
 
-def _claude_entry(server: McpServer) -> Json:
+def _json_entry(server: McpServer) -> Json:
     if not server.url:
         return {
             "type": "stdio",
@@ -37,13 +31,13 @@ def _claude_entry(server: McpServer) -> Json:
     return {"type": "http", "url": server.url, "headers": headers}
 
 
-def codex_files(paths: SandboxPaths, servers: Sequence[McpServer]) -> Mapping[str, bytes]:
-    """Return the configuration of Codex."""
-    lines = [line for server in servers for line in _codex_lines(server)]
-    return {f"{paths.home}/{CODEX_FILE}": "\n".join([*lines, ""]).encode()}
+def toml_file(servers: Sequence[McpServer]) -> bytes:
+    """Return a file with a table of `mcp_servers` for each; its reader looks up named variables."""
+    lines = [line for server in servers for line in _toml_lines(server)]
+    return "\n".join([*lines, ""]).encode()
 
 
-def _codex_lines(server: McpServer) -> Iterator[str]:
+def _toml_lines(server: McpServer) -> Iterator[str]:
     # The texts of JSON are texts of TOML as well.
     yield f"[mcp_servers.{json.dumps(server.name)}]"
     if server.url:
