@@ -21,6 +21,8 @@ from utils.database.verbs.administration import AdministrationVerbs
 from utils.database.verbs.api_keys import ApiKeyVerbs
 from utils.database.verbs.archive import ArchiveVerbs
 from utils.database.verbs.groups import GroupVerbs
+from utils.database.verbs.pull_requests import PullRequestVerbs
+from utils.database.verbs.repositories import RepositoryVerbs
 from utils.database.verbs.sandboxes import SandboxVerbs
 from utils.database.verbs.secrets import SecretVerbs
 from utils.database.verbs.streams import StreamVerbs
@@ -64,6 +66,8 @@ class Database(
     ApiKeyVerbs,
     ArchiveVerbs,
     GroupVerbs,
+    PullRequestVerbs,
+    RepositoryVerbs,
     SandboxVerbs,
     SecretVerbs,
     StreamVerbs,
@@ -263,19 +267,6 @@ class Database(
 
     def append_events(self, user_id: str, task_id: int, events: Sequence[Event]) -> None:
         """Append events to a task of any status. Raises `NotFound`."""
-
-    def set_pull_request(self, user_id: str, task_id: int, fields: Mapping[str, Any]) -> Task:
-        """Update the pull request columns of a task; return the row as `get_task_status` does.
-
-        `fields`: pr_branch, pr_number, pr_url, pr_state (open, closed, merged), and pr_commit, the
-        commit pushed last. Raises `NotFound`.
-        """
-
-    def list_pull_request_tasks(self, pr_url: str) -> list[Task]:
-        """Return the tasks of all users with this pull request, as `get_task_status` does."""
-
-    def list_branch_tasks(self, pr_branch: str, pr_number: int) -> list[Task]:
-        """Return all tasks of any repository with this branch and pull request number."""
 
     def begin_request(self, user_id: str, key: str, fingerprint: str) -> Json | None:
         """Reserve an Idempotency-Key for this request, or return the stored answer to it.

@@ -13,7 +13,7 @@ from utils.api.schemas.pull_requests import (
     TOKEN_ACCESS_FIELDS,
     CreatePullRequest,
     ValidateToken,
-    pull_request_row,
+    pull_request_answer,
     token_access_row,
 )
 from utils.models.tasks import Json
@@ -33,6 +33,9 @@ def create_pull_request(
 ) -> Json:
     """Push a task's result and open a pull request.
 
+    A task over several repositories gets one in each that has changes; their texts link to one
+    another. The fields of the answer are those of the first one, `pull_requests` lists all.
+
     If the task has an open pull request already, the call updates its branch, and its title,
     body and base if you send them.
     """
@@ -42,8 +45,7 @@ def create_pull_request(
     options = PullRequestOptions(**fields)
 
     def carry_out() -> Json:
-        task, published = services.pull_requests.create(user_id, task_id, options)
-        return pull_request_row(published, len(task.changed_files or ()))
+        return pull_request_answer(services.pull_requests.create(user_id, task_id, options))
 
     return answer_once(services.database, user_id, carry_out)
 

@@ -1,1 +1,3626 @@
-supabase.sql is up to date.
+-- Written by ./run.sh supabase-sql from the files in migrations/; do not change it here.
+-- Paste it into the SQL editor of a Supabase project, or run ./run.sh migrate: both do the same.
+-- The project may be new, may hold the tables of the first public version, or be at any revision:
+-- what is there is skipped, and if anything fails, nothing has changed.
+DO $supabase_sql$
+BEGIN
+PERFORM pg_advisory_xact_lock(20260501);
+
+CREATE TABLE IF NOT EXISTS alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- 0001: Users, projects, tasks and what belongs to them.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0001') THEN
+
+-- The first public version of this backend had the tables users, projects and tasks, and no
+-- migrations. Where they are, they are brought to what revision 0001 makes; no row is lost, and
+-- columns and tables of somebody else's stay.
+DO $adopt$
+DECLARE
+  older_tables CONSTANT text[] := ARRAY['users', 'projects', 'tasks'];
+  older_relations regclass[];
+  item record;
+  sequence_name text;
+  next_id bigint;
+BEGIN
+  SELECT array_agg(oid::regclass) INTO older_relations FROM pg_class
+  WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+    AND relname::text = ANY (older_tables);
+  IF older_relations IS NULL OR current_schema() <> 'public' THEN
+    RETURN;
+  END IF;
+
+  -- Somebody else's tables of the same names are left alone.
+  IF 9 <> (
+    SELECT count(*) FROM (VALUES
+      ('users', 'id'),
+      ('projects', 'id'), ('projects', 'user_id'), ('projects', 'repo_url'),
+      ('tasks', 'id'), ('tasks', 'user_id'), ('tasks', 'project_id'), ('tasks', 'status'),
+      ('tasks', 'chat_messages')
+    ) AS needed (relation, name)
+    JOIN pg_attribute ON attrelid = to_regclass('public.' || relation) AND attname = name
+      AND NOT attisdropped AND (name NOT IN ('id', 'user_id') OR relation <> 'users'
+        OR atttypid = 'uuid'::regtype)
+  ) THEN
+    RAISE EXCEPTION 'Schema public has tables called users, projects or tasks that this backend '
+      'did not make. Give it a database of its own.';
+  END IF;
+
+  -- What stands in the way of changing columns; revision 0004 makes policies and triggers anew.
+  FOR item IN SELECT polname, polrelid::regclass FROM pg_policy
+    WHERE polrelid = ANY (older_relations) LOOP
+    EXECUTE format('DROP POLICY %I ON %s', item.polname, item.polrelid);
+  END LOOP;
+  -- A task's moment of change is set by the backend, so a trigger that sets it has to go.
+  FOR item IN SELECT tgname, tgrelid::regclass, tgfoid::regprocedure FROM pg_trigger
+    JOIN pg_proc ON pg_proc.oid = tgfoid
+    WHERE tgrelid = ANY (older_relations) AND NOT tgisinternal AND prosrc ~* 'updated_at' LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', item.tgname, item.tgrelid);
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = item.tgfoid) THEN
+      EXECUTE format('DROP FUNCTION %s', item.tgfoid);
+    END IF;
+  END LOOP;
+  -- Foreign keys first: one of them may rest on a unique constraint.
+  FOR item IN SELECT conname, conrelid::regclass FROM pg_constraint
+    WHERE conrelid = ANY (older_relations) AND contype IN ('f', 'u', 'c', 'x')
+    ORDER BY contype <> 'f' LOOP
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', item.conrelid, item.conname);
+  END LOOP;
+  FOR item IN SELECT indexrelid::regclass FROM pg_index
+    WHERE indrelid = ANY (older_relations) AND NOT indisprimary LOOP
+    EXECUTE format('DROP INDEX %s', item.indexrelid);
+  END LOOP;
+  FOR item IN SELECT conname, relname, conrelid::regclass FROM pg_constraint
+    JOIN pg_class ON pg_class.oid = conrelid
+    WHERE conrelid = ANY (older_relations) AND contype = 'p' AND conname <> relname || '_pkey' LOOP
+    EXECUTE format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I',
+      item.conrelid, item.conname, item.relname || '_pkey');
+  END LOOP;
+
+  -- Numbers go on where they were: an id that was given once is not given again.
+  FOR item IN SELECT unnest(ARRAY['projects', 'tasks']) AS relation LOOP
+    EXECUTE format('SELECT coalesce(max(id), 0) + 1 FROM public.%I', item.relation) INTO next_id;
+    sequence_name := pg_get_serial_sequence('public.' || item.relation, 'id');
+    IF sequence_name IS NOT NULL THEN
+      EXECUTE format('SELECT greatest($1, last_value + is_called::integer) FROM %s', sequence_name)
+        INTO next_id USING next_id;
+    END IF;
+    EXECUTE format('ALTER TABLE public.%I ALTER COLUMN id DROP IDENTITY IF EXISTS', item.relation);
+    EXECUTE format('ALTER TABLE public.%I ALTER COLUMN id DROP DEFAULT', item.relation);
+    IF sequence_name IS NOT NULL THEN
+      EXECUTE format('DROP SEQUENCE IF EXISTS %s', sequence_name);
+    END IF;
+    EXECUTE format('ALTER TABLE public.%I ALTER COLUMN id TYPE bigint', item.relation);
+    EXECUTE format(
+      'ALTER TABLE public.%I ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY', item.relation);
+    EXECUTE format('ALTER TABLE public.%I ALTER COLUMN id RESTART WITH %s', item.relation, next_id);
+  END LOOP;
+
+  -- Each column as 0001 has it; what is required gets the last value where it is missing.
+  FOR item IN SELECT relation, name, kind, fill, (
+      SELECT format_type(atttypid, NULL) FROM pg_attribute
+      WHERE attrelid = to_regclass('public.' || relation) AND attname = name AND NOT attisdropped
+    ) AS found FROM (VALUES
+    ('users', 'id', 'uuid', NULL),
+    ('users', 'email', 'text', NULL),
+    ('users', 'full_name', 'text', NULL),
+    ('users', 'avatar_url', 'text', NULL),
+    ('users', 'github_username', 'text', NULL),
+    ('users', 'github_token', 'text', NULL),
+    ('users', 'preferences', 'jsonb', NULL),
+    ('users', 'metadata', 'jsonb', $$'{}'$$),
+    ('users', 'is_test_user', 'boolean', 'false'),
+    ('users', 'expires_at', 'timestamptz', NULL),
+    ('users', 'created_at', 'timestamptz', 'now()'),
+    ('users', 'updated_at', 'timestamptz', 'created_at'),
+    ('projects', 'user_id', 'uuid', $$'00000000-0000-0000-0000-000000000000'$$),
+    ('projects', 'repo_url', 'text', $$''$$),
+    ('projects', 'repo_owner', 'text',
+      $$coalesce(substring(repo_url FROM '([^/:]+)/[^/]+/*$'), '')$$),
+    ('projects', 'repo_name', 'text',
+      $$coalesce(substring(repo_url FROM '([^/]+?)(?:\.git)?/*$'), '')$$),
+    ('projects', 'name', 'text', 'repo_name'),
+    ('projects', 'description', 'text', NULL),
+    ('projects', 'is_active', 'boolean', 'true'),
+    ('projects', 'settings', 'jsonb', $$'{}'$$),
+    ('projects', 'created_at', 'timestamptz', 'now()'),
+    ('projects', 'updated_at', 'timestamptz', 'created_at'),
+    ('tasks', 'project_id', 'bigint', NULL),
+    ('tasks', 'user_id', 'uuid', $$coalesce(
+      (SELECT user_id FROM public.projects WHERE projects.id = project_id),
+      '00000000-0000-0000-0000-000000000000')$$),
+    ('tasks', 'status', 'text', $$''$$),
+    ('tasks', 'agent', 'text', $$'claude'$$),
+    ('tasks', 'repo_url', 'text',
+      $$coalesce((SELECT repo_url FROM public.projects WHERE projects.id = project_id), '')$$),
+    ('tasks', 'target_branch', 'text', $$'main'$$),
+    ('tasks', 'pr_branch', 'text', NULL),
+    ('tasks', 'pr_number', 'integer', NULL),
+    ('tasks', 'pr_url', 'text', NULL),
+    ('tasks', 'container_id', 'text', NULL),
+    ('tasks', 'commit_hash', 'text', NULL),
+    ('tasks', 'stage', 'text', NULL),
+    ('tasks', 'attempt', 'integer', '0'),
+    ('tasks', 'error', 'text', NULL),
+    ('tasks', 'error_code', 'text', NULL),
+    ('tasks', 'error_stage', 'text', NULL),
+    ('tasks', 'created_at', 'timestamptz', 'now()'),
+    ('tasks', 'updated_at', 'timestamptz', 'created_at'),
+    ('tasks', 'started_at', 'timestamptz', NULL),
+    ('tasks', 'completed_at', 'timestamptz', NULL),
+    ('tasks', 'changed_files', 'jsonb', NULL),
+    ('tasks', 'execution_metadata', 'jsonb', NULL),
+    ('tasks', 'git_diff', 'text', NULL),
+    ('tasks', 'git_patch', 'text', NULL),
+    ('tasks', 'chat_messages', 'jsonb', $$'[]'$$),
+    ('tasks', 'prompt_preview', 'text', $$''$$),
+    ('tasks', 'prompt_characters', 'integer', '0')
+  ) AS wanted (relation, name, kind, fill) LOOP
+    IF item.found IS NULL THEN
+      EXECUTE format('ALTER TABLE public.%I ADD COLUMN %I %s', item.relation, item.name, item.kind);
+    ELSE
+      EXECUTE format('ALTER TABLE public.%I ALTER COLUMN %I DROP DEFAULT',
+        item.relation, item.name);
+    END IF;
+    IF item.found::regtype <> item.kind::regtype THEN
+      -- A moment without a zone was UTC: the servers of that version ran in it.
+      EXECUTE format('ALTER TABLE public.%1$I ALTER COLUMN %2$I TYPE %3$s USING ' || CASE
+        WHEN item.kind = 'timestamptz' AND item.found LIKE 'timestamp%'
+          THEN '%2$I AT TIME ZONE ''UTC'''
+        WHEN item.kind = 'jsonb' AND item.found NOT IN ('text', 'character varying')
+          THEN 'to_jsonb(%2$I)'
+        ELSE '%2$I::%3$s'
+      END, item.relation, item.name, item.kind);
+    END IF;
+    IF item.kind = 'jsonb' THEN
+      EXECUTE format('UPDATE public.%1$I SET %2$I = NULL WHERE %2$I = ''null''',
+        item.relation, item.name);
+    END IF;
+    IF item.fill IS NOT NULL THEN
+      EXECUTE format('UPDATE public.%1$I SET %2$I = %3$s WHERE %2$I IS NULL',
+        item.relation, item.name, item.fill);
+      EXECUTE format('ALTER TABLE public.%I ALTER COLUMN %I SET NOT NULL',
+        item.relation, item.name);
+    ELSIF item.name <> 'id' THEN
+      EXECUTE format('ALTER TABLE public.%I ALTER COLUMN %I DROP NOT NULL',
+        item.relation, item.name);
+    END IF;
+  END LOOP;
+
+  -- A conversation is a list of messages, and metadata an object.
+  UPDATE public.tasks SET chat_messages = CASE jsonb_typeof(chat_messages)
+    WHEN 'object' THEN jsonb_build_array(chat_messages)
+    ELSE jsonb_build_array(jsonb_build_object(
+      'role', 'user', 'content', chat_messages #>> '{}', 'timestamp', created_at))
+  END WHERE jsonb_typeof(chat_messages) <> 'array';
+  UPDATE public.tasks SET execution_metadata = jsonb_build_object('value', execution_metadata)
+  WHERE jsonb_typeof(execution_metadata) <> 'object';
+  UPDATE public.tasks SET
+    prompt_preview = left(chat_messages -> 0 ->> 'content', 200),
+    prompt_characters = char_length(chat_messages -> 0 ->> 'content')
+  WHERE chat_messages -> 0 ->> 'content' IS NOT NULL;
+  ALTER TABLE public.tasks
+    ADD has_patch boolean GENERATED ALWAYS AS (git_patch IS NOT NULL) STORED NOT NULL,
+    ADD execution_summary jsonb
+      GENERATED ALWAYS AS (execution_metadata - 'file_changes') STORED;
+
+  -- The server that ran them is gone; this one would run them again, unasked.
+  UPDATE public.tasks SET
+    status = 'failed',
+    error = coalesce(error, 'The old backend stopped before this task had ended.'),
+    error_code = 'interrupted',
+    completed_at = coalesce(completed_at, updated_at)
+  WHERE status NOT IN ('completed', 'failed', 'cancelled');
+  IF to_regtype('public.task_status') IS NOT NULL THEN
+    ALTER TYPE public.task_status RENAME TO older_task_status;
+  END IF;
+  CREATE TYPE public.task_status
+    AS ENUM ('pending', 'running', 'completed', 'failed', 'cancelled');
+  ALTER TABLE public.tasks
+    ALTER COLUMN status TYPE public.task_status USING status::public.task_status;
+  DROP TYPE IF EXISTS public.older_task_status;
+
+  -- One repository is one project of a user: the first keeps the name and gets the tasks, the
+  -- others stay as rows that are not active.
+  UPDATE public.tasks SET project_id = first_id FROM (
+    SELECT id, min(id) OVER (PARTITION BY user_id, repo_url) AS first_id FROM public.projects
+  ) AS same WHERE same.id = project_id AND first_id <> project_id;
+  UPDATE public.projects SET is_active = false, repo_url = repo_url || '#duplicate-' || projects.id
+  FROM (
+    SELECT id, min(id) OVER (PARTITION BY user_id, repo_url) AS first_id FROM public.projects
+  ) AS same WHERE same.id = projects.id AND first_id <> projects.id;
+
+  -- Without these keys there may have been rows that belong to nothing.
+  UPDATE public.tasks SET project_id = NULL
+  WHERE NOT EXISTS (SELECT FROM public.projects WHERE projects.id = project_id);
+  INSERT INTO public.users (id, metadata, is_test_user, created_at, updated_at)
+  SELECT user_id, '{}', false, now(), now()
+  FROM (SELECT user_id FROM public.projects UNION SELECT user_id FROM public.tasks) AS owners
+  WHERE NOT EXISTS (SELECT FROM public.users WHERE users.id = user_id);
+  ALTER TABLE public.projects
+    ADD CONSTRAINT projects_user_id_repo_url_key UNIQUE (user_id, repo_url),
+    ADD CONSTRAINT projects_user_id_fkey
+      FOREIGN KEY (user_id) REFERENCES public.users (id) ON DELETE CASCADE;
+  ALTER TABLE public.tasks
+    ADD CONSTRAINT tasks_user_id_fkey
+      FOREIGN KEY (user_id) REFERENCES public.users (id) ON DELETE CASCADE,
+    ADD CONSTRAINT tasks_project_id_fkey
+      FOREIGN KEY (project_id) REFERENCES public.projects (id) ON DELETE CASCADE;
+END
+$adopt$;
+
+DO $status$
+BEGIN
+  IF to_regtype('task_status') IS NULL THEN
+    CREATE TYPE task_status AS ENUM ('pending', 'running', 'completed', 'failed', 'cancelled');
+  END IF;
+END
+$status$;
+
+CREATE TABLE IF NOT EXISTS users (
+    id UUID NOT NULL,
+    email TEXT,
+    full_name TEXT,
+    avatar_url TEXT,
+    github_username TEXT,
+    github_token TEXT,
+    preferences JSONB,
+    metadata JSONB NOT NULL,
+    is_test_user BOOLEAN NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE IF NOT EXISTS projects (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    user_id UUID NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT,
+    repo_url TEXT NOT NULL,
+    repo_owner TEXT NOT NULL,
+    repo_name TEXT NOT NULL,
+    is_active BOOLEAN NOT NULL,
+    settings JSONB NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id),
+    CONSTRAINT projects_user_id_repo_url_key UNIQUE (user_id, repo_url),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE TABLE IF NOT EXISTS tasks (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    user_id UUID NOT NULL,
+    project_id BIGINT,
+    status task_status NOT NULL,
+    agent TEXT NOT NULL,
+    repo_url TEXT NOT NULL,
+    target_branch TEXT NOT NULL,
+    pr_branch TEXT,
+    pr_number INTEGER,
+    pr_url TEXT,
+    container_id TEXT,
+    commit_hash TEXT,
+    stage TEXT,
+    attempt INTEGER NOT NULL,
+    error_code TEXT,
+    error_stage TEXT,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE,
+    completed_at TIMESTAMP WITH TIME ZONE,
+    prompt_preview TEXT NOT NULL,
+    prompt_characters INTEGER NOT NULL,
+    has_patch BOOLEAN GENERATED ALWAYS AS (git_patch IS NOT NULL) STORED NOT NULL,
+    error TEXT,
+    changed_files JSONB,
+    execution_summary JSONB GENERATED ALWAYS AS (execution_metadata - 'file_changes') STORED,
+    chat_messages JSONB NOT NULL,
+    execution_metadata JSONB,
+    git_diff TEXT,
+    git_patch TEXT,
+    PRIMARY KEY (id),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE
+);
+
+CREATE INDEX tasks_user_id_id ON tasks (user_id, id);
+
+CREATE INDEX tasks_user_id_created_at ON tasks (user_id, created_at);
+
+CREATE INDEX tasks_project_id_id ON tasks (project_id, id);
+
+CREATE INDEX tasks_status_agent ON tasks (status, agent);
+
+CREATE TABLE task_events (
+    task_id BIGINT NOT NULL,
+    sequence INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    kind TEXT NOT NULL,
+    data JSONB NOT NULL,
+    PRIMARY KEY (task_id, sequence),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+CREATE TABLE task_secrets (
+    task_id BIGINT NOT NULL,
+    ciphertext BYTEA NOT NULL,
+    PRIMARY KEY (task_id),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+CREATE TABLE refresh_tokens (
+    token_hash TEXT NOT NULL,
+    family TEXT NOT NULL,
+    user_id UUID NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    used_at TIMESTAMP WITH TIME ZONE,
+    revoked_at TIMESTAMP WITH TIME ZONE,
+    PRIMARY KEY (token_hash),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX refresh_tokens_family ON refresh_tokens (family);
+
+CREATE INDEX refresh_tokens_user_id_expires_at ON refresh_tokens (user_id, expires_at);
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0001');
+END IF;
+
+-- 0002: What a server needs to know of a run to go on with it after a restart.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0002') THEN
+
+CREATE TABLE task_runs (
+    task_id BIGINT NOT NULL,
+    sandbox_id TEXT NOT NULL,
+    base_commit TEXT NOT NULL,
+    agent_started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    stage_seconds JSONB NOT NULL,
+    position JSONB NOT NULL,
+    resumes INTEGER NOT NULL,
+    PRIMARY KEY (task_id),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0002');
+END IF;
+
+-- 0003: Which server looks after a task, where several share one database.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0003') THEN
+
+CREATE TABLE servers (
+    id TEXT NOT NULL,
+    beats BIGINT NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id)
+);
+
+ALTER TABLE tasks ADD COLUMN server TEXT;
+
+ALTER TABLE tasks ADD COLUMN stop_requested BOOLEAN DEFAULT false NOT NULL;
+
+CREATE INDEX task_runs_sandbox_id ON task_runs (sandbox_id);
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0003');
+END IF;
+
+-- 0004: Who may write past the backend, with what defaults, and within what limits.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0004') THEN
+
+-- A front end adds a project with its owner, its name and its repository, and nothing else.
+ALTER TABLE users
+  ALTER COLUMN metadata SET DEFAULT '{}',
+  ALTER COLUMN is_test_user SET DEFAULT false,
+  ALTER COLUMN created_at SET DEFAULT now(),
+  ALTER COLUMN updated_at SET DEFAULT now();
+ALTER TABLE projects
+  ALTER COLUMN is_active SET DEFAULT true,
+  ALTER COLUMN settings SET DEFAULT '{}',
+  ALTER COLUMN created_at SET DEFAULT now(),
+  ALTER COLUMN updated_at SET DEFAULT now();
+ALTER TABLE tasks
+  ALTER COLUMN status SET DEFAULT 'pending',
+  ALTER COLUMN agent SET DEFAULT 'claude',
+  ALTER COLUMN target_branch SET DEFAULT 'main',
+  ALTER COLUMN attempt SET DEFAULT 0,
+  ALTER COLUMN chat_messages SET DEFAULT '[]',
+  ALTER COLUMN prompt_preview SET DEFAULT '',
+  ALTER COLUMN prompt_characters SET DEFAULT 0,
+  ALTER COLUMN created_at SET DEFAULT now(),
+  ALTER COLUMN updated_at SET DEFAULT now();
+
+-- For those who do not say when: a front end may not, and the backend does, to the microsecond.
+CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger
+LANGUAGE plpgsql SET search_path = '' AS $function$
+BEGIN
+  IF new.updated_at IS NOT DISTINCT FROM old.updated_at THEN
+    new.updated_at := now();
+  END IF;
+  RETURN new;
+END
+$function$;
+CREATE OR REPLACE TRIGGER users_set_updated_at BEFORE UPDATE ON users
+  FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+CREATE OR REPLACE TRIGGER projects_set_updated_at BEFORE UPDATE ON projects
+  FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Supabase lets browsers query tables, so there each table says who may do what.
+DECLARE
+  backend_tables CONSTANT text[] :=
+    ARRAY['task_secrets', 'task_runs', 'refresh_tokens', 'servers', 'alembic_version'];
+  shared_tables CONSTANT text[] := ARRAY['users', 'projects', 'tasks', 'task_events'];
+  item record;
+BEGIN
+  -- Supabase opens each new table and function to everybody. Policies add up, so one that
+  -- somebody made for an older schema would stay a way in.
+  FOR item IN SELECT polname, polrelid::regclass FROM pg_policy
+    WHERE polrelid IN (
+      SELECT to_regclass('public.' || name) FROM unnest(shared_tables || backend_tables) AS name
+    ) LOOP
+    EXECUTE format('DROP POLICY %I ON %s', item.polname, item.polrelid);
+  END LOOP;
+  FOR item IN SELECT unnest(shared_tables || backend_tables) AS relation LOOP
+    EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', item.relation);
+    EXECUTE format('REVOKE ALL ON public.%I FROM public, anon, authenticated', item.relation);
+    EXECUTE format('GRANT ALL ON public.%I TO service_role', item.relation);
+  END LOOP;
+  -- The numbers of projects are drawn without a right to their sequence.
+  FOR item IN SELECT pg_get_serial_sequence('public.' || name, 'id') AS relation
+    FROM unnest(ARRAY['projects', 'tasks']) AS name LOOP
+    EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM public, anon, authenticated', item.relation);
+    EXECUTE format('GRANT ALL ON SEQUENCE %s TO service_role', item.relation);
+  END LOOP;
+
+  -- `(SELECT auth.uid())` is asked once for a statement, `auth.uid()` once for each row.
+  GRANT SELECT, UPDATE (full_name, avatar_url, github_username, github_token, preferences)
+    ON public.users TO authenticated;
+  CREATE POLICY "Users read their own row" ON public.users
+    FOR SELECT TO authenticated USING (id = (SELECT auth.uid()));
+  CREATE POLICY "Users change their own row" ON public.users
+    FOR UPDATE TO authenticated
+    USING (id = (SELECT auth.uid())) WITH CHECK (id = (SELECT auth.uid()));
+
+  GRANT SELECT, DELETE,
+    INSERT (user_id, name, description, repo_url, repo_owner, repo_name, is_active, settings),
+    UPDATE (name, description, repo_url, repo_owner, repo_name, is_active, settings)
+    ON public.projects TO authenticated;
+  CREATE POLICY "Users read their own projects" ON public.projects
+    FOR SELECT TO authenticated USING (user_id = (SELECT auth.uid()));
+  CREATE POLICY "Users add projects of their own" ON public.projects
+    FOR INSERT TO authenticated WITH CHECK (user_id = (SELECT auth.uid()));
+  CREATE POLICY "Users change their own projects" ON public.projects
+    FOR UPDATE TO authenticated
+    USING (user_id = (SELECT auth.uid())) WITH CHECK (user_id = (SELECT auth.uid()));
+  -- With unfinished tasks it is for the backend to delete, which ends their agents first.
+  CREATE POLICY "Users delete their own projects" ON public.projects
+    FOR DELETE TO authenticated USING (
+      user_id = (SELECT auth.uid()) AND NOT EXISTS (
+        SELECT FROM public.tasks
+        WHERE project_id = projects.id AND status IN ('pending', 'running')
+      )
+    );
+
+  -- What a task holds is run and pushed, so only the backend writes it.
+  GRANT SELECT ON public.tasks, public.task_events TO authenticated;
+  CREATE POLICY "Users read their own tasks" ON public.tasks
+    FOR SELECT TO authenticated USING (user_id = (SELECT auth.uid()));
+  CREATE POLICY "Users read the events of their own tasks" ON public.task_events
+    FOR SELECT TO authenticated USING (EXISTS (
+      SELECT FROM public.tasks WHERE tasks.id = task_id AND tasks.user_id = (SELECT auth.uid())
+    ));
+
+  -- A sign-up must not fail for what somebody put in their profile: without the row here the
+  -- backend makes one when it meets the user.
+  CREATE OR REPLACE FUNCTION public.handle_new_user() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $function$
+  BEGIN
+    INSERT INTO public.users (id, email, full_name, avatar_url, github_username) VALUES (
+      new.id,
+      new.email,
+      new.raw_user_meta_data ->> 'full_name',
+      new.raw_user_meta_data ->> 'avatar_url',
+      new.raw_user_meta_data ->> 'user_name'
+    ) ON CONFLICT (id) DO UPDATE SET email = excluded.email;
+    RETURN new;
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'No row in public.users for %: %', new.id, SQLERRM;
+    RETURN new;
+  END
+  $function$;
+  CREATE OR REPLACE TRIGGER on_auth_user_created AFTER INSERT OR UPDATE OF email ON auth.users
+    FOR EACH ROW EXECUTE FUNCTION public.handle_new_user();
+
+  -- Here a failure is right: an account that seems deleted would leave its rows behind.
+  CREATE OR REPLACE FUNCTION public.handle_deleted_user() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $function$
+  BEGIN
+    DELETE FROM public.users WHERE id = old.id;
+    RETURN old;
+  END
+  $function$;
+  CREATE OR REPLACE TRIGGER on_auth_user_deleted AFTER DELETE ON auth.users
+    FOR EACH ROW EXECUTE FUNCTION public.handle_deleted_user();
+
+  REVOKE ALL ON FUNCTION
+    public.set_updated_at(), public.handle_new_user(), public.handle_deleted_user()
+    FROM public, anon, authenticated;
+  GRANT EXECUTE ON FUNCTION
+    public.set_updated_at(), public.handle_new_user(), public.handle_deleted_user()
+    TO service_role;
+
+  -- Who signed up before this.
+  INSERT INTO public.users (id, email, full_name, avatar_url, github_username)
+  SELECT id, email, raw_user_meta_data ->> 'full_name', raw_user_meta_data ->> 'avatar_url',
+    raw_user_meta_data ->> 'user_name'
+  FROM auth.users ON CONFLICT (id) DO NOTHING;
+END;
+END
+$supabase$;
+
+-- What front ends write is read by the backend, for more than its user. No parser need take a number
+-- of thousands of digits, or lists in lists without end. Rows that are there stay as they are.
+ALTER TABLE users
+  DROP CONSTRAINT IF EXISTS users_preferences_readable,
+  DROP CONSTRAINT IF EXISTS users_size,
+  ADD CONSTRAINT users_preferences_readable CHECK (
+    NOT jsonb_path_exists(preferences, 'strict $.**{33}')
+    AND NOT jsonb_path_exists(preferences, 'strict $.** ? (@ >= 1e300 || @ <= -1e300)')
+  ) NOT VALID,
+  ADD CONSTRAINT users_size CHECK (
+    octet_length(
+      concat_ws('', full_name, avatar_url, github_username, github_token, preferences)
+    ) <= 262144
+  ) NOT VALID;
+ALTER TABLE projects
+  DROP CONSTRAINT IF EXISTS projects_settings_readable,
+  DROP CONSTRAINT IF EXISTS projects_size,
+  ADD CONSTRAINT projects_settings_readable CHECK (
+    NOT jsonb_path_exists(settings, 'strict $.**{33}')
+    AND NOT jsonb_path_exists(settings, 'strict $.** ? (@ >= 1e300 || @ <= -1e300)')
+  ) NOT VALID,
+  ADD CONSTRAINT projects_size CHECK (
+    octet_length(
+      concat_ws('', name, description, repo_url, repo_owner, repo_name, settings)
+    ) <= 262144
+  ) NOT VALID;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0004');
+END IF;
+
+-- 0005: The functions by which the backend writes to Supabase, where a verb is one request.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0005') THEN
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- What the functions of the gateway have in common. Each runs with the rights of its caller.
+
+CREATE OR REPLACE FUNCTION public.backend_revision() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT jsonb_build_object('revision', max(version_num)) FROM public.alembic_version
+$$;
+
+-- A task without its diff and patch, and without the contents of files in its metadata.
+CREATE OR REPLACE FUNCTION public.backend_task_row(this_task bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_jsonb(task)
+    FROM (
+        SELECT
+            id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+            created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+            container_id, commit_hash, has_patch, changed_files, error, error_code, error_stage,
+            stage, attempt, execution_summary AS execution_metadata
+        FROM public.tasks
+        WHERE id = this_task
+    ) task
+$$;
+
+-- Sets the columns that `changes` names; what it does not name is not touched, nor read.
+CREATE OR REPLACE FUNCTION public.backend_set_columns(
+    this_table regclass, this_id bigint, changes jsonb
+) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    columns text := (SELECT string_agg(format('%I', name), ', ') FROM jsonb_object_keys(changes) name);
+BEGIN
+    EXECUTE format(
+        'UPDATE %1$s SET (%2$s) = (SELECT %2$s FROM jsonb_populate_record(null::%1$s, $2))'
+        ' WHERE id = $1',
+        this_table, columns
+    ) USING this_id, changes;
+END
+$$;
+
+-- Appends to the events of a task whose row is locked. What is stored beyond `after_sequence` is
+-- the beginning of these events and is skipped.
+CREATE OR REPLACE FUNCTION public.backend_append_events(
+    this_task bigint, events jsonb, after_sequence integer
+) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    last_sequence integer;
+BEGIN
+    IF jsonb_array_length(events) = 0 THEN
+        RETURN;
+    END IF;
+    SELECT coalesce(max(sequence), 0) INTO last_sequence
+    FROM public.task_events WHERE task_id = this_task;
+    INSERT INTO public.task_events (task_id, sequence, at, kind, data)
+    SELECT
+        this_task,
+        last_sequence + row_number() OVER (ORDER BY place),
+        (event ->> 'at')::timestamptz,
+        event ->> 'kind',
+        event -> 'data'
+    FROM jsonb_array_elements(events) WITH ORDINALITY AS batch (event, place)
+    WHERE place > greatest(last_sequence - coalesce(after_sequence, last_sequence), 0);
+END
+$$;
+
+-- A message with the moment it is appended at, written as clients read it.
+CREATE OR REPLACE FUNCTION public.backend_stamped(message jsonb, moment timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT message || jsonb_build_object(
+        'timestamp', to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+    )
+$$;
+
+-- Adding and reading tasks.
+
+CREATE OR REPLACE FUNCTION public.backend_create_task(
+    task jsonb, message jsonb, ciphertext bytea, this_user uuid, this_server text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    given public.tasks := jsonb_populate_record(NULL::public.tasks, task);
+    moment timestamptz := clock_timestamp();
+    added bigint;
+BEGIN
+    IF given.project_id IS NOT NULL THEN
+        -- Held, so that the project is not deleted before its task is there.
+        PERFORM 1 FROM public.projects
+        WHERE id = given.project_id AND user_id = this_user FOR KEY SHARE;
+        IF NOT found THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO public.tasks (
+        user_id, project_id, status, agent, repo_url, target_branch, attempt, chat_messages,
+        execution_metadata, created_at, updated_at, prompt_preview, prompt_characters, server
+    ) VALUES (
+        this_user, given.project_id, 'pending', given.agent, given.repo_url, given.target_branch,
+        0, jsonb_build_array(public.backend_stamped(message, moment)), given.execution_metadata,
+        moment, moment, given.prompt_preview, given.prompt_characters, this_server
+    ) RETURNING id INTO added;
+    IF ciphertext IS NOT NULL THEN
+        INSERT INTO public.task_secrets (task_id, ciphertext) VALUES (added, ciphertext);
+    END IF;
+    RETURN public.backend_task_row(added);
+END
+$$;
+
+-- What pages poll: the metadata as a whole once the task has ended, until then without what it
+-- does not have yet. In PL/pgSQL for its plan, which a session makes once.
+CREATE OR REPLACE FUNCTION public.backend_get_task_status(
+    this_user uuid, this_task bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    RETURN (
+        SELECT to_jsonb(task)
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt,
+                CASE
+                    WHEN status IN ('completed', 'failed', 'cancelled') THEN execution_metadata
+                    ELSE execution_summary
+                END AS execution_metadata
+            FROM public.tasks
+            WHERE id = this_task AND user_id = this_user
+        ) task
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_tasks(
+    this_user uuid, this_project bigint, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT jsonb_build_object(
+        'total', (
+            SELECT count(*) FROM public.tasks
+            WHERE user_id = this_user AND (this_project IS NULL OR project_id = this_project)
+        ),
+        'tasks', (
+            SELECT coalesce(jsonb_agg(page ORDER BY page.id desc), '[]')
+            FROM (
+                SELECT
+                    id, project_id, status, agent, repo_url, target_branch, prompt_preview,
+                    prompt_characters, has_patch, commit_hash, error, pr_number, pr_url,
+                    created_at, updated_at, completed_at
+                FROM public.tasks
+                WHERE user_id = this_user
+                    AND (this_project IS NULL OR project_id = this_project)
+                    AND (below IS NULL OR id < below)
+                ORDER BY id desc
+                LIMIT page_size
+            ) page
+        )
+    )
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_project_tasks(
+    this_user uuid, this_project bigint, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(public.backend_task_row(page.id) ORDER BY page.id desc), '[]')
+        FROM (
+            SELECT id FROM public.tasks
+            WHERE project_id = this_project AND (below IS NULL OR id < below)
+            ORDER BY id desc
+            LIMIT page_size
+        ) page
+    )
+    FROM public.projects
+    WHERE id = this_project AND user_id = this_user
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_import_tasks(
+    this_user uuid, projects bigint[], tasks jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    held bigint;
+    fresh jsonb;
+    columns text;
+BEGIN
+    -- Holding the user's row makes two imports of one user wait for each other.
+    PERFORM 1 FROM public.users WHERE id = this_user FOR UPDATE;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_user');
+    END IF;
+    SELECT count(*) INTO held FROM (
+        SELECT 1 FROM public.projects project
+        WHERE project.id = ANY(projects) AND project.user_id = this_user FOR KEY SHARE
+    ) own;
+    IF held < cardinality(projects) THEN
+        RETURN jsonb_build_object('outcome', 'no_project');
+    END IF;
+    -- Numbers and texts are one kind here: JSON of another age may have written either.
+    SELECT coalesce(jsonb_agg(task ORDER BY place), '[]') INTO fresh
+    FROM (
+        SELECT DISTINCT ON (task -> 'execution_metadata' ->> 'legacy_id') task, place
+        FROM jsonb_array_elements(tasks) WITH ORDINALITY AS given (task, place)
+        ORDER BY task -> 'execution_metadata' ->> 'legacy_id', place
+    ) distinct_ones
+    WHERE NOT EXISTS (
+        SELECT 1 FROM public.tasks stored
+        WHERE stored.user_id = this_user
+            AND stored.execution_summary ->> 'legacy_id'
+                = distinct_ones.task -> 'execution_metadata' ->> 'legacy_id'
+    );
+    SELECT string_agg(format('%I', name), ', ') INTO columns FROM jsonb_object_keys(fresh -> 0) name;
+    IF columns IS NOT NULL THEN
+        EXECUTE format(
+            'INSERT INTO public.tasks (%1$s)'
+            ' SELECT %1$s FROM jsonb_populate_recordset(null::public.tasks, $1)',
+            columns
+        ) USING fresh;
+    END IF;
+    RETURN jsonb_build_object('outcome', 'imported', 'count', jsonb_array_length(fresh));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_count_tasks() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array(status, agent, number)), '[]')
+    FROM (SELECT status, agent, count(*) AS number FROM public.tasks GROUP BY status, agent) counted
+$$;
+
+-- Moving tasks on and appending to them. The row of a task is locked before anything else, and
+-- moments and numbers are taken under that lock: their order is the order of the locks.
+
+CREATE OR REPLACE FUNCTION public.backend_move_task(
+    this_task bigint,
+    this_server text,
+    from_statuses text[],
+    new_status text,
+    changes jsonb,
+    message jsonb DEFAULT NULL,
+    file_changes jsonb DEFAULT NULL,
+    events jsonb DEFAULT '[]',
+    after_sequence integer DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    attempts integer;
+    moment timestamptz;
+    ends boolean := new_status IN ('completed', 'failed', 'cancelled');
+BEGIN
+    SELECT attempt INTO attempts FROM public.tasks
+    WHERE id = this_task
+        AND status::text = ANY(from_statuses)
+        AND (server = this_server OR status <> 'running')
+    FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    moment := clock_timestamp();
+    changes := changes || jsonb_build_object('status', new_status, 'updated_at', moment);
+    IF new_status = 'running' THEN
+        changes := changes || jsonb_build_object(
+            'attempt', attempts + 1, 'started_at', moment, 'stop_requested', FALSE
+        );
+    ELSIF ends THEN
+        changes := changes || jsonb_build_object('completed_at', moment, 'stage', NULL);
+    END IF;
+    IF file_changes IS NOT NULL THEN
+        changes := changes || jsonb_build_object('execution_metadata', (
+            SELECT coalesce(execution_metadata, '{}')
+                || jsonb_build_object('file_changes', file_changes)
+            FROM public.tasks WHERE id = this_task
+        ));
+    END IF;
+    IF message IS NOT NULL THEN
+        changes := changes || jsonb_build_object('chat_messages', (
+            SELECT chat_messages || jsonb_build_array(public.backend_stamped(message, moment))
+            FROM public.tasks WHERE id = this_task
+        ));
+    END IF;
+    PERFORM public.backend_set_columns('public.tasks', this_task, changes);
+    PERFORM public.backend_append_events(this_task, events, after_sequence);
+    IF new_status <> 'running' THEN
+        DELETE FROM public.task_runs WHERE task_id = this_task;
+    END IF;
+    IF ends THEN
+        DELETE FROM public.task_secrets WHERE task_id = this_task;
+    END IF;
+    RETURN public.backend_task_row(this_task);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_claim_task(
+    this_task bigint, this_server text, again boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    found_status text;
+BEGIN
+    SELECT status INTO found_status FROM public.tasks
+    WHERE id = this_task AND server = this_server FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF found_status = 'pending' THEN
+        PERFORM public.backend_move_task(
+            this_task, this_server, array['pending'], 'running', '{"stage": "cloning"}'
+        );
+    ELSIF found_status <> 'running' OR NOT again THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT jsonb_build_object(
+            'task', public.backend_task_row(this_task),
+            'ciphertext', secret.ciphertext,
+            'user_token', owner.github_token,
+            'preferences', owner.preferences,
+            'project_settings', project.settings,
+            'last_sequence', (
+                SELECT coalesce(max(sequence), 0) FROM public.task_events WHERE task_id = this_task
+            )
+        )
+        FROM public.tasks task
+        JOIN public.users owner ON owner.id = task.user_id
+        LEFT JOIN public.projects project ON project.id = task.project_id
+        LEFT JOIN public.task_secrets secret ON secret.task_id = task.id
+        WHERE task.id = this_task
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_save_progress(
+    this_task bigint,
+    this_server text,
+    changes jsonb,
+    run_position jsonb,
+    events jsonb,
+    after_sequence integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.tasks
+    WHERE id = this_task AND status = 'running' AND server = this_server FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    IF changes <> '{}' THEN
+        changes := changes || jsonb_build_object('updated_at', clock_timestamp());
+        PERFORM public.backend_set_columns('public.tasks', this_task, changes);
+    END IF;
+    PERFORM public.backend_append_events(this_task, events, after_sequence);
+    IF run_position IS NOT NULL THEN
+        UPDATE public.task_runs SET position = run_position, resumes = 0 WHERE task_id = this_task;
+    END IF;
+    RETURN 'true'::jsonb;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_append_chat_message(
+    this_user uuid, this_task bigint, message jsonb, most_messages integer, most_characters integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    messages jsonb;
+    moment timestamptz;
+BEGIN
+    SELECT chat_messages INTO messages FROM public.tasks
+    WHERE id = this_task AND user_id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_task');
+    END IF;
+    moment := clock_timestamp();
+    messages := messages || jsonb_build_array(public.backend_stamped(message, moment));
+    IF jsonb_array_length(messages) > most_messages
+        OR (
+            SELECT sum(length(entry ->> 'content')) FROM jsonb_array_elements(messages) entry
+        ) > most_characters
+    THEN
+        RETURN jsonb_build_object('outcome', 'full');
+    END IF;
+    UPDATE public.tasks SET chat_messages = messages, updated_at = moment WHERE id = this_task;
+    RETURN jsonb_build_object('outcome', 'appended', 'task', public.backend_task_row(this_task));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_events(
+    this_user uuid, this_task bigint, above bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(page ORDER BY page.sequence), '[]')
+        FROM (
+            SELECT kind, data, at, sequence FROM public.task_events
+            WHERE task_id = this_task AND sequence > above
+            ORDER BY sequence
+            LIMIT page_size
+        ) page
+    )
+    FROM public.tasks
+    WHERE id = this_task AND user_id = this_user
+$$;
+
+-- Runs of agents, and the servers that share the tasks.
+
+CREATE OR REPLACE FUNCTION public.backend_start_run(
+    run jsonb, this_server text, events jsonb, after_sequence integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    started public.task_runs := jsonb_populate_record(NULL::public.task_runs, run);
+BEGIN
+    PERFORM 1 FROM public.tasks
+    WHERE id = started.task_id AND status = 'running' AND server = this_server FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    DELETE FROM public.task_runs WHERE task_id = started.task_id;
+    INSERT INTO public.task_runs SELECT started.*;
+    PERFORM public.backend_append_events(started.task_id, events, after_sequence);
+    RETURN 'true'::jsonb;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_count_resume(this_task bigint) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    UPDATE public.task_runs SET resumes = resumes + 1 WHERE task_id = this_task;
+    SELECT 'null'::jsonb
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_run_sandboxes() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(sandbox_id), '[]') FROM public.task_runs
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_beat(this_server text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    INSERT INTO public.servers AS server (id, beats, seen_at)
+    VALUES (this_server, 1, clock_timestamp())
+    ON CONFLICT (id) DO UPDATE SET beats = server.beats + 1, seen_at = excluded.seen_at;
+    RETURN jsonb_build_object(
+        'others', (
+            SELECT coalesce(jsonb_object_agg(id, beats), '{}')
+            FROM public.servers WHERE id <> this_server
+        ),
+        'stops', (
+            SELECT coalesce(jsonb_agg(id ORDER BY id), '[]')
+            FROM public.tasks
+            WHERE status = 'running' AND server = this_server AND stop_requested
+        )
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_adopt_tasks(
+    this_server text, silent text[], own boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    adopted jsonb;
+BEGIN
+    DELETE FROM public.servers WHERE id = ANY(silent);
+    WITH taken AS (
+        UPDATE public.tasks task SET server = this_server
+        WHERE status IN ('pending', 'running')
+            AND (
+                server IS NULL
+                OR server = ANY(silent)
+                OR (own AND server = this_server)
+                OR (
+                    server <> this_server
+                    AND NOT EXISTS (SELECT FROM public.servers WHERE servers.id = task.server)
+                )
+            )
+        RETURNING id, user_id, status, attempt, stage
+    )
+    SELECT coalesce(jsonb_agg(taken ORDER BY taken.id), '[]') INTO adopted FROM taken;
+    RETURN adopted;
+END
+$$;
+
+-- Users, their projects and their refresh tokens.
+
+CREATE OR REPLACE FUNCTION public.backend_ensure_user(this_user uuid, this_email text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    found_user jsonb;
+BEGIN
+    -- Nearly always the user is there, and reads wait for nobody.
+    FOR attempt IN 1..2 LOOP
+        SELECT to_jsonb(row) INTO found_user
+        FROM (
+            SELECT id, email, created_at, is_test_user, expires_at, metadata
+            FROM public.users WHERE id = this_user
+        ) row;
+        EXIT WHEN found OR attempt = 2;
+        INSERT INTO public.users (id, email, metadata, is_test_user, created_at, updated_at)
+        VALUES (this_user, this_email, '{}', FALSE, clock_timestamp(), clock_timestamp())
+        ON CONFLICT (id) DO NOTHING;
+    END LOOP;
+    RETURN found_user;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_test_users() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(test_user ORDER BY test_user.created_at DESC, test_user.id), '[]')
+    FROM (
+        SELECT id, email, created_at, is_test_user, expires_at, metadata
+        FROM public.users WHERE is_test_user
+    ) test_user
+$$;
+
+-- Changes columns of a profile that has not changed since it was `seen`. False when it has, null
+-- without such a user.
+CREATE OR REPLACE FUNCTION public.backend_replace_profile(
+    this_user uuid, seen timestamptz, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    stored public.users;
+BEGIN
+    SELECT * INTO stored FROM public.users WHERE id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF stored.updated_at <> seen THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    stored := jsonb_populate_record(stored, changes);
+    UPDATE public.users
+    SET full_name = stored.full_name, avatar_url = stored.avatar_url,
+        github_username = stored.github_username, github_token = stored.github_token,
+        preferences = stored.preferences, updated_at = stored.updated_at
+    WHERE id = this_user;
+    RETURN (
+        SELECT to_jsonb(profile)
+        FROM (
+            SELECT
+                stored.id, stored.email, stored.full_name, stored.avatar_url,
+                stored.github_username, stored.github_token, stored.preferences,
+                stored.created_at, stored.updated_at
+        ) profile
+    );
+END
+$$;
+
+-- The user's projects with their counters, newest first; only the one where `this_project` says.
+CREATE OR REPLACE FUNCTION public.backend_list_projects(
+    this_user uuid, this_project bigint DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(counted ORDER BY counted.id desc), '[]')
+    FROM (
+        SELECT
+            project.id, project.user_id, project.name, project.description, project.repo_url,
+            project.repo_owner, project.repo_name, project.is_active, project.settings,
+            project.created_at, project.updated_at,
+            count(task.id) AS task_count,
+            count(task.id) FILTER (WHERE task.status = 'completed') AS completed_tasks,
+            count(task.id) FILTER (WHERE task.status IN ('pending', 'running')) AS active_tasks
+        FROM public.projects project
+        LEFT JOIN public.tasks task ON task.project_id = project.id
+        WHERE project.user_id = this_user AND (this_project IS NULL OR project.id = this_project)
+        GROUP BY project.id
+    ) counted
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_update_project(
+    this_user uuid, this_project bigint, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.projects
+    WHERE id = this_project AND user_id = this_user FOR NO KEY UPDATE;
+    IF found THEN
+        changes := changes || jsonb_build_object('updated_at', clock_timestamp());
+        PERFORM public.backend_set_columns('public.projects', this_project, changes);
+    END IF;
+    RETURN public.backend_list_projects(this_user, this_project);
+END
+$$;
+
+-- Whoever changes a user's tokens holds the user's row first. A rotation and a revocation of one
+-- family can then not pass each other and leave a live token behind.
+
+CREATE OR REPLACE FUNCTION public.backend_add_refresh_token(token jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added public.refresh_tokens := jsonb_populate_record(NULL::public.refresh_tokens, token);
+BEGIN
+    PERFORM 1 FROM public.users WHERE id = added.user_id FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    -- Clients sign in at every page load, so each sign-in clears away what ran out.
+    DELETE FROM public.refresh_tokens
+    WHERE user_id = added.user_id AND expires_at <= clock_timestamp();
+    INSERT INTO public.refresh_tokens SELECT added.*;
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Returns the user. A token that was used after `unanswered_since` is used once more, as long as
+-- its replacement was not: of the family's tokens that are not revoked, one is the last one used,
+-- and one replaces it.
+CREATE OR REPLACE FUNCTION public.backend_rotate_refresh_token(
+    this_token text, replacement text, replacement_expires_at timestamptz, moment timestamptz,
+    unanswered_since timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    token public.refresh_tokens;
+BEGIN
+    PERFORM 1 FROM public.users owner
+    JOIN public.refresh_tokens theirs ON theirs.user_id = owner.id
+    WHERE theirs.token_hash = this_token FOR NO KEY UPDATE OF owner;
+    SELECT * INTO token FROM public.refresh_tokens WHERE token_hash = this_token;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF token.used_at <= unanswered_since
+        OR (token.used_at IS NOT NULL AND token.revoked_at IS NOT NULL) THEN
+        UPDATE public.refresh_tokens SET revoked_at = moment
+        WHERE family = token.family AND revoked_at IS NULL;
+        RETURN NULL;
+    END IF;
+    IF token.revoked_at IS NOT NULL OR token.expires_at <= moment THEN
+        RETURN NULL;
+    END IF;
+    -- The token before this one, and a replacement that never arrived: whoever comes with either
+    -- is not the owner alone.
+    UPDATE public.refresh_tokens SET used_at = coalesce(used_at, moment), revoked_at = moment
+    WHERE family = token.family AND revoked_at IS NULL AND token_hash <> this_token;
+    UPDATE public.refresh_tokens SET used_at = coalesce(used_at, moment)
+    WHERE token_hash = this_token;
+    INSERT INTO public.refresh_tokens (token_hash, family, user_id, expires_at)
+    VALUES (replacement, token.family, token.user_id, replacement_expires_at);
+    RETURN public.backend_ensure_user(token.user_id, NULL);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_revoke_refresh_family(this_token text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.users owner
+    JOIN public.refresh_tokens theirs ON theirs.user_id = owner.id
+    WHERE theirs.token_hash = this_token FOR NO KEY UPDATE OF owner;
+    UPDATE public.refresh_tokens SET revoked_at = clock_timestamp()
+    WHERE family = (SELECT family FROM public.refresh_tokens WHERE token_hash = this_token)
+        AND revoked_at IS NULL;
+    RETURN NULL;
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0005');
+END IF;
+
+-- 0006: What became of a task's pull request, and which deliveries of GitHub were seen.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0006') THEN
+
+ALTER TABLE tasks ADD COLUMN pr_commit TEXT;
+
+ALTER TABLE tasks ADD COLUMN pr_state TEXT;
+
+CREATE INDEX tasks_pr_branch ON tasks (pr_branch);
+
+CREATE INDEX tasks_pr_url ON tasks (pr_url);
+
+CREATE TABLE webhook_deliveries (
+    id TEXT NOT NULL,
+    received_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX webhook_deliveries_received_at ON webhook_deliveries (received_at);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.webhook_deliveries FROM public, anon, authenticated;
+GRANT ALL ON public.webhook_deliveries TO service_role;
+
+-- The two that read a task, with the columns of its pull request.
+CREATE OR REPLACE FUNCTION public.backend_task_row(this_task bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_jsonb(task)
+    FROM (
+        SELECT
+            id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+            created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+            container_id, commit_hash, has_patch, changed_files, error, error_code, error_stage,
+            stage, attempt, pr_commit, pr_state, execution_summary AS execution_metadata
+        FROM public.tasks
+        WHERE id = this_task
+    ) task
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_get_task_status(
+    this_user uuid, this_task bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    RETURN (
+        SELECT to_jsonb(task)
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt, pr_commit, pr_state,
+                CASE
+                    WHEN status IN ('completed', 'failed', 'cancelled') THEN execution_metadata
+                    ELSE execution_summary
+                END AS execution_metadata
+            FROM public.tasks
+            WHERE id = this_task AND user_id = this_user
+        ) task
+    );
+END
+$$;
+
+-- Says whether a delivery is new, and remembers it; what is older than `horizon` is forgotten.
+CREATE OR REPLACE FUNCTION public.backend_take_delivery(
+    delivery text, horizon timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    DELETE FROM public.webhook_deliveries WHERE received_at < horizon;
+    INSERT INTO public.webhook_deliveries (id, received_at) VALUES (delivery, clock_timestamp())
+    ON CONFLICT (id) DO NOTHING;
+    RETURN to_jsonb(found);
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_take_delivery FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_take_delivery TO service_role;
+
+-- Adds a task and takes the delivery that asked for it, or neither.
+CREATE OR REPLACE FUNCTION public.backend_create_task_once(
+    task jsonb, message jsonb, ciphertext bytea, this_user uuid, this_server text,
+    delivery text, horizon timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added jsonb := public.backend_create_task(task, message, ciphertext, this_user, this_server);
+BEGIN
+    IF added IS NOT NULL THEN
+        DELETE FROM public.webhook_deliveries WHERE received_at < horizon;
+        INSERT INTO public.webhook_deliveries (id, received_at)
+        VALUES (delivery, clock_timestamp());
+    END IF;
+    RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_create_task_once FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_create_task_once TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0006');
+END IF;
+
+-- 0007: API keys, and which account of Supabase a sign-in came from.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0007') THEN
+
+CREATE TABLE api_keys (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    user_id UUID NOT NULL,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    last_used_at TIMESTAMP WITH TIME ZONE,
+    PRIMARY KEY (id),
+    CONSTRAINT api_keys_prefix_key UNIQUE (prefix),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX api_keys_user_id_id ON api_keys (user_id, id);
+
+ALTER TABLE refresh_tokens ADD COLUMN session TEXT;
+
+ALTER TABLE refresh_tokens ADD COLUMN ends_at TIMESTAMP WITH TIME ZONE;
+
+UPDATE refresh_tokens SET ends_at = expires_at;
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.api_keys FROM public, anon, authenticated;
+GRANT ALL ON public.api_keys TO service_role;
+EXECUTE format(
+  'REVOKE ALL ON SEQUENCE %s FROM public, anon, authenticated',
+  pg_get_serial_sequence('public.api_keys', 'id')
+);
+EXECUTE format(
+  'GRANT ALL ON SEQUENCE %s TO service_role', pg_get_serial_sequence('public.api_keys', 'id')
+);
+
+UPDATE public.refresh_tokens SET session = ''
+WHERE EXISTS (SELECT FROM auth.users account WHERE account.id = user_id);
+
+-- Says what became of an account: active, anonymous, banned, deleted (but kept by Supabase), missing,
+-- or signed_out when its session has ended. Supabase deletes sessions at sign-out and when the password changes. The rows are read
+-- as JSON because older projects lack some of the columns.
+CREATE OR REPLACE FUNCTION public.account_state(
+    this_user uuid, this_session uuid
+) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    account jsonb := (SELECT to_jsonb(one) FROM auth.users one WHERE one.id = this_user);
+    session_end text;
+BEGIN
+    IF account IS NULL THEN
+        RETURN 'missing';
+    END IF;
+    IF account ->> 'deleted_at' IS NOT NULL THEN
+        RETURN 'deleted';
+    END IF;
+    IF (account ->> 'banned_until')::timestamptz > clock_timestamp() THEN
+        RETURN 'banned';
+    END IF;
+    IF this_session IS NOT NULL AND to_regclass('auth.sessions') IS NOT NULL THEN
+        SELECT coalesce(to_jsonb(one) ->> 'not_after', 'infinity') INTO session_end
+        FROM auth.sessions one WHERE one.id = this_session AND one.user_id = this_user;
+        IF NOT found OR session_end::timestamptz <= clock_timestamp() THEN
+            RETURN 'signed_out';
+        END IF;
+    END IF;
+    RETURN CASE WHEN (account ->> 'is_anonymous')::boolean THEN 'anonymous' ELSE 'active' END;
+END
+$$;
+
+-- Keeps an account from being deleted until the end of the transaction.
+CREATE OR REPLACE FUNCTION public.lock_account(this_user uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    SELECT 1 FROM auth.users WHERE id = this_user FOR KEY SHARE
+$$;
+
+-- Returns the user of an account and adds the row that is missing; or says why not.
+CREATE OR REPLACE FUNCTION public.backend_ensure_account(
+    this_user uuid, this_email text, this_session uuid, anonymous_allowed boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    state text;
+BEGIN
+    PERFORM public.lock_account(this_user);
+    state := public.account_state(this_user, this_session);
+    IF state = 'active' OR (state = 'anonymous' AND anonymous_allowed) THEN
+        RETURN public.backend_ensure_user(this_user, this_email);
+    END IF;
+    RETURN jsonb_build_object('refused', state);
+END
+$$;
+
+-- As before, and a family ends at the time that was set for it. One that came from Supabase ends
+-- with its account: then the answer says why.
+DROP FUNCTION public.backend_rotate_refresh_token(text, text, timestamptz, timestamptz, timestamptz);
+CREATE FUNCTION public.backend_rotate_refresh_token(
+    this_token text, replacement text, replacement_expires_at timestamptz, moment timestamptz,
+    unanswered_since timestamptz, anonymous_allowed boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    token public.refresh_tokens;
+    state text;
+BEGIN
+    PERFORM 1 FROM public.users owner
+    JOIN public.refresh_tokens theirs ON theirs.user_id = owner.id
+    WHERE theirs.token_hash = this_token FOR NO KEY UPDATE OF owner;
+    SELECT * INTO token FROM public.refresh_tokens WHERE token_hash = this_token;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF token.used_at <= unanswered_since
+        OR (token.used_at IS NOT NULL AND token.revoked_at IS NOT NULL) THEN
+        UPDATE public.refresh_tokens SET revoked_at = moment
+        WHERE family = token.family AND revoked_at IS NULL;
+        RETURN NULL;
+    END IF;
+    IF token.revoked_at IS NOT NULL OR least(token.expires_at, token.ends_at) <= moment THEN
+        RETURN NULL;
+    END IF;
+    IF token.session IS NOT NULL THEN
+        state := public.account_state(token.user_id, nullif(token.session, '')::uuid);
+        IF NOT (state = 'active' OR (state = 'anonymous' AND anonymous_allowed)) THEN
+            UPDATE public.refresh_tokens SET revoked_at = moment
+            WHERE family = token.family AND revoked_at IS NULL;
+            RETURN jsonb_build_object('refused', state);
+        END IF;
+    END IF;
+    -- The token before this one, and a replacement that never arrived: whoever comes with either
+    -- is not the owner alone.
+    UPDATE public.refresh_tokens SET used_at = coalesce(used_at, moment), revoked_at = moment
+    WHERE family = token.family AND revoked_at IS NULL AND token_hash <> this_token;
+    UPDATE public.refresh_tokens SET used_at = coalesce(used_at, moment)
+    WHERE token_hash = this_token;
+    INSERT INTO public.refresh_tokens (token_hash, family, user_id, expires_at, session, ends_at)
+    VALUES (
+        replacement, token.family, token.user_id, replacement_expires_at, token.session,
+        token.ends_at
+    );
+    RETURN public.backend_ensure_user(token.user_id, NULL);
+END
+$$;
+
+-- Returns the added key, false without such a user, and null when the user has `maximum` keys.
+CREATE OR REPLACE FUNCTION public.backend_add_api_key(
+    this_user uuid, added jsonb, maximum integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    api_key public.api_keys := jsonb_populate_record(NULL::public.api_keys, added);
+BEGIN
+    PERFORM 1 FROM public.users WHERE id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    IF (SELECT count(*) FROM public.api_keys WHERE user_id = this_user) >= maximum THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO public.api_keys (user_id, name, prefix, key_hash, scope, created_at, expires_at)
+    VALUES (
+        this_user, api_key.name, api_key.prefix, api_key.key_hash, api_key.scope,
+        api_key.created_at, api_key.expires_at
+    ) RETURNING * INTO api_key;
+    RETURN to_jsonb(api_key);
+END
+$$;
+
+-- A user that an operator added has no account, which is no reason to refuse the key.
+CREATE OR REPLACE FUNCTION public.backend_find_api_key(this_prefix text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_jsonb(api_key) || jsonb_build_object(
+        'is_blocked', public.account_state(api_key.user_id, NULL) IN ('banned', 'deleted')
+    )
+    FROM public.api_keys api_key WHERE api_key.prefix = this_prefix
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_record_key_use(
+    this_key bigint, moment timestamptz, due timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    UPDATE public.api_keys SET last_used_at = moment
+    WHERE id = this_key AND (last_used_at IS NULL OR last_used_at <= due);
+    RETURN NULL;
+END
+$$;
+
+REVOKE ALL ON FUNCTION
+  public.account_state, public.lock_account, public.backend_ensure_account,
+  public.backend_rotate_refresh_token, public.backend_add_api_key, public.backend_find_api_key,
+  public.backend_record_key_use
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  public.account_state, public.lock_account, public.backend_ensure_account,
+  public.backend_rotate_refresh_token, public.backend_add_api_key, public.backend_find_api_key,
+  public.backend_record_key_use
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0007');
+END IF;
+
+-- 0008: The answers to requests with an Idempotency-Key; reads that leave long conversations out.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0008') THEN
+
+CREATE TABLE request_keys (
+    user_id UUID NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    claimed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    answer JSONB,
+    PRIMARY KEY (user_id, key),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX request_keys_created_at ON request_keys (created_at);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.request_keys ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.request_keys FROM public, anon, authenticated;
+GRANT ALL ON public.request_keys TO service_role;
+
+-- Reserves a key for a request, or tells what became of the request with this key.
+CREATE OR REPLACE FUNCTION public.backend_begin_request(
+    this_user uuid, this_key text, this_fingerprint text,
+    horizon timestamptz, broken_off timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    stored public.request_keys;
+BEGIN
+    DELETE FROM public.request_keys WHERE created_at < horizon;
+    INSERT INTO public.request_keys (user_id, key, fingerprint, created_at, claimed_at)
+    VALUES (this_user, this_key, this_fingerprint, clock_timestamp(), clock_timestamp())
+    ON CONFLICT (user_id, key) DO NOTHING;
+    IF found THEN
+        RETURN jsonb_build_object('outcome', 'begun', 'answer', NULL);
+    END IF;
+    SELECT * INTO stored FROM public.request_keys
+    WHERE user_id = this_user AND key = this_key FOR UPDATE;
+    IF stored.fingerprint <> this_fingerprint THEN
+        RETURN jsonb_build_object('outcome', 'other');
+    END IF;
+    IF stored.answer IS NOT NULL THEN
+        RETURN jsonb_build_object('outcome', 'answered', 'answer', stored.answer);
+    END IF;
+    IF stored.claimed_at > broken_off THEN
+        RETURN jsonb_build_object('outcome', 'running');
+    END IF;
+    UPDATE public.request_keys SET claimed_at = clock_timestamp()
+    WHERE user_id = this_user AND key = this_key;
+    RETURN jsonb_build_object('outcome', 'begun', 'answer', NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_begin_request FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_begin_request TO service_role;
+
+-- Adds a task and stores its id as the answer to the request that asked for it, or neither.
+CREATE OR REPLACE FUNCTION public.backend_create_task_for_request(
+    task jsonb, message jsonb, ciphertext bytea, this_user uuid, this_server text, this_key text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added jsonb := public.backend_create_task(task, message, ciphertext, this_user, this_server);
+BEGIN
+    IF added IS NOT NULL THEN
+        UPDATE public.request_keys SET answer = jsonb_build_object('task_id', added -> 'id')
+        WHERE user_id = this_user AND key = this_key;
+    END IF;
+    RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_create_task_for_request FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_create_task_for_request TO service_role;
+
+-- The reads of pages: without the contents of files, and without long conversations.
+CREATE OR REPLACE FUNCTION public.backend_get_task_status(
+    this_user uuid, this_task bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    RETURN (
+        SELECT to_jsonb(task)
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt, pr_commit, pr_state,
+                execution_summary AS execution_metadata,
+                CASE WHEN NOT is_long THEN chat_messages END AS chat_messages,
+                CASE WHEN is_long THEN chat_messages -> 0 END AS first_message
+            FROM public.tasks, LATERAL (
+                SELECT octet_length(chat_messages::text) > 32768 AS is_long
+            ) size
+            WHERE id = this_task AND user_id = this_user
+        ) task
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_project_tasks(
+    this_user uuid, this_project bigint, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(to_jsonb(page) ORDER BY page.id desc), '[]')
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt, pr_commit, pr_state,
+                execution_summary AS execution_metadata, prompt_preview, prompt_characters,
+                CASE WHEN octet_length(chat_messages::text) <= 8192 THEN chat_messages END
+                    AS chat_messages
+            FROM public.tasks
+            WHERE project_id = this_project AND (below IS NULL OR id < below)
+            ORDER BY id desc
+            LIMIT page_size
+        ) page
+    )
+    FROM public.projects
+    WHERE id = this_project AND user_id = this_user
+$$;
+
+DROP FUNCTION public.backend_list_tasks(uuid, bigint, bigint, integer);
+CREATE OR REPLACE FUNCTION public.backend_list_tasks(
+    this_user uuid, this_project bigint, this_status text, this_agent text, this_repository text,
+    this_text text, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    WITH wanted AS (
+        SELECT
+            id, project_id, status, agent, repo_url, target_branch, prompt_preview,
+            prompt_characters, has_patch, commit_hash, error, pr_number, pr_url,
+            created_at, updated_at, completed_at
+        FROM public.tasks
+        WHERE user_id = this_user
+            AND (this_project IS NULL OR project_id = this_project)
+            AND (this_status IS NULL OR status = this_status::public.task_status)
+            AND (this_agent IS NULL OR agent = this_agent)
+            AND (this_repository IS NULL OR repo_url = this_repository)
+            AND (this_text IS NULL OR strpos(lower(prompt_preview), lower(this_text)) > 0)
+    )
+    SELECT jsonb_build_object(
+        'total', (SELECT count(*) FROM wanted),
+        'tasks', (
+            SELECT coalesce(jsonb_agg(page ORDER BY page.id desc), '[]')
+            FROM (
+                SELECT * FROM wanted
+                WHERE below IS NULL OR id < below
+                ORDER BY id desc
+                LIMIT page_size
+            ) page
+        )
+    )
+$$;
+REVOKE ALL ON FUNCTION public.backend_list_tasks FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_list_tasks TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0008');
+END IF;
+
+-- 0009: Events of a task that does not run.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0009') THEN
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Appends events to a task that need not run, for example when its pull request is opened.
+CREATE OR REPLACE FUNCTION public.backend_add_events(
+    this_user uuid, this_task bigint, events jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.tasks WHERE id = this_task AND user_id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    PERFORM public.backend_append_events(this_task, events, NULL);
+    RETURN 'true'::jsonb;
+END
+$$;
+REVOKE ALL ON FUNCTION public.backend_add_events FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_add_events TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0009');
+END IF;
+
+-- 0010: The turns of tasks, and how long the workspace of a task is kept for the next one.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0010') THEN
+
+ALTER TABLE tasks ADD COLUMN workspace_until TIMESTAMP WITH TIME ZONE;
+
+CREATE INDEX tasks_workspace_until ON tasks (workspace_until);
+
+CREATE TABLE task_turns (
+    task_id BIGINT NOT NULL,
+    number INTEGER NOT NULL,
+    mode TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    agent_exit_code INTEGER,
+    input_tokens BIGINT,
+    output_tokens BIGINT,
+    cost_usd FLOAT,
+    tree_before TEXT,
+    tree_after TEXT,
+    has_diff BOOLEAN NOT NULL,
+    files INTEGER,
+    additions INTEGER,
+    deletions INTEGER,
+    error TEXT,
+    error_code TEXT,
+    error_stage TEXT,
+    prompt TEXT NOT NULL,
+    git_diff TEXT,
+    interrupts INTEGER,
+    PRIMARY KEY (task_id, number),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.task_turns ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.task_turns FROM public, anon, authenticated;
+GRANT ALL ON public.task_turns TO service_role;
+
+-- A turn without its diff.
+CREATE OR REPLACE FUNCTION public.backend_turn_row(turn public.task_turns) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+    SELECT to_jsonb(turn) - 'task_id' - 'git_diff'
+$$;
+
+-- Has the turns follow a change of their task's status.
+CREATE OR REPLACE FUNCTION public.backend_move_turns(
+    this_task bigint, new_status text, changes jsonb, moment timestamptz
+) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    IF new_status = 'running' THEN
+        UPDATE public.task_turns SET status = 'running', started_at = moment
+        WHERE task_id = this_task AND number = (
+            SELECT min(number) FROM public.task_turns
+            WHERE task_id = this_task AND status = 'waiting'
+        );
+    ELSIF new_status = 'pending' THEN
+        UPDATE public.task_turns SET status = 'waiting', started_at = NULL
+        WHERE task_id = this_task AND status = 'running';
+    ELSE
+        UPDATE public.task_turns SET
+            status = CASE status WHEN 'running' THEN new_status ELSE 'cancelled' END,
+            error = changes ->> 'error',
+            error_code = changes ->> 'error_code',
+            error_stage = changes ->> 'error_stage',
+            ended_at = moment
+        WHERE task_id = this_task AND status IN ('waiting', 'running');
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_move_task(
+    this_task bigint,
+    this_server text,
+    from_statuses text[],
+    new_status text,
+    changes jsonb,
+    message jsonb DEFAULT NULL,
+    file_changes jsonb DEFAULT NULL,
+    events jsonb DEFAULT '[]',
+    after_sequence integer DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    attempts integer;
+    moment timestamptz;
+    ends boolean := new_status IN ('completed', 'failed', 'cancelled');
+BEGIN
+    SELECT attempt INTO attempts FROM public.tasks
+    WHERE id = this_task
+        AND status::text = ANY(from_statuses)
+        AND (server = this_server OR status <> 'running')
+    FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    moment := clock_timestamp();
+    PERFORM public.backend_move_turns(this_task, new_status, changes, moment);
+    changes := changes || jsonb_build_object('status', new_status, 'updated_at', moment);
+    IF new_status = 'running' THEN
+        changes := changes || jsonb_build_object(
+            'attempt', attempts + 1, 'started_at', moment, 'stop_requested', FALSE
+        );
+    ELSIF ends THEN
+        changes := changes || jsonb_build_object('completed_at', moment, 'stage', NULL);
+    END IF;
+    IF file_changes IS NOT NULL THEN
+        changes := changes || jsonb_build_object('execution_metadata', (
+            SELECT coalesce(execution_metadata, '{}')
+                || jsonb_build_object('file_changes', file_changes)
+            FROM public.tasks WHERE id = this_task
+        ));
+    END IF;
+    IF message IS NOT NULL THEN
+        changes := changes || jsonb_build_object('chat_messages', (
+            SELECT chat_messages || jsonb_build_array(public.backend_stamped(message, moment))
+            FROM public.tasks WHERE id = this_task
+        ));
+    END IF;
+    PERFORM public.backend_set_columns('public.tasks', this_task, changes);
+    PERFORM public.backend_append_events(this_task, events, after_sequence);
+    IF new_status <> 'running' THEN
+        DELETE FROM public.task_runs WHERE task_id = this_task;
+    END IF;
+    IF ends THEN
+        DELETE FROM public.task_secrets WHERE task_id = this_task;
+    END IF;
+    RETURN public.backend_task_row(this_task);
+END
+$$;
+
+-- Stores the end of the running turn. The task ends with it, or waits for its next turn.
+CREATE OR REPLACE FUNCTION public.backend_finish_turn(
+    this_task bigint,
+    this_server text,
+    new_status text,
+    changes jsonb,
+    message jsonb,
+    file_changes jsonb,
+    events jsonb,
+    after_sequence integer,
+    turn jsonb,
+    goes_on boolean,
+    next_fields jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.tasks
+    WHERE id = this_task AND status = 'running' AND server = this_server FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM public.task_turns
+    WHERE task_id = this_task AND number = (turn ->> 'number')::integer;
+    INSERT INTO public.task_turns SELECT * FROM jsonb_populate_record(
+        null::public.task_turns,
+        turn || jsonb_build_object('task_id', this_task, 'ended_at', clock_timestamp())
+    );
+    IF goes_on AND EXISTS (
+        SELECT FROM public.task_turns WHERE task_id = this_task AND status = 'waiting'
+    ) THEN
+        new_status := 'pending';
+        changes := changes || next_fields;
+    END IF;
+    RETURN public.backend_move_task(
+        this_task, this_server, array['running'], new_status, changes, message, file_changes,
+        events, after_sequence
+    );
+END
+$$;
+
+-- `first` is the first turn, for a task that has no turns yet. The answer says when it is needed.
+CREATE OR REPLACE FUNCTION public.backend_add_turn(
+    this_user uuid,
+    this_task bigint,
+    this_server text,
+    first jsonb,
+    turn jsonb,
+    interrupting boolean,
+    ciphertext text,
+    next_fields jsonb,
+    most_messages integer,
+    most_characters integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    answer jsonb;
+    last_number integer;
+    found_status text;
+    moment timestamptz;
+    begins boolean;
+BEGIN
+    IF first IS NULL AND EXISTS (
+        SELECT FROM public.tasks WHERE id = this_task AND user_id = this_user
+    ) AND NOT EXISTS (SELECT FROM public.task_turns WHERE task_id = this_task) THEN
+        RETURN jsonb_build_object('outcome', 'no_turns');
+    END IF;
+    answer := public.backend_append_chat_message(
+        this_user, this_task,
+        jsonb_build_object('role', 'user', 'content', turn ->> 'prompt'),
+        most_messages, most_characters
+    );
+    IF answer ->> 'outcome' <> 'appended' THEN
+        RETURN answer;
+    END IF;
+    SELECT status::text INTO found_status FROM public.tasks WHERE id = this_task;
+    moment := clock_timestamp();
+    SELECT max(number) INTO last_number FROM public.task_turns WHERE task_id = this_task;
+    IF last_number IS NULL THEN
+        INSERT INTO public.task_turns SELECT * FROM jsonb_populate_record(
+            null::public.task_turns,
+            first || jsonb_build_object('task_id', this_task, 'status', CASE found_status
+                WHEN 'pending' THEN 'waiting' WHEN 'running' THEN 'running'
+                ELSE first ->> 'status' END)
+        );
+        last_number := 1;
+    END IF;
+    turn := turn || jsonb_build_object(
+        'task_id', this_task, 'number', last_number + 1, 'created_at', moment,
+        'interrupts', CASE WHEN interrupting THEN (
+            SELECT number FROM public.task_turns
+            WHERE task_id = this_task AND status = 'running'
+        ) END
+    );
+    INSERT INTO public.task_turns
+    SELECT * FROM jsonb_populate_record(null::public.task_turns, turn);
+    begins := found_status IN ('completed', 'failed', 'cancelled');
+    IF begins THEN
+        PERFORM public.backend_set_columns('public.tasks', this_task, next_fields
+            || jsonb_build_object('status', 'pending', 'server', this_server, 'updated_at', moment));
+    END IF;
+    IF ciphertext IS NOT NULL THEN
+        DELETE FROM public.task_secrets WHERE task_id = this_task;
+        INSERT INTO public.task_secrets (task_id, ciphertext)
+        VALUES (this_task, backend_add_turn.ciphertext::bytea);
+    END IF;
+    RETURN jsonb_build_object(
+        'outcome', 'added',
+        'begins', begins,
+        'task', public.backend_task_row(this_task),
+        'turn', (
+            SELECT public.backend_turn_row(added) FROM public.task_turns added
+            WHERE task_id = this_task AND number = last_number + 1
+        )
+    );
+END
+$$;
+
+-- A task that waited for this turn alone is again as the turn before has left it.
+CREATE OR REPLACE FUNCTION public.backend_take_back_turn(
+    this_user uuid, this_task bigint, this_number integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    messages jsonb;
+    found_status text;
+    taken public.task_turns;
+    earlier public.task_turns;
+    place integer;
+BEGIN
+    SELECT chat_messages, status::text INTO messages, found_status FROM public.tasks
+    WHERE id = this_task AND user_id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_task');
+    END IF;
+    SELECT * INTO taken FROM public.task_turns
+    WHERE task_id = this_task AND number = this_number;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_turn');
+    END IF;
+    IF taken.status <> 'waiting' OR this_number = 1 THEN
+        RETURN jsonb_build_object('outcome', 'started');
+    END IF;
+    DELETE FROM public.task_turns WHERE task_id = this_task AND number = this_number;
+    SELECT max(entry.place) - 1 INTO place
+    FROM jsonb_array_elements(messages) WITH ORDINALITY AS entry (message, place)
+    WHERE message ->> 'role' = 'user' AND message ->> 'content' = taken.prompt;
+    IF place > 0 THEN
+        messages := messages - place;
+    END IF;
+    UPDATE public.tasks SET chat_messages = messages, updated_at = clock_timestamp()
+    WHERE id = this_task;
+    IF found_status = 'pending' AND NOT EXISTS (
+        SELECT FROM public.task_turns WHERE task_id = this_task AND status = 'waiting'
+    ) THEN
+        SELECT * INTO earlier FROM public.task_turns
+        WHERE task_id = this_task ORDER BY number DESC LIMIT 1;
+        UPDATE public.tasks SET
+            status = earlier.status::public.task_status,
+            error = earlier.error,
+            error_code = earlier.error_code,
+            error_stage = earlier.error_stage,
+            started_at = earlier.started_at,
+            completed_at = earlier.ended_at,
+            stage = NULL
+        WHERE id = this_task;
+        DELETE FROM public.task_secrets WHERE task_id = this_task;
+    END IF;
+    RETURN jsonb_build_object('outcome', 'taken', 'task', public.backend_task_row(this_task));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_turns(
+    this_user uuid, this_task bigint
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(public.backend_turn_row(turn) ORDER BY turn.number), '[]')
+        FROM public.task_turns turn WHERE turn.task_id = this_task
+    )
+    FROM public.tasks
+    WHERE id = this_task AND user_id = this_user
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_get_turn_diff(
+    this_user uuid, this_task bigint, this_number integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT jsonb_build_object('git_diff', turn.git_diff)
+    FROM public.tasks task JOIN public.task_turns turn ON turn.task_id = task.id
+    WHERE task.id = this_task AND task.user_id = this_user AND turn.number = this_number
+$$;
+
+-- Claims a task, with the turn to run.
+CREATE OR REPLACE FUNCTION public.backend_claim_turn(
+    this_task bigint, this_server text, again boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    claimed jsonb := public.backend_claim_task(this_task, this_server, again);
+BEGIN
+    RETURN claimed || jsonb_build_object(
+        'turn', (
+            SELECT public.backend_turn_row(turn) FROM public.task_turns turn
+            WHERE turn.task_id = this_task AND turn.status = 'running'
+        ),
+        'is_interrupted', EXISTS (
+            SELECT FROM public.task_turns turn
+            JOIN public.task_turns later USING (task_id)
+            WHERE turn.task_id = this_task AND turn.status = 'running'
+                AND later.interrupts = turn.number
+        )
+    );
+END
+$$;
+
+-- Sends a heartbeat; the answer also names the running turns that a message interrupts.
+CREATE OR REPLACE FUNCTION public.backend_heartbeat(this_server text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    seen jsonb := public.backend_beat(this_server);
+BEGIN
+    RETURN seen || jsonb_build_object('interrupted', (
+        SELECT coalesce(
+            jsonb_agg(DISTINCT jsonb_build_object('task_id', task_id, 'number', turn.number)),
+            '[]'
+        )
+        FROM public.tasks task
+        JOIN public.task_turns turn ON turn.task_id = task.id
+        JOIN public.task_turns later USING (task_id)
+        WHERE task.status = 'running' AND task.server = this_server
+            AND turn.status = 'running' AND later.interrupts = turn.number
+    ));
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0010');
+END IF;
+
+-- 0011: Groups of tasks: attempts at the same prompt that are compared.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0011') THEN
+
+CREATE TABLE task_groups (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    user_id UUID NOT NULL,
+    project_id BIGINT,
+    prompt TEXT NOT NULL,
+    repo_url TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    check_command TEXT,
+    chosen_task_id BIGINT,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE
+);
+
+CREATE INDEX task_groups_user_id_id ON task_groups (user_id, id);
+
+CREATE INDEX task_groups_project_id ON task_groups (project_id);
+
+ALTER TABLE tasks ADD COLUMN group_id BIGINT REFERENCES task_groups (id);
+
+CREATE INDEX tasks_group_id ON tasks (group_id);
+
+-- A group ends with its last task. Whoever may delete the task may have no right to the group.
+CREATE OR REPLACE FUNCTION delete_empty_group() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $function$
+BEGIN
+  DELETE FROM public.task_groups WHERE id = old.group_id
+    AND NOT EXISTS (SELECT FROM public.tasks WHERE group_id = old.group_id);
+  RETURN old;
+END
+$function$;
+CREATE OR REPLACE TRIGGER tasks_delete_empty_group AFTER DELETE ON tasks
+  FOR EACH ROW WHEN (old.group_id IS NOT NULL) EXECUTE FUNCTION delete_empty_group();
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.task_groups ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.task_groups FROM public, anon, authenticated;
+GRANT ALL ON public.task_groups TO service_role;
+EXECUTE format(
+  'REVOKE ALL ON SEQUENCE %s FROM public, anon, authenticated',
+  pg_get_serial_sequence('public.task_groups', 'id')
+);
+EXECUTE format(
+  'GRANT ALL ON SEQUENCE %s TO service_role', pg_get_serial_sequence('public.task_groups', 'id')
+);
+GRANT SELECT ON public.task_groups TO authenticated;
+CREATE POLICY "Users read their own groups of tasks" ON public.task_groups
+  FOR SELECT TO authenticated USING (user_id = (SELECT auth.uid()));
+REVOKE ALL ON FUNCTION public.delete_empty_group() FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.delete_empty_group() TO service_role;
+
+-- The reads of tasks, with their group.
+CREATE OR REPLACE FUNCTION public.backend_task_row(this_task bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_jsonb(task)
+    FROM (
+        SELECT
+            id, user_id, project_id, status, agent, repo_url, target_branch, chat_messages,
+            created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+            container_id, commit_hash, has_patch, changed_files, error, error_code, error_stage,
+            stage, attempt, pr_commit, pr_state, group_id, workspace_until,
+            execution_summary AS execution_metadata
+        FROM public.tasks
+        WHERE id = this_task
+    ) task
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_get_task_status(
+    this_user uuid, this_task bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    RETURN (
+        SELECT to_jsonb(task)
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt, pr_commit, pr_state, group_id, workspace_until,
+                execution_summary AS execution_metadata,
+                CASE WHEN NOT is_long THEN chat_messages END AS chat_messages,
+                CASE WHEN is_long THEN chat_messages -> 0 END AS first_message
+            FROM public.tasks, LATERAL (
+                SELECT octet_length(chat_messages::text) > 32768 AS is_long
+            ) size
+            WHERE id = this_task AND user_id = this_user
+        ) task
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_project_tasks(
+    this_user uuid, this_project bigint, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(to_jsonb(page) ORDER BY page.id desc), '[]')
+        FROM (
+            SELECT
+                id, user_id, project_id, status, agent, repo_url, target_branch,
+                created_at, updated_at, started_at, completed_at, pr_branch, pr_number, pr_url,
+                container_id, commit_hash, has_patch, changed_files, error, error_code,
+                error_stage, stage, attempt, pr_commit, pr_state, group_id, workspace_until,
+                execution_summary AS execution_metadata, prompt_preview, prompt_characters,
+                CASE WHEN octet_length(chat_messages::text) <= 8192 THEN chat_messages END
+                    AS chat_messages
+            FROM public.tasks
+            WHERE project_id = this_project AND (below IS NULL OR id < below)
+            ORDER BY id desc
+            LIMIT page_size
+        ) page
+    )
+    FROM public.projects
+    WHERE id = this_project AND user_id = this_user
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_tasks(
+    this_user uuid, this_project bigint, this_status text, this_agent text, this_repository text,
+    this_text text, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    WITH wanted AS (
+        SELECT
+            id, project_id, status, agent, repo_url, target_branch, prompt_preview,
+            prompt_characters, has_patch, commit_hash, error, pr_number, pr_url,
+            created_at, updated_at, completed_at, group_id
+        FROM public.tasks
+        WHERE user_id = this_user
+            AND (this_project IS NULL OR project_id = this_project)
+            AND (this_status IS NULL OR status = this_status::public.task_status)
+            AND (this_agent IS NULL OR agent = this_agent)
+            AND (this_repository IS NULL OR repo_url = this_repository)
+            AND (this_text IS NULL OR strpos(lower(prompt_preview), lower(this_text)) > 0)
+    )
+    SELECT jsonb_build_object(
+        'total', (SELECT count(*) FROM wanted),
+        'tasks', (
+            SELECT coalesce(jsonb_agg(page ORDER BY page.id desc), '[]')
+            FROM (
+                SELECT * FROM wanted
+                WHERE below IS NULL OR id < below
+                ORDER BY id desc
+                LIMIT page_size
+            ) page
+        )
+    )
+$$;
+
+-- Adds a group with its tasks, and the answer to the request that asked for them, or nothing.
+CREATE FUNCTION public.backend_create_task_group(
+    task_group jsonb, tasks jsonb, message jsonb, ciphertext bytea, this_user uuid,
+    this_server text, this_key text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    given public.task_groups := jsonb_populate_record(NULL::public.task_groups, task_group);
+    added_group bigint;
+    added_tasks bigint[] := '{}';
+    task jsonb;
+    added bigint;
+BEGIN
+    IF given.project_id IS NOT NULL THEN
+        PERFORM 1 FROM public.projects
+        WHERE id = given.project_id AND user_id = this_user FOR KEY SHARE;
+        IF NOT found THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO public.task_groups (
+        user_id, project_id, prompt, repo_url, branch, check_command, created_at
+    ) VALUES (
+        this_user, given.project_id, given.prompt, given.repo_url, given.branch,
+        given.check_command, clock_timestamp()
+    ) RETURNING id INTO added_group;
+    FOR task IN SELECT one FROM jsonb_array_elements(tasks) WITH ORDINALITY AS given_tasks (one, place)
+        ORDER BY place
+    LOOP
+        added := public.backend_create_task(task, message, ciphertext, this_user, this_server)
+            -> 'id';
+        UPDATE public.tasks SET group_id = added_group WHERE id = added;
+        added_tasks := added_tasks || added;
+    END LOOP;
+    IF this_key IS NOT NULL THEN
+        UPDATE public.request_keys SET answer = jsonb_build_object(
+            'task_id', added_tasks[1], 'task_ids', to_jsonb(added_tasks), 'group_id', added_group
+        )
+        WHERE user_id = this_user AND key = this_key;
+    END IF;
+    RETURN (
+        SELECT jsonb_agg(public.backend_task_row(number) ORDER BY place)
+        FROM unnest(added_tasks) WITH ORDINALITY AS numbers (number, place)
+    );
+END
+$$;
+
+CREATE FUNCTION public.backend_get_task_group(this_user uuid, this_group bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_jsonb(stored) || jsonb_build_object('tasks', (
+        SELECT coalesce(
+            jsonb_agg(public.backend_get_task_status(this_user, task.id) ORDER BY task.id), '[]'
+        )
+        FROM public.tasks task
+        WHERE task.group_id = this_group AND task.user_id = this_user
+    ))
+    FROM public.task_groups stored
+    WHERE stored.id = this_group AND stored.user_id = this_user
+$$;
+
+CREATE FUNCTION public.backend_list_task_groups(
+    this_user uuid, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(page) ORDER BY page.id desc), '[]')
+    FROM (
+        SELECT
+            stored.id, stored.project_id, left(stored.prompt, 200) AS prompt_preview,
+            length(stored.prompt) AS prompt_characters, stored.repo_url, stored.branch,
+            stored.chosen_task_id, stored.created_at, counted.*
+        FROM public.task_groups stored, LATERAL (
+            SELECT
+                count(*) AS task_count,
+                count(*) FILTER (WHERE status = 'completed') AS completed_tasks,
+                count(*) FILTER (WHERE status IN ('pending', 'running')) AS active_tasks
+            FROM public.tasks WHERE group_id = stored.id
+        ) counted
+        WHERE stored.user_id = this_user AND (below IS NULL OR stored.id < below)
+        ORDER BY stored.id desc
+        LIMIT page_size
+    ) page
+$$;
+
+CREATE FUNCTION public.backend_choose_task(
+    this_user uuid, this_group bigint, this_task bigint
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.task_groups WHERE id = this_group AND user_id = this_user;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_group');
+    END IF;
+    UPDATE public.task_groups SET chosen_task_id = this_task
+    WHERE id = this_group
+        AND EXISTS (SELECT FROM public.tasks WHERE id = this_task AND group_id = this_group);
+    RETURN jsonb_build_object('outcome', CASE WHEN found THEN 'chosen' ELSE 'no_task' END);
+END
+$$;
+
+REVOKE ALL ON FUNCTION
+  public.backend_create_task_group, public.backend_get_task_group,
+  public.backend_list_task_groups, public.backend_choose_task
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  public.backend_create_task_group, public.backend_get_task_group,
+  public.backend_list_task_groups, public.backend_choose_task
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0011');
+END IF;
+
+-- 0012: Tickets for streams of events, and which tasks have changed.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0012') THEN
+
+CREATE TABLE stream_tickets (
+    ticket_hash TEXT NOT NULL,
+    user_id UUID NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (ticket_hash),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX stream_tickets_user_id_expires_at ON stream_tickets (user_id, expires_at);
+
+CREATE INDEX tasks_user_id_updated_at ON tasks (user_id, updated_at);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.stream_tickets ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.stream_tickets FROM public, anon, authenticated;
+GRANT ALL ON public.stream_tickets TO service_role;
+
+-- Stores a ticket; returns false without such a user.
+CREATE OR REPLACE FUNCTION public.backend_add_stream_ticket(
+    this_user uuid, this_ticket text, ends_at timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.users WHERE id = this_user FOR KEY SHARE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    DELETE FROM public.stream_tickets
+    WHERE user_id = this_user AND expires_at <= clock_timestamp();
+    INSERT INTO public.stream_tickets (ticket_hash, user_id, expires_at)
+    VALUES (this_ticket, this_user, ends_at);
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Returns what shows that tasks have changed: the given ones, and those of users changed since then.
+CREATE OR REPLACE FUNCTION public.backend_list_task_marks(
+    task_ids bigint[], user_ids uuid[], since timestamptz
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(marks), '[]')
+    FROM (
+        SELECT id, user_id, updated_at, (
+            SELECT coalesce(max(event.sequence), 0)
+            FROM public.task_events event WHERE event.task_id = task.id
+        ) AS last_sequence
+        FROM public.tasks task
+        WHERE id = ANY (task_ids) OR (user_id = ANY (user_ids) AND updated_at >= since)
+    ) marks
+$$;
+REVOKE ALL ON FUNCTION public.backend_add_stream_ticket, public.backend_list_task_marks
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION public.backend_add_stream_ticket, public.backend_list_task_marks
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0012');
+END IF;
+
+-- 0013: The costs of tasks in their list.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0013') THEN
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- The list of tasks, with what each has cost.
+CREATE OR REPLACE FUNCTION public.backend_list_tasks(
+    this_user uuid, this_project bigint, this_status text, this_agent text, this_repository text,
+    this_text text, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    WITH wanted AS (
+        SELECT
+            id, project_id, status, agent, repo_url, target_branch, prompt_preview,
+            prompt_characters, has_patch, commit_hash, error, pr_number, pr_url,
+            created_at, updated_at, completed_at, group_id,
+            -- Rows of older backends may have any value here, also a number that no float holds.
+            CASE WHEN jsonb_typeof(execution_summary -> 'cost_usd') = 'number' THEN
+                CASE WHEN abs((execution_summary ->> 'cost_usd')::numeric) < 1e300
+                THEN round((execution_summary ->> 'cost_usd')::numeric, 9)::double precision END
+            END AS cost_usd
+        FROM public.tasks
+        WHERE user_id = this_user
+            AND (this_project IS NULL OR project_id = this_project)
+            AND (this_status IS NULL OR status = this_status::public.task_status)
+            AND (this_agent IS NULL OR agent = this_agent)
+            AND (this_repository IS NULL OR repo_url = this_repository)
+            AND (this_text IS NULL OR strpos(lower(prompt_preview), lower(this_text)) > 0)
+    )
+    SELECT jsonb_build_object(
+        'total', (SELECT count(*) FROM wanted),
+        'tasks', (
+            SELECT coalesce(jsonb_agg(page ORDER BY page.id desc), '[]')
+            FROM (
+                SELECT * FROM wanted
+                WHERE below IS NULL OR id < below
+                ORDER BY id desc
+                LIMIT page_size
+            ) page
+        )
+    )
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0013');
+END IF;
+
+-- 0014: Records of what the runs of tasks have used and cost.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0014') THEN
+
+CREATE TABLE usage_records (
+    task_id BIGINT NOT NULL,
+    run TEXT NOT NULL,
+    user_id UUID NOT NULL,
+    project_id BIGINT,
+    agent TEXT NOT NULL,
+    day TEXT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    sandbox_milliseconds BIGINT NOT NULL,
+    sandbox_micro_usd BIGINT NOT NULL,
+    model_micro_usd BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    cached_input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    unpriced_tokens BIGINT NOT NULL,
+    git_operations BIGINT NOT NULL,
+    failed_git_operations BIGINT NOT NULL,
+    PRIMARY KEY (task_id, run),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX usage_records_user_id_day ON usage_records (user_id, day);
+
+CREATE INDEX usage_records_day ON usage_records (day);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.usage_records ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.usage_records FROM public, anon, authenticated;
+GRANT ALL ON public.usage_records TO service_role;
+
+-- Stores a record in place of an earlier one of the same run, which keeps its day.
+CREATE OR REPLACE FUNCTION public.backend_store_usage(usage jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    INSERT INTO public.usage_records
+    SELECT * FROM jsonb_populate_record(null::public.usage_records, usage)
+    ON CONFLICT (task_id, run) DO UPDATE SET
+        sandbox_milliseconds = excluded.sandbox_milliseconds,
+        sandbox_micro_usd = excluded.sandbox_micro_usd,
+        model_micro_usd = excluded.model_micro_usd,
+        input_tokens = excluded.input_tokens,
+        cached_input_tokens = excluded.cached_input_tokens,
+        output_tokens = excluded.output_tokens,
+        unpriced_tokens = excluded.unpriced_tokens,
+        git_operations = excluded.git_operations,
+        failed_git_operations = excluded.failed_git_operations;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_record_usage(
+    this_server text, usage jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.tasks
+    WHERE id = (usage ->> 'task_id')::bigint AND status = 'running' AND server = this_server
+    FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    PERFORM public.backend_store_usage(usage);
+    RETURN 'true'::jsonb;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_add_usage(this_user uuid, usage jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.tasks
+    WHERE id = (usage ->> 'task_id')::bigint AND user_id = this_user;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    PERFORM public.backend_store_usage(usage);
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Stores the end of a turn with what its run has used.
+CREATE OR REPLACE FUNCTION public.backend_finish_run(
+    this_task bigint,
+    this_server text,
+    new_status text,
+    changes jsonb,
+    message jsonb,
+    file_changes jsonb,
+    events jsonb,
+    after_sequence integer,
+    turn jsonb,
+    goes_on boolean,
+    next_fields jsonb,
+    usage jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    answer jsonb;
+BEGIN
+    answer := public.backend_finish_turn(
+        this_task, this_server, new_status, changes, message, file_changes, events,
+        after_sequence, turn, goes_on, next_fields
+    );
+    IF answer IS NOT NULL AND usage IS NOT NULL THEN
+        PERFORM public.backend_store_usage(usage);
+    END IF;
+    RETURN answer;
+END
+$$;
+
+-- The sums of the records of a user, or of all users, by one of their columns.
+CREATE OR REPLACE FUNCTION public.backend_list_usage(
+    this_user uuid, first_day text, last_day text, group_by text, most integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(page) - 'place' ORDER BY place), '[]')
+    FROM (
+        SELECT
+            row_number() OVER (ORDER BY number desc NULLS LAST, key desc NULLS LAST) AS place,
+            key,
+            count(DISTINCT task_id) AS tasks,
+            sum(sandbox_milliseconds) AS sandbox_milliseconds,
+            sum(sandbox_micro_usd) AS sandbox_micro_usd,
+            sum(model_micro_usd) AS model_micro_usd,
+            sum(input_tokens) AS input_tokens,
+            sum(cached_input_tokens) AS cached_input_tokens,
+            sum(output_tokens) AS output_tokens,
+            sum(unpriced_tokens) AS unpriced_tokens,
+            sum(git_operations) AS git_operations,
+            sum(failed_git_operations) AS failed_git_operations
+        FROM (
+            SELECT
+                record.*,
+                CASE group_by WHEN 'project' THEN project_id WHEN 'task' THEN task_id END AS number,
+                CASE group_by
+                    WHEN 'day' THEN day
+                    WHEN 'project' THEN project_id::text
+                    WHEN 'agent' THEN agent
+                    WHEN 'task' THEN task_id::text
+                    WHEN 'user' THEN user_id::text
+                END AS key
+            FROM public.usage_records record
+            WHERE (this_user IS NULL OR user_id = this_user)
+                AND day >= first_day AND day <= last_day
+        ) keyed
+        GROUP BY number, key
+        ORDER BY number desc NULLS LAST, key desc NULLS LAST
+        LIMIT most
+    ) page
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_get_spending(
+    this_user uuid, this_task bigint, this_project bigint, this_day text, first_of_month text,
+    but_run text
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT jsonb_build_object(
+        'task', coalesce(sum(cost) FILTER (WHERE task_id = this_task), 0),
+        'day', coalesce(sum(cost) FILTER (WHERE day = this_day), 0),
+        'month', coalesce(sum(cost) FILTER (WHERE day >= first_of_month), 0),
+        'project_month', coalesce(
+            sum(cost) FILTER (WHERE day >= first_of_month AND project_id = this_project), 0
+        ),
+        'project_settings', (
+            SELECT settings FROM public.projects WHERE id = this_project AND user_id = this_user
+        )
+    )
+    FROM (
+        SELECT task_id, day, project_id, sandbox_micro_usd + model_micro_usd AS cost
+        FROM public.usage_records
+        WHERE user_id = this_user
+            AND (day >= first_of_month OR task_id = this_task)
+            AND NOT (task_id = this_task AND run = but_run)
+    ) costs
+$$;
+
+REVOKE ALL ON FUNCTION
+  public.backend_store_usage, public.backend_record_usage, public.backend_add_usage,
+  public.backend_finish_run, public.backend_list_usage, public.backend_get_spending
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  public.backend_store_usage, public.backend_record_usage, public.backend_add_usage,
+  public.backend_finish_run, public.backend_list_usage, public.backend_get_spending
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0014');
+END IF;
+
+-- 0015: Which tasks were archived, and an index by which old tasks are found.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0015') THEN
+
+CREATE INDEX tasks_updated_at_id ON tasks (updated_at, id);
+
+CREATE TABLE archived_tasks (
+    user_id UUID NOT NULL,
+    task_id BIGINT NOT NULL,
+    archived_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    file TEXT NOT NULL,
+    server TEXT NOT NULL,
+    PRIMARY KEY (user_id, task_id),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX archived_tasks_task_id ON archived_tasks (task_id);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.archived_tasks ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.archived_tasks FROM public, anon, authenticated;
+GRANT ALL ON public.archived_tasks TO service_role;
+
+-- Returns the marks of ended tasks that have not changed since then, the oldest first.
+CREATE OR REPLACE FUNCTION public.backend_list_old_tasks(
+    since timestamptz, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(old) ORDER BY old.updated_at, old.id), '[]')
+    FROM (
+        SELECT id, user_id, updated_at, (
+            SELECT coalesce(max(event.sequence), 0)
+            FROM public.task_events event WHERE event.task_id = task.id
+        ) AS last_sequence
+        FROM public.tasks task
+        WHERE status IN ('completed', 'failed', 'cancelled') AND updated_at < since
+        ORDER BY updated_at, id
+        LIMIT page_size
+    ) old
+$$;
+
+-- Returns tasks with their turns and events, each as one text, until the texts are large enough.
+CREATE OR REPLACE FUNCTION public.backend_get_task_records(
+    task_ids bigint[], max_bytes bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+DECLARE
+    records jsonb := '[]';
+    size bigint := 0;
+    one bigint;
+    content text;
+BEGIN
+    FOREACH one IN ARRAY task_ids LOOP
+        SELECT jsonb_build_object(
+            'task', to_jsonb(task)
+                - '{has_patch,execution_summary,server,stop_requested}'::text[],
+            'turns', (
+                SELECT coalesce(jsonb_agg(to_jsonb(turn) - 'task_id' ORDER BY turn.number), '[]')
+                FROM public.task_turns turn WHERE turn.task_id = one
+            ),
+            'events', (
+                SELECT coalesce(
+                    jsonb_agg(to_jsonb(event) - 'task_id' ORDER BY event.sequence), '[]'
+                )
+                FROM public.task_events event WHERE event.task_id = one
+            )
+        )::text INTO content
+        FROM public.tasks task WHERE task.id = one;
+        IF content IS NOT NULL THEN
+            records := records || jsonb_build_array(jsonb_build_object('id', one, 'text', content));
+            size := size + length(content);
+        END IF;
+        EXIT WHEN size > max_bytes;
+    END LOOP;
+    RETURN records;
+END
+$$;
+
+-- Deletes ended tasks that have not changed; returns their numbers. They are locked in one order
+-- and without waiting, so that servers never block each other.
+CREATE OR REPLACE FUNCTION public.backend_delete_old_tasks(
+    marks jsonb, this_file text, moment timestamptz, this_server text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    locked bigint[];
+    gone jsonb;
+BEGIN
+    SELECT array_agg(found.id) INTO locked
+    FROM (
+        SELECT task.id FROM public.tasks task
+        WHERE task.id IN (SELECT (mark ->> 'id')::bigint FROM jsonb_array_elements(marks) mark)
+        ORDER BY task.id
+        FOR UPDATE SKIP LOCKED
+    ) found;
+    WITH deleted AS (
+        DELETE FROM public.tasks task
+        USING jsonb_to_recordset(marks)
+            AS mark (id bigint, updated_at timestamptz, last_sequence integer)
+        WHERE task.id = mark.id
+            AND task.id = ANY (locked)
+            AND task.status IN ('completed', 'failed', 'cancelled')
+            AND task.updated_at = mark.updated_at
+            AND mark.last_sequence = (
+                SELECT coalesce(max(event.sequence), 0)
+                FROM public.task_events event WHERE event.task_id = task.id
+            )
+        RETURNING task.id, task.user_id
+    ), remembered AS (
+        INSERT INTO public.archived_tasks (user_id, task_id, archived_at, file, server)
+        SELECT user_id, id, moment, this_file, this_server FROM deleted
+        WHERE this_file IS NOT NULL
+    )
+    SELECT coalesce(jsonb_agg(id), '[]') INTO gone FROM deleted;
+    RETURN gone;
+END
+$$;
+REVOKE ALL ON FUNCTION
+  public.backend_list_old_tasks, public.backend_get_task_records, public.backend_delete_old_tasks
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  public.backend_list_old_tasks, public.backend_get_task_records, public.backend_delete_old_tasks
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0015');
+END IF;
+
+-- 0016: Secrets of projects.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0016') THEN
+
+CREATE TABLE project_secrets (
+    project_id BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    for_agent BOOLEAN NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (project_id, name),
+    FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE
+);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Only the backend reads and writes them: a value is never shown again.
+ALTER TABLE public.project_secrets ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.project_secrets FROM public, anon, authenticated;
+GRANT ALL ON public.project_secrets TO service_role;
+
+-- Stores a secret, in place of an earlier one of its name. Returns false without such a project, and
+-- null when the project has `maximum` secrets.
+CREATE OR REPLACE FUNCTION public.backend_put_project_secret(
+    this_user uuid, added jsonb, maximum integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    secret public.project_secrets := jsonb_populate_record(NULL::public.project_secrets, added);
+BEGIN
+    PERFORM 1 FROM public.projects
+    WHERE id = secret.project_id AND user_id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    IF maximum <= (
+        SELECT count(*) FROM public.project_secrets
+        WHERE project_id = secret.project_id AND name <> secret.name
+    ) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO public.project_secrets (project_id, name, sealed, for_agent, updated_at)
+    VALUES (secret.project_id, secret.name, secret.sealed, secret.for_agent, secret.updated_at)
+    ON CONFLICT (project_id, name) DO UPDATE
+    SET sealed = excluded.sealed, for_agent = excluded.for_agent, updated_at = excluded.updated_at;
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Returns the secrets of a project by name, null without such a project.
+CREATE OR REPLACE FUNCTION public.backend_list_project_secrets(
+    this_user uuid, this_project bigint
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(to_jsonb(secret) ORDER BY secret.name), '[]')
+        FROM public.project_secrets secret WHERE secret.project_id = this_project
+    )
+    FROM public.projects WHERE id = this_project AND user_id = this_user
+$$;
+
+-- Returns false when the user has no such secret.
+CREATE OR REPLACE FUNCTION public.backend_delete_project_secret(
+    this_user uuid, this_project bigint, this_name text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    DELETE FROM public.project_secrets
+    WHERE project_id = this_project AND name = this_name AND EXISTS (
+        SELECT 1 FROM public.projects WHERE id = this_project AND user_id = this_user
+    );
+    RETURN to_jsonb(found);
+END
+$$;
+
+-- Replaces the stored text of a secret that is still the same, for a new key. The others do not see
+-- it as a change.
+CREATE OR REPLACE FUNCTION public.backend_reseal_project_secret(
+    this_project bigint, this_name text, seen text, resealed text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    UPDATE public.project_secrets SET sealed = resealed
+    WHERE project_id = this_project AND name = this_name AND sealed = seen;
+    RETURN to_jsonb(found);
+END
+$$;
+
+-- Returns the projects above an id that have secrets, with their users.
+CREATE OR REPLACE FUNCTION public.backend_list_secret_projects(
+    above bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array(page.id, page.user_id) ORDER BY page.id), '[]')
+    FROM (
+        SELECT project.id, project.user_id FROM public.projects project
+        WHERE project.id > above AND EXISTS (
+            SELECT 1 FROM public.project_secrets secret WHERE secret.project_id = project.id
+        )
+        ORDER BY project.id
+        LIMIT page_size
+    ) page
+$$;
+
+REVOKE ALL ON FUNCTION
+  public.backend_put_project_secret, public.backend_list_project_secrets,
+  public.backend_delete_project_secret, public.backend_reseal_project_secret,
+  public.backend_list_secret_projects
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  public.backend_put_project_secret, public.backend_list_project_secrets,
+  public.backend_delete_project_secret, public.backend_reseal_project_secret,
+  public.backend_list_secret_projects
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0016');
+END IF;
+
+-- 0017: Sandboxes, and the log of what users did in them.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0017') THEN
+
+CREATE TABLE sandboxes (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    user_id UUID NOT NULL,
+    task_id BIGINT,
+    project_id BIGINT,
+    provider TEXT NOT NULL,
+    provider_id TEXT,
+    server TEXT,
+    template TEXT,
+    repositories JSONB NOT NULL,
+    status TEXT NOT NULL,
+    commands BIGINT NOT NULL,
+    running_ms BIGINT NOT NULL,
+    running_since TIMESTAMP WITH TIME ZONE,
+    error TEXT,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_used_at TIMESTAMP WITH TIME ZONE,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    paused_at TIMESTAMP WITH TIME ZONE,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    PRIMARY KEY (id),
+    CONSTRAINT sandboxes_provider_provider_id_key UNIQUE (provider, provider_id),
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE,
+    FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE
+);
+
+CREATE INDEX sandboxes_user_id_id ON sandboxes (user_id, id);
+
+CREATE INDEX sandboxes_task_id ON sandboxes (task_id);
+
+CREATE INDEX sandboxes_project_id ON sandboxes (project_id);
+
+CREATE INDEX sandboxes_status_expires_at ON sandboxes (status, expires_at);
+
+CREATE INDEX sandboxes_ended_at ON sandboxes (ended_at);
+
+CREATE TABLE sandbox_operations (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    sandbox_id BIGINT NOT NULL,
+    user_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    command TEXT,
+    exit_code INTEGER,
+    duration_ms BIGINT,
+    error_code TEXT,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY(sandbox_id) REFERENCES sandboxes (id) ON DELETE CASCADE,
+    FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX sandbox_operations_sandbox_id_id ON sandbox_operations (sandbox_id, id);
+
+CREATE INDEX sandbox_operations_user_id ON sandbox_operations (user_id);
+
+CREATE INDEX sandbox_operations_created_at ON sandbox_operations (created_at);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.sandboxes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.sandbox_operations ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.sandboxes, public.sandbox_operations FROM public, anon, authenticated;
+GRANT ALL ON public.sandboxes, public.sandbox_operations TO service_role;
+EXECUTE format(
+  'REVOKE ALL ON SEQUENCE %s, %s FROM public, anon, authenticated',
+  pg_get_serial_sequence('public.sandboxes', 'id'),
+  pg_get_serial_sequence('public.sandbox_operations', 'id')
+);
+EXECUTE format(
+  'GRANT ALL ON SEQUENCE %s, %s TO service_role',
+  pg_get_serial_sequence('public.sandboxes', 'id'),
+  pg_get_serial_sequence('public.sandbox_operations', 'id')
+);
+GRANT SELECT ON public.sandboxes, public.sandbox_operations TO authenticated;
+CREATE POLICY "Users read their own sandboxes" ON public.sandboxes
+  FOR SELECT TO authenticated USING (user_id = (SELECT auth.uid()));
+CREATE POLICY "Users read the operations on their own sandboxes" ON public.sandbox_operations
+  FOR SELECT TO authenticated USING (user_id = (SELECT auth.uid()));
+
+-- Returns the added sandbox, false without such a user, and null when the user has `maximum` ones.
+CREATE FUNCTION public.backend_add_sandbox(
+    this_user uuid, added jsonb, maximum integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    sandbox public.sandboxes := jsonb_populate_record(NULL::public.sandboxes, added);
+BEGIN
+    PERFORM 1 FROM public.users WHERE id = this_user FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    IF (
+        SELECT count(*) FROM public.sandboxes
+        WHERE user_id = this_user AND status IN ('created', 'running', 'paused')
+            AND task_id IS NULL
+    ) >= maximum THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO public.sandboxes (
+        user_id, provider, server, template, repositories, status, commands, running_ms,
+        created_at, updated_at, expires_at
+    ) VALUES (
+        this_user, sandbox.provider, sandbox.server, sandbox.template, sandbox.repositories,
+        sandbox.status, 0, 0, clock_timestamp(), clock_timestamp(), sandbox.expires_at
+    ) RETURNING * INTO sandbox;
+    RETURN to_jsonb(sandbox);
+END
+$$;
+
+-- Moves a locked row to another status, with the times that follow from it.
+CREATE FUNCTION public.backend_set_sandbox(
+    this_sandbox bigint, new_status text, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    sandbox public.sandboxes;
+    moment timestamptz := clock_timestamp();
+BEGIN
+    UPDATE public.sandboxes SET
+        status = new_status,
+        updated_at = moment,
+        running_ms = CASE
+            WHEN running_since IS NOT NULL AND new_status <> 'running' THEN
+                running_ms
+                    + greatest(floor(extract(epoch FROM moment - running_since) * 1000), 0)::bigint
+            ELSE running_ms
+        END,
+        running_since = CASE
+            WHEN new_status <> 'running' THEN NULL ELSE coalesce(running_since, moment)
+        END,
+        paused_at = CASE
+            WHEN new_status = status THEN paused_at WHEN new_status = 'paused' THEN moment
+        END,
+        ended_at = CASE
+            WHEN new_status = status THEN ended_at
+            WHEN new_status NOT IN ('created', 'running', 'paused') THEN moment
+        END
+    WHERE id = this_sandbox;
+    IF changes <> '{}' THEN
+        PERFORM public.backend_set_columns('public.sandboxes', this_sandbox, changes);
+    END IF;
+    SELECT * INTO sandbox FROM public.sandboxes WHERE id = this_sandbox;
+    RETURN to_jsonb(sandbox);
+END
+$$;
+
+CREATE FUNCTION public.backend_move_sandbox(
+    this_sandbox bigint, from_statuses text[], new_status text, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM 1 FROM public.sandboxes
+    WHERE id = this_sandbox AND status = ANY(from_statuses) FOR UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    RETURN public.backend_set_sandbox(this_sandbox, new_status, changes);
+END
+$$;
+
+CREATE FUNCTION public.backend_mark_sandboxes(
+    this_provider text, provider_ids text[], from_statuses text[], new_status text, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    marked bigint[] := '{}';
+    found_id bigint;
+BEGIN
+    FOR found_id IN SELECT id FROM public.sandboxes
+        WHERE provider = this_provider AND provider_id = ANY(provider_ids)
+            AND status = ANY(from_statuses)
+        ORDER BY id FOR UPDATE
+    LOOP
+        PERFORM public.backend_set_sandbox(found_id, new_status, changes);
+        marked := marked || found_id;
+    END LOOP;
+    RETURN to_jsonb(marked);
+END
+$$;
+
+-- Returns false without such a task.
+CREATE FUNCTION public.backend_record_task_sandbox(added jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    sandbox public.sandboxes := jsonb_populate_record(NULL::public.sandboxes, added);
+    known bigint;
+BEGIN
+    SELECT user_id, project_id INTO sandbox.user_id, sandbox.project_id
+    FROM public.tasks WHERE id = sandbox.task_id FOR KEY SHARE;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    SELECT id INTO known FROM public.sandboxes
+    WHERE provider = sandbox.provider AND provider_id = sandbox.provider_id FOR UPDATE;
+    IF found THEN
+        PERFORM public.backend_set_sandbox(known, 'running', jsonb_build_object(
+            'expires_at', sandbox.expires_at, 'server', sandbox.server, 'error', NULL
+        ));
+        RETURN 'true'::jsonb;
+    END IF;
+    INSERT INTO public.sandboxes (
+        user_id, task_id, project_id, provider, provider_id, server, template, repositories,
+        status, commands, running_ms, running_since, created_at, updated_at, expires_at
+    ) VALUES (
+        sandbox.user_id, sandbox.task_id, sandbox.project_id, sandbox.provider,
+        sandbox.provider_id, sandbox.server, sandbox.template, sandbox.repositories, 'running',
+        0, 0, clock_timestamp(), clock_timestamp(), clock_timestamp(), sandbox.expires_at
+    );
+    RETURN 'true'::jsonb;
+END
+$$;
+
+CREATE FUNCTION public.backend_list_live_sandboxes(due timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(live) ORDER BY live.id), '[]')
+    FROM public.sandboxes live
+    WHERE live.status IN ('created', 'running', 'paused')
+        AND (due IS NULL OR (live.task_id IS NULL AND live.expires_at <= due))
+$$;
+
+-- Returns false without such a sandbox.
+CREATE FUNCTION public.backend_record_sandbox_operation(added jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    operation public.sandbox_operations
+        := jsonb_populate_record(NULL::public.sandbox_operations, added);
+BEGIN
+    UPDATE public.sandboxes SET
+        last_used_at = clock_timestamp(),
+        commands = commands + (operation.kind = 'execute')::integer
+    WHERE id = operation.sandbox_id;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    INSERT INTO public.sandbox_operations (
+        sandbox_id, user_id, kind, command, exit_code, duration_ms, error_code, created_at
+    ) VALUES (
+        operation.sandbox_id, operation.user_id, operation.kind, operation.command,
+        operation.exit_code, operation.duration_ms, operation.error_code, operation.created_at
+    );
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Returns null without such a sandbox.
+CREATE FUNCTION public.backend_list_sandbox_operations(
+    this_user uuid, this_sandbox bigint, below bigint, page_size integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(to_jsonb(page) ORDER BY page.id desc), '[]')
+        FROM (
+            SELECT * FROM public.sandbox_operations
+            WHERE sandbox_id = this_sandbox AND (below IS NULL OR id < below)
+            ORDER BY id desc
+            LIMIT page_size
+        ) page
+    )
+    FROM public.sandboxes
+    WHERE id = this_sandbox AND user_id = this_user
+$$;
+
+CREATE FUNCTION public.backend_delete_old_sandboxes(
+    horizon timestamptz, batch_size integer
+) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    WITH deleted AS (
+        DELETE FROM public.sandboxes WHERE id IN (
+            SELECT id FROM public.sandboxes
+            WHERE ended_at < horizon AND task_id IS NULL
+            ORDER BY ended_at
+            LIMIT batch_size
+        ) RETURNING id
+    )
+    SELECT to_jsonb(count(*)) FROM deleted
+$$;
+
+REVOKE ALL ON FUNCTION
+  public.backend_add_sandbox, public.backend_set_sandbox, public.backend_move_sandbox,
+  public.backend_mark_sandboxes, public.backend_record_task_sandbox,
+  public.backend_list_live_sandboxes, public.backend_record_sandbox_operation,
+  public.backend_list_sandbox_operations, public.backend_delete_old_sandboxes
+  FROM public, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  public.backend_add_sandbox, public.backend_set_sandbox, public.backend_move_sandbox,
+  public.backend_mark_sandboxes, public.backend_record_task_sandbox,
+  public.backend_list_live_sandboxes, public.backend_record_sandbox_operation,
+  public.backend_list_sandbox_operations, public.backend_delete_old_sandboxes
+  TO service_role;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0017');
+END IF;
+
+-- 0018: The further repositories of tasks that work in several.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0018') THEN
+
+CREATE TABLE task_repositories (
+    task_id BIGINT NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    repo_url TEXT NOT NULL,
+    target_branch TEXT NOT NULL,
+    base_commit TEXT,
+    tree_hash TEXT,
+    commit_hash TEXT,
+    additions INTEGER,
+    deletions INTEGER,
+    has_patch BOOLEAN NOT NULL,
+    pr_branch TEXT,
+    pr_number INTEGER,
+    pr_url TEXT,
+    pr_commit TEXT,
+    pr_state TEXT,
+    changed_files JSONB,
+    notes JSONB,
+    secret_files JSONB,
+    git_diff TEXT,
+    git_patch TEXT,
+    PRIMARY KEY (task_id, position),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+CREATE INDEX task_repositories_pr_url ON task_repositories (pr_url);
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.task_repositories ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.task_repositories FROM public, anon, authenticated;
+GRANT ALL ON public.task_repositories TO service_role;
+GRANT SELECT ON public.task_repositories TO authenticated;
+CREATE POLICY "Users read the repositories of their own tasks" ON public.task_repositories
+  FOR SELECT TO authenticated USING (EXISTS (
+    SELECT FROM public.tasks WHERE tasks.id = task_id AND tasks.user_id = (SELECT auth.uid())
+  ));
+
+-- Adds a task with its further repositories, and the answer to the request that asked for it.
+CREATE OR REPLACE FUNCTION public.backend_create_task_over(
+    task jsonb, repositories jsonb, message jsonb, ciphertext bytea, this_user uuid,
+    this_server text, this_key text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added jsonb := public.backend_create_task(task, message, ciphertext, this_user, this_server);
+BEGIN
+    IF added IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO public.task_repositories (
+        task_id, position, name, repo_url, target_branch, has_patch
+    )
+    SELECT
+        (added ->> 'id')::bigint, given.position, given.name, given.repo_url,
+        given.target_branch, given.has_patch
+    FROM jsonb_populate_recordset(NULL::public.task_repositories, repositories) given;
+    IF this_key IS NOT NULL THEN
+        UPDATE public.request_keys SET answer = jsonb_build_object('task_id', added -> 'id')
+        WHERE user_id = this_user AND key = this_key;
+    END IF;
+    RETURN added;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_list_repositories(
+    this_user uuid, this_task bigint, with_texts boolean
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT (
+        SELECT coalesce(jsonb_agg(to_jsonb(one) ORDER BY one.position), '[]')
+        FROM (
+            SELECT
+                position, name, repo_url, target_branch, base_commit, tree_hash, commit_hash,
+                changed_files, additions, deletions, notes, secret_files, has_patch,
+                pr_branch, pr_number, pr_url, pr_commit, pr_state,
+                CASE WHEN with_texts THEN git_diff END AS git_diff,
+                CASE WHEN with_texts THEN git_patch END AS git_patch
+            FROM public.task_repositories
+            WHERE task_id = this_task
+        ) one
+    )
+    FROM public.tasks
+    WHERE id = this_task AND user_id = this_user
+$$;
+
+-- As backend_finish_run, with the results of the task's further repositories.
+CREATE OR REPLACE FUNCTION public.backend_finish_run_over(
+    this_task bigint,
+    this_server text,
+    new_status text,
+    changes jsonb,
+    message jsonb,
+    file_changes jsonb,
+    events jsonb,
+    after_sequence integer,
+    turn jsonb,
+    goes_on boolean,
+    next_fields jsonb,
+    usage jsonb,
+    repositories jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    given jsonb;
+BEGIN
+    PERFORM 1 FROM public.tasks
+    WHERE id = this_task AND status = 'running' AND server = this_server FOR NO KEY UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    FOR given IN SELECT one FROM jsonb_array_elements(repositories) one LOOP
+        UPDATE public.task_repositories stored SET (
+            target_branch, base_commit, tree_hash, commit_hash, additions, deletions, has_patch,
+            changed_files, notes, secret_files, git_diff, git_patch
+        ) = (
+            SELECT
+                changed.target_branch, changed.base_commit, changed.tree_hash,
+                changed.commit_hash, changed.additions, changed.deletions, changed.has_patch,
+                changed.changed_files, changed.notes, changed.secret_files, changed.git_diff,
+                changed.git_patch
+            FROM jsonb_populate_record(stored, given) changed
+        )
+        WHERE task_id = this_task AND position = (given ->> 'position')::integer;
+    END LOOP;
+    RETURN public.backend_finish_run(
+        this_task, this_server, new_status, changes, message, file_changes, events,
+        after_sequence, turn, goes_on, next_fields, usage
+    );
+END
+$$;
+
+-- Stores the pull request of a further repository.
+CREATE OR REPLACE FUNCTION public.backend_set_repository(
+    this_user uuid, this_task bigint, this_position integer, changes jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    UPDATE public.tasks SET updated_at = clock_timestamp()
+    WHERE id = this_task AND user_id = this_user;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_task');
+    END IF;
+    UPDATE public.task_repositories stored
+    SET (pr_branch, pr_number, pr_url, pr_commit, pr_state) = (
+        SELECT
+            changed.pr_branch, changed.pr_number, changed.pr_url, changed.pr_commit,
+            changed.pr_state
+        FROM jsonb_populate_record(stored, changes) changed
+    )
+    WHERE task_id = this_task AND position = this_position;
+    IF NOT found THEN
+        RETURN jsonb_build_object('outcome', 'no_repository');
+    END IF;
+    RETURN jsonb_build_object('outcome', 'stored', 'task', public.backend_task_row(this_task));
+END
+$$;
+
+-- Returns tasks with their turns, further repositories and events, each as one text, until the texts are large enough.
+CREATE OR REPLACE FUNCTION public.backend_get_task_records(
+    task_ids bigint[], max_bytes bigint
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+DECLARE
+    records jsonb := '[]';
+    size bigint := 0;
+    one bigint;
+    content text;
+BEGIN
+    FOREACH one IN ARRAY task_ids LOOP
+        SELECT jsonb_build_object(
+            'task', to_jsonb(task)
+                - '{has_patch,execution_summary,server,stop_requested}'::text[],
+            'turns', (
+                SELECT coalesce(jsonb_agg(to_jsonb(turn) - 'task_id' ORDER BY turn.number), '[]')
+                FROM public.task_turns turn WHERE turn.task_id = one
+            ),
+            'repositories', (
+                SELECT coalesce(
+                    jsonb_agg(
+                        to_jsonb(further) - 'task_id' - 'has_patch' ORDER BY further.position
+                    ), '[]'
+                )
+                FROM public.task_repositories further WHERE further.task_id = one
+            ),
+            'events', (
+                SELECT coalesce(
+                    jsonb_agg(to_jsonb(event) - 'task_id' ORDER BY event.sequence), '[]'
+                )
+                FROM public.task_events event WHERE event.task_id = one
+            )
+        )::text INTO content
+        FROM public.tasks task WHERE task.id = one;
+        IF content IS NOT NULL THEN
+            records := records || jsonb_build_array(jsonb_build_object('id', one, 'text', content));
+            size := size + length(content);
+        END IF;
+        EXIT WHEN size > max_bytes;
+    END LOOP;
+    RETURN records;
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0018');
+END IF;
+
+NOTIFY pgrst, 'reload schema';
+END
+$supabase_sql$;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NotRequired
 
 from flask import Blueprint, Response
@@ -11,13 +12,24 @@ from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.endpoint import Services, answer_once, endpoint, request_key
 from utils.api.github_access import token_of_request
 from utils.api.legacy_import import read_legacy_tasks, read_upload
-from utils.api.requests import BranchesQuery, EventsQuery, StartTask, TaskListQuery
+from utils.api.requests import (
+    BranchesQuery,
+    EventsQuery,
+    RepositoryQuery,
+    StartTask,
+    TaskListQuery,
+)
 from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
 from utils.api.serializers import (
     event_row,
-    full_task_row,
     task_status_row,
     task_summary_row,
+)
+from utils.api.task_repositories import (
+    chosen_repositories,
+    full_row_of,
+    repositories_of,
+    repository_named,
 )
 from utils.config.settings import has_proxy, inherited_environment, proxies_with_password
 from utils.credentials.profiles import open_request_token
@@ -26,7 +38,7 @@ from utils.errors import InvalidInput, NotFound
 from utils.git.host_commands import Remote
 from utils.git.hosts import HostRules
 from utils.git.remote_branches import list_branches
-from utils.git.repository_url import RepositoryUrl, parse_repository_url, validate_branch
+from utils.git.repository_url import RepositoryUrl, parse_repository_url
 from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus
 from utils.streams.responses import last_event_id, stream_response, wants_stream
 from utils.streams.task_stream import TaskStream
@@ -63,15 +75,18 @@ IMPORT_ERRORS = ("too_many_tasks", "not_found", "imports_running", "rate_limited
 def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     """Queue a task: an agent follows the prompt in a fresh clone of the repository.
 
+    With `repositories` it works in several, which are cloned side by side.
+
     Returns the task's id at once; poll /task-status/{task_id} for its progress. With several
     `agents` or `attempts` it queues a group of tasks, all or none; poll /task-groups/{group_id}.
     Returns 429 if the queue is full, or too many of your tasks wait, and 402 if a budget is spent.
     """
-    repository = _repository(services, body.repo_url)
+    chosen = chosen_repositories(body, partial(_repository, services))
     new = NewTask(
         prompt=body.prompt,
-        repo_url=repository.url,
-        branch=_branch(body.branch, repository.branch),
+        repo_url=chosen.url,
+        branch=chosen.branch,
+        further=chosen.further,
         agent=_agent_name("model", body.model),
         agent_model=body.agent_model,
         project_id=body.project_id,
@@ -107,33 +122,38 @@ def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
     position = services.dispatcher.queue_position(task_id) if waits else None
     reason = services.dispatcher.admission.reason if waits else None
     stage = services.dispatcher.stage(task_id)
-    return {"task": task_status_row(task, position, stage, reason)}
+    repositories = repositories_of(services.database, task)
+    return {"task": task_status_row(task, position, stage, reason, repositories)}
 
 
 @blueprint.get("/tasks/<id:task_id>")
 @endpoint({"task": FullTaskRow})
 def get_task(services: Services, user_id: str, task_id: int) -> Json:
     """Return a task with all its fields, including the diff and the patch."""
-    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
+    return {"task": full_row_of(services.database, user_id, task_id)}
 
 
 @blueprint.get("/git-diff/<id:task_id>")
-@endpoint({"git_diff": str})
-def get_git_diff(services: Services, user_id: str, task_id: int) -> Json:
+@endpoint({"git_diff": str}, query=RepositoryQuery)
+def get_git_diff(services: Services, user_id: str, task_id: int, query: RepositoryQuery) -> Json:
     """Return the diff of a task, or an empty string if there is none."""
-    return {"git_diff": services.database.get_git_diff(user_id, task_id)}
+    if query.repository is None:
+        return {"git_diff": services.database.get_git_diff(user_id, task_id)}
+    found = repository_named(services.database, user_id, task_id, query.repository)
+    return {"git_diff": found.git_diff or ""}
 
 
 @blueprint.get("/tasks/<id:task_id>/patch")
-@endpoint(media_type="text/plain", errors=("no_patch",))
-def get_patch(services: Services, user_id: str, task_id: int) -> Response:
+@endpoint(media_type="text/plain", query=RepositoryQuery, errors=("no_patch",))
+def get_patch(services: Services, user_id: str, task_id: int, query: RepositoryQuery) -> Response:
     """Return the patch of a task in mailbox format, ready for `git am`."""
-    task = services.database.get_task(user_id, task_id)
-    if task.git_patch is None:
+    found = repository_named(services.database, user_id, task_id, query.repository)
+    if found.git_patch is None:
         raise NotFound("This task has no patch.", "no_patch")
-    disposition = f'attachment; filename="task-{task_id}.patch"'
+    part = f"-{found.name}" if found.position else ""
+    disposition = f'attachment; filename="task-{task_id}{part}.patch"'
     return Response(
-        task.git_patch, content_type=PATCH_TYPE, headers={"Content-Disposition": disposition}
+        found.git_patch, content_type=PATCH_TYPE, headers={"Content-Disposition": disposition}
     )
 
 
@@ -254,18 +274,6 @@ def _repository(services: Services, text: str) -> RepositoryUrl:
     )
 
 
-def _branch(given: str | None, in_address: str | None) -> str:
-    """Return the branch to clone; an empty text stands for the repository's default branch."""
-    if given is not None and in_address not in {None, given}:
-        raise InvalidInput(
-            "branch: the page in repo_url belongs to another branch. Send the address of the "
-            "repository as repo_url.",
-            "invalid_branch",
-        )
-    name = in_address if given is None else given
-    return "" if name is None else validate_branch(name)
-
-
 def _agent_name(field: str, given: str | None) -> str:
     name = DEFAULT_AGENT if given is None else given
     if name not in AGENT_NAMES:
@@ -291,6 +299,11 @@ def _group(body: StartTask, new: NewTask, most: int) -> list[NewTask]:
         )
     if count == 1:
         return [replace(new, agent=agents[0])]
+    if new.further:
+        raise InvalidInput(
+            "repositories: the tasks of a group work in one repository. Leave out agents and "
+            "attempts, or send only repo_url."
+        )
     return [
         replace(new, agent=agent, group_attempt=number)
         for agent in agents

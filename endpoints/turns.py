@@ -11,7 +11,8 @@ from utils.api.error_codes.shared import GITHUB
 from utils.api.github_access import comment_task_token
 from utils.api.requests import ChatMessage
 from utils.api.responses import FullTaskRow, TurnRow
-from utils.api.serializers import full_task_row, turn_row
+from utils.api.serializers import turn_row
+from utils.api.task_repositories import full_row_of
 from utils.credentials.profiles import open_request_token
 from utils.errors import InvalidInput
 from utils.models.tasks import Json, Mode
@@ -45,7 +46,7 @@ def add_chat_message(services: Services, user_id: str, task_id: int, body: ChatM
     number = answer_once(
         services.database, user_id, lambda: _carry_out(services, user_id, task_id, body)
     ).get("number")
-    answer: Json = {"task": full_task_row(services.database.get_task(user_id, task_id))}
+    answer: Json = {"task": full_row_of(services.database, user_id, task_id)}
     if number is not None:
         turns = services.database.list_turns(user_id, task_id)
         answer["turn"] = next(turn_row(turn) for turn in turns if turn.number == number)
@@ -72,7 +73,7 @@ def get_turn_diff(services: Services, user_id: str, task_id: int, turn_number: i
 def take_back_turn(services: Services, user_id: str, task_id: int, turn_number: int) -> Json:
     """Take back a turn that still waits, with its message."""
     services.dispatcher.take_back_turn(user_id, task_id, turn_number)
-    return {"task": full_task_row(services.database.get_task(user_id, task_id))}
+    return {"task": full_row_of(services.database, user_id, task_id)}
 
 
 def _check(body: ChatMessage) -> None:

@@ -106,7 +106,7 @@ def create_on_servers(
             one.settings, one.database, tokens, Redactor(), environment, limiter, Metrics()
         )
         options = PullRequestOptions(github_token=SecretStr(TOKEN), allow_simulated=True, **fields)
-        return server.create(USER, task_id, options)[1]
+        return server.create(USER, task_id, options)[0].result
 
     with ThreadPoolExecutor(len(requests)) as threads:
         return list(threads.map(create, requests))

@@ -3,11 +3,12 @@
 #
 #   scripted.sh PROMPT_FILE AGENT_NAME STEP_SECONDS [scripts | plan]        run in the repository
 #
-# It adds the prompt to AI_GENERATED.md. In the sample repository of ./run.sh demo it edits the files
-# as the prompt asks, runs the tests and commits. It waits STEP_SECONDS after each of these steps, so
-# that people can follow them. With the argument `plan` it only says what it would do. With the
-# argument `scripts`, a prompt whose first line is `script:` is carried out line by line instead, so
-# that tests and demonstrations can drive everything a real agent may do:
+# It adds the prompt to AI_GENERATED.md, of each repository if there are several. In the sample
+# repository of ./run.sh demo it edits the files as the prompt asks, runs the tests and commits. It
+# waits STEP_SECONDS after each of these steps, so that people can follow them. With the argument
+# `plan` it only says what it would do. With the argument `scripts`, a prompt whose first line is
+# `script:` is carried out line by line instead, so that tests and demonstrations can drive
+# everything a real agent may do:
 #
 #   write PATH TEXT      append PATH TEXT      bytes PATH BASE64     delete PATH
 #   rename PATH PATH     chmod MODE PATH       link TARGET PATH      commit MESSAGE
@@ -331,13 +332,25 @@ work_on_sample() {
 list_folder() { LC_ALL=C ls -A | head -n 20; }
 
 generate_file() {
-    path=./AI_GENERATED.md
+    path=$1/AI_GENERATED.md
     [ ! -d "$path" ] || [ -L "$path" ] || path=$path/notes.md
-    use_tool Bash "ls -A" list_folder
     replace_link
     verb=Extended
     [ -e "$path" ] || verb=Created
     use_tool Write "${path#./}" write_notes || fail "AI_GENERATED.md cannot be written"
+}
+
+# In each repository, when the task has several.
+generate_files() {
+    use_tool Bash "ls -A" list_folder
+    if [ -e .git ]; then
+        generate_file .
+    else
+        for repository in */.git; do
+            repository=./${repository%/.git}
+            [ ! -d "$repository/.git" ] || [ -L "$repository" ] || generate_file "$repository"
+        done
+    fi
     printf 'result: %s AI_GENERATED.md with the prompt (simulated, no AI was called)\n' "$verb"
 }
 
@@ -351,11 +364,12 @@ write_notes() {
 }
 
 work_plainly() {
+    verb=Created
     printf 'message: This is a simulation: a small script works in place of %s, without an AI.\n' \
         "$agent"
     kind=
     if is_sample; then choose_kind; fi
-    if [ "$kind" ]; then work_on_sample; else generate_file; fi
+    if [ "$kind" ]; then work_on_sample; else generate_files; fi
 }
 
 printf 'scripted agent standing in for %s\n' "$agent"

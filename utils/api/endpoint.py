@@ -311,7 +311,7 @@ def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
         subject = ".".join(path) or "The request"
         return _explain_unknown(subject, kind, unknown, _allowed_fields(model, tuple(path)))
     if details["type"] == "missing":
-        return f"{name}: is required."
+        return f"{'.'.join(map(str, details['loc']))}: is required."
     if details["type"] == "value_error":
         return f"{name}: {details['ctx']['error']}."
     if details["type"] in _SAFE_ERROR_TYPES:
@@ -325,8 +325,9 @@ def _allowed_fields(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
     schema = model.model_json_schema()
     found = schema
     for name in path:
-        found = found["properties"][name]
-        found = schema["$defs"][found["$ref"].rpartition("/")[2]]
+        found = found["items"] if name.isdigit() else found["properties"][name]
+        if "$ref" in found:
+            found = schema["$defs"][found["$ref"].rpartition("/")[2]]
     return sorted(found["properties"])
 
 

@@ -119,3 +119,4 @@ def store_pull_request_state(
     for task in database.list_pull_request_tasks(pr_url) if tasks is None else tasks:
         with suppress(NotFound):  # deleted meanwhile
             database.set_pull_request(task.user_id, task.id, {"pr_state": state, "pr_url": pr_url})
+    database.set_repository_pull_states(pr_url, None, state)

@@ -7,12 +7,22 @@ import re
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic_core import to_json
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, to_json
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.agents.spec import MAX_MODEL_CHARACTERS
 from utils.environments.schema import checked_settings
+from utils.models.repositories import MAX_REPOSITORIES
 from utils.models.tasks import Json, TaskStatus
 from utils.models.users import canonical_user_id
 from utils.usage.budgets import budget_of
@@ -156,6 +166,17 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+class WantedRepository(Body):
+    """A repository of a task over several."""
+
+    repo_url: RepositoryAddress
+    branch: str | None = Field(
+        None,
+        max_length=255,
+        description="Branch to start from; the repository's default branch by default.",
+    )
+
+
 class StartTask(Body):
     """A task to start."""
 
@@ -165,9 +186,17 @@ class StartTask(Body):
     )
 
     prompt: Text = Field(description="Instructions for the agent. They are stored unchanged.")
-    repo_url: RepositoryAddress
+    repositories: list[WantedRepository] = Field(
+        default_factory=list,
+        max_length=MAX_REPOSITORIES,
+        description="Repositories to work in beside `repo_url`, each in a folder of its own. "
+        f"Without `repo_url` the first one takes its place. At most {MAX_REPOSITORIES} in all.",
+    )
+    repo_url: Annotated[RepositoryAddress | None, Field(validate_default=True)] = None
     github_token: Token | None = Field(
-        None, description="Token for the repository. Not needed if anyone can read it."
+        None,
+        description="Token for the repository. Not needed if anyone can read it. Of "
+        "`repositories` it is sent to those on the same host.",
     )
     branch: str | None = Field(
         None,
@@ -205,6 +234,13 @@ class StartTask(Body):
         "in a copy of the repository in the sandbox, when the changes are captured. Its exit code "
         "and last lines are stored.",
     )
+
+    @field_validator("repo_url")
+    @classmethod
+    def _require_repository(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and not info.data.get("repositories"):
+            raise PydanticCustomError("missing", "Field required")
+        return value
 
 
 class ChatMessage(Body):
@@ -314,6 +350,14 @@ class TaskListQuery(Query):
     )
     limit: Limit = 100
     cursor: Cursor = None
+
+
+class RepositoryQuery(Query):
+    """Names a repository of a task over several."""
+
+    repository: Annotated[str | None, Field(max_length=200)] = Field(
+        None, description="Name of the repository in `repositories`; the first one by default."
+    )
 
 
 class BranchesQuery(Query):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from utils.api.schemas.repositories import FullRepositoryRow, RepositoryRow
 from utils.models.events import EventKind
 from utils.models.tasks import Json
 
@@ -74,6 +75,7 @@ class FullTaskRow(TaskRow):
 
     git_diff: str | None
     git_patch: str | None
+    repositories: NotRequired[list[FullRepositoryRow]]
 
 
 class TaskStatusRow(TypedDict):
@@ -107,6 +109,7 @@ class TaskStatusRow(TypedDict):
     started_at: NotRequired[Time]
     completed_at: NotRequired[Time]
     execution_metadata: NotRequired[Json]
+    repositories: NotRequired[list[RepositoryRow]]
 
 
 class TaskChangeRow(TypedDict):

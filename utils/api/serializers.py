@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from utils.api.responses import (
@@ -15,7 +16,9 @@ from utils.api.responses import (
     TestUserRow,
     TurnRow,
 )
+from utils.api.schemas.repositories import full_repository_row, repository_row
 from utils.models.events import Event
+from utils.models.repositories import TaskRepository
 from utils.models.tasks import TERMINAL_STATUSES, Task, TaskSummary
 from utils.models.turns import Turn
 from utils.models.users import Project, User
@@ -33,9 +36,13 @@ def task_row(task: Task) -> TaskRow:
     return cast("TaskRow", _without_missing(row))
 
 
-def full_task_row(task: Task) -> FullTaskRow:
-    """Return the row of a task, with its diff and patch."""
-    return {**task_row(task), "git_diff": task.git_diff, "git_patch": task.git_patch}
+def full_task_row(task: Task, repositories: Sequence[TaskRepository] = ()) -> FullTaskRow:
+    """Return the row of a task, with its diff and patch, and its repositories if it has several."""
+    texts = {"git_diff": task.git_diff, "git_patch": task.git_patch}
+    row = cast("FullTaskRow", {**task_row(task), **texts})
+    if repositories:
+        row["repositories"] = [full_repository_row(one) for one in repositories]
+    return row
 
 
 def task_status_row(
@@ -43,11 +50,11 @@ def task_status_row(
     queue_position: int | None = None,
     stage: str | None = None,
     waiting_reason: str | None = None,
+    repositories: Sequence[TaskRepository] = (),
 ) -> TaskStatusRow:
-    """Return the row that pages poll.
+    """Return the row that pages poll, and merge into the row they have.
 
-    Pages merge it into the row they have. So fields without a value are omitted, and so is a long
-    conversation. The metadata is included only once it is complete, without contents of files.
+    Fields without a value and a long conversation are omitted, the metadata until it is complete.
     """
     ended = task.status in TERMINAL_STATUSES
     row = {
@@ -75,6 +82,7 @@ def task_status_row(
         "started_at": task.started_at,
         "completed_at": task.completed_at,
         "execution_metadata": task.execution_metadata if ended else None,
+        "repositories": [repository_row(one) for one in repositories] or None,
     }
     return cast("TaskStatusRow", {key: value for key, value in row.items() if value is not None})
 

@@ -59,6 +59,7 @@ ANNOUNCED: dict[str, Read] = {
     "move_task": _task_of_result,
     "save_progress": _progress,
     "set_pull_request": _task_of_result,
+    "set_repository_pull_request": _task_of_result,
     "start_run": _run,
     "take_back_turn": _task_of_result,
 }

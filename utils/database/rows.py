@@ -8,9 +8,18 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, literal_column, null, select, type_coerce
 
-from utils.database.schema import api_keys, projects, task_events, task_turns, tasks, users
+from utils.database.schema import (
+    api_keys,
+    projects,
+    task_events,
+    task_repositories,
+    task_turns,
+    tasks,
+    users,
+)
 from utils.database.types import Document, json_number, json_size
 from utils.models.events import Event
+from utils.models.repositories import TaskRepository
 from utils.models.tasks import (
     ACTIVE_STATUSES,
     PROMPT_PREVIEW_CHARACTERS,
@@ -72,6 +81,10 @@ LISTED_COLUMNS = (
 """The columns of a task in a project's list: of a long conversation only the prompt's beginning."""
 
 TURN_COLUMNS = tuple(task_turns.c[name] for name in Turn.__dataclass_fields__)
+
+REPOSITORY_COLUMNS = tuple(
+    task_repositories.c[name] for name in TaskRepository.__dataclass_fields__
+)
 
 TASK_MARKS = select(
     tasks.c.id,

@@ -206,6 +206,33 @@ task_turns = Table(
     Column("interrupts", Integer),
 )
 
+task_repositories = Table(
+    "task_repositories",
+    metadata,
+    _task_key(),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("target_branch", Text, nullable=False),
+    Column("base_commit", Text),
+    Column("tree_hash", Text),
+    Column("commit_hash", Text),
+    Column("additions", Integer),
+    Column("deletions", Integer),
+    Column("has_patch", Boolean, nullable=False),
+    Column("pr_branch", Text),
+    Column("pr_number", Integer),
+    Column("pr_url", Text),
+    Column("pr_commit", Text),
+    Column("pr_state", Text),
+    Column("changed_files", Document),
+    Column("notes", Document),
+    Column("secret_files", Document),
+    Column("git_diff", Text),
+    Column("git_patch", Text),
+    Index("task_repositories_pr_url", "pr_url"),
+)
+
 # Without references to tasks and projects: what was spent stays known when they are deleted.
 usage_records = Table(
     "usage_records",

@@ -18,6 +18,7 @@ from utils.models.usage import LARGEST_AMOUNT, Usage, UsageRecord
 NO_USER = "There is no such user."
 NO_PROJECT = "There is no such project."
 NO_TASK = "There is no such task."
+NO_REPOSITORY = "The task has no such repository. GET /tasks/{task_id} lists its repositories."
 NO_GROUP = "There is no such group of tasks."
 NOT_IN_GROUP = "The group has no such task. GET /task-groups/{group_id} lists its tasks."
 TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
@@ -63,7 +64,7 @@ DELIVERY_RETENTION = timedelta(days=30)
 AMOUNTS = tuple(Usage.__dataclass_fields__)
 """The columns of a record of usage that are summed up."""
 
-ASKED_FIELDS = ("agent_model", "asked_in", "check_command", "group_attempt")
+ASKED_FIELDS = ("agent_model", "asked_in", "check_command", "group_attempt", "repositories")
 """Fields of `execution_metadata` that are stored with a new task, and kept with its result."""
 
 NOT_IMPORTED = frozenset(
@@ -242,6 +243,14 @@ def new_task_values(new: NewTask) -> dict[str, Any]:
         or None,
         **prompt_columns(new.prompt),
     }
+
+
+def new_repository_values(new: NewTask) -> list[dict[str, Any]]:
+    """Return the columns of the further repositories of a task to insert, without the task."""
+    return [
+        {**columns_of(one), "position": position, "has_patch": False}
+        for position, one in enumerate(new.further, start=1)
+    ]
 
 
 NEXT_TURN: Json = dict.fromkeys(

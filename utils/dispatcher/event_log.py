@@ -99,6 +99,9 @@ class EventLog:
         """Note where the turn begins; stored with the position, as a restart needs it."""
         begun = [start.commit, start.tree, start.is_kept]
         self.position = {**self.position, "start": begun}
+        if start.further:
+            further = [[one.base_commit, one.commit, one.tree, one.branch] for one in start.further]
+            self.position = {**self.position, "further": further}
 
     @property
     def branch(self) -> str | None:

@@ -72,7 +72,7 @@ class FinishedTask:
         yield replace(
             without_contents,
             fields={**fields, "execution_metadata": {**metadata, "notes": notes}},
-            turn=self.turn and replace(self.turn, git_diff=None),
+            turn=self.turn and _without_texts(self.turn),
         )
 
     def store(self, database: Database) -> Task | None:
@@ -86,6 +86,15 @@ class FinishedTask:
             self.batch,
             self.turn,
         )
+
+
+def _without_texts(turn: TurnResult) -> TurnResult:
+    texts = {"git_diff": None, "git_patch": None, "has_patch": False}
+    repositories = [
+        {**one, **texts, "notes": [*one["notes"], TOO_LARGE]} if "notes" in one else one
+        for one in turn.repositories
+    ]
+    return replace(turn, git_diff=None, repositories=repositories)
 
 
 class ResultOutbox:

@@ -18,7 +18,7 @@ from utils.dispatcher.result_outbox import FinishedTask, store_or_shrink
 from utils.dispatcher.run_context import RunContext
 from utils.errors import AppError, DatabaseUnavailable, TaskStopped
 from utils.models.events import EventBatch
-from utils.models.runs import Outcome
+from utils.models.runs import Outcome, RepositoryOutcome
 from utils.models.tasks import Json, Stage, Task, TaskStatus
 from utils.models.turns import Turn, TurnResult, TurnStatus, usage_of
 from utils.pipeline.capture.secret_search import FILES_FIELD, without_secrets
@@ -114,7 +114,8 @@ class ResultStore:
             return None
         tracker = self._events.usage
         used = tracker.record(outcome.failure) if tracker else None
-        return replace(turn_result(self.turn, outcome, status, fields), usage=used)
+        ended = turn_result(self.turn, outcome, status, fields, self._redactor)
+        return replace(ended, usage=used)
 
     def _finish(self, result: FinishedTask) -> bool:
         stored = result.store(self._context.database)
@@ -219,10 +220,12 @@ def result_fields(
     return fields
 
 
-def turn_result(turn: Turn, outcome: Outcome, status: TaskStatus, fields: Json) -> TurnResult:
+def turn_result(
+    turn: Turn, outcome: Outcome, status: TaskStatus, fields: Json, redactor: Redactor
+) -> TurnResult:
     """Return the ended turn with its own changes; `fields` are the columns of its task."""
-    own, failure = outcome.own, outcome.failure
-    read = own or outcome.changes
+    failure, own = outcome.failure, list(outcome.own_of_all.values())
+    read, diff = outcome.own or outcome.changes, _diff_of_turn(outcome)
     ended = replace(
         turn,
         status=TurnStatus(status),
@@ -230,16 +233,48 @@ def turn_result(turn: Turn, outcome: Outcome, status: TaskStatus, fields: Json) 
         **usage_of(outcome.agent_details),
         tree_before=outcome.tree_before or None,
         tree_after=read.tree_hash if read else None,
-        has_diff=bool(own and own.diff),
-        files=len(own.changed_files) if own else None,
-        additions=own.additions if own else None,
-        deletions=own.deletions if own else None,
+        has_diff=bool(diff),
+        files=sum(len(one.changed_files) for one in own) if own else None,
+        additions=sum(one.additions for one in own) if own else None,
+        deletions=sum(one.deletions for one in own) if own else None,
         error=fields.get("error"),
         error_code=failure.code if failure else None,
         error_stage=failure.stage if failure else None,
     )
     is_cancelled = status is TaskStatus.CANCELLED and ended.error_code != INTERRUPTED
-    return TurnResult(ended, own.diff if own else None, goes_on=not is_cancelled)
+    repositories = [
+        _repository_columns(position, one, redactor)
+        for position, one in enumerate(outcome.further, start=1)
+    ]
+    return TurnResult(ended, diff, goes_on=not is_cancelled, repositories=repositories)
+
+
+def _diff_of_turn(outcome: Outcome) -> str | None:
+    """Return the diff of a turn: of several repositories one after the other, with their names."""
+    if not outcome.further:
+        return outcome.own.diff if outcome.own else None
+    diffs = (f"# {name}\n{own.diff}" for name, own in outcome.own_of_all.items() if own.diff)
+    return "".join(diffs) or None
+
+
+def _repository_columns(position: int, one: RepositoryOutcome, redactor: Redactor) -> Json:
+    """Return the columns that a run changes of a further repository."""
+    columns: Json = {"position": position, "target_branch": one.branch}
+    if changes := one.changes:
+        columns |= {
+            "base_commit": changes.base_commit,
+            "tree_hash": changes.tree_hash,
+            "commit_hash": changes.commit_hash,
+            "changed_files": list(changes.changed_files),
+            "additions": changes.additions,
+            "deletions": changes.deletions,
+            "notes": redactor.redact_values(list(changes.notes)),
+            "secret_files": list(changes.secret_files),
+            "has_patch": bool(changes.patch),
+            "git_diff": changes.diff,
+            "git_patch": changes.patch,
+        }
+    return columns
 
 
 def _with_earlier(details: Json, earlier: Json) -> Json:
@@ -308,13 +343,14 @@ def closing_message(outcome: Outcome, redactor: Redactor) -> Json | None:
 
 
 def _early_end(outcome: Outcome) -> str:
-    failure, changes = outcome.failure, outcome.own or outcome.changes
+    failure = outcome.failure
     if failure is None:
         return ""
     reason = failure.message
     if failure.code not in {CANCELLED, INTERRUPTED}:
         reason = f"The task failed: {reason}"
-    count = len(changes.changed_files) if changes else 0
+    changes = [*outcome.own_of_all.values()] or ([outcome.changes] if outcome.changes else [])
+    count = sum(len(one.changed_files) for one in changes)
     if not count:
         return f"{reason} It has changed nothing."
     files = "1 file" if count == 1 else f"{count} files"

@@ -118,7 +118,7 @@ class TaskAttempt:
         Nobody goes on soon with a task that was cancelled.
         """
         is_cancelled = outcome.failure is not None and outcome.failure.code == "cancelled"
-        is_complete = outcome.changes is not None and not self._stop.abandoned
+        is_complete = outcome.has_all_changes and not self._stop.abandoned
         return self._assignment.keeps_workspace and is_complete and not is_cancelled
 
     def _end_of(self, outcome: Outcome) -> str:
@@ -211,8 +211,8 @@ class TaskAttempt:
                 await self._store_run(sandbox.id, base_commit, timings)
 
         job = self._assignment.job
-        if self._is_kept and job.earlier:
-            job = replace(job, earlier=replace(job.earlier, is_kept=True))
+        if self._is_kept:
+            job = job.with_kept_files()
         return Work(
             job=job,
             agent=self._assignment.agent,
@@ -251,8 +251,12 @@ def _resumption(run: AgentRun | None) -> Resumption | None:
         return None
     # Runs of earlier versions have no start: all were first turns.
     commit, tree, is_kept = run.position.get("start", (run.base_commit, "", False))
+    further = (
+        Start(base_commit, other_commit, other_tree, is_kept, branch)
+        for base_commit, other_commit, other_tree, branch in run.position.get("further", ())
+    )
     return Resumption(
-        start=Start(run.base_commit, commit, tree, is_kept),
+        start=Start(run.base_commit, commit, tree, is_kept, further=tuple(further)),
         agent_age_seconds=_age_seconds(run),
         timings=[StageTiming(Stage(name), secs) for name, secs in run.stage_seconds.items()],
         position=run.position,

@@ -15,7 +15,7 @@ import structlog
 from anyio import to_thread
 
 from utils.credentials.login_keeper import LoginKeeper
-from utils.dispatcher.assignment import Assignment, Claim, prepare
+from utils.dispatcher.assignment import Assignment, Claim, completed_claim, prepare
 from utils.dispatcher.event_log import DATABASE_RETRY_SECONDS, EventLog
 from utils.dispatcher.results import (
     CANCELLED,
@@ -37,7 +37,6 @@ from utils.errors import (
     TaskError,
     TaskStopped,
 )
-from utils.git.credentials import secret_parts
 from utils.models.runs import AgentRun, Outcome
 from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
@@ -169,7 +168,7 @@ class TaskRun:
         try:
             claimed = await self._retry_database(self._claim)
             if claimed:
-                with self._context.redactor.hold(*secret_parts(claimed.token)):
+                with self._context.redactor.hold(*claimed.secrets):
                     await self._run_claimed(claimed)
                 if self._results.pending:
                     await self._retry_database(self._results.store_pending)
@@ -213,14 +212,12 @@ class TaskRun:
         if claimed is None:
             return None
         self._events.start_after(claimed.last_sequence)
-        if claimed.running_turn.number > 1:
-            # With the patch and all metadata, which the result of this turn adds to.
-            task = context.database.get_task(claimed.task.user_id, self.task_id)
-            claimed = replace(claimed, task=task)
-        claim = prepare(claimed, context.database, context.vault, context.settings, context.agents)
+        completed = completed_claim(claimed, context.database)
+        services = (context.database, context.vault, context.settings, context.agents)
+        claim = prepare(completed, *services)
         if isinstance(claim.prepared, TaskError):
             return claim
-        spent = self._usage.begin(claimed, claim.prepared.job.agent_model, self._run)
+        spent = self._usage.begin(completed, claim.prepared.job.agent_model, self._run)
         return replace(claim, prepared=spent) if spent else claim
 
     async def _run_claimed(self, claimed: Claim) -> None:

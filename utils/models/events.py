@@ -32,6 +32,8 @@ EventKind = Literal[
 EndStatus = Literal["completed", "failed", "cancelled"]
 Count = Annotated[int, Field(ge=0)]
 
+_NAMED = "The name of the repository, when the task has several."
+
 _CLOSED = ConfigDict(extra="forbid")
 
 
@@ -117,6 +119,7 @@ class GitData(TypedDict):
     was_there: NotRequired[
         Annotated[bool, Field(description="True when an earlier push had put the commit there.")]
     ]
+    repository: NotRequired[Annotated[str, Field(description=_NAMED)]]
 
 
 @with_config(_CLOSED)
@@ -166,6 +169,7 @@ class PullRequestData(TypedDict):
     url: str
     state: Annotated[str, Field(description="open, closed or merged.")]
     is_new: bool
+    repository: NotRequired[Annotated[str, Field(description=_NAMED)]]
 
 
 @with_config(_CLOSED)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from utils.errors import TaskError
 from utils.models.environments import NOTHING_TO_PREPARE, McpServer, Preparation
+from utils.models.repositories import TaskRepository
 from utils.models.tasks import Json, Mode, Stage, Task
 from utils.models.turns import Turn, first_turn
 
@@ -19,7 +20,8 @@ class ClaimedTask:
     `ciphertext` is the task's own encrypted token. `user_token` is the encrypted token from the
     user's profile, in the format of `Profile`. `last_sequence` is the number of the newest event,
     0 without events. `turn` is the turn to run, None for a task that has only its first one; it
-    `is_interrupted` when a message has asked for its end.
+    `is_interrupted` when a message has asked for its end. `further` are the repositories of the
+    task beside its first one, which the database returns on their own.
     """
 
     task: Task
@@ -30,6 +32,7 @@ class ClaimedTask:
     project_settings: Json
     turn: Turn | None = None
     is_interrupted: bool = False
+    further: tuple[TaskRepository, ...] = ()
 
     @property
     def running_turn(self) -> Turn:
@@ -97,7 +100,8 @@ class Job:
 
     `title` is the prompt of the task, `prompt` that of the turn. New folders named in
     `generated_folders` are not part of the result. `check_command` is run when the changes are
-    captured.
+    captured. A task over several repositories has a job for each, with the `folder` that it is
+    cloned to; the first one has the jobs of the others as `further`.
     """
 
     task_id: int
@@ -114,6 +118,21 @@ class Job:
     earlier: EarlierTurns | None = None
     preparation: Preparation = NOTHING_TO_PREPARE
     mcp_servers: tuple[McpServer, ...] = ()
+    folder: str = ""
+    further: tuple[Job, ...] = ()
+
+    @property
+    def repositories(self) -> tuple[Job, ...]:
+        """The jobs of all repositories, this one first."""
+        return (self, *self.further)
+
+    def with_kept_files(self) -> Job:
+        """Return a copy whose earlier turns have left their files in the sandbox."""
+        return replace(
+            self,
+            earlier=self.earlier and replace(self.earlier, is_kept=True),
+            further=tuple(job.with_kept_files() for job in self.further),
+        )
 
     @property
     def session_id(self) -> str | None:
@@ -153,6 +172,16 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryOutcome:
+    """The result in one of the further repositories of a task; see `Outcome`."""
+
+    folder: str
+    branch: str
+    changes: Changes | None
+    own: Changes | None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """The result of the user's check command. `exit_code` is None when it did not end by itself.
 
@@ -178,7 +207,8 @@ class Outcome:
 
     `changes` are all changes of the task, `own` those of this turn alone, from `tree_before` on.
     `notes` are about the agent; those about the changes are in `changes`. `login_files` are the
-    login files as the agent left them, by the relative path.
+    login files as the agent left them, by the relative path. Of a task over several repositories,
+    `changes`, `own` and `tree_before` are those of the first one, whose folder is `folder`.
     """
 
     changes: Changes | None
@@ -192,6 +222,19 @@ class Outcome:
     own: Changes | None = None
     tree_before: str | None = None
     check: CheckResult | None = None
+    folder: str = ""
+    further: tuple[RepositoryOutcome, ...] = ()
+
+    @property
+    def has_all_changes(self) -> bool:
+        """True when the changes of every repository could be read."""
+        return self.changes is not None and all(one.changes for one in self.further)
+
+    @property
+    def own_of_all(self) -> dict[str, Changes]:
+        """The changes of this turn alone by folder, where they could be read."""
+        found = {self.folder: self.own, **{one.folder: one.own for one in self.further}}
+        return {folder: own for folder, own in found.items() if own}
 
     @classmethod
     def failed(cls, failure: TaskError) -> Outcome:

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from utils.models.repositories import NewRepository
+
 Json = dict[str, Any]
 
 PROMPT_PREVIEW_CHARACTERS = 200
@@ -53,7 +55,7 @@ class NewTask:
     `request_key` is the client's Idempotency-Key; the task is stored together with the answer.
     `encrypted_token` is the task's own git token as a Fernet ciphertext. `asked_in` is the place of
     the comment that asked for it. `check_command` runs after the capture. `group_attempt` numbers
-    the tasks of one agent in a group, from 1.
+    the tasks of one agent in a group, from 1. `further` are the repositories beside `repo_url`.
     """
 
     prompt: str
@@ -69,6 +71,12 @@ class NewTask:
     mode: Mode = Mode.RUN
     check_command: str | None = None
     group_attempt: int | None = None
+    further: tuple[NewRepository, ...] = ()
+
+    @property
+    def repositories(self) -> int | None:
+        """The number of repositories if there are several."""
+        return 1 + len(self.further) if self.further else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,11 @@ class Task:
     def check_command(self) -> str | None:
         """The command that checks the result in its sandbox."""
         return (self.execution_metadata or {}).get("check_command")
+
+    @property
+    def has_further_repositories(self) -> bool:
+        """True when the task works in several repositories."""
+        return bool((self.execution_metadata or {}).get("repositories"))
 
     @property
     def is_active(self) -> bool:

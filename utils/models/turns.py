@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from utils.models.tasks import Mode, Task, TaskStatus
+from utils.models.tasks import Json, Mode, Task, TaskStatus
 from utils.models.usage import UsageRecord
 
 
@@ -72,13 +72,15 @@ class TurnResult:
     """An ended turn with its own diff, as it is stored.
 
     If it `goes_on`, a next turn that waits may run; else that one ends as well. `usage` is what
-    its run has used.
+    its run has used. `repositories` are the changed columns of the task's further repositories,
+    each with its `position`.
     """
 
     turn: Turn
-    git_diff: str | None = None
+    git_diff: str | None = field(default=None, repr=False)
     goes_on: bool = False
     usage: UsageRecord | None = None
+    repositories: Sequence[Json] = field(default=(), repr=False)
 
 
 def first_turn(task: Task) -> TurnResult:

@@ -115,6 +115,7 @@ class _CloneRun:
 
     def __init__(self, sandbox: Sandbox, job: Job, limits: CloneLimits) -> None:
         self._sandbox = sandbox
+        self._paths = sandbox.paths.within(job.folder)
         self._limits = limits
         self._source = _Source(job.repo_url, job.git_token)
         self._branch = job.branch
@@ -128,7 +129,7 @@ class _CloneRun:
             result = await self._transfer(mirror, environment)
             *notes, base_commit, tree = result.stdout.decode().split("\n")[:-1]
             await mirror.record_clone(
-                repository=self._sandbox.paths.repository,
+                repository=self._paths.repository,
                 base_commit=base_commit,
                 outdated=MIRROR_OUTDATED in notes,
             )
@@ -136,7 +137,7 @@ class _CloneRun:
 
     async def rebuild(self, clone: Clone, earlier: EarlierTurns) -> Clone:
         """Return a clone with the changes of earlier turns. Raises `_RedirectedError`."""
-        base_commit, paths = earlier.base_commit, self._sandbox.paths
+        base_commit, paths = earlier.base_commit, self._paths
         patch_file, url = f"{paths.work}/earlier.patch", self._source.url
         if earlier.patch:
             await self._sandbox.write_files({patch_file: earlier.patch.encode()})
@@ -225,7 +226,7 @@ class _CloneRun:
         return branch
 
     async def _read_head(self, environment: Mapping[str, str]) -> CommandResult:
-        work = self._sandbox.paths.work
+        work = self._paths.work
         arguments = [
             *_REMOTE_HEAD,
             self._source.url.removeprefix("file://"),
@@ -292,7 +293,7 @@ class _CloneRun:
             ) from error
 
     def _clone_arguments(self, mirror: Mirror) -> list[str]:
-        url, paths, depth = self._source.url, self._sandbox.paths, self._limits.depth
+        url, paths, depth = self._source.url, self._paths, self._limits.depth
         return [
             *_CLONE,
             # With a plain path git copies the files of a local repository, several times faster

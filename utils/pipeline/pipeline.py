@@ -18,33 +18,26 @@ import anyio
 from utils.agents.logins import MAX_RENEWED_LOGIN_BYTES
 from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
 from utils.errors import SandboxError, SandboxLost, TaskError, TaskStopped
-from utils.git.environment import agent_configuration, commit_message
 from utils.models.runs import CheckResult, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Mode, Stage
 from utils.pipeline.agent_output import OutputReporter
 from utils.pipeline.agent_run import MINIMUM_SECONDS, AgentLimits, follow_agent
 from utils.pipeline.capture.capture import CaptureLimits
 from utils.pipeline.capture.secret_search import HasSecret
+from utils.pipeline.captures import Captures, naming
 from utils.pipeline.check import INTERRUPTED, run_check
-from utils.pipeline.clone import CloneLimits
+from utils.pipeline.clone import Clone, CloneLimits
+from utils.pipeline.run_files import LOGIN_DIGEST, agent_files, capture_files
 from utils.pipeline.setup import Setup
 from utils.pipeline.stop_request import StopRequest
 from utils.pipeline.workspace import (
-    CHANGED_WHILE_PLANNING,
-    NOTHING_CAPTURED,
-    Captured,
     Start,
-    agent_prompt,
-    capture_turn,
     prepare_workspace,
 )
 from utils.sandboxes.protocol import AgentCommand, Sandbox
 
 LOGIN_SECONDS = 10.0
 """Time to read the login files, which an agent may have replaced by anything."""
-
-LOGIN_DIGEST = "login_digest"
-"""A file in the work folder: which login the sandbox got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +103,29 @@ async def run_pipeline(
 ) -> Outcome:
     """Run a job to its end. Never raises `TaskError`: the outcome holds the failure."""
     if sandbox.survives:
-        request.shorten_capture()
+        request.shorten_capture(len(work.job.repositories))
     run = _Run(sandbox, work, resumption)
     failure = await run.work(request)
     if not (request.abandoned and sandbox.survives):
         await run.read_login_files()
     if not request.abandoned:
         run.close_output()
-    captured = None
     if run.start and not request.abandoned and run.has_sandbox:
         try:
             with request.capture_scope():
-                captured = await run.capture(run.start)
+                await run.capture(run.start)
         except TaskError as error:
+            error.stage = Stage.CAPTURING
             failure = failure or error
     check = None
-    has_result = captured and captured.changes and not (failure or request.reason)
+    has_result = run.has_changes and not (failure or request.reason)
     if work.job.check_command and has_result:
         check = await run.check(work.job.check_command, request)
     if request.reason:
         # A stop during the capture still counts, because its caller was told that it will.
         stage = Stage.CHECKING if check else Stage.CAPTURING
         request.reason.stage = request.reason.stage or stage
-    return run.outcome(captured, failure or request.reason, check)
+    return run.outcome(failure or request.reason, check)
 
 
 class _Run:
@@ -154,6 +147,9 @@ class _Run:
         self._output: OutputReporter | None = None
         self._login_files: Mapping[str, bytes] = {}
         self._timings = list(resumption.timings) if resumption else []
+        self._captures = Captures(
+            sandbox, work.job, work.limits.capture, work.observer.report, work.has_secret
+        )
 
     async def work(self, request: StopRequest) -> TaskError | None:
         """Clone and run the agent; return the failure that ended them early, if any."""
@@ -211,34 +207,15 @@ class _Run:
             name: content for path, name in names.items() if (content := found.get(path))
         }
 
-    async def capture(self, start: Start) -> Captured:
-        """Capture the changes, whether the agent succeeded or not."""
-        with self._stage(Stage.CAPTURING):
-            try:
-                captured = await capture_turn(
-                    self._sandbox, start, self._limits.capture, self._work.has_secret
-                )
-            except TaskError as error:
-                error.stage = Stage.CAPTURING
-                raise
-            if self._job.mode is Mode.PLAN and captured.has_changes:
-                self._notes += (CHANGED_WHILE_PLANNING,)
-                return NOTHING_CAPTURED
-            self._report_commit(captured)
-            return captured
+    @property
+    def has_changes(self) -> bool:
+        """True when the changes of a repository could be read."""
+        return self._captures.has_changes
 
-    def _report_commit(self, captured: Captured) -> None:
-        changes = captured.own or captured.changes
-        if changes is None or not captured.has_changes:
-            return
-        commit = {
-            "operation": "commit",
-            "commit": captured.changes.commit_hash if captured.changes else changes.commit_hash,
-            "files": len(changes.changed_files),
-            "additions": changes.additions,
-            "deletions": changes.deletions,
-        }
-        self._work.observer.report("git", commit)
+    async def capture(self, start: Start) -> None:
+        """Capture the changes of each repository, whether the agent succeeded or not."""
+        with self._stage(Stage.CAPTURING):
+            await self._captures.run(start)
 
     async def check(self, command: str, request: StopRequest) -> CheckResult:
         """Run the user's check command, until it ends or the task is stopped; never raises."""
@@ -253,12 +230,11 @@ class _Run:
         work.observer.report("check", {**reported, **ended})
         return result
 
-    def outcome(
-        self, captured: Captured | None, failure: TaskError | None, check: CheckResult | None
-    ) -> Outcome:
+    def outcome(self, failure: TaskError | None, check: CheckResult | None) -> Outcome:
         """Return the outcome of the run."""
+        captures, first = self._captures, self._captures.first
         return Outcome(
-            changes=captured.changes if captured else None,
+            changes=first.changes,
             summary=self._reader.summary,
             agent_exit_code=self._exit_code,
             timings=tuple(self._timings),
@@ -268,11 +244,13 @@ class _Run:
                 **({"agent_session_id": self._job.session_id} if self._job.session_id else {}),
                 **self._reader.details,
             },
-            notes=self._notes,
+            notes=(*self._notes, *captures.notes),
             login_files=self._login_files,
-            own=captured.own if captured else None,
+            own=first.own,
             tree_before=self.start.tree if self.start else None,
             check=check,
+            folder=self._job.folder,
+            further=captures.further(self.start),
         )
 
     async def _prepare(self) -> Start:
@@ -280,18 +258,15 @@ class _Run:
         limits, observer = self._limits, self._work.observer
         has_setup = self._job.preparation.longest_seconds > 0
         with self._stage(Stage.CLONING):
-            own = self._files() | ({} if has_setup else self._agent_files())
+            own = capture_files(self._job, self._sandbox.paths)
+            own |= {} if has_setup else self._agent_files()
             await self._sandbox.write_files(own)
             setup = self._new_setup()
             if not (self._job.earlier and self._job.earlier.is_kept):
                 await setup.look()
-            start, clone = await prepare_workspace(
-                self._sandbox, self._job, limits.clone, limits.capture
+            start = await prepare_workspace(
+                self._sandbox, self._job, limits.clone, limits.capture, self._report_clone
             )
-            if clone:
-                observer.note_branch(clone.branch)
-                cloned = {"operation": "clone", "branch": clone.branch, "commit": clone.base_commit}
-                observer.report("git", cloned)
             observer.note_start(start)
             # The keys of the agent come when the setup is over.
             await self._sandbox.restrict_egress(() if has_setup else self._work.access.egress)
@@ -302,7 +277,8 @@ class _Run:
     def _new_setup(self) -> Setup:
         work, seconds = self._work, self._limits.capture.timeout_seconds
         report = work.observer.report
-        return Setup(self._sandbox, self._job.preparation, report, work.redact, seconds)
+        preparation, folder = self._job.preparation, self._job.folder
+        return Setup(self._sandbox, preparation, report, work.redact, seconds, folder=folder)
 
     async def _set_up(self, start: Start, setup: Setup) -> None:
         """Run the setup, then give the sandbox what the agent needs."""
@@ -314,6 +290,13 @@ class _Run:
         await self._sandbox.write_files(self._agent_files())
         await self._sandbox.restrict_egress(work.access.egress)
         self._is_in_setup = False
+
+    def _report_clone(self, job: Job, clone: Clone) -> None:
+        observer = self._work.observer
+        if job is self._job:
+            observer.note_branch(clone.branch)
+        cloned = {"operation": "clone", "branch": clone.branch, "commit": clone.base_commit}
+        observer.report("git", {**cloned, **naming(job)})
 
     async def _run_agent(self) -> TaskError | None:
         work, paths = self._work, self._sandbox.paths
@@ -350,31 +333,9 @@ class _Run:
         has_ended = reader.finished or reader.summary is not None
         self._work.observer.note_usage(reader.details, reader.unreported, has_ended=has_ended)
 
-    def _files(self) -> dict[str, bytes]:
-        job, paths = self._job, self._sandbox.paths
-        return {
-            f"{paths.home}/.gitconfig": agent_configuration(),
-            f"{paths.work}/commit_message": commit_message(job.agent, job.title, job.task_id),
-            f"{paths.work}/generated_folders": "".join(
-                f"{name}\n" for name in job.generated_folders
-            ).encode(),
-        }
-
     def _agent_files(self) -> dict[str, bytes]:
-        job, paths = self._job, self._sandbox.paths
-        ours = {
-            "prompt": self._work.agent.prompt_text(agent_prompt(job, self._work.agent)).encode(),
-            **self._work.agent.files,
-        }
-        if self._work.access.login_files:
-            ours[LOGIN_DIGEST] = self._work.access.login_digest
-        servers = self._work.agent.mcp_files(paths, job.mcp_servers) if job.mcp_servers else {}
-        home = {**self._work.agent.home_files(paths), **self._work.access.login_files}
-        return {
-            **{f"{paths.home}/{name}": content for name, content in home.items()},
-            **{f"{paths.work}/{name}": content for name, content in ours.items()},
-            **servers,
-        }
+        work = self._work
+        return agent_files(self._job, work.agent, work.access, self._sandbox.paths)
 
     @contextmanager
     def _stage(self, stage: Stage, age_seconds: float = 0.0) -> Iterator[None]:

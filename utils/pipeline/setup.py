@@ -18,7 +18,7 @@ from utils.models.tasks import Json
 from utils.pipeline.check import OUTPUT_KILOBYTES, SHOWN_CHARACTERS, STARTED, last_lines
 from utils.pipeline.script_text import script, script_command
 from utils.pipeline.workspace import Start
-from utils.sandboxes.protocol import Sandbox
+from utils.sandboxes.protocol import Sandbox, SandboxPaths
 from utils.sandboxes.snapshots import SnapshotKey
 
 REPOSITORY_SCRIPT = ".async-code/setup.sh"
@@ -37,7 +37,8 @@ Report = Callable[[str, Json], None]
 class Setup:
     """The preparation of one sandbox. `redact` removes secrets from a text.
 
-    With `has_earlier` the sandbox comes from a snapshot, whose repository was put aside.
+    With `has_earlier` the sandbox comes from a snapshot, whose repository was put aside. Of a task
+    over several repositories, `folder` is that of the first one, where the scripts run.
     """
 
     sandbox: Sandbox
@@ -46,17 +47,23 @@ class Setup:
     redact: Callable[[str], str]
     command_seconds: float
     has_earlier: bool = False
+    folder: str = ""
+
+    @property
+    def paths(self) -> SandboxPaths:
+        """The paths of the repository in which the scripts run."""
+        return self.sandbox.paths.within(self.folder)
 
     async def look(self) -> None:
         """Look before the clone whether the sandbox comes from a snapshot that fits."""
-        paths, digest = self.sandbox.paths, self.preparation.digest
+        paths, digest = self.paths, self.preparation.digest
         if digest:
             arguments = [*_BEFORE_CLONE, paths.repository, paths.work, digest]
             self.has_earlier = "found" in await self._run_own(arguments)
 
     async def prepare(self, start: Start) -> None:
         """Run the scripts that the sandbox needs. Raises `SetupError` and `SandboxError`."""
-        paths, preparation = self.sandbox.paths, self.preparation
+        paths, preparation = self.paths, self.preparation
         if self.has_earlier and await self._restore():
             await self._finish(start)
             return
@@ -74,7 +81,7 @@ class Setup:
 
     async def _restore(self) -> bool:
         """Take over what an earlier setup has made; tell if the setup need not run again."""
-        started, paths = time.monotonic(), self.sandbox.paths
+        started, paths = time.monotonic(), self.paths
         script_file = self._repository_script
         printed = await self._run_own([*_RESTORE, paths.repository, paths.work, script_file])
         is_same = "same" in printed
@@ -89,7 +96,7 @@ class Setup:
 
     async def _finish(self, start: Start) -> bool:
         """Leave what the setup has made out of the result; tell if a snapshot can hold it."""
-        paths, preparation = self.sandbox.paths, self.preparation
+        paths, preparation = self.paths, self.preparation
         commit, digest = ("", "") if start.is_kept else (start.commit, preparation.digest)
         arguments = [*_AFTER, paths.repository, paths.work, commit, digest]
         return "whole" in await self._run_own([*arguments, self._repository_script])
@@ -101,7 +108,7 @@ class Setup:
 
     def _scripts(self, *, is_kept: bool) -> Iterator[tuple[str, str, str]]:
         """Yield name, file and text of each script; no text for the file of the repository."""
-        preparation, paths = self.preparation, self.sandbox.paths
+        preparation, paths = self.preparation, self.paths
         if is_kept:
             yield "maintenance", f"{paths.work}/maintenance.sh", preparation.maintenance
             return
@@ -112,9 +119,9 @@ class Setup:
 
     async def _run(self, name: str, file: str, seconds: float) -> None:
         started = time.monotonic()
-        output_file = f"{self.sandbox.paths.work}/setup_output"
+        output_file = f"{self.paths.work}/setup_output"
         result = await self.sandbox.run(
-            [*_RUN, self.sandbox.paths.repository, output_file, str(OUTPUT_KILOBYTES), file],
+            [*_RUN, self.paths.repository, output_file, str(OUTPUT_KILOBYTES), file],
             timeout_seconds=max(seconds, 0.0),
             environment=self.preparation.environment,
             repeatable=True,

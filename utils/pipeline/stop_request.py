@@ -9,7 +9,7 @@ import anyio
 from utils.errors import TaskStopped
 
 CANCELLED_CAPTURE_SECONDS = 1.2
-"""Time for the capture after a task in the cloud was cancelled, where time costs money."""
+"""Time to capture a repository after a task in the cloud was cancelled, where time costs money."""
 
 
 class StopRequest:
@@ -50,9 +50,9 @@ class StopRequest:
             if scope:
                 scope.cancel()
 
-    def shorten_capture(self) -> None:
+    def shorten_capture(self, repositories: int) -> None:
         """Limit the time of the capture once the task is stopped."""
-        self._capture_seconds = CANCELLED_CAPTURE_SECONDS
+        self._capture_seconds = CANCELLED_CAPTURE_SECONDS * repositories
 
     def work_scope(self, seconds: float) -> anyio.CancelScope:
         """Return the scope for the clone and the agent, with a time limit."""

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 class PullRequestOptions:
     """The fields of a request for a pull request. The server chooses a value for None.
 
-    `base` defaults to the branch that the task started from.
+    `base` defaults to the branch that the task started from. `repository` names one of several.
     """
 
     title: str | None = None
@@ -24,3 +24,4 @@ class PullRequestOptions:
     allow_simulated: bool = False
     allow_workflow_changes: bool = False
     allow_moved: bool = False
+    repository: str | None = None

@@ -20,12 +20,12 @@ from utils.github.client import GitHub
 from utils.github.errors import RepositoryMoved
 from utils.github.models import GitHubPull, GitHubRepository
 from utils.models.events import Event, EventKind
-from utils.models.tasks import Task
 from utils.pull_requests import errors as pull_request_refusals
 from utils.pull_requests.concurrency import Deadline
 from utils.pull_requests.labels_and_reviewers import LabelsAndReviewers
 from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.preconditions import Result
+from utils.pull_requests.repositories import Target
 from utils.pull_requests.selection import PullRequestSelector
 from utils.push.commit import CommitText, Identity
 from utils.push.push import PushLimits, PushRequest, push_branch
@@ -54,9 +54,13 @@ class PullRequestPlan:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestResult:
-    """The pull request of a task, and the errors of refused labels and reviewers."""
+    """The pull request of a task, and the errors of refused labels and reviewers.
+
+    `full_name` is the present one of the repository.
+    """
 
     pull: GitHubPull
+    full_name: str
     branch: str
     commit: str
     is_new: bool
@@ -83,17 +87,18 @@ class PullRequestPublisher:
     def __init__(
         self,
         context: PublishContext,
-        task: Task,
+        target: Target,
         result: Result,
         plan: PullRequestPlan,
         full_name: str,
     ) -> None:
         self._context = context
         self._github = context.github
-        self._task = task
+        self._target = target
+        self._task = target.task
         self._result = result
         self._plan = plan
-        self._selector = PullRequestSelector(task, result, plan.options.base)
+        self._selector = PullRequestSelector(target.task, result, plan.options.base)
         self._requested_name = full_name
         self._name = full_name
         self._is_pushed = False
@@ -122,7 +127,7 @@ class PullRequestPublisher:
         options = self._plan.options
         extras = LabelsAndReviewers(self._github, self._context.deadline, self._name, pull)
         warnings = tuple(extras.add(options.labels, options.reviewers))
-        return PullRequestResult(pull, self._plan.branch, commit, is_new, warnings)
+        return PullRequestResult(pull, self._name, self._plan.branch, commit, is_new, warnings)
 
     def _step(self, done: str, step: Callable[[], _Value]) -> _Value:
         self._context.deadline.check(done)
@@ -297,9 +302,15 @@ class PullRequestPublisher:
 
     def _report(self, kind: EventKind, **data: Any) -> None:
         """Append an event to those of the task."""
+        if self._target.name:
+            data["repository"] = self._target.name
         clean = self._context.redactor.redact_values(data)
         event = Event(kind, clean, datetime.now(UTC))
         self._context.database.append_events(self._task.user_id, self._task.id, [event])
 
     def _store(self, **fields: Any) -> None:
-        self._context.database.set_pull_request(self._task.user_id, self._task.id, fields)
+        database, task, position = self._context.database, self._task, self._target.position
+        if position:
+            database.set_repository_pull_request(task.user_id, task.id, position, fields)
+        else:
+            database.set_pull_request(task.user_id, task.id, fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from utils.models.tasks import Task
 from utils.models.usage import Usage, UsageRecord
 from utils.pull_requests.concurrency import Deadline, KeyedLocks
 from utils.pull_requests.conventional_commits import require_conventional
+from utils.pull_requests.links import Published, PullRequestLinker
 from utils.pull_requests.options import PullRequestOptions
 from utils.pull_requests.preconditions import (
     Result,
@@ -39,8 +40,8 @@ from utils.pull_requests.publisher import (
     PublishContext,
     PullRequestPlan,
     PullRequestPublisher,
-    PullRequestResult,
 )
+from utils.pull_requests.repositories import Target, selected, targets_of
 from utils.pull_requests.text import (
     PullRequestFacts,
     cut_body,
@@ -90,13 +91,12 @@ class PullRequests:
         self._metrics = metrics
         self._locks = KeyedLocks()
 
-    def create(
-        self, user_id: str, task_id: int, options: PullRequestOptions
-    ) -> tuple[Task, PullRequestResult]:
-        """Create or update the pull request of a task; return the task and the pull request.
+    def create(self, user_id: str, task_id: int, options: PullRequestOptions) -> list[Published]:
+        """Create or update the pull request of a task; return it.
 
-        Raises `NotFound`, and errors whose code names the cause. After an error another call
-        continues where this one ended.
+        A task over several repositories gets one in each that has changes, or in that of the
+        options, linked to one another. Raises `NotFound`, and errors whose code names the cause.
+        After an error another call continues where this one ended.
         """
         deadline = Deadline(TOTAL_SECONDS, STEP_SECONDS)
         self._database.get_task_status(user_id, task_id)  # check the owner before taking a slot
@@ -106,8 +106,28 @@ class PullRequests:
                 if task.group_id is not None:
                     group = self._database.get_task_group(user_id, task.group_id)
                     require_chosen(task, group)
-                result = self._require_result(task, options)
-                return task, self._publish(task, result, options, deadline)
+                targets = targets_of(self._database, task)
+                chosen = selected(targets, options.repository)
+                plans = [self._checked(one, options) for one in chosen]
+                published = [
+                    self._publish(one, *plan, options, deadline)
+                    for one, plan in zip(chosen, plans, strict=True)
+                ]
+                if len(targets) == 1:
+                    return published
+                return self._linker(options, deadline).link(published, targets)
+
+    def _checked(self, target: Target, options: PullRequestOptions) -> tuple[Result, str]:
+        """Return the result of a repository and its name on GitHub, before anything is pushed."""
+        with _naming(target):
+            result = self._require_result(target.task, options)
+            return result, self._full_name(target.task.repo_url)
+
+    def _linker(self, options: PullRequestOptions, deadline: Deadline) -> PullRequestLinker:
+        def open_github(target: Target, name: str) -> AbstractContextManager[PublishContext]:
+            return self._github(target.task, name, options.github_token, deadline)
+
+        return PullRequestLinker(open_github, self._full_name, deadline)
 
     def _require_result(self, task: Task, options: PullRequestOptions) -> Result:
         redactor, given = self._redactor.child(), options.github_token
@@ -116,12 +136,17 @@ class PullRequests:
             return require_result(task, options, redactor.finds_in, takes_simulated=takes_simulated)
 
     def _publish(
-        self, task: Task, result: Result, options: PullRequestOptions, deadline: Deadline
-    ) -> PullRequestResult:
-        full_name = self._full_name(task.repo_url)
+        self,
+        target: Target,
+        result: Result,
+        full_name: str,
+        options: PullRequestOptions,
+        deadline: Deadline,
+    ) -> Published:
+        task, token = target.task, options.github_token
         plan = self._plan(task, options)
-        with self._github(task, full_name, options.github_token, deadline) as context:
-            publisher = PullRequestPublisher(context, task, result, plan, full_name)
+        with _naming(target), self._github(task, full_name, token, deadline) as context:
+            publisher = PullRequestPublisher(context, target, result, plan, full_name)
             with self._counting(task, publisher):
                 published = publisher.run()
             log.info(
@@ -132,7 +157,7 @@ class PullRequests:
                 is_new=published.is_new,
                 token_source=str(context.token.source),
             )
-            return published
+            return Published(target, published)
 
     @contextmanager
     def _counting(self, task: Task, publisher: PullRequestPublisher) -> Iterator[None]:
@@ -274,6 +299,18 @@ class PullRequests:
 def pushes_folder(settings: Settings) -> Path:
     """Return the folder of temporary repositories, which is cleaned when the server starts."""
     return settings.data_dir / "pushes"
+
+
+@contextmanager
+def _naming(target: Target) -> Iterator[None]:
+    """Name the repository in an error, when the task has several."""
+    try:
+        yield
+    except AppError as error:
+        if target.name:
+            error.message = f"{target.name}: {error.message}"
+            error.args = (error.message,)
+        raise
 
 
 @contextmanager

@@ -102,14 +102,14 @@ def cut_title(title: str) -> str:
     return _shortened(" ".join(_visible(title).split()), MAX_TITLE_CHARACTERS)
 
 
-def cut_body(body: str) -> str:
+def cut_body(body: str, most_bytes: int = MAX_BODY_CHARACTERS) -> str:
     """Return a body within GitHub's limit; a cut body ends with a line that says so.
 
     GitHub counts some characters more than once, so the limit is applied to UTF-8 bytes.
     """
-    if len(body.encode(errors="replace")) <= MAX_BODY_CHARACTERS:
+    if len(body.encode(errors="replace")) <= most_bytes:
         return body
-    room = MAX_BODY_CHARACTERS - len(_CUT) - _closing_room(body)
+    room = most_bytes - len(_CUT) - _closing_room(body)
     beginning = body.encode(errors="replace")[:room].decode(errors="ignore")
     line_end = beginning.rfind("\n")
     beginning = beginning[:line_end] if line_end > room // 2 else beginning

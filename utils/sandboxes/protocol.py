@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -35,6 +35,16 @@ class SandboxPaths:
     work: str
     """Folder of the backend: scripts, prompt and results; outside the repository."""
 
+    def within(self, folder: str) -> SandboxPaths:
+        """Return the paths of one of several repositories; without a folder, of the only one."""
+        if not folder:
+            return self
+        return replace(
+            self,
+            repository=f"{self.repository}/{folder}",
+            work=f"{self.work}/repositories/{folder}",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EgressHeader:
@@ -56,7 +66,7 @@ class SandboxRequest:
 
     `age_seconds` is the part of that time that has passed when the sandbox is attached to.
     `template_id` is the id of a template, or a name that `SandboxProvider.templates` lists.
-    `repo_url` and `model_hosts` (`host` or `host:port`) are what its work has to reach.
+    `repo_urls` and `model_hosts` (`host` or `host:port`) are what its work has to reach.
     It starts from the snapshot of a key, if there is one. `network` and `memory_bytes` narrow what
     the operator allows; they are only set for kinds that enforce them.
     `still_runs_here` is asked when another process seems to have taken over the sandbox.
@@ -70,7 +80,7 @@ class SandboxRequest:
     age_seconds: float = 0.0
     template_id: str | None = None
     egress: tuple[EgressHeader, ...] = ()
-    repo_url: str = ""
+    repo_urls: tuple[str, ...] = ()
     model_hosts: tuple[str, ...] = ()
     snapshot: SnapshotKey | None = None
     network: NetworkPolicy | None = None

@@ -30,16 +30,18 @@ def handle_pull_request(services: Services, delivery: Delivery) -> str | None:
     if event.action not in {"closed", "reopened"}:
         return None
     pull = event.pull_request
-    tasks = _tasks(services, event)
-    if not tasks:
-        return "This pull request belongs to no task."
     if services.database.has_delivery(delivery.id):
         return ALREADY_PROCESSED
+    tasks, announced = _tasks(services, event), "merged" if pull.merged else pull.state
+    # Those in which a task over several repositories has opened it beside its first one.
+    further = services.database.set_repository_pull_states(pull.html_url, pull.head.ref, announced)
+    if not tasks and not further:
+        return "This pull request belongs to no task."
     state = _state(services, event)
     store_pull_request_state(services.database, pull.html_url, state, tasks)
     if not services.database.record_delivery(delivery.id):
         return ALREADY_PROCESSED
-    return f"The pull request is {state}; tasks updated: {len(tasks)}."
+    return f"The pull request is {state}; tasks updated: {len(tasks) + further}."
 
 
 def _state(services: Services, event: PullRequestEvent) -> str:

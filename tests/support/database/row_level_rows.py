@@ -23,6 +23,7 @@ SHARED = (
     "task_events",
     "sandboxes",
     "sandbox_operations",
+    "task_repositories",
 )
 HIDDEN = tuple(sorted(set(TABLES) - set(SHARED)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from database import Database
@@ -23,6 +24,7 @@ from utils.errors import Unauthenticated
 from utils.models.archive import ArchiveFile
 from utils.models.environments import ProjectSecret
 from utils.models.events import Event, EventBatch
+from utils.models.repositories import NewRepository
 from utils.models.runs import AgentRun
 from utils.models.sandboxes import NewSandbox, SandboxOperation, SandboxStatus, TaskSandbox
 from utils.models.tasks import TaskStatus
@@ -53,6 +55,7 @@ def every_verb(database: Database) -> Calls:
         **group_verbs(database),
         **usage_verbs(database),
         **sandbox_verbs(database),
+        **repository_verbs(database),
         **project_verbs(database, project_id),
     }
 
@@ -252,6 +255,21 @@ def sandbox_verbs(database: Database) -> Calls:
         "record_sandbox_operation": partial(database.record_sandbox_operation, operation),
         "list_sandbox_operations": partial(database.list_sandbox_operations, USER, sandbox_id),
         "delete_old_sandboxes": partial(database.delete_old_sandboxes, LATER, limit=1),
+    }
+
+
+def repository_verbs(database: Database) -> Calls:
+    new = replace(new_task(), further=(NewRepository("lib", "https://github.com/a/lib", ""),))
+    task_id = database.create_task(USER, new).id
+    address = "https://github.com/a/lib/pull/1"
+    return {
+        "list_repositories": partial(database.list_repositories, USER, task_id),
+        "set_repository_pull_request": partial(
+            database.set_repository_pull_request, USER, task_id, 1, {"pr_url": address}
+        ),
+        "set_repository_pull_states": partial(
+            database.set_repository_pull_states, address, None, "closed"
+        ),
     }
 
 

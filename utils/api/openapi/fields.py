@@ -168,6 +168,22 @@ _GROUPS: dict[str, FieldText] = {
     "rank": FieldText("The place by `order_rule`, from 1; null until the task has ended.", 1),
 }
 
+_REPOSITORIES: dict[str, FieldText] = {
+    "FullTaskRow.repositories": FieldText("All repositories, if the task has several.", None),
+    "TaskStatusRow.repositories": FieldText("All repositories, if the task has several.", None),
+    "RepositoryRow.name": FieldText("The name of the repository, and of its folder.", "lib"),
+    "FullRepositoryRow.name": FieldText("The name of the repository, and of its folder.", "lib"),
+    "RepositoryRow.branch": FieldText("The branch that its work starts from.", "master"),
+    "FullRepositoryRow.branch": FieldText("The branch that its work starts from.", "master"),
+    "base_commit": FieldText("The commit that the work started from.", _COMMIT),
+    "tree_hash": FieldText("The tree of the files of the result.", _COMMIT),
+    "notes": FieldText("What is not part of the result, and why.", []),
+    "CreatePullRequestAnswer.pull_requests": FieldText(
+        "The pull request of each repository, if the task has several.", None
+    ),
+    "RepositoryPull.repository": FieldText("The name of the repository.", "lib"),
+}
+
 _PROJECTS: dict[str, FieldText] = {
     "project": FieldText("The project."),
     "projects": FieldText("The projects, newest first."),
@@ -391,6 +407,7 @@ _SERVER: dict[str, FieldText] = {
 FIELDS: dict[str, FieldText] = {
     **_TASKS,
     **_GROUPS,
+    **_REPOSITORIES,
     **_PROJECTS,
     **_GITHUB,
     **_USERS,

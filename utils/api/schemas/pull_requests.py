@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, get_type_hints
+from typing import Annotated, NotRequired, get_type_hints
 
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
@@ -21,6 +22,7 @@ from utils.api.responses import Time
 from utils.github.models import GitHubRepository
 from utils.github.token_access import TokenAccess
 from utils.models.tasks import Json
+from utils.pull_requests.links import Published
 from utils.pull_requests.publisher import PullRequestResult
 
 _Title = Annotated[str, Field(max_length=1_000), AfterValidator(without_nul)]
@@ -76,6 +78,11 @@ class CreatePullRequest(Body):
     )
     allow_moved: bool = Field(
         default=False, description="Follow a repository that was renamed or transferred."
+    )
+    repository: Annotated[str, Field(max_length=200), AfterValidator(without_nul)] | None = Field(
+        None,
+        description="Of a task over several repositories: the name of the one to create a pull "
+        "request in; by default all with changes.",
     )
 
 
@@ -140,8 +147,35 @@ class PullRequestRow:
     warnings: list[Warned]
 
 
-def pull_request_row(published: PullRequestResult, files: int) -> Json:
+class RepositoryPull(TypedDict):
+    """The pull request in one of several repositories; the fields are those of the answer."""
+
+    repository: str
+    pr_url: str
+    pr_number: int
+    branch: str
+    base: str
+    commit: str
+    title: str
+    draft: bool
+    created: bool
+    files_updated: int
+    warnings: list[Warned]
+
+
+def pull_request_answer(published: Sequence[Published]) -> Json:
     """Return the response to create-pr."""
+    rows = [
+        (one.target.name, _row(one.result, len(one.target.task.changed_files or ())))
+        for one in published
+    ]
+    answer = dict(rows[0][1])
+    if published[0].target.name:
+        answer["pull_requests"] = [{"repository": name, **row} for name, row in rows]
+    return answer
+
+
+def _row(published: PullRequestResult, files: int) -> Json:
     row = PullRequestRow(
         pr_url=published.pull.url,
         pr_number=published.pull.number,
@@ -157,7 +191,10 @@ def pull_request_row(published: PullRequestResult, files: int) -> Json:
     return asdict(row)
 
 
-PULL_REQUEST_FIELDS = get_type_hints(PullRequestRow)
+PULL_REQUEST_FIELDS = {
+    **get_type_hints(PullRequestRow),
+    "pull_requests": NotRequired[list[RepositoryPull]],
+}
 TOKEN_ACCESS_FIELDS = {
     "user": str | None,
     "repo": CheckedRepository | None,

@@ -18,7 +18,7 @@ from utils.database.sql.tables.api_keys import ApiKeyMethods
 from utils.database.sql.tables.archive import ArchiveMethods
 from utils.database.sql.tables.progress import ProgressMethods
 from utils.database.sql.tables.projects import ProjectMethods, ProjectSecretMethods
-from utils.database.sql.tables.pull_requests import PullRequestMethods
+from utils.database.sql.tables.pull_requests import PullRequestMethods, RepositoryMethods
 from utils.database.sql.tables.repeated_requests import IdempotencyMethods, WebhookDeliveryMethods
 from utils.database.sql.tables.runs import RunMethods
 from utils.database.sql.tables.servers import ServerMethods
@@ -50,6 +50,7 @@ class SqlDatabase(
     SandboxMethods,
     ServerMethods,
     PullRequestMethods,
+    RepositoryMethods,
     WebhookDeliveryMethods,
     IdempotencyMethods,
     UsageMethods,

@@ -20,6 +20,7 @@ from utils.database.supabase.tables.repeated_requests import (
     IdempotencyMethods,
     WebhookDeliveryMethods,
 )
+from utils.database.supabase.tables.repositories import RepositoryMethods
 from utils.database.supabase.tables.runs import RunMethods
 from utils.database.supabase.tables.servers import ServerMethods
 from utils.database.supabase.tables.task_groups import TaskGroupMethods
@@ -44,6 +45,7 @@ class SupabaseDatabase(
     SandboxMethods,
     ServerMethods,
     PullRequestMethods,
+    RepositoryMethods,
     WebhookDeliveryMethods,
     IdempotencyMethods,
     UsageMethods,

@@ -20,7 +20,7 @@ class ArchiveVerbs(Protocol):
         """
 
     def get_task_records(self, task_ids: Sequence[int], *, max_bytes: int) -> list[TaskRecord]:
-        """Return everything that is stored of the tasks, with their turns and events, in order.
+        """Return everything that is stored of the tasks, with all rows that belong to them.
 
         Ends behind the record with which the texts exceed `max_bytes`. Tasks that are gone are left
         out.

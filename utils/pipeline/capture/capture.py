@@ -40,7 +40,7 @@ from utils.pipeline.capture.bundle import (
 from utils.pipeline.capture.notes import capture_notes
 from utils.pipeline.capture.secret_search import HasSecret, notes_of, search_changes
 from utils.pipeline.script_text import script
-from utils.sandboxes.protocol import Sandbox
+from utils.sandboxes.protocol import Sandbox, SandboxPaths
 
 CAPTURE_SCRIPT = script("capture.sh")
 
@@ -93,14 +93,17 @@ async def capture_changes(
     base_commit: str,
     limits: CaptureLimits,
     has_secret: HasSecret = lambda _: False,
+    folder: str = "",
 ) -> Changes:
     """Commit and read all changes since the base commit, and search them for secrets.
+
+    `folder` is that of one of several repositories.
 
     Expects the commit message and the copy of `.git/config` in the work folder of the sandbox, and
     works without them when the agent has removed them. Raises `CaptureError` when git cannot read
     the repository, or when the result was not written by the script.
     """
-    capture = _Capture(sandbox, base_commit, limits)
+    capture = _Capture(sandbox, sandbox.paths.within(folder), base_commit, limits)
     raw = await capture.run("history")
     if _has_replaced_pointers(raw):
         await capture.compare_with_pointers()
@@ -118,14 +121,17 @@ async def capture_changes(
 class _Capture:
     """Runs the capture script and reads its result."""
 
-    def __init__(self, sandbox: Sandbox, base_commit: str, limits: CaptureLimits) -> None:
+    def __init__(
+        self, sandbox: Sandbox, paths: SandboxPaths, base_commit: str, limits: CaptureLimits
+    ) -> None:
         self._sandbox = sandbox
+        self._paths = paths
         self._base_commit = base_commit
         self._limits = limits
         self._environment = git_environment()
         # A name of its own: another server may have taken the task over and read its result while
         # this one, which was held up, captures as well.
-        self._bundle = f"{sandbox.paths.work}/result/bundle-{uuid4().hex}"
+        self._bundle = f"{paths.work}/result/bundle-{uuid4().hex}"
 
     async def mark_binary(self, in_diff: list[ChangedPath], in_patch: list[ChangedPath]) -> None:
         """Treat files as binary in the following runs."""
@@ -145,11 +151,11 @@ class _Capture:
 
     async def run(self, mode: str) -> Raw:
         """Run the script once in the mode `history`, `binary` or `squash`."""
-        work = self._sandbox.paths.work
+        work = self._paths.work
         result = await self._sandbox.run(
             [
                 *("sh", "-c", CAPTURE_SCRIPT, "capture.sh"),
-                self._sandbox.paths.repository,
+                self._paths.repository,
                 self._base_commit,
                 work,
                 str(self._limits.files),

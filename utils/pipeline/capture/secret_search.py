@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from utils.git.added_text import added_text
 from utils.git.output import NO_OBJECT, decode_path
-from utils.models.runs import Changes, FileChange, Outcome
+from utils.models.runs import Changes, FileChange, Outcome, RepositoryOutcome
 from utils.pipeline.capture.bundle import Raw
 
 FILES_FIELD = "secret_files"
@@ -99,7 +99,17 @@ def without_secrets(outcome: Outcome, redact: Callable[[str], str]) -> Outcome:
     clean = _redacted(changes, redact) if changes and changes.secret_files else changes
     # The diff of a turn also shows a secret that it removes from what an earlier one wrote.
     own = clean if own is changes else own and _redacted(own, redact)
-    return replace(outcome, changes=clean, own=own)
+    further = (_repository_without_secrets(one, redact) for one in outcome.further)
+    return replace(outcome, changes=clean, own=own, further=tuple(further))
+
+
+def _repository_without_secrets(
+    one: RepositoryOutcome, redact: Callable[[str], str]
+) -> RepositoryOutcome:
+    changes = one.changes
+    clean = _redacted(changes, redact) if changes and changes.secret_files else changes
+    own = clean if one.own is changes else one.own and _redacted(one.own, redact)
+    return replace(one, changes=clean, own=own)
 
 
 def _redacted(changes: Changes, redact: Callable[[str], str]) -> Changes:

@@ -83,12 +83,12 @@ def network_rules(
     settings: Settings, request: SandboxRequest, registries: Registries
 ) -> NetworkRules:
     """Return the rules for the connections of a sandbox. Raises `SandboxError`."""
-    network, place = settings.isolated_network, Place.of(request.repo_url)
+    network = settings.isolated_network
     git_hosts = [host for host in settings.allowed_git_hosts if host != "*"]
     more = settings.isolated_allowed_hosts if network != "none" else ()
     named = [*git_hosts, *more, *registries.chosen]
     public = list(request.model_hosts)
-    if place:
+    for place in filter(None, map(Place.of, request.repo_urls)):
         is_here = name_reach(place.host) is Reach.LOOPBACK and settings.local_repos_allowed
         (named if is_here else public).append(place.authority)
     usual = (*public, *registries.usual)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.types import JSON
 
 from utils.database.rows import TASK_MARKS
-from utils.database.schema import archived_tasks, task_events, task_turns, tasks
+from utils.database.schema import archived_tasks, task_events, task_repositories, task_turns, tasks
 from utils.database.shared import NO_TASK, NOT_IN_RECORDS, task_archived
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import NotFound
@@ -57,12 +57,19 @@ def _as_text(table: Table) -> Select[Any]:
 _tasks = _as_text(tasks)
 _parts = {
     "turns": _as_text(task_turns).order_by(task_turns.c.task_id, task_turns.c.number),
+    "repositories": _as_text(task_repositories).order_by(
+        task_repositories.c.task_id, task_repositories.c.position
+    ),
     "events": _as_text(task_events).order_by(task_events.c.task_id, task_events.c.sequence),
 }
-_task_keys = {"turns": task_turns.c.task_id, "events": task_events.c.task_id}
+_task_keys = {
+    "turns": task_turns.c.task_id,
+    "repositories": task_repositories.c.task_id,
+    "events": task_events.c.task_id,
+}
 _documents = {
     column.name
-    for table in (tasks, task_turns, task_events)
+    for table in (tasks, task_turns, task_repositories, task_events)
     for column in table.c
     if isinstance(column.type, JSON)
 }

@@ -28,7 +28,14 @@ from utils.database.rows import (
     now,
     task_from_row,
 )
-from utils.database.schema import task_events, task_runs, task_secrets, task_turns, tasks
+from utils.database.schema import (
+    task_events,
+    task_repositories,
+    task_runs,
+    task_secrets,
+    task_turns,
+    tasks,
+)
 from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
@@ -309,6 +316,11 @@ def _store_turn(connection: Connection, task_id: int, result: TurnResult) -> Non
     connection.execute(delete(task_turns).where(this_one))
     values = {**turn_values(result), "task_id": task_id, "ended_at": now()}
     connection.execute(insert(task_turns), values)
+    for changes in result.repositories:
+        its = (task_repositories.c.task_id == task_id) & (
+            task_repositories.c.position == changes["position"]
+        )
+        connection.execute(update(task_repositories).where(its).values(changes))
 
 
 def _has_waiting_turn(connection: Connection, task_id: int) -> bool:

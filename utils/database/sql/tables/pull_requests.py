@@ -1,17 +1,27 @@
-"""Stores the pull requests of tasks, in SQL."""
+"""Stores the pull requests of tasks and reads their further repositories, in SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from utils.database.rows import STATUS_COLUMNS, now, task_from_row
-from utils.database.schema import tasks
+from utils.database.rows import REPOSITORY_COLUMNS, STATUS_COLUMNS, now, task_from_row
+from utils.database.schema import task_repositories, tasks
+from utils.database.shared import NO_REPOSITORY
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tables.archive import missing_task
+from utils.database.sql.tables.tasks import require_task
+from utils.errors import NotFound
+from utils.models.repositories import TaskRepository
 from utils.models.tasks import Task
+
+_of_task = task_repositories.c.task_id == bindparam("repository_task_id")
+_with_texts = select(*REPOSITORY_COLUMNS).where(_of_task).order_by(task_repositories.c.position)
+_without_texts = _with_texts.with_only_columns(
+    *(column for column in REPOSITORY_COLUMNS if column.name not in {"git_diff", "git_patch"})
+)
 
 
 class PullRequestMethods(SqlMethods):
@@ -44,3 +54,49 @@ class PullRequestMethods(SqlMethods):
         these = (tasks.c.pr_branch == pr_branch) & (tasks.c.pr_number == pr_number)
         found = select(*STATUS_COLUMNS).where(these).order_by(tasks.c.id)
         return [task_from_row(row) for row in connection.execute(found)]
+
+
+class RepositoryMethods(SqlMethods):
+    """Methods on the further repositories of tasks."""
+
+    @reading
+    def list_repositories(
+        self, connection: Connection, user_id: str, task_id: int, *, with_texts: bool = False
+    ) -> list[TaskRepository]:
+        """See `Database`."""
+        require_task(connection, user_id, task_id)
+        statement = _with_texts if with_texts else _without_texts
+        rows = connection.execute(statement, {"repository_task_id": task_id})
+        return [TaskRepository(**row._mapping) for row in rows]
+
+    @writing
+    def set_repository_pull_request(
+        self,
+        connection: Connection,
+        user_id: str,
+        task_id: int,
+        position: int,
+        fields: Mapping[str, Any],
+    ) -> Task:
+        """See `Database`."""
+        own = (tasks.c.id == task_id) & (tasks.c.user_id == user_id)
+        touched = update(tasks).where(own).values(updated_at=now()).returning(*STATUS_COLUMNS)
+        row = connection.execute(touched).first()
+        if row is None:
+            raise missing_task(connection, user_id, task_id)
+        its = (task_repositories.c.task_id == task_id) & (task_repositories.c.position == position)
+        stored = update(task_repositories).where(its).values({**fields, "position": position})
+        if connection.execute(stored).rowcount == 0:
+            raise NotFound(NO_REPOSITORY)
+        return task_from_row(row)
+
+    @writing
+    def set_repository_pull_states(
+        self, connection: Connection, pr_url: str, pr_branch: str | None, state: str
+    ) -> int:
+        """See `Database`."""
+        these = task_repositories.c.pr_url == pr_url
+        if pr_branch is not None:
+            these &= task_repositories.c.pr_branch == pr_branch
+        stored = update(task_repositories).where(these).values(pr_state=state)
+        return connection.execute(stored).rowcount

@@ -19,11 +19,12 @@ from utils.database.rows import (
     polled_task,
     task_from_row,
 )
-from utils.database.schema import task_secrets, tasks, users
+from utils.database.schema import task_repositories, task_secrets, tasks, users
 from utils.database.shared import (
     TASK_ACTIVE,
     USER_GONE,
     imported_values,
+    new_repository_values,
     new_task_values,
     request_answer,
 )
@@ -159,11 +160,14 @@ class TaskMethods(SqlMethods):
 def insert_task(
     connection: Connection, user_id: str, new: NewTask, more: Mapping[str, Any]
 ) -> Task:
-    """Insert a task with its token and more columns."""
+    """Insert a task with its token, its further repositories and more columns."""
     row = connection.execute(_insert_task, {**_new_task_values(user_id, new), **more}).one()
     if new.encrypted_token is not None:
         secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
         connection.execute(_insert_secret, secret)
+    if repositories := new_repository_values(new):
+        rows = [{**values, "task_id": row.id} for values in repositories]
+        connection.execute(insert(task_repositories), rows)
     return task_from_row(row)
 
 

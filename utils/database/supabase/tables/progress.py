@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from utils.database.schema import task_turns, tasks
+from utils.database.schema import task_repositories, task_turns, tasks
 from utils.database.shared import (
     MAX_CHAT_CHARACTERS,
     MAX_CHAT_MESSAGES,
@@ -78,7 +78,13 @@ class ProgressMethods(SupabaseMethods):
             "next_fields": NEXT_TURN,
             "usage": turn.usage and encode_usage(turn.usage),
         }
-        row = self.supabase.call("backend_finish_run", arguments, idempotent=False)
+        function = "backend_finish_run"
+        if turn.repositories:
+            function = "backend_finish_run_over"
+            arguments["repositories"] = [
+                encode_columns(task_repositories, one) for one in turn.repositories
+            ]
+        row = self.supabase.call(function, arguments, idempotent=False)
         return None if row is None else decode_task(row)
 
     def save_progress(

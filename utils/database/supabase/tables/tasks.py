@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.database.rows import listed_task, polled_task
-from utils.database.schema import tasks
+from utils.database.schema import task_repositories, tasks
 from utils.database.shared import (
     NO_PROJECT,
     TASK_ACTIVE,
     USER_GONE,
     imported_values,
+    new_repository_values,
     new_task_values,
 )
 from utils.database.supabase.rows import (
@@ -47,7 +48,7 @@ class TaskMethods(SupabaseMethods):
 
     def create_task(self, user_id: str, new: NewTask) -> Task:
         """See `Database`."""
-        arguments = {
+        arguments: Json = {
             "this_user": normalize_user_id(user_id),
             "this_server": self.server,
             "task": encode_columns(tasks, new_task_values(new)),
@@ -55,7 +56,12 @@ class TaskMethods(SupabaseMethods):
             "ciphertext": encode_bytes(new.encrypted_token),
         }
         function = "backend_create_task"
-        if new.request_key is not None:
+        if new.further:
+            function = "backend_create_task_over"
+            rows = new_repository_values(new)
+            arguments["repositories"] = [encode_columns(task_repositories, one) for one in rows]
+            arguments["this_key"] = new.request_key
+        elif new.request_key is not None:
             function = "backend_create_task_for_request"
             arguments["this_key"] = new.request_key
         elif new.delivery is not None:

@@ -1,0 +1,1 @@
+"""Tests of tasks that work in several repositories."""
