@@ -157,7 +157,7 @@ def allowed(mode: str, hosts: tuple[str, ...], **settings: Any) -> set[str]:
     """Return the hosts that an isolated sandbox of a project may reach, of some."""
     request = SandboxRequest(
         *(1, "user", 1, 60.0),
-        repo_url="https://git.example/o/r",
+        repo_urls=("https://git.example/o/r",),
         model_hosts=("model.example",),
         network=NetworkPolicy(mode, hosts) if mode else None,
     )

@@ -60,14 +60,13 @@ class OpenSandboxes:
 
     def request(self, stored: StoredSandbox, seconds: float) -> SandboxRequest:
         """Return the request for the sandbox of a row that is to live so long from now."""
-        repositories = stored.repositories
         return SandboxRequest(
             task_id=0,
             user_id=stored.user_id,
             attempt=1,
             lifetime_seconds=seconds,
             template_id=stored.template,
-            repo_url=repositories[0]["repo_url"] if repositories else "",
+            repo_urls=tuple(one["repo_url"] for one in stored.repositories),
             record_id=stored.id,
         )
 

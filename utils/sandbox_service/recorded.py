@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from database import Database
 from utils.errors import AppError, SandboxLost
+from utils.git.folder_names import folder_names
 from utils.models.sandboxes import SandboxStatus, TaskSandbox
 from utils.sandboxes.protocol import Sandbox, SandboxProvider, SandboxRequest
 from utils.sandboxes.view import SandboxView
@@ -70,14 +71,16 @@ class RecordedProvider:
 
     def _recorded(self, sandbox: Sandbox, request: SandboxRequest) -> Sandbox:
         lifetime = timedelta(seconds=request.lifetime_seconds - request.age_seconds)
-        name = request.repo_url.rstrip("/").rpartition("/")[2].removesuffix(".git")
-        repository = {"name": name, "repo_url": request.repo_url}
+        repositories = [
+            {"name": name, "repo_url": url}
+            for name, url in zip(folder_names(request.repo_urls), request.repo_urls, strict=True)
+        ]
         new = TaskSandbox(
             task_id=request.task_id,
             provider=self.kind.name,
             provider_id=sandbox.id,
             template=request.template_id,
-            repositories=[repository] if request.repo_url else [],
+            repositories=repositories,
             expires_at=datetime.now(UTC) + lifetime,
         )
         self._write(sandbox.id, partial(self._database.record_task_sandbox, new))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from utils.agents.registry import DEFAULT_AGENT, SECTIONS
 from utils.api.error_codes.table import PAGE
 from utils.api.openapi.field_text import FieldText
+from utils.api.openapi.group_fields import GROUP_FIELDS
+from utils.api.openapi.repository_fields import REPOSITORY_FIELDS
 from utils.api.openapi.usage_fields import USAGE_FIELDS
 from utils.api.requests import EXAMPLE_REPOSITORY, EXAMPLE_TEST_USER_ID, EXAMPLE_USER_ID
 from utils.config.version import VERSION
@@ -133,55 +135,6 @@ _TASKS: dict[str, FieldText] = {
         "The branch that a task without one starts from, null if HEAD names none.", "master"
     ),
     "migrated": FieldText("The number of imported tasks.", 1),
-}
-
-_GROUPS: dict[str, FieldText] = {
-    "task_ids": FieldText("The numbers of all new tasks, if there are several.", None),
-    "group_id": FieldText("The group that the task belongs to, if it belongs to one.", None),
-    "groups": FieldText("The groups, newest first."),
-    "group": FieldText("The group."),
-    "GroupSummaryRow.status": FieldText("`running` until all of its tasks have ended.", "ended"),
-    "GroupRow.status": FieldText("`running` until all of its tasks have ended.", "ended"),
-    "GroupRow.branch": FieldText("The branch that was asked for, empty for the default.", "master"),
-    "GroupSummaryRow.branch": FieldText(
-        "The branch that was asked for, empty for the default.", "master"
-    ),
-    "GroupRow.tasks": FieldText("Its tasks, oldest first."),
-    "chosen_task_id": FieldText("The task that was chosen, null before that.", None),
-    "ChosenTask.task_id": FieldText("The task to choose.", 3),
-    "check_command": FieldText("The command that checks each result, null without one.", "make"),
-    "order_rule": FieldText("Says what `rank` goes by.", "Completed tasks with ..."),
-    "GroupTaskRow.task_id": FieldText("The number of the task.", 1),
-    "GroupTaskRow.attempt": FieldText("The number among the tasks of this agent, from 1.", 1),
-    "agent_model": FieldText("The model that was asked for, null for the agent's own.", None),
-    "seconds": FieldText("The time from its start to its end, or up to now.", 42.5),
-    "input_tokens": FieldText("Tokens that the agent has sent.", 12_000),
-    "output_tokens": FieldText("Tokens that the agent has received.", 900),
-    "cost_usd": FieldText("The costs in US dollars, where the agent tells them.", 0.12),
-    "files": FieldText("The number of changed files.", 1),
-    "additions": FieldText("The number of added lines.", 10),
-    "deletions": FieldText("The number of removed lines.", 2),
-    "check_exit_code": FieldText("The exit code of the check, 0 when it passed.", 0),
-    "check_output": FieldText("The last lines that the check has printed.", "3 passed"),
-    "tree": FieldText("The hash of the resulting files.", _COMMIT),
-    "same_tree_as": FieldText("The tasks of the group with the same resulting files.", []),
-    "rank": FieldText("The place by `order_rule`, from 1; null until the task has ended.", 1),
-}
-
-_REPOSITORIES: dict[str, FieldText] = {
-    "FullTaskRow.repositories": FieldText("All repositories, if the task has several.", None),
-    "TaskStatusRow.repositories": FieldText("All repositories, if the task has several.", None),
-    "RepositoryRow.name": FieldText("The name of the repository, and of its folder.", "lib"),
-    "FullRepositoryRow.name": FieldText("The name of the repository, and of its folder.", "lib"),
-    "RepositoryRow.branch": FieldText("The branch that its work starts from.", "master"),
-    "FullRepositoryRow.branch": FieldText("The branch that its work starts from.", "master"),
-    "base_commit": FieldText("The commit that the work started from.", _COMMIT),
-    "tree_hash": FieldText("The tree of the files of the result.", _COMMIT),
-    "notes": FieldText("What is not part of the result, and why.", []),
-    "CreatePullRequestAnswer.pull_requests": FieldText(
-        "The pull request of each repository, if the task has several.", None
-    ),
-    "RepositoryPull.repository": FieldText("The name of the repository.", "lib"),
 }
 
 _PROJECTS: dict[str, FieldText] = {
@@ -406,8 +359,8 @@ _SERVER: dict[str, FieldText] = {
 
 FIELDS: dict[str, FieldText] = {
     **_TASKS,
-    **_GROUPS,
-    **_REPOSITORIES,
+    **GROUP_FIELDS,
+    **REPOSITORY_FIELDS,
     **_PROJECTS,
     **_GITHUB,
     **_USERS,

@@ -30,11 +30,12 @@ class Reachable:
 
     @classmethod
     def of(cls, request: SandboxRequest) -> Reachable:
-        """Return the hosts of a request: those of its policy, its repository and its model."""
-        policy, repository = request.network, Place.of(request.repo_url)
+        """Return the hosts of a request: those of its policy, its repositories and its model."""
+        policy = request.network
         if policy is None or policy.mode == "open":
             return cls()
-        hosts = [*policy.hosts, *request.model_hosts, *([repository.host] if repository else [])]
+        repositories = [place.host for place in map(Place.of, request.repo_urls) if place]
+        hosts = [*policy.hosts, *request.model_hosts, *repositories]
         # E2B knows hosts, and no ports.
         return cls(tuple(sorted({host.partition(":")[0] for host in hosts})))
 

@@ -11,16 +11,21 @@ export async function startAgain(task, turns) {
   if (model) body.agent_model = model;
   if (turns[0]?.mode === "plan") body.mode = "plan";
   if (check) body.check_command = check;
+  if (task.repositories) {
+    body.repositories = task.repositories.slice(1).map(({ repo_url: url, branch }) => (
+      branch ? { repo_url: url, branch } : { repo_url: url }));
+  }
   const headers = { "Idempotency-Key": newRequestKey() };
   const answer = await post("/start-task", body, { headers });
   go(`/tasks/${answer.task_id}`);
 }
 
-export async function downloadPatch(task) {
-  const response = await open(`/tasks/${task.id}/patch`);
+export async function downloadPatch(task, repository) {
+  const query = repository ? `?repository=${encodeURIComponent(repository)}` : "";
+  const response = await open(`/tasks/${task.id}/patch${query}`);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await response.blob());
-  link.download = `task-${task.id}.patch`;
+  link.download = `task-${task.id}${repository ? `-${repository}` : ""}.patch`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

@@ -43,9 +43,10 @@ export function useTask(id) {
       const [task, turns] = await Promise.all([loadTask(id, signal), loadTurns(id, signal)]);
       isEnded.current = !isActive(task);
       // A row that is polled has no diff: the one of the turn before stays until the next one.
+      const withOld = (old) => ({ ...task, git_diff: old?.git_diff,
+        repositories: old?.repositories ?? task.repositories });
       setState((old) => signal.aborted ? old : {
-        ...old, error: null, turns,
-        task: isActive(task) ? { ...task, git_diff: old.task?.git_diff } : task,
+        ...old, error: null, turns, task: isActive(task) ? withOld(old.task) : task,
       });
     };
 

@@ -108,15 +108,16 @@ function Empty({ task, notes, isPlan }) {
   return html`<p class="empty">${notes.length ? notes.join(" ") : "The task changed nothing."}</p>`;
 }
 
-export function Changes({ files, task, isPlan }) {
+// Of a task over several repositories, those in one of them.
+export function Changes({ files, task, repository, isPlan }) {
   const [form, setForm] = useState(startForm);
-  const patch = useAction(() => downloadPatch(task));
+  const patch = useAction(() => downloadPatch(task, repository?.name));
   useEffect(() => { loadScript("diff2html.js").catch(() => {}); }, []);
   function choose(name) {
     setForm(name);
     writeItem(FORM, name, { keep: true });
   }
-  const notes = task.execution_metadata?.notes ?? [];
+  const notes = (repository ?? task.execution_metadata)?.notes ?? [];
   if (!files.length) return html`<${Empty} task=${task} notes=${notes} isPlan=${isPlan} />`;
   const opened = openAtFirst(files);
   const additions = files.reduce((sum, file) => sum + file.additions, 0);
@@ -126,7 +127,7 @@ export function Changes({ files, task, isPlan }) {
       <p>${count(files.length, "file")} <span class="counts"><span class="plus">+${additions}</span>
         <span class="minus">−${deletions}</span></span></p>
       <div class="buttons"><${FormChoice} form=${form} onChoose=${choose} />
-        ${task.has_patch && html`<button type="button" disabled=${patch.isBusy}
+        ${(repository ?? task).has_patch && html`<button type="button" disabled=${patch.isBusy}
           onClick=${() => patch.run()}>Download patch</button>`}</div>
     </div>
     ${patch.error && html`<${Notice}>${patch.error.message}</${Notice}>`}

@@ -24,11 +24,13 @@ function Refusal({ error, onRemedy }) {
 }
 
 function Result({ result }) {
-  return html`<${Notice} kind="info"><p>Pull request <a href=${result.pr_url} target="_blank"
-      rel="noopener noreferrer">#${result.pr_number}</a> ${result.created ? "opened" : "updated"}${
-      result.draft ? " as a draft" : ""}: ${result.title}</p>
-    ${result.warnings.map((one) => html`<p class="muted" key=${one.error}>${one.error}</p>`)}
-  </${Notice}>`;
+  const pulls = result.pull_requests ?? [result];
+  return html`<${Notice} kind="info">${pulls.map((pull) => html`<${Fragment} key=${pull.pr_url}>
+    <p>Pull request ${pull.repository} <a href=${pull.pr_url} target="_blank"
+      rel="noopener noreferrer">#${pull.pr_number}</a> ${pull.created ? "opened" : "updated"}${
+      pull.draft ? " as a draft" : ""}: ${pull.title}</p>
+    ${pull.warnings.map((one) => html`<p class="muted" key=${one.error}>${one.error}</p>`)}
+  </${Fragment}>`)}</${Notice}>`;
 }
 
 function Fields({ form, set, exists }) {
@@ -59,7 +61,8 @@ export function PullRequest({ task, turns, reload }) {
     await step();
     reload();
   });
-  const exists = Boolean(task.pr_number);
+  const pulls = (task.repositories ?? [task]).filter((one) => one.pr_number);
+  const exists = pulls.length > 0;
 
   const create = (chosen) => action.run(async () => {
     setResult(await post(`/create-pr/${task.id}`, bodyOf(chosen)));
@@ -81,8 +84,9 @@ export function PullRequest({ task, turns, reload }) {
     create(form);
   }
   return html`<form class="card" ref=${element} onSubmit=${submit} aria-label="Pull request">
-    ${exists && !result && html`<p>Pull request <a href=${task.pr_url} target="_blank"
-      rel="noopener noreferrer">#${task.pr_number}</a> is ${task.pr_state ?? "open"}.</p>`}
+    ${!result && pulls.map((one) => html`<p key=${one.pr_url}>Pull request ${one.name} <a
+      href=${one.pr_url} target="_blank" rel="noopener noreferrer">#${one.pr_number}</a> is ${
+      one.pr_state ?? "open"}.</p>`)}
     ${isActive(task) && html`<p class="muted">The task has not ended yet.</p>`}
     <${Fields} form=${form} set=${set} exists=${exists} />
     ${action.error && html`<${Refusal} error=${action.error} onRemedy=${remedy} />`}

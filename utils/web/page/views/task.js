@@ -12,6 +12,7 @@ import { Composer } from "./composer.js";
 import { Log } from "./log.js";
 import { Confirmation, Notice, Prompt, Status, useAction } from "./parts.js";
 import { PullRequest } from "./pull_request.js";
+import { RepositoryChanges } from "./repositories.js";
 import { Tabs } from "./tabs.js";
 import { Timeline } from "./timeline.js";
 
@@ -29,7 +30,8 @@ function Facts({ task, log }) {
   const time = task.started_at && seconds(secondsBetween(task.started_at, task.completed_at));
   return html`<p class="facts">
     <${Status} status=${task.status} />
-    <span class="repository">${repositoryName(task.repo_url)}</span>
+    <span class="repository">${(task.repositories ?? [task])
+      .map((one) => repositoryName(one.repo_url)).join(", ")}</span>
     ${task.branch && html`<span>${task.branch}</span>`}
     <span>${agentTitle(task.agent)}</span>
     ${task.execution_metadata?.agent_model && html`<span>${
@@ -41,8 +43,8 @@ function Facts({ task, log }) {
       age(task.created_at)}</time>
     <span class="number">#${task.id}</span>
     ${task.group_id && html`<a href="/groups/${task.group_id}">Comparison</a>`}
-    ${task.pr_number && html`<a href=${task.pr_url} target="_blank" rel="noopener noreferrer">
-      Pull request #${task.pr_number}</a>`}
+    ${(task.repositories ?? [task]).map((one) => one.pr_number && html`<a href=${one.pr_url}
+      target="_blank" rel="noopener noreferrer">Pull request ${one.name} #${one.pr_number}</a>`)}
   </p>`;
 }
 
@@ -81,6 +83,11 @@ function Announcement({ task, log }) {
   return html`<p class="only-read" role="status">${text}</p>`;
 }
 
+function changedFiles(task) {
+  return (task.repositories ?? [task]).reduce(
+    (sum, one) => sum + (one.changed_files?.length ?? 0), 0);
+}
+
 export function Task({ id }) {
   const { task, turns, log, error, trouble, reload } = useTask(id);
   const files = useMemo(() => parseDiff(task?.git_diff), [task?.git_diff]);
@@ -101,8 +108,10 @@ export function Task({ id }) {
       body: html`<${Log} log=${log} isActive=${isActive(task)} messages=${task.chat_messages}
           turns=${turns} />
         <${Composer} task=${task} turns=${turns} reload=${reload} />` },
-    { name: "changes", title: "Changes", count: files.length || task.changed_files?.length,
-      body: html`<${Changes} files=${files} task=${task} isPlan=${hasPlan(task, turns)} />` },
+    { name: "changes", title: "Changes", count: changedFiles(task) || files.length,
+      body: task.repositories
+        ? html`<${RepositoryChanges} task=${task} isPlan=${hasPlan(task, turns)} />`
+        : html`<${Changes} files=${files} task=${task} isPlan=${hasPlan(task, turns)} />` },
     { name: "pull-request", title: "Pull request",
       body: html`<${PullRequest} task=${task} turns=${turns} reload=${reload} />` },
   ];

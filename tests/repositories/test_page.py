@@ -1,0 +1,43 @@
+"""The page shows the changes of each repository, and starts such a task again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.page import NewSite
+from tests.support.backends import Repository
+from tests.support.live_server import LiveServer
+from tests.support.page.views import TaskView
+from utils.api.requests import EXAMPLE_USER_ID
+
+pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
+
+
+def test_each_repository_has_its_changes(
+    server: LiveServer, new_site: NewSite, tmp_path: Path
+) -> None:
+    origins = [Repository(tmp_path / name) for name in ("app", "lib")]
+    for origin in origins:
+        origin.commit("echo one >one.txt")
+    client = server.client(EXAMPLE_USER_ID)
+    more = {"repositories": [{"repo_url": origins[1].url}]}
+    number = client.start("Say hello", origins[0].url, **more)
+    client.wait_for(number, "completed")
+    site = new_site(server.port)
+    site.sign_in()
+    site.go(f"/tasks/{number}")
+    task = TaskView(site)
+    task.wait_for_status("Completed")
+    task.open_changes()
+    for name in ("app", "lib"):
+        part = site.page.get_by_role("region", name=name)
+        part.get_by_role("heading", name=name).wait_for()
+        assert part.locator(".file-name").all_inner_texts() == ["AI_GENERATED.md"]
+    with site.page.expect_download() as download:
+        part.get_by_role("button", name="Download patch").click()
+    assert download.value.suggested_filename == f"task-{number}-lib.patch"
+    again = task.start_again()
+    again.wait_for_status("Completed")
+    assert [one["name"] for one in client.task(again.number)["repositories"]] == ["app", "lib"]
