@@ -34,7 +34,7 @@ from endpoints import (
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
 from utils.api.endpoint import Services
-from utils.api.middleware import IdConverter, NameConverter, install_hooks
+from utils.api.middleware import IdConverter, NameConverter, VariableConverter, install_hooks
 from utils.api.openapi.document import build_openapi, format_openapi
 from utils.auth.api_keys import ApiKeys
 from utils.auth.rate_limits import RateLimits
@@ -251,6 +251,7 @@ def declare_routes() -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["name"] = NameConverter
+    app.url_map.converters["variable"] = VariableConverter
     for module in (
         health, auth, projects, tasks, events, turns, task_groups, sandboxes, sandbox_git,
         pull_requests, github_routes, webhooks, users, keys, project_secrets, usage, admin,

@@ -30,17 +30,18 @@ def list_secrets(services: Services, user_id: str, project_id: int) -> Json:
     return {"secrets": [secret_row(secret) for secret in stored]}
 
 
-@blueprint.put("/<name>")
+@blueprint.put("/<variable:secret_name>")
 @endpoint({"secret": SecretRow}, body=NewSecret, scope=Scope.ADMIN, errors=("too_many_secrets",))
 def store_secret(
-    services: Services, user_id: str, project_id: int, name: str, body: NewSecret
+    services: Services, user_id: str, project_id: int, secret_name: str, body: NewSecret
 ) -> Json:
     """Store a secret of a project: a variable for its setup, and for its agent if you say so."""
+    services.database.get_project(user_id, project_id)
     secret = seal_secret(
         services.vault,
         user_id,
         project_id,
-        check_secret_name(name),
+        check_secret_name(secret_name),
         body.value,
         for_agent=body.for_agent,
     )
@@ -49,10 +50,10 @@ def store_secret(
     return {"secret": secret_row(secret)}
 
 
-@blueprint.delete("/<name>")
+@blueprint.delete("/<variable:secret_name>")
 @endpoint({"message": str}, scope=Scope.ADMIN)
-def delete_secret(services: Services, user_id: str, project_id: int, name: str) -> Json:
+def delete_secret(services: Services, user_id: str, project_id: int, secret_name: str) -> Json:
     """Delete a secret of a project. Tasks that run keep it until they end."""
-    services.database.delete_project_secret(user_id, project_id, known_secret_name(name))
+    services.database.delete_project_secret(user_id, project_id, known_secret_name(secret_name))
     log.info("secret deleted", action="project_secret.deleted", project_id=project_id)
     return {"message": "The secret was deleted."}

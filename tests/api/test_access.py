@@ -34,6 +34,7 @@ GIT = "/v1/sandboxes/<id:sandbox_id>/git"
 BODIES: dict[str, Any] = {
     "POST /projects": {"name": "Mine", "repo_url": "https://github.com/o/n"},
     "PUT /projects/<id:project_id>": {"name": "Mine"},
+    "PUT /projects/<id:project_id>/secrets/<variable:secret_name>": {"value": "mine"},
     "POST /start-task": {"prompt": "Hello", "repo_url": "https://github.com/o/n"},
     "POST /task-groups/<id:group_id>/choose": {"task_id": 1},
     "POST /tasks/<id:task_id>/chat": {"role": "user", "content": "Hello"},
@@ -101,6 +102,10 @@ def add_rows(
     if "project_id" in rule.arguments:
         created = client.post("/projects", json={"name": "Mine", **address}, headers=headers)
         rows["project_id"] = created.get_json()["project"]["id"]
+    if "secret_name" in rule.arguments:
+        rows["secret_name"] = "MINE"
+        path = f"/projects/{rows['project_id']}/secrets/MINE"
+        assert client.put(path, json={"value": "mine"}, headers=headers).status_code == 200
     if "group_id" in rule.arguments:
         created = client.post("/start-task", json={**task, "attempts": 2}, headers=headers)
         rows["group_id"] = created.get_json()["group_id"]

@@ -109,6 +109,12 @@ class NameConverter(BaseConverter):
     regex = "[A-Za-z0-9._-]{1,100}"
 
 
+class VariableConverter(BaseConverter):
+    """Matches the name of a variable; the endpoint refuses a name that no variable may have."""
+
+    regex = "[^/]{1,200}"
+
+
 def install_hooks(app: Flask, services: Services) -> None:
     """Install the middleware of this module in an application."""
     app.before_request(_start_request)

@@ -302,7 +302,7 @@ HTTP_ERRORS = (
         "too_many_secrets",
         409,
         "The project has as many secrets as one project may have.",
-        "Delete one with `DELETE /projects/{project_id}/secrets/{name}`.",
+        "Delete one with `DELETE /projects/{project_id}/secrets/{secret_name}`.",
     ),
     ErrorEntry(
         "too_many_streams",

@@ -42,6 +42,7 @@ _PATH_TYPES = {
     "uuid": {"type": "string", "format": "uuid"},
     "name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"},
     "path": {"type": "string", "pattern": "^[^/].*$"},
+    "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,99}$"},
 }
 _BEARER = (
     "An API key (ac_...), which ./run.sh add-user and POST /keys make, or an access token from "

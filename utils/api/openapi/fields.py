@@ -31,6 +31,7 @@ PARAMETERS: dict[str, FieldText] = {
     "task_id": FieldText("The number of the task, from POST /start-task.", 1),
     "turn_number": FieldText("The number of the turn in its task, from 1.", 2),
     "project_id": FieldText("The number of the project.", 1),
+    "secret_name": FieldText("The name of the secret, which is that of its variable.", "NPM_TOKEN"),
     "group_id": FieldText("The number of the group, from POST /start-task.", 1),
     "sandbox_id": FieldText("The number of the sandbox, from POST /v1/sandboxes.", 1),
     "file_path": FieldText("The path of the file, from the home folder.", "notes.txt"),
