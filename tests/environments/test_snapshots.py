@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.backends import USER, Backend, Repository, Row, shell_agent
 from utils.commands.doctor.snapshots import check_snapshots
+from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.snapshots import (
     Snapshot,
     SnapshotKey,
@@ -165,3 +166,20 @@ def test_names_of_snapshots_are_read_back_and_others_are_not() -> None:
     assert read_name("id", name) == Snapshot("id", key, 1_764_000_000)
     for other in ("", "p12", f"{name}.new", f"{name}\n", "p1-0123456789abcdeg-1"):
         assert read_name("id", other) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("part", ["home", "repository", "work", "work/setup_state"])
+async def test_a_folder_that_a_setup_has_replaced_by_a_link_is_not_copied(
+    tmp_path: Path, part: str
+) -> None:
+    folder, another = tmp_path / "task-1", tmp_path / "another"
+    for name in ("home", "repository", "work/setup_state"):
+        (folder / name).mkdir(parents=True)
+        (another / name).mkdir(parents=True)
+    store = SnapshotStore(tmp_path / "snapshots", SnapshotLimits(2, 100, 2**30))
+    assert await store.save(SnapshotKey(1, "a" * 16), folder)
+    (folder / part).rename(tmp_path / "moved")
+    (folder / part).symlink_to(another / part)
+    assert not await store.save(SnapshotKey(1, "b" * 16), folder)
+    assert len(list((tmp_path / "snapshots").iterdir())) == 1

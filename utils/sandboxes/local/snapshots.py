@@ -32,6 +32,8 @@ from utils.sandboxes.snapshots import (
 PARTS = ("home", "repository", "work/setup_state")
 """The parts of a sandbox that a snapshot holds."""
 
+_FOLDERS = (*PARTS, "work")
+
 COPY_SECONDS = 120.0
 
 _COPY = ("cp", "-a", *(["--reflink=auto"] if sys.platform == "linux" else []), "--")
@@ -74,6 +76,8 @@ class SnapshotStore:
         name = snapshot_name(key, time.time())
         draft = self._root / f"{name}-{folder.name}{_DRAFT}"
         try:
+            if not await to_thread.run_sync(_are_folders, folder):
+                return False
             size = await to_thread.run_sync(_size, folder, self._limits.size_bytes)
             if size > self._limits.size_bytes:
                 log.info("snapshot too large", action="snapshot.not_saved", bytes=size)
@@ -114,6 +118,12 @@ def _create_draft(draft: Path) -> None:
     (draft / "work").mkdir(parents=True, mode=0o700)
 
 
+def _are_folders(folder: Path) -> bool:
+    """Tell whether the parts are folders: a setup may have put links to others in their place."""
+    paths = [folder / name for name in _FOLDERS]
+    return all(path.is_dir() and not path.is_symlink() for path in paths)
+
+
 def _size(folder: Path, enough: int) -> int:
     return sum(size_of(str(folder / part), enough) for part in PARTS)
 
@@ -121,8 +131,6 @@ def _size(folder: Path, enough: int) -> int:
 async def _copy(source: Path, target: Path) -> bool:
     """Copy the parts of a snapshot; tell if all were copied. A cancel ends it."""
     parts = [str(source / part) for part in PARTS]
-    if not (source / "repository").is_dir():
-        return False
     for part in PARTS:
         # Where it is to be, an empty folder of a new sandbox may be.
         with suppress(OSError):
