@@ -46,6 +46,8 @@ CREATE = (
     "sandbox_refused",
     "sandbox_unavailable",
     "stored_secret_unreadable",
+    "templates_unavailable",
+    "unknown_template",
 )
 EXECUTE = (*USE, "command_refused", "command_timeout", "sandbox_not_isolated", "too_many_streams")
 
@@ -64,6 +66,8 @@ def create_sandbox(services: Services, user_id: str, body: NewSandboxBody) -> Js
     """
     if body.repo_url is None and (body.branch or body.name or body.github_token):
         raise InvalidInput("repo_url: is required for branch, name and github_token to count.")
+    if body.template is not None:
+        services.templates.resolve(body.template)
     repository = None
     if body.repo_url is not None:
         token = body.github_token

@@ -87,6 +87,8 @@ def test_a_project_chooses_a_template_by_its_name(
     ]
     assert "base, go, java" in answers[0]["error"]
     assert "build-template java" in answers[1]["error"]
+    refused = backend.post("/v1/sandboxes", template="cobol")
+    assert (refused["http_status"], refused["code"]) == (400, "unknown_template")
     backend.complete("Say hello", small, project_id=answers[2]["project"]["id"])
     (request,) = failing_cloud.requests("create")
     assert json.loads(request["body"])["templateID"] == "async-code-go"

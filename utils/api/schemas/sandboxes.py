@@ -70,7 +70,7 @@ class NewSandboxBody(Body):
     model_config = example(repo_url=EXAMPLE_REPOSITORY, timeout_seconds=1800)
 
     template: Annotated[NotBlank, Field(max_length=200)] | None = Field(
-        None, description="Template of the sandbox, where its kind has templates."
+        None, description="Template of the sandbox, from GET /templates."
     )
     repo_url: RepositoryAddress | None = None
     branch: Annotated[str, Field(max_length=255)] | None = Field(
