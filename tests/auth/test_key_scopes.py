@@ -25,7 +25,14 @@ from tests.support.supabase.settings import rows_in
 from utils.models.users import Scope
 
 READING = {"GET"}
-FOR_ADMINS = {"POST /keys", "DELETE /keys/<id:key_id>", "PUT /users/me"}
+SECRET = "/projects/<id:project_id>/secrets/<variable:secret_name>"
+FOR_ADMINS = {
+    "POST /keys",
+    "DELETE /keys/<id:key_id>",
+    "PUT /users/me",
+    f"PUT {SECRET}",
+    f"DELETE {SECRET}",
+}
 SECURE: dict[str, Any] = {"trust_user_id": False, "server_silence_seconds": 3600}
 
 
@@ -45,7 +52,13 @@ class KeyUser:
         prompt = {"prompt": "Hello", **address}
         task = client.post("/start-task", json=prompt, headers=admin)
         group = client.post("/start-task", json={**prompt, "attempts": 2}, headers=admin)
+        sandbox = client.post("/v1/sandboxes", json=address, headers=admin).get_json()["sandbox"]
+        path = f"/v1/sandboxes/{sandbox['id']}/files/notes.txt"
+        assert client.put(path, data=b"Mine", headers=admin).status_code == 200
         self.rows = {
+            "sandbox_id": sandbox["id"],
+            "repository": repository.name,
+            "file_path": "notes.txt",
             "project_id": project.get_json()["project"]["id"],
             "task_id": task.get_json()["task_id"],
             "group_id": group.get_json()["group_id"],
@@ -98,6 +111,10 @@ def test_a_key_does_what_its_scope_allows(
     answers = {
         scope: client.open(path, method=method, headers=owner.headers[scope]) for scope in Scope
     }
+    if rule.rule.startswith("/admin/"):
+        # They exist for the users of ADMIN_USER_IDS only; see tests/usage/test_admin.py.
+        assert {answer.status_code for answer in answers.values()} == {404}
+        return
     refused = {scope for scope, answer in answers.items() if answer.status_code == 403}
     assert refused == {scope for scope in Scope if not scope.includes(needed)}
     assert {answers[scope].get_json()["code"] for scope in refused} <= {"scope_insufficient"}

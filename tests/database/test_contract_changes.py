@@ -28,8 +28,10 @@ from utils.errors import Unauthenticated
 from utils.models.events import EventBatch
 from utils.models.runs import AgentRun
 
-READING = ("count_", "get_", "has_", "list_")
-NOT_SEEN = frozenset({"choose_task", "claim_unfinished_tasks", "import_tasks"})
+READING = ("count_", "find_", "get_", "has_", "list_")
+NOT_SEEN = frozenset(
+    {"choose_task", "claim_unfinished_tasks", "import_tasks", "record_task_sandbox"}
+)
 """Operations on tasks that change nothing that a stream shows of an active task."""
 
 

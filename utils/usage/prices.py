@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+from utils.agents.registry import PROGRAMS
 from utils.config.groups.usage import ModelPrice, model_prices, sandbox_prices
 from utils.config.settings import Settings
 from utils.models.usage import MICRO
@@ -46,11 +47,11 @@ def price_warnings(settings: Settings) -> list[str]:
         or settings.budget_usd_per_user_month
     )
     prices = Prices(settings)
-    models = (*settings.claude_models, *settings.codex_models) if has_budget else ()
+    models = [model for program in PROGRAMS for model in getattr(settings, program.models_setting)]
     return [
         f"MODEL_PRICES has no price for {model}, so its tokens count for no budget."
         for model in models
-        if prices.model(model) is None
+        if has_budget and prices.model(model) is None
     ]
 
 

@@ -1,7 +1,8 @@
 """A pytest plugin that leaves the exhaustive tests out unless `--all` is given.
 
 A test is exhaustive when it repeats, with more input or in the other place, what the tests of every
-run check already: it takes time and finds no other kind of fault. `.ci/run` runs all of them.
+run check already: it takes time and finds no other kind of fault. `.ci/run` runs all of them with
+EXHAUSTIVE=true.
 
 A test of many cases has a sample of them in the cloud. The other cases run in local sandboxes only:
 what differs between them happens in a script that is the same in every sandbox.

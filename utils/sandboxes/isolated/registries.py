@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 
 from utils.config.settings import process_environment
 from utils.errors import RepositoryNotAllowed
@@ -21,11 +22,13 @@ from utils.git.hosts import Place, canonical_host
 ANSWER_SECONDS = 20.0
 
 _URL = re.compile(r"https?://[^\s'\"\\,\]]{1,2000}")
+# An environment that another tool has made has no pip; that of the machine then counts.
+_PYTHON = sys.executable if find_spec("pip") else "python3"
 _NPM = ("npm", "config", "get", "registry")
-_PIP = (sys.executable, "-m", "pip", "config", "list")
+_PIP = (_PYTHON, "-m", "pip", "config", "list")
 # The index names files on a host of its own. No command of pip prints the two.
 _PIP_ITSELF = (
-    *(sys.executable, "-c"),
+    *(_PYTHON, "-c"),
     "from pip._internal.models.index import PyPI as own;"
     "print(own.simple_url, f'https://{own.file_storage_domain}/')",
 )
