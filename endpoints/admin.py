@@ -11,6 +11,7 @@ from pydantic import Field
 from endpoints.sandboxes import STATE
 from endpoints.usage import REPORT
 from utils.api.endpoint import Services, endpoint
+from utils.api.pages import cut_page
 from utils.api.responses import TaskStatusRow
 from utils.api.schemas.administration import (
     ActiveTaskQuery,
@@ -50,10 +51,8 @@ def list_active_tasks(services: Services, user_id: str, query: ActiveTaskQuery) 
 
     To read the next page, send `next_cursor` as `cursor`.
     """
-    # One row more than the limit shows whether there is a next page.
     found = services.database.list_active_tasks(limit=query.limit + 1, cursor=query.cursor)
-    page = found[: query.limit]
-    next_cursor = page[-1].id if len(found) > query.limit else None
+    page, next_cursor = cut_page(found, query.limit)
     return {"tasks": [active_task_row(task) for task in page], "next_cursor": next_cursor}
 
 
@@ -75,8 +74,7 @@ def list_live_sandboxes(services: Services, user_id: str, query: ActiveTaskQuery
     """
     live = services.database.list_live_sandboxes()
     found = [one for one in reversed(live) if query.cursor is None or one.id < query.cursor]
-    page = found[: query.limit]
-    next_cursor = page[-1].id if len(found) > query.limit else None
+    page, next_cursor = cut_page(found, query.limit)
     return {"sandboxes": [owned_sandbox_row(one) for one in page], "next_cursor": next_cursor}
 
 

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 
 from utils.api.endpoint import Services, endpoint
+from utils.api.pages import cut_page
 from utils.api.sandbox_repositories import wanted_repository
 from utils.api.schemas.sandboxes import (
     EXECUTED,
@@ -91,12 +92,10 @@ def list_sandboxes(services: Services, user_id: str, query: SandboxListQuery) ->
 
     To read the next page, send `next_cursor` as `cursor`.
     """
-    # One row more than the limit shows whether there is a next page.
     found = services.database.list_sandboxes(
         user_id, status=query.status, limit=query.limit + 1, cursor=query.cursor
     )
-    page = found[: query.limit]
-    next_cursor = page[-1].id if len(found) > query.limit else None
+    page, next_cursor = cut_page(found, query.limit)
     return {"sandboxes": [sandbox_row(one) for one in page], "next_cursor": next_cursor}
 
 
@@ -231,8 +230,7 @@ def list_operations(
     found = services.database.list_sandbox_operations(
         user_id, sandbox_id, limit=query.limit + 1, cursor=query.cursor
     )
-    page = found[: query.limit]
-    next_cursor = page[-1].id if len(found) > query.limit else None
+    page, next_cursor = cut_page(found, query.limit)
     return {"operations": [operation_row(one) for one in page], "next_cursor": next_cursor}
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint
 
 from utils.api.endpoint import Services, endpoint
+from utils.api.pages import cut_page
 from utils.api.schemas.comparison import (
     ChosenTask,
     GroupListQuery,
@@ -30,10 +31,8 @@ def list_task_groups(services: Services, user_id: str, query: GroupListQuery) ->
 
     To read the next page, send `next_cursor` as `cursor`.
     """
-    # One row more than the limit shows whether there is a next page.
     found = services.database.list_task_groups(user_id, limit=query.limit + 1, cursor=query.cursor)
-    page = found[: query.limit]
-    next_cursor = page[-1].id if len(found) > query.limit else None
+    page, next_cursor = cut_page(found, query.limit)
     return {"groups": [group_summary_row(group) for group in page], "next_cursor": next_cursor}
 
 

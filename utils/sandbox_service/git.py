@@ -31,7 +31,8 @@ NOTHING_TO_COMMIT = 66
 """Exit code of the script that commits when nothing has changed."""
 
 _COMMIT = (
-    'git -C "$1" add --all && { git -C "$1" diff --cached --quiet && exit 66; '
+    'git -C "$1" add --all && { git -C "$1" diff --cached --quiet && '
+    f"exit {NOTHING_TO_COMMIT}; "
     'git -C "$1" commit --quiet --no-verify --no-gpg-sign --file=- && '
     'git -C "$1" rev-parse HEAD; }'
 )

@@ -46,12 +46,14 @@ def price_warnings(settings: Settings) -> list[str]:
         or settings.budget_usd_per_user_day
         or settings.budget_usd_per_user_month
     )
+    if not has_budget:
+        return []
     prices = Prices(settings)
     models = [model for program in PROGRAMS for model in getattr(settings, program.models_setting)]
     return [
         f"MODEL_PRICES has no price for {model}, so its tokens count for no budget."
         for model in models
-        if has_budget and prices.model(model) is None
+        if prices.model(model) is None
     ]
 
 
