@@ -147,20 +147,11 @@ class PullRequestRow:
     warnings: list[Warned]
 
 
-class RepositoryPull(TypedDict):
+@dataclass(frozen=True, slots=True)
+class RepositoryPull(PullRequestRow):
     """The pull request in one of several repositories; the fields are those of the answer."""
 
     repository: str
-    pr_url: str
-    pr_number: int
-    branch: str
-    base: str
-    commit: str
-    title: str
-    draft: bool
-    created: bool
-    files_updated: int
-    warnings: list[Warned]
 
 
 def pull_request_answer(published: Sequence[Published]) -> Json:
