@@ -1,0 +1,76 @@
+"""Declares the operations on the task engine, which gives the tasks of a database to workers.
+
+Only PostgreSQL and Supabase have it; an SQLite file belongs to one process. The engine decides
+where and when an unfinished task runs. What has become of it is told by its row alone: when the row
+moves to an end or is deleted, the database ends the engine's part in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from utils.models.engine import EngineBeat, EngineRun, Worker
+
+
+class EngineVerbs(Protocol):
+    """The operations of workers. The worker is this server, by its name."""
+
+    def use_engine(self, most: int | None) -> None:
+        """Let the engine have unfinished tasks, at most `most` of each user at once.
+
+        Holds for all servers of the database. Tasks that a server of before has left are admitted;
+        those that run on a server that still sends heartbeats are not. With None no further task is
+        admitted, and those that are waiting or running are given back.
+        """
+
+    def engine_admit(self, user_id: str | None = None) -> int:
+        """Admit waiting tasks of a user, or of all, as far as the limits allow; return how many.
+
+        The database does so by itself when tasks are created, ended or taken back, and when a
+        worker claims fewer runs than it has places for. For all users, it also repairs what the
+        engine and the rows disagree about; call it about once a minute.
+        """
+
+    def engine_claim(self, lease_seconds: int, places: int) -> list[EngineRun]:
+        """Claim at most `places` runs for this worker until their lease is over, in order.
+
+        A run whose lease is over is given to whoever asks next, with the next attempt.
+        """
+
+    def engine_beat(self, run_ids: Sequence[str], lease_seconds: int) -> EngineBeat:
+        """Extend the leases of runs; return those that are not fine.
+
+        A lease that is over is extended as well, unless another worker has claimed the task.
+        """
+
+    def engine_later(self, run_id: str, seconds: float) -> bool:
+        """Give a run back, for any worker to claim after this time; False when it was lost.
+
+        It counts no attempt. With 0 seconds the task keeps its place before younger ones.
+        """
+
+    def engine_done(self, run_id: str) -> bool:
+        """End a run without a result of it; False when it was lost.
+
+        A task that moves to an end ends its run by itself. One that is not at its end then is
+        admitted again.
+        """
+
+    def engine_release(self) -> int:
+        """Give back all runs of an earlier process with the name of this worker.
+
+        Returns how many there were.
+        """
+
+    def beat_worker(
+        self, version: str, places: int, running: int, waiting_reason: str | None
+    ) -> None:
+        """Store what this worker does at the moment; others read it, and it decides nothing."""
+
+    def remove_worker(self) -> None:
+        """Forget this worker, which stops now."""
+
+    def list_workers(self, since: datetime) -> list[Worker]:
+        """Return the workers that were seen since then, by name."""
