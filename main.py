@@ -48,9 +48,10 @@ from utils.credentials.vault import Vault, encryption_keys, signing_key
 from utils.dispatcher.admission import AdmissionController
 from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.dispatcher import Dispatcher
-from utils.dispatcher.heartbeats import HeartbeatMonitor
+from utils.dispatcher.recovery import RecoveryRules
 from utils.dispatcher.result_outbox import ResultOutbox
 from utils.dispatcher.run_context import RunContext, pipeline_limits
+from utils.dispatcher.sources.server_queue import ServerQueue
 from utils.errors import ConfigurationError
 from utils.github.app import GitHubApp
 from utils.github.concurrency import ConcurrencyLimiter
@@ -191,7 +192,9 @@ def _build_run_context(
         limits=pipeline_limits(settings, provider.kind),
         admission=AdmissionController(paced=provider.kind.is_paced),
         outbox=ResultOutbox(settings.data_dir),
-        heartbeats=HeartbeatMonitor(database, settings.server_silence_seconds),
+        source=ServerQueue(
+            database, settings, RecoveryRules.of(settings, survives=provider.kind.survives)
+        ),
     )
 
 

@@ -65,7 +65,7 @@ def test_a_server_whose_dispatcher_has_ended_is_not_ready(
         eventually(lambda: "begun" in backend.output(task_id))
         # In this dispatcher only: others in this process may have tasks.
         dispatcher: Dispatcher = backend.app.extensions["services"].dispatcher
-        monkeypatch.setattr(dispatcher._queue, "pop", broken)
+        monkeypatch.setattr(dispatcher._source, "pop", broken)
         go.touch()
         client = backend.app.test_client()
         eventually(lambda: client.get("/health/ready").status_code == 503)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.database.samples import USER, running_task
 from tests.support.waiting import until
 from utils.database.sql.database import SqlDatabase
-from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT, HeartbeatMonitor
+from utils.dispatcher.sources.heartbeats import HEARTBEATS_PER_TIMEOUT, HeartbeatMonitor
 from utils.models.tasks import QueuedTask
 
 TIMEOUT_SECONDS = 60.0
@@ -31,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("utils.dispatcher.heartbeats.time", clock)
+    monkeypatch.setattr("utils.dispatcher.sources.heartbeats.time", clock)
     return clock
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory
 from tests.support.waiting import eventually
-from utils.dispatcher.fair_queue import FairQueue
+from utils.dispatcher.sources.fair_queue import FairQueue
 from utils.errors import QueueFull
 
 pytestmark = pytest.mark.cloud_with_all("the queue is the same for all sandboxes")

@@ -19,7 +19,7 @@ from tests.support.supabase.faulty_proxy import FaultyProxy
 from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
-from utils.dispatcher.heartbeats import HEARTBEATS_PER_TIMEOUT
+from utils.dispatcher.sources.heartbeats import HEARTBEATS_PER_TIMEOUT
 
 local_only = pytest.mark.local_only("what two servers share is the database")
 

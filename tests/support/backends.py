@@ -154,7 +154,8 @@ class Backend:
         """Wait until a task has ended and its sandbox is gone; return the task's row."""
         dispatcher: Dispatcher = self.app.extensions["services"].dispatcher
         # Each request would take time from the task.
-        eventually(lambda: not dispatcher.has_task(task_id))
+        eventually(lambda: dispatcher.queue_position(task_id) is None)
+        eventually(lambda: not dispatcher.has_run(task_id))
         eventually(lambda: self.status(task_id)["status"] in ENDED)
         eventually(lambda: all(one.task_id != task_id for one in self.sandboxes))
         row: Row = self.get(f"/tasks/{task_id}")["task"]

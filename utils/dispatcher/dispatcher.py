@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import anyio
@@ -18,18 +18,13 @@ from utils.agents.spec import AgentStatus
 from utils.database.verbs.turns import AddedTurn
 from utils.dispatcher.assignment import storable
 from utils.dispatcher.cancellation import Canceller, cancel_runs
-from utils.dispatcher.fair_queue import FairQueue
-from utils.dispatcher.recovery import (
-    UnfinishedTasks,
-    classify_unfinished,
-    run_sweeper,
-    run_workspace_sweeper,
-)
+from utils.dispatcher.recovery import run_sweeper, run_workspace_sweeper
 from utils.dispatcher.run_context import RunContext
+from utils.dispatcher.sources.source import Ready
 from utils.dispatcher.task_run import TaskRun
-from utils.errors import Conflict, DatabaseUnavailable
+from utils.errors import Conflict
 from utils.maintenance.cleanup import Cleanup
-from utils.models.tasks import NewTask, QueuedTask, Task, TaskStatus
+from utils.models.tasks import NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn
 
 LOOP_THREADS = 8
@@ -41,7 +36,7 @@ log = structlog.get_logger(__name__)
 class Dispatcher:
     """Starts, queues, cancels and recovers tasks.
 
-    Its methods may be called from any thread, except those of `TaskHost`, which run on the event
+    Its methods may be called from any thread, except those of `RunHost`, which run on the event
     loop. `admission.reason` explains why tasks wait although fewer run than allowed.
     """
 
@@ -57,16 +52,14 @@ class Dispatcher:
         self._database = context.database
         self._bridge = context.bridge
         self._provider = context.provider
-        self._heartbeats = context.heartbeats
-        self._queue = FairQueue(context.settings.max_queued_tasks, context.settings.queued_per_user)
+        self._source = context.source
         self._canceller = Canceller(
             context.database,
-            remove_queued=self._queue.remove,
+            remove_queued=self._source.remove,
             cancel_local=lambda task_ids: self._bridge.run(cancel_runs, self._runs, task_ids),
             end_sandbox=lambda sandbox_id: self._bridge.run(self._provider.end, sandbox_id),
         )
         self._runs: dict[int, TaskRun] = {}
-        self._refusals: Counter[int] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._running_by_user: Counter[str] = Counter()
         self._paused = False
@@ -76,14 +69,14 @@ class Dispatcher:
         context.metrics.set_sources(
             queued=lambda: self.queued,
             running=lambda: self.running,
-            oldest_waiting_seconds=self._queue.oldest_seconds,
+            oldest_waiting_seconds=self._source.oldest_seconds,
             sandboxes_available=lambda: not context.admission.is_tripped,
         )
 
     @property
     def queued(self) -> int:
         """The number of waiting tasks."""
-        return len(self._queue)
+        return len(self._source)
 
     @property
     def running(self) -> int:
@@ -104,12 +97,12 @@ class Dispatcher:
         if not self._provider.kind.survives:
             kept = [one.sandbox_id for one in self._database.list_workspaces()]
             self._bridge.run(self._provider.sweep, kept)
-        self._heartbeats.exchange()
+        self._source.join()
         for sandbox_id in self._context.outbox.deliver(self._database):
             self._bridge.run(self._provider.end, sandbox_id)
-        unfinished = self._classify(self._database.claim_unfinished_tasks(own=True))
+        self._source.recover()
         ready: Future[None] = Future()
-        self._supervisor = self._bridge.start_soon(self._supervise, unfinished, ready)
+        self._supervisor = self._bridge.start_soon(self._supervise, ready)
         ready.result()
 
     def start_task(self, user_id: str, new: NewTask, git_token: SecretStr | None) -> Task:
@@ -142,24 +135,14 @@ class Dispatcher:
         vault = self._context.vault
         checked = [storable(task, git_token, vault, self.agents) for task in new]
         self._context.usage.budgets.check_start(user_id, new[0].project_id)
-        with self._places(user_id, len(checked)):
+        with self._source.places(user_id, len(checked)):
             tasks = create(checked)
             for task in tasks:
-                self._queue.add(user_id, task.id)
+                self._source.add(user_id, task.id)
         # Otherwise the next run that ends starts a queued task.
         if len(self._runs) < self._max_running:
-            self._bridge.call_soon(self._fill)
+            self._bridge.call_soon(self.fill)
         return tasks
-
-    @contextlib.contextmanager
-    def _places(self, user_id: str, count: int) -> Iterator[None]:
-        with self._queue.reserved(user_id, count):
-            try:
-                yield
-            except DatabaseUnavailable:
-                # Tasks or a turn may have been stored although the answer was lost.
-                self._heartbeats.request_reclaim()
-                raise
 
     def add_turn(self, user_id: str, task_id: int, new: NewTurn) -> AddedTurn:
         """Store a message as the next turn of a task, and queue the task if it had ended.
@@ -167,12 +150,12 @@ class Dispatcher:
         Raises `BudgetExceeded`, `QueueFull` and the errors of `Database.add_turn`.
         """
         self._context.usage.budgets.check_turn(user_id, task_id)
-        with self._places(user_id, 1):
+        with self._source.places(user_id, 1):
             added = self._database.add_turn(user_id, task_id, new)
             if added.begins:
-                self._queue.add(user_id, task_id)
+                self._source.add(user_id, task_id)
         if added.begins:
-            self._bridge.call_soon(self._fill)
+            self._bridge.call_soon(self.fill)
         elif (number := added.turn.interrupts) is not None:
             # Another server reads in its next heartbeat that its turn is interrupted.
             self._bridge.call_soon(self.interrupt_soon, task_id, number)
@@ -182,7 +165,7 @@ class Dispatcher:
         """Delete a turn that waits; see `Database.take_back_turn`."""
         task = self._database.take_back_turn(user_id, task_id, number)
         if task.status is not TaskStatus.PENDING:
-            self._queue.remove(task_id)
+            self._source.remove(task_id)
         return task
 
     def cancel_task(self, user_id: str, task_id: int) -> Task:
@@ -218,11 +201,11 @@ class Dispatcher:
 
     def queue_position(self, task_id: int) -> int | None:
         """Return a task's place in the queue, 1 for the next one; None when it is not queued."""
-        return self._queue.position(task_id)
+        return self._source.position(task_id)
 
     def queue_positions(self, user_id: str) -> dict[int, int]:
         """Return the places of all queued tasks of a user."""
-        return self._queue.positions(user_id)
+        return self._source.positions(user_id)
 
     @property
     def waiting_reason(self) -> str | None:
@@ -250,62 +233,61 @@ class Dispatcher:
         if self._supervisor:
             self._supervisor.result()
 
-    def _classify(self, claimed: Sequence[QueuedTask]) -> UnfinishedTasks:
-        settings = self._settings
-        return classify_unfinished(
-            self._database,
-            claimed,
-            settings.max_attempts,
-            survives=self._provider.kind.survives,
-            agent_seconds=min(settings.agent_timeout_seconds, settings.sandbox_timeout_seconds),
-        )
+    def has_run(self, task_id: int) -> bool:
+        """See `RunHost`."""
+        return task_id in self._runs
 
-    def has_task(self, task_id: int) -> bool:
-        """See `utils.dispatcher.heartbeats.TaskHost`."""
-        return task_id in self._runs or task_id in self._queue
+    def start(self, ready: Ready) -> None:
+        """See `RunHost`."""
+        run = TaskRun(self._context, ready)
+        self._runs[run.task_id] = run
+        self._running_by_user[ready.user_id] += 1
+        self.admission.record_start(run.task_id)
+        if self._tasks:
+            self._tasks.start_soon(self._execute, run, name=f"task {run.task_id}")
+
+    def run_again(self, task_id: int, *, at_once: bool = False) -> None:
+        """See `RunHost`."""
+        if run := self._runs.get(task_id):
+            run.needs_requeue = True
+            if at_once:
+                run.abandon()
 
     def cancel_soon(self, task_id: int) -> None:
-        """See `utils.dispatcher.heartbeats.TaskHost`."""
+        """See `RunHost`."""
         if run := self._runs.get(task_id):
             run.cancel_soon()
 
     def interrupt_soon(self, task_id: int, number: int) -> None:
-        """See `utils.dispatcher.heartbeats.TaskHost`."""
+        """See `RunHost`."""
         if run := self._runs.get(task_id):
             run.interrupt_soon(number)
 
     def leave_tasks(self) -> None:
-        """See `utils.dispatcher.heartbeats.TaskHost`."""
+        """See `RunHost`."""
         if self._provider.kind.survives:
             for run in self._runs.values():
                 run.leave()
 
-    async def resume_tasks(self, tasks: Sequence[QueuedTask], *, taken_over: bool = False) -> None:
-        """See `utils.dispatcher.heartbeats.TaskHost`."""
-        self._resume(await to_thread.run_sync(self._classify, tasks), taken_over=taken_over)
+    def fill(self) -> None:
+        """See `RunHost`."""
+        # In the thread of the loop only: moving a task from the source to `_runs` must be atomic.
+        max_running = 0 if self._paused else self._max_running
+        while self._tasks and len(self._runs) < max_running and self.admission.may_start():
+            ready = self._source.pop(self._may_run)
+            if ready is None:
+                return
+            self.start(ready)
+        self._schedule_fill()
 
-    def _resume(self, unfinished: UnfinishedTasks, *, taken_over: bool = False) -> None:
-        for task in unfinished.queued:
-            if not self.has_task(task.id):
-                self._queue.add(task.user_id, task.id)
-            elif taken_over and (outdated := self._runs.get(task.id)):
-                # The ended server had taken the task over from this one, where it still runs.
-                outdated.abandon()
-                outdated.needs_requeue = True
-        for task, run in unfinished.resumable:
-            if not self.has_task(task.id):
-                self._start(TaskRun(self._context, task.user_id, task.id, run))
-        self._fill()
-
-    async def _supervise(self, unfinished: UnfinishedTasks, ready: Future[None]) -> None:
+    async def _supervise(self, ready: Future[None]) -> None:
         to_thread.current_default_thread_limiter().total_tokens = LOOP_THREADS
         self._stopping = anyio.Event()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                self._resume(unfinished)
-                if self._database.is_shared:
-                    tasks.start_soon(self._heartbeats.run, self)
+                self._source.begin(self)
+                tasks.start_soon(self._source.run)
                 if self._provider.kind.survives:
                     grace_seconds = self._settings.sweep_grace_seconds
                     tasks.start_soon(
@@ -333,37 +315,14 @@ class Dispatcher:
                 ready.set_exception(error)
         await self._provider.close()
 
-    def _fill(self) -> None:
-        # In the thread of the loop only: moving a task from the queue to `_runs` must be atomic.
-        max_running = 0 if self._paused else self._max_running
-        while self._tasks and len(self._runs) < max_running and self.admission.may_start():
-            entry = self._queue.pop(self._may_run)
-            if entry is None:
-                return
-            user_id, task_id = entry
-            if earlier := self._runs.get(task_id):
-                # Its turn has ended, but not its run, and the next turn was asked for.
-                earlier.needs_requeue = True
-                continue
-            refusals = self._refusals.pop(task_id, 0)
-            self._start(TaskRun(self._context, user_id, task_id, refusals=refusals))
-        self._schedule_fill()
-
     def _schedule_fill(self) -> None:
         seconds = self.admission.wait_seconds()
-        if seconds is not None and len(self._queue) and self._timer is None:
+        if seconds is not None and self._source.has_ready and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._fill_on_timer)
 
     def _fill_on_timer(self) -> None:
         self._timer = None
-        self._fill()
-
-    def _start(self, run: TaskRun) -> None:
-        self._runs[run.task_id] = run
-        self._running_by_user[run.user_id] += 1
-        self.admission.record_start(run.task_id)
-        if self._tasks:
-            self._tasks.start_soon(self._execute, run, name=f"task {run.task_id}")
+        self.fill()
 
     def _may_run(self, user_id: str) -> bool:
         return self._running_by_user[user_id] < self._settings.max_tasks_per_user
@@ -374,14 +333,9 @@ class Dispatcher:
         finally:
             self.admission.record_end(run.task_id)
             del self._runs[run.task_id]
-            if run.is_left:
-                # If it is still a task of this server, it is resumed when the database answers.
-                self._heartbeats.request_reclaim()
-            if run.needs_requeue:
-                self._refusals[run.task_id] = run.refusals
-                self._queue.requeue(run.user_id, run.task_id)
-            self._running_by_user -= Counter([run.user_id])
-            self._fill()
+            self._source.end(run.ready, run.end)
+            self._running_by_user -= Counter([run.ready.user_id])
+            self.fill()
 
     async def _stop(self) -> None:
         if self._stopping is None:

@@ -11,6 +11,7 @@ import structlog
 from anyio import to_thread
 
 from database import Database
+from utils.config.settings import Settings
 from utils.dispatcher.results import mark_failed
 from utils.errors import AppError
 from utils.maintenance.cleanup import known_sandboxes
@@ -42,13 +43,27 @@ class UnfinishedTasks:
     resumable: list[tuple[QueuedTask, AgentRun]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveryRules:
+    """Hold what decides how an unfinished task continues.
+
+    `survives` tells whether sandboxes survive the process that opened them. `agent_seconds` is the
+    longest time that an agent may take.
+    """
+
+    max_attempts: int
+    survives: bool
+    agent_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings, *, survives: bool) -> RecoveryRules:
+        """Return the rules as the settings define them."""
+        seconds = min(settings.agent_timeout_seconds, settings.sandbox_timeout_seconds)
+        return cls(settings.max_attempts, survives, seconds)
+
+
 def classify_unfinished(
-    database: Database,
-    tasks: Sequence[QueuedTask],
-    max_attempts: int,
-    *,
-    survives: bool,
-    agent_seconds: float,
+    database: Database, tasks: Sequence[QueuedTask], rules: RecoveryRules
 ) -> UnfinishedTasks:
     """Sort claimed tasks into those to start anew and those to resume; fail the others.
 
@@ -60,11 +75,11 @@ def classify_unfinished(
     unfinished = UnfinishedTasks()
     for task in tasks:
         running = task.status is TaskStatus.RUNNING
-        run = database.get_run(task.id) if running and survives else None
+        run = database.get_run(task.id) if running and rules.survives else None
         if run is None:
-            if not running or _requeue(database, task, max_attempts):
+            if not running or _requeue(database, task, rules.max_attempts):
                 unfinished.queued.append(task)
-        elif resumed := _resumed(database, run, agent_seconds):
+        elif resumed := _resumed(database, run, rules.agent_seconds):
             unfinished.resumable.append((task, resumed))
         else:
             _fail_interrupted(

@@ -67,7 +67,7 @@ class ResultStore:
             await to_thread.run_sync(self._context.outbox.save, result)
             # Without other servers, only this one can store the result later, and a sandbox may
             # cost money until it is ended.
-            is_ours = not self._context.heartbeats.has_peers
+            is_ours = not self._context.source.has_peers
         if is_ours:
             self._record_metrics(result, task, outcome)
         return is_ours
@@ -88,7 +88,7 @@ class ResultStore:
             "waiting result stored" if self._is_stored else "late result dropped",
             action="result.settled",
         )
-        if self._is_stored and self._context.heartbeats.has_peers:
+        if self._is_stored and self._context.source.has_peers:
             await self._context.provider.end(self.pending.container_id)
 
     def _result(self, task: Task, outcome: Outcome, container_id: str) -> FinishedTask:

@@ -10,8 +10,8 @@ from utils.config.settings import Settings, has_proxy, proxies_with_password
 from utils.credentials.vault import Vault
 from utils.dispatcher.admission import AdmissionController, LoginTurns
 from utils.dispatcher.async_bridge import AsyncBridge
-from utils.dispatcher.heartbeats import HeartbeatMonitor
 from utils.dispatcher.result_outbox import ResultOutbox
+from utils.dispatcher.sources.source import Source
 from utils.git.hosts import HostRules
 from utils.pipeline.agent_run import AgentLimits
 from utils.pipeline.capture.capture import CaptureLimits
@@ -38,7 +38,7 @@ class RunContext:
     limits: PipelineLimits
     admission: AdmissionController
     outbox: ResultOutbox
-    heartbeats: HeartbeatMonitor
+    source: Source
     usage: UsageContext
     login_turns: LoginTurns = field(default_factory=LoginTurns)
 

@@ -26,6 +26,7 @@ from utils.dispatcher.results import (
     requeue_task,
 )
 from utils.dispatcher.run_context import RunContext
+from utils.dispatcher.sources.source import Ready, RunEnd
 from utils.dispatcher.task_attempt import INTERNAL_ERROR, TaskAttempt
 from utils.errors import (
     AppError,
@@ -37,7 +38,7 @@ from utils.errors import (
     TaskError,
     TaskStopped,
 )
-from utils.models.runs import AgentRun, Outcome
+from utils.models.runs import Outcome
 from utils.models.tasks import Stage, Task
 from utils.pipeline.stop_request import StopRequest
 from utils.sandboxes.protocol import Sandbox
@@ -57,25 +58,19 @@ log = structlog.get_logger(__name__)
 
 
 class TaskRun:
-    """Runs one task on the event loop.
+    """Runs one task on the event loop, through the gateway that owns the task.
 
-    `run` is the run of an earlier process to resume: its agent has been started. `refusals` counts
-    the sandboxes that were refused for this task before.
+    If it is ready with a run of an earlier process, its agent has been started.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        user_id: str,
-        task_id: int,
-        run: AgentRun | None = None,
-        refusals: int = 0,
-    ) -> None:
-        self.user_id = user_id
+    def __init__(self, context: RunContext, ready: Ready) -> None:
+        context = replace(context, database=ready.database)
+        task_id, run = ready.task_id, ready.run
+        self.ready = ready
         self.task_id = task_id
         self.request = StopRequest()
         self.ended = anyio.Event()
-        self.refusals = refusals
+        self.refusals = ready.refusals
         self.needs_requeue = False
         self.is_left = False
         self._context = context
@@ -94,6 +89,11 @@ class TaskRun:
         )
         self._usage = self._events.usage = UsageTracker(context.usage, self._stop_at_budget)
         self._results = ResultStore(context, self._events, self._redactor)
+
+    @property
+    def end(self) -> RunEnd:
+        """The end of the run; to be read when it has ended."""
+        return RunEnd(self.needs_requeue, self.is_left, self.refusals)
 
     @property
     def stage(self) -> str | None:
@@ -175,7 +175,7 @@ class TaskRun:
                     await self._results.clean_up()
                 if self._results.next_turn_waits:
                     self.needs_requeue = True
-            elif not self._context.heartbeats.has_peers:
+            elif not self._context.source.has_peers:
                 # No other server can have claimed the task: it has ended or was deleted.
                 await self._end_previous_sandbox()
         except DatabaseUnavailable as error:

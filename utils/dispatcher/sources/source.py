@@ -1,0 +1,119 @@
+"""Defines where a dispatcher gets its tasks from, and what a source asks of the dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from database import Database
+from utils.models.runs import AgentRun
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A task that may start now.
+
+    `database` is the gateway that owns the task. `run` is the run of an earlier process to resume.
+    `refusals` counts the sandboxes that were refused for this task before.
+    """
+
+    user_id: str
+    task_id: int
+    database: Database
+    run: AgentRun | None = None
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """Tells how the run of a task has ended.
+
+    The task `waits_again` when it has no result, or when its next turn waits. It `is_left` when
+    its run was given up because another server may have the task. `refusals` are all refusals of
+    sandboxes until now.
+    """
+
+    waits_again: bool
+    is_left: bool
+    refusals: int
+
+
+class RunHost(Protocol):
+    """The part of a dispatcher that runs tasks. Its methods run on the event loop."""
+
+    def has_run(self, task_id: int) -> bool:
+        """Tell whether a task runs here."""
+
+    def start(self, ready: Ready) -> None:
+        """Start a task at once, whatever the limits say: its agent runs already."""
+
+    def fill(self) -> None:
+        """Start tasks from the source as far as the limits allow."""
+
+    def run_again(self, task_id: int, *, at_once: bool = False) -> None:
+        """Let a task wait again when its run here has ended; with `at_once`, abandon that run."""
+
+    def cancel_soon(self, task_id: int) -> None:
+        """Cancel a task that runs here for its user, without waiting for its end."""
+
+    def interrupt_soon(self, task_id: int, number: int) -> None:
+        """Interrupt a turn for its user, if it is the one that the task runs here."""
+
+    def leave_tasks(self) -> None:
+        """Leave the tasks that another server may have taken over and may go on with."""
+
+
+class Source(Protocol):
+    """Gives a dispatcher its tasks.
+
+    The methods without a note may be called from any thread.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of waiting tasks."""
+
+    def position(self, task_id: int) -> int | None:
+        """Return the place of a waiting task, 1 for the next one; None for another task."""
+
+    def positions(self, user_id: str) -> dict[int, int]:
+        """Return the places of all waiting tasks of a user."""
+
+    def oldest_seconds(self) -> float:
+        """Return the seconds that the longest waiting task has waited; 0 without one."""
+
+    def places(self, user_id: str, count: int) -> AbstractContextManager[None]:
+        """Reserve places while tasks are stored. Raises `QueueFull`."""
+
+    def add(self, user_id: str, task_id: int) -> None:
+        """Add a task that is stored and waits."""
+
+    def remove(self, task_id: int) -> object:
+        """Remove a task that no longer waits."""
+
+    @property
+    def has_ready(self) -> bool:
+        """True while `pop` may return a task."""
+
+    def pop(self, may_run: Callable[[str], bool]) -> Ready | None:
+        """Return the next task of a user who may run one. On the event loop only."""
+
+    def end(self, ready: Ready, end: RunEnd) -> None:
+        """Take note that the run of a task has ended. On the event loop only."""
+
+    @property
+    def has_peers(self) -> bool:
+        """True when another server may take over the tasks of this one."""
+
+    def join(self) -> None:
+        """Announce this server to the others. Raises `DatabaseUnavailable`."""
+
+    def recover(self) -> None:
+        """Find the tasks that an earlier process has left. Raises `DatabaseUnavailable`."""
+
+    def begin(self, host: RunHost) -> None:
+        """Hand over the tasks that were found. On the event loop only."""
+
+    async def run(self) -> None:
+        """Exchange what servers tell each other, until cancelled. Call `begin` first."""
