@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
+from utils.sandboxes import output_pace
 from utils.sandboxes.output_pace import LARGEST_SLICE, SHARE, OutputPace
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +55,8 @@ async def test_the_end_of_the_output_is_not_delayed(monkeypatch: pytest.MonkeyPa
     async def rest(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(anyio, "sleep", rest)
+    # Not in anyio itself: servers of other tests may run in this process.
+    monkeypatch.setattr(output_pace, "anyio", SimpleNamespace(sleep=rest))
     pace, received = OutputPace(), bytearray()
 
     def handler(_stream: str, data: bytes) -> None:
