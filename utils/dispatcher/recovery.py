@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
-import anyio
 import structlog
 from anyio import to_thread
 
 from database import Database
 from utils.config.settings import Settings
 from utils.dispatcher.results import mark_failed
-from utils.errors import AppError
 from utils.maintenance.cleanup import known_sandboxes
+from utils.maintenance.periodic import run_periodically
 from utils.models.events import NO_EVENTS
 from utils.models.runs import AgentRun
 from utils.models.tasks import QueuedTask, Stage, TaskStatus
@@ -143,16 +143,12 @@ async def run_sweeper(
 
     Calls `on_reachable` after each sweep that the provider answered.
     """
-    while True:
-        try:
-            await provider.sweep(await to_thread.run_sync(known_sandboxes, database))
-            on_reachable()
-        except AppError as error:
-            log.warning("sweep failed", action="sweep.failed", reason=error.message)
-        except Exception:
-            # An unexpected error must not end the tasks that run on the same loop.
-            log.exception("sweep crashed", action="sweep.crashed")
-        await anyio.sleep(min(SWEEP_SECONDS, grace_seconds + 1))
+
+    async def sweep() -> None:
+        await provider.sweep(await to_thread.run_sync(known_sandboxes, database))
+        on_reachable()
+
+    await run_periodically("sweep", sweep, min(SWEEP_SECONDS, grace_seconds + 1))
 
 
 async def run_workspace_sweeper(
@@ -161,14 +157,9 @@ async def run_workspace_sweeper(
     """End kept sandboxes whose time is over, and those above the limit, until cancelled."""
     if ttl_seconds == 0:
         most = 0  # those that were kept before the setting was changed
-    while True:
-        try:
-            await _end_old_workspaces(provider, database, most)
-        except AppError as error:
-            log.warning("workspaces not ended", action="workspaces.failed", reason=error.message)
-        except Exception:
-            log.exception("workspaces not ended", action="workspaces.crashed")
-        await anyio.sleep(min(SWEEP_SECONDS, ttl_seconds / 4 + 1) if most else SWEEP_SECONDS)
+    pause_seconds = min(SWEEP_SECONDS, ttl_seconds / 4 + 1) if most else SWEEP_SECONDS
+    step = partial(_end_old_workspaces, provider, database, most)
+    await run_periodically("end of kept sandboxes", step, pause_seconds)
 
 
 async def _end_old_workspaces(provider: SandboxProvider, database: Database, most: int) -> None:

@@ -5,7 +5,6 @@ Each step may run on several servers at once, and in `./run.sh cleanup` beside a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -14,7 +13,7 @@ from anyio import to_thread
 
 from database import Database
 from utils.config.settings import Settings
-from utils.errors import AppError
+from utils.maintenance.periodic import run_periodically
 from utils.maintenance.retention import Retention
 from utils.models.sandboxes import LIVE_SANDBOXES, SandboxStatus, StoredSandbox
 from utils.sandboxes.protocol import SandboxProvider
@@ -50,9 +49,12 @@ class Cleanup:
     async def run(self) -> None:
         """Clean up until cancelled."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_repeated, self.check_existing, CHECK_SECONDS)
-            tasks.start_soon(_repeated, self.end_old, CLEANUP_SECONDS)
-            tasks.start_soon(_repeated, self.forget_old, CLEANUP_SECONDS)
+            for job, step, pause_seconds in (
+                ("check of sandboxes", self.check_existing, CHECK_SECONDS),
+                ("end of old sandboxes", self.end_old, CLEANUP_SECONDS),
+                ("deletion of old rows", self.forget_old, CLEANUP_SECONDS),
+            ):
+                tasks.start_soon(run_periodically, job, step, pause_seconds)
             if self._settings.retention_days:
                 tasks.start_soon(self._retention.run)
 
@@ -156,15 +158,3 @@ def known_sandboxes(database: Database) -> list[str]:
     known += [one.sandbox_id for one in database.list_workspaces()]
     live = database.list_live_sandboxes()
     return known + [one.provider_id for one in live if one.task_id is None and one.provider_id]
-
-
-async def _repeated(step: Callable[[], Awaitable[int]], pause_seconds: float) -> None:
-    while True:
-        try:
-            await step()
-        except AppError as error:
-            log.warning("clean-up failed", action="cleanup.failed", reason=error.message)
-        except Exception:
-            # An unexpected error must not end the tasks that run on the same loop.
-            log.exception("clean-up crashed", action="cleanup.crashed")
-        await anyio.sleep(pause_seconds)

@@ -12,8 +12,8 @@ from anyio import to_thread
 
 from database import Database
 from utils.config.settings import Settings
-from utils.errors import AppError
 from utils.maintenance.archive import Archive
+from utils.maintenance.periodic import run_periodically
 from utils.models.tasks import TaskMark
 
 PAUSE_SECONDS = 600.0
@@ -44,15 +44,7 @@ class Retention:
 
     async def run(self) -> None:
         """Remove old tasks until cancelled, and rest between the batches."""
-        while True:
-            try:
-                await self._run_once()
-            except AppError as error:
-                log.warning("retention failed", action="retention.failed", reason=error.message)
-            except Exception:
-                # An unexpected error must not end the tasks that run on the same loop.
-                log.exception("retention crashed", action="retention.crashed")
-            await anyio.sleep(PAUSE_SECONDS)
+        await run_periodically("retention", self._run_once, PAUSE_SECONDS)
 
     async def _run_once(self) -> None:
         total = 0

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import anyio
 import structlog
 
-from utils.errors import AppError, SandboxError
+from utils.errors import SandboxError
+from utils.maintenance.periodic import run_periodically
 from utils.models.sandboxes import SandboxStatus, StoredSandbox
 from utils.sandbox_service.context import ServiceContext
 from utils.sandbox_service.lifecycle import INTERRUPTED
@@ -32,7 +33,6 @@ class Leases:
     def __init__(self, context: ServiceContext, opened: OpenSandboxes) -> None:
         self._context = context
         self._opened = opened
-        self._renew_at = 0.0
 
     async def end_earlier(self) -> None:
         """Store that sandboxes of an earlier process of this server have ended with it."""
@@ -48,18 +48,10 @@ class Leases:
 
     async def run(self) -> None:
         """End and extend sandboxes until cancelled."""
-        while True:
-            try:
-                await self._end_due()
-                if anyio.current_time() >= self._renew_at:
-                    await self._renew()
-                    self._renew_at = anyio.current_time() + RENEW_SECONDS
-            except AppError as error:
-                log.warning("leases not checked", action="sandboxes.failed", reason=error.message)
-            except Exception:
-                # An unexpected error must not end the tasks that run on the same loop.
-                log.exception("leases not checked", action="sandboxes.crashed")
-            await anyio.sleep(CHECK_SECONDS)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_periodically, "end of leases", self._end_due, CHECK_SECONDS)
+            if self._context.provider.kind.survives:
+                tasks.start_soon(run_periodically, "renewal of leases", self._renew, RENEW_SECONDS)
 
     async def _end_due(self) -> None:
         due = await self._context.ask(self._context.database.list_live_sandboxes, datetime.now(UTC))
@@ -69,8 +61,6 @@ class Leases:
                 log.info("sandbox ended", action="sandboxes.due", sandbox_id=stored.provider_id)
 
     async def _renew(self) -> None:
-        if not self._context.provider.kind.survives:
-            return
         for stored in await self._context.ask(self._context.database.list_live_sandboxes):
             is_ours = stored.task_id is None and self._context.is_here(stored)
             if is_ours and stored.status is SandboxStatus.RUNNING and stored.provider_id:

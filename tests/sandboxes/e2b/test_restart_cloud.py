@@ -144,7 +144,7 @@ def test_a_restart_while_the_cloud_cannot_be_reached_waits_for_it(live: Live) ->
     client = again(live, client)
     waiting = start(live, client, "two")
     let_go(live, "two")
-    eventually(lambda: "sweep.failed" in live.server.output.read_text())
+    eventually(lambda: "job=sweep" in live.server.output.read_text())
     assert client.status(task_id)["status"] == "running"
     assert client.status(waiting)["status"] in {"pending", "running"}
     live.cloud.accept()
