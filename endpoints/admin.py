@@ -22,7 +22,6 @@ from utils.api.schemas.administration import (
 )
 from utils.api.schemas.usage import AllUsageQuery, usage_report, whole
 from utils.api.serializers import task_status_row
-from utils.errors import NotFound
 from utils.models.tasks import Json
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -72,8 +71,7 @@ def list_live_sandboxes(services: Services, user_id: str, query: ActiveTaskQuery
 
     To read the next page, send `next_cursor` as `cursor`.
     """
-    live = services.database.list_live_sandboxes()
-    found = [one for one in reversed(live) if query.cursor is None or one.id < query.cursor]
+    found = services.database.list_live_sandbox_page(limit=query.limit + 1, cursor=query.cursor)
     page, next_cursor = cut_page(found, query.limit)
     return {"sandboxes": [owned_sandbox_row(one) for one in page], "next_cursor": next_cursor}
 
@@ -85,10 +83,7 @@ def end_any_sandbox(services: Services, user_id: str, sandbox_id: int) -> Respon
 
     The sandbox of a task ends with its task, which you can cancel.
     """
-    live = services.database.list_live_sandboxes()
-    owner = next((one.user_id for one in live if one.id == sandbox_id), None)
-    if owner is None:
-        raise NotFound("There is no such sandbox, or it has ended.")
+    owner = services.database.get_sandbox_owner(sandbox_id)
     services.sandboxes.destroy(owner, sandbox_id)
     log.info(
         "sandbox ended by administrator",

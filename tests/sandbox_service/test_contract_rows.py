@@ -175,6 +175,16 @@ def test_sandboxes_whose_time_is_over_are_found(database: Database) -> None:
     assert database.list_live_sandboxes(LATER) == []
 
 
+def test_administrators_read_the_live_sandboxes_of_all_users_by_page(database: Database) -> None:
+    first, ended, last = (opened(database, name) for name in ("one", "two", "three"))
+    database.move_sandbox(ended.id, LIVE, TERMINATED)
+    assert database.list_live_sandbox_page(limit=1) == [last]
+    assert database.list_live_sandbox_page(limit=2, cursor=last.id) == [first]
+    assert database.get_sandbox_owner(ended.id) == USER
+    with pytest.raises(NotFound):
+        database.get_sandbox_owner(last.id + 1)
+
+
 def test_operations_are_logged_and_count_as_use(database: Database) -> None:
     sandbox = opened(database)
     assert sandbox.last_used_at is None

@@ -248,6 +248,8 @@ def sandbox_verbs(database: Database) -> Calls:
         "add_sandbox": partial(database.add_sandbox, USER, new, 10),
         "record_task_sandbox": partial(database.record_task_sandbox, task),
         "get_sandbox": partial(database.get_sandbox, USER, sandbox_id),
+        "get_sandbox_owner": partial(database.get_sandbox_owner, sandbox_id),
+        "list_live_sandbox_page": partial(database.list_live_sandbox_page, limit=1),
         "list_sandboxes": partial(database.list_sandboxes, USER),
         "list_live_sandboxes": database.list_live_sandboxes,
         "move_sandbox": partial(database.move_sandbox, sandbox_id, created, running),

@@ -23,7 +23,9 @@ from utils.models.sandboxes import (
     TaskSandbox,
 )
 
-_COLUMNS = tuple(sandboxes.c[name] for name in StoredSandbox.__dataclass_fields__)
+SANDBOX_COLUMNS = tuple(sandboxes.c[name] for name in StoredSandbox.__dataclass_fields__)
+"""The columns that `decode_sandbox` reads."""
+
 _OPERATION_COLUMNS = tuple(
     sandbox_operations.c[name] for name in StoredOperation.__dataclass_fields__
 )
@@ -47,7 +49,9 @@ class SandboxMethods(SqlMethods):
         if connection.execute(count).scalar_one() >= most:
             raise too_many_sandboxes(most)
         values = new_sandbox_values(new, now()) | {"user_id": user_id, "server": self.server}
-        return _sandbox(connection.execute(insert(sandboxes).returning(*_COLUMNS), values).one())
+        return decode_sandbox(
+            connection.execute(insert(sandboxes).returning(*SANDBOX_COLUMNS), values).one()
+        )
 
     @writing
     def record_task_sandbox(self, connection: Connection, new: TaskSandbox) -> bool:
@@ -60,10 +64,10 @@ class SandboxMethods(SqlMethods):
         known = (sandboxes.c.provider == new.provider) & (
             sandboxes.c.provider_id == new.provider_id
         )
-        found = connection.execute(select(*_COLUMNS).with_for_update().where(known)).first()
+        found = connection.execute(select(*SANDBOX_COLUMNS).with_for_update().where(known)).first()
         if found is not None:
             fields = {"expires_at": new.expires_at, "server": self.server, "error": None}
-            _move(connection, _sandbox(found), SandboxStatus.RUNNING, fields)
+            _move(connection, decode_sandbox(found), SandboxStatus.RUNNING, fields)
             return True
         moment = now()
         values = new_sandbox_values(
@@ -97,23 +101,23 @@ class SandboxMethods(SqlMethods):
         cursor: int | None = None,
     ) -> list[StoredSandbox]:
         """See `Database`."""
-        page = select(*_COLUMNS).where(sandboxes.c.user_id == user_id)
+        page = select(*SANDBOX_COLUMNS).where(sandboxes.c.user_id == user_id)
         if status is not None:
             page = page.where(sandboxes.c.status == status)
         if cursor is not None:
             page = page.where(sandboxes.c.id < cursor)
         found = connection.execute(page.order_by(sandboxes.c.id.desc()).limit(limit))
-        return [_sandbox(row) for row in found]
+        return [decode_sandbox(row) for row in found]
 
     @reading
     def list_live_sandboxes(
         self, connection: Connection, due: datetime | None = None
     ) -> list[StoredSandbox]:
         """See `Database`."""
-        live = select(*_COLUMNS).where(_is_live).order_by(sandboxes.c.id)
+        live = select(*SANDBOX_COLUMNS).where(_is_live).order_by(sandboxes.c.id)
         if due is not None:
             live = live.where(sandboxes.c.task_id.is_(None), sandboxes.c.expires_at <= due)
-        return [_sandbox(row) for row in connection.execute(live)]
+        return [decode_sandbox(row) for row in connection.execute(live)]
 
     @writing
     def move_sandbox(
@@ -126,8 +130,10 @@ class SandboxMethods(SqlMethods):
     ) -> StoredSandbox | None:
         """See `Database`."""
         this_one = sandboxes.c.id == sandbox_id, sandboxes.c.status.in_(list(from_statuses))
-        found = connection.execute(select(*_COLUMNS).with_for_update().where(*this_one)).first()
-        return None if found is None else _move(connection, _sandbox(found), to, fields)
+        found = connection.execute(
+            select(*SANDBOX_COLUMNS).with_for_update().where(*this_one)
+        ).first()
+        return None if found is None else _move(connection, decode_sandbox(found), to, fields)
 
     @writing
     def mark_sandboxes(
@@ -144,9 +150,9 @@ class SandboxMethods(SqlMethods):
             sandboxes.c.provider_id.in_(list(provider_ids)),
             sandboxes.c.status.in_(LIVE_SANDBOXES - {to}),
         )
-        locked = select(*_COLUMNS).with_for_update().where(*these).order_by(sandboxes.c.id)
+        locked = select(*SANDBOX_COLUMNS).with_for_update().where(*these).order_by(sandboxes.c.id)
         fields = {} if error is None else {"error": error}
-        found = [_sandbox(row) for row in connection.execute(locked)]
+        found = [decode_sandbox(row) for row in connection.execute(locked)]
         for one in found:
             _move(connection, one, to, fields)
         return [one.id for one in found]
@@ -197,10 +203,10 @@ class SandboxMethods(SqlMethods):
 
 def _own(connection: Connection, user_id: str, sandbox_id: int) -> StoredSandbox:
     own = sandboxes.c.id == sandbox_id, sandboxes.c.user_id == user_id
-    row = connection.execute(select(*_COLUMNS).where(*own)).first()
+    row = connection.execute(select(*SANDBOX_COLUMNS).where(*own)).first()
     if row is None:
         raise NotFound(NO_SANDBOX)
-    return _sandbox(row)
+    return decode_sandbox(row)
 
 
 def _move(
@@ -218,10 +224,11 @@ def _move(
         values["paused_at"] = moment if to is SandboxStatus.PAUSED else None
         values["ended_at"] = None if to in LIVE_SANDBOXES else moment
     this_one = update(sandboxes).where(sandboxes.c.id == stored.id)
-    changed = this_one.values({**values, **fields}).returning(*_COLUMNS)
-    return _sandbox(connection.execute(changed).one())
+    changed = this_one.values({**values, **fields}).returning(*SANDBOX_COLUMNS)
+    return decode_sandbox(connection.execute(changed).one())
 
 
-def _sandbox(row: Row[Any]) -> StoredSandbox:
+def decode_sandbox(row: Row[Any]) -> StoredSandbox:
+    """Return the sandbox in a row of `SANDBOX_COLUMNS`."""
     columns = dict(row._mapping)
     return StoredSandbox(**columns | {"status": SandboxStatus(columns["status"])})

@@ -29,7 +29,9 @@ from utils.models.sandboxes import (
 )
 from utils.models.tasks import Json
 
-_COLUMNS = column_names(sandboxes, StoredSandbox)
+SANDBOX_COLUMNS = column_names(sandboxes, StoredSandbox)
+"""The columns that `decode_sandbox` reads."""
+
 _values = value_decoder(StoredSandbox)
 _decode_operation = row_decoder(StoredOperation)
 
@@ -50,7 +52,7 @@ class SandboxMethods(SupabaseMethods):
             raise too_many_sandboxes(most)
         if not row:
             raise Unauthenticated(USER_GONE)
-        return _sandbox(row)
+        return decode_sandbox(row)
 
     def record_task_sandbox(self, new: TaskSandbox) -> bool:
         """See `Database`."""
@@ -67,14 +69,14 @@ class SandboxMethods(SupabaseMethods):
         """See `Database`."""
         request = (
             self.supabase.table("sandboxes")
-            .select(_COLUMNS)
+            .select(SANDBOX_COLUMNS)
             .eq("id", sandbox_id)
             .eq("user_id", normalize_user_id(user_id))
         )
         rows = self.supabase.rows(request, idempotent=True)
         if not rows:
             raise NotFound(NO_SANDBOX)
-        return _sandbox(rows[0])
+        return decode_sandbox(rows[0])
 
     def list_sandboxes(
         self,
@@ -87,7 +89,7 @@ class SandboxMethods(SupabaseMethods):
         """See `Database`."""
         request = (
             self.supabase.table("sandboxes")
-            .select(_COLUMNS)
+            .select(SANDBOX_COLUMNS)
             .eq("user_id", normalize_user_id(user_id))
         )
         if status is not None:
@@ -95,13 +97,13 @@ class SandboxMethods(SupabaseMethods):
         if cursor is not None:
             request = request.lt("id", cursor)
         page = request.order("id", desc=True).limit(limit)
-        return [_sandbox(row) for row in self.supabase.rows(page, idempotent=True)]
+        return [decode_sandbox(row) for row in self.supabase.rows(page, idempotent=True)]
 
     def list_live_sandboxes(self, due: datetime | None = None) -> list[StoredSandbox]:
         """See `Database`."""
         arguments = {"due": None if due is None else to_utc(due).isoformat()}
         rows = self.supabase.call("backend_list_live_sandboxes", arguments, idempotent=True)
-        return [_sandbox(row) for row in rows]
+        return [decode_sandbox(row) for row in rows]
 
     def move_sandbox(
         self,
@@ -118,7 +120,7 @@ class SandboxMethods(SupabaseMethods):
             "changes": encode_columns(sandboxes, fields),
         }
         row = self.supabase.call("backend_move_sandbox", arguments, idempotent=False)
-        return None if row is None else _sandbox(row)
+        return None if row is None else decode_sandbox(row)
 
     def mark_sandboxes(
         self,
@@ -166,5 +168,6 @@ class SandboxMethods(SupabaseMethods):
         return int(self.supabase.call("backend_delete_old_sandboxes", arguments, idempotent=True))
 
 
-def _sandbox(row: Json) -> StoredSandbox:
+def decode_sandbox(row: Json) -> StoredSandbox:
+    """Return the sandbox in a row of `SANDBOX_COLUMNS`."""
     return StoredSandbox(**_values(row) | {"status": SandboxStatus(row["status"])})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from utils.models.sandboxes import StoredSandbox
 from utils.models.tasks import ActiveTask
 
 
@@ -18,3 +19,11 @@ class AdministrationVerbs(Protocol):
 
     def get_task_owner(self, task_id: int) -> str:
         """Return the id of the user whose task this is. Raises `NotFound`."""
+
+    def list_live_sandbox_page(
+        self, *, limit: int, cursor: int | None = None
+    ) -> list[StoredSandbox]:
+        """Return sandboxes of all users that have not ended, ids below `cursor`, newest first."""
+
+    def get_sandbox_owner(self, sandbox_id: int) -> str:
+        """Return the id of the user whose sandbox this is, ended or not. Raises `NotFound`."""

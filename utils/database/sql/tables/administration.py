@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
 
-from utils.database.schema import tasks
-from utils.database.shared import NO_TASK
+from utils.database.schema import sandboxes, tasks
+from utils.database.shared import NO_SANDBOX, NO_TASK
 from utils.database.sql.engine import SqlMethods, reading
+from utils.database.sql.sandboxes import SANDBOX_COLUMNS, decode_sandbox
 from utils.errors import NotFound
+from utils.models.sandboxes import LIVE_SANDBOXES, StoredSandbox
 from utils.models.tasks import ACTIVE_STATUSES, ActiveTask
 
 _active = (
     select(*(tasks.c[name] for name in ActiveTask.__dataclass_fields__))
     .where(tasks.c.status.in_(sorted(ACTIVE_STATUSES)))
     .order_by(tasks.c.id.desc())
+)
+_live = (
+    select(*SANDBOX_COLUMNS)
+    .where(sandboxes.c.status.in_(sorted(LIVE_SANDBOXES)))
+    .order_by(sandboxes.c.id.desc())
 )
 
 
@@ -33,8 +40,28 @@ class AdministrationMethods(SqlMethods):
     @reading
     def get_task_owner(self, connection: Connection, task_id: int) -> str:
         """See `Database`."""
-        this_one = select(tasks.c.user_id).where(tasks.c.id == task_id)
-        owner: str | None = connection.execute(this_one).scalar()
-        if owner is None:
-            raise NotFound(NO_TASK)
-        return owner
+        return _owner(connection, tasks, task_id, NO_TASK)
+
+    @reading
+    def list_live_sandbox_page(
+        self, connection: Connection, *, limit: int, cursor: int | None = None
+    ) -> list[StoredSandbox]:
+        """See `Database`."""
+        page = _live.limit(limit)
+        if cursor is not None:
+            page = page.where(sandboxes.c.id < cursor)
+        return [decode_sandbox(row) for row in connection.execute(page)]
+
+    @reading
+    def get_sandbox_owner(self, connection: Connection, sandbox_id: int) -> str:
+        """See `Database`."""
+        return _owner(connection, sandboxes, sandbox_id, NO_SANDBOX)
+
+
+def _owner(connection: Connection, table: Table, row_id: int, missing: str) -> str:
+    owner: str | None = connection.execute(
+        select(table.c.user_id).where(table.c.id == row_id)
+    ).scalar()
+    if owner is None:
+        raise NotFound(missing)
+    return owner
