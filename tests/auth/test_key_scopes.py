@@ -67,7 +67,14 @@ class KeyUser:
         wait_until_idle(app)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql", "supabase"])
+on_others = pytest.mark.exhaustive("test_contract_api_keys finds keys in every database")
+DATABASES = [
+    "sqlite",
+    *(pytest.param(name, marks=on_others) for name in ("postgresql", "supabase")),
+]
+
+
+@pytest.fixture(scope="module", params=DATABASES)
 def app(request: pytest.FixtureRequest, make_app: MakeApp) -> Iterator[Flask]:
     """Provide a server that accepts API keys only, on each kind of database."""
     settings = dict(SECURE)

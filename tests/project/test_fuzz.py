@@ -45,7 +45,7 @@ MAX_MEMORY_BYTES = 64 * MEBIBYTE
 SECONDS_FOR_A_KILOBYTE = 0.1
 LEAST_KILOBYTES = 5
 
-fuzzed = settings(derandomize=True, deadline=None, database=None, max_examples=40)
+fuzzed = settings(derandomize=True, database=None)
 
 
 @contextmanager

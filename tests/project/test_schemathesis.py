@@ -66,6 +66,12 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
 
 
 @pytest.fixture(scope="module")
+def document(app: Flask) -> Any:
+    """Provide the server's document, read once: reading it searches all modules for constants."""
+    return schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+
+@pytest.fixture(scope="module")
 def read_rows() -> Rows:
     """Provide the rows of the caller who only reads; the first test that needs them adds them."""
     return {}
@@ -110,7 +116,7 @@ def new_rows(client: FlaskClient, headers: Headers, repository: Path) -> Rows:
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_answers_are_as_documented(
-    app: Flask,
+    document: Any,
     headers: Headers,
     repository: Path,
     rows: Rows,
@@ -118,7 +124,7 @@ def test_answers_are_as_documented(
     path: str,
     method: str,
 ) -> None:
-    operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path][method]
+    operation = document[path][method]
 
     def with_rows(case: Case) -> Case:
         case.path_parameters |= {key: rows[key] for key in case.path_parameters if key in rows}
@@ -135,7 +141,7 @@ def test_answers_are_as_documented(
     documented = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
     undocumented = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
-    @generated(20 if runs_all else 10)
+    @generated(20 if runs_all else 6)
     @given(st.one_of(documented.map(with_rows), documented, undocumented))
     def answers_as_documented(case: Case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support.source_files import ROOT, python_files
+from tests.support.source_files import ROOT, parsed, python_files
 from utils.errors import AppError
 
 PROGRAMS = frozenset({"benchmarks", "demo", "migrations", "tests"})
@@ -47,7 +47,7 @@ def codes_raised(
     arguments (rows of a table), and the keywords `code` and `error_code`; the last ones have no
     status. With `kinds` only classes of these names count.
     """
-    trees = [ast.parse(source) for source in sources]
+    trees = [parsed(source) for source in sources]
     constants = _text_constants(trees)
     found: dict[str, set[int | None]] = {}
     for call in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):

@@ -25,6 +25,9 @@ WAIT_SECONDS = 180.0
 PAUSE_SECONDS = 0.02
 ENDED = ("completed", "failed", "cancelled")
 
+AUTHORITY = ROOT / "tests" / "data" / "authority.pem"
+"""The certificate of an authority that vouches for nobody, for programs that read one."""
+
 Json = dict[str, Any]
 Result = TypeVar("Result")
 
@@ -158,6 +161,7 @@ class LiveServer:
             "TMPDIR": str(self.temporary),
             "DATA_DIR": str(self.data_dir),
             "PORT": "0",
+            "SSL_CERT_FILE": str(AUTHORITY),
             "WORKSPACE_TTL_SECONDS": "0",
             **{name: str(value) for name, value in self._settings.items()},
         }

@@ -23,14 +23,19 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@cache
 def syntax_tree(path: Path) -> ast.Module:
     """Return the parsed content of a file whose path is relative to the project's root."""
+    return parsed((ROOT / path).read_text(encoding="utf-8"))
+
+
+@cache
+def parsed(source: str) -> ast.Module:
+    """Return the tree of a source, which callers share and must not change."""
     # A tree holds no garbage, and the search for it would take as long as all the rest.
     searches = gc.isenabled()
     gc.disable()
     try:
-        return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        return ast.parse(source)
     finally:
         if searches:
             gc.enable()

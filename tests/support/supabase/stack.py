@@ -19,6 +19,7 @@ import httpx
 import psycopg
 from psycopg import sql
 
+from tests.support.database.emptying import EMPTY
 from tests.support.database.postgres_server import PostgresServer
 from tests.support.source_files import ROOT
 from tests.support.supabase.keys import ProjectKeys, user_claims
@@ -29,7 +30,6 @@ from utils.database.migrations import migrate
 PROJECT = Path(__file__).parents[2] / "data" / "supabase_project.sql"
 KEY_CHANGE_SECONDS = 60
 
-CLEAR = "TRUNCATE {tables} RESTART IDENTITY CASCADE"
 ADD_USER = "INSERT INTO auth.users (id, aud, role, email) VALUES (%s, %s, %s, %s)"
 
 
@@ -163,16 +163,7 @@ class SupabaseStack:
         PostgREST works afterwards, even if PostgreSQL or PostgREST was stopped meanwhile.
         """
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            row = connection.execute(
-                "SELECT to_regclass('public.webhook_deliveries') IS NOT NULL"
-            ).fetchone()
-            ours = (
-                ", public.users, public.servers, public.webhook_deliveries"
-                if row and row[0]
-                else ""
-            )
-            tables = f"auth.users{ours}"
-            connection.execute(CLEAR.format(tables=tables).encode())
+            connection.execute(EMPTY)
         # PostgREST itself retries after 1, 2, 4, ... seconds.
         if not self._rest.is_ready():
             self.reload()
