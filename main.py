@@ -213,6 +213,7 @@ def _build_sandboxes(
         redactor=context.redactor,
         clone=context.limits.clone,
         capture=context.limits.capture,
+        usage=context.usage,
     )
     publisher = Publisher(
         tokens=tokens,

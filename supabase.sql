@@ -3621,6 +3621,102 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0018');
 END IF;
 
+-- 0019: Whether the usage of a sandbox that has ended is recorded.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0019') THEN
+
+ALTER TABLE sandboxes ADD COLUMN is_counted BOOLEAN DEFAULT false NOT NULL;
+
+CREATE INDEX sandboxes_uncounted ON sandboxes (id) WHERE task_id IS NULL AND NOT is_counted;
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- The sums of the records of a user, or of all users, by one of their columns. Records of sandboxes
+-- that belong to no task have the task 0.
+CREATE OR REPLACE FUNCTION public.backend_list_usage(
+    this_user uuid, first_day text, last_day text, group_by text, most integer
+) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(page) - 'place' ORDER BY place), '[]')
+    FROM (
+        SELECT
+            row_number() OVER (ORDER BY number desc NULLS LAST, key desc NULLS LAST) AS place,
+            key,
+            count(DISTINCT nullif(task_id, 0)) AS tasks,
+            sum(sandbox_milliseconds) AS sandbox_milliseconds,
+            sum(sandbox_micro_usd) AS sandbox_micro_usd,
+            sum(model_micro_usd) AS model_micro_usd,
+            sum(input_tokens) AS input_tokens,
+            sum(cached_input_tokens) AS cached_input_tokens,
+            sum(output_tokens) AS output_tokens,
+            sum(unpriced_tokens) AS unpriced_tokens,
+            sum(git_operations) AS git_operations,
+            sum(failed_git_operations) AS failed_git_operations
+        FROM (
+            SELECT
+                record.*,
+                CASE group_by
+                    WHEN 'project' THEN project_id WHEN 'task' THEN nullif(task_id, 0)
+                END AS number,
+                CASE group_by
+                    WHEN 'day' THEN day
+                    WHEN 'project' THEN project_id::text
+                    WHEN 'agent' THEN agent
+                    WHEN 'task' THEN nullif(task_id, 0)::text
+                    WHEN 'user' THEN user_id::text
+                END AS key
+            FROM public.usage_records record
+            WHERE (this_user IS NULL OR user_id = this_user)
+                AND day >= first_day AND day <= last_day
+        ) keyed
+        GROUP BY number, key
+        ORDER BY number desc NULLS LAST, key desc NULLS LAST
+        LIMIT most
+    ) page
+$$;
+
+-- Stores what a sandbox has used; false without it.
+CREATE FUNCTION public.backend_count_sandbox(
+    this_sandbox bigint, usage jsonb, is_final boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    UPDATE public.sandboxes SET is_counted = is_final WHERE id = this_sandbox;
+    IF NOT found THEN
+        RETURN 'false'::jsonb;
+    END IF;
+    PERFORM public.backend_store_usage(usage);
+    RETURN 'true'::jsonb;
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0019');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

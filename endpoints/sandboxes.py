@@ -39,6 +39,7 @@ COMMAND_SECONDS = 60.0
 STATE = ("sandbox_gone", "sandbox_state", "sandbox_elsewhere", "sandbox_unavailable")
 USE = (*STATE, "sandbox_refused", "sandbox_busy")
 CREATE = (
+    "budget_exceeded",
     "clone_failed",
     "invalid_branch",
     "repository_not_allowed",
@@ -187,7 +188,7 @@ def pause_sandbox(services: Services, user_id: str, sandbox_id: int) -> Json:
 
 
 @blueprint.post("/<id:sandbox_id>/resume")
-@endpoint({"sandbox": Sandbox}, errors=USE)
+@endpoint({"sandbox": Sandbox}, errors=("budget_exceeded", *USE))
 def resume_sandbox(services: Services, user_id: str, sandbox_id: int) -> Json:
     """Resume a paused sandbox."""
     return {"sandbox": sandbox_row(services.sandboxes.resume(user_id, sandbox_id))}

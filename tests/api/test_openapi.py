@@ -42,8 +42,7 @@ NOT_SENT = frozenset({"receive_delivery"})
 # the example's repository.
 ENDED = ("cancel_any_task", "cancel_task", "take_back_turn")
 NO_CHANGES = ("commit_changes", "push_changes", "open_pull_request")
-# Its owner has ended it before.
-REFUSED = {**dict.fromkeys((*ENDED, *NO_CHANGES), "409"), "end_any_sandbox": "404"}
+REFUSED = dict.fromkeys((*ENDED, *NO_CHANGES), "409")
 
 
 def resolved(value: Json) -> Json:

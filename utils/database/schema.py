@@ -27,11 +27,13 @@ from utils.database.types import CleanText, Document, Number, Status, UserId, Ut
 metadata = MetaData()
 
 
-def _own_number() -> Column[int]:
+def own_number() -> Column[int]:
+    """Return the column of the numbers that the database gives to rows."""
     return Column("id", Number, Identity(always=False), primary_key=True)
 
 
-def _user_key() -> Column[str]:
+def user_key() -> Column[str]:
+    """Return the column of the user to whom a row belongs, and with whom it is deleted."""
     reference = ForeignKey("users.id", ondelete="CASCADE")
     return Column("user_id", UserId, reference, nullable=False)
 
@@ -61,8 +63,8 @@ users = Table(
 projects = Table(
     "projects",
     metadata,
-    _own_number(),
-    _user_key(),
+    own_number(),
+    user_key(),
     Column("name", Text, nullable=False),
     Column("description", Text),
     Column("repo_url", Text, nullable=False),
@@ -79,8 +81,8 @@ projects = Table(
 task_groups = Table(
     "task_groups",
     metadata,
-    _own_number(),
-    _user_key(),
+    own_number(),
+    user_key(),
     Column("project_id", Number, ForeignKey("projects.id", ondelete="CASCADE")),
     Column("prompt", CleanText, nullable=False),
     Column("repo_url", Text, nullable=False),
@@ -99,8 +101,8 @@ task_groups = Table(
 tasks = Table(
     "tasks",
     metadata,
-    _own_number(),
-    _user_key(),
+    own_number(),
+    user_key(),
     Column("project_id", Number, ForeignKey("projects.id", ondelete="CASCADE")),
     Column("status", Status, nullable=False),
     Column("agent", Text, nullable=False),
@@ -239,7 +241,7 @@ usage_records = Table(
     metadata,
     Column("task_id", Number, primary_key=True, autoincrement=False),
     Column("run", CleanText, primary_key=True),
-    _user_key(),
+    user_key(),
     Column("project_id", Number),
     Column("agent", Text, nullable=False),
     Column("day", Text, nullable=False),
@@ -268,56 +270,6 @@ archived_tasks = Table(
     Index("archived_tasks_task_id", "task_id"),
 )
 
-sandboxes = Table(
-    "sandboxes",
-    metadata,
-    _own_number(),
-    _user_key(),
-    Column("task_id", Number, ForeignKey("tasks.id", ondelete="CASCADE")),
-    Column("project_id", Number, ForeignKey("projects.id", ondelete="CASCADE")),
-    Column("provider", Text, nullable=False),
-    Column("provider_id", Text),
-    Column("server", Text),
-    Column("template", Text),
-    Column("repositories", Document, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("commands", Number, nullable=False),
-    Column("running_ms", Number, nullable=False),
-    Column("running_since", UtcDateTime),
-    Column("error", CleanText),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
-    Column("last_used_at", UtcDateTime),
-    Column("expires_at", UtcDateTime),
-    Column("paused_at", UtcDateTime),
-    Column("ended_at", UtcDateTime),
-    UniqueConstraint("provider", "provider_id", name="sandboxes_provider_provider_id_key"),
-    Index("sandboxes_user_id_id", "user_id", "id"),
-    Index("sandboxes_task_id", "task_id"),
-    Index("sandboxes_project_id", "project_id"),
-    Index("sandboxes_status_expires_at", "status", "expires_at"),
-    Index("sandboxes_ended_at", "ended_at"),
-    sqlite_autoincrement=True,
-)
-
-sandbox_operations = Table(
-    "sandbox_operations",
-    metadata,
-    _own_number(),
-    Column("sandbox_id", Number, ForeignKey("sandboxes.id", ondelete="CASCADE"), nullable=False),
-    _user_key(),
-    Column("kind", Text, nullable=False),
-    Column("command", CleanText),
-    Column("exit_code", Integer),
-    Column("duration_ms", Number),
-    Column("error_code", Text),
-    Column("created_at", UtcDateTime, nullable=False),
-    Index("sandbox_operations_sandbox_id_id", "sandbox_id", "id"),
-    Index("sandbox_operations_user_id", "user_id"),
-    Index("sandbox_operations_created_at", "created_at"),
-    sqlite_autoincrement=True,
-)
-
 servers = Table(
     "servers",
     metadata,
@@ -331,7 +283,7 @@ refresh_tokens = Table(
     metadata,
     Column("token_hash", Text, primary_key=True),
     Column("family", Text, nullable=False),
-    _user_key(),
+    user_key(),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
@@ -344,8 +296,8 @@ refresh_tokens = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    _own_number(),
-    _user_key(),
+    own_number(),
+    user_key(),
     Column("name", Text, nullable=False),
     Column("prefix", Text, nullable=False),
     Column("key_hash", Text, nullable=False),
@@ -362,7 +314,7 @@ stream_tickets = Table(
     "stream_tickets",
     metadata,
     Column("ticket_hash", Text, primary_key=True),
-    _user_key(),
+    user_key(),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("stream_tickets_user_id_expires_at", "user_id", "expires_at"),
 )

@@ -18,6 +18,10 @@ LARGEST_AMOUNT = 10**12
 """Amounts of one record are cut to it: what an agent reports is not trusted, and sums must fit."""
 
 
+NO_TASK_ID = 0
+"""The task in records of sandboxes that belong to no task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Amounts that were used. `unpriced_tokens` are tokens of models without a known price."""
@@ -43,10 +47,10 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """A row of `usage_records`: what one run of a task, or one push of its result, has used.
+    """A row of `usage_records`: what a run of a task, a push of its result or a sandbox has used.
 
     A task has one record of each `run`. It belongs to the day of `at`, the beginning of the run.
-    It outlives its task and its project.
+    It outlives its task and its project. Sandboxes that belong to no task have the task 0.
     """
 
     user_id: str

@@ -26,6 +26,7 @@ from utils.pipeline.capture.capture import CaptureLimits
 from utils.pipeline.clone import CloneLimits
 from utils.redaction import Redactor
 from utils.sandboxes.protocol import SandboxProvider
+from utils.usage.tracker import UsageContext
 
 RETRY_SECONDS = 10
 
@@ -47,6 +48,7 @@ class ServiceContext:
     redactor: Redactor
     clone: CloneLimits
     capture: CaptureLimits
+    usage: UsageContext
 
     async def ask(self, verb: Callable[..., Result], *arguments: Any) -> Result:
         """Call a verb of the database in a thread."""

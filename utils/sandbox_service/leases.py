@@ -13,6 +13,7 @@ from utils.models.sandboxes import SandboxStatus, StoredSandbox
 from utils.sandbox_service.context import ServiceContext
 from utils.sandbox_service.lifecycle import INTERRUPTED
 from utils.sandbox_service.open_sandboxes import OpenSandboxes, seconds_left
+from utils.sandbox_service.usage_counter import COUNT_SECONDS, UsageCounter
 from utils.sandboxes.registry import SANDBOXES
 
 CHECK_SECONDS = 15.0
@@ -33,6 +34,7 @@ class Leases:
     def __init__(self, context: ServiceContext, opened: OpenSandboxes) -> None:
         self._context = context
         self._opened = opened
+        self._usage = UsageCounter(context, opened)
 
     async def end_earlier(self) -> None:
         """Store that sandboxes of an earlier process of this server have ended with it."""
@@ -50,6 +52,9 @@ class Leases:
         """End and extend sandboxes until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run_periodically, "end of leases", self._end_due, CHECK_SECONDS)
+            tasks.start_soon(
+                run_periodically, "usage of sandboxes", self._usage.count, COUNT_SECONDS
+            )
             if self._context.provider.kind.survives:
                 tasks.start_soon(run_periodically, "renewal of leases", self._renew, RENEW_SECONDS)
 

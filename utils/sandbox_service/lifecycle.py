@@ -59,9 +59,11 @@ class Lifecycle:
     async def create(self, user_id: str, asked: SandboxOptions) -> StoredSandbox:
         """Open a sandbox with a repository. Nothing is left of one that cannot be made.
 
-        Raises `SandboxLimitReached`, `Conflict` (`clone_failed`, `sandbox_refused`), `Unavailable`.
+        Raises `SandboxLimitReached`, `Conflict` (`clone_failed`, `sandbox_refused`), `Unavailable`,
+        `BudgetExceeded`.
         """
         settings = self._context.settings
+        await self._context.ask(self._context.usage.budgets.check_start, user_id, None)
         seconds = self._lease(asked.timeout_seconds)
         wanted = asked.repository
         new = NewSandbox(
@@ -131,11 +133,15 @@ class Lifecycle:
         return await self._move(stored, RUNNING, PAUSED) or stored
 
     async def resume(self, stored: StoredSandbox) -> StoredSandbox:
-        """Have a paused sandbox run again; one that runs stays as it is."""
+        """Have a paused sandbox run again; one that runs stays as it is.
+
+        Raises `BudgetExceeded`.
+        """
         check_state(stored, {PAUSED, RUNNING})
         self._opened.check_place(stored)
         if stored.status is RUNNING:
             return stored
+        await self._context.ask(self._context.usage.budgets.check_start, stored.user_id, None)
         async with self._opened.noting_loss(stored):
             request = self._opened.request(stored, seconds_left(stored))
             provider = self._context.provider

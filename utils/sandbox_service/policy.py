@@ -1,4 +1,4 @@
-"""Decides which commands an operator lets users run, by `SANDBOX_COMMAND_POLICY`."""
+"""Decides which commands users may run (`SANDBOX_COMMAND_POLICY`), and which paths they may use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from utils.config.groups.sandboxes import ALLOW, DENY
-from utils.errors import Forbidden
+from utils.errors import Forbidden, InvalidInput
+
+MAX_PATH_CHARACTERS = 4_000
 
 
 class CommandPolicy:
@@ -31,3 +33,15 @@ class CommandPolicy:
                 "The operator of this server does not allow this command (SANDBOX_COMMAND_POLICY).",
                 "command_refused",
             )
+
+
+def absolute_path(home: str, path: str) -> str:
+    """Return the absolute path of a relative one. Raises `InvalidInput`."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    is_text = path.isprintable() or not any(ord(character) < 0x20 for character in path)  # noqa: PLR2004
+    if path.startswith("/") or ".." in parts or not is_text or len(path) > MAX_PATH_CHARACTERS:
+        raise InvalidInput(
+            "path: must be relative to the home folder of the sandbox, without '..' and control "
+            f"characters, and of at most {MAX_PATH_CHARACTERS} characters."
+        )
+    return "/".join([home, *parts])

@@ -32,8 +32,7 @@ from utils.sandbox_service.commands import (
 from utils.sandbox_service.context import ServiceContext
 from utils.sandbox_service.lifecycle import variables_path
 from utils.sandbox_service.open_sandboxes import OpenSandboxes
-from utils.sandbox_service.paths import absolute_path
-from utils.sandbox_service.policy import CommandPolicy
+from utils.sandbox_service.policy import CommandPolicy, absolute_path
 from utils.sandboxes.protocol import FileEntry, OutputHandler, Sandbox, SandboxUsage
 
 MAX_ENTRIES = 1_000

@@ -99,6 +99,10 @@ class Budgets:
         limits = self._limits(spending, {}, query.at)
         return [one for one in limits if one.scope in {"day", "month"}]
 
+    def spent_by_user(self, user_id: str) -> BudgetLimit | None:
+        """Return the budget of a user of which nothing is left, None if there is none."""
+        return RunBudget(tuple(self.of_user(user_id))).spent()
+
     def run_budget(self, user_id: str, query: SpendingQuery, project_settings: Json) -> RunBudget:
         """Return the budgets that a run draws on, without what it has spent itself."""
         project_budget = query.project_id and budget_of(project_settings)
@@ -150,6 +154,11 @@ def stopped_text(limit: BudgetLimit) -> str:
     return f"The agent was stopped: {spent}. Its changes are kept. {free}"
 
 
+def used_up_text(limit: BudgetLimit) -> str:
+    """Return that a budget is used up, and when it is free again."""
+    return f"The budget {_described(limit)} is used up. {_free_again(limit)}"
+
+
 def not_started_text(limit: BudgetLimit) -> str:
     """Return why a task that has waited was not started, and what to do."""
     spent = f"the budget {_described(limit)} is used up"
@@ -158,8 +167,7 @@ def not_started_text(limit: BudgetLimit) -> str:
 
 def _refusal(limit: BudgetLimit, now: datetime) -> BudgetExceeded:
     seconds = None if limit.ends_at is None else math.ceil((limit.ends_at - now).total_seconds())
-    text = f"The budget {_described(limit)} is used up. {_free_again(limit)}"
-    return BudgetExceeded(text, retry_after_seconds=seconds)
+    return BudgetExceeded(used_up_text(limit), retry_after_seconds=seconds)
 
 
 def _described(limit: BudgetLimit) -> str:

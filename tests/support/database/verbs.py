@@ -29,7 +29,7 @@ from utils.models.runs import AgentRun
 from utils.models.sandboxes import NewSandbox, SandboxOperation, SandboxStatus, TaskSandbox
 from utils.models.tasks import TaskStatus
 from utils.models.turns import NewTurn
-from utils.models.usage import SpendingQuery, UsageGroup, UsageQuery, UsageRecord
+from utils.models.usage import NO_TASK_ID, SpendingQuery, UsageGroup, UsageQuery, UsageRecord
 from utils.models.users import NewApiKey, RefreshToken, Scope
 
 Calls = dict[str, Callable[[], object]]
@@ -243,6 +243,7 @@ def sandbox_verbs(database: Database) -> Calls:
     task = TaskSandbox(running_task(database).id, "local", "box", None, [], LATER)
     operation = SandboxOperation(sandbox_id, USER, "execute", LATER, "ls")
     running, ended = SandboxStatus.RUNNING, SandboxStatus.TERMINATED
+    used = UsageRecord(USER, NO_TASK_ID, "sandbox", None, "sandbox", LATER)
     created = {SandboxStatus.CREATED}
     return {
         "add_sandbox": partial(database.add_sandbox, USER, new, 10),
@@ -252,6 +253,8 @@ def sandbox_verbs(database: Database) -> Calls:
         "list_live_sandbox_page": partial(database.list_live_sandbox_page, limit=1),
         "list_sandboxes": partial(database.list_sandboxes, USER),
         "list_live_sandboxes": database.list_live_sandboxes,
+        "list_uncounted_sandboxes": partial(database.list_uncounted_sandboxes, 1),
+        "count_sandbox": partial(database.count_sandbox, sandbox_id, used, is_final=False),
         "move_sandbox": partial(database.move_sandbox, sandbox_id, created, running),
         "mark_sandboxes": partial(database.mark_sandboxes, "local", ["box"], ended),
         "record_sandbox_operation": partial(database.record_sandbox_operation, operation),

@@ -22,7 +22,7 @@ from utils.api.requests import (
 )
 from utils.api.responses import Time
 from utils.models.sandboxes import SandboxStatus, StoredOperation, StoredSandbox
-from utils.sandbox_service.paths import MAX_PATH_CHARACTERS
+from utils.sandbox_service.policy import MAX_PATH_CHARACTERS
 from utils.sandboxes.protocol import FileEntry, SandboxUsage
 
 MAX_COMMAND_CHARACTERS = 64_000

@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from utils.database.rows import columns_of, now
-from utils.database.schema import sandbox_operations, sandboxes, tasks, users
+from utils.database.sandbox_schema import sandbox_operations, sandboxes
+from utils.database.schema import tasks, users
 from utils.database.shared import NO_SANDBOX, USER_GONE, new_sandbox_values, too_many_sandboxes
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.tables.usage_rows import store_usage
 from utils.errors import NotFound, Unauthenticated
 from utils.models.sandboxes import (
     LIVE_SANDBOXES,
@@ -22,6 +24,7 @@ from utils.models.sandboxes import (
     StoredSandbox,
     TaskSandbox,
 )
+from utils.models.usage import UsageRecord
 
 SANDBOX_COLUMNS = tuple(sandboxes.c[name] for name in StoredSandbox.__dataclass_fields__)
 """The columns that `decode_sandbox` reads."""
@@ -118,6 +121,26 @@ class SandboxMethods(SqlMethods):
         if due is not None:
             live = live.where(sandboxes.c.task_id.is_(None), sandboxes.c.expires_at <= due)
         return [decode_sandbox(row) for row in connection.execute(live)]
+
+    @reading
+    def list_uncounted_sandboxes(self, connection: Connection, limit: int) -> list[StoredSandbox]:
+        """See `Database`."""
+        uncounted = select(*SANDBOX_COLUMNS).where(
+            sandboxes.c.task_id.is_(None), ~sandboxes.c.is_counted
+        )
+        found = connection.execute(uncounted.order_by(sandboxes.c.id).limit(limit))
+        return [decode_sandbox(row) for row in found]
+
+    @writing
+    def count_sandbox(
+        self, connection: Connection, sandbox_id: int, record: UsageRecord, *, is_final: bool
+    ) -> bool:
+        """See `Database`."""
+        counted = update(sandboxes).where(sandboxes.c.id == sandbox_id)
+        if connection.execute(counted.values(is_counted=is_final)).rowcount == 0:
+            return False
+        store_usage(connection, record)
+        return True
 
     @writing
     def move_sandbox(

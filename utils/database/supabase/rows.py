@@ -45,7 +45,12 @@ def parse_timestamp(text: str) -> datetime:
 def row_decoder(kind: type[Value]) -> Callable[[Json], Value]:
     """Return a function that decodes rows to a class whose fields are named like the columns."""
     decode = value_decoder(kind)
-    return lambda row: kind(**decode(row))
+    return lambda row: kind(**known_columns(kind, decode(row)))
+
+
+def known_columns(kind: type[object], row: Json) -> Json:
+    """Return the columns of a row that a class has; a newer server may have added others."""
+    return {name: row[name] for name in kind.__dataclass_fields__ if name in row}  # type: ignore[attr-defined]
 
 
 def value_decoder(kind: type[object]) -> Callable[[Json], Json]:

@@ -7,15 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from utils.database.rows import columns_of, now
-from utils.database.schema import sandbox_operations, sandboxes
+from utils.database.sandbox_schema import sandbox_operations, sandboxes
 from utils.database.shared import NO_SANDBOX, USER_GONE, new_sandbox_values, too_many_sandboxes
 from utils.database.supabase.rows import (
     SupabaseMethods,
     column_names,
     encode_columns,
+    known_columns,
     row_decoder,
     value_decoder,
 )
+from utils.database.supabase.tables.usage import encode_usage
 from utils.database.types import normalize_user_id, to_utc
 from utils.errors import NotFound, Unauthenticated
 from utils.models.sandboxes import (
@@ -28,6 +30,7 @@ from utils.models.sandboxes import (
     TaskSandbox,
 )
 from utils.models.tasks import Json
+from utils.models.usage import UsageRecord
 
 SANDBOX_COLUMNS = column_names(sandboxes, StoredSandbox)
 """The columns that `decode_sandbox` reads."""
@@ -105,6 +108,27 @@ class SandboxMethods(SupabaseMethods):
         rows = self.supabase.call("backend_list_live_sandboxes", arguments, idempotent=True)
         return [decode_sandbox(row) for row in rows]
 
+    def list_uncounted_sandboxes(self, limit: int) -> list[StoredSandbox]:
+        """See `Database`."""
+        request = (
+            self.supabase.table("sandboxes")
+            .select(SANDBOX_COLUMNS)
+            .is_("task_id", "null")
+            .eq("is_counted", "false")
+            .order("id")
+            .limit(limit)
+        )
+        return [decode_sandbox(row) for row in self.supabase.rows(request, idempotent=True)]
+
+    def count_sandbox(self, sandbox_id: int, record: UsageRecord, *, is_final: bool) -> bool:
+        """See `Database`."""
+        arguments = {
+            "this_sandbox": sandbox_id,
+            "usage": encode_usage(record),
+            "is_final": is_final,
+        }
+        return bool(self.supabase.call("backend_count_sandbox", arguments, idempotent=True))
+
     def move_sandbox(
         self,
         sandbox_id: int,
@@ -170,4 +194,5 @@ class SandboxMethods(SupabaseMethods):
 
 def decode_sandbox(row: Json) -> StoredSandbox:
     """Return the sandbox in a row of `SANDBOX_COLUMNS`."""
-    return StoredSandbox(**_values(row) | {"status": SandboxStatus(row["status"])})
+    values = known_columns(StoredSandbox, _values(row))
+    return StoredSandbox(**values | {"status": SandboxStatus(row["status"])})

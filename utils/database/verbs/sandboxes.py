@@ -14,6 +14,7 @@ from utils.models.sandboxes import (
     StoredSandbox,
     TaskSandbox,
 )
+from utils.models.usage import UsageRecord
 
 
 class SandboxVerbs(Protocol):
@@ -53,6 +54,15 @@ class SandboxVerbs(Protocol):
 
         With `due` only those that belong to no task and whose time is over then.
         """
+
+    def list_uncounted_sandboxes(self, limit: int) -> list[StoredSandbox]:
+        """Return opened sandboxes that belong to no task and whose last usage is not recorded.
+
+        They are those of all users, oldest first.
+        """
+
+    def count_sandbox(self, sandbox_id: int, record: UsageRecord, *, is_final: bool) -> bool:
+        """Store what a sandbox has used, in place of its earlier record; False without it."""
 
     def move_sandbox(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Table, select
 
-from utils.database.schema import sandboxes, tasks
+from utils.database.sandbox_schema import sandboxes
+from utils.database.schema import tasks
 from utils.database.shared import NO_SANDBOX, NO_TASK
 from utils.database.sql.engine import SqlMethods, reading
 from utils.database.sql.sandboxes import SANDBOX_COLUMNS, decode_sandbox

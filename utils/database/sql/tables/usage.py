@@ -13,14 +13,22 @@ from utils.database.sql.tables.progress import lock_task, runs_here
 from utils.database.sql.tables.tasks import require_task
 from utils.database.sql.tables.usage_rows import store_usage
 from utils.database.types import Number, UserId
-from utils.models.usage import Spending, SpendingQuery, Usage, UsageQuery, UsageRecord, UsageSum
+from utils.models.usage import (
+    NO_TASK_ID,
+    Spending,
+    SpendingQuery,
+    Usage,
+    UsageQuery,
+    UsageRecord,
+    UsageSum,
+)
 
 _columns = usage_records.c
 _KEYS = {
     "day": _columns.day,
     "project": _columns.project_id,
     "agent": _columns.agent,
-    "task": _columns.task_id,
+    "task": func.nullif(_columns.task_id, NO_TASK_ID),
     "user": _columns.user_id,
 }
 _sums = [func.sum(_columns[name]).label(name) for name in AMOUNTS]
@@ -98,7 +106,7 @@ class UsageMethods(SqlMethods):
 def _sum(connection: Connection, query: UsageQuery, wanted: ColumnElement[bool]) -> list[UsageSum]:
     key = _KEYS[query.group_by]
     statement = (
-        select(key, func.count(distinct(_columns.task_id)), *_sums)
+        select(key, func.count(distinct(_KEYS["task"])), *_sums)
         .where(
             wanted,
             _columns.day >= query.first_day.isoformat(),
