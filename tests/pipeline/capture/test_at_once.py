@@ -27,7 +27,8 @@ EDITS = {
     "with an index of its own": f"f=a/3; {REPLACE}; git add -A; f=b/3; {REPLACE}",
     "that git was told not to see": f"git update-index --assume-unchanged a/3; f=a/3; {REPLACE}",
     # The edit is at the beginning of a second, the capture in the next one.
-    "that git was told not to see and forgot": "until date +%N | grep -q ^0; do :; done; "
+    "that git was told not to see and forgot": "left=$((2000000000 - $(date +1%N))); "
+    "sleep $((left / 1000000000)).$(printf %09d $((left % 1000000000))); "
     "touch a/3; git update-index --refresh; git update-index --assume-unchanged a/3; f=a/3; "
     f"{REPLACE}; sleep 1",
     "of a file that is then locked": f"f=a/3; {REPLACE}; chmod 0 a/3",

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository
 from tests.support.git.exactness import check_exact, repeated, tree_left_by
+from tests.support.suite.exhaustive import sampled
 
 CONTENTS = {
     "a new file": "printf 'new\\n' >new.txt",
@@ -137,8 +138,9 @@ ALL_NAMES = "\n".join(f"({script})" for script in NAME_SCRIPTS.values())
 
 CASES = {**CONTENTS, **SHAPES, "every odd name": ALL_NAMES}
 
-# What the way of a result out of a cloud sandbox could bend: bytes, sizes, names and modes.
-CLOUD_SAMPLE = {
+# What changes the form of a whole result, or could be bent on its way out of a sandbox: bytes,
+# sizes, names and modes.
+SAMPLE = {
     *("everything deleted", "a binary of 5 MB", "a line of 3 MB", "a thousand files"),
     *("a file that is not UTF-8", "UTF-16 with its mark", "a NUL edited in late"),
     *("mixed line ends", "no final newline", "lines that look like a patch"),
@@ -148,8 +150,9 @@ CLOUD_SAMPLE = {
 }
 
 
-@pytest.mark.cloud_sample(CLOUD_SAMPLE)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.cloud_with_all("there all are tried together")
+@pytest.mark.cloud_sample(SAMPLE)
+@pytest.mark.parametrize("case", sampled(CASES, SAMPLE, "all are tried together"))
 def test_the_patch_and_the_diff_give_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
 ) -> None:
@@ -159,8 +162,6 @@ def test_the_patch_and_the_diff_give_the_agents_tree(
     check_exact(shell, task, sample, expected, tmp_path)
 
 
-@pytest.mark.cloud_only("elsewhere they are tried one by one")
-@pytest.mark.exhaustive("the sample is tried one by one")
 def test_all_changes_together_give_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository, git, run
 from tests.support.git.exactness import check_exact, tree_left_by
+from tests.support.suite.exhaustive import sampled
 
 pytestmark = pytest.mark.cloud_with_all(
     "the script is the same, and test_changes has a sample in the cloud"
@@ -137,7 +138,7 @@ def test_a_history_ends_in_the_agents_tree(
 
 
 @pytest.mark.cloud_sample(CLOUD_SAMPLE)
-@pytest.mark.parametrize("case", MESSAGES)
+@pytest.mark.parametrize("case", sampled(MESSAGES, CLOUD_SAMPLE, "all are tried in one history"))
 def test_a_message_cannot_break_the_patch(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
 ) -> None:
@@ -149,8 +150,19 @@ def test_a_message_cannot_break_the_patch(
     check_exact(shell, task, sample, tree_left_by(sample, script, tmp_path / "x"), tmp_path)
 
 
+def test_no_message_or_author_in_a_history_breaks_its_patch(
+    shell: Backend, sample: Repository, tmp_path: Path
+) -> None:
+    options = [f"--allow-empty-message -m {text}" for text in MESSAGES.values()]
+    options += [f"-m Subject --author {text}" for text in AUTHORS.values()]
+    commits = [f"echo {n} >>a && {COMMIT} {option}" for n, option in enumerate(options)]
+    script = "\n".join([*commits, f"test $(git rev-list --count HEAD) -gt {len(commits)}"])
+    task = shell.complete(script, sample)
+    check_exact(shell, task, sample, tree_left_by(sample, script, tmp_path / "x"), tmp_path)
+
+
 @pytest.mark.cloud_sample(CLOUD_SAMPLE)
-@pytest.mark.parametrize("case", AUTHORS)
+@pytest.mark.parametrize("case", sampled(AUTHORS, CLOUD_SAMPLE, "all are tried in one history"))
 def test_an_author_cannot_break_the_patch(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
 ) -> None:

@@ -113,7 +113,13 @@ def test_hostile_configuration_changes_nothing(
         "* export-ignore linguist-generated",
     ],
 )
-@pytest.mark.parametrize("name", [".gitattributes", "docs/.gitattributes"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".gitattributes",
+        pytest.param("docs/.gitattributes", marks=pytest.mark.exhaustive("git reads both alike")),
+    ],
+)
 def test_attributes_of_the_agent_keep_the_result_exact(
     shell: Backend, sample: Repository, tmp_path: Path, case: str, name: str
 ) -> None:

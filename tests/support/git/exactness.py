@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support.backends import GIT_ENVIRONMENT, Backend, Repository, Row, git
+from tests.support.backends import GIT_ENVIRONMENT, Backend, Repository, Row, git, run
 
 SAMPLE = r"""
 mkdir -p src docs/deep 'a folder' assets
@@ -52,9 +52,9 @@ def repeated(origin: Repository, names: list[str], folder: Path) -> Repository:
 def tree_left_by(repository: Repository, script: str, folder: Path) -> str:
     """Return the tree of the files that a script leaves, even if it changes git itself.
 
-    The script runs in one clone; its files then replace those of another clone.
+    The script runs in a clone, whose files then count as those of the repository itself.
     """
-    worked, clean = repository.clone(folder / "worked"), repository.clone(folder / "clean")
+    worked = repository.clone(folder / "worked")
     subprocess.run(
         ["sh", "-c", script],
         cwd=worked,
@@ -63,16 +63,27 @@ def tree_left_by(repository: Repository, script: str, folder: Path) -> str:
         check=False,
     )
     subprocess.run(["chmod", "-R", "u+rwX", "."], cwd=worked, check=True)
-    (clean / ".git").rename(folder / "git")
-    shutil.rmtree(clean)
-    shutil.copytree(worked, clean, symlinks=True, ignore=_git_and_pipes)
-    (folder / "git").rename(clean / ".git")
-    git(clean, "add", "--all")
-    return git(clean, "write-tree")
+    _remove_repositories(worked)
+    own = Path(git(repository.folder, "rev-parse", "--absolute-git-dir"))
+    (folder / "objects").mkdir()
+    environment = {
+        "GIT_DIR": str(own),
+        "GIT_WORK_TREE": str(worked),
+        "GIT_INDEX_FILE": str(folder / "index"),
+        "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(own / "objects"),
+    }
+    run(["git", "read-tree", "HEAD"], worked, environment=environment)
+    run(["git", "add", "--all"], worked, environment=environment)
+    return run(["git", "write-tree"], worked, environment=environment).decode().strip()
 
 
-def _git_and_pipes(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if name == ".git" or (Path(folder) / name).is_fifo()]
+def _remove_repositories(folder: Path) -> None:
+    for path in sorted(folder.rglob(".git"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def check_exact(
@@ -88,10 +99,9 @@ def check_exact(
     _apply(patched, ["git", "am", "--quiet"], patch)
     assert git(patched, "rev-parse", "HEAD^{tree}") == expected
     assert git(patched, "status", "--porcelain") == ""
-    other = repository.clone(folder / "diffed")
-    git(other, "checkout", "--quiet", "--detach", metadata["base_commit"])
-    _apply(other, ["git", "apply", "--index", "--whitespace=nowarn"], task["git_diff"].encode())
-    assert git(other, "write-tree") == expected
+    git(patched, "reset", "--quiet", "--hard", metadata["base_commit"])
+    _apply(patched, ["git", "apply", "--index", "--whitespace=nowarn"], task["git_diff"].encode())
+    assert git(patched, "write-tree") == expected
 
 
 def _apply(folder: Path, arguments: list[str], data: bytes) -> None:
