@@ -8,7 +8,7 @@ import pytest
 
 from database import Database
 from tests.sandbox_service.api import Sandboxes
-from tests.support.backends import Open
+from tests.support.backends import Open, Repository
 from tests.support.database.samples import USER
 from tests.support.waiting import eventually
 from tests.usage.records import LARGE, MIDNIGHT, by, record
@@ -31,23 +31,32 @@ def test_a_sandbox_costs_its_running_time_and_ends_when_the_budget_of_its_user_i
     # An hour costs so much that a second costs a dollar.
     backend = open_with(budget_usd_per_user_day=1.0, sandbox_prices="local=3600")
     sandboxes = Sandboxes(backend.app)
-    first, paused = sandboxes.create(), sandboxes.create()
-    sandboxes.send("POST", f"/{paused}/pause")
-    eventually(lambda: sandboxes.row(first)["status"] == "terminated")
-    assert "budget of this day (1.00 US dollars)" in sandboxes.row(first)["error"]
-    for path in ("", f"/{paused}/resume"):
-        refused = sandboxes.send("POST", path, json={})
-        assert (refused.status, refused.json["code"]) == (402, "budget_exceeded"), path
-        assert int(refused.retry_after or 0) > 0
-    sandboxes.end(paused)
-    running = [round(sandboxes.row(one)["running_seconds"] * 1000) for one in (first, paused)]
+    sandbox_id = sandboxes.create()
+    eventually(lambda: sandboxes.row(sandbox_id)["status"] == "terminated")
+    ended = sandboxes.row(sandbox_id)
+    assert "budget of this day (1.00 US dollars)" in ended["error"]
 
     def used_milliseconds() -> int:
         [used] = backend.get("/usage?group_by=agent")["usage"]
         assert (used["key"], used["tasks"]) == ("sandbox", 0)
         return int(used["sandbox_milliseconds"])
 
-    eventually(lambda: used_milliseconds() == sum(running))
+    eventually(lambda: used_milliseconds() == round(ended["running_seconds"] * 1000))
+
+
+@local_only
+def test_no_sandbox_is_opened_or_resumed_while_a_budget_is_spent(
+    open_with: Open, sample: Repository
+) -> None:
+    backend = open_with(budget_usd_per_user_day=1.0)
+    sandboxes = Sandboxes(backend.app)
+    paused = sandboxes.create()
+    sandboxes.send("POST", f"/{paused}/pause")
+    backend.perform("script:\nwrite a.txt a\nusage 10 5 1.5", sample)
+    for path in ("", f"/{paused}/resume"):
+        refused = sandboxes.send("POST", path, json={})
+        assert (refused.status, refused.json["code"]) == (402, "budget_exceeded"), path
+        assert int(refused.retry_after or 0) > 0
 
 
 def test_what_a_sandbox_has_used_is_recorded_until_its_end(database: Database) -> None:
