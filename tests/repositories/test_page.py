@@ -1,4 +1,4 @@
-"""The page shows the changes of each repository, and starts such a task again."""
+"""The page starts a task over several repositories, and shows the changes of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures.page import NewSite
 from tests.support.backends import Repository
 from tests.support.live_server import LiveServer
-from tests.support.page.views import TaskView
+from tests.support.page.views import NewTaskForm
 from utils.api.requests import EXAMPLE_USER_ID
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
@@ -22,13 +22,10 @@ def test_each_repository_has_its_changes(
     for origin in origins:
         origin.commit("echo one >one.txt")
     client = server.client(EXAMPLE_USER_ID)
-    more = {"repositories": [{"repo_url": origins[1].url}]}
-    number = client.start("Say hello", origins[0].url, **more)
-    client.wait_for(number, "completed")
     site = new_site(server.port)
     site.sign_in()
-    site.go(f"/tasks/{number}")
-    task = TaskView(site)
+    task = NewTaskForm(site).start("Say hello", origins[0].url, further=[origins[1].url])
+    number = task.number
     task.wait_for_status("Completed")
     task.open_changes()
     for name in ("app", "lib"):

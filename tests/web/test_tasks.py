@@ -66,7 +66,7 @@ def test_a_task_is_started_watched_and_read(
 def test_a_task_is_cancelled_and_seen_to_end_in_the_list(
     server: LiveServer, new_site: NewSite, small_repository: str
 ) -> None:
-    site = new_site(server.port)
+    site = new_site(server.port, refusals={404})
     site.sign_in()
     prompt = "script:\nwrite kept.txt kept\\n\nprint at work\nsleep 600"
     task = NewTaskForm(site).start(prompt, small_repository)
@@ -85,3 +85,7 @@ def test_a_task_is_cancelled_and_seen_to_end_in_the_list(
     assert task.open_changes().names() == ["kept.txt"]
     site.page.go_back()
     tasks.wait_for(task.number, "Cancelled")
+    tasks.open(task.number).delete()
+    site.heading("New task").wait_for()
+    site.go(f"/tasks/{task.number}")
+    site.page.get_by_text("There is no such task.").wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,10 +61,17 @@ class NewTaskForm:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def start(self, prompt: str, repository: str, branch: str = "") -> TaskView:
+    def start(
+        self, prompt: str, repository: str, branch: str = "", further: Sequence[str] = ()
+    ) -> TaskView:
         """Start a task, and return its view, to which the page goes."""
         self._site.fill("Instructions for the agent", prompt)
         self._site.fill("Repository", repository)
+        if further:
+            self._site.page.get_by_text("Further repositories").click()
+        for number, another in enumerate(further, 2):
+            self._site.click("Add a repository")
+            self._site.fill(f"Repository {number}", another)
         if branch:
             self._site.fill("Branch", branch)
         self._site.click("Start task")
@@ -104,6 +112,11 @@ class TaskView:
         """Cancel the task, and confirm it."""
         self._site.click("Cancel task")
         self._site.confirm("Cancel task")
+
+    def delete(self) -> None:
+        """Delete the task, and confirm it."""
+        self._site.click("Delete task")
+        self._site.confirm("Delete task")
 
     def start_again(self) -> TaskView:
         """Start the same task again; return the view of the new one."""

@@ -1,5 +1,5 @@
 // Steps that several views offer.
-import { newRequestKey, open, post } from "./api.js";
+import { newRequestKey, open, post, remove } from "./api.js";
 import { go } from "./router.js";
 
 // Starts a task like this one was at first: what was said to its agent later is not repeated.
@@ -32,5 +32,10 @@ export async function downloadPatch(task, repository) {
 
 export const chooseTask = (groupId, taskId) =>
   post(`/task-groups/${groupId}/choose`, { task_id: taskId });
+
+export async function deleteTask(task) {
+  await remove(`/tasks/${task.id}`);
+  go("/");
+}
 
 export const cancelTask = (task) => post(`/tasks/${task.id}/cancel`);

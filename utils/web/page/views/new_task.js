@@ -7,6 +7,7 @@ import { currentQuery, go } from "../lib/router.js";
 import { onSessionChange } from "../lib/session.js";
 import { readItem, writeItem } from "../lib/storage.js";
 import { Comparison } from "./comparison.js";
+import { FurtherRepositories, furtherRepositories } from "./further_repositories.js";
 import { Field, GrowingBox, Notice, Switch, useAction } from "./parts.js";
 
 const LAST = "async-code-last-task";
@@ -21,7 +22,7 @@ function startValues() {
   const agent = agentOf(last.agent) ? last.agent : config.defaultAgent;
   return { prompt: "", repository: last.repository ?? "", branch: "", agent, model: "", token: "",
     isCompared: false, agents: config.agents.filter((one) => one.usable).map((one) => one.name)
-      .slice(0, 2), attempts: 1, check: "", isPlan: false };
+      .slice(0, 2), attempts: 1, check: "", isPlan: false, further: [] };
 }
 
 function bodyOf(form, projects) {
@@ -36,6 +37,8 @@ function bodyOf(form, projects) {
   if (form.isPlan) body.mode = "plan";
   if (form.token.trim()) body.github_token = form.token.trim();
   if (project) body.project_id = project.id;
+  const further = form.isCompared ? [] : furtherRepositories(form.further);
+  if (further.length) body.repositories = further;
   return body;
 }
 
@@ -54,9 +57,8 @@ function Agents({ form, set }) {
       </select>`}</${Field}>`}`;
 }
 
-function Repository({ form, set, projects, token }) {
+function Repository({ form, set, repositories }) {
   const listId = useId();
-  const repositories = useRepositories(projects, token);
   return html`<${Field} label="Repository">${(props) => html`
     <input required spellcheck="false" autocomplete="off" list=${listId} value=${form.repository}
       placeholder="https://github.com/owner/name" ...${props}
@@ -103,6 +105,7 @@ export function NewTask({ projects }) {
   const formElement = useRef(null);
   // Completion asks GitHub when a token is there, not at each letter of it.
   const [token, setToken] = useState("");
+  const repositories = useRepositories(projects, token);
   function submit(event) {
     event?.preventDefault();
     action.run();
@@ -116,11 +119,13 @@ export function NewTask({ projects }) {
         onInput=${(prompt) => set({ prompt })}
         onSubmit=${() => formElement.current.requestSubmit()} ...${props} />`}</${Field}>
     <div class="columns">
-      <${Repository} form=${form} set=${set} projects=${projects} token=${token} />
+      <${Repository} form=${form} set=${set} repositories=${repositories} />
       <${Branch} form=${form} set=${set} token=${token} />
       ${!form.isCompared && html`<${Agents} form=${form} set=${set} />`}
     </div>
     ${form.isCompared && html`<${Comparison} form=${form} set=${set} />`}
+    ${!form.isCompared && html`<${FurtherRepositories} rows=${form.further} known=${repositories}
+      onChange=${(further) => set({ further })} />`}
     <details class="private"><summary>Private repository</summary>
       <${Field} label="GitHub token" hint="Used for this task only. Settings keep one for all tasks.">
         ${(props) => html`<input type="password" autocomplete="off" value=${form.token} ...${props}

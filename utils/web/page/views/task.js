@@ -5,7 +5,7 @@ import {
   age, dollars, firstLine, fullTime, repositoryName, seconds, secondsBetween, shortNumber,
 } from "../lib/format.js";
 import { Fragment, html, useEffect, useMemo, useState } from "../lib/html.js";
-import { cancelTask, startAgain } from "../lib/task_actions.js";
+import { cancelTask, deleteTask, startAgain } from "../lib/task_actions.js";
 import { hasPlan, isActive, useTask } from "../lib/task_state.js";
 import { Changes } from "./changes.js";
 import { Composer } from "./composer.js";
@@ -48,21 +48,36 @@ function Facts({ task, log }) {
   </p>`;
 }
 
+function CancelQuestion({ task, reload, onClose }) {
+  return html`<${Confirmation} title="Cancel this task?" confirm="Cancel task"
+    text="The agent is stopped. What it has changed until now is kept."
+    dismiss="Let it work" onClose=${onClose}
+    onConfirm=${async () => { await cancelTask(task); reload(); }} />`;
+}
+
+function DeleteQuestion({ task, onClose }) {
+  return html`<${Confirmation} title="Delete this task?" confirm="Delete task"
+    text="Its diff, patch and log are deleted too. Branches and pull requests stay."
+    onClose=${onClose} onConfirm=${() => deleteTask(task)} />`;
+}
+
 function Actions({ task, turns, reload }) {
-  const [isAsked, setAsked] = useState(false);
+  // A question stays what it was when the task ends meanwhile.
+  const [asked, setAsked] = useState(null);
+  const close = () => setAsked(null);
   const retry = useAction(() => startAgain(task, turns));
   return html`<div class="buttons">
     ${isActive(task)
-      ? html`<button type="button" class="danger-quiet" onClick=${() => setAsked(true)}>
+      ? html`<button type="button" class="danger-quiet" onClick=${() => setAsked("cancel")}>
           Cancel task</button>`
-      : html`<button type="button" disabled=${retry.isBusy} onClick=${() => retry.run()}>
+      : html`<button type="button" class="danger-quiet" onClick=${() => setAsked("delete")}>
+          Delete task</button>
+        <button type="button" disabled=${retry.isBusy} onClick=${() => retry.run()}>
           Start again</button>`}
     ${retry.error && html`<${Notice}>${retry.error.message}</${Notice}>`}
-    ${isAsked && html`<${Confirmation} title="Cancel this task?" confirm="Cancel task"
-      text="The agent is stopped. What it has changed until now is kept."
-      onClose=${() => setAsked(false)}
-      dismiss="Let it work"
-      onConfirm=${async () => { await cancelTask(task); reload(); }} />`}
+    ${asked === "cancel"
+      && html`<${CancelQuestion} task=${task} reload=${reload} onClose=${close} />`}
+    ${asked === "delete" && html`<${DeleteQuestion} task=${task} onClose=${close} />`}
   </div>`;
 }
 
