@@ -24,6 +24,9 @@ EVENTS = 10
 DAYS = 30
 CLIENTS = 8
 CHUNK = 1_000
+PAUSE_SECONDS = 5
+"""Time between two loads, so that a run of half an hour leaves the machine to others."""
+
 RATIO_TARGET = 2.0
 
 _EVENT = '{"stream":"stdout","text":"A line of output of an agent that worked on this task."}'
@@ -50,7 +53,10 @@ def archive_beside_polls(bench: Bench) -> list[Figure]:
     with Server(folder, settings, user_id=user_id) as server:
         began = time.monotonic()
         request = server.request("GET", f"/api/task-status/{count}")
-        busy = list(_loads_until_archived(server, request, requests, database, count - due))
+        pause_seconds = bench.size(PAUSE_SECONDS, 0)
+        busy = list(
+            _loads_until_archived(server, request, requests, database, count - due, pause_seconds)
+        )
         seconds = time.monotonic() - began
         archived = due - (_tasks(database) - (count - due))
     usual, beside = (statistics.median(one.p95 for one in loads) for loads in (quiet, busy))
@@ -67,10 +73,16 @@ def archive_beside_polls(bench: Bench) -> list[Figure]:
 
 
 def _loads_until_archived(
-    server: Server, request: bytes, requests: int, database: Path, left: int
+    server: Server,
+    request: bytes,
+    requests: int,
+    database: Path,
+    left: int,
+    pause_seconds: float,
 ) -> Iterator[Load]:
     yield load(server, request, clients=CLIENTS, requests=requests)
     while _tasks(database) > left:
+        time.sleep(pause_seconds)
         yield load(server, request, clients=CLIENTS, requests=requests)
 
 
