@@ -89,19 +89,22 @@ def _remove_repositories(folder: Path) -> None:
 def check_exact(
     backend: Backend, task: Row, repository: Repository, expected: str, folder: Path
 ) -> None:
-    """Assert that the stored patch and the stored diff turn the base into a tree."""
+    """Assert that the stored diff and the stored patch turn the base into a tree.
+
+    Leaves the patch applied in the clone `patched` below the folder.
+    """
     metadata = task["execution_metadata"]
     assert metadata["tree_hash"] == expected
     patched = repository.clone(folder / "patched")
     git(patched, "checkout", "--quiet", "--detach", metadata["base_commit"])
+    _apply(patched, ["git", "apply", "--index", "--whitespace=nowarn"], task["git_diff"].encode())
+    assert git(patched, "write-tree") == expected
+    git(patched, "reset", "--quiet", "--hard", metadata["base_commit"])
     patch = backend.patch(task["id"])
     assert patch.decode() == task["git_patch"]
     _apply(patched, ["git", "am", "--quiet"], patch)
     assert git(patched, "rev-parse", "HEAD^{tree}") == expected
     assert git(patched, "status", "--porcelain") == ""
-    git(patched, "reset", "--quiet", "--hard", metadata["base_commit"])
-    _apply(patched, ["git", "apply", "--index", "--whitespace=nowarn"], task["git_diff"].encode())
-    assert git(patched, "write-tree") == expected
 
 
 def _apply(folder: Path, arguments: list[str], data: bytes) -> None:
