@@ -20,6 +20,7 @@ from utils.config.settings import Settings
 from utils.database.verbs.administration import AdministrationVerbs
 from utils.database.verbs.api_keys import ApiKeyVerbs
 from utils.database.verbs.archive import ArchiveVerbs
+from utils.database.verbs.engine import EngineVerbs
 from utils.database.verbs.groups import GroupVerbs
 from utils.database.verbs.pull_requests import PullRequestVerbs
 from utils.database.verbs.repositories import RepositoryVerbs
@@ -65,6 +66,7 @@ class Database(
     AdministrationVerbs,
     ApiKeyVerbs,
     ArchiveVerbs,
+    EngineVerbs,
     GroupVerbs,
     PullRequestVerbs,
     RepositoryVerbs,

@@ -3717,6 +3717,593 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0019');
 END IF;
 
+-- 0020: Admission of tasks to the task engine, and its workers. The schema of the engine is its own.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0020') THEN
+
+CREATE TABLE engine_tasks (
+    task_id BIGINT NOT NULL,
+    user_id UUID NOT NULL,
+    engine_task UUID NOT NULL,
+    run UUID,
+    claim TEXT,
+    worker TEXT,
+    PRIMARY KEY (task_id),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+CREATE INDEX engine_tasks_user_id ON engine_tasks (user_id);
+
+CREATE TABLE engine_limits (
+    queue TEXT NOT NULL,
+    per_user INTEGER NOT NULL,
+    cleaned_at TIMESTAMP WITH TIME ZONE,
+    PRIMARY KEY (queue)
+);
+
+CREATE TABLE workers (
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    places INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    waiting_reason TEXT,
+    started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (name)
+);
+
+CREATE INDEX tasks_waiting ON tasks (user_id, id) WHERE status = 'pending';
+
+-- Which tasks the engine has. It gives them out in order; fairness between users is decided here,
+-- by how many of each it is given. Row locks are taken in one order: task, engine_tasks, engine.
+
+-- Returns how many unfinished tasks of one user the engine may have: no more than the limit, and
+-- for workers with few places so few that a newcomer waits for two rounds at most.
+CREATE FUNCTION public.engine_share() RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    most integer := (SELECT per_user FROM public.engine_limits WHERE queue = 'tasks');
+    places integer;
+    users integer;
+BEGIN
+    -- Without a limit the engine is not in use, and perhaps not there.
+    IF most IS NULL OR to_regnamespace('absurd') IS NULL THEN
+        RETURN 0;
+    END IF;
+    SELECT coalesce(sum(worker.places), 0) INTO places FROM public.workers worker
+    WHERE worker.seen_at > clock_timestamp() - interval '1 minute';
+    IF places = 0 THEN
+        RETURN most;
+    END IF;
+    SELECT count(*) INTO users FROM (
+        SELECT user_id FROM public.engine_tasks
+        UNION
+        SELECT public.engine_waiting_users(2 * places)
+    ) active;
+    RETURN greatest(1, least(most, 2 * places / greatest(users, 1)));
+END
+$$;
+
+-- Returns users with pending tasks, at most as many as asked; reads one row of the index for each.
+CREATE FUNCTION public.engine_waiting_users(most integer) RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    WITH RECURSIVE waiting (user_id) AS (
+        (
+            SELECT user_id FROM public.tasks WHERE status = 'pending'
+            ORDER BY user_id, id LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT task.user_id FROM public.tasks task
+            WHERE task.status = 'pending' AND task.user_id > waiting.user_id
+            ORDER BY task.user_id, task.id LIMIT 1
+        )
+        FROM waiting WHERE waiting.user_id IS NOT NULL
+    )
+    SELECT user_id FROM waiting WHERE user_id IS NOT NULL LIMIT most
+$$;
+
+-- Gives the engine a task that it does not have; the caller holds the lock on its row.
+CREATE FUNCTION public.engine_spawn(this_task bigint, this_user uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    INSERT INTO public.engine_tasks (task_id, user_id, engine_task)
+    SELECT this_task, this_user, spawned.task_id
+    FROM absurd.spawn_task('tasks', 'task', jsonb_build_object('task_id', this_task)) spawned;
+END
+$$;
+
+-- Admits the oldest waiting tasks of a user, as far as the share of each user allows; returns how
+-- many. Without `waits` it leaves a user to another transaction that does the same at the moment.
+-- A task that another transaction changes is left to that one, or to the next call.
+CREATE FUNCTION public.engine_admit_user(
+    this_user uuid, share integer, waits boolean
+) RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    admitted integer;
+    added integer := 0;
+    waiting bigint;
+BEGIN
+    IF waits THEN
+        PERFORM pg_advisory_xact_lock(20260519, hashtext(this_user::text));
+    ELSIF NOT pg_try_advisory_xact_lock(20260519, hashtext(this_user::text)) THEN
+        RETURN 0;
+    END IF;
+    SELECT count(*) INTO admitted FROM public.engine_tasks WHERE user_id = this_user;
+    FOR waiting IN
+        SELECT task.id FROM public.tasks task
+        WHERE task.user_id = this_user AND task.status = 'pending'
+            AND NOT EXISTS (SELECT FROM public.engine_tasks WHERE task_id = task.id)
+        ORDER BY task.id
+        LIMIT greatest(share - admitted, 0)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        PERFORM public.engine_spawn(waiting, this_user);
+        added := added + 1;
+    END LOOP;
+    RETURN added;
+END
+$$;
+
+-- Admits tasks of all users until there are as many as wanted; returns how many.
+CREATE FUNCTION public.engine_admit_some(wanted integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    share integer := public.engine_share();
+    added integer := 0;
+    this_user uuid;
+BEGIN
+    IF share = 0 THEN
+        RETURN 0;
+    END IF;
+    FOR this_user IN SELECT public.engine_waiting_users(NULL) LOOP
+        EXIT WHEN added >= wanted;
+        added := added + public.engine_admit_user(this_user, share, false);
+    END LOOP;
+    RETURN added;
+END
+$$;
+
+-- Gives the engine the running tasks that no server looks after: those of the scheme without it.
+CREATE FUNCTION public.engine_adopt() RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    added integer := 0;
+    task record;
+BEGIN
+    FOR task IN
+        SELECT one.id, one.user_id FROM public.tasks one
+        WHERE one.status = 'running'
+            AND NOT EXISTS (SELECT FROM public.engine_tasks WHERE task_id = one.id)
+            AND NOT EXISTS (
+                SELECT FROM public.servers
+                WHERE id = one.server AND seen_at > clock_timestamp() - interval '1 minute'
+            )
+        ORDER BY one.id
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        PERFORM public.engine_spawn(task.id, task.user_id);
+        added := added + 1;
+    END LOOP;
+    RETURN added;
+END
+$$;
+
+-- Forgets tasks that the engine has ended by itself, for instance because an operator cancelled
+-- them there: they are admitted again. Those that a worker still reports on are left to it.
+CREATE FUNCTION public.engine_repair() RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    repaired integer := 0;
+    task record;
+BEGIN
+    FOR task IN
+        SELECT one.id, one.status, admitted.engine_task FROM public.tasks one
+        JOIN public.engine_tasks admitted ON admitted.task_id = one.id
+        WHERE one.status NOT IN ('pending', 'running')
+            OR one.updated_at < clock_timestamp() - interval '5 minutes'
+        ORDER BY one.id
+        FOR NO KEY UPDATE OF one SKIP LOCKED
+    LOOP
+        CONTINUE WHEN task.status IN ('pending', 'running') AND EXISTS (
+            SELECT FROM absurd.get_task_result('tasks', task.engine_task) known
+            WHERE known.state IN ('pending', 'running', 'sleeping')
+        );
+        DELETE FROM public.engine_tasks WHERE task_id = task.id;
+        UPDATE public.tasks SET server = NULL
+        WHERE id = task.id AND status IN ('pending', 'running');
+        repaired := repaired + 1;
+    END LOOP;
+    RETURN repaired;
+END
+$$;
+
+-- Admits waiting tasks of a user or, with null, of all; returns how many.
+CREATE FUNCTION public.engine_admit(this_user uuid) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    share integer := public.engine_share();
+    added integer;
+BEGIN
+    IF share = 0 THEN
+        RETURN 0;
+    END IF;
+    IF this_user IS NOT NULL THEN
+        RETURN public.engine_admit_user(this_user, share, true);
+    END IF;
+    PERFORM public.engine_repair();
+    added := public.engine_adopt() + public.engine_admit_some(2147483647);
+    UPDATE public.engine_limits SET cleaned_at = clock_timestamp()
+    WHERE cleaned_at IS NULL OR cleaned_at < clock_timestamp() - interval '1 day';
+    IF found THEN
+        PERFORM absurd.cleanup_all_queues('tasks');
+    END IF;
+    RETURN added;
+END
+$$;
+
+-- Has the engine take tasks, unless it is older than `oldest`, or with null no longer. Returns its
+-- version, which is null where it is not installed.
+CREATE FUNCTION public.engine_use(most integer, oldest integer[]) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    version text;
+    task bigint;
+BEGIN
+    IF to_regprocedure('absurd.get_schema_version()') IS NOT NULL THEN
+        version := absurd.get_schema_version();
+    END IF;
+    IF most IS NULL THEN
+        DELETE FROM public.engine_limits;
+        FOR task IN
+            SELECT one.id FROM public.tasks one
+            WHERE EXISTS (SELECT FROM public.engine_tasks WHERE task_id = one.id)
+            ORDER BY one.id FOR NO KEY UPDATE
+        LOOP
+            DELETE FROM public.engine_tasks WHERE task_id = task;
+            UPDATE public.tasks SET server = NULL
+            WHERE id = task AND status IN ('pending', 'running');
+        END LOOP;
+    ELSIF version ~ '^[0-9.]+$' AND string_to_array(version, '.')::integer[] >= oldest THEN
+        INSERT INTO public.engine_limits (queue, per_user) VALUES ('tasks', most)
+        ON CONFLICT (queue) DO UPDATE SET per_user = excluded.per_user;
+        PERFORM public.engine_admit(NULL);
+    END IF;
+    RETURN jsonb_build_object('version', version);
+END
+$$;
+
+-- The engine's part follows the rows of tasks, in their transactions, whichever verb writes them.
+
+-- Ends the engine's task of a row that is deleted: with its end, with its task, or given back.
+CREATE FUNCTION public.engine_end() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF to_regnamespace('absurd') IS NULL THEN
+        RETURN NULL;
+    END IF;
+    -- Deleting what was never claimed, or is another's by now, cancels it. A refusal says that the
+    -- engine has ended it or does not know it any more.
+    BEGIN
+        IF old.run IS NOT NULL THEN
+            PERFORM absurd.complete_run('tasks', old.run);
+            RETURN NULL;
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'AB001' OR SQLSTATE 'AB002' OR raise_exception THEN
+        NULL;
+    END;
+    BEGIN
+        PERFORM absurd.cancel_task('tasks', old.engine_task);
+    EXCEPTION WHEN raise_exception THEN
+        NULL;
+    END;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER engine_tasks_end AFTER DELETE ON engine_tasks
+  FOR EACH ROW EXECUTE FUNCTION public.engine_end();
+
+CREATE FUNCTION public.engine_follow() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    share integer;
+BEGIN
+    IF new.status NOT IN ('pending', 'running') THEN
+        DELETE FROM public.engine_tasks WHERE task_id = new.id;
+    END IF;
+    share := public.engine_share();
+    IF share > 0 THEN
+        PERFORM public.engine_admit_user(new.user_id, share, true);
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tasks_engine_added AFTER INSERT ON tasks
+  FOR EACH ROW WHEN (new.status = 'pending') EXECUTE FUNCTION public.engine_follow();
+CREATE TRIGGER tasks_engine_moved AFTER UPDATE OF status ON tasks
+  FOR EACH ROW WHEN (old.status <> new.status AND new.status <> 'running')
+  EXECUTE FUNCTION public.engine_follow();
+
+-- What workers ask for. A run is claimed by a worker for the time of its lease. Each claim has a
+-- name of its own, because the engine gives out a run that was put off once more: it is the
+-- `server` of the task, which fences the writes of all others, and what workers call their runs.
+
+CREATE FUNCTION public.engine_take(
+    this_server text, lease_seconds integer, places integer
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    claimed record;
+    task record;
+    this_claim text;
+    runs jsonb := '[]';
+BEGIN
+    IF places < 1 OR public.engine_share() = 0 THEN
+        RETURN runs;
+    END IF;
+    FOR claimed IN
+        SELECT run_id, task_id, attempt, (params ->> 'task_id')::bigint AS number
+        FROM absurd.claim_task('tasks', this_server, lease_seconds, places)
+    LOOP
+        -- The transaction that holds this row may wait for the engine's, which is held here.
+        SELECT one.id, one.user_id, one.status, one.attempt, one.stage INTO task
+        FROM public.tasks one JOIN public.engine_tasks admitted ON admitted.task_id = one.id
+        WHERE one.id = claimed.number AND admitted.engine_task = claimed.task_id
+            AND one.status IN ('pending', 'running')
+        FOR NO KEY UPDATE OF one SKIP LOCKED;
+        IF found THEN
+            this_claim := gen_random_uuid();
+            UPDATE public.tasks SET server = this_claim WHERE id = task.id;
+            UPDATE public.engine_tasks
+            SET run = claimed.run_id, claim = this_claim, worker = this_server
+            WHERE task_id = task.id;
+            runs := runs || jsonb_build_object(
+                'id', this_claim, 'attempt', claimed.attempt, 'task', to_jsonb(task)
+            );
+        ELSIF EXISTS (SELECT FROM public.engine_tasks WHERE engine_task = claimed.task_id) THEN
+            PERFORM absurd.schedule_run(
+                'tasks', claimed.run_id, absurd.current_time() + interval '1 second'
+            );
+        ELSE
+            PERFORM absurd.complete_run('tasks', claimed.run_id);
+        END IF;
+    END LOOP;
+    RETURN runs;
+END
+$$;
+
+CREATE FUNCTION public.engine_claim(
+    this_server text, lease_seconds integer, places integer
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    runs jsonb := public.engine_take(this_server, lease_seconds, places);
+    free integer := places - jsonb_array_length(runs);
+BEGIN
+    IF free > 0 AND public.engine_admit_some(free) > 0 THEN
+        runs := runs || public.engine_take(this_server, lease_seconds, free);
+    END IF;
+    RETURN runs;
+END
+$$;
+
+-- Extends the leases of claims; returns those that are not fine. The row is what counts: a worker of
+-- which it knows nothing has no result to give.
+CREATE FUNCTION public.engine_beat(claims text[], lease_seconds integer) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    is_used boolean := public.engine_share() > 0;
+    known record;
+    cancelled text[] := '{}';
+    lost text[] := '{}';
+BEGIN
+    FOR known IN
+        SELECT given.claim, admitted.run, task.id IS NOT NULL AS is_here,
+            task.status = 'running' AND task.stop_requested AS is_stopped
+        FROM unnest(claims) WITH ORDINALITY AS given (claim, place)
+        LEFT JOIN public.engine_tasks admitted ON admitted.claim = given.claim
+        LEFT JOIN public.tasks task
+            ON task.id = admitted.task_id AND task.server = given.claim
+            AND task.status IN ('pending', 'running')
+        ORDER BY given.place
+    LOOP
+        IF NOT (is_used AND known.is_here) THEN
+            lost := lost || known.claim;
+            CONTINUE;
+        END IF;
+        BEGIN
+            PERFORM absurd.extend_claim('tasks', known.run, lease_seconds);
+            IF known.is_stopped THEN
+                cancelled := cancelled || known.claim;
+            END IF;
+        EXCEPTION
+            WHEN SQLSTATE 'AB001' THEN
+                cancelled := cancelled || known.claim;
+            WHEN SQLSTATE 'AB002' OR raise_exception THEN
+                lost := lost || known.claim;
+        END;
+    END LOOP;
+    RETURN jsonb_build_object('cancelled', cancelled, 'lost', lost, 'interrupted', (
+        SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_object(
+            'task_id', turn.task_id, 'number', turn.number
+        )), '[]')
+        FROM public.tasks task
+        JOIN public.task_turns turn ON turn.task_id = task.id AND turn.status = 'running'
+        JOIN public.task_turns message
+            ON message.task_id = task.id AND message.interrupts = turn.number
+        WHERE task.status = 'running' AND task.server = ANY(claims)
+    ));
+END
+$$;
+
+-- Returns the task of a claim with its row locked, or null when it belongs to another claim by now.
+CREATE FUNCTION public.engine_lock(this_claim text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    task bigint := (SELECT task_id FROM public.engine_tasks WHERE claim = this_claim);
+BEGIN
+    PERFORM 1 FROM public.tasks WHERE id = task FOR NO KEY UPDATE;
+    RETURN (SELECT task_id FROM public.engine_tasks WHERE claim = this_claim AND task_id = task);
+END
+$$;
+
+CREATE FUNCTION public.engine_later(
+    this_claim text, seconds double precision
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    task bigint := public.engine_lock(this_claim);
+    moment timestamptz;
+BEGIN
+    IF task IS NULL THEN
+        RETURN false;
+    END IF;
+    moment := absurd.current_time() + make_interval(secs => seconds);
+    IF seconds <= 0 THEN
+        -- What runs already goes on before others begin.
+        moment := coalesce(
+            (SELECT created_at FROM public.tasks WHERE id = task AND status = 'running'), moment
+        );
+    END IF;
+    BEGIN
+        PERFORM absurd.schedule_run(
+            'tasks', (SELECT run FROM public.engine_tasks WHERE task_id = task), moment
+        );
+    EXCEPTION WHEN raise_exception THEN
+        RETURN false;
+    END;
+    UPDATE public.engine_tasks SET run = NULL, claim = NULL, worker = NULL
+    WHERE task_id = task;
+    UPDATE public.tasks SET server = NULL WHERE id = task;
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION public.engine_done(this_claim text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    number bigint := public.engine_lock(this_claim);
+    task record;
+BEGIN
+    IF number IS NULL THEN
+        RETURN false;
+    END IF;
+    DELETE FROM public.engine_tasks WHERE task_id = number;
+    UPDATE public.tasks SET server = NULL WHERE id = number RETURNING user_id, status INTO task;
+    -- What runs already keeps its place.
+    IF task.status = 'running' THEN
+        PERFORM public.engine_spawn(number, task.user_id);
+    END IF;
+    PERFORM public.engine_admit_user(task.user_id, public.engine_share(), true);
+    RETURN true;
+END
+$$;
+
+-- Gives back all runs of a worker except those that it names; returns how many.
+CREATE FUNCTION public.engine_release(this_server text, kept text[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    released integer := 0;
+    this_claim text;
+BEGIN
+    FOR this_claim IN
+        SELECT claim FROM public.engine_tasks
+        WHERE worker = this_server AND claim <> ALL(kept) ORDER BY task_id
+    LOOP
+        released := released + public.engine_later(this_claim, 0)::integer;
+    END LOOP;
+    RETURN released;
+END
+$$;
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+ALTER TABLE public.engine_tasks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.engine_limits ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.workers ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.engine_tasks, public.engine_limits, public.workers
+  FROM public, anon, authenticated;
+GRANT ALL ON public.engine_tasks, public.engine_limits, public.workers TO service_role;
+
+CREATE FUNCTION public.backend_beat_worker(
+    this_server text, version text, places integer, running integer, waiting_reason text
+) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    DELETE FROM public.workers WHERE seen_at < clock_timestamp() - interval '1 day';
+    -- What a process of this name left without the engine may be taken over at once.
+    DELETE FROM public.servers WHERE id = this_server;
+    INSERT INTO public.workers AS worker VALUES (
+        this_server, version, places, running, waiting_reason, clock_timestamp(),
+        clock_timestamp()
+    )
+    ON CONFLICT (name) DO UPDATE SET
+        version = excluded.version,
+        places = excluded.places,
+        running = excluded.running,
+        waiting_reason = excluded.waiting_reason,
+        seen_at = excluded.seen_at;
+    SELECT 'null'::jsonb
+$$;
+
+CREATE FUNCTION public.backend_remove_worker(this_server text) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    DELETE FROM public.workers WHERE name = this_server;
+    SELECT 'null'::jsonb
+$$;
+
+CREATE FUNCTION public.backend_list_workers(since timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(worker) ORDER BY name), '[]')
+    FROM public.workers worker WHERE seen_at >= since
+$$;
+
+-- These functions have the rights of their owner, so that nobody else needs any in the engine's
+-- schema. New functions are open to everybody by default.
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'engine_')
+    LOOP
+        EXECUTE format(
+            'REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated, service_role', signature
+        );
+    END LOOP;
+END;
+GRANT EXECUTE ON FUNCTION
+  public.engine_use, public.engine_admit, public.engine_claim, public.engine_beat,
+  public.engine_later, public.engine_done, public.engine_release
+  TO service_role;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0020');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

@@ -31,6 +31,7 @@ pytest_plugins = (
     "tests.fixtures.database",
     "tests.fixtures.e2b",
     "tests.fixtures.e2b_tasks",
+    "tests.fixtures.engine",
     "tests.fixtures.github",
     "tests.fixtures.live",
     "tests.fixtures.page",

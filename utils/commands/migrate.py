@@ -15,11 +15,13 @@ from utils.telemetry import configure_logging
 @ends_with_message
 def main(arguments: Sequence[str]) -> None:
     """Migrate the database of the settings and print its revision."""
-    CommandParser("migrate", "Update the tables of the configured database.").parse_args(arguments)
+    parser = CommandParser("migrate", "Update the tables of the configured database.")
+    parser.add_argument("--engine", action="store_true", help="install the task engine as well")
+    options = parser.parse_args(arguments)
     settings = read_settings()
     # Standard output is for the revision alone.
     configure_logging(settings, Redactor().redact)
-    revision = migrate(settings)
+    revision = migrate(settings, engine=options.engine)
     sys.stdout.write(f"The database is at revision {revision}.\n")
 
 

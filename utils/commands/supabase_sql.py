@@ -1,6 +1,7 @@
 """Writes `supabase.sql`: all migrations as one statement for Supabase's SQL editor.
 
-Run as `./run.sh supabase-sql`; with `--check` it only compares the file.
+Run as `./run.sh supabase-sql`; with `--check` it only compares the file. With `--engine` it writes
+the task engine's own statements, which are not ours to publish, into the data folder instead.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 
 from utils.commands.command_line import CommandParser, ends_with_message
+from utils.config.private_folder import open_private_folder
+from utils.config.settings import Settings
+from utils.config.startup import read_settings
+from utils.database.engine_schema import engine_sql, installed_package
 from utils.database.migrations import ADVISORY_LOCK, MIGRATIONS, RELOAD_SCHEMA
 
 FILE = MIGRATIONS.parent / "supabase.sql"
+ENGINE_FILE = "engine.sql"
 QUOTE = "$supabase_sql$"
 
 # One DO statement is atomic, whatever client sends it.
@@ -78,12 +84,27 @@ def _step(script: Script) -> str:
     return STEP.format(title=title, revision=script.revision, statements="\n".join(lines))
 
 
+def _write_engine(settings: Settings) -> Path:
+    open_private_folder(settings.data_dir)
+    file = settings.data_dir / ENGINE_FILE
+    statements = f"{engine_sql(installed_package())}{RELOAD_SCHEMA};\n"
+    file.write_text(statements, encoding="utf-8")
+    return file
+
+
 @ends_with_message
 def main(arguments: Sequence[str]) -> None:
     """Write the file, or with `--check` exit with an error when it is out of date."""
     parser = CommandParser("supabase-sql", "Generate supabase.sql from the files in migrations.")
     parser.add_argument("--check", action="store_true", help="compare the file, write nothing")
+    parser.add_argument(
+        "--engine", action="store_true", help="write data/engine.sql, the task engine's statements"
+    )
     options = parser.parse_args(arguments)
+    if options.engine:
+        file = _write_engine(read_settings())
+        sys.stdout.write(f"Paste {file} into the SQL editor, after supabase.sql.\n")
+        return
     text = supabase_sql()
     if options.check:
         if not FILE.exists() or FILE.read_text(encoding="utf-8") != text:

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection, exc, inspect, text
 
 from utils.config.settings import Settings
+from utils.database.engine_schema import install_engine
 from utils.database.sql.engine import Engines, open_engines
 from utils.database.sql.errors import translating
 from utils.database.sql.reasons import with_reason
@@ -68,8 +69,8 @@ def require_head_revision(stored: str | None, advice: str) -> None:
         )
 
 
-def upgrade(engines: Engines) -> None:
-    """Run the missing migrations in one transaction.
+def upgrade(engines: Engines, *, engine: bool = False) -> None:
+    """Run the missing migrations in one transaction; with `engine` install the task engine too.
 
     Raises `ConfigurationError` for a database that holds tables of another program.
     """
@@ -86,6 +87,8 @@ def upgrade(engines: Engines) -> None:
         before = stored_revision(connection)
         _run_alembic(connection)
         if engines.kind == "postgresql":
+            if engine:
+                install_engine(connection)
             connection.execute(text(RELOAD_SCHEMA))
         connection.commit()
     if before != head_revision():
@@ -125,19 +128,24 @@ def _run_alembic(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def migrate(settings: Settings) -> str:
+def migrate(settings: Settings, *, engine: bool = False) -> str:
     """Run the missing migrations of the configured database; return its revision.
 
-    Raises `ConfigurationError` for a Supabase project without `DATABASE_URL`.
+    With `engine`, the task engine is installed or updated as well. Raises `ConfigurationError` for
+    a Supabase project without `DATABASE_URL`, and for an engine in SQLite.
     """
     if settings.uses_supabase and settings.database_url is None:
         raise ConfigurationError(
             "Set DATABASE_URL to the connection string of the Supabase project (see Connect on its "
             "dashboard), or paste supabase.sql into its SQL editor."
         )
+    if engine and settings.database_url is None:
+        raise ConfigurationError(
+            "SQLite has no task engine and needs none. Set DATABASE_URL to use PostgreSQL."
+        )
     engines = open_engines(settings)
     try:
-        upgrade(engines)
+        upgrade(engines, engine=engine)
         return head_revision()
     except DatabaseUnavailable as error:
         raise with_reason(error) from error

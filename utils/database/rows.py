@@ -18,6 +18,7 @@ from utils.database.schema import (
     users,
 )
 from utils.database.types import Document, json_number, json_size
+from utils.models.engine import EngineBeat, EngineRun
 from utils.models.events import Event
 from utils.models.repositories import TaskRepository
 from utils.models.tasks import (
@@ -25,6 +26,8 @@ from utils.models.tasks import (
     PROMPT_PREVIEW_CHARACTERS,
     Json,
     Mode,
+    QueuedTask,
+    RunningTurn,
     Task,
     TaskStatus,
     TaskSummary,
@@ -174,3 +177,16 @@ def prompt_columns(prompt: str) -> dict[str, Any]:
 def json_object(value: Any) -> Json:
     """Return the value if it is a JSON object, else an empty one; clients may store anything."""
     return value if isinstance(value, dict) else {}
+
+
+def engine_run(run: Json) -> EngineRun:
+    """Return a run as `engine_claim` describes it."""
+    task = run["task"]
+    queued = QueuedTask(**task | {"status": TaskStatus(task["status"])})
+    return EngineRun(run["id"], run["attempt"], queued)
+
+
+def engine_beat(answer: Json) -> EngineBeat:
+    """Return the answer of `engine_beat`."""
+    interrupted = [RunningTurn(**turn) for turn in answer["interrupted"]]
+    return EngineBeat(answer["cancelled"], answer["lost"], interrupted)

@@ -20,11 +20,14 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 from utils.database.types import CleanText, Document, Number, Status, UserId, UtcDateTime
 
 metadata = MetaData()
+
+_is_pending = text("status = 'pending'")
 
 
 def own_number() -> Column[int]:
@@ -147,6 +150,7 @@ tasks = Table(
     Index("tasks_project_id_id", "project_id", "id"),
     Index("tasks_status_agent", "status", "agent"),
     Index("tasks_workspace_until", "workspace_until"),
+    Index("tasks_waiting", "user_id", "id", postgresql_where=_is_pending, sqlite_where=_is_pending),
     sqlite_autoincrement=True,
 )
 
@@ -347,4 +351,39 @@ webhook_deliveries = Table(
     Column("id", Text, primary_key=True),
     Column("received_at", UtcDateTime, nullable=False),
     Index("webhook_deliveries_received_at", "received_at"),
+)
+
+# Which unfinished tasks the engine has, and who has claimed them; empty in SQLite. Each claim has
+# another `claim`, while the engine gives out a `run` that was put off once more.
+engine_tasks = Table(
+    "engine_tasks",
+    metadata,
+    _task_key(),
+    Column("user_id", UserId, nullable=False),
+    Column("engine_task", UserId, nullable=False),
+    Column("run", UserId),
+    Column("claim", Text),
+    Column("worker", Text),
+    Index("engine_tasks_user_id", "user_id"),
+)
+
+# One row while the engine is in use.
+engine_limits = Table(
+    "engine_limits",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("per_user", Integer, nullable=False),
+    Column("cleaned_at", UtcDateTime),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("places", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("waiting_reason", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
 )

@@ -13,7 +13,8 @@ class EngineRun:
     """A run that a worker has claimed: one attempt of the engine at an unfinished task.
 
     `id` is stored as the `server` of the task, which fences all writes on it. `attempt` counts the
-    workers that have had the task since its admission; attempts of the task are another number.
+    workers that have lost the task since its admission, plus one; attempts of the task are another
+    number. A run that was put off has another `id` when it is claimed again.
     """
 
     id: str

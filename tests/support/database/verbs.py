@@ -49,6 +49,7 @@ def every_verb(database: Database) -> Calls:
         **turn_verbs(database),
         **stream_verbs(database),
         **server_verbs(database),
+        **engine_verbs(database),
         **pull_request_verbs(database),
         **request_verbs(database),
         **archive_verbs(database),
@@ -287,6 +288,22 @@ def server_verbs(database: Database) -> Calls:
         "claim_unfinished_tasks": partial(database.claim_unfinished_tasks, ["gone"], own=True),
         "request_stop": partial(database.request_stop, USER, task_id),
         "delete_task": partial(database.delete_task, USER, ended.id),
+    }
+
+
+def engine_verbs(database: Database) -> Calls:
+    run = "00000000-0000-4000-8000-0000000000ff"
+    return {
+        "use_engine": partial(database.use_engine, None),
+        "engine_admit": database.engine_admit,
+        "engine_claim": partial(database.engine_claim, 30, 1),
+        "engine_beat": partial(database.engine_beat, [run], 30),
+        "engine_later": partial(database.engine_later, run, 1),
+        "engine_done": partial(database.engine_done, run),
+        "engine_release": database.engine_release,
+        "beat_worker": partial(database.beat_worker, "1.0", 4, 0, None),
+        "list_workers": partial(database.list_workers, LATER),
+        "remove_worker": database.remove_worker,
     }
 
 

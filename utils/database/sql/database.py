@@ -27,6 +27,7 @@ from utils.database.sql.tables.tasks import TaskMethods
 from utils.database.sql.tables.turns import TurnMethods
 from utils.database.sql.tables.usage import UsageMethods
 from utils.database.sql.tables.users import UserMethods
+from utils.database.sql.task_engine import TaskEngineMethods
 from utils.errors import DatabaseUnavailable
 
 _one = text("SELECT 1")
@@ -49,6 +50,7 @@ class SqlDatabase(
     TurnMethods,
     SandboxMethods,
     ServerMethods,
+    TaskEngineMethods,
     PullRequestMethods,
     RepositoryMethods,
     WebhookDeliveryMethods,

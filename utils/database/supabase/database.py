@@ -28,6 +28,7 @@ from utils.database.supabase.tables.tasks import TaskMethods
 from utils.database.supabase.tables.turns import TurnMethods
 from utils.database.supabase.tables.usage import UsageMethods
 from utils.database.supabase.tables.users import UserMethods
+from utils.database.supabase.task_engine import TaskEngineMethods
 
 
 @announcing
@@ -44,6 +45,7 @@ class SupabaseDatabase(
     RunMethods,
     SandboxMethods,
     ServerMethods,
+    TaskEngineMethods,
     PullRequestMethods,
     RepositoryMethods,
     WebhookDeliveryMethods,

@@ -22,7 +22,8 @@ class EngineVerbs(Protocol):
 
         Holds for all servers of the database. Tasks that a server of before has left are admitted;
         those that run on a server that still sends heartbeats are not. With None no further task is
-        admitted, and those that are waiting or running are given back.
+        admitted, and those that are waiting or running are given back. Raises `ConfigurationError`
+        for a database without the engine, or with one that is too old.
         """
 
     def engine_admit(self, user_id: str | None = None) -> int:
@@ -58,16 +59,20 @@ class EngineVerbs(Protocol):
         admitted again.
         """
 
-    def engine_release(self) -> int:
-        """Give back all runs of an earlier process with the name of this worker.
+    def engine_release(self, kept: Sequence[str] = ()) -> int:
+        """Give back the runs of this worker, except those that are `kept`; return how many.
 
-        Returns how many there were.
+        They may be those of an earlier process of this name, or of a claim whose answer was lost.
         """
 
     def beat_worker(
         self, version: str, places: int, running: int, waiting_reason: str | None
     ) -> None:
-        """Store what this worker does at the moment; others read it, and it decides nothing."""
+        """Store what this worker does at the moment, for others to read.
+
+        Its places count for the share of each user. Tasks that a process of this name has left
+        without the engine may be taken over from now on.
+        """
 
     def remove_worker(self) -> None:
         """Forget this worker, which stops now."""

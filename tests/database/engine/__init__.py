@@ -1,0 +1,1 @@
+"""The task engine: its promises on PostgreSQL and through PostgREST."""
