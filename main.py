@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cache
 
 import structlog
 from flask import Flask
@@ -250,6 +251,17 @@ def build_flask(services: Services) -> Flask:
 
 def declare_routes() -> Flask:
     """Return a Flask application with all routes and without services."""
+    app, routes = Flask("async-code", static_folder=None), _routes()
+    app.url_map, app.blueprints = routes.url_map, routes.blueprints
+    app.view_functions |= routes.view_functions
+    for name, functions in routes.before_request_funcs.items():
+        app.before_request_funcs[name] = [*functions]
+    return app
+
+
+@cache
+def _routes() -> Flask:
+    """Return an application that only holds the routes, which take long to compile."""
     app = Flask("async-code", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

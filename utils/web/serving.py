@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from functools import cache
 
 from flask import Blueprint, Flask, Response, current_app, request
 
@@ -34,7 +35,7 @@ class Page:
     """Answers browsers with the page, before a view answers with JSON."""
 
     def __init__(self, services: Services) -> None:
-        self.files = PageFiles()
+        self.files = _page_files()
         config = html.escape(json.dumps(_page_config(services)))
         self._index = self.files.index(config)
         supabase_url = services.settings.supabase_url
@@ -51,6 +52,11 @@ class Page:
         response.add_etag()
         response.make_conditional(request)
         return response
+
+
+@cache
+def _page_files() -> PageFiles:
+    return PageFiles()
 
 
 def install_page(app: Flask, services: Services) -> None:
