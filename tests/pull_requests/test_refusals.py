@@ -275,6 +275,7 @@ def test_a_limit_says_when_to_try_again(shared: Hosted, ended: int) -> None:
 def test_a_protected_branch_and_refused_pushes_are_told(hosted: Hosted) -> None:
     task_id = hosted.task()
     hook = hosted.bare / "hooks" / "pre-receive"
+    hook.parent.mkdir()
     hook.write_text(
         "#!/bin/sh\necho 'error: GH013: Repository rule violations found' >&2\nexit 1\n"
     )

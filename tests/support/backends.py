@@ -41,6 +41,8 @@ GIT_ENVIRONMENT = {
     "GIT_AUTHOR_EMAIL": "tester@example.org",
     "GIT_COMMITTER_NAME": "Tester",
     "GIT_COMMITTER_EMAIL": "tester@example.org",
+    # Examples of hooks, which are more files than most of these repositories have.
+    "GIT_TEMPLATE_DIR": "",
     # Each commit and each patch would start two more processes, which find nothing to do.
     "GIT_CONFIG_COUNT": "1",
     "GIT_CONFIG_KEY_0": "maintenance.auto",

@@ -29,13 +29,22 @@ AMPLE_SECONDS = 60.0
 _numbers = count(1)
 
 
+# Two pushes at once wait for each other's lock, and the disk may be slow.
+_LIKE_GITHUB = """
+[uploadpack]
+    allowFilter = true
+    allowAnySHA1InWant = true
+[receive]
+    fsckObjects = true
+[core]
+    filesRefLockTimeout = 20000
+"""
+
+
 def open_to_partial_clones(bare: Path) -> None:
     """Configure a repository like GitHub's: partial clones, and strict checks of pushed objects."""
-    git(bare, "config", "uploadpack.allowFilter", "true")
-    git(bare, "config", "uploadpack.allowAnySHA1InWant", "true")
-    git(bare, "config", "receive.fsckObjects", "true")
-    # Two pushes at once wait for each other's lock, and the disk may be slow.
-    git(bare, "config", "core.filesRefLockTimeout", "20000")
+    with (bare / "config").open("a") as config:
+        config.write(_LIKE_GITHUB)
 
 
 def bare_copy(repository: Repository, folder: Path) -> Path:
