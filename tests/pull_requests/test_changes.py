@@ -9,7 +9,7 @@ import pytest
 from tests.pipeline.capture.test_changes import CONTENTS, NAME_SCRIPTS, SHAPES
 from tests.push.test_changes import MORE
 from tests.support.backends import Repository, git
-from tests.support.git.exactness import make_sample, repeated
+from tests.support.git.exactness import in_folders, make_sample, together
 from tests.support.github.names import TOKEN
 from tests.support.pull_requests import Hosted, Hub
 from tests.support.suite.exhaustive import sampled
@@ -61,6 +61,8 @@ KINDS = {
 }
 """Samples of changes that pull requests must support, by test name."""
 
+ALWAYS = {"a new file", "a deleted file", "every odd name", "a binary of 5 MB"}
+
 # Said by the sandbox itself, from an index of its own.
 TELL_TREE = """
 cp .git/index ../index && GIT_INDEX_FILE=../index && export GIT_INDEX_FILE
@@ -82,7 +84,7 @@ def sample(hub: Hub, origin: Repository) -> Hosted:
 def started(sample: Hosted, runs_all: bool) -> dict[str, int]:
     """Start all tasks, so that some are done while the pull requests of others are made."""
     start = sample.backend.start
-    cases = CASES if runs_all else KINDS.values()
+    cases = CASES if runs_all else ALWAYS
     return {name: start(CASES[name], sample.url, github_token=TOKEN) for name in cases}
 
 
@@ -92,7 +94,7 @@ def test_there_are_many_cases() -> None:
 
 
 @one_by_one
-@pytest.mark.parametrize("case", sampled(CASES, KINDS.values(), "the push of each is tested"))
+@pytest.mark.parametrize("case", sampled(CASES, ALWAYS, "the push of each is tested"))
 def test_the_pull_request_holds_the_sandboxs_tree(
     sample: Hosted, origin: Repository, started: dict[str, int], case: str
 ) -> None:
@@ -107,18 +109,14 @@ def test_the_pull_request_holds_the_sandboxs_tree(
     sample.pulls[0].state = "closed"
 
 
-@pytest.mark.cloud_only("elsewhere they are tried one by one")
-@pytest.mark.exhaustive("test_changes of the capture has a sample in the cloud")
+@pytest.mark.exhaustive("tests/push/test_changes.py pushes them together")
 def test_all_changes_together_are_one_pull_request(
     hub: Hub, origin: Repository, tmp_path: Path
 ) -> None:
-    # The one that changes branches comes before the others are under way.
-    cases = {"a merge": MORE["a merge"], **CASES}.values()
-    folders = {f"{number:03}": change for number, change in enumerate(cases)}
-    hosted = hub.host(repeated(origin, [*folders], tmp_path / "many"))
-    changes = "".join(f"(cd {name}\n{change}\n)\n" for name, change in folders.items())
-    task_id = hosted.task(changes + TELL_TREE)
+    made, scripts = together(origin, CASES, tmp_path / "many")
+    hosted = hub.host(made)
+    task_id = hosted.task(in_folders(scripts) + TELL_TREE)
     branch = hosted.created(task_id)["branch"]
     changed = git(hosted.bare, "diff-tree", "--name-only", "main", branch).split()
-    assert changed == [*folders]
+    assert changed == [*scripts]
     assert hosted.backend.output(task_id).split()[-1] == hosted.rev(f"{branch}^{{tree}}")

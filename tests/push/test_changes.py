@@ -8,9 +8,10 @@ import pytest
 
 from tests.pipeline.capture.test_changes import ALL_NAMES, CONTENTS, SHAPES
 from tests.support.backends import Backend, Repository, git
-from tests.support.git.exactness import make_sample
+from tests.support.git.exactness import in_folders, make_sample, together
 from tests.support.git.pushes import captured, publish, push, request_of, tree_on
 from tests.support.git.server import GitServer
+from tests.support.suite.exhaustive import sampled
 
 pytestmark = pytest.mark.local_only("the place of a task is told by its capture's tests")
 
@@ -97,6 +98,15 @@ CASES = {
     if name not in TOLD_ELSEWHERE
 }
 
+ALONE = {
+    *("every odd name, then edited", "pure renames of every kind", "everything deleted"),
+    *("a folder of renames that swaps with another", "attributes that convert line ends"),
+    *("a file renamed in each of several commits", "a merge", "a nested repository"),
+    *("a link that was renamed in a commit, and a folder in its place", "a line of 3 MB"),
+    *("a link that is a folder, a link and a folder", "a binary of 5 MB"),
+}
+"""The cases that take the whole repository, or of which each run has one of its kind."""
+
 MODULE_CHANGES = {
     "a submodule at another commit": "git init -q sub; cd sub; git commit -q --allow-empty -m New",
     "a submodule taken out": "rm -rf sub",
@@ -113,6 +123,11 @@ MODULE_CHANGES = {
     "a file that becomes a submodule": "rm docs/notes.txt; git init -q docs/notes.txt; "
     '(cd docs/notes.txt; git commit -q --allow-empty -m New); printf \'[submodule "m"]\\n\\tpath = '
     "docs/notes.txt\\n\\turl = https://example.org/m\\n' >.gitmodules",
+}
+
+MODULES_ALWAYS = {
+    *("a submodule that becomes a file", "a submodule beside other changes"),
+    *("a new submodule", "a link that is a submodule in the next commit"),
 }
 
 ODD_FOLDERS = {
@@ -142,7 +157,20 @@ def test_there_are_many_cases() -> None:
     assert {*CONTENTS, *SHAPES} >= TOLD_ELSEWHERE
 
 
-@pytest.mark.parametrize("case", CASES)
+def test_all_changes_together_are_pushed_as_they_are(
+    shell: Backend, git_server: GitServer, sample: Repository, tmp_path: Path
+) -> None:
+    cases = {name: CASES[name] for name in CASES if not name.endswith("MB")}
+    origin, scripts = together(sample, cases, tmp_path / "many")
+    url = publish(git_server, origin, "together")
+    request = request_of(url, captured(shell, in_folders(scripts), origin))
+    pushed = push(tmp_path, request)
+    assert pushed.tree == tree_on(git_server, "together", request.branch) == request.tree_hash
+    bare = git_server.bare("together")
+    assert git(bare, "diff-tree", "--name-only", "main", request.branch).split() == [*scripts]
+
+
+@pytest.mark.parametrize("case", sampled(CASES, ALONE, "they are pushed together"))
 def test_the_pushed_tree_is_the_sandboxs(
     shell: Backend,
     git_server: GitServer,
@@ -158,7 +186,7 @@ def test_the_pushed_tree_is_the_sandboxs(
     assert head.split() == [pushed.commit, request.base_commit]
 
 
-@pytest.mark.parametrize("case", MODULE_CHANGES)
+@pytest.mark.parametrize("case", sampled(MODULE_CHANGES, MODULES_ALWAYS, "others are like it"))
 def test_references_to_submodules_are_pushed_as_they_are(
     shell: Backend, git_server: GitServer, with_submodule: Repository, tmp_path: Path, case: str
 ) -> None:
@@ -170,7 +198,11 @@ def test_references_to_submodules_are_pushed_as_they_are(
 
 
 @pytest.mark.parametrize(
-    "script", ["echo x >>src/app.py", "mv old/file old/other; git reset -q; echo y >y"]
+    "script",
+    [
+        pytest.param("echo x >>src/app.py", marks=pytest.mark.exhaustive("the other needs more")),
+        "mv old/file old/other; git reset -q; echo y >y",
+    ],
 )
 @pytest.mark.parametrize("folder", ODD_FOLDERS)
 def test_a_base_that_is_written_as_git_no_longer_does_is_no_hindrance(

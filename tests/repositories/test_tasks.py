@@ -163,6 +163,7 @@ def test_what_could_be_read_is_kept_when_a_repository_was_damaged(three: list[Ho
     assert found == [["a"], None, ["a"]]
 
 
+@pytest.mark.cloud_with_all("tests/repositories/test_stops.py has one there")
 def test_a_later_turn_goes_on_in_all_repositories(three: list[Hosted]) -> None:
     before = [len(one.pulls) for one in three]
     first, second, third = names(three)

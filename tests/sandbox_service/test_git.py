@@ -85,6 +85,7 @@ def test_changes_become_a_pull_request_once_and_no_token_enters_the_sandbox(
     assert clone.sandboxes.output(clone.box, f"grep -rl {TOKEN} . || true") == ""
 
 
+@pytest.mark.cloud_with_all("git runs there like other commands")
 def test_what_others_have_pushed_is_not_overwritten(clone: Clone) -> None:
     clone.run("echo more >>one.txt")
     asked = {"branch": "topic/two", "message": "Change", "github_token": TOKEN}
@@ -97,6 +98,7 @@ def test_what_others_have_pushed_is_not_overwritten(clone: Clone) -> None:
     assert clone.post("mine/push", **{**asked, "branch": BASE})["code"] == "branch_changed"
 
 
+@pytest.mark.cloud_with_all("git runs there like other commands")
 def test_a_sandbox_has_several_repositories_each_under_its_name(clone: Clone) -> None:
     url = clone.hosted.url
     twice = clone.post("clone", repo_url=url, name="mine", github_token=TOKEN)

@@ -45,6 +45,7 @@ def test_a_stream_tells_what_was_then_what_comes_then_the_end(
     assert end == ("end", {"status": "completed"}, None)
 
 
+@pytest.mark.cloud_with_all("streams read rows, which are the same everywhere")
 def test_a_stream_goes_on_after_the_last_event_that_the_client_has(
     server: LiveServer, small_repository: str
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_stream_goes_on_after_the_last_event_that_the_client_has(
         assert numbers == [*range(after + 1, last + 1), None]
 
 
+@pytest.mark.cloud_with_all("streams read rows, which are the same everywhere")
 def test_a_stream_ends_when_its_task_is_cancelled(
     server: LiveServer, small_repository: str
 ) -> None:

@@ -40,11 +40,13 @@ def test_a_check_sees_the_result_and_changes_nothing(backend: Backend, sample: R
     assert "group_id" not in row
 
 
+@pytest.mark.cloud_with_all("a check runs like the agent")
 def test_text_is_passed_as_it_is(backend: Backend, sample: Repository) -> None:
     _, check = checked(backend, sample, """printf '%s|' "a b" '$HOME' "\\$1"; exit 4 # '"`""")
     assert (check["exit_code"], check["output"]) == (4, "a b|$HOME|$1|")
 
 
+@pytest.mark.cloud_with_all("a check runs like the agent")
 def test_only_the_last_lines_are_stored(backend: Backend, sample: Repository) -> None:
     _, check = checked(backend, sample, "seq 100000; sleep 300 & seq 5 >&2")
     assert check["exit_code"] == 0
@@ -59,6 +61,7 @@ def test_a_check_gets_no_token_and_prints_none(backend: Backend, sample: Reposit
     assert check["output"].count("[redacted]") == 1
 
 
+@pytest.mark.cloud_with_all("a check runs like the agent")
 def test_a_check_has_a_time_limit(open_with: Open, sample: Repository) -> None:
     backend = open_with(check_timeout_seconds=1.5)
     _, check = checked(backend, sample, "echo begun; sleep 300")
@@ -67,6 +70,7 @@ def test_a_check_has_a_time_limit(open_with: Open, sample: Repository) -> None:
     assert backend.sandboxes == []
 
 
+@pytest.mark.cloud_with_all("a check runs like the agent")
 def test_no_check_follows_a_failure(backend: Backend, sample: Repository) -> None:
     row = backend.perform(f"{CHANGES}; exit 3", sample, check_command="true")
     assert row["status"] == "failed"

@@ -63,6 +63,7 @@ def counted(row: Row) -> Row:
     }
 
 
+@pytest.mark.cloud_with_all("what a group adds is about rows")
 def test_the_numbers_of_a_group_are_those_of_its_rows(
     backend: Backend, sample: Repository, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_the_numbers_of_a_group_are_those_of_its_rows(
     assert backend.sandboxes == []
 
 
+@pytest.mark.cloud_with_all("what a group adds is about rows")
 def test_a_pull_request_is_made_of_the_chosen_task_only(
     backend: Backend, sample: Repository
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_pull_request_is_made_of_the_chosen_task_only(
     assert group_of(backend, answer["group_id"])["chosen_task_id"] == first
 
 
+@pytest.mark.cloud_with_all("what a group adds is about rows")
 def test_a_choice_cancels_the_rest(backend: Backend, sample: Repository, tmp_path: Path) -> None:
     prompt = f'{numbered(tmp_path)}[ "$name" = claude-1 ] && exec echo new >new.txt\n{SLEEPS}'
     answer = start_group(backend, prompt, sample, attempts=4)

@@ -36,6 +36,7 @@ def test_a_second_turn_adds_to_the_first(
     assert [message["content"] for message in row["chat_messages"][1::2]] == ["one", "two"]
 
 
+@pytest.mark.cloud_with_all("rows and numbers are the same everywhere")
 def test_the_events_of_a_later_turn_go_on_with_the_numbers(
     shell: Backend, sample: Repository
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_turn_begins_at_the_base_of_the_task_although_the_branch_has_other_com
     assert "other.txt" not in backend.output(task["id"])
 
 
+@pytest.mark.cloud_with_all("rows and numbers are the same everywhere")
 def test_a_failed_turn_leaves_what_the_turns_before_have_made(
     shell: Backend, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_the_next_pull_request_is_the_same_one_with_all_turns(hosted: Hosted) ->
     assert git(hosted.bare, "rev-list", "--count", f"main..{second['branch']}") == "1"
 
 
+@pytest.mark.cloud_with_all("rows and numbers are the same everywhere")
 def test_only_messages_of_the_user_make_turns(shell: Backend, sample: Repository) -> None:
     task = shell.complete("echo one", sample)
     path = f"/tasks/{task['id']}/chat"
@@ -111,6 +114,7 @@ def test_only_messages_of_the_user_make_turns(shell: Backend, sample: Repository
     assert statuses(shell, task["id"]) == ["completed"]
 
 
+@pytest.mark.cloud_with_all("rows and numbers are the same everywhere")
 def test_a_repeated_request_makes_one_turn(shell: Backend, sample: Repository) -> None:
     task = shell.complete("echo one", sample)
     first, second = (

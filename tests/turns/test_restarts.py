@@ -55,7 +55,10 @@ def other_rows(place: Place, request: pytest.FixtureRequest) -> dict[str, object
     return {**keys, "TRUST_USER_ID": "true", "SERVER_SILENCE_SECONDS": 3600}
 
 
-@pytest.mark.parametrize("kept_seconds", [0, 600])
+@pytest.mark.parametrize(
+    "kept_seconds",
+    [pytest.param(0, marks=pytest.mark.cloud_with_all("the kept sandbox has more to lose")), 600],
+)
 @pytest.mark.parametrize(
     ("count", "rows"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.backends import Backend, Repository
 from tests.support.waiting import eventually
 from tests.turns.steps import follow_up, own_diff, statuses, turns_of
@@ -17,6 +19,7 @@ def start_waiting(backend: Backend, repository: Repository, gate: Path) -> int:
     return task_id
 
 
+@pytest.mark.cloud_with_all("one turn interrupts another in the cloud")
 def test_turns_that_wait_run_in_their_order(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:
@@ -32,6 +35,7 @@ def test_turns_that_wait_run_in_their_order(
     assert "two.txt" not in own_diff(shell, task_id, 3)
 
 
+@pytest.mark.cloud_with_all("one turn interrupts another in the cloud")
 def test_a_turn_that_waits_can_be_taken_back(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:
@@ -63,6 +67,7 @@ def test_an_interrupting_message_ends_the_running_turn_first(
     assert shell.place.processes(shell.folder) == []
 
 
+@pytest.mark.cloud_with_all("one turn interrupts another in the cloud")
 def test_a_cancel_ends_the_turns_that_wait_as_well(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_next_turns_go_on_in_the_same_sandbox(
     eventually(lambda: keeping.sandboxes == [])
 
 
+@pytest.mark.cloud_with_all("others go on in a kept sandbox of the cloud")
 def test_a_turn_that_waits_goes_on_in_the_same_sandbox(
     keeping: Backend, sample: Repository
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_turn_that_waits_goes_on_in_the_same_sandbox(
     assert "here" in keeping.output(task_id)
 
 
+@pytest.mark.cloud_with_all("others go on in a kept sandbox of the cloud")
 def test_a_sandbox_is_kept_for_its_time_only(open_with: Open, sample: Repository) -> None:
     backend = open_with(workspace_ttl_seconds=1)
     with shell_agent():
@@ -79,6 +81,7 @@ def test_a_sandbox_is_kept_for_its_time_only(open_with: Open, sample: Repository
     assert "here" not in backend.output(task_id)
 
 
+@pytest.mark.cloud_with_all("others go on in a kept sandbox of the cloud")
 def test_sandboxes_above_the_limit_and_of_cancelled_tasks_are_not_kept(
     open_with: Open, sample: Repository
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_task_that_waited_while_the_budget_was_spent_is_not_started(
     assert not [event for event in backend.events(second) if event["kind"] == "sandbox"]
 
 
+@pytest.mark.cloud_with_all("the rows are the same everywhere")
 def test_a_restart_keeps_what_was_spent_so_far(
     new_server: ServerFactory, small_repository: str
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Backend, Repository
-from tests.support.git.exactness import check_exact, repeated, tree_left_by
+from tests.support.git.exactness import check_exact, in_folders, together, tree_left_by
 from tests.support.suite.exhaustive import sampled
 
 CONTENTS = {
@@ -165,9 +165,8 @@ def test_the_patch_and_the_diff_give_the_agents_tree(
 def test_all_changes_together_give_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:
-    folders = {f"{number:03}": script for number, script in enumerate(CASES.values())}
-    many = repeated(sample, [*folders], tmp_path / "many")
-    changes = "".join(f"(cd {name}\n{script}\n)\n" for name, script in folders.items())
+    many, scripts = together(sample, CASES, tmp_path / "many")
+    changes = in_folders(scripts)
     task = shell.complete(changes, many)
-    assert {name.split("/")[0] for name in task["changed_files"]} == {*folders}
+    assert {name.split("/")[0] for name in task["changed_files"]} == {*scripts}
     check_exact(shell, task, many, tree_left_by(many, changes, tmp_path / "expected"), tmp_path)

@@ -238,7 +238,9 @@ def test_a_project_is_deleted_with_its_running_tasks_and_their_sandboxes(
     assert (health["queued"], health["running"]) == (0, 0)
 
 
-@pytest.mark.parametrize("limit", [None, 2])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(None, marks=pytest.mark.exhaustive("a limit adds to it")), 2]
+)
 def test_cancels_at_any_moment_leave_no_sandbox_and_one_truth(
     backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository, limit: int | None
 ) -> None:

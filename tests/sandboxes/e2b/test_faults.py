@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository, shell_agent
 from tests.support.e2b.fault_run import EVERY, FAULTS, run_with_faults
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
+from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.dispatcher.event_log import EventLog
 from utils.models.tasks import Stage
 from utils.redaction import Redactor
 
+THE_SAME = pytest.mark.exhaustive("the other cases have each part of it")
 LINES = 40
 SLOW = "".join(f"print line {n} \u00e9\nsleep 0.03\n" for n in range(LINES))
 SLOW_PROMPT = f"script:\nprint it runs\n{SLOW}write made.txt done\\n\nerror last note"
@@ -122,8 +123,15 @@ def test_three_lost_sandboxes_are_enough(
         assert wait_until_none_alive(failing_cloud)["created"] == 3
 
 
-@pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("how", ["crash", "expire"])
+@pytest.mark.parametrize(
+    ("how", "again"),
+    [
+        ("crash", True),
+        ("expire", False),
+        pytest.param("crash", False, marks=THE_SAME),
+        pytest.param("expire", True, marks=THE_SAME),
+    ],
+)
 def test_a_sandbox_lost_under_the_agent_is_replaced_only_where_that_is_wanted(
     failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, how: str, again: bool
 ) -> None:
@@ -159,7 +167,12 @@ def test_the_agent_of_another_sandbox_is_read_from_its_first_line() -> None:
 
 @pytest.mark.parametrize(
     "cut",
-    [{"after_events": 1}, {"after_events": 3}, {"after_bytes": 170}, {"seconds": 0.2}],
+    [
+        {"after_events": 1},
+        {"after_bytes": 170},
+        pytest.param({"after_events": 3}, marks=THE_SAME),
+        pytest.param({"seconds": 0.2}, marks=THE_SAME),
+    ],
     ids=str,
 )
 def test_streams_that_are_cut_again_and_again_lose_and_double_nothing(
@@ -202,16 +215,16 @@ def test_an_agent_works_on_while_its_sandbox_cannot_be_reached(
 REFUSED = """
 import sys
 from pathlib import Path
+from tests.fakes.e2b.control import E2BControl
 from tests.support.backends import Repository, eventually
 from tests.support.e2b.tasks import cloud_backend
-from tests.fakes.e2b.control import E2BServerProcess
 from tests.sandboxes.e2b.test_faults import SLOW_PROMPT, assert_output_stored_once, has_event_with
 from utils.sandboxes.e2b.advice import exit_immediately
 
-folder = Path(sys.argv[1])
+folder, cloud = Path(sys.argv[1]), E2BControl(*sys.argv[2:])
 repository = Repository(folder / "repository")
 repository.commit("echo one >one.txt")
-with E2BServerProcess() as cloud, cloud_backend(cloud, folder / "data") as backend:
+with cloud_backend(cloud, folder / "data") as backend:
     task_id = backend.start(SLOW_PROMPT, repository)
     eventually(lambda: has_event_with(backend, task_id, "line 3"))
     cloud.refuse(1.0, streams=True)
@@ -221,13 +234,12 @@ with E2BServerProcess() as cloud, cloud_backend(cloud, folder / "data") as backe
 """
 
 
-def test_connections_refused_for_a_while_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_connections_refused_for_a_while_lose_and_double_nothing(
+    failing_cloud: E2BServerProcess, tmp_path: Path
+) -> None:
     # In a process of its own: the SDK may abort the one in which connections were refused.
-    finished = subprocess.run(
-        [sys.executable, "-c", REFUSED, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "it held" in finished.stdout, finished.stderr[-4000:]
+    program = tmp_path / "refused.py"
+    program.write_text(REFUSED)
+    arguments = [str(program), str(tmp_path), failing_cloud.url, failing_cloud.control_url]
+    _, printed = run_preloaded(arguments, cwd=ROOT, env=os.environ, timeout=PATIENCE_SECONDS)
+    assert "it held" in printed, printed[-4000:]

@@ -16,8 +16,8 @@ from utils.dispatcher import admission, task_run
 from utils.sandboxes.e2b import provider
 from utils.sandboxes.e2b.provider import CREATE_ATTEMPTS
 
-LIMIT = 5
-TASKS = 15
+LIMIT = 3
+TASKS = 9
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_a_breaker_opens_says_so_and_closes_after_one_probe(
 ) -> None:
     monkeypatch.setattr(task_run, "MAX_REFUSALS", 1000)
     failing_cloud.add_fault("status", route="create", status=503)
-    with waiting_tasks(failing_cloud, tmp_path, small, 8) as (backend, tasks):
+    with waiting_tasks(failing_cloud, tmp_path, small, 5) as (backend, tasks):
         eventually(lambda: not backend.get("/health/ready")["sandboxes"]["available"])
         health = backend.get("/health/ready")["sandboxes"]
         assert "status.e2b.dev" in health["reason"]
@@ -94,7 +94,7 @@ def test_a_breaker_opens_says_so_and_closes_after_one_probe(
         health = backend.get("/health/ready")["sandboxes"]
         assert (health["available"], health["reason"]) == (True, None)
         assert {ended(backend, task)["attempt"] for task in tasks} == {1}
-    assert wait_until_none_alive(failing_cloud)["created"] == 8
+    assert wait_until_none_alive(failing_cloud)["created"] == 5
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "e2b_unavailable"), (429, "e2b_rate_limited")])

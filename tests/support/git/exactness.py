@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.backends import GIT_ENVIRONMENT, Backend, Repository, Row, git, run
@@ -47,6 +48,23 @@ def repeated(origin: Repository, names: list[str], folder: Path) -> Repository:
     top = git(folder, "mktree", stdin=entries.encode())
     git(folder, "update-ref", "refs/heads/main", git(folder, "commit-tree", top, "-m", "Start"))
     return made
+
+
+def together(
+    origin: Repository, cases: Mapping[str, str], folder: Path
+) -> tuple[Repository, dict[str, str]]:
+    """Return a repository with a copy of another one for each case, and the script of each copy.
+
+    The one that changes branches comes before the others are under way.
+    """
+    ordered = sorted(cases, key=lambda name: name != "a merge")
+    scripts = {f"{number:03}": cases[name] for number, name in enumerate(ordered)}
+    return repeated(origin, [*scripts], folder), scripts
+
+
+def in_folders(scripts: Mapping[str, str]) -> str:
+    """Return one script that runs each script in its folder."""
+    return "".join(f"(cd {name}\n{script}\n)\n" for name, script in scripts.items())
 
 
 def tree_left_by(repository: Repository, script: str, folder: Path) -> str:

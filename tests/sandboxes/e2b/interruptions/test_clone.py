@@ -17,7 +17,7 @@ from tests.support.git.server import GitServer
 from tests.support.waiting import eventually
 from utils.dispatcher import task_run
 
-TASKS = 5
+TASKS = 3
 CUT_SECONDS = 0.4
 TOKEN = "marked-clone-token-5f21"
 PROMPT = "script:\nprint begun\nwrite made.txt done"
