@@ -17,10 +17,12 @@ import pytest
 
 from tests.support.places import IsolatedPlace, require_isolation
 from utils.config.settings import Settings
+from utils.errors import SandboxError
+from utils.models.environments import NetworkPolicy
 from utils.sandboxes.local.commands import PROJECT
-from utils.sandboxes.local.system_calls import NUMBERS
 from utils.sandboxes.protocol import AgentCommand, Sandbox, SandboxProvider, SandboxRequest
 from utils.sandboxes.registry import open_provider
+from utils.sandboxes.separation.system_calls import NUMBERS
 
 pytestmark = pytest.mark.anyio
 
@@ -73,6 +75,10 @@ WRITES = {
     "its limits": "for o in f c u p; do (ulimit -$o unlimited) && exit 0; done; exit 1",
     "memory as files": 'test "$(df -k --output=size /dev/shm | tail -1)" -gt 1000000',
     "memory in other places": "for d in / /dev /etc /var; do touch $d/new && exit 0; done; exit 1",
+    "the first process": "kill -9 1; kill -STOP 1; cat /proc/1/environ /proc/1/mem | grep -q .",
+    "tracing the first process": "perl -e 'exit(syscall(PTRACE, 16, 1, 0, 0) == 0 ? 0 : 1)'",
+    "limits of the first process": "prlimit --pid 1 --nofile=4096:1048576",
+    "namespaces of the first process": "nsenter -t 1 -m true || nsenter -t 1 -U true",
     "tracing the server": "perl -e 'exit(syscall(PTRACE, 16, SERVER, 0, 0) == 0 ? 0 : 1)'",
     "loopback services": "curl -sS --noproxy '*' http://127.0.0.1:PORT",
     "loopback services through the proxy": "curl -sSf --noproxy '' http://127.0.0.1:PORT",
@@ -273,3 +279,82 @@ async def test_the_home_itself_may_be_a_link(sandboxes: list[Sandbox], tmp_path:
     await attempt(sandboxes, f"cd /; rm -rf {home}; ln -s {outside} {home}")
     await sandbox.write_files({f"{home}/.gitconfig": b"ours"})
     assert list(outside.iterdir()) == []
+
+
+async def test_no_command_sees_what_is_the_one_before(sandboxes: list[Sandbox]) -> None:
+    sandbox = sandboxes[0]
+    secret = {"SECRET_OF_THE_SETUP": SECRET}
+    script = "setsid sleep 60 >/dev/null 2>&1 & ipcmk -Q >/dev/null; ipcs -q | grep -c 0x"
+    result = await sandbox.run(
+        ["sh", "-c", script], timeout_seconds=LONG_SECONDS, environment=secret, untrusted=True
+    )
+    assert result.stdout == b"1\n"
+    _, printed = await attempt(
+        sandboxes, "cat /proc/*/environ | tr '\\0' '\\n'; ps ax | grep '[s]leep'; ipcs -q | grep 0x"
+    )
+    assert SECRET.encode() not in printed
+    assert b"sleep" not in printed
+    assert b"0x" not in printed
+
+
+async def test_a_command_has_its_own_first_process_after_it_killed_everything(
+    sandboxes: list[Sandbox],
+) -> None:
+    code, _ = await attempt(sandboxes, "kill -9 -1; kill -9 1; exit 3")
+    assert code in {3, 137}
+    assert await attempt(sandboxes, "echo goes on") == (0, b"goes on\n")
+
+
+async def test_a_command_that_removes_all_folders_leaves_the_next_one_a_place(
+    sandboxes: list[Sandbox],
+) -> None:
+    root = Path(sandboxes[0].paths.home).parent
+    await attempt(sandboxes, f"rm -rf {root}/* /tmp/*; mv {root}/tmp {root}/other")
+    result = await sandboxes[0].run(
+        ["sh", "-c", "echo x >/tmp/new && cat $TMPDIR/new"], timeout_seconds=LONG_SECONDS
+    )
+    assert result.stdout == b"x\n"
+
+
+async def test_a_program_that_is_missing_ends_as_in_a_shell(sandboxes: list[Sandbox]) -> None:
+    missing = await sandboxes[0].run(["no-such-program"], timeout_seconds=LONG_SECONDS)
+    assert (missing.exit_code, missing.stderr.split(b":")[0]) == (127, b"no-such-program")
+    folder = await sandboxes[0].run(["/usr"], timeout_seconds=LONG_SECONDS)
+    assert folder.exit_code == 126
+
+
+async def test_a_boundary_that_cannot_be_built_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_isolation()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "bwrap").write_text("#!/bin/sh\necho 'bwrap: no namespaces here' >&2; exit 1\n")
+    (programs / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    values = {
+        **IsolatedPlace.settings,
+        "data_dir": tmp_path / "data",
+        "isolated_readable_paths": [str(programs)],
+    }
+    provider = open_provider(Settings.model_validate(values))
+    sandbox = await provider.open(SandboxRequest(1, "user", 1, LONG_SECONDS))
+    for _ in range(2):
+        with pytest.raises(SandboxError, match="no namespaces here") as raised:
+            await sandbox.run(["true"], timeout_seconds=LONG_SECONDS)
+        assert "./run.sh doctor" in raised.value.message
+    await sandbox.close()
+    await provider.close()
+
+
+async def test_a_sandbox_whose_network_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    require_isolation()
+    values = {**IsolatedPlace.settings, "data_dir": tmp_path, "isolated_network": "none"}
+    provider = open_provider(Settings.model_validate(values))
+    request = SandboxRequest(1, "user", 1, LONG_SECONDS, network=NetworkPolicy("open", ()))
+    with pytest.raises(SandboxError) as raised:
+        await provider.open(request)
+    assert raised.value.code == "network_policy_refused"
+    assert await provider.list_existing() == set()
+    assert list((tmp_path / "sandboxes").iterdir()) == []
+    await provider.close()

@@ -18,9 +18,9 @@ from utils.sandboxes.isolated.registries import Registries, find_registries
 from utils.sandboxes.isolated.view import View, search_path
 from utils.sandboxes.local.boundary import Boundary
 from utils.sandboxes.local.commands import PROJECT
-from utils.sandboxes.local.private_network import PROXY_ADDRESS
 from utils.sandboxes.local.provider import LocalSandboxProvider, open_local
 from utils.sandboxes.protocol import SandboxRequest
+from utils.sandboxes.separation.private_network import PROXY_ADDRESS
 
 _PROXY_URL = "http://{}:{}".format(*PROXY_ADDRESS)
 _PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

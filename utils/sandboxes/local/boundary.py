@@ -5,14 +5,15 @@ Local sandboxes have no boundary: their commands see and do what the user of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 import anyio
 
-from utils.sandboxes.local.commands import CommandLimits, Listen
+from utils.sandboxes.local.commands import Listen
+from utils.sandboxes.local.orders import CommandLimits, Enclosure, ViewOrder
 from utils.sandboxes.protocol import SandboxRequest
 
 
@@ -25,16 +26,13 @@ class Boundary(Protocol):
     listen: Listen | None
     """Serves the network that the commands have to themselves; None when they use the server's."""
 
+    view: ViewOrder | None
+    """Shows the commands a part of this machine; None when they see all of it."""
+
     def enclose(
-        self,
-        arguments: Sequence[str],
-        directory: str,
-        limits: CommandLimits,
-        *,
-        writable: str = "",
-        source: str = "",
-    ) -> tuple[Sequence[str], str]:
-        """Return the command that runs another one inside, and the directory to start it in.
+        self, limits: CommandLimits, *, writable: str = "", source: str = ""
+    ) -> Enclosure | None:
+        """Return what one command gets of its own in the view.
 
         `writable` is a folder that this command alone may change, `source` one that it may read,
         with which it blocks.
@@ -52,18 +50,17 @@ class NoBoundary:
 
     environment: Mapping[str, str] = MappingProxyType({})
     listen: Listen | None = None
+    view: ViewOrder | None = None
 
     def enclose(
         self,
-        arguments: Sequence[str],
-        directory: str,
         limits: CommandLimits,  # noqa: ARG002 - the supervisor enforces them
         *,
         writable: str = "",  # noqa: ARG002 - everything is
         source: str = "",  # noqa: ARG002 - everything is readable
-    ) -> tuple[Sequence[str], str]:
+    ) -> Enclosure | None:
         """See `Boundary`."""
-        return arguments, directory
+        return None
 
     async def watch(self, report: Callable[[str], None]) -> None:  # noqa: ARG002
         """See `Boundary`. Nothing is refused."""

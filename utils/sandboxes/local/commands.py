@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -12,7 +11,6 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anyio
@@ -21,8 +19,9 @@ from anyio import to_thread
 from utils.errors import SandboxError
 from utils.models.runs import KILLED
 from utils.sandboxes.local.namespace import SEPARATE
-from utils.sandboxes.local.supervisor import HEADER
+from utils.sandboxes.local.orders import Order, ViewOrder
 from utils.sandboxes.local.usage import IS_LINUX
+from utils.sandboxes.separation.messages import HEADER
 
 PROJECT = Path(__file__).parents[3]
 NAMESPACE = Path(__file__).with_name("namespace.py")
@@ -34,6 +33,10 @@ _NO_NETWORK = (
     "tells what to change."
 )
 
+_NO_VIEW = (
+    "bubblewrap could not isolate the sandbox. Run ./run.sh doctor, which tells what to change."
+)
+
 STREAM_BYTES = 65_536
 
 START_SECONDS = 30.0
@@ -41,41 +44,6 @@ START_SECONDS = 30.0
 
 STOP_SECONDS = 8.0
 """Longest wait for the end of a command, whose processes may hang in the kernel."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandLimits:
-    """Limits of a command with everything that it starts; `folder` is that of its sandbox."""
-
-    memory_bytes: int
-    processes: int
-    disk_bytes: int
-    folder: str = ""
-
-
-NO_LIMITS = CommandLimits(2**62, 2**62, 2**62)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The description of a command; `stdin` is text or an open file."""
-
-    arguments: Sequence[str]
-    directory: str
-    environment: Mapping[str, str]
-    limits: CommandLimits
-    stdin: int | bytes | None = None
-
-    def text(self) -> bytes:
-        """Return the order as the supervisor reads it."""
-        return json.dumps(
-            {
-                "arguments": list(self.arguments),
-                "directory": self.directory,
-                "environment": dict(self.environment),
-                "limits": asdict(self.limits),
-            }
-        ).encode()
 
 
 class Command:
@@ -120,15 +88,22 @@ Listen = Callable[[socket.socket], Awaitable[None]]
 class Keeper:
     """The connection to the process that runs the commands of one sandbox, one at a time.
 
-    With `listen` the commands have a network of their own.
+    With `listen` the commands have a network of their own, with `view` they share a view.
     """
 
-    def __init__(self, supervisor: Supervisor, listen: Listen | None = None) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        listen: Listen | None = None,
+        view: ViewOrder | None = None,
+    ) -> None:
         self._supervisor = supervisor
         self._listen = listen
+        self._view = view.text() if view else b""
         self._turn = asyncio.Lock()
         self._socket: socket.socket | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._network: socket.socket | None = None
         self._pid = 0
 
     @asynccontextmanager
@@ -166,51 +141,67 @@ class Keeper:
                 raise SandboxError(f"The local sandbox could not start {name} in time.") from error
 
     async def _begin(self, order: Order, files: Sequence[int], name: str) -> bool:
-        if self._socket is None and not await self._connect():
+        if self._streams is None:
+            await self._call()
+        if not self._pid and not await self._meet():
             return False
         assert self._socket is not None  # noqa: S101 - connected
         assert self._streams is not None  # noqa: S101 - connected
-        text = order.text()
+        description = order.text()
         try:
             # Nothing is waiting to be sent: the keeper has read the order before.
-            socket.send_fds(self._socket, [HEADER.pack(len(text))], files)
+            socket.send_fds(self._socket, [HEADER.pack(len(description))], files)
         except OSError:
             await self.replace()
             return False
-        self._streams[1].write(text)
-        word, number = await self.read_answer()
+        self._streams[1].write(description)
+        word, text = await self.read_answer()
+        if word == "refused":
+            raise SandboxError(f"{_NO_VIEW} ({text})")
         if word == "failed":
-            reason = os.strerror(int(number))
+            reason = os.strerror(int(text))
             raise SandboxError(f"The local sandbox could not start {name}: {reason}.")
         # Without an answer the command may have killed the keeper at once.
         return True
 
-    async def _connect(self) -> bool:
+    async def prepare(self) -> None:
+        """Have the keeper started for the first command, without a wait for it."""
+        async with self._turn:
+            if self._streams is None:
+                await self._call()
+
+    async def _call(self) -> None:
+        """Order the keeper, and the view that it builds."""
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         self._socket = ours
         self._streams = await asyncio.open_connection(sock=ours)
         with ExitStack() as used:
             sent = [used.enter_context(theirs)]
-            network, network_end = (used.enter_context(one) for one in socket.socketpair())
             if self._listen:
-                sent.append(network_end)
+                self._network, network_end = socket.socketpair()
+                sent.append(used.enter_context(network_end))
             try:
                 await self._supervisor.hand_over(*sent)
             except BaseException:
                 self.close()
                 raise
-            word, value = await self.read_answer()
-            if word == "failed":
-                self.close()
-                raise SandboxError(f"{_NO_NETWORK} ({os.strerror(int(value))})")
-            if word != "keeper":
-                self._supervisor.close()
-                await self.replace()
-                return False
-            self._pid = int(value)
-            if self._listen:
-                await self._listen(_received_socket(network))
+        if self._view:
+            self._streams[1].write(HEADER.pack(len(self._view)) + self._view)
+
+    async def _meet(self) -> bool:
+        """Wait for the keeper; return False without one. Raises `SandboxError`."""
+        word, value = await self.read_answer()
+        if word == "failed":
+            self.close()
+            raise SandboxError(f"{_NO_NETWORK} ({os.strerror(int(value))})")
+        if word != "keeper":
+            self._supervisor.close()
+            await self.replace()
+            return False
+        self._pid = int(value)
+        if self._listen and self._network:
+            await self._listen(_received_socket(self._network))
         return True
 
     async def read_answer(self) -> tuple[str, str]:
@@ -237,7 +228,9 @@ class Keeper:
         """End the keeper."""
         if self._streams:
             self._streams[1].close()
-        self._socket = self._streams = None
+        if self._network:
+            self._network.close()
+        self._socket = self._streams = self._network = None
         self._pid = 0
 
 

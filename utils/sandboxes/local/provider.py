@@ -16,10 +16,11 @@ from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxLost
 from utils.processes import end_marked
 from utils.sandboxes.local.boundary import NewBoundary, no_boundary
-from utils.sandboxes.local.commands import NO_LIMITS, CommandLimits, Supervisor
+from utils.sandboxes.local.commands import Supervisor
 from utils.sandboxes.local.files import create_folders, remove_folder, restore_folders
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits
 from utils.sandboxes.local.sandbox import LocalSandbox, disk_full
 from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import KeyState, SandboxKind, SandboxRequest, Template
@@ -91,9 +92,8 @@ class LocalSandboxProvider:
             owner = f"sandbox-{request.record_id}"
         folder = self._root / f"{owner}-{os.urandom(4).hex()}"
         try:
-            if request.snapshot and await self._snapshots.restore(request.snapshot, folder):
-                return await self._sandbox(folder, request)
-            await to_thread.run_sync(create_folders, folder)
+            if not (request.snapshot and await self._snapshots.restore(request.snapshot, folder)):
+                await to_thread.run_sync(create_folders, folder)
         except OSError as error:
             if is_out_of_space(error):
                 raise disk_full() from error
@@ -101,7 +101,12 @@ class LocalSandboxProvider:
                 f"The local sandbox could not be created: {error.strerror}. "
                 "Check the free space and the permissions of DATA_DIR."
             ) from error
-        return await self._sandbox(folder, request)
+        try:
+            return await self._sandbox(folder, request)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(remove_folder, folder)
+            raise
 
     async def _sandbox(self, folder: Path, request: SandboxRequest) -> LocalSandbox:
         # The folder exists, so somebody has to know of it.
@@ -110,7 +115,7 @@ class LocalSandboxProvider:
         limits = self._limits
         if request.memory_bytes:
             limits = replace(limits, memory_bytes=min(limits.memory_bytes, request.memory_bytes))
-        return LocalSandbox(
+        sandbox = LocalSandbox(
             folder,
             self._environment,
             self._mirrors,
@@ -119,6 +124,8 @@ class LocalSandboxProvider:
             limits,
             boundary,
         )
+        await sandbox.prepare()
+        return sandbox
 
     async def attach(
         self,

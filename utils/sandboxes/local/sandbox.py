@@ -18,14 +18,7 @@ from utils.errors import SandboxError
 from utils.models.runs import CommandResult
 from utils.processes import MARKER_VARIABLE, SIGNALLED, end_marked
 from utils.sandboxes.local.boundary import Boundary
-from utils.sandboxes.local.commands import (
-    NO_LIMITS,
-    Command,
-    CommandLimits,
-    Keeper,
-    Order,
-    Supervisor,
-)
+from utils.sandboxes.local.commands import Command, Keeper, Supervisor
 from utils.sandboxes.local.files import (
     folder_bytes,
     list_folder,
@@ -38,6 +31,7 @@ from utils.sandboxes.local.files import (
 )
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits, Enclosure, Order
 from utils.sandboxes.local.output import Output
 from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import (
@@ -84,7 +78,7 @@ class LocalSandbox:
         self._snapshots = snapshots
         self._supervisor = supervisor
         self._boundary = boundary
-        self._keeper = Keeper(supervisor, boundary.listen)
+        self._keeper = Keeper(supervisor, boundary.listen, boundary.view)
         self._writable = ""
         self._limits = replace(limits, folder=str(root))
         self._environment = {
@@ -96,6 +90,11 @@ class LocalSandbox:
             MARKER_VARIABLE: self._marker,
             **boundary.environment,
         }
+
+    async def prepare(self) -> None:
+        """Begin what the first command needs, so that it waits less."""
+        if self._boundary.view:
+            await self._keeper.prepare()
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
@@ -141,16 +140,12 @@ class LocalSandbox:
         await self._restore()
         # The agent may have removed every folder.
         enclose = partial(
-            self._boundary.enclose,
-            arguments,
-            "/",
-            self._limits,
-            writable=self._writable,
-            source=source,
+            self._boundary.enclose, self._limits, writable=self._writable, source=source
         )
         # A source is looked for on the disk.
-        enclosed = await to_thread.run_sync(enclose) if source else enclose()
-        order = self._order(*enclosed, environment, stdin.encode() if stdin else None)
+        enclosure = await to_thread.run_sync(enclose) if source else enclose()
+        text = stdin.encode() if stdin else None
+        order = self._order(arguments, "/", environment, text, enclosure)
         return await self._run(order, Output(on_output), timeout_seconds)
 
     async def run_agent(
@@ -163,8 +158,13 @@ class LocalSandbox:
         """See `Sandbox`."""
         path = command.stdin_path
         descriptor = open_file(self._root, path) if path else None
-        enclosed = self._boundary.enclose(command.arguments, command.directory, self._limits)
-        order = self._order(*enclosed, command.environment, descriptor)
+        order = self._order(
+            command.arguments,
+            command.directory,
+            command.environment,
+            descriptor,
+            self._boundary.enclose(self._limits),
+        )
         try:
             result = await self._run(order, Output(on_output), timeout_seconds)
         finally:
@@ -192,6 +192,7 @@ class LocalSandbox:
         directory: str,
         environment: Mapping[str, str] | None,
         stdin: int | bytes | None,
+        enclosure: Enclosure | None,
     ) -> Order:
         return Order(
             arguments,
@@ -199,6 +200,7 @@ class LocalSandbox:
             {**self._environment, **(environment or {})},
             self._limits,
             stdin,
+            enclosure,
         )
 
     async def _run(self, order: Order, output: Output, timeout_seconds: float) -> CommandResult:

@@ -9,9 +9,10 @@ the supervisor; PLACE is `foreground` or `background`.
 
 The server sends one byte with a socket for each sandbox. With a second socket, the keeper enters a
 network of its own and returns through it the socket that a proxy listens on there. Through the
-first socket the server sends the orders (`receive_order`), one at a time. It reads the line `keeper
-PROCESS` or `failed ERRNO` once, and for each order the lines `started` or `failed ERRNO`, and
-`ended EXIT_CODE REASON`. An empty order ends the command. A byte with the number of a killed keeper
+first socket the server sends the orders (`Message`), one at a time. It reads the line `keeper
+PROCESS` or `failed ERRNO` once, and for each order the lines `started`, `failed ERRNO` or `refused
+TEXT`, and `ended EXIT_CODE REASON`. An order before all others describes the view that its commands
+share. An empty order ends the command. A byte with the number of a killed keeper
 is answered when none of its processes is alive.
 """
 
@@ -21,24 +22,24 @@ import contextlib
 import ctypes
 import gc
 import io
-import json
 import os
 import resource
 import select
 import signal
 import socket
-import struct
 import time
 from typing import Any
 
-from utils.sandboxes.local.private_network import enter_private_network
 from utils.sandboxes.local.usage import CHECK_SECONDS, IS_LINUX, Limits, descendants, parents
+from utils.sandboxes.separation.messages import HEADER, Message, receive, receive_message
+from utils.sandboxes.separation.private_network import enter_private_network
+from utils.sandboxes.separation.shared_view import SharedView, ViewError
 
 SET_CHILD_SUBREAPER = 36
 SESSION: dict[str, Any] = {"setsid": True} if IS_LINUX else {"setpgroup": 0}
 
-HEADER = struct.Struct("!Q")
-"""The number of bytes of an order; sent together with the three descriptors of the command."""
+STREAMS = 3
+"""Descriptors that are sent with an order: standard input, output and error."""
 
 SIGNALLED = 128
 KILLED = SIGNALLED + signal.SIGKILL
@@ -53,8 +54,6 @@ END_SECONDS = 5.0
 """Longest wait for processes that were killed; one may hang in the kernel."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
-
-Order = dict[str, Any]
 
 
 def main(place: str, descriptor: int) -> None:
@@ -119,16 +118,6 @@ def collect_keepers(keepers: set[int]) -> bool:
     return has_children
 
 
-def receive(connection: socket.socket, size: int, count: int) -> tuple[bytes, list[int]]:
-    """Receive bytes, none at the end, and descriptors that no command inherits."""
-    data, descriptors = b"", list[int]()
-    with contextlib.suppress(ConnectionError):
-        data, descriptors, _, _ = socket.recv_fds(connection, size, count)
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)  # noqa: FBT003
-    return data, descriptors
-
-
 def watch_children() -> socket.socket:
     """Return a socket that becomes readable when a child has ended."""
     awake, wake = socket.socketpair()
@@ -184,19 +173,44 @@ def keep(control: socket.socket, network: socket.socket | None = None) -> None:
     lower_priority()
     # A command may kill this process as soon as it runs.
     tell(control, f"keeper {os.getpid()}")
+    view = None
     with contextlib.suppress(EOFError):
         while True:
-            order, descriptors = receive_order(control)
-            if order:
-                carry_out(order, descriptors, control, awake)
+            order, descriptors = receive_message(control, STREAMS)
+            if "view" in order:
+                view = build_view(order["view"])
+            elif order:
+                carry_out(order, descriptors, control, awake, view)
+            if isinstance(view, SharedView):
+                # The next command may need more luck.
+                with contextlib.suppress(OSError):
+                    view.prepare()
+    end_descendants()
+
+
+def build_view(description: Message) -> SharedView | str:
+    """Return the view of a sandbox, or the reason that there is none."""
+    try:
+        return SharedView(description)
+    except ViewError as error:
+        return str(error)
+    except OSError as error:
+        return os.strerror(error.errno or 0)
 
 
 def carry_out(
-    order: Order, descriptors: list[int], control: socket.socket, awake: socket.socket
+    order: Message,
+    descriptors: list[int],
+    control: socket.socket,
+    awake: socket.socket,
+    view: SharedView | str | None,
 ) -> None:
     """Run one command to its end, and end every process below it."""
     try:
-        command = start(order, descriptors)
+        if isinstance(view, str):
+            tell(control, f"refused {view}")
+            return
+        command = view.start(order, descriptors) if view else start(order, descriptors)
     except OSError as error:
         tell(control, f"failed {error.errno or 0}")
         return
@@ -219,32 +233,13 @@ def lower_priority() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def receive_order(control: socket.socket) -> tuple[Order, list[int]]:
-    """Return the order, and the descriptors of standard input, output and error.
-
-    An order to end the command is empty. Raises `EOFError` when the server has closed its end.
-    """
-    header, descriptors = receive(control, HEADER.size, 3)
-    if not header:
-        raise EOFError
-    (size,) = HEADER.unpack(header)
-    text = b""
-    while len(text) < size:
-        piece = control.recv(size - len(text))
-        if not piece:
-            raise EOFError
-        text += piece
-    order: Order = json.loads(text or b"{}")
-    return order, descriptors
-
-
 def tell(control: socket.socket, line: str) -> None:
     """Send a line to the server, which may be gone."""
     with contextlib.suppress(OSError):
         control.sendall(line.encode() + b"\n")
 
 
-def start(order: Order, descriptors: list[int]) -> int:
+def start(order: Message, descriptors: list[int]) -> int:
     """Start the command in a session of its own. Raises `OSError` when it cannot be started."""
     arguments: list[str] = order["arguments"]
     environment: dict[str, str] = order["environment"]
@@ -293,7 +288,7 @@ def follow(
         if control in ready:
             # An order to end the command, or the end of the server, which is read again.
             if control.recv(HEADER.size, socket.MSG_PEEK):
-                receive_order(control)
+                receive_message(control, STREAMS)
             return KILLED, ""
         if time.monotonic() >= next_check:
             if reason := limits.exceeded():
@@ -301,7 +296,7 @@ def follow(
             next_check = time.monotonic() + CHECK_SECONDS
 
 
-def end_descendants(command: int) -> None:
+def end_descendants(command: int | None = None) -> None:
     """Kill every process below this one, and wait for their end."""
     deadline, pause = time.monotonic() + END_SECONDS, FIRST_PAUSE_SECONDS
     has_group = kill_group(command)
@@ -312,8 +307,10 @@ def end_descendants(command: int) -> None:
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def kill_group(group: int) -> bool:
+def kill_group(group: int | None) -> bool:
     """Send SIGKILL to a process group; return False when it has no processes."""
+    if group is None:
+        return False
     try:
         os.killpg(group, signal.SIGKILL)
     except OSError:

@@ -15,8 +15,8 @@ import os
 import socket
 import struct
 
-from utils.sandboxes.local.namespace import NEW_USER, write
-from utils.sandboxes.local.system_calls import refuse_shared_calls
+from utils.sandboxes.local.namespace import NEW_MOUNTS, NEW_USER, write
+from utils.sandboxes.separation.system_calls import refuse_shared_calls
 
 NEW_NETWORK = 0x40000000
 
@@ -34,7 +34,8 @@ def enter_private_network(connection: socket.socket) -> None:
     """Enter a new network; send the listening socket of its proxy. Raises `OSError`."""
     library = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
-    if library.unshare(NEW_USER | NEW_NETWORK):
+    # With mounts that belong to it, it may show a command a folder that the view does not have.
+    if library.unshare(NEW_USER | NEW_NETWORK | NEW_MOUNTS):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     # It is set already where the supervisor has a namespace for users.
