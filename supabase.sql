@@ -4216,6 +4216,20 @@ BEGIN
 END
 $$;
 
+-- These functions have the rights of their owner. New functions are open to everybody by default.
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'engine_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+    END LOOP;
+END
+$$;
+
 DO $supabase$
 BEGIN
 IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
@@ -4263,8 +4277,8 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     FROM public.workers worker WHERE seen_at >= since
 $$;
 
--- These functions have the rights of their owner, so that nobody else needs any in the engine's
--- schema. New functions are open to everybody by default.
+-- Nobody but the owner of the functions needs rights in the engine's schema. Supabase opens new
+-- functions to each of its roles.
 DECLARE
     signature regprocedure;
 BEGIN

@@ -37,8 +37,8 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     FROM public.workers worker WHERE seen_at >= since
 $$;
 
--- These functions have the rights of their owner, so that nobody else needs any in the engine's
--- schema. New functions are open to everybody by default.
+-- Nobody but the owner of the functions needs rights in the engine's schema. Supabase opens new
+-- functions to each of its roles.
 DECLARE
     signature regprocedure;
 BEGIN

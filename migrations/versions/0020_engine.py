@@ -14,7 +14,7 @@ number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 moment = sa.Text().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 
 IS_PENDING = sa.text("status = 'pending'")
-PARTS = ("admission", "triggers", "workers")
+PARTS = ("admission", "triggers", "workers", "rights")
 
 
 def upgrade() -> None:

@@ -35,6 +35,20 @@ def queue(supabase_engine: EngineProject) -> EngineProject:
     return prepared(supabase_engine)
 
 
+def test_no_function_is_open_to_all_roles_of_a_database(
+    postgresql_engine: EngineProject, supabase_engine: EngineProject
+) -> None:
+    for project in (postgresql_engine, supabase_engine):
+        rows = project.rows.execute(
+            "SELECT proname, count(*) FILTER (WHERE grantee = 0)"
+            " FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))"
+            " WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'engine_')"
+            " GROUP BY proname"
+        ).fetchall()
+        assert len(rows) > 10
+        assert [name for name, open_to_all in rows if open_to_all] == []
+
+
 @pytest.mark.parametrize("function", CALLS)
 def test_users_may_call_none_of_its_functions(
     queue: EngineProject, engine_stack: SupabaseStack, function: str
