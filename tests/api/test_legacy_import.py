@@ -134,7 +134,7 @@ def test_an_import_of_too_many_tasks_is_refused_with_a_way_out(
     assert "Split the file" in refused["error"]
 
 
-SIZE = 4_000_000
+SIZE = 2_000_000
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "empty tasks": lambda size: b"[" + b"{}," * (size // 3) + b"{}]",
     "one task of lists": lambda size: b'[{"x": [' + b"[]," * (size // 3) + b"[]]}]",

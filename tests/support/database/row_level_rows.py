@@ -41,6 +41,10 @@ OWN_PROJECT = {
 
 Key = dict[str, str]
 State = dict[str, list[str]]
+EVERY_ROW = text(
+    " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in TABLES)
+    + " ORDER BY 1, 2"
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,11 @@ def _value(column: Column[Any], person: Person) -> Any:
 
 def state(engine: Engine) -> State:
     """Return every row of every table, as text."""
+    rows: State = {table: [] for table in TABLES}
     with engine.connect() as connection:
-        return {
-            table: sorted(connection.execute(text(f"SELECT t::text FROM {table} t")).scalars())
-            for table in TABLES
-        }
+        for table, row in connection.execute(EVERY_ROW):
+            rows[table].append(row)
+    return rows
 
 
 def row_of(engine: Engine, person: Person, table: str) -> dict[str, Any]:
