@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from utils.config.settings import Settings
 from utils.database.verbs.administration import AdministrationVerbs
@@ -89,7 +89,13 @@ class Database(
     """True when the database is a Supabase project's, which holds the accounts of its users."""
 
     server: str
-    """Name of this server among those that share the database; see `config.groups.identity`."""
+    """Name of this server among those that share the database; see `config.groups.identity`.
+
+    Of a gateway that `owned_by` returned, it is the id of a run of the task engine.
+    """
+
+    def owned_by(self, run_id: str) -> Self:
+        """Return this gateway for the task of a run: the run owns it in place of the server."""
 
     def ping(self) -> None:
         """Run a trivial read. Raises `DatabaseUnavailable` when it fails."""

@@ -77,6 +77,7 @@ _READY = {
     "warnings": list[str],
     "queued": int,
     "running": int,
+    "workers": int,
 }
 
 
@@ -127,7 +128,7 @@ def ready(services: Services) -> Response:
         "database": {"kind": services.database.kind, "available": database_failure is None},
         "sandboxes": {
             "available": not services.dispatcher.admission.is_tripped,
-            "reason": services.dispatcher.admission.reason,
+            "reason": services.dispatcher.waiting_reason,
             "keys": [asdict(key) for key in services.provider.key_states()],
         },
         "agents": [asdict(agent) for agent in services.dispatcher.agent_statuses()],
@@ -137,6 +138,7 @@ def ready(services: Services) -> Response:
         ],
         "queued": services.dispatcher.queued,
         "running": services.dispatcher.running,
+        "workers": len(services.dispatcher.workers()),
     }
     if failure is None:
         return success(state)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import structlog
@@ -51,8 +51,9 @@ from utils.dispatcher.async_bridge import AsyncBridge
 from utils.dispatcher.dispatcher import Dispatcher
 from utils.dispatcher.recovery import RecoveryRules
 from utils.dispatcher.result_outbox import ResultOutbox
-from utils.dispatcher.run_context import RunContext, pipeline_limits
+from utils.dispatcher.run_context import RunContext, max_running, pipeline_limits
 from utils.dispatcher.sources.server_queue import ServerQueue
+from utils.dispatcher.sources.source import Source
 from utils.errors import ConfigurationError
 from utils.github.app import GitHubApp
 from utils.github.concurrency import ConcurrencyLimiter
@@ -64,11 +65,12 @@ from utils.sandbox_service.context import ServiceContext
 from utils.sandbox_service.publishing import Publisher
 from utils.sandbox_service.recorded import RecordedProvider
 from utils.sandbox_service.service import SandboxService
-from utils.sandboxes.protocol import SandboxProvider
+from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.sandboxes.templates.catalogue import TemplateCatalogue
 from utils.server.preconditions import check_preconditions
 from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
+from utils.server.worker import check_worker, work
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
@@ -90,14 +92,8 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     `stop_app` stops it; a database that is passed in stays open. Raises `ConfigurationError` and
     `DatabaseUnavailable`.
     """
-    lifetime = ExitStack()
-    try:
-        wait_seconds = settings.shutdown_grace_seconds + LOCK_WAIT_SECONDS
-        lifetime.enter_context(lock_data_folder(settings.data_dir, wait_seconds))
-        if database is None:
-            database = open_database(settings)
-            lifetime.callback(database.close)
-        services = _build_services(settings, database, lifetime)
+    with _lifetime() as lifetime:
+        services = _open_services(settings, database, lifetime)
         app = build_flask(services)
         services.dispatcher.recover()
         lifetime.callback(services.dispatcher.stop)
@@ -107,10 +103,39 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
             follower = TaskFollower(services)
             follower.start()
             lifetime.callback(follower.stop)
+    return app
+
+
+def create_worker(settings: Settings) -> Services:
+    """Build the parts that run tasks, without HTTP, and start the tasks that wait.
+
+    `Services.stop` stops them. Raises `ConfigurationError` and `DatabaseUnavailable`.
+    """
+    with _lifetime() as lifetime:
+        services = _open_services(settings, None, lifetime)
+        services.dispatcher.recover()
+        lifetime.callback(services.dispatcher.stop)
+    return services
+
+
+@contextmanager
+def _lifetime() -> Iterator[ExitStack]:
+    """Yield what ends the parts of a process; end them if the block raises."""
+    lifetime = ExitStack()
+    try:
+        yield lifetime
     except BaseException:
         lifetime.close()
         raise
-    return app
+
+
+def _open_services(settings: Settings, database: Database | None, lifetime: ExitStack) -> Services:
+    wait_seconds = settings.shutdown_grace_seconds + LOCK_WAIT_SECONDS
+    lifetime.enter_context(lock_data_folder(settings.data_dir, wait_seconds))
+    if database is None:
+        database = open_database(settings)
+        lifetime.callback(database.close)
+    return _build_services(settings, database, lifetime)
 
 
 def _build_services(settings: Settings, database: Database, lifetime: ExitStack) -> Services:
@@ -193,10 +218,18 @@ def _build_run_context(
         limits=pipeline_limits(settings, provider.kind),
         admission=AdmissionController(paced=provider.kind.is_paced),
         outbox=ResultOutbox(settings.data_dir),
-        source=ServerQueue(
-            database, settings, RecoveryRules.of(settings, survives=provider.kind.survives)
-        ),
+        source=_build_source(settings, database, provider.kind),
     )
+
+
+def _build_source(settings: Settings, database: Database, kind: SandboxKind) -> Source:
+    rules = RecoveryRules.of(settings, survives=kind.survives)
+    if settings.task_engine == "own":
+        return ServerQueue(database, settings, rules)
+    # An installation with SQLite needs nothing of it.
+    from utils.dispatcher.sources.engine_queue import EngineQueue
+
+    return EngineQueue(database, settings, rules, max_running(settings, kind))
 
 
 def _build_sandboxes(
@@ -290,30 +323,48 @@ def stop_app(app: Flask) -> None:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Serve until a signal arrives; with the argument `openapi`, print the OpenAPI document."""
-    parser = CommandParser(
-        "serve",
-        "Start the server.",
-        epilog="Settings come from the environment and from .env: PORT=8001 ./run.sh",
-    )
+    """Serve until a signal arrives; with `worker`, run tasks without HTTP.
+
+    With the argument `openapi`, print the OpenAPI document.
+    """
     if list(arguments) == ["openapi"]:
         print_line(format_openapi(build_openapi(declare_routes())))
         return
-    parser.parse_args(arguments)
+    if list(arguments[:1]) == ["worker"]:
+        _parse("worker", "Run tasks without HTTP: see docs/operations.md.", arguments[1:])
+        # The copied settings may be those of a server that leaves the tasks to its workers.
+        settings = _checked_settings("worker").model_copy(update={"work": True})
+        work(settings, lambda: create_worker(settings))
+        return
+    _parse("serve", "Start the server.", arguments)
+    settings = _checked_settings("server")
+    serve(settings, lambda: create_app(settings), begin_stop_app, stop_app)
+
+
+def _parse(name: str, text: str, arguments: Sequence[str]) -> None:
+    epilog = "Settings come from the environment and from .env: PORT=8001 ./run.sh"
+    CommandParser(name, text, epilog=epilog).parse_args(arguments)
+
+
+def _checked_settings(name: str) -> Settings:
+    """Return the settings; print why the process cannot start with them, and end it."""
     try:
         settings = read_settings()
     except ConfigurationError as error:
         print_line(error.message, error=True)
         sys.exit(EXIT_CONFIGURATION)
+    is_worker = name == "worker"
     try:
-        check_preconditions(settings)
+        if is_worker:
+            check_worker(settings)
+        check_preconditions(settings, listens=not is_worker)
     except ConfigurationError as error:
-        print_line(f"The server cannot start: {error.message}", error=True)
+        print_line(f"The {name} cannot start: {error.message}", error=True)
         sys.exit(EXIT_CONFIGURATION)
     for warning in setting_warnings():
         print_line(f"Warning: {warning}", error=True)
     configure_logging(settings, Redactor().redact)
-    serve(settings, lambda: create_app(settings), begin_stop_app, stop_app)
+    return settings
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ usage() {
 Usage: ./run.sh [command] [options]; every command has --help and --version
 
   serve    start the server on http://127.0.0.1:8000 (default command)
+  worker   run tasks without HTTP, on this or a second machine (TASK_ENGINE=absurd)
   demo     run a sample task from prompt to diff; see ./run.sh demo --help
   test     run checks and tests (--all: the exhaustive ones too); takes arguments of pytest
   bench    run the benchmarks; see ./run.sh bench --help
@@ -386,7 +387,7 @@ main() {
         lock) [ "${1:-}" = --upgrade ] || refuse_arguments lock "$@" ;;
     esac
     case $command in
-        serve | demo | doctor | add-user | migrate | archive | backup | restore | cleanup | \
+        serve | worker | demo | doctor | add-user | migrate | archive | backup | restore | cleanup | \
             setup | build-template | install-agents | supabase-sql | rotate-keys)
             ensure_packages requirements.lock "first run only, about 30 s"
             ;;
@@ -395,12 +396,13 @@ main() {
             ;;
     esac
     case $command in
-        serve | demo | test | bench) require_git ;;
+        serve | worker | demo | test | bench) require_git ;;
     esac
     case $command in
         demo) run_command demo --from "$START_FOLDER" "$@" ;;
         backup | restore) run_command "$command" --from "$START_FOLDER" "$@" ;;
-        serve | bench | doctor | add-user | migrate | archive | cleanup) run_command "$command" "$@" ;;
+        serve | worker | bench | doctor | add-user) run_command "$command" "$@" ;;
+        migrate | archive | cleanup) run_command "$command" "$@" ;;
         build-template | install-agents | rotate-keys) run_command "$command" "$@" ;;
         supabase-sql | supabase-local) run_command "$command" "$@" ;;
         test) run_tests "$@" ;;

@@ -120,7 +120,7 @@ def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
     task = services.database.get_task_status(user_id, task_id)
     waits = task.status is TaskStatus.PENDING
     position = services.dispatcher.queue_position(task_id) if waits else None
-    reason = services.dispatcher.admission.reason if waits else None
+    reason = services.dispatcher.waiting_reason if waits else None
     stage = services.dispatcher.stage(task_id)
     repositories = repositories_of(services.database, task)
     return {"task": task_status_row(task, position, stage, reason, repositories)}

@@ -17,8 +17,10 @@ from utils.api.schemas.administration import (
     ActiveTaskQuery,
     ActiveTaskRow,
     OwnedSandboxRow,
+    WorkerRow,
     active_task_row,
     owned_sandbox_row,
+    worker_row,
 )
 from utils.api.schemas.usage import AllUsageQuery, usage_report, whole
 from utils.api.serializers import task_status_row
@@ -53,6 +55,16 @@ def list_active_tasks(services: Services, user_id: str, query: ActiveTaskQuery) 
     found = services.database.list_active_tasks(limit=query.limit + 1, cursor=query.cursor)
     page, next_cursor = cut_page(found, query.limit)
     return {"tasks": [active_task_row(task) for task in page], "next_cursor": next_cursor}
+
+
+@blueprint.get("/workers")
+@endpoint({"workers": list[WorkerRow]}, admin=True)
+def list_workers(services: Services, user_id: str) -> Json:  # noqa: ARG001
+    """List the workers that the task engine of the database gives tasks to, by name.
+
+    Only those that were seen lately are listed; none with `TASK_ENGINE=own`.
+    """
+    return {"workers": [worker_row(one) for one in services.dispatcher.workers()]}
 
 
 @blueprint.get("/sandboxes")

@@ -185,6 +185,11 @@ class Metrics:
             "1 while sandboxes can be opened, 0 while the circuit breaker is open.",
             registry=self.registry,
         )
+        self._workers = Gauge(
+            "async_code_workers",
+            "Workers of the task engine that were seen lately.",
+            registry=self.registry,
+        )
         self._oldest_waiting = Gauge(
             "async_code_oldest_waiting_seconds",
             "Seconds that the longest waiting task has been queued.",
@@ -247,12 +252,14 @@ class Metrics:
         running: Callable[[], float],
         oldest_waiting_seconds: Callable[[], float],
         sandboxes_available: Callable[[], float],
+        workers: Callable[[], float] = float,
     ) -> None:
-        """Set the functions that return the state of the queue and of the sandboxes."""
+        """Set the functions that return the state of the queue, the sandboxes and the workers."""
         self._queued.set_function(queued)
         self._running.set_function(running)
         self._oldest_waiting.set_function(oldest_waiting_seconds)
         self._sandboxes_available.set_function(sandboxes_available)
+        self._workers.set_function(workers)
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Record a request under the template of its route, never under its concrete path."""

@@ -110,6 +110,7 @@ def test_metrics_read_the_queue_when_they_are_asked() -> None:
         running=lambda: 0,
         oldest_waiting_seconds=lambda: 4.5,
         sandboxes_available=lambda: True,
+        workers=lambda: 2,
     )
     metrics.task_ended("completed", "claude")
     metrics.task_ended("failed", "claude", "agent_failed")
@@ -130,4 +131,5 @@ def test_metrics_read_the_queue_when_they_are_asked() -> None:
     assert 'async_code_errors_total{code="a_code_of_this_test"} 1.0' in text
     assert "async_code_oldest_waiting_seconds 4.5" in text
     assert "async_code_sandboxes_available 1.0" in text
+    assert "async_code_workers 2.0" in text
     assert 'async_code_stage_seconds_sum{stage="agent"} 1.5' in text

@@ -350,6 +350,24 @@ def test_a_reached_quota_delays_starts_longer_than_the_rate_limit(clock: Clock) 
     assert admission.may_start()
 
 
+def test_as_many_tasks_may_be_claimed_as_may_start(clock: Clock) -> None:
+    paced = AdmissionController(clock, paced=True)
+    assert paced.most_starts() == BURST_STARTS
+    started = start_all(paced, MANY)
+    assert paced.most_starts() == 0
+    clock.now += 3.5 / STARTS_PER_SECOND
+    assert paced.most_starts() == 3
+    assert len(start_all(paced, range(1000, 1100))) == 3
+    for task in started[:2]:
+        paced.record_opened(task)
+    clock.now += LONG
+    # The quota is that of the two sandboxes that are open.
+    paced.record_refusal(started[2], QUOTA)
+    assert paced.most_starts() == 0
+    clock.now += 10
+    assert paced.most_starts() == 1
+
+
 WORDS = st.sampled_from(["start", "open", "away", "quota", "close", "wait"])
 
 

@@ -28,17 +28,21 @@ class Switch(NamedTuple):
     on: Callable[[], None]
 
 
-@pytest.fixture
+@pytest.fixture(params=["own", "absurd"])
 def away(place: Place, request: pytest.FixtureRequest) -> Switch:
     """Provide Supabase's PostgREST where the place has a project, else a PostgreSQL."""
-    if place.project:
+    variables = {"TASK_ENGINE": request.param}
+    has_engine = request.param == "absurd"
+    if project := place.project:
         # Servers of earlier tests would count as other servers.
-        place.project.clear()
-        return Switch({}, place.project.stop_rest, place.project.start_rest)
+        project.clear()
+        if has_engine:
+            project.migrate(engine=True)
+        return Switch(variables, project.stop_rest, project.start_rest)
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    url = server.create(request.node.originalname)
-    migrate(Settings.model_validate({"database_url": url}))
-    return Switch({"DATABASE_URL": url}, server.stop, server.start)
+    url = server.create(f"{request.node.originalname[:50]}_{request.param}")
+    migrate(Settings.model_validate({"database_url": url}), engine=has_engine)
+    return Switch({"DATABASE_URL": url, **variables}, server.stop, server.start)
 
 
 def test_tasks_that_end_and_start_without_it_are_not_lost(

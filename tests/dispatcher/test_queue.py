@@ -308,3 +308,15 @@ def test_a_task_that_is_added_or_requeued_twice_is_popped_once() -> None:
     queue.add("user", 1)
     assert queue.pop(lambda _: True) == ("user", 1)
     assert queue.pop(lambda _: True) is None
+
+
+def test_a_replaced_queue_holds_the_given_tasks_alone_and_keeps_reservations() -> None:
+    queue = FairQueue(3)
+    queue.add("one", 1)
+    queue.add("two", 2)
+    queue.reserve("two")
+    queue.replace({2: "two", 3: "one"})
+    assert [queue.position(task_id) for task_id in (1, 2, 3)] == [None, 1, 2]
+    assert len(queue) == 2
+    with pytest.raises(QueueFull):
+        queue.reserve("one")

@@ -33,15 +33,17 @@ LONG_NAP = "script:\nwrite begun.txt here\nprint begun\nsleep 300"
 Pair = Callable[..., tuple[LiveServer, LiveServer]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["own", "absurd"])
 def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, str]:
     """Provide the variables of a shared database: the place's project, or a PostgreSQL."""
-    if place.project:
-        return SHARED
+    if project := place.project:
+        if request.param == "absurd":
+            project.migrate(engine=True)
+        return {"TASK_ENGINE": request.param, **SHARED}
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    url = server.create("two_servers")
-    migrate(Settings.model_validate({"database_url": url}))
-    return {"DATABASE_URL": url, **SHARED}
+    url = server.create(f"two_servers_{request.param}")
+    migrate(Settings.model_validate({"database_url": url}), engine=request.param == "absurd")
+    return {"DATABASE_URL": url, "TASK_ENGINE": request.param, **SHARED}
 
 
 @pytest.fixture
@@ -57,6 +59,11 @@ def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair
         return pair
 
     return make
+
+
+def uses_engine(shared_database: dict[str, str]) -> bool:
+    """Tell whether the task engine of the database gives the servers their tasks."""
+    return shared_database.get("TASK_ENGINE") == "absurd"
 
 
 def start_naps(client: Client, repository: str, numbers: range, seconds: int = 1) -> dict[int, int]:
@@ -168,7 +175,8 @@ def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
         eventually(lambda: any(client.status(one)["status"] == "completed" for one in tasks))
     finally:
         os.kill(process, signal.SIGCONT)
-    assert "heartbeat.server_lost" in other.output.read_text()
+    if not uses_engine(shared_database):
+        assert "heartbeat.server_lost" in other.output.read_text()
     assert assert_each_done_once(client, tasks) == attempts
     eventually(lambda: paused.sandboxes() == [])
     assert assert_each_done_once(client, tasks) == attempts
@@ -192,10 +200,11 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
     proxy: FaultyProxy,
     place: Place,
     small_repository: str,
+    shared_database: dict[str, str],
     knows_other: bool,
     seconds: int,
 ) -> None:
-    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
+    settings = {**shared_database, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
     cut_off, other = new_server(**settings, SUPABASE_URL=proxy.url), new_server(**settings)
     cut_off.start()
     if knows_other:
@@ -207,7 +216,8 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
     proxy.is_cut = True
     if not knows_other:
         other.start()
-    eventually(lambda: "heartbeat.server_lost" in other.output.read_text())
+    took_over = "sandbox.attached" if uses_engine(shared_database) else "heartbeat.server_lost"
+    eventually(lambda: took_over in other.output.read_text())
     ids = set(cut_off.sandboxes())
     if knows_other:
         proxy.is_cut = False
@@ -221,9 +231,14 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
 
 @pytest.mark.cloud_only("agents on this machine are not left")
 def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_database(
-    new_server: ServerFactory, proxy: FaultyProxy, place: Place, small_repository: str
+    new_server: ServerFactory,
+    proxy: FaultyProxy,
+    place: Place,
+    small_repository: str,
+    shared_database: dict[str, str],
 ) -> None:
-    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS, "SUPABASE_URL": proxy.url}
+    settings = {**shared_database, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
+    settings["SUPABASE_URL"] = proxy.url
     one, other = new_server(**settings), new_server(**settings)
     one.start()
     other.start()
@@ -233,7 +248,8 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
         client.wait_for_output(task_id, "begun")
     ids = set(one.sandboxes())
     proxy.is_cut = True
-    eventually(lambda: "heartbeat.tasks_left" in one.output.read_text())
+    left = "lease.tasks_left" if uses_engine(shared_database) else "heartbeat.tasks_left"
+    eventually(lambda: left in one.output.read_text())
     proxy.is_cut = False
     assert assert_each_done_once(client, tasks) == [1] * 3
     assert set(commands_in(place, ids, "agent.sh")) == ids
@@ -249,9 +265,13 @@ def commands_in(place: Place, sandboxes: Collection[str], script: str) -> list[s
 
 @pytest.mark.cloud_only("the proxy is between the server and a project")
 def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
-    new_server: ServerFactory, proxy: FaultyProxy, small_repository: str
+    new_server: ServerFactory,
+    proxy: FaultyProxy,
+    small_repository: str,
+    shared_database: dict[str, str],
 ) -> None:
-    settings = {**SHARED, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS, "MAX_CONCURRENT_TASKS": 3}
+    settings = {**shared_database, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
+    settings["MAX_CONCURRENT_TASKS"] = 3
     dying, other = new_server(**settings), new_server(**settings, SUPABASE_URL=proxy.url)
     dying.start()
     other.start()
@@ -284,7 +304,8 @@ def test_after_a_time_without_a_database_no_server_takes_over_tasks_of_the_other
 
 def was_long_without_database(server: LiveServer) -> bool:
     """Return True when a server has had no database for longer than the heartbeat timeout."""
-    failed = server.output.read_text().count("heartbeat.failed")
+    text = server.output.read_text()
+    failed = text.count("heartbeat.failed") + text.count("lease.failed")
     return failed > 2 * HEARTBEATS_PER_TIMEOUT
 
 

@@ -20,7 +20,7 @@ import pytest
 from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
 from utils.config.version import VERSION
-from utils.server.web_server import IGNORED_SIGNALS
+from utils.server.stop_signals import IGNORED_SIGNALS
 
 
 @contextmanager

@@ -120,6 +120,8 @@ class Client:
 class LiveServer:
     """Runs `python main.py` on a free port with its own folder. It can be started repeatedly."""
 
+    arguments: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, place: Place | None = None, **settings: object) -> None:
         self.place: Place = place or LocalPlace()
         self.data_dir = folder / "data"
@@ -167,7 +169,7 @@ class LiveServer:
         }
         with self.output.open("w") as output:
             self._process = start_preloaded(
-                [str(self.source / "main.py")],
+                [str(self.source / "main.py"), *self.arguments],
                 cwd=self._folder,
                 env=environment,
                 output=output.fileno(),
@@ -237,6 +239,22 @@ class LiveServer:
     def _close_clients(self) -> None:
         while self._clients:
             self._clients.pop().close()
+
+
+class LiveWorker(LiveServer):
+    """Runs `python main.py worker` with its own folder."""
+
+    arguments = ("worker",)
+
+    def wait_until_ready(self) -> None:
+        """Wait for the line that says so."""
+
+        def announced() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, self.output.read_text()
+            return "Working (version" in self.output.read_text()
+
+        eventually(announced)
 
 
 ServerFactory = Callable[..., LiveServer]

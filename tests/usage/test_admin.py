@@ -21,6 +21,7 @@ ROUTES = (
     ("GET", "/admin/usage?group_by=nothing"),
     ("GET", "/admin/tasks"),
     ("POST", "/admin/tasks/1/cancel"),
+    ("GET", "/admin/workers"),
     ("GET", "/admin/sandboxes"),
     ("DELETE", "/admin/sandboxes/1"),
 )

@@ -22,6 +22,7 @@ CHILDREN_SECONDS = 10.0
 
 COMMANDS = {
     "serve": "main",
+    "worker": "main worker",
     "demo": "demo",
     "bench": "benchmarks",
     "supabase-local": "tests.support.supabase.local",
@@ -90,8 +91,9 @@ def run(name: str, *arguments: str) -> None:
     """Run the command of this name with the arguments."""
     import runpy
 
-    sys.argv = [name, *arguments]
-    runpy.run_module(COMMANDS[name], run_name="__main__", alter_sys=True)
+    module, *first = COMMANDS[name].split()
+    sys.argv = [name, *first, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def end(number: int, message: str) -> NoReturn:

@@ -111,6 +111,17 @@ class Settings(
         return self
 
     @model_validator(mode="after")
+    def _has_an_engine(self) -> Self:
+        if self.task_engine == "absurd" and not (self.uses_supabase or self.database_url):
+            raise ValueError(
+                "TASK_ENGINE=absurd needs a database that several servers can share: set "
+                "DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY"
+            )
+        if not self.work and self.task_engine == "own":
+            raise ValueError("WORK=false needs TASK_ENGINE=absurd: no other server gets the tasks")
+        return self
+
+    @model_validator(mode="after")
     def _safe_in_production(self) -> Self:
         if not self.is_production:
             return self

@@ -94,6 +94,16 @@ class AdmissionController:
         self._was_denied = not may_start
         return may_start
 
+    def most_starts(self) -> int:
+        """Return the number of tasks that may request a sandbox now; see `may_start`."""
+        if not self.may_start():
+            return 0
+        if not self._admits_all:
+            return 1  # the probe
+        most = self._rate_limiter.most_starts() if self._rate_limiter else BURST_STARTS
+        below_quota = self._quota - len(self._opening | self._holding)
+        return min(most, below_quota) if self._has_quota else most
+
     def wait_seconds(self) -> float | None:
         """Return the seconds until `may_start` should be called again; None when it need not.
 
@@ -178,6 +188,11 @@ class StartRateLimiter:
         """Record that one task has started."""
         longest_ago = self._clock() - BURST_STARTS / STARTS_PER_SECOND
         self._next_start_at = max(self._next_start_at, longest_ago) + 1 / STARTS_PER_SECOND
+
+    def most_starts(self) -> int:
+        """Return the number of tasks that may start at once now."""
+        waited = self._clock() - self._next_start_at
+        return min(max(math.floor(waited * STARTS_PER_SECOND) + 1, 0), BURST_STARTS)
 
     def wait_seconds(self) -> float:
         """Return the seconds until the next start is allowed; 0 or less when it is allowed now."""

@@ -19,11 +19,12 @@ from utils.database.verbs.turns import AddedTurn
 from utils.dispatcher.assignment import storable
 from utils.dispatcher.cancellation import Canceller, cancel_runs
 from utils.dispatcher.recovery import run_sweeper, run_workspace_sweeper
-from utils.dispatcher.run_context import RunContext
-from utils.dispatcher.sources.source import Ready
+from utils.dispatcher.run_context import RunContext, max_running
+from utils.dispatcher.sources.source import HostState, Ready
 from utils.dispatcher.task_run import TaskRun
 from utils.errors import Conflict
 from utils.maintenance.cleanup import Cleanup
+from utils.models.engine import Worker
 from utils.models.tasks import NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn
 
@@ -46,9 +47,7 @@ class Dispatcher:
         self.sandbox_kind = context.provider.kind.name
         self._context = context
         self._settings = context.settings
-        self._max_running = (
-            context.settings.max_concurrent_tasks or context.provider.kind.default_concurrency
-        )
+        self._max_running = max_running(context.settings, context.provider.kind)
         self._database = context.database
         self._bridge = context.bridge
         self._provider = context.provider
@@ -71,6 +70,7 @@ class Dispatcher:
             running=lambda: self.running,
             oldest_waiting_seconds=self._source.oldest_seconds,
             sandboxes_available=lambda: not context.admission.is_tripped,
+            workers=lambda: len(self.workers()),
         )
 
     @property
@@ -209,8 +209,12 @@ class Dispatcher:
 
     @property
     def waiting_reason(self) -> str | None:
-        """The reason why tasks wait although fewer run than allowed, None without one."""
-        return self.admission.reason
+        """The reason why tasks wait although fewer run than allowed, None without one. Blocks."""
+        return self._source.waiting_reason(self.admission.reason)
+
+    def workers(self) -> list[Worker]:
+        """Return the workers of the database; none where servers run their own tasks."""
+        return self._source.workers()
 
     def stage(self, task_id: int) -> str | None:
         """Return the current stage of a task, None when it does not run here."""
@@ -237,6 +241,16 @@ class Dispatcher:
         """See `RunHost`."""
         return task_id in self._runs
 
+    def state(self) -> HostState:
+        """See `RunHost`."""
+        return HostState(self._max_running, self.running, self.admission.reason)
+
+    def free_places(self) -> int:
+        """See `RunHost`."""
+        if self._paused or not self._tasks:
+            return 0
+        return min(self._max_running - self.running, self.admission.most_starts())
+
     def start(self, ready: Ready) -> None:
         """See `RunHost`."""
         run = TaskRun(self._context, ready)
@@ -262,6 +276,14 @@ class Dispatcher:
         """See `RunHost`."""
         if run := self._runs.get(task_id):
             run.interrupt_soon(number)
+
+    def leave_task(self, task_id: int) -> bool:
+        """See `RunHost`."""
+        run = self._runs.get(task_id)
+        if run is None or run.end.has_ended:
+            return False
+        run.leave()
+        return True
 
     def leave_tasks(self) -> None:
         """See `RunHost`."""

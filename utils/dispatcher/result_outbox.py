@@ -42,7 +42,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FinishedTask:
-    """The arguments of `Database.finish_task` for one task, without secrets."""
+    """The arguments of `Database.finish_task` for one task, without secrets.
+
+    `owner` is the run of the engine that the task belongs to; without one the server owns it.
+    """
 
     task_id: int
     status: TaskStatus
@@ -51,6 +54,7 @@ class FinishedTask:
     file_changes: list[Json]
     batch: EventBatch
     turn: TurnResult | None = None
+    owner: str | None = None
 
     @property
     def error_code(self) -> str | None:
@@ -77,7 +81,8 @@ class FinishedTask:
 
     def store(self, database: Database) -> Task | None:
         """Store the result; return None when the task does not run on this server (any more)."""
-        return database.finish_task(
+        owner = database if self.owner is None else database.owned_by(self.owner)
+        return owner.finish_task(
             self.task_id,
             self.status,
             self.fields,

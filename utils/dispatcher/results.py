@@ -40,17 +40,18 @@ log = structlog.get_logger(__name__)
 class ResultStore:
     """Stores the result of one run, which is that of `turn`.
 
-    `pending` is a result that the database has not accepted.
+    `pending` is a result that the database had not accepted when it was made.
     """
 
     def __init__(self, context: RunContext, events: EventLog, redactor: Redactor) -> None:
         self.pending: FinishedTask | None = None
         self.turn: Turn | None = None
         self.next_turn_waits = False
+        self.has_ended = False
         self._context = context
         self._events = events
         self._redactor = redactor
-        self._is_stored = False
+        self._is_stored = self._is_settled = False
 
     async def store(self, task: Task, outcome: Outcome, container_id: str) -> bool:
         """Store the result of a task; return False when another server may need the sandbox.
@@ -72,11 +73,17 @@ class ResultStore:
             self._record_metrics(result, task, outcome)
         return is_ours
 
+    @property
+    def is_kept(self) -> bool:
+        """True when the result is only on disk: it was neither stored nor dropped."""
+        return self.pending is not None and not self._is_settled
+
     def store_pending(self) -> None:
         """Store the pending result. Blocks. Raises `DatabaseUnavailable`."""
         if self.pending:
             stored = store_or_shrink(self._context.database, self.pending)
             self._is_stored = stored is not None
+            self._is_settled = True
             self._note_next_turn(stored)
 
     async def clean_up(self) -> None:
@@ -107,7 +114,12 @@ class ResultStore:
             [dataclasses.asdict(change) for change in changes],
             with_last_event(self._events.pending_batch(), status, fields.get("error_code")),
             self._turn_result(outcome, status, fields),
+            self._owner,
         )
+
+    @property
+    def _owner(self) -> str | None:
+        return self._context.database.server if self._context.uses_engine else None
 
     def _turn_result(self, outcome: Outcome, status: TaskStatus, fields: Json) -> TurnResult | None:
         if self.turn is None:
@@ -132,6 +144,7 @@ class ResultStore:
 
     def _note_next_turn(self, stored: Task | None) -> None:
         self.next_turn_waits = stored is not None and stored.status is TaskStatus.PENDING
+        self.has_ended = stored is not None and not self.next_turn_waits
 
     def _record_metrics(self, result: FinishedTask, task: Task, outcome: Outcome) -> None:
         metrics, details = self._context.metrics, outcome.agent_details

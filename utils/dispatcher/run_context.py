@@ -42,6 +42,18 @@ class RunContext:
     usage: UsageContext
     login_turns: LoginTurns = field(default_factory=LoginTurns)
 
+    @property
+    def uses_engine(self) -> bool:
+        """True when the tasks are runs of the task engine of the database."""
+        return self.settings.task_engine == "absurd"
+
+
+def max_running(settings: Settings, sandbox: SandboxKind) -> int:
+    """Return the number of tasks that this process runs at the same time."""
+    if not settings.work:
+        return 0
+    return settings.max_concurrent_tasks or sandbox.default_concurrency
+
 
 def pipeline_limits(settings: Settings, sandbox: SandboxKind) -> PipelineLimits:
     """Return the limits of one run as the settings define them."""

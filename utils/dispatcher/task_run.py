@@ -93,7 +93,14 @@ class TaskRun:
     @property
     def end(self) -> RunEnd:
         """The end of the run; to be read when it has ended."""
-        return RunEnd(self.needs_requeue, self.is_left, self.refusals)
+        results = self._results
+        return RunEnd(
+            waits_again=self.needs_requeue,
+            has_ended=results.has_ended,
+            is_left=self.is_left,
+            keeps_result=results.is_kept,
+            refusals=self.refusals,
+        )
 
     @property
     def stage(self) -> str | None:

@@ -17,8 +17,8 @@ from utils.sandboxes.registry import choose_sandbox
 _FIRST_FREE_PORT = 1024
 
 
-def check_preconditions(settings: Settings) -> None:
-    """Raise `ConfigurationError` with the remedy if the server cannot work."""
+def check_preconditions(settings: Settings, *, listens: bool = True) -> None:
+    """Raise `ConfigurationError` with the remedy if the server cannot work, or not listen."""
     if shutil.which("git") is None:
         raise ConfigurationError(
             "git was not found on PATH. Install version 2.30 or newer, or correct PATH."
@@ -26,7 +26,8 @@ def check_preconditions(settings: Settings) -> None:
     if choose_sandbox(settings) is ISOLATED_SANDBOX and (missing := missing_requirements()):
         fault, remedy = missing[0]
         raise ConfigurationError(f"SANDBOX=isolated cannot work: {fault}. {remedy}")
-    _check_address(settings)
+    if listens:
+        _check_address(settings)
 
 
 def _check_address(settings: Settings) -> None:

@@ -10,12 +10,11 @@ import asyncio
 import gc
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from typing import TypeVar
 
 import structlog
 from flask import Flask
@@ -27,6 +26,7 @@ from utils.errors import AppError, DatabaseUnavailable
 from utils.server.connection import Connection, ConnectionLimits
 from utils.server.open_connections import OpenConnections
 from utils.server.request_threads import AdaptiveThreadPool
+from utils.server.stop_signals import StopSignals
 from utils.server.wsgi_bridge import WsgiBridge
 from utils.webhooks.delivery import MAX_BYTES as MAX_DELIVERY_BYTES
 
@@ -34,13 +34,9 @@ EXIT_CONFIGURATION = 2
 EXIT_STUCK = 1
 # In addition to the grace time of tasks: for running requests and open connections.
 STOP_SECONDS = 10
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-# Other servers start and stop workers on them, so operators and tools may send them.
-IGNORED_SIGNALS = (
-    signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
-)  # fmt: skip
-
 _BACKLOG = 2048
+
+Built = TypeVar("Built")
 
 log = structlog.get_logger(__name__)
 
@@ -57,17 +53,9 @@ def serve(
     wait for connections any longer.
     """
     allow_open_files(settings)
-    signals = _Signals()
+    signals = StopSignals()
     signals.receive()
-    try:
-        app = build()
-    except AppError as error:
-        reason = with_reason(error) if isinstance(error, DatabaseUnavailable) else error
-        print_line(f"The server cannot start: {reason.message}", error=True)
-        raise SystemExit(EXIT_CONFIGURATION) from None
-    # The present objects stay alive. Without this each full garbage collection would traverse
-    # them and block all threads and the event loop for a fifth of a second.
-    gc.freeze()
+    app = built("server", build)
     server = _WebServer(settings, app, lambda: pause(app), signals)
     try:
         asyncio.run(server.run())
@@ -79,35 +67,23 @@ def serve(
         os._exit(0)
 
 
-class _Signals:
-    """Ends the process on a signal until there is somebody else to notify."""
-
-    def __init__(self) -> None:
-        self._notify: Callable[[], object] | None = None
-
-    def receive(self) -> None:
-        """Receive signals from now on."""
-        for number in STOP_SIGNALS:
-            # Only `nohup` ignores the end of a terminal, and means it.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._stop)
-        for number in IGNORED_SIGNALS:
-            # Programs that the server starts would inherit SIG_IGN.
-            signal.signal(number, _ignore)
-
-    def forward_to(self, notify: Callable[[], object]) -> None:
-        """Call a function for each further signal that asks to stop."""
-        self._notify = notify
-
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._notify is None:
-            raise SystemExit(0)
-        self._notify()
+def built(name: str, build: Callable[[], Built]) -> Built:
+    """Return what `build` returns; when it cannot be built, say why and end the process."""
+    try:
+        result = build()
+    except AppError as error:
+        reason = with_reason(error) if isinstance(error, DatabaseUnavailable) else error
+        print_line(f"The {name} cannot start: {reason.message}", error=True)
+        raise SystemExit(EXIT_CONFIGURATION) from None
+    # The present objects stay alive. Without this each full garbage collection would traverse
+    # them and block all threads and the event loop for a fifth of a second.
+    gc.freeze()
+    return result
 
 
 class _WebServer:
     def __init__(
-        self, settings: Settings, app: Flask, pause: Callable[[], None], signals: _Signals
+        self, settings: Settings, app: Flask, pause: Callable[[], None], signals: StopSignals
     ) -> None:
         self._settings = settings
         self._app = app
@@ -147,9 +123,7 @@ class _WebServer:
             return
         self._pause()
         self._stopping.set()
-        last = threading.Timer(_stop_seconds(self._settings), os._exit, (EXIT_STUCK,))
-        last.daemon = True
-        last.start()
+        end_if_stuck(self._settings)
 
     def _announce(self, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
@@ -205,13 +179,13 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _stop_seconds(settings: Settings) -> float:
+def end_if_stuck(settings: Settings) -> None:
+    """End the process when it has not stopped after the time that it may take."""
     # Long enough to finish a running capture.
-    return settings.shutdown_grace_seconds + settings.command_timeout_seconds + STOP_SECONDS
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing."""
+    seconds = settings.shutdown_grace_seconds + settings.command_timeout_seconds + STOP_SECONDS
+    last = threading.Timer(seconds, os._exit, (EXIT_STUCK,))
+    last.daemon = True
+    last.start()
 
 
 def print_line(text: str, *, error: bool = False) -> None:

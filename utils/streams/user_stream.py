@@ -54,7 +54,7 @@ class UserStream:
             yield PREAMBLE
             yield await self._beginning()
             while not pulse.is_over:
-                if queue := self._queue_block():
+                if queue := await context.read_patiently(self._queue_block):
                     yield queue
                 longest = QUEUE_SECONDS if self._pending else pulse.seconds_left
                 changed = await subscription.wait(min(pulse.seconds_left, longest))

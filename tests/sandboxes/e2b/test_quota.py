@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +13,15 @@ from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Backend, Repository
 from tests.support.e2b.tasks import cloud_backend, ended, failure_of, wait_until_none_alive
 from tests.support.waiting import eventually
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
 from utils.dispatcher import admission, task_run
+from utils.dispatcher.sources import engine_queue
 from utils.sandboxes.e2b import provider
 from utils.sandboxes.e2b.provider import CREATE_ATTEMPTS
+
+if TYPE_CHECKING:
+    from tests.support.database.postgres_server import PostgresServer
 
 LIMIT = 3
 TASKS = 9
@@ -65,6 +72,27 @@ def test_tasks_above_the_quota_wait_and_say_why(
     assert (counts["created"], counts["peak"]) == (TASKS, LIMIT)
     # The first crowd asks once each before anybody knows; afterwards one asks now and then.
     assert creates(failing_cloud) <= TASKS + (TASKS - LIMIT) + TASKS // 2
+
+
+def test_with_the_engine_a_refused_task_goes_back_and_starts_where_there_is_room(
+    failing_cloud: E2BServerProcess,
+    tmp_path: Path,
+    small: Repository,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_queue, "REFUSED_SECONDS", 0.1)
+    url = postgres_server.create("refused")
+    migrate(Settings.model_validate({"database_url": url}), engine=True)
+    failing_cloud.configure(max_concurrent=LIMIT)
+    settings = {"database_url": url, "task_engine": "absurd"}
+    limits = {"max_concurrent_tasks": TASKS, "max_tasks_per_user": 99}
+    with cloud_backend(failing_cloud, tmp_path, **settings, **limits) as backend:
+        tasks = [backend.start(f"Task {number}", small) for number in range(TASKS)]
+        rows = [ended(backend, task) for task in tasks]
+    assert {(row["status"], row["attempt"]) for row in rows} == {("completed", 1)}
+    counts = wait_until_none_alive(failing_cloud)
+    assert (counts["created"], counts["peak"]) == (TASKS, LIMIT)
 
 
 def test_a_breaker_opens_says_so_and_closes_after_one_probe(

@@ -234,6 +234,7 @@ def usage_verbs(database: Database) -> Calls:
         "sum_all_usage": partial(database.sum_all_usage, query),
         "read_spending": partial(database.read_spending, USER, SpendingQuery(LATER)),
         "list_active_tasks": partial(database.list_active_tasks, limit=1),
+        "list_waiting_tasks": partial(database.list_waiting_tasks, limit=1),
         "get_task_owner": partial(database.get_task_owner, task_id),
     }
 

@@ -124,10 +124,10 @@ class SupabaseStack:
         """The ids of the processes of this stack."""
         return [self._gateway.pid, *self._rest.process_ids]
 
-    def migrate(self) -> None:
-        """Migrate the database and reload PostgREST's schema cache."""
+    def migrate(self, *, engine: bool = False) -> None:
+        """Migrate the database, with the task engine if asked; reload PostgREST's schema cache."""
         settings = {"data_dir": self._folder, "database_url": self.database_url}
-        migrate(Settings.model_validate(settings))
+        migrate(Settings.model_validate(settings), engine=engine)
         self.reload()
 
     def reload(self) -> None:

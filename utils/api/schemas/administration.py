@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from utils.api.requests import Cursor, Limit, Query
 from utils.api.responses import Status, Time
 from utils.api.schemas.sandboxes import SandboxRow, sandbox_row
+from utils.models.engine import Worker
 from utils.models.sandboxes import StoredSandbox
 from utils.models.tasks import ActiveTask
 
@@ -36,6 +37,18 @@ class OwnedSandboxRow(SandboxRow):
     user_id: Annotated[str, Field(description="The user that it belongs to.")]
 
 
+class WorkerRow(TypedDict):
+    """A process that takes tasks from the task engine, as it described itself last."""
+
+    name: str
+    version: str
+    places: int
+    running: int
+    waiting_reason: str | None
+    started_at: Time
+    seen_at: Time
+
+
 class ActiveTaskQuery(Query):
     """Selects a page of active tasks, or of sandboxes."""
 
@@ -57,6 +70,19 @@ def active_task_row(task: ActiveTask) -> ActiveTaskRow:
         "sandbox_id": task.container_id,
         "created_at": task.created_at,
         "started_at": task.started_at,
+    }
+
+
+def worker_row(worker: Worker) -> WorkerRow:
+    """Return the row of a worker."""
+    return {
+        "name": worker.name,
+        "version": worker.version,
+        "places": worker.places,
+        "running": worker.running,
+        "waiting_reason": worker.waiting_reason,
+        "started_at": worker.started_at,
+        "seen_at": worker.seen_at,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
@@ -50,7 +51,19 @@ class LimitSettings(BaseSettings):
 
 
 class TaskLimitSettings(BaseSettings):
-    """Limits of tasks, their stages and the mirrors of repositories."""
+    """Limits of tasks, their stages and the mirrors of repositories, and who runs tasks."""
+
+    task_engine: Literal["own", "absurd"] = Field(
+        "own",
+        description="Decides which server runs a task, where several share a database. With `own` "
+        "it is the one that the task was sent to. With `absurd`, an engine inside PostgreSQL or "
+        "Supabase, it is any worker that is free, and limits of users hold over all of them.",
+    )
+    work: bool = Field(
+        default=True,
+        description="Run tasks in the server. `false` needs `TASK_ENGINE=absurd` and leaves them "
+        "to the workers, see `./run.sh worker`.",
+    )
 
     max_concurrent_tasks: int | None = Field(
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy import exc as sql_errors
@@ -114,6 +115,12 @@ class SqlMethods:
         self.knows_accounts = self.is_shared and engines.read(_has_accounts)
         self.server = server
         self.changes = Changes()
+
+    def owned_by(self, run_id: str) -> Self:
+        """See `Database`."""
+        gateway = copy.copy(self)
+        gateway.server = run_id
+        return gateway
 
 
 def _has_accounts(connection: Connection) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import JSON, Table
 
@@ -34,6 +35,12 @@ class SupabaseMethods:
         self.supabase = supabase
         self.server = server
         self.changes = Changes()
+
+    def owned_by(self, run_id: str) -> Self:
+        """See `Database`."""
+        gateway = copy.copy(self)
+        gateway.server = run_id
+        return gateway
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from utils.models.sandboxes import StoredSandbox
-from utils.models.tasks import ActiveTask
+from utils.models.tasks import ActiveTask, QueuedTask
 
 
 class AdministrationVerbs(Protocol):
@@ -16,6 +16,9 @@ class AdministrationVerbs(Protocol):
 
     def list_active_tasks(self, *, limit: int, cursor: int | None = None) -> list[ActiveTask]:
         """Return queued and running tasks of all users with ids below `cursor`, newest first."""
+
+    def list_waiting_tasks(self, *, after: int = 0, limit: int = 500) -> list[QueuedTask]:
+        """Return queued tasks of all users with ids above `after`, oldest first."""
 
     def get_task_owner(self, task_id: int) -> str:
         """Return the id of the user whose task this is. Raises `NotFound`."""

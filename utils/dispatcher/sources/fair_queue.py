@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -89,6 +89,19 @@ class FairQueue:
             line = self._by_user.get(user_id, deque())
             self._by_user[user_id] = deque(sorted((*line, task_id)))
             self._queued[task_id] = _Entry(user_id, time.monotonic())
+
+    def replace(self, waiting: Mapping[int, str]) -> None:
+        """Hold these tasks alone, given with their users in the order in which they wait.
+
+        Tasks that were held before keep the time since which they wait.
+        """
+        with self._lock:
+            since, before = time.monotonic(), self._queued
+            self._by_user = OrderedDict()
+            self._queued = {}
+            for task_id, user_id in waiting.items():
+                self._by_user.setdefault(user_id, deque()).append(task_id)
+                self._queued[task_id] = before.get(task_id) or _Entry(user_id, since)
 
     def pop(self, may_run: Callable[[str], bool]) -> tuple[str, int] | None:
         """Remove and return (user id, task id) of the next user in turn who may run a task."""

@@ -15,6 +15,7 @@ from utils.dispatcher.sources.fair_queue import FairQueue
 from utils.dispatcher.sources.heartbeats import HeartbeatMonitor
 from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
 from utils.errors import DatabaseUnavailable
+from utils.models.engine import Worker
 from utils.models.tasks import QueuedTask
 
 
@@ -63,6 +64,14 @@ class ServerQueue:
         """See `Source`."""
         return self._queue.oldest_seconds()
 
+    def waiting_reason(self, own: str | None) -> str | None:
+        """See `Source`."""
+        return own
+
+    def workers(self) -> list[Worker]:
+        """See `Source`."""
+        return []
+
     @contextmanager
     def places(self, user_id: str, count: int) -> Iterator[None]:
         """See `Source`."""
@@ -105,6 +114,9 @@ class ServerQueue:
 
     def join(self) -> None:
         """See `Source`."""
+        if self._database.is_shared:
+            # With another setting, servers of before may have given tasks to the engine.
+            self._database.use_engine(None)
         self._heartbeats.exchange()
 
     def recover(self) -> None:

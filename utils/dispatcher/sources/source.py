@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from database import Database
+from utils.models.engine import Worker
 from utils.models.runs import AgentRun
 
 
@@ -30,14 +31,25 @@ class Ready:
 class RunEnd:
     """Tells how the run of a task has ended.
 
-    The task `waits_again` when it has no result, or when its next turn waits. It `is_left` when
-    its run was given up because another server may have the task. `refusals` are all refusals of
-    sandboxes until now.
+    The task `waits_again` when it has no result, or when its next turn waits. It `has_ended` when
+    its result is stored. Its run `is_left` when it was given up because another server may have the
+    task, and `keeps_result` when the database has not accepted its result yet. `refusals` are all
+    refusals of sandboxes until now.
     """
 
     waits_again: bool
+    has_ended: bool
     is_left: bool
+    keeps_result: bool
     refusals: int
+
+
+class HostState(NamedTuple):
+    """What a dispatcher does: most runs at once, runs now, and why it starts no more."""
+
+    places: int
+    running: int
+    reason: str | None
 
 
 class RunHost(Protocol):
@@ -45,6 +57,12 @@ class RunHost(Protocol):
 
     def has_run(self, task_id: int) -> bool:
         """Tell whether a task runs here."""
+
+    def state(self) -> HostState:
+        """Return what this dispatcher does at the moment."""
+
+    def free_places(self) -> int:
+        """Return the number of tasks that may start now."""
 
     def start(self, ready: Ready) -> None:
         """Start a task at once, whatever the limits say: its agent runs already."""
@@ -60,6 +78,9 @@ class RunHost(Protocol):
 
     def interrupt_soon(self, task_id: int, number: int) -> None:
         """Interrupt a turn for its user, if it is the one that the task runs here."""
+
+    def leave_task(self, task_id: int) -> bool:
+        """Leave a task that another worker may have now; return False when it has ended here."""
 
     def leave_tasks(self) -> None:
         """Leave the tasks that another server may have taken over and may go on with."""
@@ -82,6 +103,12 @@ class Source(Protocol):
 
     def oldest_seconds(self) -> float:
         """Return the seconds that the longest waiting task has waited; 0 without one."""
+
+    def waiting_reason(self, own: str | None) -> str | None:
+        """Return why tasks wait, None without a reason; `own` is that of this dispatcher."""
+
+    def workers(self) -> list[Worker]:
+        """Return the workers of the database; none where servers run their own tasks."""
 
     def places(self, user_id: str, count: int) -> AbstractContextManager[None]:
         """Reserve places while tasks are stored. Raises `QueueFull`."""

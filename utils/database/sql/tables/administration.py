@@ -11,7 +11,7 @@ from utils.database.sql.engine import SqlMethods, reading
 from utils.database.sql.sandboxes import SANDBOX_COLUMNS, decode_sandbox
 from utils.errors import NotFound
 from utils.models.sandboxes import LIVE_SANDBOXES, StoredSandbox
-from utils.models.tasks import ACTIVE_STATUSES, ActiveTask
+from utils.models.tasks import ACTIVE_STATUSES, ActiveTask, QueuedTask, TaskStatus
 
 _active = (
     select(*(tasks.c[name] for name in ActiveTask.__dataclass_fields__))
@@ -22,6 +22,12 @@ _live = (
     select(*SANDBOX_COLUMNS)
     .where(sandboxes.c.status.in_(sorted(LIVE_SANDBOXES)))
     .order_by(sandboxes.c.id.desc())
+)
+
+_waiting = (
+    select(*(tasks.c[name] for name in QueuedTask.__dataclass_fields__))
+    .where(tasks.c.status == TaskStatus.PENDING)
+    .order_by(tasks.c.id)
 )
 
 
@@ -37,6 +43,14 @@ class AdministrationMethods(SqlMethods):
         if cursor is not None:
             page = page.where(tasks.c.id < cursor)
         return [ActiveTask(**row._mapping) for row in connection.execute(page)]
+
+    @reading
+    def list_waiting_tasks(
+        self, connection: Connection, *, after: int = 0, limit: int = 500
+    ) -> list[QueuedTask]:
+        """See `Database`."""
+        page = _waiting.where(tasks.c.id > after).limit(limit)
+        return [QueuedTask(**row._mapping) for row in connection.execute(page)]
 
     @reading
     def get_task_owner(self, connection: Connection, task_id: int) -> str:

@@ -10,10 +10,12 @@ from utils.database.supabase.rows import SupabaseMethods, column_names, row_deco
 from utils.database.supabase.sandboxes import SANDBOX_COLUMNS, decode_sandbox
 from utils.errors import NotFound
 from utils.models.sandboxes import LIVE_SANDBOXES, StoredSandbox
-from utils.models.tasks import ACTIVE_STATUSES, ActiveTask, Json
+from utils.models.tasks import ACTIVE_STATUSES, ActiveTask, Json, QueuedTask, TaskStatus
 
 _COLUMNS = column_names(tasks, ActiveTask)
 _decode = row_decoder(ActiveTask)
+_QUEUED_COLUMNS = column_names(tasks, QueuedTask)
+_decode_queued = row_decoder(QueuedTask)
 
 
 class AdministrationMethods(SupabaseMethods):
@@ -23,6 +25,18 @@ class AdministrationMethods(SupabaseMethods):
         """See `Database`."""
         rows = self._page("tasks", _COLUMNS, ACTIVE_STATUSES, limit, cursor)
         return [_decode(row) for row in rows]
+
+    def list_waiting_tasks(self, *, after: int = 0, limit: int = 500) -> list[QueuedTask]:
+        """See `Database`."""
+        request = (
+            self.supabase.table("tasks")
+            .select(_QUEUED_COLUMNS)
+            .eq("status", TaskStatus.PENDING)
+            .gt("id", after)
+            .order("id")
+            .limit(limit)
+        )
+        return [_decode_queued(row) for row in self.supabase.rows(request, idempotent=True)]
 
     def get_task_owner(self, task_id: int) -> str:
         """See `Database`."""

@@ -1,0 +1,248 @@
+"""Tests that workers, processes without HTTP, share the tasks of a database by its engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.support.database.samples import USER
+from tests.support.live_server import LiveWorker, ServerFactory
+from tests.support.places import Place
+from tests.support.waiting import eventually
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
+
+if TYPE_CHECKING:
+    from tests.support.database.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.local_only("what workers share is the database")
+
+LIMIT = 4
+"""The tasks of one user that run at once, on all workers together."""
+
+QUICK = "script:\nsleep 0.2\nwrite task.txt done"
+LONG = "script:\nprint begun\nsleep 300"
+
+STARTED = """
+SELECT user_id::text, status, count(*) FROM tasks
+WHERE status IN ('running', 'completed') GROUP BY user_id, status
+"""
+LAST_ENDS = "SELECT user_id::text, max(completed_at) FROM tasks GROUP BY user_id"
+RESULTS = """
+SELECT task.status, (
+    SELECT count(*) FROM task_events event
+    WHERE event.task_id = task.id AND kind = 'status' AND data ->> 'status' = 'completed'
+) FROM tasks task
+"""
+
+WorkerFactory = Callable[..., LiveWorker]
+
+
+@pytest.fixture
+def shared(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Provide the variables of a server that leaves its tasks to workers."""
+    url = postgres_server.create(request.node.originalname[:60])
+    migrate(Settings.model_validate({"database_url": url}), engine=True)
+    return {
+        "DATABASE_URL": url,
+        "TASK_ENGINE": "absurd",
+        "WORK": "false",
+        "JWT_SECRET": "0123456789abcdef" * 2,
+        "SECRET_KEY": "fedcba9876543210" * 2,
+        "MAX_TASKS_PER_USER": str(LIMIT),
+    }
+
+
+@pytest.fixture
+def new_worker(place: Place, tmp_path: Path) -> Iterator[WorkerFactory]:
+    """Provide a function that starts workers, which are stopped after the test."""
+    workers: list[LiveWorker] = []
+
+    def make(**settings: object) -> LiveWorker:
+        worker = LiveWorker(tmp_path / f"worker-{len(workers)}", place, **settings)
+        workers.append(worker)
+        return worker
+
+    yield make
+    for worker in workers:
+        worker.stop()
+
+
+def shorten(shared: dict[str, str], before: str, after: str) -> None:
+    """Replace a text in the prompts of all tasks, for their next attempt."""
+    changed = "UPDATE tasks SET chat_messages = replace(chat_messages::text, %s, %s)::jsonb"
+    with psycopg.connect(shared["DATABASE_URL"]) as rows:
+        rows.execute(changed, (before, after))
+
+
+def test_a_worker_in_a_second_folder_with_copied_settings_takes_the_tasks_of_a_server(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+) -> None:
+    server, worker = new_server(), new_worker()
+    for one in (server, worker):
+        lines = [f"{name}={value}" for name, value in shared.items()]
+        (one.data_dir.parent / ".env").write_text("\n".join(lines))
+    server.start(ADMIN_USER_IDS=USER)
+    client = server.client(USER)
+    task_id = client.start(QUICK, small_repository)
+    row = client.status(task_id)
+    assert (row["status"], row["queue_position"]) == ("pending", 1)
+    assert "no worker is running" in row["waiting_reason"]
+    assert client.get("/health/ready").body["workers"] == 0
+    worker.start()
+    assert client.wait_for(task_id)["status"] == "completed"
+    [known] = eventually(lambda: client.get("/admin/workers").body["workers"])
+    assert (known["name"], known["places"]) == ((worker.data_dir / "server").read_text(), 4)
+    health = client.get("/health/ready").body
+    assert (health["workers"], health["running"], health["sandboxes"]["reason"]) == (1, 0, None)
+    assert client.wait_for(client.start(QUICK, small_repository))["status"] == "completed"
+
+
+def test_a_worker_that_is_stopped_gives_its_tasks_back_to_the_others(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+) -> None:
+    server, first = new_server(**shared), new_worker(**shared, SHUTDOWN_GRACE_SECONDS=0)
+    server.start()
+    first.start()
+    client = server.client(USER)
+    tasks = [client.start(LONG, small_repository) for _ in range(LIMIT + 1)]
+    for task_id in tasks[:LIMIT]:
+        client.wait_for_output(task_id, "begun")
+    shorten(shared, "300", "0")
+    assert first.terminate() == 0
+    assert {client.status(one)["status"] for one in tasks} == {"pending"}
+    second = new_worker(**shared)
+    second.start()
+    ended = [client.wait_for(task_id) for task_id in tasks]
+    # Without the agent's end the attempt does not count.
+    assert {row["execution_metadata"]["attempt"] for row in ended} == {1}
+    assert {row["status"] for row in ended} == {"completed"}
+
+
+def test_a_task_is_cancelled_on_the_worker_that_runs_it_and_its_changes_are_kept(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+) -> None:
+    server, worker = new_server(**shared), new_worker(**shared, SERVER_SILENCE_SECONDS=3)
+    server.start()
+    worker.start()
+    client = server.client(USER)
+    running = client.start(
+        "script:\nwrite begun.txt here\nprint begun\nsleep 300", small_repository
+    )
+    client.wait_for_output(running, "begun")
+    answer = client.post(f"/tasks/{running}/cancel")
+    assert (answer.code, answer.body["task"]["status"]) == (200, "cancelled")
+    assert client.task(running)["changed_files"] == ["begun.txt"]
+    eventually(lambda: worker.sandboxes() == [])
+
+
+def test_tasks_that_wait_or_ran_without_the_engine_are_taken_over_by_it_and_given_back(
+    new_server: ServerFactory, shared: dict[str, str], small_repository: str
+) -> None:
+    settings = {**shared, "WORK": "true", "MAX_CONCURRENT_TASKS": 2}
+    server = new_server(**settings)
+    server.start(TASK_ENGINE="own")
+    client = server.client(USER)
+    tasks = [client.start(LONG, small_repository) for _ in range(4)]
+    for task_id in tasks[:2]:
+        client.wait_for_output(task_id, "begun")
+    server.kill()
+    shorten(shared, "300", "2")
+    server.start(TASK_ENGINE="absurd")
+    client = server.client(USER)
+    client.wait_for(tasks[0])
+    server.kill()
+    server.start(TASK_ENGINE="own")
+    client = server.client(USER)
+    assert {client.wait_for(one)["status"] for one in tasks} == {"completed"}
+    with psycopg.connect(shared["DATABASE_URL"]) as rows:
+        assert Counter(rows.execute(RESULTS).fetchall()) == {("completed", 1): 4}
+
+
+@pytest.mark.parametrize(
+    ("users", "tasks_of_first", "tasks_of_others"),
+    [
+        (3, 16, 4),
+        pytest.param(5, 180, 30, marks=pytest.mark.exhaustive("as the case before, but more")),
+    ],
+    ids=["few", "300"],
+)
+def test_workers_that_die_or_sleep_lose_no_task_and_repeat_no_result(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+    users: int,
+    tasks_of_first: int,
+    tasks_of_others: int,
+) -> None:
+    server = new_server(**shared, MAX_QUEUED_PER_USER=1000)
+    server.start()
+    workers = [new_worker(**shared, SERVER_SILENCE_SECONDS=3) for _ in range(3)]
+    for worker in workers:
+        worker.launch()
+    for worker in workers:
+        worker.wait_until_ready()
+    clients = [server.client(f"{USER[:-2]}{number:02}") for number in range(users)]
+    counts = [tasks_of_first] + [tasks_of_others] * (users - 1)
+    for client, count in zip(clients, counts, strict=True):
+        for _ in range(count):
+            client.start(QUICK, small_repository)
+    with psycopg.connect(shared["DATABASE_URL"], autocommit=True) as rows:
+        watch = Watch(rows)
+        eventually(partial(watch.has_completed, sum(counts) // 5))
+        workers[0].kill()
+        asleep = workers[1].process.pid
+        os.kill(asleep, signal.SIGSTOP)
+        try:
+            eventually(partial(watch.has_completed, sum(counts) // 2))
+        finally:
+            os.kill(asleep, signal.SIGCONT)
+        eventually(partial(watch.has_completed, sum(counts)))
+        assert watch.most_at_once <= LIMIT
+        assert Counter(watch.results()) == {("completed", 1): sum(counts)}
+        # The user with many tasks does not hold up the others.
+        ends = watch.last_ends()
+        assert max(ends[client.user_id] for client in clients[1:]) < ends[clients[0].user_id]
+
+
+class Watch:
+    """Reads how many tasks of each user run and have completed."""
+
+    def __init__(self, rows: psycopg.Connection) -> None:
+        self._rows = rows
+        self.most_at_once = 0
+
+    def has_completed(self, wanted: int) -> bool:
+        """Tell whether so many tasks have completed; note how many run at once."""
+        found = self._rows.execute(STARTED).fetchall()
+        running = [count for _, status, count in found if status == "running"]
+        self.most_at_once = max(self.most_at_once, *running, 0)
+        completed: int = sum(count for _, status, count in found if status == "completed")
+        return completed >= wanted
+
+    def results(self) -> list[tuple[str, int]]:
+        """Return the status and the number of results of each task."""
+        return self._rows.execute(RESULTS).fetchall()
+
+    def last_ends(self) -> dict[str, datetime]:
+        """Return the end of the last task of each user."""
+        return dict(self._rows.execute(LAST_ENDS).fetchall())

@@ -1,0 +1,74 @@
+"""Knows the workers of the database. It is information only: nothing is decided by it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from anyio import to_thread
+
+from database import Database
+from utils.config.version import VERSION
+from utils.dispatcher.sources.source import RunHost
+from utils.errors import AppError
+from utils.models.engine import Worker
+
+NO_WORKER = "waiting: no worker is running. Start one with ./run.sh worker"
+
+BEATS_PER_REPORT = 3
+"""Beats after which a worker stores again what it does."""
+
+READ_SECONDS = 2.0
+"""Age after which the rows are read again when somebody asks."""
+
+
+class Workers:
+    """Reports this worker, and reads the others. For all threads."""
+
+    def __init__(self, database: Database, silence_seconds: float) -> None:
+        self._database = database
+        self._silence = timedelta(seconds=max(2 * silence_seconds, READ_SECONDS))
+        self._lock = threading.Lock()
+        self._read_at = -READ_SECONDS
+        self._found: list[Worker] = []
+        self._beats = 0
+
+    @property
+    def has_others(self) -> bool:
+        """True when another worker was seen lately, as far as this server has read."""
+        return any(one.name != self._database.server for one in self._found)
+
+    def reason_of_others(self) -> str | None:
+        """Return why none of the other workers takes tasks, None when one does. Blocks."""
+        others = [one for one in self.list() if one.name != self._database.server]
+        reasons = [one.waiting_reason for one in others]
+        return next(iter(reasons), NO_WORKER) if all(reasons) else None
+
+    def list(self) -> list[Worker]:
+        """Return the workers that were seen lately. Blocks when they were not read lately.
+
+        While the database is unavailable, the workers of before are returned.
+        """
+        with self._lock:
+            if time.monotonic() - self._read_at >= READ_SECONDS:
+                self._read_at = time.monotonic()
+                with suppress(AppError):
+                    self._found = self._database.list_workers(datetime.now(UTC) - self._silence)
+        return self._found
+
+    def announce(self, places: int) -> None:
+        """Store that this worker begins. Raises `DatabaseUnavailable`."""
+        self._database.beat_worker(VERSION, places, 0, None)
+        self.list()
+
+    async def report(self, host: RunHost) -> None:
+        """Store what this worker does, at some of its beats."""
+        self._beats += 1
+        if self._beats % BEATS_PER_REPORT == 0:
+            state = host.state()
+            await to_thread.run_sync(
+                self._database.beat_worker, VERSION, state.places, state.running, state.reason
+            )
+            await to_thread.run_sync(self.list)

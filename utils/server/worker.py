@@ -1,0 +1,73 @@
+"""Runs tasks without HTTP: a process that asks the task engine of the database for them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from utils.api.endpoint import Services
+from utils.config.settings import Settings
+from utils.config.version import VERSION
+from utils.errors import ConfigurationError
+from utils.server.stop_signals import StopSignals
+from utils.server.web_server import EXIT_STUCK, built, end_if_stuck, print_line
+
+CHECK_SECONDS = 1.0
+"""Time between two checks that the dispatcher still works."""
+
+log = structlog.get_logger(__name__)
+
+
+def check_worker(settings: Settings) -> None:
+    """Raise `ConfigurationError` for settings with which a worker would get no task, or fail it."""
+    if settings.task_engine == "own":
+        raise ConfigurationError(
+            "workers need a database that they share with the server, and its engine: set "
+            "DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and TASK_ENGINE=absurd, "
+            "as the server has them"
+        )
+    if settings.secret_key is None:
+        raise ConfigurationError(
+            "it cannot decrypt the tokens of users. Set SECRET_KEY to that of the server, which "
+            "keeps a generated one in its DATA_DIR"
+        )
+
+
+def work(settings: Settings, build: Callable[[], Services]) -> None:
+    """Run the tasks of the engine with the services that `build` starts, until a signal.
+
+    Running tasks then get their grace time, and go back to the engine. A second signal does not
+    wait for them any longer: the engine gives them to others when their leases are over.
+    """
+    signals = StopSignals()
+    signals.receive()
+    services = built("worker", build)
+    stopping = threading.Event()
+    signals.forward_to(stopping.set)
+    _announce(services)
+    while not stopping.wait(CHECK_SECONDS) and services.dispatcher.is_working:
+        pass
+    has_failed = not stopping.is_set()
+    signals.forward_to(lambda: os._exit(EXIT_STUCK))
+    end_if_stuck(settings)
+    services.stop()
+    if has_failed:
+        # Whoever looks after this process starts it again.
+        sys.exit(EXIT_STUCK)
+
+
+def _announce(services: Services) -> None:
+    database, sandbox = services.database.kind, services.dispatcher.sandbox_kind
+    log.info(
+        "worker started",
+        action="worker.started",
+        version=VERSION,
+        worker=services.database.server,
+        sandbox=sandbox,
+        database=database,
+    )
+    print_line(f"Working (version {VERSION}, sandbox: {sandbox}, database: {database})")
