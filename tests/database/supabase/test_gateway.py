@@ -37,7 +37,7 @@ from utils.models.tasks import QueuedTask, Task, TaskSummary
 from utils.models.users import ApiKey, NewApiKey, Project, Scope, User
 
 MANY = 1_005
-NO_REQUEST = {"close"}
+NO_REQUEST = {"close", "owned_by"}
 SILENT = {"silent": [], "own": True}
 GATEWAY_SOURCE = "".join(
     path.read_text(encoding="utf-8")

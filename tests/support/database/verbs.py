@@ -38,7 +38,7 @@ BATCH = EventBatch((Event("output", {"text": "Line"}, LATER),), after=0)
 
 
 def every_verb(database: Database) -> Calls:
-    """Return a call of each verb except `close`, in an order in which they succeed."""
+    """Return a call of each verb but `close` and `owned_by`, in an order in which they succeed."""
     project_id = database.create_project(USER, project_fields()).id
     return {
         **user_verbs(database),

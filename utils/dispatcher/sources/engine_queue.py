@@ -25,7 +25,9 @@ from utils.models.tasks import QueuedTask, TaskStatus
 BUSY_PAUSE_SECONDS = 0.25
 """Longest pause between two claims while tasks came within `BUSY_SECONDS`."""
 
-IDLE_PAUSE_SECONDS = 2.0
+IDLE_PAUSE_SECONDS = 1.5
+"""Longest pause otherwise. A task starts within two seconds, with what the claim itself takes."""
+
 BUSY_SECONDS = 60.0
 
 ADMIT_SECONDS = 60.0

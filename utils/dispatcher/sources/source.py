@@ -45,7 +45,7 @@ class RunEnd:
 
 
 class HostState(NamedTuple):
-    """What a dispatcher does: most runs at once, runs now, and why it starts no more."""
+    """Tells what a dispatcher does: most runs at once, runs now, why it starts no more."""
 
     places: int
     running: int
