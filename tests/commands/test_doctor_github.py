@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.doctor_program import Doctor
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.commands.doctor.github import check_github
 from utils.config.settings import Settings
@@ -26,7 +26,7 @@ DOUBTFUL_ADDRESS = "GitHub: GITHUB_API_URL may not be the address of its API"
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return app_key()
 
 
 def found(github: FakeGitHub | None = None, **changes: Any) -> list[list[str]]:

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import NAME
 from utils.config.settings import Settings, explain_settings
 from utils.credentials.github_resolver import TokenSource, choose_token
@@ -30,7 +30,7 @@ GRANTED = {**PERMISSIONS, "workflows": "write", "administration": "write"}
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return app_key()
 
 
 def settings(**changes: Any) -> Settings:

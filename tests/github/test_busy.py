@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, WebhookSender
 from tests.support.github.comments import comment, deliver_comment
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import NAME, TOKEN
 from tests.support.waiting import eventually
 
@@ -84,7 +83,7 @@ def test_comments_share_the_same_limit(
 def test_who_waits_too_long_for_the_apps_token_is_told(
     make_app: MakeApp, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = app_key()
     github.apps["4711"] = App("4711", public_pem(key), {NAME: 77}, PERMISSIONS)
     app = make_app(
         github_api_url=github.api_url, github_app_id="4711", github_app_private_key=pem(key)

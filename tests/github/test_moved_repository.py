@@ -17,7 +17,7 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import Repository, git
 from tests.support.github.app import SERVER_TOKEN, Caller
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import NAME, TOKEN
 from tests.support.pull_requests import open_hub
 from utils.config.settings import Settings
@@ -40,7 +40,7 @@ CALLS: tuple[tuple[str, str, Any], ...] = (
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return app_key()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.support.backends import GIT_ENVIRONMENT, Repository
 from tests.support.git.server import serve_git
 from tests.support.github.app import BOT_USER, STARTS_TASKS, Caller, WebhookSender
 from tests.support.github.comments import comment, deliver_comment
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import NAME
 from tests.support.pull_requests import open_hub
 from tests.support.waiting import eventually
@@ -71,7 +71,7 @@ ROUTES: tuple[tuple[str, str, Any, Granted], ...] = (
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return app_key()
 
 
 @pytest.fixture

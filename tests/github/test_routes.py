@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask
 
 from tests.conftest import MakeApp
@@ -15,7 +14,7 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fakes.github.state import App
 from tests.support.backends import Repository, git
 from tests.support.github.app import PAGE, SERVER_TOKEN, Caller
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import LOGIN, NAME, TOKEN
 from utils.github.client import GitHub
 
@@ -294,7 +293,7 @@ def test_a_page_may_send_the_token(caller: Caller) -> None:
 def test_the_apps_token_is_asked_for_again_once_github_refuses_it(
     make_app: MakeApp, github: FakeGitHub
 ) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = app_key()
     github.apps["4711"] = App("4711", public_pem(key), {NAME: 77}, PERMISSIONS)
     app = make_app(
         github_api_url=github.api_url, github_app_id="4711", github_app_private_key=pem(key)

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.conftest import MakeApp
 from tests.fakes.github.service import FakeGitHub
@@ -15,7 +14,7 @@ from tests.fakes.github.state import App
 from tests.support.backends import Repository
 from tests.support.github.app import BOT_USER, SERVER_TOKEN, STARTS_TASKS, Caller, WebhookSender
 from tests.support.github.comments import comment, deliver_comment
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import NAME, TOKEN
 from utils.github.client import GitHub
 from utils.webhooks.comments import NO_PROJECT
@@ -26,7 +25,7 @@ BAIT = "stranger/bait"
 @pytest.fixture
 def hook(make_app: MakeApp, github: FakeGitHub, bare: Path) -> WebhookSender:
     """Provide a webhook of an App that a stranger installed too, with a project in a repository."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = app_key()
     github.add_repository(BAIT, bare, roles={"stranger": "admin"})
     github.add_token("ghp_stranger", "stranger")
     with GitHub(github.api_url, "ghp_stranger") as stranger:

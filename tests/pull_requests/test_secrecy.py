@@ -11,12 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.fakes.github.state import App
 from tests.push.test_secrecy import RECORDER
 from tests.support.backends import USER, Repository
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import LOGIN
 from tests.support.places import Place
 from tests.support.pull_requests import SCRIPT, Hosted, Hub, open_hub
@@ -24,7 +23,7 @@ from tests.support.pull_requests import SCRIPT, Hosted, Hub, open_hub
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
 GIVEN, STORED, SERVERS = "ghp_given/1+a2b3", "ghp_stored/4+c5d6", "ghp_servers/7+e8f9"
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+KEY = app_key()
 SETTINGS = {
     "github_token": SERVERS,
     "github_app_id": "4711",

@@ -7,11 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.fakes.github.state import App
 from tests.support.backends import USER, WAIT_SECONDS, Repository
-from tests.support.github.keys import PERMISSIONS, pem, public_pem
+from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import LOGIN, TOKEN
 from tests.support.pull_requests import SCRIPT, SIMULATED, Hosted, actions_token, open_hub
 from tests.support.waiting import eventually
@@ -79,7 +78,7 @@ def test_the_deployments_token_is_the_last(small_origin: Repository, tmp_path: P
 def test_the_app_may_change_workflows_when_it_has_to(
     small_origin: Repository, tmp_path: Path
 ) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = app_key()
     app = {"github_app_id": "4711", "github_app_private_key": pem(key)}
     with open_hub(tmp_path, **app) as hub:
         hosted = hub.host(small_origin)

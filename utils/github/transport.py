@@ -7,11 +7,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import jwt
 from github import Auth, Github, GithubIntegration
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ReadTimeoutError
 
+from utils.config.groups.github import load_app_key
 from utils.errors import Forbidden
 from utils.github.errors import RepositoryMoved
 
@@ -93,9 +95,10 @@ def connect_app(
     api_url: str, app_id: str, private_key: str, timeout_seconds: int
 ) -> GithubIntegration:
     """Return a client that authenticates as a GitHub App."""
+    key = load_app_key(private_key)
     return GithubIntegration(
         base_url=api_url,
-        auth=Auth.AppAuth(app_id, private_key),
+        auth=Auth.AppAuth(app_id, sign_func=lambda claims: jwt.encode(claims, key, "RS256")),
         timeout=timeout_seconds,
         **_options(),
     )

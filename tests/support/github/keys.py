@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -19,6 +21,12 @@ PERMISSIONS = {
     "statuses": "write",
 }
 """The permissions of an App; changes of workflows need `workflows` in addition."""
+
+
+@cache
+def app_key() -> rsa.RSAPrivateKey:
+    """Return the key of the tests' Apps, made once: that takes longer than most of these tests."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def pem(key: rsa.RSAPrivateKey) -> str:

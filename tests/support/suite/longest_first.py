@@ -14,8 +14,10 @@ import pytest
 
 from tests.support.source_files import ROOT
 
-# By the seconds that they take with --all.
+# By the seconds that they take, with and without --all.
 LONGEST = (
+    "tests/project/test_schemathesis.py",
+    "tests/project/test_fuzz.py",
     "tests/project/test_benchmarks.py",
     "tests/pipeline/capture/test_changes.py",
     "tests/project/test_patterns.py",
@@ -26,6 +28,24 @@ LONGEST = (
     "tests/sandboxes/e2b/test_restart_cloud.py",
     "tests/pipeline/capture/test_generated.py",
     "tests/sandboxes/e2b/test_cancel.py",
+    "tests/repositories/test_tasks.py",
+    "tests/push/test_servers.py",
+    "tests/pull_requests/test_create.py",
+    "tests/dispatcher/test_cancel.py",
+    "tests/sandboxes/test_mirrors.py",
+    "tests/project/test_third_agent.py",
+    "tests/web/test_connections.py",
+    "tests/sandboxes/test_limits.py",
+    "tests/maintenance/test_backup.py",
+    "tests/repositories/test_kills.py",
+    "tests/repositories/test_stops.py",
+    "tests/server/test_full_disk.py",
+    "tests/server/test_slow_clients.py",
+    "tests/task_groups/test_compare.py",
+    "tests/web/test_conversations.py",
+    "tests/web/test_views.py",
+    "tests/web/test_projects.py",
+    "tests/web/test_settings.py",
     "tests/dispatcher/test_restart.py",
     "tests/sandboxes/e2b/test_requests.py",
     "tests/project/test_scale.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -33,6 +34,21 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}/(?:[A-Za-z0-9._-]{1,100}|\*)")
 _BRANCH_PATTERN = re.compile(
     r"(?![-./])(?!.*\.lock/)(?:[A-Za-z0-9_]|[-./](?=[A-Za-z0-9_{]))*\{task_id\}[A-Za-z0-9_-]*"
 )
+
+
+@lru_cache(maxsize=4)
+def load_app_key(pem: str) -> RSAPrivateKey:
+    """Return the private key of an App, read once; raise `ValueError` for any other text.
+
+    Its numbers are checked, which takes far longer than to sign with it.
+    """
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("not a private RSA key without a password")  # noqa: TRY004
+    return key
 
 
 class GitHubSettings(BaseSettings):
@@ -145,15 +161,12 @@ class GitHubSettings(BaseSettings):
             return None
         pem = _pem(value.get_secret_value())
         try:
-            key = load_pem_private_key(pem.encode(), password=None)
-        except (ValueError, TypeError):
-            key = None
-        if not isinstance(key, RSAPrivateKey):
-            # pydantic reports a ValueError as an invalid setting.
-            raise ValueError(  # noqa: TRY004
+            load_app_key(pem)
+        except ValueError:
+            raise ValueError(
                 "must be the text of the whole .pem file that GitHub created for the App, not its "
                 "path; line ends may be written as \\n"
-            )
+            ) from None
         return SecretStr(pem)
 
     @field_validator("webhook_user_id")
