@@ -9,7 +9,10 @@ import pytest
 from tests.support.backends import Backend, Repository
 from tests.support.git.exactness import check_exact, tree_left_by
 
-pytestmark = pytest.mark.local_only("what is around a sandbox in the cloud is a machine of its own")
+pytestmark = [
+    pytest.mark.local_only("what is around a sandbox in the cloud is a machine of its own"),
+    pytest.mark.leaves_sandbox("the agent writes beside its sandbox"),
+]
 
 WORK = "echo a >a; printf 'caf\\351\\r\\n' >dos; rm README.md\n"
 MOVE = "mkdir -p OUTSIDE; mv {0} OUTSIDE/moved; ln -s OUTSIDE/moved {0}"

@@ -95,6 +95,9 @@ CHANGED = {
 }
 
 
+FETCHES = pytest.mark.leaves_sandbox("the agent reads a repository beside its sandbox")
+
+
 @pytest.mark.local_only("the folder of the repository is on this machine")
 class TestSubmodules:
     """A submodule that the agent fetched, or wrote to."""
@@ -102,6 +105,7 @@ class TestSubmodules:
     def fetch(self, repository: Repository) -> str:
         return f"rmdir sub; git clone -q {repository.folder}/sub sub\n"
 
+    @FETCHES
     @pytest.mark.parametrize("case", CHANGED)
     def test_changes_in_it_are_told(
         self, shell: Backend, with_submodule: Repository, case: str
@@ -120,6 +124,7 @@ class TestSubmodules:
         assert "submodules are not part of the result: sub. " in note
         assert task["changed_files"] == ["a"]
 
+    @FETCHES
     def test_one_without_changes_is_not_told_and_runs_no_program(
         self, shell: Backend, with_submodule: Repository, tmp_path: Path
     ) -> None:
@@ -130,6 +135,7 @@ class TestSubmodules:
         assert task["execution_metadata"]["notes"] == []
         assert task["changed_files"] == ["a"]
 
+    @FETCHES
     def test_one_that_becomes_files_comes_as_files(
         self, shell: Backend, with_submodule: Repository
     ) -> None:
