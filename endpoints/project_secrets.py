@@ -36,6 +36,8 @@ def store_secret(
     services: Services, user_id: str, project_id: int, secret_name: str, body: NewSecret
 ) -> Json:
     """Store a secret of a project: a variable for its setup, and for its agent if you say so."""
+    # First of all: to others the project does not exist, whatever they send.
+    services.database.get_project(user_id, project_id)
     secret = seal_secret(
         services.vault,
         user_id,
