@@ -106,6 +106,15 @@ def tree_of(sandbox: LocalSandbox, commit: str) -> str:
     return git(objects.parent, "--git-dir=.", "rev-parse", commit + "^{tree}")
 
 
+def leave_locks(repository: Path) -> None:
+    """Leave the locks of a git command that was killed."""
+    for name in LOCKS:
+        lock = repository / name
+        # Repositories of the tests have only the folders that git needs.
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
     work: Work, sample: Repository, agent: str
@@ -121,11 +130,7 @@ async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
         with anyio.move_on_after(duration * moment / MOMENTS):
             await capture_changes(disturbed, base, LIMITS)
         if moment % 2:
-            for name in LOCKS:
-                lock = Path(disturbed.paths.repository, name)
-                # Repositories of the tests have only the folders that git needs.
-                lock.parent.mkdir(exist_ok=True)
-                lock.touch()
+            leave_locks(Path(disturbed.paths.repository))
     changes = await capture_changes(disturbed, base, LIMITS)
     assert without_time(changes) == without_time(expected)
     assert await capture_changes(disturbed, base, LIMITS) == changes
