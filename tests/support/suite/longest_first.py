@@ -74,11 +74,16 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests: the longest files, then those with the most tests."""
+    """Sort the tests: the longest files, then those with the most tests, then those in a browser.
+
+    A process that has a browser open runs an event loop until its end, and no test of its own loop.
+    """
     places = {ROOT / name: place for place, name in enumerate(LONGEST)}
     sizes = Counter(item.path for item in items)
+    in_browser = {item.path for item in items if "browser" in getattr(item, "fixturenames", ())}
 
-    def place(item: pytest.Item) -> tuple[int, int, Path]:
-        return places.get(item.path, len(places)), -sizes[item.path], item.path
+    def place(item: pytest.Item) -> tuple[bool, int, int, Path]:
+        path = item.path
+        return path in in_browser, places.get(path, len(places)), -sizes[path], path
 
     items.sort(key=place)
