@@ -19,6 +19,7 @@ from tests.support.places import Place
 from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
+from utils.server.web_server import EXIT_CONFIGURATION
 
 if TYPE_CHECKING:
     from tests.support.database.postgres_server import PostgresServer
@@ -106,6 +107,10 @@ def test_a_worker_in_a_second_folder_with_copied_settings_takes_the_tasks_of_a_s
     health = client.get("/health/ready").body
     assert (health["workers"], health["running"], health["sandboxes"]["reason"]) == (1, 0, None)
     assert client.wait_for(client.start(QUICK, small_repository))["status"] == "completed"
+    refused = new_server(**shared)
+    refused.launch(TASK_ENGINE="own", WORK="true")
+    assert refused.wait() == EXIT_CONFIGURATION
+    assert "Set TASK_ENGINE=absurd here too" in refused.output.read_text()
 
 
 def test_a_worker_that_is_stopped_gives_its_tasks_back_to_the_others(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from anyio import to_thread
 
@@ -14,7 +15,7 @@ from utils.dispatcher.recovery import RecoveryRules, UnfinishedTasks, classify_u
 from utils.dispatcher.sources.fair_queue import FairQueue
 from utils.dispatcher.sources.heartbeats import HeartbeatMonitor
 from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
-from utils.errors import DatabaseUnavailable
+from utils.errors import ConfigurationError, DatabaseUnavailable
 from utils.models.engine import Worker
 from utils.models.tasks import QueuedTask
 
@@ -30,6 +31,7 @@ class ServerQueue:
         self._rules = rules
         self._queue = FairQueue(settings.max_queued_tasks, settings.queued_per_user)
         self._heartbeats = HeartbeatMonitor(database, settings.server_silence_seconds)
+        self._silence_seconds = settings.server_silence_seconds
         self._refusals: Counter[int] = Counter()
         self._found = UnfinishedTasks()
         self._host: RunHost | None = None  # until `begin`
@@ -113,11 +115,23 @@ class ServerQueue:
             self._queue.requeue(ready.user_id, ready.task_id)
 
     def join(self) -> None:
-        """See `Source`."""
+        """See `Source`. Raises `ConfigurationError` beside workers that use the engine."""
         if self._database.is_shared:
+            self._refuse_beside_workers()
             # With another setting, servers of before may have given tasks to the engine.
             self._database.use_engine(None)
         self._heartbeats.exchange()
+
+    def _refuse_beside_workers(self) -> None:
+        since = datetime.now(UTC) - timedelta(seconds=2 * self._silence_seconds)
+        found = [one.name for one in self._database.list_workers(since)]
+        others = [name for name in found if name != self._database.server]
+        if others:
+            raise ConfigurationError(
+                f"Workers of this database ({len(others)}) use TASK_ENGINE=absurd, and would get "
+                "no more tasks. Set TASK_ENGINE=absurd here too, or stop them first. One that was "
+                f"killed counts for {2 * self._silence_seconds:.0f} s."
+            )
 
     def recover(self) -> None:
         """See `Source`."""
