@@ -17,7 +17,7 @@ from typing import Any, cast
 import anyio
 import pytest
 from github import GithubException
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.agents.claude import ClaudeReader
@@ -219,6 +219,7 @@ def test_a_flood_of_lines_from_git_takes_time_for_its_size_only(parser: str) -> 
         | st.text(max_size=10),
     ),
 )
+@example(404, {}, {"x-oauth-scopes": "", "x-accepted-oauth-scopes": "9" * 5_000})
 def test_any_refusal_of_github_becomes_an_error_of_ours(
     status: int, data: Any, headers: dict[str, str]
 ) -> None:

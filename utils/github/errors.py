@@ -28,6 +28,13 @@ _REFUSED = 400
 _UNEXPECTED = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 
 
+MOST_CHARACTERS = 300
+"""Characters of a header or of a name of a field that an error of ours may quote."""
+
+MOST_FIELDS = 5
+"""Fields of a refused request that are told."""
+
+
 class RepositoryMoved(Conflict):
     """GitHub redirected a request for a repository that has moved, and did nothing else.
 
@@ -106,17 +113,21 @@ def _refusal(error: github.GithubException, what: str) -> Refusal:
     entries = details if isinstance(details, list) else [details] if details else []
     texts = [str(data.get("message") or "")]
     texts += [entry for entry in entries if isinstance(entry, str)]
-    named = [entry for entry in entries if isinstance(entry, dict)]
+    named = [entry for entry in entries if isinstance(entry, dict)][:MOST_FIELDS]
     texts += [str(entry["message"]) for entry in named if entry.get("message")]
     fields = frozenset(
-        " ".join(str(entry.get(part) or "") for part in ("resource", "field", "code")).strip()
+        " ".join(_short(entry.get(part) or "") for part in ("resource", "field", "code")).strip()
         for entry in named
     )
-    headers = {str(key).lower(): str(value) for key, value in (error.headers or {}).items()}
+    headers = {str(key).lower(): _short(value) for key, value in (error.headers or {}).items()}
     refusal = Refusal(error.status, _joined(texts), fields, headers, what)
     # Only GraphQL lists errors without a message for all of them.
     is_graphql = bool(named) and "message" not in data
     return as_rest(refusal, [entry.get("type") for entry in named]) if is_graphql else refusal
+
+
+def _short(value: object) -> str:
+    return str(value)[:MOST_CHARACTERS]
 
 
 def _joined(texts: list[Any]) -> str:
