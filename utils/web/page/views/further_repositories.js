@@ -33,8 +33,8 @@ export function FurtherRepositories({ rows, known, onChange }) {
   return html`<details class="private" open=${rows.length > 0}>
     <summary>Further repositories</summary>
     <p class="muted">The agent works in all of them. Each gets a diff and a pull request.</p>
-    <datalist id=${listId}>${known.map((one) => html`
-      <option value=${one.url}>${one.name}</option>`)}</datalist>
+    ${rows.length > 0 && html`<datalist id=${listId}>${known.map((one) => html`
+      <option value=${one.url}>${one.name}</option>`)}</datalist>`}
     <ul class="plain further">${rows.map((row, place) => html`<${Row} row=${row} number=${place + 2}
       key=${place} listId=${listId} onChange=${(changes) => change(place, changes)}
       onRemove=${() => onChange(rows.filter((_, index) => index !== place))} />`)}</ul>

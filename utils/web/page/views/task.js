@@ -70,10 +70,10 @@ function Actions({ task, turns, reload }) {
     ${isActive(task)
       ? html`<button type="button" class="danger-quiet" onClick=${() => setAsked("cancel")}>
           Cancel task</button>`
-      : html`<button type="button" class="danger-quiet" onClick=${() => setAsked("delete")}>
-          Delete task</button>
-        <button type="button" disabled=${retry.isBusy} onClick=${() => retry.run()}>
+      : html`<button type="button" disabled=${retry.isBusy} onClick=${() => retry.run()}>
           Start again</button>`}
+    ${!isActive(task) && html`<button type="button" class="danger-quiet"
+      onClick=${() => setAsked("delete")}>Delete task</button>`}
     ${retry.error && html`<${Notice}>${retry.error.message}</${Notice}>`}
     ${asked === "cancel"
       && html`<${CancelQuestion} task=${task} reload=${reload} onClose=${close} />`}
