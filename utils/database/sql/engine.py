@@ -39,8 +39,9 @@ SQLITE_FILE = "async-code.db"
 POOL_WAIT_SECONDS = 10
 OLDEST_SQLITE = (3, 35)
 
-# A server that was frozen in a transaction loses it then: its locks would hold up a takeover.
-IDLE_TRANSACTION_SECONDS = 30
+# A server that was frozen in a transaction loses it then. Its locks would hold up a takeover, and
+# the beats of other workers for longer than their leases.
+IDLE_TRANSACTION_SECONDS = 5
 # A dead peer is detected within seconds instead of hours.
 POSTGRESQL_TIMEOUTS = {
     "connect_timeout": 5,
