@@ -210,6 +210,8 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
     if knows_other:
         other.start()
     client = cut_off.client(USER)
+    if knows_other:
+        wait_until_known(client, shared_database)
     tasks = start_naps(client, small_repository, range(3), seconds)
     for task_id in tasks:
         client.wait_for_output(task_id, "begun")
@@ -243,6 +245,7 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
     one.start()
     other.start()
     client = one.client(USER)
+    wait_until_known(client, shared_database)
     tasks = start_naps(client, small_repository, range(3), 3)
     for task_id in tasks:
         client.wait_for_output(task_id, "begun")
@@ -254,6 +257,12 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
     assert assert_each_done_once(client, tasks) == [1] * 3
     assert set(commands_in(place, ids, "agent.sh")) == ids
     assert Counter(commands_in(place, ids, "capture.sh")) == dict.fromkeys(ids, 1)
+
+
+def wait_until_known(client: Client, database: dict[str, str]) -> None:
+    """Wait until a server knows of the other one: alone it would keep its tasks."""
+    if uses_engine(database):
+        eventually(lambda: client.get("/health/ready").body["workers"] == 2)
 
 
 def commands_in(place: Place, sandboxes: Collection[str], script: str) -> list[str]:
