@@ -45,7 +45,9 @@ def ended_task(database: Database, prompt: str = "Fix it") -> Task:
 
 
 def marks_of(database: Database, *tasks: Task) -> list[TaskMark]:
-    return database.list_task_marks([task.id for task in tasks], [], LATER)
+    marks = database.list_task_marks([task.id for task in tasks], [], LATER)
+    # They come in any order.
+    return sorted(marks, key=lambda mark: mark.id)
 
 
 def test_old_tasks_are_those_that_ended_and_did_not_change_since(database: Database) -> None:
