@@ -19,6 +19,7 @@ from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
 from utils.dispatcher.sources.waiting_tasks import WaitingTasks
 from utils.dispatcher.sources.workers import Workers
 from utils.errors import AppError
+from utils.maintenance.periodic import run_periodically
 from utils.models.engine import EngineRun, Worker
 from utils.models.tasks import QueuedTask, TaskStatus
 
@@ -159,7 +160,7 @@ class EngineQueue:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._leases.keep, self._runs)
                 tasks.start_soon(self._return_runs)
-                tasks.start_soon(self._admit)
+                tasks.start_soon(run_periodically, "admission", self._admit, ADMIT_SECONDS)
                 await self._claim_runs()
         finally:
             with anyio.CancelScope(shield=True):
@@ -279,14 +280,7 @@ class EngineQueue:
             self._woken.set()
 
     async def _admit(self) -> None:
-        while True:
-            try:
-                await to_thread.run_sync(self._database.engine_admit)
-            except AppError as error:
-                log.warning(
-                    "tasks not admitted", action="engine.not_admitted", reason=error.message
-                )
-            await anyio.sleep(ADMIT_SECONDS)
+        await to_thread.run_sync(self._database.engine_admit)
 
     async def _leave(self) -> None:
         """Give back what is left, and forget this worker."""
