@@ -58,6 +58,13 @@ class StoredSandbox:
         """True when the sandbox has not ended."""
         return self.status in LIVE_SANDBOXES
 
+    def running_ms_at(self, moment: datetime) -> int:
+        """Return how long it has run until then in milliseconds, without its pauses."""
+        if self.running_since is None:
+            return self.running_ms
+        seconds = (moment - self.running_since).total_seconds()
+        return self.running_ms + max(int(seconds * 1000), 0)
+
 
 @dataclass(frozen=True, slots=True)
 class NewSandbox:

@@ -19,8 +19,6 @@ COUNT_SECONDS = 60.0
 SANDBOXES = 500
 """Most sandboxes that are recorded in one step; further ones follow when some have ended."""
 
-MILLISECOND = 1000
-
 log = structlog.get_logger(__name__)
 
 
@@ -43,7 +41,7 @@ class UsageCounter:
         self._counted = {one.id: self._counted.get(one.id, 0) for one in found}
         spenders: dict[str, list[StoredSandbox]] = {}
         for stored in found:
-            running_ms = running_milliseconds(stored)
+            running_ms = stored.running_ms_at(datetime.now(UTC))
             if stored.is_live and running_ms == self._counted[stored.id]:
                 continue
             await self._context.ask(self._record, stored, running_ms)
@@ -77,11 +75,3 @@ class UsageCounter:
             self._context.usage.metrics.budget_reached(spent.scope, "stopped")
             await self._opened.terminate(stored, used_up_text(spent))
             log.info("sandbox ended at a budget", action="sandboxes.over_budget", sandbox=stored.id)
-
-
-def running_milliseconds(stored: StoredSandbox) -> int:
-    """Return how long a sandbox has run up to now, without its pauses."""
-    if stored.running_since is None:
-        return stored.running_ms
-    seconds = (datetime.now(UTC) - stored.running_since).total_seconds()
-    return stored.running_ms + max(int(seconds * MILLISECOND), 0)

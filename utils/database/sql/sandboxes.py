@@ -239,8 +239,7 @@ def _move(
     moment = now()
     values: dict[str, Any] = {"status": to, "updated_at": moment}
     if stored.running_since is not None and to is not SandboxStatus.RUNNING:
-        ran = (moment - stored.running_since).total_seconds()
-        values |= {"running_ms": stored.running_ms + max(int(ran * 1000), 0), "running_since": None}
+        values |= {"running_ms": stored.running_ms_at(moment), "running_since": None}
     if stored.running_since is None and to is SandboxStatus.RUNNING:
         values["running_since"] = moment
     if to is not stored.status:
