@@ -4318,6 +4318,101 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0020');
 END IF;
 
+-- 0021: Whether a worker takes no more tasks, because an administrator has asked it to.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0021') THEN
+
+ALTER TABLE workers ADD COLUMN is_draining BOOLEAN DEFAULT false NOT NULL;
+
+-- Returns how many unfinished tasks of one user the engine may have: no more than the limit, and
+-- for workers with few places so few that a newcomer waits for two rounds at most. Workers that are
+-- drained give no places.
+CREATE OR REPLACE FUNCTION public.engine_share() RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    most integer := (SELECT per_user FROM public.engine_limits WHERE queue = 'tasks');
+    places integer;
+    users integer;
+BEGIN
+    -- Without a limit the engine is not in use, and perhaps not there.
+    IF most IS NULL OR to_regnamespace('absurd') IS NULL THEN
+        RETURN 0;
+    END IF;
+    SELECT coalesce(sum(worker.places), 0) INTO places FROM public.workers worker
+    WHERE worker.seen_at > clock_timestamp() - interval '1 minute' AND NOT worker.is_draining;
+    IF places = 0 THEN
+        RETURN most;
+    END IF;
+    SELECT count(*) INTO users FROM (
+        SELECT user_id FROM public.engine_tasks
+        UNION
+        SELECT public.engine_waiting_users(2 * places)
+    ) active;
+    RETURN greatest(1, least(most, 2 * places / greatest(users, 1)));
+END
+$$;
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Returns whether the worker is to take no more tasks.
+CREATE OR REPLACE FUNCTION public.backend_beat_worker(
+    this_server text, version text, places integer, running integer, waiting_reason text
+) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    DELETE FROM public.workers WHERE seen_at < clock_timestamp() - interval '1 day';
+    -- What a process of this name left without the engine may be taken over at once.
+    DELETE FROM public.servers WHERE id = this_server;
+    INSERT INTO public.workers AS worker (
+        name, version, places, running, waiting_reason, started_at, seen_at
+    ) VALUES (
+        this_server, version, places, running, waiting_reason, clock_timestamp(),
+        clock_timestamp()
+    )
+    ON CONFLICT (name) DO UPDATE SET
+        version = excluded.version,
+        places = excluded.places,
+        running = excluded.running,
+        waiting_reason = excluded.waiting_reason,
+        seen_at = excluded.seen_at
+    RETURNING to_jsonb(worker.is_draining)
+$$;
+
+CREATE FUNCTION public.backend_drain_worker(worker_name text, is_draining boolean) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    WITH changed AS (
+        UPDATE public.workers SET is_draining = backend_drain_worker.is_draining
+        WHERE name = worker_name RETURNING name
+    )
+    SELECT to_jsonb(EXISTS (SELECT FROM changed))
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0021');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

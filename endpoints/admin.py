@@ -24,6 +24,7 @@ from utils.api.schemas.administration import (
 )
 from utils.api.schemas.usage import AllUsageQuery, usage_report, whole
 from utils.api.serializers import task_status_row
+from utils.errors import NotFound
 from utils.models.tasks import Json
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -65,6 +66,43 @@ def list_workers(services: Services, user_id: str) -> Json:  # noqa: ARG001
     Only those that were seen lately are listed; none with `TASK_ENGINE=own`.
     """
     return {"workers": [worker_row(one) for one in services.dispatcher.workers()]}
+
+
+@blueprint.post("/workers/<name:worker>/drain")
+@endpoint({"name": str, "is_draining": bool}, admin=True)
+def drain_worker(services: Services, user_id: str, worker: str) -> Json:
+    """Let a worker take no more tasks, so that it can be stopped when it runs none.
+
+    It knows within seconds. Tasks that it has not begun go to other workers. It takes tasks again
+    after POST /admin/workers/{worker}/resume, or when it was stopped and is started again.
+    """
+    _set_draining(services, worker, is_draining=True)
+    log.info(
+        "worker drained by administrator",
+        action="admin.worker_drained",
+        user_id=user_id,
+        worker=worker,
+    )
+    return {"name": worker, "is_draining": True}
+
+
+@blueprint.post("/workers/<name:worker>/resume")
+@endpoint({"name": str, "is_draining": bool}, admin=True)
+def resume_worker(services: Services, user_id: str, worker: str) -> Json:
+    """Let a drained worker take tasks again."""
+    _set_draining(services, worker, is_draining=False)
+    log.info(
+        "worker resumed by administrator",
+        action="admin.worker_resumed",
+        user_id=user_id,
+        worker=worker,
+    )
+    return {"name": worker, "is_draining": False}
+
+
+def _set_draining(services: Services, worker: str, *, is_draining: bool) -> None:
+    if not services.database.drain_worker(worker, is_draining):
+        raise NotFound("There is no such worker. GET /admin/workers lists them.")
 
 
 @blueprint.get("/sandboxes")

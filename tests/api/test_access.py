@@ -50,8 +50,9 @@ BODIES: dict[str, Any] = {
     f"POST {GIT}/<name:repository>/pr": {"branch": "mine", "message": "Mine"},
 }
 
-# These read GitHub and no rows; see tests/github/test_routes.py.
-ON_GITHUB = re.compile(r"/github/repos/.*")
+# These are about nothing that a user owns: what is on GitHub, see tests/github/test_routes.py, and
+# workers, see tests/usage/test_admin.py.
+OF_NO_USER = re.compile(r"/github/repos/.*|/admin/workers/.*")
 
 EVENT_STREAM = "text/event-stream"
 
@@ -69,7 +70,7 @@ PRIVATE_IDS = [f"{method} {rule.rule}" for method, rule in PRIVATE]
 OWNED = [
     (method, rule)
     for method, rule in PRIVATE
-    if rule.arguments and not ON_GITHUB.fullmatch(rule.rule)
+    if rule.arguments and not OF_NO_USER.fullmatch(rule.rule)
 ]
 OWNED_IDS = [f"{method} {rule.rule}" for method, rule in OWNED]
 

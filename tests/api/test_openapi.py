@@ -39,10 +39,11 @@ OPERATIONS = [
 NOT_SENT = frozenset({"receive_delivery"})
 
 # The example's task has ended when the example of cancelling it is sent, and nothing has changed in
-# the example's repository.
+# the example's repository. A server with SQLite has no workers.
 ENDED = ("cancel_any_task", "cancel_task", "take_back_turn")
 NO_CHANGES = ("commit_changes", "push_changes", "open_pull_request")
-REFUSED = dict.fromkeys((*ENDED, *NO_CHANGES), "409")
+NO_WORKERS = ("drain_worker", "resume_worker")
+REFUSED = dict.fromkeys((*ENDED, *NO_CHANGES), "409") | dict.fromkeys(NO_WORKERS, "404")
 
 
 def resolved(value: Json) -> Json:

@@ -137,6 +137,32 @@ def test_a_worker_that_is_stopped_gives_its_tasks_back_to_the_others(
     assert {row["status"] for row in ended} == {"completed"}
 
 
+def test_a_drained_worker_ends_what_it_runs_and_takes_tasks_again_when_it_may(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+) -> None:
+    server, worker = new_server(**shared), new_worker(**shared, SERVER_SILENCE_SECONDS=3)
+    server.start(ADMIN_USER_IDS=USER)
+    worker.start()
+    client = server.client(USER)
+    running = client.start(LONG, small_repository)
+    client.wait_for_output(running, "begun")
+    [known] = client.get("/admin/workers").body["workers"]
+    assert client.post("/admin/workers/unknown/drain").code == 404
+    answer = client.post(f"/admin/workers/{known['name']}/drain")
+    assert (answer.code, answer.body["is_draining"]) == (200, True)
+    eventually(lambda: "worker.drain_changed" in worker.output.read_text())
+    waiting = client.start(QUICK, small_repository)
+    eventually(lambda: "drained the workers" in client.status(waiting).get("waiting_reason", ""))
+    # What it runs is its own until the end.
+    assert client.post(f"/tasks/{running}/cancel").body["task"]["status"] == "cancelled"
+    assert client.status(waiting)["status"] == "pending"
+    assert client.post(f"/admin/workers/{known['name']}/resume").code == 200
+    assert client.wait_for(waiting)["status"] == "completed"
+
+
 def test_a_task_is_cancelled_on_the_worker_that_runs_it_and_its_changes_are_kept(
     new_server: ServerFactory,
     new_worker: WorkerFactory,

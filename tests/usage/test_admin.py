@@ -22,6 +22,8 @@ ROUTES = (
     ("GET", "/admin/tasks"),
     ("POST", "/admin/tasks/1/cancel"),
     ("GET", "/admin/workers"),
+    ("POST", "/admin/workers/one/drain"),
+    ("POST", "/admin/workers/one/resume"),
     ("GET", "/admin/sandboxes"),
     ("DELETE", "/admin/sandboxes/1"),
 )

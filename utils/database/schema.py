@@ -386,4 +386,5 @@ workers = Table(
     Column("waiting_reason", Text),
     Column("started_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
+    Column("is_draining", Boolean, nullable=False, server_default=false()),
 )

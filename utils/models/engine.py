@@ -37,7 +37,10 @@ class EngineBeat:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process that works on tasks, as it described itself last."""
+    """A process that works on tasks, as it described itself last.
+
+    One that `is_draining` takes no more tasks, because an administrator has asked it to.
+    """
 
     name: str
     version: str
@@ -46,3 +49,4 @@ class Worker:
     waiting_reason: str | None
     started_at: datetime
     seen_at: datetime
+    is_draining: bool = False

@@ -317,6 +317,23 @@ def test_workers_describe_themselves(queue: EngineProject) -> None:
     assert [one.name for one in queue.database.list_workers(LONG_AGO)] == ["two"]
 
 
+def test_a_drained_worker_is_told_at_its_beats_and_has_no_places(queue: EngineProject) -> None:
+    one, two = queue.worker("one"), queue.worker("two")
+    assert not queue.database.drain_worker("one", True)
+    assert not one.beat_worker("1.0", 1, 0, None)
+    two.beat_worker("1.0", 4, 0, None)
+    assert queue.database.drain_worker("two", True)
+    assert two.beat_worker("1.0", 4, 0, None)
+    assert not one.beat_worker("1.0", 1, 0, None)
+    found = queue.database.list_workers(LONG_AGO)
+    assert [(row.name, row.is_draining) for row in found] == [("one", False), ("two", True)]
+    # With the place of one worker, a user has two tasks admitted.
+    queue.add(4)
+    assert len(queue.admitted()) == 2
+    assert queue.database.drain_worker("two", False)
+    assert not two.beat_worker("1.0", 4, 0, None)
+
+
 def test_ended_tasks_leave_the_engine_after_a_time(queue: EngineProject) -> None:
     run = one_run(queue)
     queue.worker(run.id).finish_task(run.task.id, COMPLETED, {}, None)

@@ -25,6 +25,7 @@ CALLS = {
         "running": 0,
         "waiting_reason": None,
     },
+    "backend_drain_worker": {"worker_name": "me", "is_draining": True},
     "backend_remove_worker": {"this_server": "me"},
     "backend_list_workers": {"since": "2026-01-01"},
 }

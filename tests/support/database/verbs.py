@@ -303,6 +303,7 @@ def engine_verbs(database: Database) -> Calls:
         "engine_done": partial(database.engine_done, run),
         "engine_release": database.engine_release,
         "beat_worker": partial(database.beat_worker, "1.0", 4, 0, None),
+        "drain_worker": partial(database.drain_worker, "unknown", True),
         "list_workers": partial(database.list_workers, LATER),
         "remove_worker": database.remove_worker,
     }

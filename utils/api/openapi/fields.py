@@ -35,6 +35,7 @@ PARAMETERS: dict[str, FieldText] = {
     "group_id": FieldText("The number of the group, from POST /start-task.", 1),
     "sandbox_id": FieldText("The number of the sandbox, from POST /v1/sandboxes.", 1),
     "file_path": FieldText("The path of the file, from the home folder.", "notes.txt"),
+    "worker": FieldText("The name of the worker, from GET /admin/workers.", "0f9a6c1f"),
     "key_id": FieldText("The number of the API key, from GET /keys.", 1),
     "test_user_id": FieldText("The id of the test user.", EXAMPLE_TEST_USER_ID),
     "owner": FieldText("The user or organization that owns the repository.", "octocat"),

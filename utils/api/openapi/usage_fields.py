@@ -43,6 +43,9 @@ USAGE_FIELDS: dict[str, FieldText] = {
     "places": FieldText("The number of tasks that it runs at most at the same time.", 4),
     "WorkerRow.running": FieldText("The number of tasks that it runs.", 2),
     "WorkerRow.started_at": FieldText("When it was seen first.", "2027-01-31T12:00:00Z"),
+    "is_draining": FieldText(
+        "True when an administrator has asked the worker to take no more tasks.", example=True
+    ),
     "seen_at": FieldText("When it was seen last.", "2027-01-31T12:34:56Z"),
     "OwnedSandboxRow.status": FieldText("The status of the sandbox.", "running"),
     "OwnedSandboxRow.ended_at": FieldText("Null: it has not ended.", None),

@@ -47,6 +47,7 @@ class WorkerRow(TypedDict):
     waiting_reason: str | None
     started_at: Time
     seen_at: Time
+    is_draining: bool
 
 
 class ActiveTaskQuery(Query):
@@ -83,6 +84,7 @@ def worker_row(worker: Worker) -> WorkerRow:
         "waiting_reason": worker.waiting_reason,
         "started_at": worker.started_at,
         "seen_at": worker.seen_at,
+        "is_draining": worker.is_draining,
     }
 
 

@@ -98,7 +98,7 @@ class TaskEngineMethods(SqlMethods):
         places: int,
         running: int,
         waiting_reason: str | None,
-    ) -> None:
+    ) -> bool:
         """See `Database`."""
         moment = now()
         values = {
@@ -113,9 +113,23 @@ class TaskEngineMethods(SqlMethods):
         # What a process of this name left without the engine may be taken over at once.
         connection.execute(delete(servers).where(servers.c.id == self.server))
         this_one = update(workers).where(workers.c.name == self.server)
-        if connection.execute(this_one.values(values)).rowcount == 0:
+        stored = this_one.values(values).returning(workers.c.is_draining)
+        is_draining = connection.execute(stored).scalar()
+        if is_draining is None:
             first = values | {"name": self.server, "started_at": moment}
             connection.execute(insert(workers), first)
+        return bool(is_draining)
+
+    @writing
+    def drain_worker(
+        self,
+        connection: Connection,
+        name: str,
+        is_draining: bool,  # noqa: FBT001
+    ) -> bool:
+        """See `Database`."""
+        named = update(workers).where(workers.c.name == name)
+        return connection.execute(named.values(is_draining=is_draining)).rowcount == 1
 
     @writing
     def remove_worker(self, connection: Connection) -> None:

@@ -64,7 +64,7 @@ class TaskEngineMethods(SupabaseMethods):
 
     def beat_worker(
         self, version: str, places: int, running: int, waiting_reason: str | None
-    ) -> None:
+    ) -> bool:
         """See `Database`."""
         arguments = {
             "this_server": self.server,
@@ -73,7 +73,12 @@ class TaskEngineMethods(SupabaseMethods):
             "running": running,
             "waiting_reason": waiting_reason,
         }
-        self.supabase.call("backend_beat_worker", arguments, idempotent=True)
+        return bool(self.supabase.call("backend_beat_worker", arguments, idempotent=True))
+
+    def drain_worker(self, name: str, is_draining: bool) -> bool:  # noqa: FBT001
+        """See `Database`."""
+        arguments = {"worker_name": name, "is_draining": is_draining}
+        return bool(self.supabase.call("backend_drain_worker", arguments, idempotent=True))
 
     def remove_worker(self) -> None:
         """See `Database`."""

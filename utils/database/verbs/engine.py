@@ -67,12 +67,16 @@ class EngineVerbs(Protocol):
 
     def beat_worker(
         self, version: str, places: int, running: int, waiting_reason: str | None
-    ) -> None:
+    ) -> bool:
         """Store what this worker does at the moment, for others to read.
 
-        Its places count for the share of each user. Tasks that a process of this name has left
-        without the engine may be taken over from now on.
+        Return whether it is to take no more tasks. Its places count for the share of each user.
+        Tasks that a process of this name has left without the engine may be taken over from now
+        on.
         """
+
+    def drain_worker(self, name: str, is_draining: bool) -> bool:  # noqa: FBT001
+        """Ask a worker to take no more tasks, or to take them again; False when it is unknown."""
 
     def remove_worker(self) -> None:
         """Forget this worker, which stops now."""

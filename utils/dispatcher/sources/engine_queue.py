@@ -17,7 +17,7 @@ from utils.dispatcher.recovery import RecoveryRules, classify_unfinished
 from utils.dispatcher.sources.leases import Leases
 from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
 from utils.dispatcher.sources.waiting_tasks import WaitingTasks
-from utils.dispatcher.sources.workers import Workers
+from utils.dispatcher.sources.workers import DRAINED, Workers
 from utils.errors import AppError
 from utils.maintenance.periodic import run_periodically
 from utils.models.engine import EngineRun, Worker
@@ -97,6 +97,8 @@ class EngineQueue:
 
     def waiting_reason(self, own: str | None) -> str | None:
         """See `Source`."""
+        if self._works and self._workers.is_draining:
+            return self._workers.reason_of_others(if_alone=DRAINED)
         takes_tasks = self._works and own is None
         return None if takes_tasks else self._workers.reason_of_others() or own
 
@@ -191,7 +193,7 @@ class EngineQueue:
     async def _claim(self) -> bool:
         """Claim runs for the free places and start them; tell whether there may be more."""
         places = self._runs.free_places()
-        if places < 1 or not self._leases.may_claim:
+        if places < 1 or self._workers.is_draining or not self._leases.may_claim:
             return False
         # What was claimed would be lost until the end of its lease.
         with anyio.CancelScope(shield=True):

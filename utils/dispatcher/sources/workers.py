@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from anyio import to_thread
 
 from database import Database
@@ -16,12 +17,16 @@ from utils.errors import AppError
 from utils.models.engine import Worker
 
 NO_WORKER = "waiting: no worker is running. Start one with ./run.sh worker"
+DRAINED = "waiting: an administrator has drained the workers"
 
 BEATS_PER_REPORT = 3
 """Beats after which a worker stores again what it does."""
 
 READ_SECONDS = 2.0
 """Age after which the rows are read again when somebody asks."""
+
+
+log = structlog.get_logger(__name__)
 
 
 class Workers:
@@ -34,17 +39,23 @@ class Workers:
         self._read_at = -READ_SECONDS
         self._found: list[Worker] = []
         self._beats = 0
+        self._is_draining = False
 
     @property
     def has_others(self) -> bool:
         """True when another worker was seen lately, as far as this server has read."""
         return any(one.name != self._database.server for one in self._found)
 
-    def reason_of_others(self) -> str | None:
+    @property
+    def is_draining(self) -> bool:
+        """True when this worker was asked to take no more tasks."""
+        return self._is_draining
+
+    def reason_of_others(self, if_alone: str = NO_WORKER) -> str | None:
         """Return why none of the other workers takes tasks, None when one does. Blocks."""
         others = [one for one in self.list() if one.name != self._database.server]
-        reasons = [one.waiting_reason for one in others]
-        return next(iter(reasons), NO_WORKER) if all(reasons) else None
+        reasons = [DRAINED if one.is_draining else one.waiting_reason for one in others]
+        return next(iter(reasons), if_alone) if all(reasons) else None
 
     def list(self) -> list[Worker]:
         """Return the workers that were seen lately. Blocks when they were not read lately.
@@ -60,7 +71,7 @@ class Workers:
 
     def announce(self, places: int) -> None:
         """Store that this worker begins. Raises `DatabaseUnavailable`."""
-        self._database.beat_worker(VERSION, places, 0, None)
+        self._is_draining = self._database.beat_worker(VERSION, places, 0, None)
         self.list()
 
     async def report(self, host: RunHost) -> None:
@@ -68,7 +79,10 @@ class Workers:
         self._beats += 1
         if self._beats % BEATS_PER_REPORT == 0:
             state = host.state()
-            await to_thread.run_sync(
+            is_draining = await to_thread.run_sync(
                 self._database.beat_worker, VERSION, state.places, state.running, state.reason
             )
+            if is_draining != self._is_draining:
+                self._is_draining = is_draining
+                log.info("drain changed", action="worker.drain_changed", is_draining=is_draining)
             await to_thread.run_sync(self.list)
