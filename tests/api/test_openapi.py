@@ -20,7 +20,7 @@ from demo.server import Server
 from tests.fakes.github.service import FakeGitHub
 from tests.support.github.names import NAME, TOKEN
 from tests.support.source_files import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.api.openapi.document import TAGS
 from utils.api.openapi.fields import FIELDS, PARAMETERS
 from utils.api.requests import EXAMPLE_REPOSITORY, EXAMPLE_USER_ID
@@ -149,7 +149,7 @@ class Reader:
     """Sends the examples of the document, with the secrets and the repository of this machine."""
 
     def __init__(self, server: Server, github: FakeGitHub) -> None:
-        self._connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
         self._places = {
             EXAMPLE_REPOSITORY: f"{github.url}/{NAME}",
             "{owner}": NAME.partition("/")[0],

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.git.repositories import make_repository, serve_repository
 from tests.support.live_server import Answer, Client, Json, LiveServer, is_alive
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.isolated_with_all("there are more processes to end")
 
@@ -68,7 +68,7 @@ def test_a_clone_that_hangs_is_ended(
     client = server.client()
     with serve_repository(Path(small_repository), tmp_path / "served") as git_server:
         task_id = client.start("Anything", git_server.url)
-        assert git_server.waiting.acquire(timeout=30)
+        assert git_server.waiting.acquire(timeout=PATIENCE_SECONDS)
         assert_cancelled(server, cancel(client, task_id))
     task = client.task(task_id)
     assert (task["error_stage"], task["git_diff"]) == ("cloning", None)

@@ -19,7 +19,7 @@ from tests.support.live_server import (
     is_alive,
     shorten_sleeps,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = [
     pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart"),
@@ -97,7 +97,7 @@ def test_a_clone_that_the_server_died_under_is_made_again(
     with serve_repository(Path(small_repository), tmp_path / "served") as git_server:
         ids = [client.start(f"Task {number}", git_server.url) for number in range(3)]
         for _ in ids:
-            assert git_server.waiting.acquire(timeout=30)
+            assert git_server.waiting.acquire(timeout=PATIENCE_SECONDS)
         server.kill()
         git_server.gate.set()
         server.start()

@@ -20,7 +20,7 @@ from tests.support.backends import Backend, Repository, open_backend
 from tests.support.database.migrated import provide_tables
 from tests.support.database.samples import COMPLETED, LATER, RUNNING, STRANGER, USER, running_task
 from tests.support.source_files import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.config.settings import Settings
 from utils.database.sql.database import SqlDatabase, open_sql_database
 from utils.errors import ConfigurationError, NotFound
@@ -77,7 +77,7 @@ def archive_command(folder: Path, *arguments: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -132,7 +132,7 @@ def test_a_kill_between_file_and_deletion_loses_nothing(settings: Settings) -> N
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "DATA_DIR": str(folder)},
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert killed.returncode == -signal.SIGKILL
     assert lines(folder) == numbers

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.backends import Backend, Repository, open_backend
 from tests.support.source_files import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 from utils.errors import ConfigurationError
 from utils.maintenance.archive import zstandard
 from utils.maintenance.backup import restore_backup, write_backup
@@ -31,7 +32,7 @@ def command(name: str, folder: Path, *arguments: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -163,6 +164,6 @@ def test_other_databases_have_their_own_tools(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert (refused.returncode, "pg_dump" in refused.stderr) == (1, True)

@@ -16,7 +16,7 @@ from tests.sandbox_service.api import Sandboxes
 from tests.support.backends import Backend, open_backend
 from tests.support.e2b.tasks import cloud_backend
 from tests.support.source_files import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.api.endpoint import Services
 from utils.maintenance import cleanup
 from utils.maintenance.cleanup import GONE, TOO_OLD, Cleanup
@@ -85,7 +85,7 @@ def test_the_command_ends_old_and_unknown_sandboxes_beside_a_server(
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         )
         assert done.returncode == 0, done.stderr
         assert "1 sandboxes older than SANDBOX_MAX_AGE_SECONDS ended" in done.stdout

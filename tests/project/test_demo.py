@@ -25,6 +25,7 @@ from demo.options import parse
 from demo.sample import ensure_sample
 from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 from utils.agents.registry import AGENTS
 from utils.api.requests import EXAMPLE_USER_ID
 from utils.maintenance.data_lock import LOCK_FILE
@@ -50,7 +51,7 @@ def run_demo(data_dir: Path, *arguments: str) -> tuple[int, str]:
         [*DEMO[1:], "--data-dir", str(data_dir), *arguments],
         cwd=ROOT,
         env={**os.environ, "TERM": "xterm"},
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -127,7 +128,7 @@ def test_an_interrupt_leaves_nothing_running_also_where_interrupts_were_ignored_
     while "| begun" not in output:
         output += process.stdout.readline()
     process.send_signal(ending)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 128 + ending
     assert "Cancelling task" in rest
     assert "Could not cancel" not in rest
@@ -154,7 +155,7 @@ def on_terminal(data_dir: Path, prompt: str) -> str:
     os.close(terminal)
     output = b"".join(read_terminal(controller)).decode()
     os.close(controller)
-    assert process.wait(timeout=60) == 0, output
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0, output
     return output
 
 
@@ -176,7 +177,7 @@ def test_on_a_terminal_it_kills_its_server_during_a_second_task_and_keeps_servin
     process.send_signal(signal.SIGINT)
     rest = b"".join(read_terminal(controller))
     os.close(controller)
-    assert process.wait(timeout=60) == 130, output + rest
+    assert process.wait(timeout=PATIENCE_SECONDS) == 130, output + rest
     text = output.decode()
     assert {one["status"] for one in tasks.values()} == {"completed"}
     assert sorted(tasks) == ["1", "2"]
@@ -315,7 +316,7 @@ def test_while_it_keeps_serving_the_commands_name_its_own_address(tmp_path: Path
     while "Press Ctrl-C" not in output:
         output += process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_SECONDS)
     served = re.search(r"Serving (http://127\.0\.0\.1:\d+)\.", output)
     assert served is not None
     assert f"{served[1]}/api/tasks/1/patch" in output

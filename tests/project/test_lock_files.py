@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.source_files import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 
 SERVER = "requirements"
 TESTS = "requirements-dev"
@@ -139,7 +140,8 @@ def copy(tmp_path: Path) -> Path:
 def installations(copy: Path) -> list[str]:
     """Run `./run.sh setup` without uv; return the arguments of each installation so far."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(copy)}
-    subprocess.run(["./run.sh", "setup"], cwd=copy, env=environment, check=True, timeout=30)
+    command = ["./run.sh", "setup"]
+    subprocess.run(command, cwd=copy, env=environment, check=True, timeout=PATIENCE_SECONDS)
     return (copy / "calls").read_text().splitlines()
 
 

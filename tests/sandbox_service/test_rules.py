@@ -14,7 +14,7 @@ from tests.conftest import Headers
 from tests.sandbox_service.api import Reply, Sandboxes
 from tests.support.backends import Open
 from tests.support.live_server import LiveServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.errors import Forbidden
 from utils.sandbox_service import open_sandboxes
 from utils.sandbox_service.policy import CommandPolicy
@@ -81,7 +81,7 @@ def test_a_command_waits_for_another_one_and_is_then_refused(
 
 def events(server: LiveServer, box: int, headers: Headers, command: str) -> Iterator[Any]:
     """Yield the events of a command, as they come."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
     body = json.dumps({"command": command, "timeout_seconds": 30})
     kinds = {"Content-Type": "application/json", "Accept": "text/event-stream"}
     connection.request("POST", f"/api/v1/sandboxes/{box}/execute", body, {**headers, **kinds})

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.live_server import Client
 from tests.support.source_files import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 # A small disk of its own, which is gone with the last process that sees it.
 DISK = 'mount -t tmpfs -o size=12m none data && eval "$1" && shift && exec "$@"'
@@ -59,7 +59,7 @@ def started(folder: Path, before: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_server_does_not_start_on_a_full_disk_and_says_why(tmp_path: Path) -> None:
     with started(tmp_path, FILL) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     errors = (tmp_path / "log").read_text().splitlines()
     assert (process.returncode, output) == (2, "")
     assert errors[-1].startswith("The server cannot start: The disk of the database is full. Free")

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.preloaded import run_preloaded
 from tests.support.source_files import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 from utils.config.settings import Settings
 from utils.config.version import VERSION
 from utils.database.migrations import migrate
@@ -28,7 +29,9 @@ EXIT_CODE = 2
 def refuse(folder: Path, **variables: str) -> str:
     """Start a server that must refuse; return its only sentence."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PORT": "0", **variables}
-    code, printed = run_preloaded([str(ROOT / "main.py")], cwd=folder, env=environment, timeout=60)
+    code, printed = run_preloaded(
+        [str(ROOT / "main.py")], cwd=folder, env=environment, timeout=PATIENCE_SECONDS
+    )
     assert code == EXIT_CODE, printed
     lines = printed.splitlines()
     assert len(lines) == 1, lines
@@ -128,7 +131,7 @@ def test_a_postgresql_that_cannot_be_used_is_explained_by_server_and_doctor(
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
         | {"DATABASE_URL": refusing[fault], "ALLOWED_GIT_HOSTS": "127.0.0.1"},
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert code == 1, printed
     for text in (said, printed):
@@ -153,7 +156,7 @@ def test_options_that_do_not_exist_are_refused_and_help_does_nothing(tmp_path: P
                 [*command, option],
                 cwd=tmp_path,
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-                timeout=60,
+                timeout=PATIENCE_SECONDS,
             )
         assert answers["--help"][1].startswith("usage: ./run.sh "), command
         assert answers["--version"] == (0, f"{VERSION}\n"), command

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 from utils.config.version import VERSION
 from utils.server.stop_signals import IGNORED_SIGNALS
 
@@ -47,7 +48,7 @@ def complete(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
     """Run a server that ends by itself."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **variables}
     command = [str(ROOT / "main.py"), *arguments]
-    return complete_preloaded(command, cwd=folder, env=environment, timeout=60)
+    return complete_preloaded(command, cwd=folder, env=environment, timeout=PATIENCE_SECONDS)
 
 
 def port_of(process: subprocess.Popen[str]) -> int:
@@ -59,7 +60,7 @@ def port_of(process: subprocess.Popen[str]) -> int:
 
 
 def ping(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", "/api/ping")
         return connection.getresponse().status
@@ -74,7 +75,7 @@ def test_a_free_port_is_chosen_and_a_signal_ends_everything(
     with started(tmp_path, PORT="0", LOG_FORMAT="json") as process:
         assert ping(port_of(process)) == 200
         os.killpg(process.pid, stop)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
         assert process.stderr
@@ -95,7 +96,7 @@ def test_signals_that_other_servers_know_do_not_end_a_healthy_server(tmp_path: P
         ignored = int(re.findall(r"^SigIgn:\s*(\w+)$", status, re.MULTILINE)[0], 16)
         assert not any(ignored >> (number - 1) & 1 for number in IGNORED_SIGNALS)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
 
 
 def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_connections_that_say_nothing_do_not_hold_up_the_stop(tmp_path: Path) ->
     ):
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
 
 
 def test_what_is_on_its_way_when_the_signal_comes_is_answered(tmp_path: Path) -> None:

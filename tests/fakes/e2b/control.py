@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 API_KEY = "e2b_fake"
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -115,7 +117,7 @@ class E2BControl:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.control_url + path, data, method=method)
-        with _DIRECT.open(request, timeout=60) as response:
+        with _DIRECT.open(request, timeout=PATIENCE_SECONDS) as response:
             return json.load(response)
 
 
@@ -153,4 +155,4 @@ class E2BServerProcess(E2BControl):
     def stop(self) -> None:
         """Stop the server and remove every sandbox, process and file."""
         if self._process:
-            self._process.communicate(timeout=60)
+            self._process.communicate(timeout=PATIENCE_SECONDS)

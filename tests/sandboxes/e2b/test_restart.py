@@ -13,7 +13,7 @@ import pytest
 from tests.support.e2b.live import Events, Live, comparable, events_of, live_cloud
 from tests.support.git.repositories import GitServer, serve_repository
 from tests.support.live_server import Json
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 FIRST_ATTEMPT, SECOND_ATTEMPT = 1, 2
 
@@ -101,7 +101,7 @@ class Scene:
     def _stop_in_clones(self) -> None:
         for point, git_server in zip(("cloning", "cloned"), self._gates, strict=True):
             self.start(point, repository=git_server.url)
-            assert git_server.waiting.acquire(timeout=30)
+            assert git_server.waiting.acquire(timeout=PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """Kill the server while nothing can be stored and one agent has just reported its end."""

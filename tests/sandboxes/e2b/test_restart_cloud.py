@@ -13,7 +13,7 @@ import pytest
 from tests.support.e2b.live import Live, comparable, events_of, live_cloud
 from tests.support.git.repositories import serve_repository
 from tests.support.live_server import Client, Json
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_server_that_stops_leaves_agents_to_their_sandboxes_and_puts_clones_ba
     eventually(lambda: out.read_text().endswith("half a "))
     with serve_repository(Path(live.repository), live.folder / "served") as git_server:
         clone = start(live, client, "clone", repository=git_server.url)
-        assert git_server.waiting.acquire(timeout=30)
+        assert git_server.waiting.acquire(timeout=PATIENCE_SECONDS)
         sandbox = live.sandbox_of(agent)["sandboxID"]
         assert live.server.terminate() == 0
         assert {one["sandboxID"] for one in live.cloud.sandboxes()} >= {sandbox}

@@ -18,7 +18,7 @@ from e2b import (
 )
 
 from tests.fakes.e2b.control import E2BControl
-from tests.support.waiting import is_alive, until
+from tests.support.waiting import PATIENCE_SECONDS, is_alive, until
 
 pytestmark = pytest.mark.anyio
 
@@ -243,7 +243,7 @@ async def test_an_idle_stream_is_kept_alive(cloud: E2BControl) -> None:
         "Keepalive-Ping-Interval": "1",
         "Content-Type": "application/connect+json",
     }
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
     body = b"\0" + len(message).to_bytes(4, "big") + message
     connection.request("POST", "/process.Process/Start", body, headers)
     response = connection.getresponse()
