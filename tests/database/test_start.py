@@ -121,6 +121,13 @@ def test_postgresql_is_opened_only_after_it_was_migrated(empty_database: Setting
     database.close()
 
 
+def test_a_migration_may_be_slower_between_two_statements_than_a_server(
+    empty_database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.database.sql.engine.IDLE_TRANSACTION_SECONDS", 0.02)
+    assert migrate(empty_database) == head_revision()
+
+
 def test_wrong_settings_are_explained_before_anything_is_migrated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,10 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 # An arbitrary number, the same in every process that migrates.
 ADVISORY_LOCK = 20_260_501
 
+IDLE_SECONDS = 60.0
+"""Longest time in which a migration may send nothing. It imports Alembic and all revisions in its
+transaction, which takes seconds on a busy machine."""
+
 # SQLSTATE of the exceptions that migrations raise; their messages are written for people.
 REFUSED = "P0001"
 
@@ -143,7 +147,7 @@ def migrate(settings: Settings, *, engine: bool = False) -> str:
         raise ConfigurationError(
             "SQLite has no task engine and needs none. Set DATABASE_URL to use PostgreSQL."
         )
-    engines = open_engines(settings)
+    engines = open_engines(settings, IDLE_SECONDS)
     try:
         upgrade(engines, engine=engine)
         return head_revision()

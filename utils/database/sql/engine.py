@@ -155,10 +155,14 @@ def writing(
     return run
 
 
-def open_engines(settings: Settings) -> Engines:
-    """Return engines for PostgreSQL if `DATABASE_URL` is set, else for SQLite."""
+def open_engines(settings: Settings, idle_seconds: float | None = None) -> Engines:
+    """Return engines for PostgreSQL if `DATABASE_URL` is set, else for SQLite.
+
+    `idle_seconds` takes the place of `IDLE_TRANSACTION_SECONDS`.
+    """
     if settings.database_url is not None:
-        return open_postgresql(settings.database_url.get_secret_value(), settings.request_threads)
+        url = settings.database_url.get_secret_value()
+        return open_postgresql(url, settings.request_threads, idle_seconds)
     try:
         open_private_folder(settings.data_dir)
     except OSError as error:
@@ -207,7 +211,9 @@ def _begin_sqlite_write(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def open_postgresql(database_url: str, pool_size: int) -> Engines:
+def open_postgresql(
+    database_url: str, pool_size: int, idle_seconds: float | None = None
+) -> Engines:
     """Return engines for a PostgreSQL URL. Raises `ConfigurationError` for another URL."""
     url = postgresql_url(database_url)
     limit = int(str(url.query.get(CONNECTIONS, 0)))
@@ -225,7 +231,8 @@ def open_postgresql(database_url: str, pool_size: int) -> Engines:
         pool_use_lifo=True,
         connect_args=options,
     )
-    event.listen(engine, "connect", _prepare_postgresql)
+    idle_seconds = IDLE_TRANSACTION_SECONDS if idle_seconds is None else idle_seconds
+    event.listen(engine, "connect", partial(_prepare_postgresql, idle_seconds=idle_seconds))
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")
     may_listen = POOLED not in url.query and not limit
     connect = partial(_connect_directly, url) if may_listen else None
@@ -244,7 +251,9 @@ def _connect_directly(url: URL) -> psycopg.Connection:
     return psycopg.connect(text, autocommit=True, **options)
 
 
-def _prepare_postgresql(connection: psycopg.Connection, _record: object) -> None:
+def _prepare_postgresql(
+    connection: psycopg.Connection, _record: object, *, idle_seconds: float
+) -> None:
     """Prepare no statements behind a pooler, whose next transaction may run in another session.
 
     There a name may stand for the statement of another client. A pooler answers for many sessions,
@@ -258,7 +267,7 @@ def _prepare_postgresql(connection: psycopg.Connection, _record: object) -> None
     if row is None or row[0] != connection.info.backend_pid:
         connection.prepare_threshold = None
     else:
-        milliseconds = IDLE_TRANSACTION_SECONDS * 1000
+        milliseconds = round(idle_seconds * 1000)
         connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
     connection.autocommit = False
 
