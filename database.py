@@ -23,6 +23,7 @@ from utils.database.verbs.archive import ArchiveVerbs
 from utils.database.verbs.engine import EngineVerbs
 from utils.database.verbs.groups import GroupVerbs
 from utils.database.verbs.pull_requests import PullRequestVerbs
+from utils.database.verbs.pushes import PushVerbs
 from utils.database.verbs.repositories import RepositoryVerbs
 from utils.database.verbs.sandboxes import SandboxVerbs
 from utils.database.verbs.secrets import SecretVerbs
@@ -69,6 +70,7 @@ class Database(
     EngineVerbs,
     GroupVerbs,
     PullRequestVerbs,
+    PushVerbs,
     RepositoryVerbs,
     SandboxVerbs,
     SecretVerbs,

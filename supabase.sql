@@ -4413,6 +4413,84 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0021');
 END IF;
 
+-- 0022: The commit that was pushed last to the default branch of a project's repository.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0022') THEN
+
+ALTER TABLE projects ADD COLUMN pushed_commit TEXT;
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Stores a pushed commit with the projects of its repository; returns how many there are.
+CREATE OR REPLACE FUNCTION public.backend_record_push(
+    repo_urls text[], this_commit text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    marked bigint;
+BEGIN
+    UPDATE public.projects SET pushed_commit = this_commit
+    WHERE lower(rtrim(repo_url, '/')) = ANY (repo_urls);
+    GET DIAGNOSTICS marked = ROW_COUNT;
+    RETURN to_jsonb(marked);
+END
+$$;
+
+-- Claims a task, with the turn to run and the newest push to its project's repository.
+CREATE OR REPLACE FUNCTION public.backend_claim_turn(
+    this_task bigint, this_server text, again boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    claimed jsonb := public.backend_claim_task(this_task, this_server, again);
+BEGIN
+    RETURN claimed || jsonb_build_object(
+        'turn', (
+            SELECT public.backend_turn_row(turn) FROM public.task_turns turn
+            WHERE turn.task_id = this_task AND turn.status = 'running'
+        ),
+        'is_interrupted', EXISTS (
+            SELECT FROM public.task_turns turn
+            JOIN public.task_turns later USING (task_id)
+            WHERE turn.task_id = this_task AND turn.status = 'running'
+                AND later.interrupts = turn.number
+        ),
+        'pushed_commit', (
+            SELECT project.pushed_commit FROM public.tasks task
+            JOIN public.projects project ON project.id = task.project_id
+            WHERE task.id = this_task
+        )
+    );
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0022');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

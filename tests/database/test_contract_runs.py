@@ -237,6 +237,23 @@ def test_a_claim_tells_everything_that_is_needed_to_do_the_task(database: Databa
     assert (bare.preferences, bare.project_settings) == ({}, {})
 
 
+def test_a_push_is_told_to_the_tasks_of_all_projects_of_its_repository(database: Database) -> None:
+    own, other = project_fields(), project_fields("another")
+    spelled = {**own, "repo_url": "https://GitHub.com/Octo/Demo.git/"}
+    projects = [
+        (USER, database.create_project(USER, own)),
+        (STRANGER, database.create_project(STRANGER, spelled)),
+        (USER, database.create_project(USER, other)),
+    ]
+    addresses = ("https://github.com/octo/demo", "https://github.com/octo/demo.git")
+    for commit in ("a" * 40, "b" * 40):
+        assert database.record_push(addresses, commit) == 2
+        tasks = [database.create_task(user, new_task(project_id=one.id)) for user, one in projects]
+        claims = [database.claim_task(task.id) for task in tasks]
+        assert [claim and claim.pushed_commit for claim in claims] == [commit, commit, None]
+    assert database.record_push(["https://github.com/octo/neither"], "c" * 40) == 0
+
+
 def test_a_task_is_claimed_again_only_by_whoever_says_so(database: Database) -> None:
     first = claimed(database)
     append(database, first.task.id, event(1), event(2))

@@ -77,6 +77,7 @@ projects = Table(
     Column("settings", Document, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("pushed_commit", Text),
     UniqueConstraint("user_id", "repo_url", name="projects_user_id_repo_url_key"),
     sqlite_autoincrement=True,
 )

@@ -14,7 +14,7 @@ from utils.errors import TaskError
 from utils.git.hosts import Place
 from utils.models.environments import McpServer, NetworkPolicy, Preparation
 from utils.models.runs import ClaimedTask
-from utils.models.tasks import Json, Task
+from utils.models.tasks import Json
 from utils.sandboxes.protocol import SandboxKind
 from utils.sandboxes.registry import choose_sandbox
 from utils.sandboxes.snapshots import SnapshotKey
@@ -70,7 +70,7 @@ def plan_environment(
             timeout_seconds=environment.setup_timeout_seconds,
             environment={**environment.variables, **secrets.for_setup},
             project_id=claimed.task.project_id or 0,
-            digest=_digest(claimed.task, environment, secrets) if has_snapshots else "",
+            digest=_digest(claimed, environment, secrets) if has_snapshots else "",
         ),
         mcp_servers=_mcp_servers(environment, variables),
         variables=variables,
@@ -82,11 +82,13 @@ def plan_environment(
     )
 
 
-def _digest(task: Task, environment: Environment, secrets: OpenSecrets) -> str:
+def _digest(claimed: ClaimedTask, environment: Environment, secrets: OpenSecrets) -> str:
+    task = claimed.task
     parts = [
         *(task.user_id, task.repo_url, environment.template, environment.setup),
         *(environment.setup_from_repository, sorted(environment.variables.items())),
         sorted(secrets.versions.items()),
+        *filter(None, [claimed.pushed_commit]),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -104,6 +104,13 @@ def find_github_name(url: str, github_host: str) -> str | None:
     return f"{parsed.owner}/{parsed.name}"
 
 
+def github_addresses(full_name: str, github_host: str) -> tuple[str, ...]:
+    """Return the addresses, in lower case, under which clients may have stored a repository."""
+    schemes, endings = ("https", "http"), ("", ".git")
+    plain = f"{github_host}/{full_name}".lower()
+    return tuple(f"{scheme}://{plain}{ending}" for scheme in schemes for ending in endings)
+
+
 def validate_branch(name: str) -> str:
     """Return the name if `git check-ref-format --branch` accepts it unchanged.
 

@@ -19,9 +19,10 @@ class ClaimedTask:
 
     `ciphertext` is the task's own encrypted token. `user_token` is the encrypted token from the
     user's profile, in the format of `Profile`. `last_sequence` is the number of the newest event,
-    0 without events. `turn` is the turn to run, None for a task that has only its first one; it
-    `is_interrupted` when a message has asked for its end. `further` are the repositories of the
-    task beside its first one, which the database returns on their own.
+    0 without events. `pushed_commit` is that of the newest push to the default branch that was
+    reported for the project. `turn` is the turn to run, None for a task that has only its first
+    one; it `is_interrupted` when a message has asked for its end. `further` are the repositories
+    of the task beside its first one, which the database returns on their own.
     """
 
     task: Task
@@ -30,6 +31,7 @@ class ClaimedTask:
     last_sequence: int
     preferences: Json = field(repr=False)
     project_settings: Json
+    pushed_commit: str | None = None
     turn: Turn | None = None
     is_interrupted: bool = False
     further: tuple[TaskRepository, ...] = ()

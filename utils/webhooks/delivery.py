@@ -27,7 +27,7 @@ ALREADY_PROCESSED = "This delivery was already processed."
 TIMEOUT_SECONDS = 4
 """Timeout of each request to GitHub, which itself waits ten seconds for our answer."""
 
-READ_EVENTS = frozenset({"ping", "pull_request", "issue_comment"})
+READ_EVENTS = frozenset({"ping", "pull_request", "issue_comment", "push"})
 
 _CHUNK_BYTES = 65_536
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
@@ -90,6 +90,21 @@ class PullRequestEvent(_Part):
     action: str
     pull_request: Pull
     repository: Repository
+
+
+class PushedRepository(Repository):
+    """The repository of a push."""
+
+    default_branch: str
+
+
+class PushEvent(_Part):
+    """The payload of a `push` event. `after` is the commit; all zeros when `deleted`."""
+
+    ref: str
+    after: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")]
+    deleted: bool
+    repository: PushedRepository
 
 
 class Issue(_Part):

@@ -6,8 +6,9 @@ from utils.api.endpoint import Services
 from utils.webhooks.comments import handle_comment
 from utils.webhooks.delivery import Delivery
 from utils.webhooks.pulls import handle_pull_request
+from utils.webhooks.pushes import handle_push
 
-HANDLED = frozenset({"pull_request", "issue_comment", "ping"})
+HANDLED = frozenset({"pull_request", "issue_comment", "ping", "push"})
 IGNORED = "This event was ignored."
 
 
@@ -19,6 +20,8 @@ def handle_delivery(services: Services, delivery: Delivery) -> str:
         done = handle_pull_request(services, delivery)
     elif delivery.event == "issue_comment":
         done = handle_comment(services, delivery)
+    elif delivery.event == "push":
+        done = handle_push(services, delivery)
     elif delivery.event == "ping":
         done = "The webhook works."
     return done or IGNORED

@@ -326,6 +326,7 @@ def project_verbs(database: Database, project_id: int) -> Calls:
         "list_projects": partial(database.list_projects, USER),
         "get_project": partial(database.get_project, USER, project_id),
         "update_project": partial(database.update_project, USER, project_id, {"name": "new"}),
+        "record_push": partial(database.record_push, [project_fields()["repo_url"]], "c" * 40),
         **secret_verbs(database, project_id),
         "delete_project": partial(database.delete_project, USER, project_id),
     }

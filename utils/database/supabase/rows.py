@@ -100,6 +100,7 @@ def decode_claimed_task(row: Json) -> ClaimedTask:
         last_sequence=row["last_sequence"],
         preferences=json_object(row["preferences"]),
         project_settings=json_object(row["project_settings"]),
+        pushed_commit=row["pushed_commit"],
         turn=decode_turn(row["turn"]) if row["turn"] else None,
         is_interrupted=row["is_interrupted"],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -77,6 +77,13 @@ class ProjectMethods(SqlMethods):
         this_one = _is(user_id, project_id)
         if connection.execute(delete(projects).where(this_one)).rowcount == 0:
             raise NotFound(NO_PROJECT)
+
+    @writing
+    def record_push(self, connection: Connection, repo_urls: Collection[str], commit: str) -> int:
+        """See `Database`."""
+        address = func.lower(func.rtrim(projects.c.repo_url, "/"))
+        marked = update(projects).where(address.in_(repo_urls)).values(pushed_commit=commit)
+        return connection.execute(marked).rowcount
 
 
 class ProjectSecretMethods(SqlMethods):

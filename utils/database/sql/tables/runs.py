@@ -48,6 +48,7 @@ _job = (
         users.c.github_token.label("user_token"),
         users.c.preferences,
         projects.c.settings.label("project_settings"),
+        projects.c.pushed_commit,
     )
     .select_from(tasks)
     .join(users)
@@ -115,6 +116,7 @@ def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
         last_sequence=last_sequence(connection, task_id),
         preferences=json_object(columns.pop("preferences")),
         project_settings=json_object(columns.pop("project_settings")),
+        pushed_commit=columns.pop("pushed_commit"),
         task=Task(**columns),
         turn=turn_from_row(turn._mapping) if turn else None,
         is_interrupted=connection.execute(_interrupting, this_turn).first() is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from utils.database.rows import columns_of
@@ -68,6 +68,12 @@ class ProjectMethods(SupabaseMethods):
         )
         if not self.supabase.rows(request, idempotent=False):
             raise NotFound(NO_PROJECT)
+
+    def record_push(self, repo_urls: Collection[str], commit: str) -> int:
+        """See `Database`."""
+        arguments = {"repo_urls": list(repo_urls), "this_commit": commit}
+        marked: int = self.supabase.call("backend_record_push", arguments, idempotent=True)
+        return marked
 
     def _counted(self, user_id: str, project_id: int | None) -> list[Json]:
         arguments = {"this_user": normalize_user_id(user_id), "this_project": project_id}
