@@ -4491,6 +4491,51 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0022');
 END IF;
 
+-- 0023: Compare-and-set of the repositories of a sandbox, on Supabase.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0023') THEN
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Replaces the repositories of a running sandbox; false when they are not those that were seen.
+CREATE FUNCTION public.backend_replace_sandbox_repositories(
+    this_sandbox bigint, seen jsonb, changed jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    UPDATE public.sandboxes SET repositories = changed, updated_at = clock_timestamp()
+    WHERE id = this_sandbox AND status = 'running' AND repositories = seen;
+    RETURN to_jsonb(found);
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0023');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

@@ -50,6 +50,21 @@ def opened(database: Database, name: str = "box", **changes: Any) -> StoredSandb
     return moved
 
 
+def test_repositories_are_replaced_only_as_they_were_seen(database: Database) -> None:
+    sandbox = opened(database)
+    pushed = {**REPOSITORY, "pushed": {"topic": "a" * 40}}
+    replace = partial(database.replace_sandbox_repositories, sandbox.id)
+    assert replace([REPOSITORY], [pushed])
+    assert not replace([REPOSITORY], [])
+    assert database.get_sandbox(USER, sandbox.id).repositories == [pushed]
+    assert not database.replace_sandbox_repositories(sandbox.id + 1_000, [], [])
+    added = [partial(replace, [pushed], [pushed, {"name": str(number)}]) for number in range(4)]
+    assert sorted(all_at_once(added)) == [False, False, False, True]
+    [_, other] = database.get_sandbox(USER, sandbox.id).repositories
+    database.move_sandbox(sandbox.id, {RUNNING}, PAUSED)
+    assert not replace([pushed, other], [])
+
+
 def task_sandbox(task_id: int, name: str = "box") -> TaskSandbox:
     return TaskSandbox(task_id, "local", name, None, [REPOSITORY], LATER)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from utils.errors import CaptureError, Conflict, NotFound
 from utils.git.environment import git_environment
@@ -43,6 +44,9 @@ _BRANCH = (
 )
 Call = Callable[[str], list[str]]
 """Returns the arguments of a command, for the folder of a repository."""
+
+Change = Callable[[Sequence[Json]], list[Json]]
+"""Returns what is to be stored of the repositories of a sandbox."""
 
 _LOG_FORMAT = "--format=%H%x00%an%x00%aI%x00%s%x00"
 
@@ -101,16 +105,25 @@ class GitWork:
                 require_room(fresh.repositories, wanted.name)
                 clone = await clone_into(self._context, sandbox, wanted)
                 entry = {**wanted.row, "branch": clone.branch, "base_commit": clone.base_commit}
-                await self.store(fresh, [*fresh.repositories, entry])
+                await self._store(stored, partial(_with_clone, entry=entry))
         return entry
 
-    async def store(self, stored: StoredSandbox, repositories: Sequence[Json]) -> None:
-        """Store what is known of the repositories of a sandbox that runs."""
-        running = SandboxStatus.RUNNING
-        fields = {"repositories": list(repositories)}
-        move = self._context.database.move_sandbox
-        if await self._context.ask(move, stored.id, {running}, running, fields) is None:
-            raise gone()
+    async def record_push(self, stored: StoredSandbox, name: str, branch: str, commit: str) -> None:
+        """Store the commit that was pushed to a branch from a repository."""
+        await self._store(stored, partial(_with_push, name=name, branch=branch, commit=commit))
+
+    async def _store(self, stored: StoredSandbox, change: Change) -> None:
+        """Change what is stored of the repositories of a sandbox that runs."""
+        database = self._context.database
+        while True:
+            fresh = await self._context.ask(database.get_sandbox, stored.user_id, stored.id)
+            if fresh.status is not SandboxStatus.RUNNING:
+                raise gone()
+            changed = change(fresh.repositories)
+            replace_seen = database.replace_sandbox_repositories
+            if await self._context.ask(replace_seen, stored.id, fresh.repositories, changed):
+                return
+            # Another server has stored another clone or push meanwhile; the change adds to it.
 
     async def status(self, stored: StoredSandbox, name: str) -> GitStatus:
         """Return the status of a repository."""
@@ -194,6 +207,18 @@ class GitWork:
                 reason = self._context.redactor.redact(last_line(result.stderr))
                 raise Conflict(f"git failed: {reason}", "git_failed")
             return result
+
+
+def _with_clone(repositories: Sequence[Json], *, entry: Json) -> list[Json]:
+    require_room(repositories, entry["name"])
+    return [*repositories, entry]
+
+
+def _with_push(repositories: Sequence[Json], *, name: str, branch: str, commit: str) -> list[Json]:
+    return [
+        {**one, "pushed": {**one.get("pushed", {}), branch: commit}} if one["name"] == name else one
+        for one in repositories
+    ]
 
 
 def _view(sandbox: Sandbox, name: str) -> SandboxView:

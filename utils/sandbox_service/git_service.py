@@ -81,12 +81,7 @@ class GitService:
         entry = find_repository(stored, name)
         changes = self._context.bridge.run(self._git.changes, stored, name, kind)
         commit = self._publisher.push(stored, entry, changes, wanted)
-        fresh = self._context.database.get_sandbox(stored.user_id, stored.id)
-        pushed = {**entry.get("pushed", {}), wanted.branch: commit}
-        repositories = [
-            {**one, "pushed": pushed} if one["name"] == name else one for one in fresh.repositories
-        ]
-        self._context.bridge.run(self._git.store, fresh, repositories)
+        self._context.bridge.run(self._git.record_push, stored, name, wanted.branch, commit)
         return commit
 
     def _locked(self, user_id: str, sandbox_id: int) -> AbstractContextManager[None]:

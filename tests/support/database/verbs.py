@@ -258,6 +258,9 @@ def sandbox_verbs(database: Database) -> Calls:
         "list_uncounted_sandboxes": partial(database.list_uncounted_sandboxes, 1),
         "count_sandbox": partial(database.count_sandbox, sandbox_id, used, is_final=False),
         "move_sandbox": partial(database.move_sandbox, sandbox_id, created, running),
+        "replace_sandbox_repositories": partial(
+            database.replace_sandbox_repositories, sandbox_id, [], [{"name": "lib"}]
+        ),
         "mark_sandboxes": partial(database.mark_sandboxes, "local", ["box"], ended),
         "record_sandbox_operation": partial(database.record_sandbox_operation, operation),
         "list_sandbox_operations": partial(database.list_sandbox_operations, USER, sandbox_id),

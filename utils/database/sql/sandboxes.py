@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from utils.models.sandboxes import (
     StoredSandbox,
     TaskSandbox,
 )
+from utils.models.tasks import Json
 from utils.models.usage import UsageRecord
 
 SANDBOX_COLUMNS = tuple(sandboxes.c[name] for name in StoredSandbox.__dataclass_fields__)
@@ -157,6 +158,23 @@ class SandboxMethods(SqlMethods):
             select(*SANDBOX_COLUMNS).with_for_update().where(*this_one)
         ).first()
         return None if found is None else _move(connection, decode_sandbox(found), to, fields)
+
+    @writing
+    def replace_sandbox_repositories(
+        self,
+        connection: Connection,
+        sandbox_id: int,
+        seen: Sequence[Json],
+        repositories: Sequence[Json],
+    ) -> bool:
+        """See `Database`."""
+        running = sandboxes.c.id == sandbox_id, sandboxes.c.status == SandboxStatus.RUNNING
+        stored = select(sandboxes.c.repositories).with_for_update().where(*running)
+        if connection.execute(stored).scalar() != list(seen):
+            return False
+        changed = {"repositories": list(repositories), "updated_at": now()}
+        connection.execute(update(sandboxes).where(*running).values(changed))
+        return True
 
     @writing
     def mark_sandboxes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -145,6 +145,19 @@ class SandboxMethods(SupabaseMethods):
         }
         row = self.supabase.call("backend_move_sandbox", arguments, idempotent=False)
         return None if row is None else decode_sandbox(row)
+
+    def replace_sandbox_repositories(
+        self, sandbox_id: int, seen: Sequence[Json], repositories: Sequence[Json]
+    ) -> bool:
+        """See `Database`."""
+        columns = encode_columns(sandboxes, {"repositories": list(repositories)})
+        arguments = {
+            "this_sandbox": sandbox_id,
+            "seen": list(seen),
+            "changed": columns["repositories"],
+        }
+        function = "backend_replace_sandbox_repositories"
+        return bool(self.supabase.call(function, arguments, idempotent=False))
 
     def mark_sandboxes(
         self,

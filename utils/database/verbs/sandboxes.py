@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from utils.models.sandboxes import (
     StoredSandbox,
     TaskSandbox,
 )
+from utils.models.tasks import Json
 from utils.models.usage import UsageRecord
 
 
@@ -74,6 +75,14 @@ class SandboxVerbs(Protocol):
         """Set the status and further columns of a sandbox, if it has one of the given statuses.
 
         The times and the running time follow from the statuses. Returns None without a change.
+        """
+
+    def replace_sandbox_repositories(
+        self, sandbox_id: int, seen: Sequence[Json], repositories: Sequence[Json]
+    ) -> bool:
+        """Replace what is stored of the repositories of a running sandbox (compare-and-set).
+
+        Returns False and writes nothing when it is no longer what was `seen`.
         """
 
     def mark_sandboxes(
