@@ -27,13 +27,13 @@ from utils.commands.migrate import main as run_migrate_command
 from utils.config.settings import Settings
 from utils.database.migrations import MIGRATIONS, head_revision, migrate
 from utils.database.schema import metadata
-from utils.database.sql.database import SqlDatabase
+from utils.database.sql.database import SqlDatabase, open_sql_database
 from utils.database.sql.engine import postgresql_url
 from utils.database.sql.errors import ERROR_RULES, translate
 from utils.errors import ConfigurationError, DatabaseUnavailable, InvalidInput
 
 if TYPE_CHECKING:
-    from tests.support.database.postgres_server import PostgresServer
+    from tests.support.database.postgres_server import PostgresServer, StoppablePostgres
 
 
 def sqlite_settings(folder: Path) -> Settings:
@@ -50,6 +50,18 @@ def empty_database(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[
     yield postgresql_settings(tmp_path, url)
     with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{tmp_path.name}"'.encode())
+
+
+@pytest.fixture(scope="module")
+def stoppable_database(
+    stoppable_postgres: StoppablePostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SqlDatabase]:
+    url = stoppable_postgres.create("stoppable")
+    settings = postgresql_settings(tmp_path_factory.mktemp("stoppable"), url)
+    migrate(settings)
+    database = open_sql_database(settings)
+    yield database
+    database.close()
 
 
 def test_sqlite_is_made_and_migrated_when_it_is_opened(tmp_path: Path) -> None:
@@ -180,34 +192,34 @@ def test_a_server_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_dead_postgresql_is_unavailable_until_it_is_back(
-    postgres_server: PostgresServer, postgresql_database: SqlDatabase
+    stoppable_postgres: StoppablePostgres, stoppable_database: SqlDatabase
 ) -> None:
-    postgresql_database.ensure_user(USER)
-    task = postgresql_database.create_task(USER, new_task())
-    postgres_server.stop()
+    stoppable_database.ensure_user(USER)
+    task = stoppable_database.create_task(USER, new_task())
+    stoppable_postgres.stop()
     try:
         with pytest.raises(DatabaseUnavailable):
-            postgresql_database.ping()
+            stoppable_database.ping()
         with pytest.raises(DatabaseUnavailable):
-            postgresql_database.get_task_status(USER, task.id)
+            stoppable_database.get_task_status(USER, task.id)
         with pytest.raises(DatabaseUnavailable):
-            postgresql_database.move_task(task.id, {PENDING}, RUNNING)
+            stoppable_database.move_task(task.id, {PENDING}, RUNNING)
     finally:
-        postgres_server.start()
-    assert postgresql_database.get_task_status(USER, task.id) == task
+        stoppable_postgres.start()
+    assert stoppable_database.get_task_status(USER, task.id) == task
 
 
 def test_a_restart_between_two_calls_goes_unnoticed(
-    postgres_server: PostgresServer, postgresql_database: SqlDatabase
+    stoppable_postgres: StoppablePostgres, stoppable_database: SqlDatabase
 ) -> None:
-    postgresql_database.ensure_user(USER)
-    task = postgresql_database.create_task(USER, new_task())
-    postgres_server.stop()
-    postgres_server.start()
-    assert postgresql_database.get_task_status(USER, task.id) == task
-    postgres_server.stop()
-    postgres_server.start()
-    moved = postgresql_database.move_task(task.id, {PENDING}, RUNNING)
+    stoppable_database.ensure_user(USER)
+    task = stoppable_database.create_task(USER, new_task())
+    stoppable_postgres.stop()
+    stoppable_postgres.start()
+    assert stoppable_database.get_task_status(USER, task.id) == task
+    stoppable_postgres.stop()
+    stoppable_postgres.start()
+    moved = stoppable_database.move_task(task.id, {PENDING}, RUNNING)
     assert moved is not None
     assert moved.attempt == 1
 

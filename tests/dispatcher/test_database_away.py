@@ -17,7 +17,7 @@ from utils.config.settings import Settings
 from utils.database.migrations import migrate
 
 if TYPE_CHECKING:
-    from tests.support.database.postgres_server import PostgresServer
+    from tests.support.database.postgres_server import StoppablePostgres
 
 
 class Switch(NamedTuple):
@@ -39,7 +39,7 @@ def away(place: Place, request: pytest.FixtureRequest) -> Switch:
         if has_engine:
             project.migrate(engine=True)
         return Switch(variables, project.stop_rest, project.start_rest)
-    server: PostgresServer = request.getfixturevalue("postgres_server")
+    server: StoppablePostgres = request.getfixturevalue("stoppable_postgres")
     url = server.create(f"{request.node.originalname[:50]}_{request.param}")
     migrate(Settings.model_validate({"database_url": url}), engine=has_engine)
     return Switch({"DATABASE_URL": url, **variables}, server.stop, server.start)

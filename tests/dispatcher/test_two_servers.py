@@ -11,7 +11,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.support.database.postgres_server import PostgresServer
+from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.database.samples import USER
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory
 from tests.support.places import Place
@@ -40,7 +40,7 @@ def shared_database(place: Place, request: pytest.FixtureRequest) -> dict[str, s
         if request.param == "absurd":
             project.migrate(engine=True)
         return {"TASK_ENGINE": request.param, **SHARED}
-    server: PostgresServer = request.getfixturevalue("postgres_server")
+    server: StoppablePostgres = request.getfixturevalue("stoppable_postgres")
     url = server.create(f"two_servers_{request.param}")
     migrate(Settings.model_validate({"database_url": url}), engine=request.param == "absurd")
     return {"DATABASE_URL": url, "TASK_ENGINE": request.param, **SHARED}
@@ -295,19 +295,19 @@ def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
 
 @local_only
 def test_after_a_time_without_a_database_no_server_takes_over_tasks_of_the_other(
-    new_pair: Pair, small_repository: str, postgres_server: PostgresServer
+    new_pair: Pair, small_repository: str, stoppable_postgres: StoppablePostgres
 ) -> None:
     pair = new_pair()
     tasks = start_naps(pair[0].client(USER), small_repository, range(4))
     tasks |= start_naps(pair[1].client(USER), small_repository, range(4, 8))
     client = pair[0].client(USER)
     eventually(lambda: all(client.status(task_id)["status"] != "pending" for task_id in tasks))
-    postgres_server.stop()
+    stoppable_postgres.stop()
     try:
         for server in pair:
             eventually(partial(was_long_without_database, server))
     finally:
-        postgres_server.start()
+        stoppable_postgres.start()
     assert assert_each_done_once(client, tasks) == [1] * 8
 
 

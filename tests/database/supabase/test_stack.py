@@ -17,9 +17,9 @@ import psutil
 import psycopg
 import pytest
 
-from tests.support.database.postgres_server import PostgresServer
+from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.source_files import ROOT
-from tests.support.supabase.stack import NewStack, SupabaseStack
+from tests.support.supabase.stack import NewStack, SupabaseStack, open_supabase_stack
 from tests.support.waiting import eventually, is_alive
 
 WHO_AM_I = """
@@ -156,15 +156,15 @@ def test_postgrest_can_be_away_for_a_while(stack: SupabaseStack) -> None:
 
 
 def test_a_stack_is_usable_again_after_postgresql_was_away(
-    stack: SupabaseStack, postgres_server: PostgresServer
+    stoppable_postgres: StoppablePostgres, postgrest: None
 ) -> None:
-    postgres_server.stop()
-    with stack.as_service() as client:
-        try:
-            # The first request may use a connection that PostgreSQL has closed: 400.
-            eventually(lambda: client.get("/tasks").status_code == 503)
-        finally:
-            postgres_server.start()
+    with open_supabase_stack(stoppable_postgres, "away") as stack, stack.as_service() as client:
+        stack.migrate()
+        assert client.get("/tasks").status_code == 200
+        stoppable_postgres.stop()
+        # The first request may use a connection that PostgreSQL has closed: 400.
+        eventually(lambda: client.get("/tasks").status_code == 503)
+        stoppable_postgres.start()
         stack.clear()
         assert client.get("/tasks").status_code == 200
 

@@ -23,14 +23,13 @@ OPTIONS = ("listen_addresses=", "fsync=off", "max_connections=200", "autovacuum=
 
 
 class PostgresServer:
-    """Runs a PostgreSQL server on a Unix socket in a temporary folder."""
+    """A PostgreSQL server on a Unix socket in a temporary folder, which `running_postgres` runs."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.folder = folder
         # PostgreSQL refuses to run as root; every system has this unprivileged user.
         self.system_user = "nobody" if os.geteuid() == 0 else None
         self.binaries = self._reachable(binaries)
-        self._program: GuardedProgram | None = None
         if self.system_user:
             shutil.chown(folder, self.system_user)
         command = ("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
@@ -41,6 +40,30 @@ class PostgresServer:
             user=self.system_user,
             stdout=subprocess.DEVNULL,
         )
+
+    def url(self, name: str, role: str = "postgres") -> str:
+        """Return the URL of a database for a role."""
+        return f"postgresql://{role}@/{name}?host={self.folder}"
+
+    def create(self, name: str) -> str:
+        """Create an empty database; return its URL."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url(name)
+
+    def _reachable(self, binaries: Path) -> Path:
+        # Another user cannot read an environment below a private home folder.
+        private = [path for path in binaries.parents if not path.stat().st_mode & 0o001]
+        if not self.system_user or not private:
+            return binaries
+        shutil.copytree(binaries.parent, self.folder / "install")
+        return self.folder / "install" / binaries.name
+
+
+class StoppablePostgres(PostgresServer):
+    """A server that its only user may stop: all connections to it break."""
+
+    _program: GuardedProgram | None = None
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
@@ -62,24 +85,6 @@ class PostgresServer:
         if self._program is not None:
             self._program.stop()
             self._program = None
-
-    def url(self, name: str, role: str = "postgres") -> str:
-        """Return the URL of a database for a role."""
-        return f"postgresql://{role}@/{name}?host={self.folder}"
-
-    def create(self, name: str) -> str:
-        """Create an empty database; return its URL."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        return self.url(name)
-
-    def _reachable(self, binaries: Path) -> Path:
-        # Another user cannot read an environment below a private home folder.
-        private = [path for path in binaries.parents if not path.stat().st_mode & 0o001]
-        if not self.system_user or not private:
-            return binaries
-        shutil.copytree(binaries.parent, self.folder / "install")
-        return self.folder / "install" / binaries.name
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -103,11 +108,11 @@ def postgres_binaries() -> Path | None:
 
 
 @contextmanager
-def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
+def running_postgres(binaries: Path) -> Iterator[StoppablePostgres]:
     """Run a server until the block ends."""
     # Not below pytest's folder: the path of a socket may have at most 100 characters.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(binaries, Path(folder))
+        server = StoppablePostgres(binaries, Path(folder))
         try:
             server.start()
             yield server
