@@ -126,9 +126,7 @@ remove_temporary_folder() {
 # Ends this script on a signal: what runs ends with it, and nothing half made stays.
 stop() {
     trap '' INT TERM HUP
-    if [ -n "$JOB" ]; then
-        stop_job
-    fi
+    stop_job
     if [ -n "$NEW_VENV" ]; then
         rm -rf "$VENV"
     fi
@@ -139,6 +137,7 @@ stop() {
 # SIGINT first: pip takes back what it has begun.
 stop_job() {
     local name waited=0
+    [ -n "$JOB" ] || return 0
     for name in INT TERM KILL; do
         kill -s "$name" -- "-$JOB" 2>/dev/null || return 0
         while [ "$waited" -lt 30 ]; do
@@ -276,7 +275,33 @@ check_scripts() {
             scripts+=("$script")
         fi
     done
-    "$VENV/bin/shellcheck" "${scripts[@]}"
+    nice "$VENV/bin/shellcheck" "${scripts[@]}"
+}
+
+# The checks that take long run beside the tests, with the processor time that those leave.
+slow_checks() {
+    check "mypy" nice "$VENV_PYTHON" -m mypy --no-error-summary
+    check "shellcheck" check_scripts
+    [ -z "$FAILED_CHECKS" ]
+}
+
+# Begins the slow checks as a job with its own process group, which ends with this script.
+begin_slow_checks() {
+    [ -n "$TEMPORARY_FOLDER" ] || make_temporary_folder
+    trap 'stop_job; remove_temporary_folder' EXIT
+    set -m
+    slow_checks </dev/null >"$TEMPORARY_FOLDER/checks" 2>&1 &
+    JOB=$!
+    set +m
+}
+
+# Waits for the slow checks and prints what they say; fails if one of them failed.
+finish_slow_checks() {
+    local status=0
+    wait "$JOB" || status=$?
+    JOB=
+    cat "$TEMPORARY_FOLDER/checks"
+    return "$status"
 }
 
 # Tells whether one or two test files are named and nothing else: they have passed before the
@@ -312,9 +337,9 @@ use_memory() {
     fi
 }
 
-# pytest runs last and gets the names of the failed checks for its summary.
+# pytest gets the names of the checks that failed before it for its summary.
 run_tests() {
-    local processes=$TEST_PROCESSES
+    local processes=$TEST_PROCESSES status=0
     if names_few_files "$@"; then
         processes=0
     fi
@@ -323,13 +348,16 @@ run_tests() {
     # pytest and the checks end by themselves on the signals of a terminal.
     trap - INT TERM HUP
     use_memory
+    begin_slow_checks
     check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
     check "ruff check" "$VENV_PYTHON" -m ruff check --quiet .
-    check "mypy" "$VENV_PYTHON" -m mypy --no-error-summary
-    check "shellcheck" check_scripts
     FAILED_CHECKS=$FAILED_CHECKS "$VENV_PYTHON" -m pytest -p tests.support.suite.closing_summary \
-        -n "$processes" --dist loadfile --no-loadscope-reorder "$@" || return
-    [ -z "$FAILED_CHECKS" ]
+        -n "$processes" --dist loadfile --no-loadscope-reorder "$@" || status=$?
+    # Somebody who interrupts the tests does not wait for the checks.
+    [ "$status" -ne 2 ] || return "$status"
+    finish_slow_checks || status=1
+    [ -z "$FAILED_CHECKS" ] || status=1
+    return "$status"
 }
 
 # Prints what a command does, and its options where its packages are installed: help installs
