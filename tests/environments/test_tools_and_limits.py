@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -120,6 +121,8 @@ def test_both_programs_are_told_where_their_servers_are() -> None:
         ({"network": {"policy": "allow-list", "hosts": ["https://a.example"]}}, "must be a host"),
         ({"network": {"policy": "allow-list", "hosts": ["a.example:99999"]}}, "must be a host"),
         ({"memory_megabytes": 1}, "memory_megabytes is not valid"),
+        ({"cpus": 0}, "cpus is not valid"),
+        ({"cpus": 1.5}, "cpus is not valid"),
     ],
 )
 def test_what_is_not_possible_is_refused(environment: Any, refusal: str) -> None:
@@ -144,6 +147,9 @@ def test_e2b_is_told_which_hosts_may_be_reached(backend: Backend, tmp_path: Path
     assert asked == {"allowOut": ["packages.example.com"], "denyOut": ["0.0.0.0/0"]}
     refused = perform(backend, tmp_path / "other", "true", memory_megabytes=500)
     assert refused["error_code"] == "environment_invalid"
+    refused = perform(backend, tmp_path / "third", "true", cpus=1)
+    assert refused["error_code"] == "environment_invalid"
+    assert "the template decides" in refused["error"]
 
 
 @pytest.mark.local_only("the limits of isolated sandboxes are the same ones")
@@ -151,6 +157,17 @@ def test_a_project_can_lower_the_memory_of_its_tasks(backend: Backend, tmp_path:
     prompt = "python3 -c 'import time; b = bytearray(400_000_000); time.sleep(30)'"
     row = perform(backend, tmp_path, prompt, memory_megabytes=200)
     assert (row["status"], row["error_code"]) == ("failed", "sandbox_limit_exceeded")
+
+
+@pytest.mark.local_only("in the cloud the template decides")
+@pytest.mark.isolated_too("it is set before the view is built")
+def test_a_project_limits_the_processors_of_its_tasks(backend: Backend, tmp_path: Path) -> None:
+    setup = 'nproc >"$HOME/processors"'
+    row = perform(backend, tmp_path, 'nproc; cat "$HOME/processors"', setup=setup, cpus=1)
+    assert row["status"] == "completed", row["error"]
+    assert backend.output(row["id"]) == "1\n1\n"
+    more = perform(backend, tmp_path / "more", "nproc", cpus=1_000)
+    assert backend.output(more["id"]) == f"{len(os.sched_getaffinity(0))}\n"
 
 
 def allowed(mode: str, hosts: tuple[str, ...], **settings: Any) -> set[str]:

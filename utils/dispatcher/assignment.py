@@ -189,6 +189,7 @@ def _request(task: Task, plan: Plan, settings: Settings, repositories: int) -> S
         snapshot=plan.snapshot,
         network=plan.network,
         memory_bytes=plan.memory_bytes,
+        cpus=plan.cpus,
     )
 
 

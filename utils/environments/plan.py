@@ -37,6 +37,7 @@ class Plan:
     template_id: str | None
     network: NetworkPolicy | None
     memory_bytes: int | None
+    cpus: int | None
 
     @property
     def snapshot(self) -> SnapshotKey | None:
@@ -79,6 +80,7 @@ def plan_environment(
         template_id=environment.template or _older_template(claimed.project_settings),
         network=_network(environment, kind),
         memory_bytes=_memory_bytes(environment, kind),
+        cpus=_cpus(environment, kind),
     )
 
 
@@ -137,6 +139,16 @@ def _memory_bytes(environment: Environment, kind: SandboxKind) -> int | None:
             "environment_invalid",
         )
     return megabytes * MEGABYTE
+
+
+def _cpus(environment: Environment, kind: SandboxKind) -> int | None:
+    if environment.cpus is not None and "cpus" not in kind.enforces:
+        raise TaskError(
+            f"Tasks run in {kind.place}, where cpus does not limit the processors. Remove it from "
+            "the environment of the project. In cloud sandboxes the template decides.",
+            "environment_invalid",
+        )
+    return environment.cpus
 
 
 def _older_template(project_settings: Json) -> str | None:

@@ -150,6 +150,7 @@ class Environment(_Part):
     ] = Field(default_factory=dict)
     network: NetworkSettings | None = None
     memory_megabytes: Annotated[int, Field(ge=100, le=1_000_000)] | None = None
+    cpus: Annotated[int, Field(ge=1, le=1_000)] | None = None
 
     @property
     def servers(self) -> tuple[McpServer, ...]:

@@ -67,8 +67,9 @@ class SandboxRequest:
     `age_seconds` is the part of that time that has passed when the sandbox is attached to.
     `template_id` is the id of a template, or a name that `SandboxProvider.templates` lists.
     `repo_urls` and `model_hosts` (`host` or `host:port`) are what its work has to reach.
-    It starts from the snapshot of a key, if there is one. `network` and `memory_bytes` narrow what
-    the operator allows; they are only set for kinds that enforce them.
+    It starts from the snapshot of a key, if there is one. `network`, `memory_bytes` and `cpus`, a
+    number of processors, narrow what the operator allows; they are only set for kinds that enforce
+    them.
     `still_runs_here` is asked when another process seems to have taken over the sandbox.
     `record_id` is the row of a sandbox that belongs to no task; its `task_id` is 0.
     """
@@ -85,6 +86,7 @@ class SandboxRequest:
     snapshot: SnapshotKey | None = None
     network: NetworkPolicy | None = None
     memory_bytes: int | None = None
+    cpus: int | None = None
     still_runs_here: Callable[[], Awaitable[bool]] = always
     record_id: int | None = None
 
@@ -345,7 +347,7 @@ class SandboxKind:
     """True when a sandbox survives the end of this process; `attach` finds it again."""
 
     enforces: frozenset[str]
-    """The names of what a project may limit there: `network`, `memory`."""
+    """The names of what a project may limit there: `cpus`, `memory`, `network`."""
 
     shares_programs: bool
     """True when a snapshot holds programs and processes: none of it may run beside a git token."""

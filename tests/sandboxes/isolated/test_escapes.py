@@ -243,6 +243,37 @@ async def test_calls_by_the_interface_of_32_bits_are_refused(sandboxes: list[San
     assert code == 1
 
 
+async def test_a_sandbox_cannot_leave_the_processors_that_it_has(
+    provider: SandboxProvider,
+) -> None:
+    requests = [SandboxRequest(n, "user", 1, LONG_SECONDS, cpus=1) for n in (1, 2)]
+    sandboxes = [await provider.open(request) for request in requests]
+    look = "nproc; sed -n 's/Cpus_allowed_list:.//p' /proc/self/status"
+    before = await attempt(sandboxes, look)
+    assert before[1].splitlines()[0] == b"1"
+    number = NUMBERS[os.uname().machine].set_affinity
+    call = (
+        f"my $all = chr(255) x 128; syscall({number}, 0, 128, $all) < 0 && $!{{EPERM}} "
+        'or print "moved"'
+    )
+    attempts = (
+        f"perl -e '{call}'",
+        f"perl -e 'fork; {call}'",
+        f"perl -Mthreads -e 'threads->create(sub {{ {call} }})->join'",
+        "taskset -p -c 0-1023 $$ && echo moved",
+        "taskset -p -c 0-1023 1 && echo moved",
+        "setsid taskset -c 0-1023 echo moved",
+    )
+    for script in attempts:
+        _, printed = await attempt(sandboxes, script)
+        assert b"moved" not in printed, script
+        assert await attempt(sandboxes, look) == before
+    _, beside = await attempt(sandboxes[::-1], look)
+    assert (beside == before[1]) == (len(os.sched_getaffinity(0)) == 1)
+    for sandbox in sandboxes:
+        await sandbox.close()
+
+
 async def test_what_forks_twice_and_leaves_its_session_is_ended(sandboxes: list[Sandbox]) -> None:
     seconds = os.getpid() * 1000 + next(_numbers)
     script = f"(env -i setsid sh -c 'setsid sleep {seconds} & exit 0' &); sleep 0.2; echo left"

@@ -96,12 +96,12 @@ def _check_limits() -> Finding:
     if os.getuid() == 0:
         return warning(
             "the number of processes of a task is checked twice a second, because the kernel does "
-            "not limit those of root",
+            "not limit those of root; it does limit the processors (cpus of a project)",
             "Run the server as an ordinary user. Its tasks then have fewer rights as well.",
         )
     return ok(
-        "limits of a task: threads and sizes of files by the kernel; processes, memory and the "
-        "folder are checked twice a second"
+        "limits of a task: threads, sizes of files and processors (cpus of a project) by the "
+        "kernel; processes, memory and the folder are checked twice a second"
     )
 
 

@@ -11,5 +11,5 @@ ISOLATED_SANDBOX = replace(
     name="isolated",
     place="isolated folders of this machine (bubblewrap)",
     sees_this_machine=False,
-    enforces=frozenset({"memory", "network"}),
+    enforces=frozenset({"cpus", "memory", "network"}),
 )

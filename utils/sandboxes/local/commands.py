@@ -19,7 +19,7 @@ from anyio import to_thread
 from utils.errors import SandboxError
 from utils.models.runs import KILLED
 from utils.sandboxes.local.namespace import SEPARATE
-from utils.sandboxes.local.orders import Order, ViewOrder
+from utils.sandboxes.local.orders import Order, ProcessorOrder, ViewOrder
 from utils.sandboxes.local.usage import IS_LINUX
 from utils.sandboxes.separation.messages import HEADER
 
@@ -88,7 +88,8 @@ Listen = Callable[[socket.socket], Awaitable[None]]
 class Keeper:
     """The connection to the process that runs the commands of one sandbox, one at a time.
 
-    With `listen` the commands have a network of their own, with `view` they share a view.
+    With `listen` the commands have a network of their own, with `view` they share a view, and with
+    `processors` they use no others.
     """
 
     def __init__(
@@ -96,10 +97,12 @@ class Keeper:
         supervisor: Supervisor,
         listen: Listen | None = None,
         view: ViewOrder | None = None,
+        processors: ProcessorOrder | None = None,
     ) -> None:
         self._supervisor = supervisor
         self._listen = listen
-        self._view = view.text() if view else b""
+        # The view is built by a process that keeps to the processors.
+        self._first = [order.text() for order in (processors, view) if order]
         self._turn = asyncio.Lock()
         self._socket: socket.socket | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -171,7 +174,7 @@ class Keeper:
                 await self._call()
 
     async def _call(self) -> None:
-        """Order the keeper, and the view that it builds."""
+        """Order the keeper, and what it does before the first command."""
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         self._socket = ours
@@ -186,8 +189,8 @@ class Keeper:
             except BaseException:
                 self.close()
                 raise
-        if self._view:
-            self._streams[1].write(HEADER.pack(len(self._view)) + self._view)
+        for text in self._first:
+            self._streams[1].write(HEADER.pack(len(text)) + text)
 
     async def _meet(self) -> bool:
         """Wait for the keeper; return False without one. Raises `SandboxError`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from utils.sandboxes.local.usage import IS_LINUX
 from utils.sandboxes.protocol import SandboxKind
 
 LOCAL_SANDBOX = SandboxKind(
@@ -14,6 +15,6 @@ LOCAL_SANDBOX = SandboxKind(
     sees_this_machine=True,
     has_egress=False,
     survives=False,
-    enforces=frozenset({"memory"}),
+    enforces=frozenset({"memory", "cpus"} if IS_LINUX else {"memory"}),
     shares_programs=False,
 )

@@ -37,6 +37,17 @@ class ViewOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessorOrder:
+    """Names the processors that all commands of a sandbox may use."""
+
+    numbers: Sequence[int]
+
+    def text(self) -> bytes:
+        """Return the order as the keeper reads it."""
+        return json.dumps({"processors": list(self.numbers)}).encode()
+
+
+@dataclass(frozen=True, slots=True)
 class Enclosure:
     """Describes what one command has of its own in the view, and its limits for good.
 

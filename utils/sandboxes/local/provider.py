@@ -20,7 +20,8 @@ from utils.sandboxes.local.commands import Supervisor
 from utils.sandboxes.local.files import create_folders, remove_folder, restore_folders
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits
+from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits, ProcessorOrder
+from utils.sandboxes.local.processors import Processors
 from utils.sandboxes.local.sandbox import LocalSandbox, disk_full
 from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import KeyState, SandboxKind, SandboxRequest, Template
@@ -76,6 +77,7 @@ class LocalSandboxProvider:
         self._limits = limits
         self._supervisor = Supervisor(environment)
         self._paused: set[str] = set()
+        self._processors = Processors()
 
     def key_states(self) -> Sequence[KeyState]:
         """See `SandboxProvider`."""
@@ -123,6 +125,7 @@ class LocalSandboxProvider:
             self._supervisor,
             limits,
             boundary,
+            ProcessorOrder(self._processors.take(request.cpus)) if request.cpus else None,
         )
         await sandbox.prepare()
         return sandbox

@@ -31,7 +31,7 @@ from utils.sandboxes.local.files import (
 )
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
 from utils.sandboxes.local.mirrors import MirrorStore
-from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits, Enclosure, Order
+from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits, Enclosure, Order, ProcessorOrder
 from utils.sandboxes.local.output import Output
 from utils.sandboxes.local.snapshots import SnapshotStore
 from utils.sandboxes.protocol import (
@@ -69,6 +69,7 @@ class LocalSandbox:
         supervisor: Supervisor,
         limits: CommandLimits,
         boundary: Boundary,
+        processors: ProcessorOrder | None = None,
     ) -> None:
         self.id = root.name
         self.paths = SandboxPaths(str(root / "home"), str(root / "repository"), str(root / "work"))
@@ -78,7 +79,7 @@ class LocalSandbox:
         self._snapshots = snapshots
         self._supervisor = supervisor
         self._boundary = boundary
-        self._keeper = Keeper(supervisor, boundary.listen, boundary.view)
+        self._keeper = Keeper(supervisor, boundary.listen, boundary.view, processors)
         self._writable = ""
         self._limits = replace(limits, folder=str(root))
         self._environment = {

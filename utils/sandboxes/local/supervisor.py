@@ -11,9 +11,9 @@ The server sends one byte with a socket for each sandbox. With a second socket, 
 network of its own and returns through it the socket that a proxy listens on there. Through the
 first socket the server sends the orders (`Message`), one at a time. It reads the line `keeper
 PROCESS` or `failed ERRNO` once, and for each order the lines `started`, `failed ERRNO` or `refused
-TEXT`, and `ended EXIT_CODE REASON`. An order before all others describes the view that its commands
-share. An empty order ends the command. A byte with the number of a killed keeper
-is answered when none of its processes is alive.
+TEXT`, and `ended EXIT_CODE REASON`. Orders before all others name the processors that its commands
+use, and describe the view that they share. An empty order ends the command. A byte with the number
+of a killed keeper is answered when none of its processes is alive.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from utils.sandboxes.local.usage import CHECK_SECONDS, IS_LINUX, Limits, descend
 from utils.sandboxes.separation.messages import HEADER, Message, receive, receive_message
 from utils.sandboxes.separation.private_network import enter_private_network
 from utils.sandboxes.separation.shared_view import SharedView, ViewError
+from utils.sandboxes.separation.system_calls import fix_processors
 
 SET_CHILD_SUBREAPER = 36
 SESSION: dict[str, Any] = {"setsid": True} if IS_LINUX else {"setpgroup": 0}
@@ -173,12 +174,14 @@ def keep(control: socket.socket, network: socket.socket | None = None) -> None:
     lower_priority()
     # A command may kill this process as soon as it runs.
     tell(control, f"keeper {os.getpid()}")
-    view = None
+    view: SharedView | str | None = None
     with contextlib.suppress(EOFError):
         while True:
             order, descriptors = receive_message(control, STREAMS)
-            if "view" in order:
-                view = build_view(order["view"])
+            if "processors" in order:
+                view = limit_processors(order["processors"], is_final=network is not None)
+            elif "view" in order:
+                view = view or build_view(order["view"])
             elif order:
                 carry_out(order, descriptors, control, awake, view)
             if isinstance(view, SharedView):
@@ -186,6 +189,20 @@ def keep(control: socket.socket, network: socket.socket | None = None) -> None:
                 with contextlib.suppress(OSError):
                     view.prepare()
     end_descendants()
+
+
+def limit_processors(numbers: list[int], *, is_final: bool) -> str | None:
+    """Keep all commands on some processors; return the reason if that is not possible.
+
+    If it `is_final`, they cannot choose others.
+    """
+    try:
+        os.sched_setaffinity(0, numbers)
+        if is_final:
+            fix_processors(ctypes.CDLL(None, use_errno=True))
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return None
 
 
 def build_view(description: Message) -> SharedView | str:

@@ -53,12 +53,15 @@ class Numbers:
     interface: int
     socket: int
     shmget: int
+    set_affinity: int
     refused: tuple[int, ...]
 
 
 NUMBERS = {
-    "x86_64": Numbers(0xC000_003E, 41, 29, (425, 426, 427, 248, 249, 250, 103, 298, 321, 323)),
-    "aarch64": Numbers(0xC000_00B7, 198, 194, (425, 426, 427, 217, 218, 219, 116, 241, 280, 282)),
+    "x86_64": Numbers(0xC000_003E, 41, 29, 203, (425, 426, 427, 248, 249, 250, 103, 298, 321, 323)),
+    "aarch64": Numbers(
+        0xC000_00B7, 198, 194, 122, (425, 426, 427, 217, 218, 219, 116, 241, 280, 282)
+    ),
 }
 
 
@@ -70,10 +73,27 @@ class Program(ctypes.Structure):
 
 def refuse_shared_calls(library: ctypes.CDLL) -> None:
     """Take the calls from this process, which needs rights over its namespace. Raises `OSError`."""
+    _set_filter(library, call_filter(_numbers()))
+
+
+def fix_processors(library: ctypes.CDLL) -> None:
+    """Keep this process on its processors, which has called `refuse_shared_calls` before.
+
+    Raises `OSError`.
+    """
+    call = _numbers().set_affinity
+    code = [_load(CALL), *_when(IF_EQUAL, call, _refuse(errno.EPERM)), _ALLOWED]
+    _set_filter(library, b"".join(code))
+
+
+def _numbers() -> Numbers:
     numbers = NUMBERS.get(os.uname().machine)
     if numbers is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    code = call_filter(numbers)
+    return numbers
+
+
+def _set_filter(library: ctypes.CDLL, code: bytes) -> None:
     program = Program(len(code) // INSTRUCTION.size, code)
     if library.prctl(*SET_FILTER, ctypes.byref(program), 0, 0):
         number = ctypes.get_errno()
