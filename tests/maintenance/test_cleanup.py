@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from e2b import AsyncSandbox
 
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.sandbox_service.api import Sandboxes
@@ -18,8 +19,10 @@ from tests.support.e2b.tasks import cloud_backend
 from tests.support.source_files import ROOT
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.api.endpoint import Services
+from utils.config.groups.identity import FILE_NAME
 from utils.maintenance import cleanup
 from utils.maintenance.cleanup import GONE, TOO_OLD, Cleanup
+from utils.sandboxes.e2b.provider import APP
 from utils.sandboxes.registry import open_provider
 
 
@@ -30,6 +33,12 @@ def clean_up(backend: Backend, step: str, **settings: Any) -> int:
     another = Cleanup(open_provider(changed), services.database, changed)
     count: int = anyio.run(getattr(another, step))
     return count
+
+
+async def orphan(deployment: str) -> str:
+    """Make a sandbox at the provider that a server has lost before it could store its row."""
+    marks = {"app": APP, "deployment": deployment, "task_id": "12345"}
+    return (await AsyncSandbox.create("async-code", metadata=marks)).sandbox_id
 
 
 def test_the_rows_of_sandboxes_that_vanish_are_corrected_by_the_server(
@@ -70,6 +79,9 @@ def test_the_command_ends_old_and_unknown_sandboxes_beside_a_server(
     with cloud_backend(cloud, tmp_path, sweep_grace_seconds=600) as backend:
         sandboxes = Sandboxes(backend.app)
         old = sandboxes.create()
+        deployment = (tmp_path / FILE_NAME).read_text()
+        anyio.run(orphan, deployment)
+        foreign = anyio.run(orphan, "another deployment")
         database = backend.app.extensions["services"].database
         done = subprocess.run(
             [sys.executable, "-m", "utils.commands", "cleanup"],
@@ -78,6 +90,7 @@ def test_the_command_ends_old_and_unknown_sandboxes_beside_a_server(
                 "PATH": "/usr/bin:/bin",
                 "DATA_DIR": str(tmp_path),
                 "SANDBOX_MAX_AGE_SECONDS": "0.001",
+                "SWEEP_GRACE_SECONDS": "0",
                 "E2B_SMOKE_TEST": "true",
                 **cloud.environment,
                 "E2B_API_KEY": API_KEY,
@@ -89,7 +102,8 @@ def test_the_command_ends_old_and_unknown_sandboxes_beside_a_server(
         )
         assert done.returncode == 0, done.stderr
         assert "1 sandboxes older than SANDBOX_MAX_AGE_SECONDS ended" in done.stdout
-        assert not cloud.stats()["sandboxes"]["alive"]
+        assert "1 sandboxes that belong to nobody ended" in done.stdout
+        assert [one["sandboxID"] for one in cloud.sandboxes()] == [foreign]
         assert sandboxes.row(old)["status"] == "terminated"
         user_id = "00000000-0000-4000-8000-00000000000a"
         assert database.get_sandbox(user_id, old).error == TOO_OLD

@@ -124,10 +124,13 @@ class Cleanup:
         self._retention.report(total)
         return total
 
-    async def sweep(self) -> None:
-        """End the sandboxes at the provider that nobody knows. Raises `SandboxError`."""
-        if self._provider.kind.survives:
-            await self._provider.sweep(await to_thread.run_sync(known_sandboxes, self._database))
+    async def sweep(self) -> int:
+        """End the sandboxes at the provider that nobody knows; return how many.
+
+        Raises `SandboxError`.
+        """
+        known = await to_thread.run_sync(known_sandboxes, self._database)
+        return await self._provider.sweep(known)
 
     def _forget_batch(self, before: datetime) -> int:
         return self._database.delete_old_sandboxes(before, limit=ROWS)

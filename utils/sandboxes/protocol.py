@@ -303,10 +303,11 @@ class SandboxProvider(Protocol):
     async def prune(self, kept: Collection[str]) -> None:
         """End sandboxes that this process has paused and that are kept no longer."""
 
-    async def sweep(self, known: Collection[str]) -> None:
+    async def sweep(self, known: Collection[str]) -> int:
         """Kill sandboxes that an earlier process left behind, except those with a known id.
 
-        For sandboxes that survive it may be called at any time. Raises `SandboxError`.
+        For sandboxes that survive it may be called at any time. Returns how many it has killed.
+        Raises `SandboxError`.
         """
 
     async def close(self) -> None:

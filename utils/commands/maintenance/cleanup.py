@@ -46,9 +46,9 @@ async def _clean_up(settings: Settings, database: Database) -> list[str]:
         # Sandboxes of this machine belong to the process of the server, which looks after them.
         if provider.kind.survives:
             old = await cleanup.end_old()
-            await cleanup.sweep()
             lines += [
                 f"{old} sandboxes older than SANDBOX_MAX_AGE_SECONDS ended",
+                f"{await cleanup.sweep()} sandboxes that belong to nobody ended",
                 f"{await cleanup.check_existing()} rows of sandboxes that are gone corrected",
             ]
         lines += [

@@ -246,18 +246,20 @@ class E2BSandboxProvider:
         for difference in compare_envd(info.envd_version):
             log.warning(difference.text, action="versions.untested")
 
-    async def sweep(self, known: Collection[str]) -> None:
+    async def sweep(self, known: Collection[str]) -> int:
         """See `SandboxProvider`. After a failure the other sandboxes are still ended."""
         # What was released a moment ago may be missing in `known`, which was read before.
         since = time.monotonic() - self._grace_seconds
         self._released = {name: at for name, at in self._released.items() if at > since}
         listed = await self._list()
         spared = {*known, *self._released}
+        ended = 0
         for found in listed:
             age = datetime.now(UTC) - found.started_at
             is_known = found.sandbox_id in spared or found.sandbox_id in self._opened_ids
             if not is_known and age.total_seconds() >= self._grace_seconds:
-                await self._end_unknown(found.sandbox_id)
+                ended += await self._end_unknown(found.sandbox_id)
+        return ended
 
     async def _list(self) -> list[SandboxInfo]:
         listed: list[SandboxInfo] = []
@@ -268,7 +270,7 @@ class E2BSandboxProvider:
                 listed += await self._keys.call(pages.next_items)
         return listed
 
-    async def _end_unknown(self, sandbox_id: str) -> None:
+    async def _end_unknown(self, sandbox_id: str) -> bool:
         try:
             with translating():
                 await self._keys.call(
@@ -277,8 +279,9 @@ class E2BSandboxProvider:
         except SandboxError as error:
             # The next sweep finds this sandbox again.
             log.warning("sandbox not ended", action="sweep.failed", reason=error.message)
-        else:
-            log.warning("unknown sandbox ended", action="sweep.sandbox_ended")
+            return False
+        log.warning("unknown sandbox ended", action="sweep.sandbox_ended")
+        return True
 
     async def close(self) -> None:
         """See `SandboxProvider`."""

@@ -178,9 +178,9 @@ class LocalSandboxProvider:
         for sandbox_id in self._paused - set(kept):
             await self.end(sandbox_id)
 
-    async def sweep(self, known: Collection[str]) -> None:
+    async def sweep(self, known: Collection[str]) -> int:
         """See `SandboxProvider`. Call it only before the first sandbox is opened."""
-        await to_thread.run_sync(self._sweep, known)
+        return await to_thread.run_sync(self._sweep, known)
 
     def _folder(self, sandbox_id: str) -> Path:
         """Return the folder of a sandbox; there is none for the name of another place."""
@@ -190,12 +190,15 @@ class LocalSandboxProvider:
         """See `SandboxProvider`."""
         self._supervisor.close()
 
-    def _sweep(self, known: Collection[str]) -> None:
+    def _sweep(self, known: Collection[str]) -> int:
         end_marked(f"{self._root}/")
+        removed = 0
         for folder in self._folders():
             if folder.name in known:
                 self._paused.add(folder.name)
             else:
                 remove_folder(folder)
+                removed += 1
         self._mirrors.sweep()
         self._snapshots.sweep()
+        return removed
