@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import psutil
 
+from tests.support.agents.gates import Gate
 from tests.support.live_server import Client, LiveServer, ServerFactory
 from tests.support.waiting import eventually
 
 SECRET = "marked-secret-of-a-project-5f2c"
 SETUP = """
-echo "begun with $REGISTRY_TOKEN" >>{folder}/setups
+echo "begun with $REGISTRY_TOKEN" {tell}
 sleep 600 &
-until [ -e {folder}/gate ]; do sleep 0.05; done
+{wait}
 echo "$REGISTRY_TOKEN" | tr a-z A-Z >made.txt; kill $!; echo "$REGISTRY_TOKEN"
 """
-
-
-def count_setups(folder: Path) -> int:
-    """Return the number of setups that have begun."""
-    file = folder / "setups"
-    return file.read_text().count("begun") if file.exists() else 0
 
 
 def places_of_secret(server: LiveServer, client: Client) -> list[str]:
@@ -38,12 +32,12 @@ def places_of_secret(server: LiveServer, client: Client) -> list[str]:
 
 
 def test_a_kill_during_a_setup_loses_nothing(
-    new_server: ServerFactory, small_repository: str, tmp_path: Path
+    new_server: ServerFactory, small_repository: str, gate: Gate
 ) -> None:
     server = new_server(LOG_LEVEL="DEBUG")
     server.start()
     client = server.client()
-    settings = {"environment": {"setup": SETUP.format(folder=tmp_path)}}
+    settings = {"environment": {"setup": SETUP.format(tell=gate.tell, wait=gate.wait)}}
     made = client.post(
         "/projects", {"name": "P", "repo_url": small_repository} | {"settings": settings}
     )
@@ -53,12 +47,12 @@ def test_a_kill_during_a_setup_loses_nothing(
     prompt = "script:\nprint after\nwrite own.txt x"
     task_id = client.start(prompt, small_repository, project_id=project_id)
     client.wait_for(task_id, "setup")
-    eventually(lambda: count_setups(tmp_path) == 1)
+    eventually(lambda: gate.received().count(b"begun") == 1)
     assert places_of_secret(server, client) == []
     server.kill()
     server.start()
-    eventually(lambda: count_setups(tmp_path) == 2)
-    (tmp_path / "gate").touch()
+    eventually(lambda: gate.received().count(b"begun") == 2)
+    gate.open()
     client = server.client(client.user_id)
     row = client.wait_for(task_id, "completed", "failed")
     assert row["status"] == "completed", row

@@ -19,6 +19,7 @@ import pytest
 from tests.support.backends import Backend, Repository, open_backend
 from tests.support.database.migrated import provide_tables
 from tests.support.database.samples import COMPLETED, LATER, RUNNING, STRANGER, USER, running_task
+from tests.support.places import Place
 from tests.support.source_files import ROOT
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.config.settings import Settings
@@ -81,14 +82,15 @@ def archive_command(folder: Path, *arguments: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.local_only("the rows are changed in SQLite")
 def test_an_archived_task_is_gone_for_its_owner_and_read_back_by_the_operator(
-    small_origin: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, small_origin: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open_backend(tmp_path) as backend:
+    with open_backend(tmp_path, place) as backend:
         old = backend.complete("script:\nwrite a.txt ä", small_origin)
         events = backend.events(old["id"])
     make_old(tmp_path, [old["id"]])
-    with open_backend(tmp_path, **SET, log_level="INFO") as backend:
+    with open_backend(tmp_path, place, **SET, log_level="INFO") as backend:
         eventually(lambda: backend.get("/tasks")["total_tasks"] == 0)
         for path in ("task-status/{}", "tasks/{}", "tasks/{}/events", "git-diff/{}"):
             address = "/" + path.format(old["id"])

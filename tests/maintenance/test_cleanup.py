@@ -16,6 +16,7 @@ from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.sandbox_service.api import Sandboxes
 from tests.support.backends import Backend, open_backend
 from tests.support.e2b.tasks import cloud_backend
+from tests.support.places import Place
 from tests.support.source_files import ROOT
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.api.endpoint import Services
@@ -109,8 +110,11 @@ def test_the_command_ends_old_and_unknown_sandboxes_beside_a_server(
         assert database.get_sandbox(user_id, old).error == TOO_OLD
 
 
-def test_rows_of_ended_sandboxes_go_with_the_tasks_of_their_time(tmp_path: Path) -> None:
-    with open_backend(tmp_path) as backend:
+@pytest.mark.local_only("its rows are deleted alike wherever it ran")
+def test_rows_of_ended_sandboxes_go_with_the_tasks_of_their_time(
+    place: Place, tmp_path: Path
+) -> None:
+    with open_backend(tmp_path, place) as backend:
         sandboxes = Sandboxes(backend.app)
         number = sandboxes.create()
         sandboxes.end(number)
@@ -122,8 +126,9 @@ def test_rows_of_ended_sandboxes_go_with_the_tasks_of_their_time(tmp_path: Path)
         assert sandboxes.send("GET", f"/{number}").status == 404
 
 
-def test_a_local_sandbox_that_is_too_old_is_ended(tmp_path: Path) -> None:
-    with open_backend(tmp_path) as backend:
+@pytest.mark.local_only("sandboxes of a cloud are ended above")
+def test_a_local_sandbox_that_is_too_old_is_ended(place: Place, tmp_path: Path) -> None:
+    with open_backend(tmp_path, place) as backend:
         sandboxes = Sandboxes(backend.app)
         number = sandboxes.create()
         services: Services = backend.app.extensions["services"]

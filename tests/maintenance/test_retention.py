@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.backends import Repository, open_backend
+from tests.support.places import Place
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.local_only("the rows are changed in SQLite")
 
 
 def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(
-    small_origin: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, small_origin: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open_backend(tmp_path, shutdown_grace_seconds=0) as backend:
+    with open_backend(tmp_path, place, shutdown_grace_seconds=0) as backend:
         old, new = [backend.complete("Hi", small_origin)["id"] for _ in range(2)]
         active = backend.start("script:\nsleep 300", small_origin)
         eventually(lambda: backend.status(active).get("stage") == "agent")
@@ -26,7 +29,7 @@ def test_ended_tasks_without_a_change_for_the_set_time_are_deleted(
             changed = (now - timedelta(days=days)).isoformat(timespec="microseconds")
             connection.execute("UPDATE tasks SET updated_at = ? WHERE id = ?", (changed, task_id))
     with open_backend(
-        tmp_path, retention_days=7, log_level="INFO", shutdown_grace_seconds=0
+        tmp_path, place, retention_days=7, log_level="INFO", shutdown_grace_seconds=0
     ) as backend:
         eventually(lambda: list(backend.get("/tasks")["tasks"]) == [str(active), str(new)])
         assert backend.status(active)["status"] in {"pending", "running"}

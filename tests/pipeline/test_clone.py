@@ -285,11 +285,12 @@ def test_a_moved_repository_is_cloned_with_its_token(
 
 
 def test_a_redirect_to_an_allowed_host_is_followed_without_the_token(
-    backend: Backend, sample: Repository, git_server: GitServer, tmp_path: Path
+    open_with: Open, sample: Repository, git_server: GitServer, tmp_path: Path
 ) -> None:
     with serve_git(tmp_path / "other") as other:
         other.publish(sample, "elsewhere")
         git_server.redirects["elsewhere"] = f"http://127.0.0.1:{other.port}"
+        backend = open_with(allowed_git_hosts=(f"127.0.0.1:{other.port}",))
         backend.complete(SCRIPT, git_server.url("elsewhere"), github_token=TOKEN)
         assert {sent for _, _, sent in other.requests} == {None}
 
@@ -337,6 +338,7 @@ def test_a_name_that_leads_to_this_machine_is_refused_before_git_connects(
 
 
 @pytest.mark.local_only("names of this machine mean nothing in a cloud")
+@pytest.mark.not_isolated("the proxy connects; tests/sandboxes/isolated/test_network.py")
 def test_git_connects_to_the_addresses_that_were_checked(
     backend: Backend, sample: Repository, git_server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

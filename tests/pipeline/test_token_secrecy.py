@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
 from tests.support.backends import USER, Backend, Repository, Row, open_backend, shell_agent
 from tests.support.git.server import GitServer
 from tests.support.places import Place
+from tests.support.waiting import eventually
 
 TOKEN = "marked/token+3f9a1c7e"
 WRONG = "wrong/token+8d2b6e5f"
@@ -61,23 +64,47 @@ def finished(
     git_server: GitServer,
 ) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("secrecy")
-    record = folder / "record"
     wrapper = folder / "bin" / "git"
     wrapper.parent.mkdir()
-    path = os.environ["PATH"]
-    wrapper.write_text(RECORDER.replace("RECORD", str(record)).replace("REST", f"'{path}'"))
+    pipe, path = wrapper.with_name("pipe"), os.environ["PATH"]
+    wrapper.write_text(RECORDER.replace("RECORD", str(pipe)).replace("REST", f"'{path}'"))
     wrapper.chmod(0o755)
     url = git_server.publish(sample, "secrecy", TOKEN)
     git_server.requests.clear()
+    shown = {"isolated_readable_paths": (str(wrapper.parent),)}
     with (
         before_git(place, wrapper.parent),
-        open_backend(folder / "data", place, log_level="DEBUG") as backend,
+        recorded(pipe, folder / "record") as read,
+        open_backend(folder / "data", place, log_level="DEBUG", **shown) as backend,
         shell_agent(),
     ):
         backend.complete("echo x >x", url, github_token=TOKEN)
         task = backend.perform(LOOK_AROUND, url, github_token=TOKEN)
         refused = backend.perform("echo x >x", url, github_token=WRONG)
-        yield Finished(backend, task, refused, record.read_bytes())
+        yield Finished(backend, task, refused, read())
+
+
+@contextmanager
+def recorded(pipe: Path, record: Path) -> Iterator[Callable[[], bytes]]:
+    """Provide a function that returns what has been written to a pipe.
+
+    Isolated sandboxes can write to no file outside of them, but to a pipe that they are shown.
+    """
+    os.mkfifo(pipe)
+    with (
+        record.open("wb") as file,
+        subprocess.Popen(["cat", pipe], stdout=file),
+        # The copy goes on until the last writer is gone.
+        pipe.open("wb", buffering=0) as writer,
+    ):
+
+        def read() -> bytes:
+            end = uuid4().bytes
+            writer.write(end)
+            eventually(lambda: end in record.read_bytes())
+            return record.read_bytes()
+
+        yield read
 
 
 @contextmanager

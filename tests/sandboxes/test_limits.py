@@ -52,12 +52,14 @@ LIMITS = {
     "max_local_memory_bytes": 200_000_000,
     "max_local_processes": 30,
     "max_local_disk_bytes": 6_000_000,
+    # Isolated sandboxes are shown no interpreter outside of /usr.
+    "isolated_readable_paths": (sys.base_prefix,),
 }
 
 
 def python(program: str) -> str:
-    """Return the command that runs a program."""
-    return f"'{sys.executable}' -c '{program}'"
+    """Return the command that runs a program, without the packages of this project."""
+    return f"'{Path(sys.executable).resolve()}' -c '{program}'"
 
 
 @pytest.fixture(scope="module")

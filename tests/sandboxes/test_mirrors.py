@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.backends import Backend, Open, Repository, open_backend, shell_agent
 from tests.support.git.server import GitServer
+from tests.support.places import Place
 from tests.support.waiting import eventually
 from utils.sandboxes.local import mirrors as mirror
 
@@ -27,9 +27,8 @@ def repository(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def mirrored(tmp_path: Path) -> Iterator[Backend]:
-    with open_backend(tmp_path / "data") as backend:
-        yield backend
+def mirrored(open_with: Open) -> Backend:
+    return open_with()
 
 
 def mirrors(backend: Backend) -> list[Path]:
@@ -125,19 +124,19 @@ def test_a_branch_that_was_deleted_is_not_found(
 
 
 def test_a_refresh_that_was_interrupted_discards_the_mirror(
-    tmp_path: Path, git_server: GitServer, repository: Repository
+    place: Place, tmp_path: Path, git_server: GitServer, repository: Repository
 ) -> None:
     folder = tmp_path / "data"
     url = git_server.publish(repository, "interrupted")
-    with open_backend(folder) as backend:
+    with open_backend(folder, place) as backend:
         backend.complete(SCRIPT, url)
     git_server.hanging.add("interrupted")
-    with open_backend(folder, clone_timeout_seconds=1) as backend:
+    with open_backend(folder, place, clone_timeout_seconds=1) as backend:
         # A named branch, or the request for the name of the default branch hangs before a refresh.
         task = backend.perform(SCRIPT, url, branch="main")
         assert task["error_code"] == "clone_timeout"
     git_server.hanging.clear()
-    with open_backend(folder) as backend:
+    with open_backend(folder, place) as backend:
         started = git_server.sent_bytes
         backend.complete(SCRIPT, url)
         assert git_server.sent_bytes - started > 300_000
@@ -209,9 +208,9 @@ def test_mirrors_are_counted_while_others_are_made_and_refreshed(
             assert backend.wait(task_id)["status"] == "completed"
 
 
-def test_drafts_of_an_earlier_process_are_removed(tmp_path: Path) -> None:
+def test_drafts_of_an_earlier_process_are_removed(place: Place, tmp_path: Path) -> None:
     draft = tmp_path / "data" / "mirrors" / "abc.new-12"
     draft.mkdir(parents=True)
     (draft / "HEAD").touch()
-    with open_backend(tmp_path / "data"):
+    with open_backend(tmp_path / "data", place):
         eventually(lambda: not os.path.lexists(draft))

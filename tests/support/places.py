@@ -79,7 +79,10 @@ class LocalPlace:
 
 
 class IsolatedPlace(LocalPlace):
-    """Local folders whose commands bubblewrap isolates, with the scripted agent."""
+    """Local folders whose commands bubblewrap isolates, with the scripted agent.
+
+    They are shown one folder of the tests, read-only.
+    """
 
     # Asking npm and pip for their registries takes a second.
     settings: Mapping[str, Any] = {
@@ -92,6 +95,10 @@ class IsolatedPlace(LocalPlace):
         "E2B_SMOKE_TEST": "true",
         "ISOLATED_ALLOW_REGISTRIES": "false",
     }
+
+    def __init__(self, shown: Path) -> None:
+        self.settings = {**self.settings, "isolated_readable_paths": (str(shown),)}
+        self.environment = {**self.environment, "ISOLATED_READABLE_PATHS": str(shown)}
 
 
 def require_isolation() -> None:

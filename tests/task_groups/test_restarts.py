@@ -7,48 +7,43 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.agents.gates import Gate
 from tests.support.live_server import ServerFactory, is_alive
 from tests.support.places import processes_with
 from tests.support.waiting import eventually
 
 MARK = "CHECK_OF_GROUP"
 CHECK = """
-export {mark}={folder}
+export {mark}={own}
 cat made.txt
 setsid sleep 600 >/dev/null 2>&1 &
-echo begun >>{folder}/checks
-until [ -e {folder}/gate ]; do sleep 0.05; done; exit 3
+echo begun {tell}
+{wait}; exit 3
 """
 
 
-def count_checks(folder: Path) -> int:
-    """Return the number of checks that have begun."""
-    file = folder / "checks"
-    return len(file.read_text().splitlines()) if file.exists() else 0
-
-
-def processes_of_checks(folder: Path) -> list[psutil.Process]:
+def processes_of_checks(own: str) -> list[psutil.Process]:
     """Return the processes that checks have started and that run."""
-    return [one for one in processes_with(MARK, partial(str.__eq__, str(folder))) if is_alive(one)]
+    return [one for one in processes_with(MARK, partial(str.__eq__, own)) if is_alive(one)]
 
 
 def test_the_checks_of_a_group_run_again_after_a_kill_and_leave_nothing(
-    new_server: ServerFactory, small_repository: str, tmp_path: Path
+    new_server: ServerFactory, small_repository: str, tmp_path: Path, gate: Gate
 ) -> None:
     server = new_server()
     server.start()
     client = server.client()
-    command = CHECK.format(folder=tmp_path, mark=MARK)
+    command = CHECK.format(own=tmp_path, mark=MARK, tell=gate.tell, wait=gate.wait)
     body = {"prompt": "script:\nwrite made.txt made", "repo_url": small_repository}
     answer = client.post("/start-task", {**body, "attempts": 2, "check_command": command})
-    eventually(lambda: count_checks(tmp_path) == 2)
-    interrupted = processes_of_checks(tmp_path)
+    eventually(lambda: gate.received().count(b"begun") == 2)
+    interrupted = processes_of_checks(str(tmp_path))
     assert interrupted
     server.kill()
     server.start()
-    eventually(lambda: count_checks(tmp_path) == 4)
+    eventually(lambda: gate.received().count(b"begun") == 4)
     assert not [one for one in interrupted if is_alive(one)]
-    (tmp_path / "gate").touch()
+    gate.open()
     client = server.client(client.user_id)
     path = f"/task-groups/{answer.body['group_id']}"
     eventually(lambda: client.get(path).body["group"]["status"] == "ended")
@@ -58,4 +53,4 @@ def test_the_checks_of_a_group_run_again_after_a_kill_and_leave_nothing(
         kinds = [event["kind"] for event in client.events(row["task_id"])]
         assert kinds.count("check") == 1
     eventually(lambda: server.sandboxes() == [])
-    assert processes_of_checks(tmp_path) == []
+    assert processes_of_checks(str(tmp_path)) == []

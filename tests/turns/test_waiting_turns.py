@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests.support.agents.gates import Gate
 from tests.support.backends import Backend, Repository
 from tests.support.waiting import eventually
 from tests.turns.steps import follow_up, own_diff, statuses, turns_of
 
 
-def start_waiting(backend: Backend, repository: Repository, gate: Path) -> int:
+def start_waiting(backend: Backend, repository: Repository, gate: Gate) -> int:
     """Start a task whose agent waits until the gate exists."""
-    wait = f"until [ -e {gate} ]; do sleep 0.05; done"
-    task_id = backend.start(f"echo one >one.txt; echo begun; {wait}", repository)
+    task_id = backend.start(f"echo one >one.txt; echo begun; {gate.wait}", repository)
     eventually(lambda: "begun" in backend.output(task_id))
     return task_id
 
 
 @pytest.mark.cloud_with_all("one turn interrupts another in the cloud")
-def test_turns_that_wait_run_in_their_order(
-    shell: Backend, sample: Repository, tmp_path: Path
-) -> None:
-    task_id = start_waiting(shell, sample, tmp_path / "gate")
+def test_turns_that_wait_run_in_their_order(shell: Backend, sample: Repository, gate: Gate) -> None:
+    task_id = start_waiting(shell, sample, gate)
     assert follow_up(shell, task_id, "cat one.txt >two.txt")["status"] == "waiting"
     assert follow_up(shell, task_id, "cat two.txt >three.txt")["number"] == 3
-    (tmp_path / "gate").touch()
+    gate.open()
     eventually(lambda: set(statuses(shell, task_id)) == {"completed"})
     row = shell.wait(task_id)
     assert row["status"] == "completed"
@@ -37,16 +33,16 @@ def test_turns_that_wait_run_in_their_order(
 
 @pytest.mark.cloud_with_all("one turn interrupts another in the cloud")
 def test_a_turn_that_waits_can_be_taken_back(
-    shell: Backend, sample: Repository, tmp_path: Path
+    shell: Backend, sample: Repository, gate: Gate
 ) -> None:
-    task_id = start_waiting(shell, sample, tmp_path / "gate")
+    task_id = start_waiting(shell, sample, gate)
     follow_up(shell, task_id, "echo two >two.txt")
     follow_up(shell, task_id, "echo three >three.txt")
     assert shell.delete(f"/tasks/{task_id}/turns/2")["http_status"] == 200
     refused = shell.delete(f"/tasks/{task_id}/turns/1")
     assert (refused["http_status"], refused["code"]) == (409, "turn_started")
     assert shell.delete(f"/tasks/{task_id}/turns/2")["http_status"] == 404
-    (tmp_path / "gate").touch()
+    gate.open()
     eventually(lambda: statuses(shell, task_id) == ["completed", "completed"])
     row = shell.wait(task_id)
     assert row["changed_files"] == ["one.txt", "three.txt"]
@@ -55,9 +51,9 @@ def test_a_turn_that_waits_can_be_taken_back(
 
 
 def test_an_interrupting_message_ends_the_running_turn_first(
-    shell: Backend, sample: Repository, tmp_path: Path
+    shell: Backend, sample: Repository, gate: Gate
 ) -> None:
-    task_id = start_waiting(shell, sample, tmp_path / "never")
+    task_id = start_waiting(shell, sample, gate)
     follow_up(shell, task_id, "cat one.txt >two.txt", interrupt=True)
     eventually(lambda: statuses(shell, task_id) == ["cancelled", "completed"])
     row = shell.wait(task_id)
@@ -69,9 +65,9 @@ def test_an_interrupting_message_ends_the_running_turn_first(
 
 @pytest.mark.cloud_with_all("one turn interrupts another in the cloud")
 def test_a_cancel_ends_the_turns_that_wait_as_well(
-    shell: Backend, sample: Repository, tmp_path: Path
+    shell: Backend, sample: Repository, gate: Gate
 ) -> None:
-    task_id = start_waiting(shell, sample, tmp_path / "never")
+    task_id = start_waiting(shell, sample, gate)
     follow_up(shell, task_id, "echo two >two.txt")
     assert shell.post(f"/tasks/{task_id}/cancel")["http_status"] == 200
     row = shell.wait(task_id)

@@ -95,7 +95,7 @@ CHANGED = {
 }
 
 
-FETCHES = pytest.mark.leaves_sandbox("the agent reads a repository beside its sandbox")
+FETCHES = pytest.mark.not_isolated("the agent reads a repository beside its sandbox")
 
 
 @pytest.mark.local_only("the folder of the repository is on this machine")
