@@ -1,6 +1,7 @@
 """Runs the benchmarks behind `./run.sh bench`.
 
     python -m benchmarks [NAME ...] [--json FILE] [--record | --quick] [--folder FOLDER]
+                         [--against REV]
 
 The exit code is 0 even if targets are missed.
 """
@@ -8,14 +9,19 @@ The exit code is 0 even if targets are missed.
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from benchmarks.cost.requests import request_cost
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
 from benchmarks.http_load import (
@@ -28,6 +34,7 @@ from benchmarks.neighbours.archive import archive_beside_polls
 from benchmarks.neighbours.ratio import hostile_neighbour
 from benchmarks.prepared.project import prepared_project
 from benchmarks.pull_request import create_pull_request, push_result
+from benchmarks.server import ROOT
 from benchmarks.single_task import task_isolated, task_medium, task_small
 from benchmarks.streams.measure import event_streams, polls_beside_streams
 from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
@@ -42,6 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         task_isolated,
         start_task_latency,
         task_status_throughput,
+        request_cost,
         list_tasks,
         slow_clients,
         event_streams,
@@ -76,7 +84,9 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
         folder = Path(name).resolve()
         described = machine(folder)
-        results = _run(options.names or list(BENCHMARKS), folder, quick=options.quick)
+        against = _unpacked(options.against, folder / "against") if options.against else None
+        bench = Bench(folder, options.quick, against)
+        results = _run(options.names or list(BENCHMARKS), bench)
         document = json.dumps(as_json(results, command, described), indent=2)
         if options.record:
             earlier = RESULTS_FILE.read_text()
@@ -87,14 +97,22 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(names: Sequence[str], folder: Path, *, quick: bool) -> Results:
+def _run(names: Sequence[str], bench: Bench) -> Results:
     results = {}
     for name in names:
-        own = folder / name
+        own = bench.folder / name
         own.mkdir()
-        results[name] = BENCHMARKS[name](Bench(own, quick))
+        results[name] = BENCHMARKS[name](replace(bench, folder=own))
         print(as_table(name, results[name]), file=sys.stderr, flush=True)
     return results
+
+
+def _unpacked(revision: str, folder: Path) -> Path:
+    command = ["git", "archive", "--format=tar", "--end-of-options", revision]
+    packed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -117,6 +135,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         default=MEMORY if MEMORY.is_dir() else None,
         help="working folder; by default in memory, because a disk distorts the results",
+    )
+    parser.add_argument(
+        "--against", metavar="REV", help="compare with this revision, where a benchmark can"
     )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHMARKS]

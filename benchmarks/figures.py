@@ -37,10 +37,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The parameters of a benchmark: its working folder, and `quick` for small sizes."""
+    """The parameters of a benchmark: its working folder, and `quick` for small sizes.
+
+    `against` is the folder of an older version of the project to compare with.
+    """
 
     folder: Path
     quick: bool
+    against: Path | None = None
 
     def size(self, full: T, quick: T) -> T:
         """Return the quick value in a quick run, the full value otherwise."""

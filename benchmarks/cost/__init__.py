@@ -1,0 +1,1 @@
+"""Measures what requests cost the processor."""
