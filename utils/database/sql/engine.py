@@ -99,6 +99,7 @@ class Engines:
 
     def _write_once(self, work: Callable[[Connection], Result]) -> Result:
         with self.write_lock, self.writers.connect() as connection:
+            connection.begin()  # also for statements that go to the driver
             result = work(connection)
             # The commit may have succeeded: a connection lost here is not retried.
             with translating():

@@ -17,7 +17,6 @@ from utils.database.rows import (
     listed_task,
     now,
     polled_task,
-    task_from_row,
 )
 from utils.database.schema import task_repositories, task_secrets, tasks, users
 from utils.database.shared import (
@@ -29,6 +28,7 @@ from utils.database.shared import (
     request_answer,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.prepared import Prepared
 from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.projects import lock_project, require_project
 from utils.database.sql.tables.repeated_requests import insert_delivery, store_answer
@@ -45,13 +45,13 @@ from utils.models.tasks import (
 )
 
 _own = (tasks.c.id == bindparam("task_id"), tasks.c.user_id == bindparam("user_id"))
-_full_task = select(*TASK_COLUMNS).where(*_own)
-_task_status = select(*POLLED_COLUMNS).where(*_own)
-_git_diff = select(func.coalesce(tasks.c.git_diff, "")).where(*_own)
-_task_id = select(tasks.c.id).where(*_own)
+_full_task = Prepared(select(*TASK_COLUMNS).where(*_own))
+_task_status = Prepared(select(*POLLED_COLUMNS).where(*_own))
+_git_diff = Prepared(select(func.coalesce(tasks.c.git_diff, "").label("git_diff")).where(*_own))
+_task_id = Prepared(select(tasks.c.id).where(*_own))
 _has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
 _insert_secret = insert(task_secrets)
-_insert_task = insert(tasks).returning(*STATUS_COLUMNS)
+_insert_task = Prepared(insert(tasks).returning(*STATUS_COLUMNS))
 
 
 class TaskMethods(SqlMethods):
@@ -72,17 +72,17 @@ class TaskMethods(SqlMethods):
     @reading
     def get_task(self, connection: Connection, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        return task_from_row(_one(connection, _full_task, user_id, task_id))
+        return Task(**_one(connection, _full_task, user_id, task_id))
 
     @reading
     def get_task_status(self, connection: Connection, user_id: str, task_id: int) -> Task:
         """See `Database`."""
-        return polled_task(_one(connection, _task_status, user_id, task_id)._mapping)
+        return polled_task(_one(connection, _task_status, user_id, task_id))
 
     @reading
     def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:
         """See `Database`."""
-        return str(_one(connection, _git_diff, user_id, task_id)[0])
+        return str(_one(connection, _git_diff, user_id, task_id)["git_diff"])
 
     @reading
     def list_tasks(
@@ -161,14 +161,15 @@ def insert_task(
     connection: Connection, user_id: str, new: NewTask, more: Mapping[str, Any]
 ) -> Task:
     """Insert a task with its token, its further repositories and more columns."""
-    row = connection.execute(_insert_task, {**_new_task_values(user_id, new), **more}).one()
+    row = _insert_task.first(connection, {**_new_task_values(user_id, new), **more})
+    assert row is not None  # noqa: S101
     if new.encrypted_token is not None:
-        secret = {"task_id": row.id, "ciphertext": new.encrypted_token}
+        secret = {"task_id": row["id"], "ciphertext": new.encrypted_token}
         connection.execute(_insert_secret, secret)
     if repositories := new_repository_values(new):
-        rows = [{**values, "task_id": row.id} for values in repositories]
+        rows = [{**values, "task_id": row["id"]} for values in repositories]
         connection.execute(insert(task_repositories), rows)
-    return task_from_row(row)
+    return Task(**row)
 
 
 def require_task(connection: Connection, user_id: str, task_id: int) -> None:
@@ -176,8 +177,8 @@ def require_task(connection: Connection, user_id: str, task_id: int) -> None:
     _one(connection, _task_id, user_id, task_id)
 
 
-def _one(connection: Connection, statement: Select[Any], user_id: str, task_id: int) -> Any:
-    row = connection.execute(statement, {"user_id": user_id, "task_id": task_id}).first()
+def _one(connection: Connection, statement: Prepared, user_id: str, task_id: int) -> dict[str, Any]:
+    row = statement.first(connection, {"user_id": user_id, "task_id": task_id})
     if row is None:
         raise missing_task(connection, user_id, task_id)
     return row
