@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy import exc as sql_errors
@@ -22,6 +22,7 @@ from utils.config.settings import Settings
 from utils.database.changes import Changes
 from utils.database.failures import FailureRecord
 from utils.database.sql.errors import translating
+from utils.database.sql.kept_connections import KeptConnections
 from utils.database.sql.reasons import explain
 from utils.database.types import dump_json, load_json
 from utils.errors import ConfigurationError, DatabaseUnavailable
@@ -35,6 +36,8 @@ Methods = TypeVar("Methods", bound="SqlMethods")
 
 SQLITE_LOCK_SECONDS = 10
 SQLITE_READERS = 64
+KEPT_READERS = 8
+_BEGIN = "BEGIN IMMEDIATE"
 SQLITE_FILE = "async-code.db"
 POOL_WAIT_SECONDS = 10
 OLDEST_SQLITE = (3, 35)
@@ -52,6 +55,13 @@ POSTGRESQL_TIMEOUTS = {
 }
 
 
+class Kept(NamedTuple):
+    """The connections that are kept at hand for reads and for writes."""
+
+    readers: KeptConnections
+    writers: KeptConnections
+
+
 @dataclass(frozen=True, slots=True)
 class Engines:
     """Holds the connection pools of one database.
@@ -59,6 +69,7 @@ class Engines:
     Reads run outside transactions. SQLite writers take `write_lock` first, because waiting for the
     lock of the file means polling; for PostgreSQL it does nothing. `connect` opens a connection
     outside the pools, for LISTEN; it is None where sessions are shared or connections are few.
+    `kept` are the connections of SQLite that are at hand.
     """
 
     kind: str
@@ -67,6 +78,7 @@ class Engines:
     write_lock: AbstractContextManager[Any]
     failures: FailureRecord = field(default_factory=FailureRecord)
     connect: Callable[[], psycopg.Connection] | None = None
+    kept: Kept | None = None
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run reads; retry once when the connection was dead."""
@@ -90,21 +102,32 @@ class Engines:
 
     def close(self) -> None:
         """Close all connections."""
+        if self.kept is not None:
+            self.kept.readers.close()
+            self.kept.writers.close()
         self.readers.dispose()
         self.writers.dispose()
 
     def _read_once(self, work: Callable[[Connection], Result]) -> Result:
+        if self.kept is not None:
+            return self.kept.readers.run(work)
         with self.readers.connect() as connection:
             return work(connection)
 
     def _write_once(self, work: Callable[[Connection], Result]) -> Result:
-        with self.write_lock, self.writers.connect() as connection:
+        def transaction(connection: Connection) -> Result:
             connection.begin()  # also for statements that go to the driver
             result = work(connection)
             # The commit may have succeeded: a connection lost here is not retried.
             with translating():
                 connection.commit()
             return result
+
+        with self.write_lock:
+            if self.kept is not None:
+                return self.kept.writers.run(transaction)
+            with self.writers.connect() as connection:
+                return transaction(connection)
 
 
 class SqlMethods:
@@ -182,15 +205,17 @@ def open_sqlite(path: Path) -> Engines:
     readers = _engine(
         url,
         isolation_level="AUTOCOMMIT",
-        pool_size=SQLITE_READERS,
+        pool_size=SQLITE_READERS + KEPT_READERS,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
     )
-    writers = _engine(url, pool_size=1, max_overflow=0)
+    # One is kept, the other one is for migrations.
+    writers = _engine(url, pool_size=2, max_overflow=0)
     event.listen(readers, "connect", _prepare_sqlite_reader)
     event.listen(writers, "connect", prepare_sqlite)
     event.listen(writers, "begin", _begin_sqlite_write)
-    return Engines("sqlite", readers, writers, threading.Lock())
+    kept = Kept(KeptConnections(readers, KEPT_READERS), KeptConnections(writers, 1))
+    return Engines("sqlite", readers, writers, threading.Lock(), kept=kept)
 
 
 def prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -208,8 +233,15 @@ def _prepare_sqlite_reader(connection: sqlite3.Connection, record: object) -> No
 
 
 def _begin_sqlite_write(connection: Connection) -> None:
-    # A transaction that reads first and writes later can fail with "busy"; this one waits.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # A transaction that reads first and writes later can fail with "busy"; this one waits. It goes
+    # to the driver, because SQLAlchemy works on it for longer than SQLite.
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101
+    try:
+        driver.execute(_BEGIN)
+    except sqlite3.Error as error:
+        failure = sql_errors.DBAPIError.instance(_BEGIN, None, error, sqlite3.Error)
+        raise cast("sql_errors.DBAPIError", failure) from error
 
 
 def open_postgresql(

@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 
 from utils.database.types import dump_json, load_json
 
-Convert = Callable[[Any], Any]
+Convert = Callable[[Any], Any] | None
 
 _DIALECT = sqlite.dialect(json_serializer=dump_json, json_deserializer=load_json)
 
@@ -51,12 +51,15 @@ class Prepared:
 
         A transaction must have begun if the statement writes.
         """
-        driver = connection.connection.driver_connection
+        driver = connection.connection.dbapi_connection
         if not isinstance(driver, sqlite3.Connection):
             return self._explained(connection, values)
         compiled = self._compiled(tuple(values))
         known = {**compiled.fixed, **values}
-        given = [convert(known[name]) for name, convert in compiled.given]
+        given = [
+            known[name] if convert is None else convert(known[name])
+            for name, convert in compiled.given
+        ]
         try:
             # All rows: a statement that has not ended holds up the commit.
             rows = driver.execute(compiled.text, given).fetchall()
@@ -65,7 +68,7 @@ class Prepared:
         if not rows:
             return None
         return {
-            name: convert(value)
+            name: value if convert is None else convert(value)
             for value, (name, convert) in zip(rows[0], compiled.columns, strict=True)
         }
 
@@ -91,12 +94,8 @@ class Prepared:
 
 
 def _binding(kind: TypeEngine[Any]) -> Convert:
-    return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT) or _unchanged
+    return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT)
 
 
 def _reading(kind: TypeEngine[Any]) -> Convert:
-    return kind.dialect_impl(_DIALECT).result_processor(_DIALECT, None) or _unchanged
-
-
-def _unchanged(value: Any) -> Any:
-    return value
+    return kind.dialect_impl(_DIALECT).result_processor(_DIALECT, None)
