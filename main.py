@@ -34,6 +34,7 @@ from endpoints import (
 )
 from utils.agents.registry import Agents
 from utils.api import docs_page as api_docs
+from utils.api.application import Application
 from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, VariableConverter, install_hooks
 from utils.api.openapi.document import build_openapi, format_openapi
@@ -284,7 +285,7 @@ def build_flask(services: Services) -> Flask:
 
 def declare_routes() -> Flask:
     """Return a Flask application with all routes and without services."""
-    app, routes = Flask("async-code", static_folder=None), _routes()
+    app, routes = Application("async-code", static_folder=None), _routes()
     app.url_map, app.blueprints = routes.url_map, routes.blueprints
     app.view_functions |= routes.view_functions
     for name, functions in routes.before_request_funcs.items():

@@ -267,6 +267,8 @@ def _user_of_request(services: Services, declared: Endpoint) -> str:
 
 def _query_of_request(declared: Endpoint) -> Json:
     # Programs add `_` with a changing value to get around caches.
+    if not request.environ.get("QUERY_STRING"):
+        return {}
     left_out = {"_", TICKET_PARAMETER} if declared.stream else {"_"}
     return {name: value for name, value in request.args.items() if name not in left_out}
 

@@ -173,18 +173,20 @@ class _CachedCors:
             blank.headers.clear()
             self._evaluate(blank)
             self._cached_headers = list(blank.headers)
-        response.headers.extend(self._cached_headers)
+        for name, value in self._cached_headers:
+            response.headers.add(name, value)
         return response
 
 
 def _start_request() -> None:
     g.started = time.perf_counter()
-    given = request.environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    environ = request.environ
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    g.request_id = request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
-    if REFUSAL_KEY in request.environ:
-        raise request.environ[REFUSAL_KEY]
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    if REFUSAL_KEY in environ:
+        raise environ[REFUSAL_KEY]
 
 
 def _refuse_foreign_host() -> None:
@@ -227,15 +229,14 @@ class _RequestLog:
             response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         seconds = time.perf_counter() - g.started
         # Metrics keep every label forever, and an unmatched request may have any method and path.
-        method, route = (
-            (request.method, request.url_rule.rule) if request.url_rule else ("any", "unmatched")
-        )
+        rule, sent_method = request.url_rule, request.method
+        method, route = (sent_method, rule.rule) if rule else ("any", "unmatched")
         self._metrics.request_answered(method, route, response.status_code, seconds)
-        write = log.debug if request.endpoint in self._polled else log.info
+        write = log.debug if rule and rule.endpoint in self._polled else log.info
         write(
             "request answered",
             action="http.request",
-            method=request.method,
+            method=sent_method,
             route=route,
             status=response.status_code,
             milliseconds=round(seconds * 1000, 1),
