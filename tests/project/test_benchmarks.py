@@ -23,6 +23,7 @@ FIGURES = {
     "task_isolated": {"task, isolated / task, local", "task, isolated, median"},
     "start_task_latency": {"one client, p50", "32 clients, p50"},
     "task_status_throughput": {"8 clients", "32 clients"},
+    "request_cost": {"status poll, processor time", "start-task, processor time"},
     "list_tasks": {"one client, p50", "page"},
     "slow_clients": {"quiet, p95", "12 slow and 40 idle connections, p95"},
     "event_streams": {"out of order, lost or repeated", "from write to arrival, p99"},
