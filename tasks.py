@@ -9,7 +9,8 @@ from typing import NotRequired
 from flask import Blueprint, Response
 
 from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
-from utils.api.endpoint import Services, answer_once, endpoint, request_key
+from utils.api.conditional import task_etag, unchanged
+from utils.api.endpoint import Services, answer_once, endpoint, request_key, success
 from utils.api.github_access import token_of_request
 from utils.api.legacy_import import read_legacy_tasks, read_upload
 from utils.api.requests import (
@@ -110,27 +111,48 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
 
 
 @blueprint.get("/task-status/<id:task_id>")
-@endpoint({"task": TaskStatusRow}, polled=True)
-def get_task_status(services: Services, user_id: str, task_id: int) -> Json:
+@endpoint({"task": TaskStatusRow}, polled=True, conditional=True)
+def get_task_status(services: Services, user_id: str, task_id: int) -> Response:
     """Return the progress of a task.
 
-    The call is cheap: you can poll it every two seconds. Fields without a value are omitted,
-    never null.
+    The call is cheap: you can poll it every two seconds. Send the `ETag` of the last answer as
+    `If-None-Match`, and the answer is 304 without a body while nothing has changed. The answer for
+    a queued task has no `ETag`. Fields without a value are omitted, never null.
     """
-    task = services.database.get_task_status(user_id, task_id)
+    database = services.database
+    stage = services.dispatcher.stage(task_id)
+    etag_of = partial(task_etag, task_id, stage=stage)
+    same = unchanged(database, user_id, task_id, etag_of)
+    if same is not None:
+        return same
+    task = database.get_task_status(user_id, task_id)
+    # A queued task moves on without a change of its row.
     waits = task.status is TaskStatus.PENDING
     position = services.dispatcher.queue_position(task_id) if waits else None
     reason = services.dispatcher.waiting_reason if waits else None
-    stage = services.dispatcher.stage(task_id)
-    repositories = repositories_of(services.database, task)
-    return {"task": task_status_row(task, position, stage, reason, repositories)}
+    repositories = repositories_of(database, task)
+    response = success({"task": task_status_row(task, position, stage, reason, repositories)})
+    if not waits:
+        response.set_etag(etag_of(task.updated_at), weak=True)
+    return response
 
 
 @blueprint.get("/tasks/<id:task_id>")
-@endpoint({"task": FullTaskRow})
-def get_task(services: Services, user_id: str, task_id: int) -> Json:
-    """Return a task with all its fields, including the diff and the patch."""
-    return {"task": full_row_of(services.database, user_id, task_id)}
+@endpoint({"task": FullTaskRow}, conditional=True)
+def get_task(services: Services, user_id: str, task_id: int) -> Response:
+    """Return a task with all its fields, including the diff and the patch.
+
+    With `If-None-Match` the answer is 304 while nothing has changed.
+    """
+    database = services.database
+    etag_of = partial(task_etag, task_id)
+    same = unchanged(database, user_id, task_id, etag_of)
+    if same is not None:
+        return same
+    row = full_row_of(database, user_id, task_id)
+    response = success({"task": row})
+    response.set_etag(etag_of(row["updated_at"]), weak=True)
+    return response
 
 
 @blueprint.get("/git-diff/<id:task_id>")

@@ -110,6 +110,8 @@ def test_marks_show_what_has_changed(database: Database) -> None:
     stored = database.get_task_status(USER, first.id)
     assert (mark.id, mark.user_id, mark.last_sequence) == (first.id, USER, 2)
     assert mark.updated_at == stored.updated_at
+    assert database.get_task_updated_at(USER, first.id) == stored.updated_at
+    assert database.get_task_updated_at(STRANGER, first.id) is None
     of_user = database.list_task_marks([], [USER], LONG_AGO)
     assert {mark.id for mark in of_user} == {first.id, second.id}
     assert database.list_task_marks([], [USER], before) == []

@@ -151,6 +151,7 @@ class Endpoint:
     media_type: str = "application/json"
     stream: bool = False
     admin: bool = False
+    conditional: bool = False
 
     @property
     def requires_body(self) -> bool:
@@ -189,7 +190,7 @@ def endpoint(
                 raise InvalidInput("This endpoint takes no query parameters. Remove them.")
             if declared.body is not None:
                 body = _read_json_body(declared)
-                if declared.idempotent:
+                if declared.idempotent and KEY_HEADER in request.headers:
                     _note_body(body)
                 arguments["body"] = _validated(declared.body, body)
             result = view(services, **arguments)

@@ -27,6 +27,7 @@ from utils.api.endpoint import (
     declaration_of,
 )
 from utils.api.error_codes.table import PAGE
+from utils.api.openapi.conditional import ETAG_HEADER, MATCH_PARAMETER, UNCHANGED
 from utils.api.openapi.error_responses import ErrorResponses
 from utils.api.openapi.examples import compose_example, field_text
 from utils.api.openapi.fields import PARAMETERS
@@ -224,9 +225,10 @@ def _operation(
             *([_KEY_PARAMETER] if declared.idempotent else []),
             *([_TICKET_PARAMETER] if declared.stream else []),
             *([_LAST_EVENT_PARAMETER] if declared.stream and rule.arguments else []),
+            *([MATCH_PARAMETER] if declared.conditional else []),
         ],
         "responses": {
-            str(declared.status): _success(declared, name, schemas),
+            **_successes(declared, name, schemas),
             **errors.of(
                 declared,
                 arguments=rule.arguments,
@@ -313,7 +315,7 @@ def _query_parameters(query: type[BaseModel] | None, schemas: _Schemas) -> Itera
         }
 
 
-def _success(declared: Endpoint, name: str, schemas: _Schemas) -> Json:
+def _successes(declared: Endpoint, name: str, schemas: _Schemas) -> Json:
     if declared.response is None:
         content: Json = {declared.media_type: {"schema": {"type": "string"}}}
     else:
@@ -322,7 +324,11 @@ def _success(declared: Endpoint, name: str, schemas: _Schemas) -> Json:
         content = {"application/json": {"schema": schemas.named(answer)}}
     if declared.stream or declared.output_stream:
         content[MEDIA_TYPE] = {"schema": {"type": "string", "description": _STREAM}}
-    return {"description": "Success.", "content": content}
+    status = str(declared.status)
+    if not declared.conditional:
+        return {status: {"description": "Success.", "content": content}}
+    success = {"description": "Success.", "headers": ETAG_HEADER, "content": content}
+    return {status: success, "304": UNCHANGED}
 
 
 def _describe_fields(components: Json) -> None:

@@ -21,6 +21,9 @@ class StreamVerbs(Protocol):
     ) -> list[TaskMark]:
         """Return the marks of the given tasks, and of all tasks of the users changed since then."""
 
+    def get_task_updated_at(self, user_id: str, task_id: int) -> datetime | None:
+        """Return the `updated_at` of a task, None when the user has no such task."""
+
     def add_stream_ticket(self, user_id: str, ticket_hash: str, expires_at: datetime) -> None:
         """Store a ticket; delete the user's expired ones.
 

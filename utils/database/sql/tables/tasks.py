@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
@@ -49,6 +50,7 @@ _full_task = Prepared(select(*TASK_COLUMNS).where(*_own))
 _task_status = Prepared(select(*POLLED_COLUMNS).where(*_own))
 _git_diff = Prepared(select(func.coalesce(tasks.c.git_diff, "").label("git_diff")).where(*_own))
 _task_id = Prepared(select(tasks.c.id).where(*_own))
+_changed_at = Prepared(select(tasks.c.updated_at).where(*_own))
 _has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
 _insert_secret = insert(task_secrets)
 _insert_task = Prepared(insert(tasks).returning(*STATUS_COLUMNS))
@@ -78,6 +80,14 @@ class TaskMethods(SqlMethods):
     def get_task_status(self, connection: Connection, user_id: str, task_id: int) -> Task:
         """See `Database`."""
         return polled_task(_one(connection, _task_status, user_id, task_id))
+
+    @reading
+    def get_task_updated_at(
+        self, connection: Connection, user_id: str, task_id: int
+    ) -> datetime | None:
+        """See `Database`."""
+        row = _changed_at.first(connection, {"user_id": user_id, "task_id": task_id})
+        return None if row is None else row["updated_at"]
 
     @reading
     def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:

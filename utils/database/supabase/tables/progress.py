@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from utils.database.schema import task_repositories, task_turns, tasks
@@ -160,6 +160,12 @@ class ProgressMethods(SupabaseMethods):
         }
         rows = self.supabase.call("backend_list_task_marks", arguments, idempotent=True)
         return [_decode_mark(row) for row in rows]
+
+    def get_task_updated_at(self, user_id: str, task_id: int) -> datetime | None:
+        """See `Database`."""
+        owner = normalize_user_id(user_id)
+        marks = self.list_task_marks([task_id], [], datetime.now(UTC))
+        return next((mark.updated_at for mark in marks if mark.user_id == owner), None)
 
     def _move(
         self,

@@ -1,0 +1,74 @@
+"""Clients that send the ETag of a task's row get it again only when it has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.api.test_tasks import Caller
+from tests.conftest import Headers, MakeApp
+from tests.support.waiting import eventually
+
+PATHS = ("/task-status/{}", "/tasks/{}")
+
+
+@pytest.fixture
+def caller(client: FlaskClient, headers: Headers, repository: Path) -> Caller:
+    return Caller(client, headers, repository)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_row_is_sent_again_only_after_a_change(
+    caller: Caller, client: FlaskClient, headers: Headers, stranger: Headers, path: str
+) -> None:
+    task_id = caller.start()
+    caller.finish(task_id)
+    address = path.format(task_id)
+    first = client.get(address, headers=headers)
+    asking = {"If-None-Match": first.headers["ETag"]}
+
+    same = client.get(address, headers=headers | asking)
+    assert (same.status_code, same.data) == (304, b"")
+    assert same.headers["ETag"] == first.headers["ETag"]
+    assert "Content-Type" not in same.headers
+    assert client.get(address, headers=stranger | asking).status_code == 404
+    assert client.get(address, headers=asking).status_code == 401
+
+    caller.post(f"/tasks/{task_id}/chat", {"role": "user", "content": "Thank you"})
+    changed = client.get(address, headers=headers | asking)
+    assert changed.status_code == 200
+    assert changed.get_json()["task"]["chat_messages"][-1]["content"] == "Thank you"
+    assert changed.headers["ETag"] != first.headers["ETag"]
+
+    caller.delete(f"/tasks/{task_id}")
+    gone = {"If-None-Match": changed.headers["ETag"]}
+    assert client.get(address, headers=headers | gone).status_code == 404
+
+
+def test_a_running_task_is_unchanged_until_it_ends(
+    caller: Caller, client: FlaskClient, headers: Headers
+) -> None:
+    task_id = caller.start("script:\nsleep 60")
+    address = f"/task-status/{task_id}"
+    eventually(lambda: caller.get(address)["task"].get("stage") == "agent")
+    etag = client.get(address, headers=headers).headers["ETag"]
+    asking = headers | {"If-None-Match": etag}
+    assert client.get(address, headers=asking).status_code == 304
+    caller.post(f"/tasks/{task_id}/cancel")
+    ended = client.get(address, headers=asking)
+    assert ended.get_json()["task"]["status"] == "cancelled"
+
+
+def test_a_queued_task_has_no_etag_because_its_place_moves(
+    make_app: MakeApp, user: str, repository: Path
+) -> None:
+    app = make_app(max_concurrent_tasks=1, shutdown_grace_seconds=0)
+    client, headers = app.test_client(), {"X-User-ID": user}
+    caller = Caller(client, headers, repository)
+    running, queued = caller.start("script:\nsleep 60"), caller.start()
+    status = client.get(f"/task-status/{queued}", headers=headers)
+    assert status.get_json()["task"]["queue_position"] == 1
+    assert "ETag" not in status.headers
+    caller.post(f"/tasks/{running}/cancel")
