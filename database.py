@@ -173,6 +173,9 @@ class Database(
     def get_project(self, user_id: str, project_id: int) -> Project:
         """Return one project with counters. Raises `NotFound`."""
 
+    def get_project_settings(self, user_id: str, project_id: int) -> Json:
+        """Return the settings of a project, without counting its tasks. Raises `NotFound`."""
+
     def update_project(self, user_id: str, project_id: int, fields: Mapping[str, Any]) -> Project:
         """Change the given columns. Raises `NotFound`, `Conflict`."""
 

@@ -59,6 +59,7 @@ from utils.errors import ConfigurationError
 from utils.github.app import GitHubApp
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.maintenance.data_lock import lock_data_folder
+from utils.pull_requests.automatic import AutomaticPullRequests
 from utils.pull_requests.service import PullRequests, pushes_folder
 from utils.push.push import remove_leftovers
 from utils.redaction import Redactor
@@ -96,8 +97,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     with _lifetime() as lifetime:
         services = _open_services(settings, database, lifetime)
         app = build_flask(services)
-        services.dispatcher.recover()
-        lifetime.callback(services.dispatcher.stop)
+        _start_work(services, lifetime)
         services.sandboxes.start()
         lifetime.callback(services.sandboxes.stop)
         if settings.webhook_tasks:
@@ -114,9 +114,15 @@ def create_worker(settings: Settings) -> Services:
     """
     with _lifetime() as lifetime:
         services = _open_services(settings, None, lifetime)
-        services.dispatcher.recover()
-        lifetime.callback(services.dispatcher.stop)
+        _start_work(services, lifetime)
     return services
+
+
+def _start_work(services: Services, lifetime: ExitStack) -> None:
+    services.dispatcher.recover()
+    lifetime.callback(services.dispatcher.stop)
+    services.automatic_pull_requests.start()
+    lifetime.callback(services.automatic_pull_requests.stop)
 
 
 @contextmanager
@@ -154,6 +160,7 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     github_app = GitHubApp(settings) if settings.github_app_id else None
     github_tokens = GitHubTokenResolver(settings, database, context.vault, github_app)
     limiter = ConcurrencyLimiter(settings.request_threads)
+    pulls, automatic_pulls = _build_pull_requests(context, github_tokens, limiter)
     return Services(
         settings=settings,
         database=database,
@@ -170,7 +177,8 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
         streams=StreamContext(settings, database),
         stream_tickets=StreamTickets(database),
         sandboxes=_build_sandboxes(context, provider, github_tokens, limiter),
-        pull_requests=_build_pull_requests(context, github_tokens, limiter),
+        pull_requests=pulls,
+        automatic_pull_requests=automatic_pulls,
         identify=callers.identify,
         identify_admin=callers.identify_admin,
         budgets=context.usage.budgets,
@@ -263,13 +271,15 @@ def _build_sandboxes(
 
 def _build_pull_requests(
     context: RunContext, tokens: GitHubTokenResolver, limiter: ConcurrencyLimiter
-) -> PullRequests:
-    settings, database = context.settings, context.database
+) -> tuple[PullRequests, AutomaticPullRequests]:
+    settings, database, redactor = context.settings, context.database, context.redactor
     remove_leftovers(pushes_folder(settings))
     environment = inherited_environment() | proxies_with_password()
-    return PullRequests(
-        settings, database, tokens, context.redactor, environment, limiter, context.metrics
+    pulls = PullRequests(
+        settings, database, tokens, redactor, environment, limiter, context.metrics
     )
+    automatic = AutomaticPullRequests(database, pulls, context.vault, redactor, context.pull_is_due)
+    return pulls, automatic
 
 
 def build_flask(services: Services) -> Flask:

@@ -54,6 +54,8 @@ START_ERRORS = (
     "stored_secret_unreadable",
     "unknown_model",
     "group_too_large",
+    "github_token_needed",
+    "repository_not_on_github",
     "not_found",
     "queue_full",
 )
@@ -95,8 +97,10 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         mode=Mode(body.mode),
         check_command=body.check_command,
     )
-    group = _group(body, new, services.settings.group_size)
     token = open_request_token(services.vault, user_id, body.github_token)
+    group = services.automatic_pull_requests.with_wish(
+        user_id, _group(body, new, services.settings.group_size), token, wish=body.auto_pr
+    )
 
     def start() -> Json:
         if len(group) == 1:

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from utils.database import sandbox_schema  # noqa: F401  (it declares tables)
+from utils.database import automation_schema, sandbox_schema  # noqa: F401  (they declare tables)
 from utils.database.schema import metadata
 
 context.configure(

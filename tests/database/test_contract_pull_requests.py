@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
 import pytest
 
 from database import Database
 from tests.support.database.samples import (
+    CANCELLED,
     COMPLETED,
+    FAILED,
+    LATER,
     NOBODY,
+    PENDING,
+    RUNNING,
     STRANGER,
     USER,
     all_at_once,
     new_task,
+    project_fields,
     running_task,
 )
 from utils.errors import Conflict, NotFound, Unauthenticated
+from utils.models.automatic_pulls import AutomaticPull
 from utils.models.tasks import NewTask, Task
+from utils.models.turns import NewTurn
 
 URL = "https://github.com/octo/demo/pull/7"
 OPEN = {
@@ -25,6 +36,11 @@ OPEN = {
     "pr_commit": "c0ffee",
     "pr_state": "open",
 }
+
+ASKED = {"execution_metadata": {"auto_pr": True}}
+"""The part of a result that keeps the wish of its task."""
+
+OTHER = "another server"
 
 
 def test_a_pull_request_is_noted_with_its_task(database: Database) -> None:
@@ -118,3 +134,96 @@ def test_a_delivery_is_new_once(database: Database) -> None:
 def test_of_a_delivery_that_comes_several_times_at_once_one_is_new(database: Database) -> None:
     taken = all_at_once([lambda: database.record_delivery("same")] * 6)
     assert sorted(taken) == [False] * 5 + [True]
+
+
+def completed(database: Database, token: bytes | None = b"sealed") -> Task:
+    task = running_task(database, auto_pr=True, encrypted_token=token)
+    assert task.auto_pr
+    ended = database.finish_task(task.id, COMPLETED, ASKED, None)
+    assert ended is not None
+    return ended
+
+
+def due(database: Database, until: datetime = LATER) -> AutomaticPull:
+    pull = database.claim_automatic_pull(until)
+    assert pull is not None
+    return pull
+
+
+def test_a_completed_task_that_asked_for_it_makes_its_pull_request_due_with_its_token(
+    database: Database,
+) -> None:
+    running_task(database, auto_pr=True)
+    plain = running_task(database)
+    database.finish_task(plain.id, COMPLETED, {}, None)
+    assert database.claim_automatic_pull(LATER) is None
+    task = completed(database)
+    assert due(database) == AutomaticPull(task.id, USER, b"sealed", LATER, 1)
+    assert database.end_automatic_pull(due(database))
+    assert database.claim_automatic_pull(LATER) is None
+
+
+@pytest.mark.parametrize("end", [FAILED, CANCELLED])
+def test_a_task_that_ends_otherwise_has_no_pull_request_due(database: Database, end: str) -> None:
+    task = running_task(database, auto_pr=True)
+    database.finish_task(task.id, {"failed": FAILED, "cancelled": CANCELLED}[end], ASKED, None)
+    assert database.claim_automatic_pull(LATER) is None
+
+
+def test_of_several_servers_one_gets_a_pull_request(database: Database) -> None:
+    completed(database)
+    others = [database.owned_by(f"server {number}") for number in range(4)]
+    claims = all_at_once([partial(one.claim_automatic_pull, LATER) for one in others])
+    assert len([claim for claim in claims if claim]) == 1
+
+
+def test_another_server_gets_it_when_the_lease_is_over_and_the_same_one_after_a_restart(
+    database: Database,
+) -> None:
+    completed(database)
+    first = due(database)
+    other = database.owned_by(OTHER)
+    assert other.claim_automatic_pull(LATER) is None
+    again = due(database, datetime.now(UTC) - timedelta(seconds=60))
+    assert (again.task_id, again.tries) == (first.task_id, 2)
+    taken = due(other)
+    assert (taken.task_id, taken.tries) == (first.task_id, 3)
+    assert not database.end_automatic_pull(again)
+    assert other.end_automatic_pull(taken)
+
+
+def test_the_next_try_waits_for_its_time(database: Database) -> None:
+    completed(database)
+    assert database.end_automatic_pull(due(database), LATER)
+    assert database.claim_automatic_pull(LATER) is None
+
+
+def test_a_task_that_goes_on_has_its_pull_request_due_when_it_completes_again(
+    database: Database,
+) -> None:
+    task = completed(database)
+    held = due(database)
+    database.add_turn(USER, task.id, NewTurn("More"))
+    assert database.claim_automatic_pull(LATER) is None
+    assert database.move_task(task.id, {PENDING}, RUNNING)
+    assert database.finish_task(task.id, COMPLETED, ASKED, None)
+    assert not database.end_automatic_pull(held)
+    again = due(database)
+    assert (again.task_id, again.ciphertext, again.tries) == (task.id, b"sealed", 1)
+    database.delete_task(USER, task.id)
+    assert database.claim_automatic_pull(LATER) is None
+
+
+def test_a_task_that_is_cancelled_later_has_none_due(database: Database) -> None:
+    task = completed(database)
+    database.add_turn(USER, task.id, NewTurn("More"))
+    assert database.move_task(task.id, {PENDING}, CANCELLED)
+    assert database.claim_automatic_pull(LATER) is None
+
+
+def test_the_settings_of_a_project_are_those_of_its_owner(database: Database) -> None:
+    project_id = database.create_project(USER, project_fields()).id
+    assert database.get_project_settings(USER, project_id) == {"colour": "blue"}
+    for user_id, number in ((STRANGER, project_id), (USER, 12345)):
+        with pytest.raises(NotFound):
+            database.get_project_settings(user_id, number)

@@ -43,7 +43,9 @@ ERRORS = [entries for _, _, entries in SECTIONS]
 ALL_ERRORS = [entry for entries in ERRORS for entry in entries]
 
 # Stands where codes stand, and is a key of what is stored.
-NOT_CODES = frozenset({"secret_files", "installations_count", "sandbox_operations", "tree_hash"})
+NOT_CODES = frozenset(
+    {"auto_pr", "secret_files", "installations_count", "sandbox_operations", "tree_hash"}
+)
 # A task that is stopped with it is put back, so it is stored nowhere.
 NOT_SHOWN = frozenset({"shutdown"})
 # Made from the name of what is missing, or from the name of an HTTP error.

@@ -33,6 +33,7 @@ from utils.errors import AppError, DatabaseUnavailable, InvalidInput
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.models.tasks import Json
 from utils.models.users import Scope
+from utils.pull_requests.automatic import AutomaticPullRequests
 from utils.pull_requests.service import PullRequests
 from utils.sandbox_service.service import SandboxService
 from utils.sandboxes.protocol import SandboxProvider
@@ -105,6 +106,7 @@ class Services:
     api_keys: ApiKeys
     vault: Vault
     pull_requests: PullRequests
+    automatic_pull_requests: AutomaticPullRequests
     github_tokens: GitHubTokenResolver
     github_limiter: ConcurrencyLimiter
     rate_limits: RateLimits

@@ -235,6 +235,13 @@ class StartTask(Body):
         "and last lines are stored.",
     )
 
+    auto_pr: bool | None = Field(
+        None,
+        description="True opens the pull request when the task completes with changes, as "
+        "`POST /create-pr` does, with the token of the task. The default is `auto_pr` of the "
+        "project's settings. Not for groups.",
+    )
+
     @field_validator("repo_url")
     @classmethod
     def _require_repository(cls, value: str | None, info: ValidationInfo) -> str | None:

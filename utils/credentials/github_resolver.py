@@ -89,12 +89,7 @@ class GitHubTokenResolver:
         if chosen.source is TokenSource.NONE:
             chosen = self.server_token(user_id, full_name, purpose)
         if chosen.source is TokenSource.NONE:
-            raise InvalidInput(
-                "A GitHub token is required. Send github_token, or store one with PUT /users/me. "
-                "It needs read and write permission for Contents and Pull requests (classic "
-                "tokens: scope repo).",
-                "github_token_needed",
-            )
+            raise token_needed()
         return chosen
 
     def user_token(self, user_id: str, repo_url: str, given: SecretStr | None) -> ChosenToken:
@@ -177,6 +172,15 @@ class GitHubTokenResolver:
             return stored_token_for(self._vault, user_id, stored, repo_url, host)
         except TaskError as error:
             raise Conflict(error.message, error.code) from None
+
+
+def token_needed() -> InvalidInput:
+    """Return the error for a request without any token that it may use."""
+    return InvalidInput(
+        "A GitHub token is required. Send github_token, or store one with PUT /users/me. It needs "
+        "read and write permission for Contents and Pull requests (classic tokens: scope repo).",
+        "github_token_needed",
+    )
 
 
 def _text(secret: SecretStr | str | None) -> str:

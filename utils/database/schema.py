@@ -41,7 +41,8 @@ def user_key() -> Column[str]:
     return Column("user_id", UserId, reference, nullable=False)
 
 
-def _task_key() -> Column[int]:
+def task_key() -> Column[int]:
+    """Return the column of the task to which a row belongs, and with which it is deleted."""
     reference = ForeignKey("tasks.id", ondelete="CASCADE")
     return Column("task_id", Number, reference, primary_key=True, autoincrement=False)
 
@@ -158,7 +159,7 @@ tasks = Table(
 task_events = Table(
     "task_events",
     metadata,
-    _task_key(),
+    task_key(),
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Text, nullable=False),
@@ -168,14 +169,14 @@ task_events = Table(
 task_secrets = Table(
     "task_secrets",
     metadata,
-    _task_key(),
+    task_key(),
     Column("ciphertext", LargeBinary, nullable=False),
 )
 
 task_runs = Table(
     "task_runs",
     metadata,
-    _task_key(),
+    task_key(),
     Column("sandbox_id", Text, nullable=False),
     Column("base_commit", Text, nullable=False),
     Column("agent_started_at", UtcDateTime, nullable=False),
@@ -188,7 +189,7 @@ task_runs = Table(
 task_turns = Table(
     "task_turns",
     metadata,
-    _task_key(),
+    task_key(),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("mode", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -216,7 +217,7 @@ task_turns = Table(
 task_repositories = Table(
     "task_repositories",
     metadata,
-    _task_key(),
+    task_key(),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("name", Text, nullable=False),
     Column("repo_url", Text, nullable=False),
@@ -359,7 +360,7 @@ webhook_deliveries = Table(
 engine_tasks = Table(
     "engine_tasks",
     metadata,
-    _task_key(),
+    task_key(),
     Column("user_id", UserId, nullable=False),
     Column("engine_task", UserId, nullable=False),
     Column("run", UserId),

@@ -64,7 +64,9 @@ DELIVERY_RETENTION = timedelta(days=30)
 AMOUNTS = tuple(Usage.__dataclass_fields__)
 """The columns of a record of usage that are summed up."""
 
-ASKED_FIELDS = ("agent_model", "asked_in", "check_command", "group_attempt", "repositories")
+ASKED_FIELDS = (
+    *("agent_model", "asked_in", "auto_pr", "check_command", "group_attempt", "repositories"),
+)
 """Fields of `execution_metadata` that are stored with a new task, and kept with its result."""
 
 NOT_IMPORTED = frozenset(

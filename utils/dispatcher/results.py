@@ -145,6 +145,8 @@ class ResultStore:
     def _note_next_turn(self, stored: Task | None) -> None:
         self.next_turn_waits = stored is not None and stored.status is TaskStatus.PENDING
         self.has_ended = stored is not None and not self.next_turn_waits
+        if stored is not None and stored.status is TaskStatus.COMPLETED and stored.auto_pr:
+            self._context.pull_is_due.set()
 
     def _record_metrics(self, result: FinishedTask, task: Task, outcome: Outcome) -> None:
         metrics, details = self._context.metrics, outcome.agent_details

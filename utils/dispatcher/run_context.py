@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 from database import Database
@@ -25,7 +26,10 @@ from utils.usage.tracker import UsageContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """The services of this process that run tasks."""
+    """The services of this process that run tasks.
+
+    `pull_is_due` is set when a task has completed that asks for a pull request.
+    """
 
     settings: Settings
     database: Database
@@ -41,6 +45,7 @@ class RunContext:
     source: Source
     usage: UsageContext
     login_turns: LoginTurns = field(default_factory=LoginTurns)
+    pull_is_due: threading.Event = field(default_factory=threading.Event)
 
     @property
     def uses_engine(self) -> bool:

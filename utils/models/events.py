@@ -181,7 +181,10 @@ class ResultData(TypedDict):
 
 @with_config(_CLOSED)
 class ErrorData(TypedDict):
-    """An error. The task goes on unless an event with `status` follows."""
+    """An error. The task goes on unless an event with `status` follows.
+
+    After the end of the task it tells why its pull request (`auto_pr`) was not opened.
+    """
 
     code: Annotated[str, Field(description="A name of docs/errors.md, or agent_error.")]
     message: str

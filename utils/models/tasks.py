@@ -56,6 +56,7 @@ class NewTask:
     `encrypted_token` is the task's own git token as a Fernet ciphertext. `asked_in` is the place of
     the comment that asked for it. `check_command` runs after the capture. `group_attempt` numbers
     the tasks of one agent in a group, from 1. `further` are the repositories beside `repo_url`.
+    With `auto_pr` its pull request is due when it completes.
     """
 
     prompt: str
@@ -72,6 +73,7 @@ class NewTask:
     check_command: str | None = None
     group_attempt: int | None = None
     further: tuple[NewRepository, ...] = ()
+    auto_pr: bool = False
 
     @property
     def repositories(self) -> int | None:
@@ -138,6 +140,11 @@ class Task:
     def check_command(self) -> str | None:
         """The command that checks the result in its sandbox."""
         return (self.execution_metadata or {}).get("check_command")
+
+    @property
+    def auto_pr(self) -> bool:
+        """True when the server opens the pull request of the completed task by itself."""
+        return (self.execution_metadata or {}).get("auto_pr") is True
 
     @property
     def has_further_repositories(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from database import Database
 from utils.config.settings import Settings
-from utils.credentials.github_resolver import GitHubTokenResolver
+from utils.credentials.github_resolver import GitHubTokenResolver, TokenSource, token_needed
 from utils.errors import AppError, InvalidInput, NotFound, RepositoryNotAllowed, Unavailable
 from utils.git.repository_url import github_full_name, validate_branch
 from utils.github.app import Purpose
@@ -116,6 +116,20 @@ class PullRequests:
                 if len(targets) == 1:
                     return published
                 return self._linker(options, deadline).link(published, targets)
+
+    def require_possible(
+        self, user_id: str, repo_urls: Sequence[str], given: SecretStr | None
+    ) -> None:
+        """Raise the error of `create` if no pull request can ever be opened in a repository.
+
+        That is `repository_not_on_github` or `github_token_needed`. Asks nobody outside.
+        """
+        for url in repo_urls:
+            full_name = self._full_name(url)
+            own = self._tokens.user_token(user_id, url, given)
+            is_none = own.source is TokenSource.NONE
+            if is_none and not self._tokens.may_use_server_token(user_id, full_name):
+                raise token_needed()
 
     def _checked(self, target: Target, options: PullRequestOptions) -> tuple[Result, str]:
         """Return the result of a repository and its name on GitHub, before anything is pushed."""

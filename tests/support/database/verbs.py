@@ -22,6 +22,7 @@ from tests.support.database.samples import (
 )
 from utils.errors import Unauthenticated
 from utils.models.archive import ArchiveFile
+from utils.models.automatic_pulls import AutomaticPull
 from utils.models.environments import ProjectSecret
 from utils.models.events import Event, EventBatch
 from utils.models.repositories import NewRepository
@@ -182,7 +183,10 @@ def stream_verbs(database: Database) -> Calls:
 
 def pull_request_verbs(database: Database) -> Calls:
     task_id = running_task(database).id
+    pull = AutomaticPull(task_id, USER, None, LATER, 1)
     return {
+        "claim_automatic_pull": partial(database.claim_automatic_pull, LATER),
+        "end_automatic_pull": partial(database.end_automatic_pull, pull),
         "set_pull_request": partial(database.set_pull_request, USER, task_id, {"pr_number": 1}),
         "list_pull_request_tasks": partial(database.list_pull_request_tasks, "https://x.example/1"),
         "list_branch_tasks": partial(database.list_branch_tasks, "async-code/task-1", 1),
@@ -329,6 +333,7 @@ def project_verbs(database: Database, project_id: int) -> Calls:
         "create_project": partial(database.create_project, USER, project_fields("other")),
         "list_projects": partial(database.list_projects, USER),
         "get_project": partial(database.get_project, USER, project_id),
+        "get_project_settings": partial(database.get_project_settings, USER, project_id),
         "update_project": partial(database.update_project, USER, project_id, {"name": "new"}),
         "record_push": partial(database.record_push, [project_fields()["repo_url"]], "c" * 40),
         **secret_verbs(database, project_id),

@@ -156,8 +156,8 @@ _PROJECTS: dict[str, FieldText] = {
     "SecretRow.name": FieldText("The variable that holds it.", "NPM_TOKEN"),
     "for_agent": FieldText("True when the agent gets it, too.", example=False),
     "settings": FieldText(
-        "Settings of the project, such as `conventional_commits` and `environment` (a setup, "
-        "variables and more, see docs/environments.md), and any keys of your own.",
+        "Settings of the project, such as `conventional_commits`, `auto_pr` and `environment` (a "
+        "setup, variables and more, see docs/environments.md), and any keys of your own.",
         {},
     ),
     "task_count": FieldText("The number of its tasks.", 1),

@@ -92,10 +92,9 @@ def decode_turn(row: Json) -> Turn:
 
 def decode_claimed_task(row: Json) -> ClaimedTask:
     """Decode the result of `backend_claim_turn`."""
-    ciphertext = row["ciphertext"]
     return ClaimedTask(
         task=decode_task(row["task"]),
-        ciphertext=ciphertext and bytes.fromhex(ciphertext.removeprefix(BYTES_PREFIX)),
+        ciphertext=decode_bytes(row["ciphertext"]),
         user_token=row["user_token"],
         last_sequence=row["last_sequence"],
         preferences=json_object(row["preferences"]),
@@ -145,3 +144,8 @@ def encode_events(batch: EventBatch) -> Json:
 def encode_bytes(value: bytes | None) -> str | None:
     """Encode bytes in the hex format of PostgreSQL."""
     return None if value is None else BYTES_PREFIX + value.hex()
+
+
+def decode_bytes(text: str | None) -> bytes | None:
+    """Decode the hex format of PostgreSQL."""
+    return None if text is None else bytes.fromhex(text.removeprefix(BYTES_PREFIX))

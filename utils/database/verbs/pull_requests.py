@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
+from utils.models.automatic_pulls import AutomaticPull
 from utils.models.tasks import Task
 
 
@@ -23,3 +25,17 @@ class PullRequestVerbs(Protocol):
 
     def list_branch_tasks(self, pr_branch: str, pr_number: int) -> list[Task]:
         """Return all tasks of any repository with this branch and pull request number."""
+
+    def claim_automatic_pull(self, until: datetime) -> AutomaticPull | None:
+        """Give this server the pull request that is due for the longest time; None without one.
+
+        No other server has it until then. The database makes it due when a task completes that asks
+        for it. One that an earlier process of this server had is due at once.
+        """
+
+    def end_automatic_pull(self, pull: AutomaticPull, again_at: datetime | None = None) -> bool:
+        """Forget a pull request that this server has, with its token, or make it due again.
+
+        Returns False and writes nothing when its task has completed once more, or another server
+        has it.
+        """

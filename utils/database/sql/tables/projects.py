@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from utils.database.rows import PROJECTS, columns_of, now
+from utils.database.rows import PROJECTS, columns_of, json_object, now
 from utils.database.schema import project_secrets, projects
 from utils.database.shared import (
     MAX_PROJECT_SECRETS,
@@ -29,12 +29,14 @@ from utils.database.shared import (
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.errors import NotFound
 from utils.models.environments import ProjectSecret
+from utils.models.tasks import Json
 from utils.models.users import Project
 
 _secrets = project_secrets.c
 _project_id = select(projects.c.id).where(
     projects.c.id == bindparam("project_id"), projects.c.user_id == bindparam("user_id")
 )
+_settings = _project_id.with_only_columns(projects.c.settings)
 _locked_project_id = _project_id.with_for_update(read=True, key_share=True)
 
 
@@ -60,6 +62,15 @@ class ProjectMethods(SqlMethods):
     def get_project(self, connection: Connection, user_id: str, project_id: int) -> Project:
         """See `Database`."""
         return _project(connection, user_id, project_id)
+
+    @reading
+    def get_project_settings(self, connection: Connection, user_id: str, project_id: int) -> Json:
+        """See `Database`."""
+        parameters = {"project_id": project_id, "user_id": user_id}
+        row = connection.execute(_settings, parameters).first()
+        if row is None:
+            raise NotFound(NO_PROJECT)
+        return json_object(row.settings)
 
     @writing
     def update_project(

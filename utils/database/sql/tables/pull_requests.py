@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
+from utils.database.automation_schema import automatic_pulls
 from utils.database.rows import REPOSITORY_COLUMNS, STATUS_COLUMNS, now, task_from_row
 from utils.database.schema import task_repositories, tasks
 from utils.database.shared import NO_REPOSITORY
@@ -14,8 +16,11 @@ from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.tasks import require_task
 from utils.errors import NotFound
+from utils.models.automatic_pulls import AutomaticPull
 from utils.models.repositories import TaskRepository
-from utils.models.tasks import Task
+from utils.models.tasks import Task, TaskStatus
+
+_pulls = automatic_pulls.c
 
 _of_task = task_repositories.c.task_id == bindparam("repository_task_id")
 _with_texts = select(*REPOSITORY_COLUMNS).where(_of_task).order_by(task_repositories.c.position)
@@ -54,6 +59,43 @@ class PullRequestMethods(SqlMethods):
         these = (tasks.c.pr_branch == pr_branch) & (tasks.c.pr_number == pr_number)
         found = select(*STATUS_COLUMNS).where(these).order_by(tasks.c.id)
         return [task_from_row(row) for row in connection.execute(found)]
+
+    @writing
+    def claim_automatic_pull(self, connection: Connection, until: datetime) -> AutomaticPull | None:
+        """See `Database`."""
+        first = (
+            select(_pulls.task_id)
+            .join(tasks, tasks.c.id == _pulls.task_id)
+            .where(
+                tasks.c.status == TaskStatus.COMPLETED,
+                or_(_pulls.due_at <= now(), _pulls.server == self.server),
+            )
+            .order_by(_pulls.due_at)
+            .limit(1)
+            .with_for_update(of=automatic_pulls, skip_locked=True)
+        )
+        claim = update(automatic_pulls).where(_pulls.task_id == first.scalar_subquery())
+        values = {"server": self.server, "due_at": until, "tries": _pulls.tries + 1}
+        columns = (_pulls[name] for name in AutomaticPull.__dataclass_fields__)
+        row = connection.execute(claim.values(values).returning(*columns)).first()
+        return AutomaticPull(**row._mapping) if row else None
+
+    @writing
+    def end_automatic_pull(
+        self, connection: Connection, pull: AutomaticPull, again_at: datetime | None = None
+    ) -> bool:
+        """See `Database`."""
+        this_one = (
+            (_pulls.task_id == pull.task_id)
+            & (_pulls.server == self.server)
+            & (_pulls.due_at == pull.due_at)
+        )
+        if again_at is None:
+            ended = connection.execute(delete(automatic_pulls).where(this_one))
+        else:
+            later = {"due_at": again_at, "server": None}
+            ended = connection.execute(update(automatic_pulls).where(this_one).values(later))
+        return ended.rowcount > 0
 
 
 class RepositoryMethods(SqlMethods):

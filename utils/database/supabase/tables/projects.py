@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from utils.database.rows import columns_of
+from utils.database.rows import columns_of, json_object
 from utils.database.schema import project_secrets, projects
 from utils.database.shared import (
     MAX_PROJECT_SECRETS,
@@ -47,6 +47,19 @@ class ProjectMethods(SupabaseMethods):
     def get_project(self, user_id: str, project_id: int) -> Project:
         """See `Database`."""
         return _only(self._counted(user_id, project_id))
+
+    def get_project_settings(self, user_id: str, project_id: int) -> Json:
+        """See `Database`."""
+        request = (
+            self.supabase.table("projects")
+            .select("settings")
+            .eq("id", project_id)
+            .eq("user_id", normalize_user_id(user_id))
+        )
+        rows = self.supabase.rows(request, idempotent=True)
+        if not rows:
+            raise NotFound(NO_PROJECT)
+        return json_object(rows[0]["settings"])
 
     def update_project(self, user_id: str, project_id: int, fields: Mapping[str, Any]) -> Project:
         """See `Database`."""

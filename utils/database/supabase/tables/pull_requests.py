@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from utils.database.rows import STATUS_COLUMNS, now
 from utils.database.schema import tasks
-from utils.database.supabase.rows import SupabaseMethods, decode_task, encode_columns
+from utils.database.supabase.rows import (
+    SupabaseMethods,
+    decode_bytes,
+    decode_task,
+    encode_columns,
+    row_decoder,
+)
 from utils.database.supabase.tables.archive import missing_task
-from utils.database.types import normalize_user_id
+from utils.database.types import normalize_user_id, to_utc
+from utils.models.automatic_pulls import AutomaticPull
 from utils.models.tasks import Task
+
+_decode_pull = row_decoder(AutomaticPull)
 
 _COLUMNS = ",".join(
     "execution_metadata:execution_summary" if column.name == "execution_metadata" else column.name
@@ -45,3 +55,21 @@ class PullRequestMethods(SupabaseMethods):
         all_tasks = self.supabase.table("tasks").select(_COLUMNS)
         request = all_tasks.eq("pr_branch", pr_branch).eq("pr_number", pr_number).order("id")
         return [decode_task(row) for row in self.supabase.rows(request, idempotent=True)]
+
+    def claim_automatic_pull(self, until: datetime) -> AutomaticPull | None:
+        """See `Database`."""
+        arguments = {"this_server": self.server, "until": to_utc(until).isoformat()}
+        row = self.supabase.call("backend_claim_automatic_pull", arguments, idempotent=True)
+        if row is None:
+            return None
+        return _decode_pull({**row, "ciphertext": decode_bytes(row["ciphertext"])})
+
+    def end_automatic_pull(self, pull: AutomaticPull, again_at: datetime | None = None) -> bool:
+        """See `Database`."""
+        arguments = {
+            "this_task": pull.task_id,
+            "this_server": self.server,
+            "until": to_utc(pull.due_at).isoformat(),
+            "again_at": again_at and to_utc(again_at).isoformat(),
+        }
+        return bool(self.supabase.call("backend_end_automatic_pull", arguments, idempotent=True))
