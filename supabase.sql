@@ -4536,6 +4536,307 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) VALUES ('0023');
 END IF;
 
+-- 0024: Pull requests that are due because their tasks have completed.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0024') THEN
+
+CREATE TABLE automatic_pulls (
+    task_id BIGINT NOT NULL,
+    user_id UUID NOT NULL,
+    ciphertext BYTEA,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    tries INTEGER NOT NULL,
+    server TEXT,
+    PRIMARY KEY (task_id),
+    FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+);
+
+CREATE INDEX automatic_pulls_due_at ON automatic_pulls (due_at);
+
+-- A completed task that asks for a pull request makes it due, with the token that the task had. It
+-- belongs to the status of the row, whichever verb writes it.
+CREATE FUNCTION public.task_pull_follow() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF new.status <> 'completed' THEN
+        DELETE FROM public.automatic_pulls WHERE task_id = new.id;
+    ELSIF old.status = 'running' AND new.execution_metadata -> 'auto_pr' = 'true'::jsonb THEN
+        INSERT INTO public.automatic_pulls AS pull (task_id, user_id, ciphertext, due_at, tries)
+        VALUES (
+            new.id, new.user_id,
+            (SELECT ciphertext FROM public.task_secrets WHERE task_id = new.id),
+            coalesce(new.completed_at, clock_timestamp()), 0
+        )
+        ON CONFLICT (task_id) DO UPDATE SET
+            ciphertext = coalesce(excluded.ciphertext, pull.ciphertext),
+            due_at = excluded.due_at, tries = 0, server = NULL;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tasks_pull_follow AFTER UPDATE OF status ON tasks
+  FOR EACH ROW WHEN (new.status IN ('completed', 'failed', 'cancelled'))
+  EXECUTE FUNCTION public.task_pull_follow();
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+-- Only the backend reads and writes them: they hold tokens.
+ALTER TABLE public.automatic_pulls ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON public.automatic_pulls FROM public, anon, authenticated;
+GRANT ALL ON public.automatic_pulls TO service_role;
+REVOKE ALL ON FUNCTION public.task_pull_follow FROM public, anon, authenticated;
+
+-- Gives this server the pull request that is due for the longest time, until `until`. One that an
+-- earlier process of this server had is due at once.
+CREATE FUNCTION public.backend_claim_automatic_pull(
+    this_server text, until timestamptz
+) RETURNS jsonb
+LANGUAGE sql SET search_path = '' AS $$
+    UPDATE public.automatic_pulls claimed
+    SET server = this_server, due_at = until, tries = claimed.tries + 1
+    WHERE task_id = (
+        SELECT pull.task_id FROM public.automatic_pulls pull
+        JOIN public.tasks task ON task.id = pull.task_id
+        WHERE task.status = 'completed'
+            AND (pull.due_at <= clock_timestamp() OR pull.server = this_server)
+        ORDER BY pull.due_at
+        LIMIT 1
+        FOR UPDATE OF pull SKIP LOCKED
+    )
+    RETURNING to_jsonb(claimed)
+$$;
+
+-- Forgets a pull request that this server has, or makes it due again; nothing if it has another
+-- one by now, because the task has gone on.
+CREATE FUNCTION public.backend_end_automatic_pull(
+    this_task bigint, this_server text, until timestamptz, again_at timestamptz
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    IF again_at IS NULL THEN
+        DELETE FROM public.automatic_pulls
+        WHERE task_id = this_task AND server = this_server AND due_at = until;
+    ELSE
+        UPDATE public.automatic_pulls SET due_at = again_at, server = NULL
+        WHERE task_id = this_task AND server = this_server AND due_at = until;
+    END IF;
+    RETURN to_jsonb(found);
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0024');
+END IF;
+
+-- 0025: Ranks of waiting tasks, by which each user's own are ordered.
+IF NOT EXISTS (SELECT FROM alembic_version WHERE version_num >= '0025') THEN
+
+ALTER TABLE tasks ADD COLUMN queue_rank INTEGER DEFAULT '0' NOT NULL;
+
+DROP INDEX tasks_waiting;
+
+CREATE INDEX tasks_waiting ON tasks (user_id, queue_rank, id) WHERE status = 'pending';
+
+-- Returns users with pending tasks, at most as many as asked; reads one row of the index for each.
+CREATE OR REPLACE FUNCTION public.engine_waiting_users(most integer) RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    WITH RECURSIVE waiting (user_id) AS (
+        (
+            SELECT user_id FROM public.tasks WHERE status = 'pending'
+            ORDER BY user_id LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT task.user_id FROM public.tasks task
+            WHERE task.status = 'pending' AND task.user_id > waiting.user_id
+            ORDER BY task.user_id LIMIT 1
+        )
+        FROM waiting WHERE waiting.user_id IS NOT NULL
+    )
+    SELECT user_id FROM waiting WHERE user_id IS NOT NULL LIMIT most
+$$;
+
+-- Takes back the tasks of a user that no worker has and that the first of the others precedes by
+-- its rank, so that all of them are admitted in their order. The caller holds the lock of the user.
+CREATE FUNCTION public.engine_make_way(this_user uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    first_rank integer := (
+        SELECT task.queue_rank FROM public.tasks task
+        WHERE task.user_id = this_user AND task.status = 'pending'
+            AND NOT EXISTS (SELECT FROM public.engine_tasks WHERE task_id = task.id)
+        ORDER BY task.queue_rank, task.id
+        LIMIT 1
+    );
+BEGIN
+    IF first_rank IS NULL THEN
+        RETURN;
+    END IF;
+    -- A task that is being claimed is locked, and stays.
+    DELETE FROM public.engine_tasks WHERE task_id IN (
+        SELECT task.id FROM public.engine_tasks admitted
+        JOIN public.tasks task ON task.id = admitted.task_id
+        WHERE admitted.user_id = this_user AND admitted.run IS NULL
+            AND task.status = 'pending' AND task.queue_rank > first_rank
+        ORDER BY task.id
+        FOR NO KEY UPDATE OF task SKIP LOCKED
+    ) AND run IS NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION public.engine_make_way FROM public;
+
+-- Admits the waiting tasks of a user in the order of their ranks, the oldest of a rank first, as far
+-- as the share of each user allows; returns how many. Without `waits` it leaves a user to another
+-- transaction that does the same at the moment. A task that another transaction changes is left to
+-- that one, or to the next call.
+CREATE OR REPLACE FUNCTION public.engine_admit_user(
+    this_user uuid, share integer, waits boolean
+) RETURNS integer
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    admitted integer;
+    added integer := 0;
+    waiting bigint;
+BEGIN
+    IF waits THEN
+        PERFORM pg_advisory_xact_lock(20260519, hashtext(this_user::text));
+    ELSIF NOT pg_try_advisory_xact_lock(20260519, hashtext(this_user::text)) THEN
+        RETURN 0;
+    END IF;
+    PERFORM public.engine_make_way(this_user);
+    SELECT count(*) INTO admitted FROM public.engine_tasks WHERE user_id = this_user;
+    FOR waiting IN
+        SELECT task.id FROM public.tasks task
+        WHERE task.user_id = this_user AND task.status = 'pending'
+            AND NOT EXISTS (SELECT FROM public.engine_tasks WHERE task_id = task.id)
+        ORDER BY task.queue_rank, task.id
+        LIMIT greatest(share - admitted, 0)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        PERFORM public.engine_spawn(waiting, this_user);
+        added := added + 1;
+    END LOOP;
+    RETURN added;
+END
+$$;
+
+DO $supabase$
+BEGIN
+IF to_regclass('auth.users') IS NULL OR to_regprocedure('auth.uid()') IS NULL
+  OR to_regrole('anon') IS NULL OR to_regrole('authenticated') IS NULL
+  OR to_regrole('service_role') IS NULL THEN
+  RETURN;
+END IF;
+
+REVOKE ALL ON FUNCTION public.engine_make_way FROM public, anon, authenticated, service_role;
+
+-- Adds a task with its rank, which older servers do not send.
+CREATE OR REPLACE FUNCTION public.backend_create_task(
+    task jsonb, message jsonb, ciphertext bytea, this_user uuid, this_server text
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    given public.tasks := jsonb_populate_record(NULL::public.tasks, task);
+    moment timestamptz := clock_timestamp();
+    added bigint;
+BEGIN
+    IF given.project_id IS NOT NULL THEN
+        -- Held, so that the project is not deleted before its task is there.
+        PERFORM 1 FROM public.projects
+        WHERE id = given.project_id AND user_id = this_user FOR KEY SHARE;
+        IF NOT found THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO public.tasks (
+        user_id, project_id, status, agent, repo_url, target_branch, attempt, chat_messages,
+        execution_metadata, created_at, updated_at, prompt_preview, prompt_characters, server,
+        queue_rank
+    ) VALUES (
+        this_user, given.project_id, 'pending', given.agent, given.repo_url, given.target_branch,
+        0, jsonb_build_array(public.backend_stamped(message, moment)), given.execution_metadata,
+        moment, moment, given.prompt_preview, given.prompt_characters, this_server,
+        coalesce(given.queue_rank, 0)
+    ) RETURNING id INTO added;
+    IF ciphertext IS NOT NULL THEN
+        INSERT INTO public.task_secrets (task_id, ciphertext) VALUES (added, ciphertext);
+    END IF;
+    RETURN public.backend_task_row(added);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.backend_adopt_tasks(
+    this_server text, silent text[], own boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    adopted jsonb;
+BEGIN
+    DELETE FROM public.servers WHERE id = ANY(silent);
+    WITH taken AS (
+        UPDATE public.tasks task SET server = this_server
+        WHERE status IN ('pending', 'running')
+            AND (
+                server IS NULL
+                OR server = ANY(silent)
+                OR (own AND server = this_server)
+                OR (
+                    server <> this_server
+                    AND NOT EXISTS (SELECT FROM public.servers WHERE servers.id = task.server)
+                )
+            )
+        RETURNING id, user_id, status, attempt, stage, queue_rank
+    )
+    SELECT coalesce(jsonb_agg(taken ORDER BY taken.id), '[]') INTO adopted FROM taken;
+    RETURN adopted;
+END
+$$;
+
+-- Only the backend may call its functions. New functions are open to everybody by default.
+
+DO $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT oid FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'backend_')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM public, anon, authenticated', signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO service_role', signature);
+    END LOOP;
+END
+$$;
+END
+$supabase$;
+
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES ('0025');
+END IF;
+
 NOTIFY pgrst, 'reload schema';
 END
 $supabase_sql$;

@@ -40,7 +40,7 @@ from utils.git.host_commands import Remote
 from utils.git.hosts import HostRules
 from utils.git.remote_branches import list_branches
 from utils.git.repository_url import RepositoryUrl, parse_repository_url
-from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus
+from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus, priority_number
 from utils.streams.responses import last_event_id, stream_response, wants_stream
 from utils.streams.task_stream import TaskStream
 
@@ -96,22 +96,21 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
         request_key=request_key(),
         mode=Mode(body.mode),
         check_command=body.check_command,
+        priority=priority_number(body.priority),
     )
+    group = _group(body, new, services.settings.group_size)
     token = open_request_token(services.vault, user_id, body.github_token)
-    group = services.automatic_pull_requests.with_wish(
-        user_id, _group(body, new, services.settings.group_size), token, wish=body.auto_pr
-    )
 
     def start() -> Json:
-        if len(group) == 1:
-            return request_answer([services.dispatcher.start_task(user_id, group[0], token)])
-        return request_answer(services.dispatcher.start_task_group(user_id, group, token))
+        pulls = services.automatic_pull_requests
+        wanted = pulls.with_wish(user_id, group, token, wish=body.auto_pr)
+        if len(wanted) == 1:
+            return request_answer([services.dispatcher.start_task(user_id, wanted[0], token)])
+        return request_answer(services.dispatcher.start_task_group(user_id, wanted, token))
 
-    answer = answer_once(services.database, user_id, start)
     count = len(group)
-    return {
-        "message": f"{count} tasks are queued." if count > 1 else "The task is queued."
-    } | answer
+    message = f"{count} tasks are queued." if count > 1 else "The task is queued."
+    return {"message": message} | answer_once(services.database, user_id, start)
 
 
 @blueprint.get("/task-status/<id:task_id>")

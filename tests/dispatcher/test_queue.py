@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory
 from tests.support.waiting import eventually
-from utils.dispatcher.sources.fair_queue import FairQueue
+from utils.dispatcher.sources.fair_queue import FairQueue, Waiting
 from utils.errors import QueueFull
+from utils.models.tasks import FOLLOW_UP_RANK
 
 pytestmark = pytest.mark.cloud_with_all("the queue is the same for all sandboxes")
 
@@ -21,9 +22,10 @@ SLEEPS = "script:\nsleep 300"
 NAPS = "script:\nsleep 0.4"
 
 USERS = st.sampled_from("abc")
+RANKS = st.sampled_from((FOLLOW_UP_RANK, -5, 0, 0, 0, 5))
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), USERS),
+        st.tuples(st.just("add"), st.tuples(USERS, RANKS)),
         st.tuples(st.just("take"), st.sets(USERS)),
         st.tuples(st.just("remove"), st.integers(0, 30)),
     ),
@@ -42,7 +44,8 @@ def carry_out(steps: list[tuple[str, object]]) -> Iterator[FairQueue]:
         ids = itertools.count(1)
         for verb, what in steps:
             if verb == "add":
-                queue.add(str(what), next(ids))
+                assert isinstance(what, tuple)
+                queue.add(what[0], next(ids), what[1])
             elif verb == "take":
                 assert isinstance(what, set)
                 queue.pop(what.__contains__)
@@ -73,11 +76,11 @@ def test_each_user_is_served_in_order_and_nobody_twice_before_the_others(
     left = len(queue)
     assert left == 0
     for user in "abc":
-        own = [task_id for owner, task_id in taken if owner == user]
+        own = [(one.rank, one.task_id) for one in taken if one.user_id == user]
         assert own == sorted(own)
-        turns = [place for place, (owner, _) in enumerate(taken) if owner == user]
+        turns = [place for place, one in enumerate(taken) if one.user_id == user]
         for first, second in itertools.pairwise(turns):
-            between = [owner for owner, _ in taken[first + 1 : second]]
+            between = [one.user_id for one in taken[first + 1 : second]]
             assert len(between) == len(set(between))
 
 
@@ -244,6 +247,36 @@ def test_the_position_in_the_queue_is_told_and_falls(
     assert [client.status(task)["queue_position"] for task in others[2:]] == [2, 3]
 
 
+def test_a_user_chooses_which_own_tasks_start_first_and_overtakes_nobody_else(
+    new_server: ServerFactory, small_repository: str
+) -> None:
+    server = new_server(MAX_CONCURRENT_TASKS=1)
+    server.start()
+    client, other = server.client(), server.client()
+    ended = client.start("Done", small_repository)
+    client.wait_for(ended, "completed")
+    begun = client.start(SLEEPS, small_repository)
+    client.wait_for(begun, "agent")
+    low, normal, high, seven = (
+        client.start(SLEEPS, small_repository, priority=priority)
+        for priority in ("low", "normal", "high", 7)
+    )
+    message = {"role": "user", "content": SLEEPS, "run": True}
+    assert client.post(f"/tasks/{ended}/chat", message).code == 200
+    theirs = other.start(SLEEPS, small_repository)
+    expected = {ended: 1, seven: 3, high: 4, normal: 5, low: 6}
+    assert {one: client.status(one)["queue_position"] for one in expected} == expected
+    assert other.status(theirs)["queue_position"] == 2
+    server.kill()
+    server.start()
+    client = server.client(client.user_id)
+    other = server.client(other.user_id)
+    client.wait_for(ended, "agent")
+    expected = {seven: 2, high: 3, begun: 4, normal: 5, low: 6}
+    assert {one: client.status(one)["queue_position"] for one in expected} == expected
+    assert other.status(theirs)["queue_position"] == 1
+
+
 def test_a_full_queue_says_when_to_come_back_and_makes_no_row(
     new_server: ServerFactory, small_repository: str
 ) -> None:
@@ -292,21 +325,21 @@ def test_a_requeued_task_is_the_next_of_its_user_again() -> None:
     queue = FairQueue(10)
     for task_id in (1, 2, 3):
         queue.add("user", task_id)
-    assert queue.pop(everybody) == ("user", 1)
-    queue.requeue("user", 1)
+    assert queue.pop(everybody) == ("user", 1, 0)
+    queue.add("user", 1)
     assert [queue.position(task_id) for task_id in (1, 2, 3)] == [1, 2, 3]
-    assert [queue.pop(everybody) for _ in range(3)] == [("user", 1), ("user", 2), ("user", 3)]
+    assert [queue.pop(everybody) for _ in range(3)] == [("user", one, 0) for one in (1, 2, 3)]
 
 
 def test_a_task_that_is_added_or_requeued_twice_is_popped_once() -> None:
     queue = FairQueue(10)
     queue.add("user", 1)
     queue.add("user", 1)
-    queue.requeue("user", 1)
-    assert queue.pop(lambda _: True) == ("user", 1)
-    queue.requeue("user", 1)
     queue.add("user", 1)
-    assert queue.pop(lambda _: True) == ("user", 1)
+    assert queue.pop(lambda _: True) == ("user", 1, 0)
+    queue.add("user", 1)
+    queue.add("user", 1)
+    assert queue.pop(lambda _: True) == ("user", 1, 0)
     assert queue.pop(lambda _: True) is None
 
 
@@ -315,7 +348,7 @@ def test_a_replaced_queue_holds_the_given_tasks_alone_and_keeps_reservations() -
     queue.add("one", 1)
     queue.add("two", 2)
     queue.reserve("two")
-    queue.replace({2: "two", 3: "one"})
+    queue.replace({2: Waiting("two"), 3: Waiting("one")})
     assert [queue.position(task_id) for task_id in (1, 2, 3)] == [None, 1, 2]
     assert len(queue) == 2
     with pytest.raises(QueueFull):

@@ -235,6 +235,11 @@ class StartTask(Body):
         "and last lines are stored.",
     )
 
+    priority: Literal["low", "normal", "high"] | Annotated[int, Field(ge=-10, le=10)] = Field(
+        "normal",
+        description="Which of your waiting tasks start first: low (-5), normal (0), high (5), or a "
+        "number. Tasks that go on with a message start before new ones.",
+    )
     auto_pr: bool | None = Field(
         None,
         description="True opens the pull request when the task completes with changes, as "

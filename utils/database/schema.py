@@ -142,6 +142,7 @@ tasks = Table(
     Column("pr_state", Text),
     Column("workspace_until", UtcDateTime),
     Column("group_id", Number, ForeignKey("task_groups.id")),
+    Column("queue_rank", Integer, nullable=False, server_default="0"),
     Index("tasks_group_id", "group_id"),
     Index("tasks_pr_branch", "pr_branch"),
     Index("tasks_pr_url", "pr_url"),
@@ -152,7 +153,11 @@ tasks = Table(
     Index("tasks_project_id_id", "project_id", "id"),
     Index("tasks_status_agent", "status", "agent"),
     Index("tasks_workspace_until", "workspace_until"),
-    Index("tasks_waiting", "user_id", "id", postgresql_where=_is_pending, sqlite_where=_is_pending),
+    Index(
+        *("tasks_waiting", "user_id", "queue_rank", "id"),
+        postgresql_where=_is_pending,
+        sqlite_where=_is_pending,
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -11,7 +11,15 @@ from utils.database.schema import tasks
 from utils.errors import Conflict, SandboxLimitReached, TaskArchived, Unauthenticated
 from utils.models.events import NO_EVENTS, Event, EventBatch
 from utils.models.sandboxes import NewSandbox, SandboxStatus
-from utils.models.tasks import TERMINAL_STATUSES, Json, Mode, NewTask, Task, TaskStatus
+from utils.models.tasks import (
+    FOLLOW_UP_RANK,
+    TERMINAL_STATUSES,
+    Json,
+    Mode,
+    NewTask,
+    Task,
+    TaskStatus,
+)
 from utils.models.turns import NewTurn, Turn, TurnResult, TurnStatus
 from utils.models.usage import LARGEST_AMOUNT, Usage, UsageRecord
 
@@ -65,18 +73,20 @@ AMOUNTS = tuple(Usage.__dataclass_fields__)
 """The columns of a record of usage that are summed up."""
 
 ASKED_FIELDS = (
-    *("agent_model", "asked_in", "auto_pr", "check_command", "group_attempt", "repositories"),
+    *("agent_model", "asked_in", "auto_pr", "check_command", "group_attempt", "priority"),
+    "repositories",
 )
 """Fields of `execution_metadata` that are stored with a new task, and kept with its result."""
 
 NOT_IMPORTED = frozenset(
     {"id", "user_id", "has_patch", "execution_summary", "server", "stop_requested", "group_id"}
+    | {"queue_rank"}
 )
 IMPORTED_COLUMNS = tuple(column.name for column in tasks.c if column.name not in NOT_IMPORTED)
 
 
 NOT_IN_RECORDS = frozenset(
-    {"task_id", "has_patch", "execution_summary", "server", "stop_requested"}
+    {"task_id", "has_patch", "execution_summary", "server", "stop_requested", "queue_rank"}
 )
 """Columns that the archive leaves out: they follow from the others, or from where a task ran."""
 
@@ -234,6 +244,7 @@ def new_task_values(new: NewTask) -> dict[str, Any]:
         "agent": new.agent,
         "repo_url": new.repo_url,
         "target_branch": new.branch,
+        "queue_rank": new.queue_rank,
         "execution_metadata": {
             name: value
             for name, value in (
@@ -257,7 +268,7 @@ def new_repository_values(new: NewTask) -> list[dict[str, Any]]:
 
 NEXT_TURN: Json = dict.fromkeys(
     ("stage", "started_at", "completed_at", "error", "error_code", "error_stage")
-) | {"attempt": 0}
+) | {"attempt": 0, "queue_rank": FOLLOW_UP_RANK}
 """The columns of a task that waits for its next turn."""
 
 

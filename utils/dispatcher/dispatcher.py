@@ -25,7 +25,7 @@ from utils.dispatcher.task_run import TaskRun
 from utils.errors import Conflict
 from utils.maintenance.cleanup import Cleanup
 from utils.models.engine import Worker
-from utils.models.tasks import NewTask, Task, TaskStatus
+from utils.models.tasks import FOLLOW_UP_RANK, NewTask, Task, TaskStatus
 from utils.models.turns import NewTurn
 
 LOOP_THREADS = 8
@@ -137,8 +137,8 @@ class Dispatcher:
         self._context.usage.budgets.check_start(user_id, new[0].project_id)
         with self._source.places(user_id, len(checked)):
             tasks = create(checked)
-            for task in tasks:
-                self._source.add(user_id, task.id)
+            for task, new_task in zip(tasks, checked, strict=True):
+                self._source.add(user_id, task.id, new_task.queue_rank)
         # Otherwise the next run that ends starts a queued task.
         if len(self._runs) < self._max_running:
             self._bridge.call_soon(self.fill)
@@ -153,7 +153,7 @@ class Dispatcher:
         with self._source.places(user_id, 1):
             added = self._database.add_turn(user_id, task_id, new)
             if added.begins:
-                self._source.add(user_id, task_id)
+                self._source.add(user_id, task_id, FOLLOW_UP_RANK)
         if added.begins:
             self._bridge.call_soon(self.fill)
         elif (number := added.turn.interrupts) is not None:

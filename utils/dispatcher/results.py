@@ -74,6 +74,11 @@ class ResultStore:
         return is_ours
 
     @property
+    def has_result(self) -> bool:
+        """True when the result of the turn is stored: the task has ended or its next turn waits."""
+        return self.has_ended or self.next_turn_waits
+
+    @property
     def is_kept(self) -> bool:
         """True when the result is only on disk: it was neither stored nor dropped."""
         return self.pending is not None and not self._is_settled

@@ -39,7 +39,7 @@ from utils.errors import (
     TaskStopped,
 )
 from utils.models.runs import Outcome
-from utils.models.tasks import Stage, Task
+from utils.models.tasks import FOLLOW_UP_RANK, Stage, Task
 from utils.pipeline.stop_request import StopRequest
 from utils.sandboxes.protocol import Sandbox
 from utils.usage.tracker import UsageTracker
@@ -100,6 +100,7 @@ class TaskRun:
             is_left=self.is_left,
             keeps_result=results.is_kept,
             refusals=self.refusals,
+            rank=FOLLOW_UP_RANK if results.has_result else self.ready.rank,
         )
 
     @property

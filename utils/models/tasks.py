@@ -48,6 +48,17 @@ class Mode(StrEnum):
     PLAN = "plan"
 
 
+_PRIORITIES = {"low": -5, "normal": 0, "high": 5}
+
+FOLLOW_UP_RANK = -100
+"""The rank of a task whose next turn waits: before all new work of its user."""
+
+
+def priority_number(priority: int | str) -> int:
+    """Return the number of a priority, which may be given by its name."""
+    return priority if isinstance(priority, int) else _PRIORITIES[priority]
+
+
 @dataclass(frozen=True, slots=True)
 class NewTask:
     """A task to create, for a client or for a webhook's `delivery`.
@@ -56,7 +67,8 @@ class NewTask:
     `encrypted_token` is the task's own git token as a Fernet ciphertext. `asked_in` is the place of
     the comment that asked for it. `check_command` runs after the capture. `group_attempt` numbers
     the tasks of one agent in a group, from 1. `further` are the repositories beside `repo_url`.
-    With `auto_pr` its pull request is due when it completes.
+    With `auto_pr` its pull request is due when it completes. Of the waiting tasks of a user those
+    with the highest `priority` start first.
     """
 
     prompt: str
@@ -74,6 +86,12 @@ class NewTask:
     group_attempt: int | None = None
     further: tuple[NewRepository, ...] = ()
     auto_pr: bool = False
+    priority: int = 0
+
+    @property
+    def queue_rank(self) -> int:
+        """The place among the waiting tasks of the user; lower ones start first."""
+        return -self.priority
 
     @property
     def repositories(self) -> int | None:
@@ -233,6 +251,7 @@ class QueuedTask:
     status: TaskStatus
     attempt: int
     stage: str | None
+    queue_rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from tests.support.database.samples import (
     new_task,
 )
 from utils.models.engine import EngineRun
+from utils.models.turns import NewTurn
 
 
 def claimed(queue: EngineProject, places: int = 5) -> list[EngineRun]:
@@ -47,6 +48,45 @@ def test_the_place_of_a_cancelled_task_goes_to_the_next(queue: EngineProject) ->
 def test_tasks_of_a_group_are_admitted_like_others(queue: EngineProject) -> None:
     group = queue.database.create_task_group(USER, [new_task()] * 4)
     assert queue.admitted() == [task.id for task in group[:2]]
+
+
+def test_the_tasks_of_a_user_are_given_out_in_the_order_of_their_ranks(
+    queue: EngineProject,
+) -> None:
+    [ended] = queue.add()
+    assert queue.database.move_task(ended, {PENDING}, CANCELLED) is not None
+    [begun] = queue.add()
+    run: EngineRun | None
+    [run] = claimed(queue, 1)
+    first, second = queue.add(2)
+    low, high = (
+        queue.database.create_task(USER, new_task(priority=priority)).id for priority in (-5, 5)
+    )
+    queue.database.add_turn(USER, ended, NewTurn("More"))
+    given = []
+    while run:
+        finish(queue, run)
+        runs = claimed(queue, 1)
+        given += numbers(runs)
+        run = runs[0] if runs else None
+    assert given == [ended, high, first, second, low]
+    assert begun not in given
+
+
+def test_no_rank_takes_a_task_from_a_worker_or_a_place_from_another_user(
+    queue: EngineProject,
+) -> None:
+    begun, waiting = queue.add(2)
+    [run] = claimed(queue, 1)
+    [theirs] = queue.add(user_id=STRANGER)
+    high, higher = (
+        queue.database.create_task(USER, new_task(priority=priority)).id for priority in (5, 6)
+    )
+    assert queue.admitted() == [begun, higher]
+    assert numbers(claimed(queue)) == [theirs, higher]
+    assert {run.task.id, *queue.admitted(STRANGER)} == {begun, theirs}
+    assert queue.database.get_task_status(USER, waiting).status is PENDING
+    assert queue.database.get_task_status(USER, high).status is PENDING
 
 
 def test_another_user_waits_for_nobody(queue: EngineProject) -> None:

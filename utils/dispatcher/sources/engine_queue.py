@@ -112,9 +112,9 @@ class EngineQueue:
         with self._waiting.places(user_id, count):
             yield
 
-    def add(self, user_id: str, task_id: int) -> None:
+    def add(self, user_id: str, task_id: int, rank: int) -> None:
         """See `Source`."""
-        self._waiting.add(user_id, task_id)
+        self._waiting.add(user_id, task_id, rank)
 
     def remove(self, task_id: int) -> bool:
         """See `Source`."""

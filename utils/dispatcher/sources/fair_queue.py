@@ -1,10 +1,11 @@
-"""Holds waiting tasks: bounded, in order for each user, round-robin between users."""
+"""Holds waiting tasks: bounded, in the order of each user, round-robin between users."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from bisect import bisect_left, insort
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -14,22 +15,37 @@ from utils.errors import QueueFull
 RETRY_AFTER_SECONDS = 10
 
 
-class _Entry(NamedTuple):
-    """The user of a waiting task, and since when it waits here."""
+class Waiting(NamedTuple):
+    """The user of a waiting task, and its rank among those of the user; lower ones start first."""
 
     user_id: str
+    rank: int = 0
+
+
+class Popped(NamedTuple):
+    """A task that was taken out of the queue to start."""
+
+    user_id: str
+    task_id: int
+    rank: int
+
+
+class _Entry(NamedTuple):
+    """A waiting task, and since when it waits here."""
+
+    waiting: Waiting
     since: float
 
 
 class FairQueue:
-    """Task ids by user. Safe to use from several threads."""
+    """Task ids by user, in order of their ranks, then of their ids. Safe for several threads."""
 
     def __init__(self, max_queued: int, max_per_user: int | None = None) -> None:
         self._lock = threading.Lock()
         self._max_queued = max_queued
         self._max_per_user = max_per_user or max_queued
         self._reserved: Counter[str] = Counter()
-        self._by_user: OrderedDict[str, deque[int]] = OrderedDict()
+        self._by_user: OrderedDict[str, list[tuple[int, int]]] = OrderedDict()
         self._queued: dict[int, _Entry] = {}
 
     def __len__(self) -> int:
@@ -73,46 +89,35 @@ class FairQueue:
         finally:
             self.release(user_id, count)
 
-    def add(self, user_id: str, task_id: int) -> None:
-        """Append a task to its user's line unless it is queued; needs no reservation."""
+    def add(self, user_id: str, task_id: int, rank: int = 0) -> None:
+        """Put a task into its user's line unless it is queued; needs no reservation."""
         with self._lock:
-            if task_id in self._queued:
-                return
-            self._by_user.setdefault(user_id, deque()).append(task_id)
-            self._queued[task_id] = _Entry(user_id, time.monotonic())
+            if task_id not in self._queued:
+                self._put(task_id, _Entry(Waiting(user_id, rank), time.monotonic()))
 
-    def requeue(self, user_id: str, task_id: int) -> None:
-        """Return a popped task to its former place in its user's line."""
-        with self._lock:
-            if task_id in self._queued:
-                return
-            line = self._by_user.get(user_id, deque())
-            self._by_user[user_id] = deque(sorted((*line, task_id)))
-            self._queued[task_id] = _Entry(user_id, time.monotonic())
-
-    def replace(self, waiting: Mapping[int, str]) -> None:
-        """Hold these tasks alone, given with their users in the order in which they wait.
+    def replace(self, tasks: Mapping[int, Waiting]) -> None:
+        """Hold these tasks alone; users take turns in the order in which they are first named.
 
         Tasks that were held before keep the time since which they wait.
         """
         with self._lock:
-            since, before = time.monotonic(), self._queued
+            now, before = time.monotonic(), self._queued
             self._by_user = OrderedDict()
             self._queued = {}
-            for task_id, user_id in waiting.items():
-                self._by_user.setdefault(user_id, deque()).append(task_id)
-                self._queued[task_id] = before.get(task_id) or _Entry(user_id, since)
+            for task_id, waiting in tasks.items():
+                known = before.get(task_id)
+                self._put(task_id, _Entry(waiting, known.since if known else now))
 
-    def pop(self, may_run: Callable[[str], bool]) -> tuple[str, int] | None:
-        """Remove and return (user id, task id) of the next user in turn who may run a task."""
+    def pop(self, may_run: Callable[[str], bool]) -> Popped | None:
+        """Remove and return the first task of the next user in turn who may run one."""
         with self._lock:
             for user_id, line in self._by_user.items():
                 if may_run(user_id):
-                    task_id = line.popleft()
+                    rank, task_id = line.pop(0)
                     del self._queued[task_id]
                     self._by_user.move_to_end(user_id)
                     self._drop_empty_line(user_id)
-                    return user_id, task_id
+                    return Popped(user_id, task_id, rank)
             return None
 
     def remove(self, task_id: int) -> bool:
@@ -121,8 +126,10 @@ class FairQueue:
             entry = self._queued.pop(task_id, None)
             if entry is None:
                 return False
-            self._by_user[entry.user_id].remove(task_id)
-            self._drop_empty_line(entry.user_id)
+            user_id, rank = entry.waiting
+            line = self._by_user[user_id]
+            del line[bisect_left(line, (rank, task_id))]
+            self._drop_empty_line(user_id)
             return True
 
     def position(self, task_id: int) -> int | None:
@@ -134,14 +141,17 @@ class FairQueue:
             entry = self._queued.get(task_id)
             if entry is None:
                 return None
-            index = self._by_user[entry.user_id].index(task_id)
-            return self._position(entry.user_id, index)
+            user_id, rank = entry.waiting
+            index = bisect_left(self._by_user[user_id], (rank, task_id))
+            return self._position(user_id, index)
 
     def positions(self, user_id: str) -> dict[int, int]:
         """Return the positions of all queued tasks of a user."""
         with self._lock:
             line = self._by_user.get(user_id, ())
-            return {task_id: self._position(user_id, index) for index, task_id in enumerate(line)}
+            return {
+                task_id: self._position(user_id, index) for index, (_, task_id) in enumerate(line)
+            }
 
     def _position(self, user_id: str, index: int) -> int:
         position, passed = 1, False
@@ -157,6 +167,11 @@ class FairQueue:
         with self._lock:
             now = time.monotonic()
             return now - min((entry.since for entry in self._queued.values()), default=now)
+
+    def _put(self, task_id: int, entry: _Entry) -> None:
+        user_id, rank = entry.waiting
+        insort(self._by_user.setdefault(user_id, []), (rank, task_id))
+        self._queued[task_id] = entry
 
     def _drop_empty_line(self, user_id: str) -> None:
         if not self._by_user[user_id]:

@@ -85,9 +85,9 @@ class ServerQueue:
                 self._heartbeats.request_reclaim()
                 raise
 
-    def add(self, user_id: str, task_id: int) -> None:
+    def add(self, user_id: str, task_id: int, rank: int) -> None:
         """See `Source`."""
-        self._queue.add(user_id, task_id)
+        self._queue.add(user_id, task_id, rank)
 
     def remove(self, task_id: int) -> bool:
         """See `Source`."""
@@ -96,13 +96,13 @@ class ServerQueue:
     def pop(self, may_run: Callable[[str], bool]) -> Ready | None:
         """See `Source`."""
         while entry := self._queue.pop(may_run):
-            user_id, task_id = entry
+            user_id, task_id, rank = entry
             if self._runs.has_run(task_id):
                 # Its turn has ended, but not its run, and the next turn was asked for.
                 self._runs.run_again(task_id)
                 continue
             refusals = self._refusals.pop(task_id, 0)
-            return Ready(user_id, task_id, self._database, refusals=refusals)
+            return Ready(user_id, task_id, self._database, refusals=refusals, rank=rank)
         return None
 
     def end(self, ready: Ready, end: RunEnd) -> None:
@@ -112,7 +112,7 @@ class ServerQueue:
             self._heartbeats.request_reclaim()
         if end.waits_again:
             self._refusals[ready.task_id] = end.refusals
-            self._queue.requeue(ready.user_id, ready.task_id)
+            self._queue.add(ready.user_id, ready.task_id, end.rank)
 
     def join(self) -> None:
         """See `Source`. Raises `ConfigurationError` beside workers that use the engine."""
@@ -172,11 +172,12 @@ class ServerQueue:
     def _resume(self, found: UnfinishedTasks, *, taken_over: bool) -> None:
         for task in found.queued:
             if not self.has_task(task.id):
-                self._queue.add(task.user_id, task.id)
+                self._queue.add(task.user_id, task.id, task.queue_rank)
             elif taken_over and self._runs.has_run(task.id):
                 # The ended server had taken the task over from this one, where it still runs.
                 self._runs.run_again(task.id, at_once=True)
         for task, run in found.resumable:
             if not self.has_task(task.id):
-                self._runs.start(Ready(task.user_id, task.id, self._database, run))
+                rank = task.queue_rank
+                self._runs.start(Ready(task.user_id, task.id, self._database, run, rank=rank))
         self._runs.fill()

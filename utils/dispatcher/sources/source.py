@@ -17,7 +17,8 @@ class Ready:
     """A task that may start now.
 
     `database` is the gateway that owns the task. `run` is the run of an earlier process to resume.
-    `refusals` counts the sandboxes that were refused for this task before.
+    `refusals` counts the sandboxes that were refused for this task before. `rank` is the rank with
+    which it has waited.
     """
 
     user_id: str
@@ -25,6 +26,7 @@ class Ready:
     database: Database
     run: AgentRun | None = None
     refusals: int = 0
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class RunEnd:
     The task `waits_again` when it has no result, or when its next turn waits. It `has_ended` when
     its result is stored. Its run `is_left` when it was given up because another server may have the
     task, and `keeps_result` when the database has not accepted its result yet. `refusals` are all
-    refusals of sandboxes until now.
+    refusals of sandboxes until now. `rank` is that with which it waits again.
     """
 
     waits_again: bool
@@ -42,6 +44,7 @@ class RunEnd:
     is_left: bool
     keeps_result: bool
     refusals: int
+    rank: int
 
 
 class HostState(NamedTuple):
@@ -113,8 +116,8 @@ class Source(Protocol):
     def places(self, user_id: str, count: int) -> AbstractContextManager[None]:
         """Reserve places while tasks are stored. Raises `QueueFull`."""
 
-    def add(self, user_id: str, task_id: int) -> None:
-        """Add a task that is stored and waits."""
+    def add(self, user_id: str, task_id: int, rank: int) -> None:
+        """Add a task that is stored and waits, with its rank among those of its user."""
 
     def remove(self, task_id: int) -> object:
         """Remove a task that no longer waits."""

@@ -11,7 +11,7 @@ import structlog
 
 from database import Database
 from utils.config.settings import Settings
-from utils.dispatcher.sources.fair_queue import FairQueue
+from utils.dispatcher.sources.fair_queue import FairQueue, Waiting
 from utils.errors import AppError, QueueFull
 from utils.models.tasks import QueuedTask
 
@@ -35,7 +35,7 @@ class WaitingTasks:
         self._queue = FairQueue(settings.max_queued_tasks, settings.queued_per_user)
         self._lock = threading.Lock()
         self._read_at = -READ_SECONDS
-        self._changed: dict[int, str | None] = {}
+        self._changed: dict[int, Waiting | None] = {}
 
     def __len__(self) -> int:
         return len(self._fresh())
@@ -67,10 +67,10 @@ class WaitingTasks:
         finally:
             queue.release(user_id, count)
 
-    def add(self, user_id: str, task_id: int) -> None:
+    def add(self, user_id: str, task_id: int, rank: int) -> None:
         """Add a task that this server has stored."""
-        self._changed[task_id] = user_id
-        self._queue.add(user_id, task_id)
+        self._changed[task_id] = Waiting(user_id, rank)
+        self._queue.add(user_id, task_id, rank)
 
     def remove(self, task_id: int) -> bool:
         """Remove a task that no longer waits."""
@@ -91,8 +91,9 @@ class WaitingTasks:
                 log.warning("queue not read", action="queue.stale", reason=error.message)
             else:
                 # What has changed while the rows were read may be missing in them.
-                users = {task.id: task.user_id for task in found} | dict(self._changed)
-                self._queue.replace({one: user for one, user in users.items() if user is not None})
+                rows = {task.id: Waiting(task.user_id, task.queue_rank) for task in found}
+                known = {**rows, **self._changed}
+                self._queue.replace({one: what for one, what in known.items() if what is not None})
             self._read_at = time.monotonic()
 
     def _list(self) -> list[QueuedTask]:
