@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -366,6 +367,21 @@ async def test_a_cancel_does_not_interrupt_the_end_of_a_sandbox(
         await provider.end(sandbox.id)
     with pytest.raises(SandboxLost):
         await provider.resume(sandbox.id, REQUEST)
+
+
+async def test_a_sandbox_that_is_ended_by_its_id_ends_what_runs_in_it(
+    provider: SandboxProvider, sandbox: Sandbox
+) -> None:
+    async def sleep() -> None:
+        with suppress(SandboxError):
+            await shell(sandbox, "sleep 600", 600)
+
+    with anyio.fail_after(LONG_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sleep)
+            await until(lambda: living(sandbox) != [])
+            await provider.end(sandbox.id)
+    await assert_none_lives(sandbox)
 
 
 async def test_a_sweep_ends_what_an_earlier_process_left(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio import to_thread
@@ -76,6 +77,7 @@ class LocalSandboxProvider:
         self._snapshots = SnapshotStore(self._root.with_name("snapshots"), snapshots)
         self._limits = limits
         self._supervisor = Supervisor(environment)
+        self._open = WeakValueDictionary[str, LocalSandbox]()
         self._paused: set[str] = set()
         self._processors = Processors()
 
@@ -167,6 +169,8 @@ class LocalSandboxProvider:
         """See `SandboxProvider`. No other local sandbox than a paused one outlives its process."""
         self._paused.discard(sandbox_id)
         with anyio.CancelScope(shield=True):
+            if opened := self._open.get(sandbox_id):
+                await opened.pause()
             await to_thread.run_sync(remove_folder, self._folder(sandbox_id))
 
     def release(self, sandbox_id: str) -> None:
