@@ -20,6 +20,7 @@ from tests.support.backends import Backend, Repository, open_backend
 from tests.support.database.migrated import provide_tables
 from tests.support.database.samples import COMPLETED, LATER, RUNNING, STRANGER, USER, running_task
 from tests.support.places import Place
+from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 from utils.config.settings import Settings
@@ -71,13 +72,10 @@ def status_of(backend: Backend, path: str, user_id: str = USER) -> tuple[int, st
 
 
 def archive_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "utils.commands", "archive", *arguments],
+    return complete_preloaded(
+        ["-m", "utils.commands", "archive", *arguments],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "DATA_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=PATIENCE_SECONDS,
     )
 
