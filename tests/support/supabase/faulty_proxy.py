@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -42,6 +43,9 @@ class FaultyProxy:
         self.held: dict[str, threading.Event] = {}
         self.most_bytes = 10**9
         self.is_cut = False
+        self._changed = threading.Condition()
+        self._forwarded = 0
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,7 +55,24 @@ class FaultyProxy:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+        with self._changed:
+            self._is_closed = True
+            # They use the client.
+            self._changed.wait_for(lambda: self._forwarded == 0)
         self.client.close()
+
+    @contextmanager
+    def forwarding(self) -> Iterator[bool]:
+        """Keep the client open until the block ends; yield False when it is closed already."""
+        with self._changed:
+            is_open = not self._is_closed
+            self._forwarded += is_open
+        try:
+            yield is_open
+        finally:
+            with self._changed:
+                self._forwarded -= is_open
+                self._changed.notify_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,9 +100,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, path: str, body: bytes) -> None:
         proxy = self._proxy
         held = proxy.held.pop(path, None)
-        answer = proxy.client.request(
-            self.command, proxy.target + self.path, content=body, headers=_kept(self.headers)
-        )
+        with proxy.forwarding() as is_open:
+            if not is_open:
+                self.close_connection = True
+                return
+            answer = proxy.client.request(
+                self.command, proxy.target + self.path, content=body, headers=_kept(self.headers)
+            )
         if held:
             held.wait(MOST_HELD_SECONDS)
         if proxy.lost[path] > 0:
