@@ -198,9 +198,9 @@ def test_only_a_task_that_runs_can_be_asked_to_stop(database: Database, status: 
 def test_the_tasks_of_a_server_that_froze_in_a_transaction_are_taken_over(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "IDLE_TRANSACTION_SECONDS", 1)
     settings = Settings.model_validate({"database_url": postgres_server.create("frozen")})
     migrate(settings)
+    monkeypatch.setattr(engine, "IDLE_TRANSACTION_SECONDS", 1)
     database = open_sql_database(settings)
     other = copy.copy(database)
     other.server = "other"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.places import require_isolation
+from tests.support.waiting import PATIENCE_SECONDS
 from utils.config.settings import Settings
 from utils.models.environments import NetworkPolicy
+from utils.sandboxes.isolated import registries
 from utils.sandboxes.isolated.provider import network_rules, registries_of
 from utils.sandboxes.isolated.registries import find_registries
 from utils.sandboxes.protocol import SandboxRequest
@@ -29,6 +31,7 @@ def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(registries, "ANSWER_SECONDS", PATIENCE_SECONDS)
     find_registries.cache_clear()
     yield
     find_registries.cache_clear()
