@@ -17,8 +17,10 @@ from utils.api.endpoint import Services
 from utils.commands.build_template import build
 from utils.commands.command_line import run_async
 from utils.errors import ConfigurationError, InvalidInput
+from utils.sandboxes.local.processors import Processors
 from utils.sandboxes.templates import catalogue
 from utils.sandboxes.templates.definitions import read_definitions
+from utils.sandboxes.templates.machine import describe_machine
 
 
 @pytest.fixture
@@ -119,6 +121,15 @@ def test_a_provider_that_does_not_answer_is_asked_again_after_a_while(
     monkeypatch.setattr(catalogue, "FAILURE_SECONDS", 0.0)
     services_of(backend).templates._ask_at = 0.0
     assert "go" in listed(backend)
+
+
+def test_a_system_that_keeps_no_program_on_some_processors_counts_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert describe_machine(tmp_path, {}).cpu_count == 12
+    assert Processors().take(2) == ()
 
 
 def test_without_the_cloud_the_machine_is_the_only_template(client: FlaskClient) -> None:

@@ -119,6 +119,7 @@ class LocalSandboxProvider:
         limits = self._limits
         if request.memory_bytes:
             limits = replace(limits, memory_bytes=min(limits.memory_bytes, request.memory_bytes))
+        processors = self._processors.take(request.cpus) if request.cpus else ()
         sandbox = LocalSandbox(
             folder,
             self._environment,
@@ -127,7 +128,7 @@ class LocalSandboxProvider:
             self._supervisor,
             limits,
             boundary,
-            ProcessorOrder(self._processors.take(request.cpus)) if request.cpus else None,
+            ProcessorOrder(processors) if processors else None,
         )
         await sandbox.prepare()
         return sandbox

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from utils.sandboxes.local.processors import usable_processors
 from utils.sandboxes.protocol import Template
 from utils.sandboxes.templates.definitions import read_definitions
 
@@ -28,7 +29,7 @@ def describe_machine(folder: Path, environment: Mapping[str, str]) -> Template:
         description="The machine of the server: its programs, processors and memory, which all "
         "tasks share.",
         is_default=True,
-        cpu_count=len(os.sched_getaffinity(0)),
+        cpu_count=len(usable_processors()) or os.cpu_count() or 1,
         memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
         disk_mb=shutil.disk_usage(existing).total // MEGABYTE,
         programs=tuple(
