@@ -31,7 +31,13 @@ import time
 from typing import Any
 
 from utils.sandboxes.local.usage import CHECK_SECONDS, IS_LINUX, Limits, descendants, parents
-from utils.sandboxes.separation.messages import HEADER, Message, receive, receive_message
+from utils.sandboxes.separation.messages import (
+    HEADER,
+    Message,
+    Received,
+    receive,
+    receive_message,
+)
 from utils.sandboxes.separation.private_network import enter_private_network
 from utils.sandboxes.separation.shared_view import SharedView, ViewError
 from utils.sandboxes.separation.system_calls import fix_processors
@@ -177,13 +183,14 @@ def keep(control: socket.socket, network: socket.socket | None = None) -> None:
     view: SharedView | str | None = None
     with contextlib.suppress(EOFError):
         while True:
-            order, descriptors = receive_message(control, STREAMS)
+            received = receive_message(control, STREAMS)
+            order = received.message
             if "processors" in order:
                 view = limit_processors(order["processors"], is_final=network is not None)
             elif "view" in order:
                 view = view or build_view(order["view"])
             elif order:
-                carry_out(order, descriptors, control, awake, view)
+                carry_out(received, control, awake, view)
             if isinstance(view, SharedView):
                 # The next command may need more luck.
                 with contextlib.suppress(OSError):
@@ -216,24 +223,24 @@ def build_view(description: Message) -> SharedView | str:
 
 
 def carry_out(
-    order: Message,
-    descriptors: list[int],
+    received: Received,
     control: socket.socket,
     awake: socket.socket,
     view: SharedView | str | None,
 ) -> None:
     """Run one command to its end, and end every process below it."""
+    order = received.message
     try:
         if isinstance(view, str):
             tell(control, f"refused {view}")
             return
-        command = view.start(order, descriptors) if view else start(order, descriptors)
+        command = view.start(received) if view else start(order, received.descriptors)
     except OSError as error:
         tell(control, f"failed {error.errno or 0}")
         return
     finally:
         os.chdir("/")
-        for descriptor in descriptors:
+        for descriptor in received.descriptors:
             os.close(descriptor)
     tell(control, "started")
     code, reason = follow(command, control, awake, Limits(order["limits"]))

@@ -21,6 +21,9 @@ from utils.sandboxes.separation.messages import Message, receive_message
 
 NAME = b"init"
 
+READY = b"r"
+"""Sent with the namespace of the mounts when everything is there but the command."""
+
 MASKED = "/proc/keys"
 """Lists the keys that the kernel keeps for the server's user, whose names may tell much."""
 
@@ -62,19 +65,22 @@ def wait_for_command(
     if _exists(MASKED):
         kernel.mount_file("/dev/null", MASKED)
         kernel.set_attributes(0, MASKED, SAFE | kernel.READ_ONLY)
+    mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    socket.send_fds(connection, [READY], [mounts])
+    os.close(mounts)
     try:
-        order, descriptors = receive_message(connection, STREAMS + MOST_TREES)
+        order = receive_message(connection, STREAMS)
+        shown = receive_message(connection, MOST_TREES)
     except EOFError:
         os._exit(0)
-    trees = zip(descriptors[STREAMS:], order["enclosure"]["trees"], strict=True)
-    for tree, (path, is_folder) in trees:
+    for tree, (path, is_folder) in zip(shown.descriptors, shown.message["trees"], strict=True):
         _make_place(path, is_folder=is_folder)
         kernel.attach_tree(tree, path)
     for path in closed:
         kernel.set_attributes(0, path, kernel.READ_ONLY)
     if user is not None:
         kernel.join(user)
-    _run(order, descriptors[:STREAMS], connection)
+    _run(order.message, order.descriptors, connection)
 
 
 def _run(order: Message, descriptors: list[int], connection: socket.socket) -> None:

@@ -35,6 +35,9 @@ _CAPABILITIES_VERSION = 0x2008_0522
 
 # Calls keep the lock of the interpreter, which a forked process could not take.
 _library = ctypes.PyDLL(None, use_errno=True)
+# Each command makes dozens of these calls, so their arguments are converted in the fastest way.
+_control = _library["prctl"]
+_control.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def _check(result: int) -> int:
@@ -72,8 +75,7 @@ def owner_of(namespace: int) -> int:
 
 def process_control(operation: int, *arguments: int) -> None:
     """Call `prctl`."""
-    values = [*arguments, 0, 0, 0, 0][:4]
-    _check(_library.prctl(operation, *map(ctypes.c_ulong, values)))
+    _check(_control(operation, *[*arguments, 0, 0, 0, 0][:4]))
 
 
 def drop_rights(name: bytes) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 HEADER = struct.Struct("!Q")
@@ -18,15 +19,23 @@ HEADER = struct.Struct("!Q")
 Message = dict[str, Any]
 
 
-def send_message(connection: socket.socket, message: Message, descriptors: list[int]) -> None:
-    """Send a message over a socket that blocks. Raises `OSError`."""
-    text = json.dumps(message).encode()
+@dataclass(frozen=True)
+class Received:
+    """A message with its text, which may be sent on."""
+
+    message: Message
+    text: bytes
+    descriptors: list[int]
+
+
+def send_text(connection: socket.socket, text: bytes, descriptors: list[int]) -> None:
+    """Send the text of a message over a socket that blocks. Raises `OSError`."""
     socket.send_fds(connection, [HEADER.pack(len(text))], descriptors)
     connection.sendall(text)
 
 
-def receive_message(connection: socket.socket, most: int) -> tuple[Message, list[int]]:
-    """Return a message, which may be empty, and at most so many descriptors.
+def receive_message(connection: socket.socket, most: int) -> Received:
+    """Return a message, which may be empty, with at most so many descriptors.
 
     Raises `EOFError` when the other side has closed its end.
     """
@@ -40,8 +49,7 @@ def receive_message(connection: socket.socket, most: int) -> tuple[Message, list
         if not piece:
             raise EOFError
         text += piece
-    message: Message = json.loads(text or b"{}")
-    return message, descriptors
+    return Received(json.loads(text or b"{}"), text, descriptors)
 
 
 def receive(connection: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:

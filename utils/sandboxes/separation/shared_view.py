@@ -20,8 +20,8 @@ import stat
 from dataclasses import dataclass
 
 from utils.sandboxes.separation import kernel
-from utils.sandboxes.separation.first_process import SAFE, wait_for_command
-from utils.sandboxes.separation.messages import Message, send_message
+from utils.sandboxes.separation.first_process import READY, SAFE, wait_for_command
+from utils.sandboxes.separation.messages import Message, Received, receive, send_text
 
 OTHERS = ("uts", "cgroup")
 """Namespaces of a view beside those of mounts and users; not every kernel has all."""
@@ -51,6 +51,7 @@ class SharedView:
     def __init__(self, description: Message) -> None:
         """Build it. Raises `OSError` and `ViewError`."""
         self._next: FirstProcess | None = None
+        self._kept: int | None = None
         self._closed: list[str] = description["closed"]
         with contextlib.ExitStack() as stack:
             folder = f"/proc/{_wait_for_process(description['command'], stack)}/ns"
@@ -66,37 +67,45 @@ class SharedView:
         """Have the process of the next command ready. Raises `OSError`."""
         self._next = self._next or self._fork()
 
-    def start(self, order: Message, descriptors: list[int]) -> int:
+    def start(self, order: Received) -> int:
         """Start a command; return the process that ends as it does. Raises `OSError`."""
-        trees = []
+        shown, trees = [], list[int]()
         try:
-            shown = []
-            for path, is_writable in order["enclosure"]["trees"]:
+            for path, is_writable in order.message["enclosure"]["trees"]:
                 with contextlib.suppress(FileNotFoundError):
                     is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - imports little
                     attributes = SAFE | (0 if is_writable else kernel.READ_ONLY)
                     trees.append(kernel.open_tree(path, attributes))
                     shown.append((path, is_folder))
-            sent = {**order, "enclosure": {**order["enclosure"], "trees": shown}}
-            return self._send(sent, [*descriptors, *trees])
+            return self._send(order, json.dumps({"trees": shown}).encode(), trees)
         finally:
             for tree in trees:
                 os.close(tree)
 
-    def _send(self, order: Message, descriptors: list[int]) -> int:
+    def _send(self, order: Received, shown: bytes, trees: list[int]) -> int:
         self.prepare()
         assert self._next  # noqa: S101 - prepared
         first, self._next = self._next, None
         with first.connection as connection:
-            # It may have failed before.
-            with contextlib.suppress(BrokenPipeError):
-                send_message(connection, order, descriptors)
-            answer = _receive_text(connection)
-        # Without an answer the command has started.
-        if answer:
-            number = int(answer)
-            raise OSError(number, os.strerror(number))
+            mounts = _receive_mounts(connection)
+            try:
+                # It may fail meanwhile.
+                with contextlib.suppress(BrokenPipeError):
+                    send_text(connection, order.text, order.descriptors)
+                    send_text(connection, shown, trees)
+                _raise_failure(connection.recv(MOST_TEXT_BYTES))
+            finally:
+                self._keep(mounts)
         return first.number
+
+    def _keep(self, mounts: int) -> None:
+        """Keep the mounts of a command until the next one runs, and give up those of the last one.
+
+        The kernel takes a while to remove mounts. The end of a command would wait for that.
+        """
+        last, self._kept = self._kept, mounts
+        if last is not None:
+            os.close(last)
 
     def _fork(self) -> FirstProcess:
         ours, theirs = socket.socketpair()
@@ -115,12 +124,19 @@ class SharedView:
         return FirstProcess(process, ours)
 
 
-def _receive_text(connection: socket.socket) -> bytes:
-    """Receive all until the other side closes its end."""
-    text = b""
-    while piece := connection.recv(MOST_TEXT_BYTES):
-        text += piece
-    return text
+def _receive_mounts(connection: socket.socket) -> int:
+    """Return the namespace of the mounts of a first process that is ready. Raises `OSError`."""
+    answer, descriptors = receive(connection, MOST_TEXT_BYTES, 1)
+    if answer != READY:
+        _raise_failure(answer or b"%d" % errno.EIO)
+    return descriptors[0]
+
+
+def _raise_failure(answer: bytes) -> None:
+    """Raise the error that a first process tells. It closes its end when there is none."""
+    if answer:
+        number = int(answer)
+        raise OSError(number, os.strerror(number))
 
 
 def _wait_for_process(command: list[str], stack: contextlib.ExitStack) -> int:
