@@ -36,8 +36,9 @@ OWN_CONFIGURATION = ("passwd", "group", "hosts")
 _OWN_FOLDER = Path(__file__).with_name("etc")
 
 SEPARATION = (
-    *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-    # The network is the one that the keeper has entered.
+    # The network is the one that the keeper has entered; processes and messages between them are
+    # separated for each command.
+    *("--unshare-user", "--unshare-uts", "--unshare-cgroup-try"),
     *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
     *("--uid", USER_ID, "--gid", USER_ID, "--cap-drop", "ALL", "--disable-userns"),
 )
@@ -65,7 +66,7 @@ class View:
         return [
             *SEPARATION,
             # First, because what is shown may be in there.
-            *("--proc", "/proc", "--dev", "/dev"),
+            *("--dir", "/proc", "--dev", "/dev"),
             *("--perms", "1777", "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
             *("--bind", str(tmp), "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108
             *self._links(),
