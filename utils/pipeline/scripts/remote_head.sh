@@ -11,7 +11,12 @@ set -eu
 url=$1 trace=$2 credential_url=$3
 exec 3<&0 </dev/null
 
-rm -f -- "$trace"
+# Only git's connections by HTTP write it; a process takes as long as a small git command.
+remove_trace() {
+    { [ ! -e "$trace" ] && [ ! -L "$trace" ]; } || rm -f -- "$trace"
+}
+
+remove_trace
 status=0
 GIT_TRACE_CURL=$trace GIT_TRACE_CURL_NO_DATA=1 GIT_TRACE_REDACT=1 git -c credential.helper= \
     -c "credential.$credential_url.helper=!answer() { cat <&3; }; answer" \
@@ -19,5 +24,5 @@ GIT_TRACE_CURL=$trace GIT_TRACE_CURL_NO_DATA=1 GIT_TRACE_REDACT=1 git -c credent
 if [ "$status" -ne 0 ] && [ -f "$trace" ]; then
     sed -n 's/^.*<= Recv header: *[Ll][Oo][Cc][Aa][Tt][Ii][Oo][Nn]: */location /p' "$trace"
 fi
-rm -f -- "$trace"
+remove_trace
 exit "$status"
