@@ -12,6 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -19,7 +20,13 @@ from anyio import to_thread
 from utils.errors import SandboxError
 from utils.models.runs import KILLED
 from utils.sandboxes.local.namespace import SEPARATE
-from utils.sandboxes.local.orders import Order, ProcessorOrder, ViewOrder
+from utils.sandboxes.local.orders import (
+    KeeperConnection,
+    Order,
+    ProcessorOrder,
+    ViewOrder,
+    new_connection,
+)
 from utils.sandboxes.local.usage import IS_LINUX
 from utils.sandboxes.separation.messages import HEADER
 
@@ -41,6 +48,9 @@ STREAM_BYTES = 65_536
 
 START_SECONDS = 30.0
 """Longest wait for the start of a command."""
+
+READY_SECONDS = 60.0
+"""How long a keeper waits for the next sandbox: a server without tasks shall have no processes."""
 
 STOP_SECONDS = 8.0
 """Longest wait for the end of a command, whose processes may hang in the kernel."""
@@ -86,7 +96,7 @@ Listen = Callable[[socket.socket], Awaitable[None]]
 
 
 class Keeper:
-    """The connection to the process that runs the commands of one sandbox, one at a time.
+    """The process that runs the commands of one sandbox, one at a time.
 
     With `listen` the commands have a network of their own, with `view` they share a view, and with
     `processors` they use no others.
@@ -104,10 +114,7 @@ class Keeper:
         # The view is built by a process that keeps to the processors.
         self._first = [order.text() for order in (processors, view) if order]
         self._turn = asyncio.Lock()
-        self._socket: socket.socket | None = None
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._network: socket.socket | None = None
-        self._pid = 0
+        self._connection: KeeperConnection | None = None
 
     @asynccontextmanager
     async def run(self, order: Order) -> AsyncIterator[Command]:
@@ -144,21 +151,15 @@ class Keeper:
                 raise SandboxError(f"The local sandbox could not start {name} in time.") from error
 
     async def _begin(self, order: Order, files: Sequence[int], name: str) -> bool:
-        if self._streams is None:
-            await self._call()
-        if not self._pid and not await self._meet():
+        connection = self._connection or await self._call()
+        if not connection.process and not await self._meet(connection):
             return False
-        assert self._socket is not None  # noqa: S101 - connected
-        assert self._streams is not None  # noqa: S101 - connected
-        description = order.text()
         try:
-            # Nothing is waiting to be sent: the keeper has read the order before.
-            socket.send_fds(self._socket, [HEADER.pack(len(description))], files)
+            connection.order_with(files, order.text())
         except OSError:
             await self.replace()
             return False
-        self._streams[1].write(description)
-        word, text = await self.read_answer()
+        word, text = await connection.read_answer()
         if word == "refused":
             raise SandboxError(f"{_NO_VIEW} ({text})")
         if word == "failed":
@@ -170,31 +171,19 @@ class Keeper:
     async def prepare(self) -> None:
         """Have the keeper started for the first command, without a wait for it."""
         async with self._turn:
-            if self._streams is None:
+            if self._connection is None:
                 await self._call()
 
-    async def _call(self) -> None:
+    async def _call(self) -> KeeperConnection:
         """Order the keeper, and what it does before the first command."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(0)
-        self._socket = ours
-        self._streams = await asyncio.open_connection(sock=ours)
-        with ExitStack() as used:
-            sent = [used.enter_context(theirs)]
-            if self._listen:
-                self._network, network_end = socket.socketpair()
-                sent.append(used.enter_context(network_end))
-            try:
-                await self._supervisor.hand_over(*sent)
-            except BaseException:
-                self.close()
-                raise
+        self._connection = await self._supervisor.call_keeper(with_network=bool(self._listen))
         for text in self._first:
-            self._streams[1].write(HEADER.pack(len(text)) + text)
+            self._connection.order(text)
+        return self._connection
 
-    async def _meet(self) -> bool:
+    async def _meet(self, connection: KeeperConnection) -> bool:
         """Wait for the keeper; return False without one. Raises `SandboxError`."""
-        word, value = await self.read_answer()
+        word, value = await connection.read_answer()
         if word == "failed":
             self.close()
             raise SandboxError(f"{_NO_NETWORK} ({os.strerror(int(value))})")
@@ -202,39 +191,39 @@ class Keeper:
             self._supervisor.close()
             await self.replace()
             return False
-        self._pid = int(value)
-        if self._listen and self._network:
-            await self._listen(_received_socket(self._network))
+        connection.process = int(value)
+        if self._listen:
+            await self._listen(connection.receive_listening())
         return True
 
     async def read_answer(self) -> tuple[str, str]:
         """Return the first word and the rest of the next line; empty when the keeper has ended."""
-        line = b""
-        if self._streams:
-            with contextlib.suppress(ConnectionError):
-                line = await self._streams[0].readline()
-        word, _, values = line.decode().rstrip().partition(" ")
-        return word, values
+        return await self._connection.read_answer() if self._connection else ("", "")
 
     def order_end(self) -> None:
         """Tell the keeper to end the command."""
-        if self._streams:
-            self._streams[1].write(HEADER.pack(0))
+        if self._connection:
+            self._connection.order(b"")
 
     async def replace(self) -> None:
         """Have another keeper for the next command; this one and its processes are killed."""
-        killed = self._pid
+        killed = self._connection.process if self._connection else 0
         self.close()
         await self._supervisor.end_orphans(killed)
 
     def close(self) -> None:
         """End the keeper."""
-        if self._streams:
-            self._streams[1].close()
-        if self._network:
-            self._network.close()
-        self._socket = self._streams = self._network = None
-        self._pid = 0
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+
+class _ReadyKeeper(NamedTuple):
+    """A keeper that waits for a sandbox, until a timer, or the end of the supervisor, ends it."""
+
+    connection: KeeperConnection
+    timer: asyncio.TimerHandle
+    end: weakref.finalize[[], Supervisor]
 
 
 class Supervisor:
@@ -249,23 +238,66 @@ class Supervisor:
         self._requests: socket.socket | None = None
         self._starts = 0
         self._is_separate = True
+        self._making = asyncio.Lock()
+        self._ready: _ReadyKeeper | None = None
 
     @property
     def ends_all(self) -> bool:
         """True when no process can have left a command."""
         return IS_LINUX and (self._is_separate or self._starts <= 1)
 
-    async def hand_over(self, *theirs: socket.socket) -> None:
-        """Start a keeper with its end of a connection; when that fails, no answer comes.
+    async def call_keeper(self, *, with_network: bool) -> KeeperConnection:
+        """Return the connection to a keeper; when none starts, no answer comes.
 
-        With a second connection it enters a network of its own.
+        With a network of its own it may be one that was ready.
         """
-        async with self._lock:
-            requests = self._requests or await self._open()
+        ready = self._take_ready() if with_network else None
+        connection = ready or await self._new_keeper(with_network=with_network)
+        try:
+            await connection.open()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _new_keeper(self, *, with_network: bool) -> KeeperConnection:
+        with ExitStack() as ends:
+            connection, theirs = new_connection(ends, with_network=with_network)
             try:
-                socket.send_fds(requests, [b"c"], [one.fileno() for one in theirs])
-            except OSError:
-                self.close()
+                async with self._lock:
+                    requests = self._requests or await self._open()
+                    try:
+                        socket.send_fds(requests, [b"c"], [one.fileno() for one in theirs])
+                    except OSError:
+                        self.close()
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    async def make_ready(self) -> None:
+        """Have a keeper with a network ready for the next sandbox, for `READY_SECONDS`."""
+        async with self._making:
+            if self._requests is None or self._ready:
+                return
+            # Otherwise the next sandbox only waits for it.
+            with contextlib.suppress(OSError, SandboxError):
+                connection = await self._new_keeper(with_network=True)
+                end = weakref.finalize(self, connection.close)
+                timer = asyncio.get_running_loop().call_later(READY_SECONDS, self._end_ready)
+                self._ready = _ReadyKeeper(connection, timer, end)
+
+    def _take_ready(self) -> KeeperConnection | None:
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return None
+        ready.timer.cancel()
+        ready.end.detach()
+        return ready.connection
+
+    def _end_ready(self) -> None:
+        if ready := self._take_ready():
+            ready.close()
 
     async def _open(self) -> socket.socket:
         requests, is_separate = await to_thread.run_sync(_start_supervisor, self._environment)
@@ -291,6 +323,7 @@ class Supervisor:
 
     def close(self) -> None:
         """End the supervisor as soon as its commands have ended."""
+        self._end_ready()
         if self._requests is not None:
             self._requests.close()
             self._requests = None
@@ -320,16 +353,6 @@ def _start_supervisor(environment: Mapping[str, str]) -> tuple[socket.socket, bo
         ours.close()
         raise SandboxError(_NOT_STARTED)
     return ours, begun.returncode == SEPARATE
-
-
-def _received_socket(connection: socket.socket) -> socket.socket:
-    """Return the socket that a keeper has sent before it said that it is ready."""
-    connection.settimeout(0)
-    _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
-    os.set_inheritable(descriptors[0], False)  # noqa: FBT003
-    received = socket.socket(fileno=descriptors[0])
-    received.settimeout(0)
-    return received
 
 
 async def _open_input(stdin: int | bytes | None, sent: ExitStack) -> int:

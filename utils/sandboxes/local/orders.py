@@ -1,10 +1,17 @@
-"""Describes commands to the keeper that runs them, and what stands around them."""
+"""Describes commands to the keeper that runs them, and connects the server with it."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+
+from utils.sandboxes.separation.messages import HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +88,73 @@ class Order:
                 "enclosure": asdict(self.enclosure) if self.enclosure else None,
             }
         ).encode()
+
+
+class KeeperConnection:
+    """The server's ends of the connections to one keeper.
+
+    `process` is that of the keeper, 0 until it has told its number.
+    """
+
+    def __init__(self, control: socket.socket, network: socket.socket | None) -> None:
+        self.process = 0
+        self._control = control
+        self._network = network
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def open(self) -> None:
+        """Begin to use it on the event loop."""
+        self._streams = await asyncio.open_connection(sock=self._control)
+
+    def order(self, description: bytes) -> None:
+        """Send an order without files; when the keeper has ended, no answer comes."""
+        if self._streams:
+            self._streams[1].write(HEADER.pack(len(description)) + description)
+
+    def order_with(self, files: Sequence[int], description: bytes) -> None:
+        """Send an order with open files. Raises `OSError`."""
+        assert self._streams is not None  # noqa: S101 - open
+        # Nothing is waiting to be sent: the keeper has read the orders before.
+        socket.send_fds(self._control, [HEADER.pack(len(description))], files)
+        self._streams[1].write(description)
+
+    async def read_answer(self) -> tuple[str, str]:
+        """Return the first word and the rest of the next line; empty when the keeper has ended."""
+        line = b""
+        if self._streams:
+            with contextlib.suppress(ConnectionError):
+                line = await self._streams[0].readline()
+        word, _, values = line.decode().rstrip().partition(" ")
+        return word, values
+
+    def receive_listening(self) -> socket.socket:
+        """Return the socket that the keeper has sent before it told its number."""
+        assert self._network is not None  # noqa: S101 - it has one of its own
+        self._network.settimeout(0)
+        _, descriptors, _, _ = socket.recv_fds(self._network, 1, 1)
+        os.set_inheritable(descriptors[0], False)  # noqa: FBT003
+        received = socket.socket(fileno=descriptors[0])
+        received.settimeout(0)
+        return received
+
+    def close(self) -> None:
+        """End the keeper."""
+        if self._streams:
+            self._streams[1].close()
+        else:
+            self._control.close()
+        if self._network:
+            self._network.close()
+
+
+def new_connection(
+    ends: ExitStack, *, with_network: bool
+) -> tuple[KeeperConnection, Sequence[socket.socket]]:
+    """Return a connection and the ends of the keeper to be, which `ends` closes."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0)
+    sent, network = [ends.enter_context(theirs)], None
+    if with_network:
+        network, network_end = socket.socketpair()
+        sent.append(ends.enter_context(network_end))
+    return KeeperConnection(ours, network), sent

@@ -261,6 +261,9 @@ class LocalSandbox:
         await self._boundary.close()
         if not self._supervisor.ends_all:
             await to_thread.run_sync(end_marked, self._marker)
+        if self._boundary.listen:
+            # While this one ends; the next one would wait for it.
+            await self._supervisor.make_ready()
         return True
 
     async def close(self) -> None:

@@ -195,6 +195,9 @@ def keep(control: socket.socket, network: socket.socket | None = None) -> None:
                 # The next command may need more luck.
                 with contextlib.suppress(OSError):
                     view.prepare()
+    if isinstance(view, SharedView) and view.close():
+        # Looking for descendants takes longer than the end of the only one.
+        select.select([awake], [], [], LONGEST_PAUSE_SECONDS)
     end_descendants()
 
 

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 import stat
 from dataclasses import dataclass
@@ -66,6 +67,15 @@ class SharedView:
     def prepare(self) -> None:
         """Have the process of the next command ready. Raises `OSError`."""
         self._next = self._next or self._fork()
+
+    def close(self) -> bool:
+        """End the process of the next command; return True when there was one to collect."""
+        ended, self._next = self._next, None
+        if ended is None:
+            return False
+        ended.connection.close()
+        os.kill(ended.number, signal.SIGKILL)
+        return True
 
     def start(self, order: Received) -> int:
         """Start a command; return the process that ends as it does. Raises `OSError`."""
