@@ -112,3 +112,11 @@ async def test_a_keeper_that_was_killed_while_it_waited_is_replaced(
     [ready] = keepers(mark)
     psutil.Process(ready).kill()
     await (await opened(provider)).close()
+
+
+async def test_the_first_process_tells_nothing_of_the_server(provider: SandboxProvider) -> None:
+    sandbox = await opened(provider)
+    shown = await sandbox.run(["cat", "/proc/1/cmdline"], timeout_seconds=LONG_SECONDS)
+    assert shown.ok
+    assert shown.stdout.strip(b"\0") == b"init"
+    await sandbox.close()

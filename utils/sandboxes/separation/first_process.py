@@ -55,6 +55,8 @@ def wait_for_command(
     for number in CHANGED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
+    # It tells the path of the server's programs.
+    kernel.replace_command_line(NAME)
     # The rights over this process namespace end with the first step into the view.
     processes = kernel.open_processes(SAFE | kernel.READ_ONLY | kernel.NO_PROGRAMS)
     for namespace in joined:

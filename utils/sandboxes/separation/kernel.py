@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import io
 import os
 import signal
 import struct
@@ -22,6 +23,9 @@ SET_DUMPABLE, SET_NAME, DROP_FROM_BOUND, NO_NEW_PRIVILEGES = 4, 15, 24, 38
 """First arguments of `prctl`."""
 
 MOST_CAPABILITIES = 64
+
+COMMAND_LINE = slice(45, 47)
+"""The place of its begin and end in memory among the values after the name of a process."""
 
 _OPEN_TREE, _MOVE_MOUNT, _OPEN_SYSTEM, _CONFIGURE, _MOUNT_SYSTEM = 428, 429, 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _MOUNT_SETATTR = 435, 436, 442
@@ -97,6 +101,15 @@ def drop_rights(name: bytes) -> None:
     _check(_library.prctl(SET_NAME, name, 0, 0, 0))
     process_control(SET_DUMPABLE, 0)
     process_control(*DIE_WITH_PARENT)
+
+
+def replace_command_line(text: bytes) -> None:
+    """Replace what others read as the command line of this process, and not its name."""
+    with io.FileIO("/proc/self/stat") as file:
+        values = file.read(4096).rpartition(b")")[2].split()
+    begin, end = (int(value) for value in values[COMMAND_LINE])
+    # The last byte has to stay zero.
+    ctypes.memmove(begin, text[: end - begin - 1].ljust(end - begin, b"\0"), end - begin)
 
 
 def open_processes(attributes: int) -> int:
