@@ -50,7 +50,7 @@ START_SECONDS = 30.0
 """Longest wait for the start of a command."""
 
 READY_SECONDS = 60.0
-"""How long a keeper waits for the next sandbox: a server without tasks shall have no processes."""
+"""Longest wait of a keeper for a sandbox: a server without tasks shall have no such process."""
 
 STOP_SECONDS = 8.0
 """Longest wait for the end of a command, whose processes may hang in the kernel."""

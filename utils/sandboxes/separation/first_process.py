@@ -67,9 +67,7 @@ def wait_for_command(
     if _exists(MASKED):
         kernel.mount_file("/dev/null", MASKED)
         kernel.set_attributes(0, MASKED, SAFE | kernel.READ_ONLY)
-    mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    socket.send_fds(connection, [READY], [mounts])
-    os.close(mounts)
+    _tell_ready(connection)
     try:
         order = receive_message(connection, STREAMS)
         shown = receive_message(connection, MOST_TREES)
@@ -83,6 +81,12 @@ def wait_for_command(
     if user is not None:
         kernel.join(user)
     _run(order.message, order.descriptors, connection)
+
+
+def _tell_ready(connection: socket.socket) -> None:
+    mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    socket.send_fds(connection, [READY], [mounts])
+    os.close(mounts)
 
 
 def _run(order: Message, descriptors: list[int], connection: socket.socket) -> None:
