@@ -130,6 +130,7 @@ class LocalSandboxProvider:
             boundary,
             ProcessorOrder(processors) if processors else None,
         )
+        self._open[sandbox.id] = sandbox
         await sandbox.prepare()
         return sandbox
 
