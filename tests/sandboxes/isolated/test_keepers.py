@@ -111,6 +111,8 @@ async def test_a_keeper_that_was_killed_while_it_waited_is_replaced(
     await until(lambda: not used & keepers(mark))
     [ready] = keepers(mark)
     psutil.Process(ready).kill()
+    # A keeper that is only about to die could still be sent a command, which would end with it.
+    await until(lambda: ready not in keepers(mark))
     await (await opened(provider)).close()
 
 
