@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -69,6 +71,23 @@ async def test_quick_work_is_done_in_order_by_few_threads(threads: AdaptiveThrea
     assert begun == list(range(50))
     assert answers == [DONE] * 50
     assert len(workers) <= QUICK_THREADS
+
+
+async def test_an_error_with_one_answer_holds_up_no_other(threads: AdaptiveThreadPool) -> None:
+    errors: list[BaseException] = []
+    answers: list[Answer] = []
+
+    def fail(_answer: Answer) -> None:
+        raise ValueError("not to be sent")
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    for number in range(40):
+        threads.submit(lambda: DONE, fail if number % 2 else answers.append)
+    # The loop is held until the threads are done, so that it gets many answers at once.
+    time.sleep(0.05)  # noqa: ASYNC251
+    await until(lambda: len(errors) == 20)
+    assert len(answers) == 20
 
 
 async def test_work_that_is_held_up_gets_more_threads_until_all_are_busy(

@@ -110,7 +110,8 @@ class AdaptiveThreadPool:
         self._is_delivery_due = False
         for _ in range(len(self._answers)):
             answer, done = self._answers.popleft()
-            done(answer)
+            # Not called here: an error with one answer would hold up the others.
+            self._loop.call_soon(done, answer)
 
     def _finish(self, key: object) -> None:
         del self._started_at[key]
