@@ -46,6 +46,7 @@ class KeptConnections:
         return result
 
     def close(self) -> None:
-        """Give the connections back that are not in use."""
+        """Give the connections back, those in use at the end of their work."""
+        self._most = 0
         while self._idle:
             self._idle.pop().close()
