@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,9 +36,29 @@ NAMED_SHELL = replace(SHELL_AGENT, command=_command, reader=PricedReader)
 """Runs the prompt as a shell script whose argument is the name of the agent."""
 
 
-def numbered(folder: Path) -> str:
-    """Return the begin of a script: `$name` is the agent with a number that is used once."""
-    return f'n=1; until mkdir "{folder}/$1-$n" 2>/dev/null; do n=$((n + 1)); done; name="$1-$n"\n'
+class Numbers:
+    """Numbers for the tasks of each agent, each of which is given out once.
+
+    They wait in pipes in a folder that the sandboxes of a test are shown, maybe read-only. `script`
+    is the begin of a shell script: `$n` is the number that it was given, `$name` the agent with it.
+    """
+
+    def __init__(self, folder: Path, agents: Iterable[str]) -> None:
+        self._descriptors = [_filled_pipe(folder / agent) for agent in agents]
+        self.script = f"n=$(dd bs=1 count=1 2>/dev/null <'{folder}'/$1); name=$1-$n\n"
+
+    def close(self) -> None:
+        """Close the pipes; their numbers go with them."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+
+def _filled_pipe(path: Path) -> int:
+    """Make a pipe with nine digits in it; return the descriptor that keeps them there."""
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    os.write(descriptor, b"123456789")
+    return descriptor
 
 
 def start_group(backend: Backend, prompt: str, repository: Repository, **body: object) -> Row:

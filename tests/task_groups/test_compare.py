@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -12,9 +13,9 @@ from tests.support.backends import Backend, Open, Repository, Row, shell_agent
 from tests.support.waiting import eventually
 from tests.task_groups.shells import (
     NAMED_SHELL,
+    Numbers,
     ended_group,
     group_of,
-    numbered,
     start_group,
 )
 
@@ -37,6 +38,14 @@ CHECK = "touch left-behind; echo checked; if [ -e broken.txt ]; then echo broken
 def _shell() -> Iterator[None]:
     with shell_agent(NAMED_SHELL):
         yield
+
+
+@pytest.fixture
+def numbers(shown_folder: Path) -> Iterator[Numbers]:
+    """Provide numbers for the tasks of a group."""
+    numbers = Numbers(Path(mkdtemp(dir=shown_folder)), BOTH)
+    yield numbers
+    numbers.close()
 
 
 def counted(row: Row) -> Row:
@@ -65,10 +74,10 @@ def counted(row: Row) -> Row:
 
 @pytest.mark.cloud_with_all("what a group adds is about rows")
 def test_the_numbers_of_a_group_are_those_of_its_rows(
-    backend: Backend, sample: Repository, tmp_path: Path
+    backend: Backend, sample: Repository, numbers: Numbers
 ) -> None:
     answer = start_group(
-        backend, numbered(tmp_path) + SCENES, sample, agents=BOTH, attempts=3, check_command=CHECK
+        backend, numbers.script + SCENES, sample, agents=BOTH, attempts=3, check_command=CHECK
     )
     assert answer["message"] == "6 tasks are queued."
     assert answer["task_id"] == answer["task_ids"][0]
@@ -125,8 +134,8 @@ def test_a_pull_request_is_made_of_the_chosen_task_only(
 
 
 @pytest.mark.cloud_with_all("what a group adds is about rows")
-def test_a_choice_cancels_the_rest(backend: Backend, sample: Repository, tmp_path: Path) -> None:
-    prompt = f'{numbered(tmp_path)}[ "$name" = claude-1 ] && exec echo new >new.txt\n{SLEEPS}'
+def test_a_choice_cancels_the_rest(backend: Backend, sample: Repository, numbers: Numbers) -> None:
+    prompt = f'{numbers.script}[ "$name" = claude-1 ] && exec echo new >new.txt\n{SLEEPS}'
     answer = start_group(backend, prompt, sample, attempts=4)
     group_id = answer["group_id"]
 
