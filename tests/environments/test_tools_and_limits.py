@@ -131,6 +131,7 @@ def test_what_is_not_possible_is_refused(environment: Any, refusal: str) -> None
 
 
 @pytest.mark.local_only("nothing limits the network there")
+@pytest.mark.not_isolated("the network can be limited there")
 def test_a_network_that_cannot_be_limited_is_refused(backend: Backend, tmp_path: Path) -> None:
     row = perform(backend, tmp_path, "true", network={"policy": "none"})
     assert (row["status"], row["error_code"]) == ("failed", "network_policy_refused")

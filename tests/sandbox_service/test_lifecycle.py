@@ -71,6 +71,7 @@ def test_a_user_has_so_many_sandboxes(open_with: Open) -> None:
     own.end(own.create())
 
 
+@pytest.mark.isolated_too("what still starts its commands has to end as well")
 def test_a_sandbox_that_is_gone_is_found_out(sandboxes: Sandboxes, backend: Backend) -> None:
     first, second = sandboxes.create(), sandboxes.create()
     for box in (first, second):

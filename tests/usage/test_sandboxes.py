@@ -29,7 +29,7 @@ def test_a_sandbox_costs_its_running_time_and_ends_when_the_budget_of_its_user_i
     open_with: Open,
 ) -> None:
     # An hour costs so much that a second costs a dollar.
-    backend = open_with(budget_usd_per_user_day=1.0, sandbox_prices="local=3600")
+    backend = open_with(budget_usd_per_user_day=1.0, sandbox_prices="local=3600, isolated=3600")
     sandboxes = Sandboxes(backend.app)
     sandbox_id = sandboxes.create()
     eventually(lambda: sandboxes.row(sandbox_id)["status"] == "terminated")

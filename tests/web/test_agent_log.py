@@ -20,6 +20,7 @@ write notes.md Hello.\\n
 """
 
 
+@pytest.mark.not_isolated("the agent's program lies beside its sandbox")
 def test_messages_are_harmless_tools_unfold_and_the_list_shows_the_cost(
     new_server: ServerFactory, new_site: NewSite, small_repository: str
 ) -> None:

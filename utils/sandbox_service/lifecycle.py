@@ -182,15 +182,10 @@ class Lifecycle:
         """Return the row of a sandbox, ended if the provider no longer has it."""
         if not stored.is_live or stored.provider_id is None or not self._context.is_here(stored):
             return stored
-        if stored.task_id is None and seconds_left(stored) <= 0:
-            await self._opened.terminate(stored)
-        elif await self._opened.is_gone(stored):
-            mark = self._context.database.mark_sandboxes
-            names = [stored.provider_id]
-            self._opened.pop(stored.id)
-            await self._context.ask(mark, stored.provider, names, SandboxStatus.TERMINATED)
-        else:
+        is_over = stored.task_id is None and seconds_left(stored) <= 0
+        if not is_over and not await self._opened.is_gone(stored):
             return stored
+        await self._opened.terminate(stored)
         return await self._context.ask(
             self._context.database.get_sandbox, stored.user_id, stored.id
         )
