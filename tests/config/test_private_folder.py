@@ -27,6 +27,7 @@ def open_to_others(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.not_isolated("what is mounted needs a place of mode 755, in a folder that is closed")
 def test_a_server_leaves_nothing_that_others_can_read(
     new_server: ServerFactory, small_repository: str
 ) -> None:
