@@ -26,6 +26,7 @@ from utils.database.verbs.pull_requests import PullRequestVerbs
 from utils.database.verbs.pushes import PushVerbs
 from utils.database.verbs.repositories import RepositoryVerbs
 from utils.database.verbs.sandboxes import SandboxVerbs
+from utils.database.verbs.schedules import ScheduleVerbs
 from utils.database.verbs.secrets import SecretVerbs
 from utils.database.verbs.streams import StreamVerbs
 from utils.database.verbs.turns import TurnVerbs
@@ -73,6 +74,7 @@ class Database(
     PushVerbs,
     RepositoryVerbs,
     SandboxVerbs,
+    ScheduleVerbs,
     SecretVerbs,
     StreamVerbs,
     TurnVerbs,

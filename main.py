@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 
 import structlog
 from flask import Flask
@@ -27,6 +27,7 @@ from endpoints import (
     project_secrets,
     sandbox_git,
     sandboxes,
+    schedules,
     task_groups,
     templates,
     turns,
@@ -38,6 +39,7 @@ from utils.api.application import Application
 from utils.api.endpoint import Services
 from utils.api.middleware import IdConverter, NameConverter, VariableConverter, install_hooks
 from utils.api.openapi.document import build_openapi, format_openapi
+from utils.api.task_starts import start_scheduled
 from utils.auth.api_keys import ApiKeys
 from utils.auth.rate_limits import RateLimits
 from utils.auth.sign_in import sign_in_warnings
@@ -70,6 +72,7 @@ from utils.sandbox_service.service import SandboxService
 from utils.sandboxes.protocol import SandboxKind, SandboxProvider
 from utils.sandboxes.registry import choose_sandbox, open_provider
 from utils.sandboxes.templates.catalogue import TemplateCatalogue
+from utils.schedules.scheduler import Scheduler
 from utils.server.preconditions import check_preconditions
 from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
 from utils.server.worker import check_worker, work
@@ -123,6 +126,9 @@ def _start_work(services: Services, lifetime: ExitStack) -> None:
     lifetime.callback(services.dispatcher.stop)
     services.automatic_pull_requests.start()
     lifetime.callback(services.automatic_pull_requests.stop)
+    scheduler = Scheduler(services.database, partial(start_scheduled, services))
+    scheduler.start()
+    lifetime.callback(scheduler.stop)
 
 
 @contextmanager
@@ -313,9 +319,9 @@ def _routes() -> Flask:
     app.url_map.converters["name"] = NameConverter
     app.url_map.converters["variable"] = VariableConverter
     for module in (
-        health, auth, projects, tasks, events, turns, task_groups, sandboxes, sandbox_git,
-        pull_requests, github_routes, webhooks, users, keys, project_secrets, usage, admin,
-        templates, test_users, api_docs, page,
+        health, auth, projects, tasks, events, turns, task_groups, schedules, sandboxes,
+        sandbox_git, pull_requests, github_routes, webhooks, users, keys, project_secrets, usage,
+        admin, templates, test_users, api_docs, page,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     return app

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import NotRequired
 
 from flask import Blueprint, Response
 
-from utils.agents.registry import AGENT_NAMES, DEFAULT_AGENT
 from utils.api.conditional import task_etag, unchanged
 from utils.api.endpoint import Services, answer_once, endpoint, request_key, success
 from utils.api.github_access import token_of_request
@@ -17,30 +15,29 @@ from utils.api.requests import (
     BranchesQuery,
     EventsQuery,
     RepositoryQuery,
-    StartTask,
     TaskListQuery,
 )
 from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
+from utils.api.schemas.tasks import StartTask
 from utils.api.serializers import (
     event_row,
     task_status_row,
     task_summary_row,
 )
 from utils.api.task_repositories import (
-    chosen_repositories,
     full_row_of,
     repositories_of,
     repository_named,
 )
+from utils.api.task_starts import allowed_repository, start_tasks, wanted_tasks
 from utils.config.settings import has_proxy, inherited_environment, proxies_with_password
 from utils.credentials.profiles import open_request_token
 from utils.database.shared import request_answer
-from utils.errors import InvalidInput, NotFound
+from utils.errors import NotFound
 from utils.git.host_commands import Remote
 from utils.git.hosts import HostRules
 from utils.git.remote_branches import list_branches
-from utils.git.repository_url import RepositoryUrl, parse_repository_url
-from utils.models.tasks import Json, Mode, NewTask, TaskFilter, TaskStatus, priority_number
+from utils.models.tasks import Json, TaskFilter, TaskStatus
 from utils.streams.responses import last_event_id, stream_response, wants_stream
 from utils.streams.task_stream import TaskStream
 
@@ -84,29 +81,11 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
     `agents` or `attempts` it queues a group of tasks, all or none; poll /task-groups/{group_id}.
     Returns 429 if the queue is full, or too many of your tasks wait, and 402 if a budget is spent.
     """
-    chosen = chosen_repositories(body, partial(_repository, services))
-    new = NewTask(
-        prompt=body.prompt,
-        repo_url=chosen.url,
-        branch=chosen.branch,
-        further=chosen.further,
-        agent=_agent_name("model", body.model),
-        agent_model=body.agent_model,
-        project_id=body.project_id,
-        request_key=request_key(),
-        mode=Mode(body.mode),
-        check_command=body.check_command,
-        priority=priority_number(body.priority),
-    )
-    group = _group(body, new, services.settings.group_size)
+    group = wanted_tasks(services.settings, body, request_key())
     token = open_request_token(services.vault, user_id, body.github_token)
 
     def start() -> Json:
-        pulls = services.automatic_pull_requests
-        wanted = pulls.with_wish(user_id, group, token, wish=body.auto_pr)
-        if len(wanted) == 1:
-            return request_answer([services.dispatcher.start_task(user_id, wanted[0], token)])
-        return request_answer(services.dispatcher.start_task_group(user_id, wanted, token))
+        return request_answer(start_tasks(services, user_id, group, token, wish=body.auto_pr))
 
     count = len(group)
     message = f"{count} tasks are queued." if count > 1 else "The task is queued."
@@ -221,7 +200,9 @@ def list_tasks(services: Services, user_id: str, query: TaskListQuery) -> Json:
 
     To read the next page, send `next_cursor` as `cursor`.
     """
-    repo_url = None if query.repo_url is None else _repository(services, query.repo_url).url
+    wanted, repo_url = query.repo_url, None
+    if wanted is not None:
+        repo_url = allowed_repository(services.settings, wanted).url
     page = services.database.list_tasks(
         user_id,
         project_id=query.project_id,
@@ -269,7 +250,7 @@ def get_branches(services: Services, user_id: str, query: BranchesQuery) -> Json
     for repositories on GitHub. The default branch comes first; it is null if HEAD names none.
     """
     settings = services.settings
-    url = _repository(services, query.repo_url).url
+    url = allowed_repository(settings, query.repo_url).url
     token = services.github_tokens.user_token(user_id, url, token_of_request()).token
     remote = Remote(url, token, inherited_environment() | proxies_with_password())
     rules = HostRules(settings.allowed_git_hosts, settings.local_repos_allowed)
@@ -289,48 +270,3 @@ def migrate_legacy_tasks(services: Services, user_id: str) -> Json:
     rows = read_legacy_tasks(read_upload(services.settings.max_import_bytes))
     migrated = services.database.import_tasks(user_id, rows)
     return {"migrated": migrated, "message": f"Imported {migrated} of {len(rows)} tasks."}
-
-
-def _repository(services: Services, text: str) -> RepositoryUrl:
-    return parse_repository_url(
-        text,
-        allowed_hosts=services.settings.allowed_git_hosts,
-        allow_local=services.settings.local_repos_allowed,
-    )
-
-
-def _agent_name(field: str, given: str | None) -> str:
-    name = DEFAULT_AGENT if given is None else given
-    if name not in AGENT_NAMES:
-        raise InvalidInput(f"{field}: must be one of {', '.join(AGENT_NAMES)}.", "unknown_model")
-    return name
-
-
-def _group(body: StartTask, new: NewTask, most: int) -> list[NewTask]:
-    """Return the tasks to start: one, or a group with `attempts` tasks of each agent."""
-    agents = [_agent_name("agents", name) for name in body.agents or (new.agent,)]
-    if body.agents and body.model is not None:
-        raise InvalidInput("agents: send either agents or model.")
-    if len(set(agents)) < len(agents):
-        raise InvalidInput("agents: name each agent once. For several tasks of it, send attempts.")
-    if body.agent_model is not None and len(agents) > 1:
-        raise InvalidInput("agent_model: belongs to one agent. Leave it out to compare agents.")
-    count = len(agents) * body.attempts
-    if count > most:
-        raise InvalidInput(
-            f"attempts: {count} tasks are too many for one request; at most {most} are allowed "
-            "(MAX_GROUP_SIZE, MAX_QUEUED_PER_USER). Ask for fewer attempts or agents.",
-            "group_too_large",
-        )
-    if count == 1:
-        return [replace(new, agent=agents[0])]
-    if new.further:
-        raise InvalidInput(
-            "repositories: the tasks of a group work in one repository. Leave out agents and "
-            "attempts, or send only repo_url."
-        )
-    return [
-        replace(new, agent=agent, group_attempt=number)
-        for agent in agents
-        for number in range(1, body.attempts + 1)
-    ]

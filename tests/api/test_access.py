@@ -36,6 +36,11 @@ BODIES: dict[str, Any] = {
     "PUT /projects/<id:project_id>": {"name": "Mine"},
     "PUT /projects/<id:project_id>/secrets/<variable:secret_name>": {"value": "mine"},
     "POST /start-task": {"prompt": "Hello", "repo_url": "https://github.com/o/n"},
+    "POST /schedules": {
+        "cron": "0 3 * * *",
+        "task": {"prompt": "Hello", "repo_url": "https://github.com/o/n"},
+    },
+    "PATCH /schedules/<id:schedule_id>": {"is_enabled": False},
     "POST /task-groups/<id:group_id>/choose": {"task_id": 1},
     "POST /tasks/<id:task_id>/chat": {"role": "user", "content": "Hello"},
     "POST /migrate-legacy-tasks": [],
@@ -90,6 +95,24 @@ def every(rule: Rule, value: str) -> dict[str, object]:
     return dict.fromkeys(rule.arguments, value)
 
 
+def sandbox_rows(
+    client: FlaskClient, headers: Headers, address: Mapping[str, str], rule: Rule
+) -> dict[str, object]:
+    """Open the sandbox that a path is about; return its arguments."""
+    created = client.post("/v1/sandboxes", json={}, headers=headers)
+    rows: dict[str, object] = {"sandbox_id": created.get_json()["sandbox"]["id"]}
+    if "repository" in rule.arguments:
+        path = f"/v1/sandboxes/{rows['sandbox_id']}/git/clone"
+        body = {**address, "name": "mine"}
+        assert client.post(path, json=body, headers=headers).status_code == 201
+        rows["repository"] = "mine"
+    if "file_path" in rule.arguments:
+        rows["file_path"] = "notes.txt"
+        path = f"/v1/sandboxes/{rows['sandbox_id']}/files/notes.txt"
+        assert client.put(path, data=b"Mine", headers=headers).status_code == 200
+    return rows
+
+
 def add_rows(
     client: FlaskClient, headers: Headers, repository: Path, rule: Rule
 ) -> dict[str, object]:
@@ -110,6 +133,10 @@ def add_rows(
     if "group_id" in rule.arguments:
         created = client.post("/start-task", json={**task, "attempts": 2}, headers=headers)
         rows["group_id"] = created.get_json()["group_id"]
+    if "schedule_id" in rule.arguments:
+        body = {"cron": "0 3 * * *", "task": task}
+        created = client.post("/schedules", json=body, headers=headers)
+        rows["schedule_id"] = created.get_json()["schedule"]["id"]
     if "task_id" in rule.arguments:
         rows["task_id"] = client.post("/start-task", json=task, headers=headers).get_json()[
             "task_id"
@@ -117,17 +144,7 @@ def add_rows(
     if "turn_number" in rule.arguments:
         rows["turn_number"] = 1
     if "sandbox_id" in rule.arguments:
-        created = client.post("/v1/sandboxes", json={}, headers=headers)
-        rows["sandbox_id"] = created.get_json()["sandbox"]["id"]
-    if "repository" in rule.arguments:
-        path = f"/v1/sandboxes/{rows['sandbox_id']}/git/clone"
-        body = {**address, "name": "mine"}
-        assert client.post(path, json=body, headers=headers).status_code == 201
-        rows["repository"] = "mine"
-    if "file_path" in rule.arguments:
-        rows["file_path"] = "notes.txt"
-        path = f"/v1/sandboxes/{rows['sandbox_id']}/files/notes.txt"
-        assert client.put(path, data=b"Mine", headers=headers).status_code == 200
+        rows |= sandbox_rows(client, headers, address, rule)
     assert rows.keys() == rule.arguments, "say in this function how a row of this kind is made"
     return rows
 

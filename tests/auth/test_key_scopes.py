@@ -30,6 +30,9 @@ FOR_ADMINS = {
     "POST /keys",
     "DELETE /keys/<id:key_id>",
     "PUT /users/me",
+    "POST /schedules",
+    "PATCH /schedules/<id:schedule_id>",
+    "DELETE /schedules/<id:schedule_id>",
     f"PUT {SECRET}",
     f"DELETE {SECRET}",
 }
@@ -55,7 +58,10 @@ class KeyUser:
         sandbox = client.post("/v1/sandboxes", json=address, headers=admin).get_json()["sandbox"]
         path = f"/v1/sandboxes/{sandbox['id']}/files/notes.txt"
         assert client.put(path, data=b"Mine", headers=admin).status_code == 200
+        nightly = {"cron": "0 3 * * *", "task": prompt}
+        schedule = client.post("/schedules", json=nightly, headers=admin)
         self.rows = {
+            "schedule_id": schedule.get_json()["schedule"]["id"],
             "sandbox_id": sandbox["id"],
             "repository": repository.name,
             "file_path": "notes.txt",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, current_app, g, request
 from pydantic import BaseModel, ValidationError
@@ -90,6 +90,9 @@ _MEANT = {
     "text": "content",
 }
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,29}")
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +190,14 @@ def endpoint(
             if not declared.public:
                 arguments["user_id"] = _user_of_request(services, declared)
             if declared.query is not None:
-                arguments["query"] = _validated(declared.query, _query_of_request(declared))
+                arguments["query"] = validated(declared.query, _query_of_request(declared))
             elif not declared.public and _query_of_request(declared):
                 raise InvalidInput("This endpoint takes no query parameters. Remove them.")
             if declared.body is not None:
                 body = _read_json_body(declared)
                 if declared.idempotent and KEY_HEADER in request.headers:
                     _note_body(body)
-                arguments["body"] = _validated(declared.body, body)
+                arguments["body"] = validated(declared.body, body)
             result = view(services, **arguments)
             return result if isinstance(result, Response) else success(result, declared.status)
 
@@ -296,7 +299,8 @@ def _read_json_body(declared: Endpoint) -> Json:
     return payload
 
 
-def _validated(model: type[BaseModel], values: Json) -> BaseModel:
+def validated(model: type[Model], values: Json) -> Model:
+    """Return the model of some input. Raises `InvalidInput`, which never repeats the input."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

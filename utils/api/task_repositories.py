@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from database import Database
-from utils.api.requests import StartTask
 from utils.api.responses import FullTaskRow
+from utils.api.schemas.tasks import WantedTask
 from utils.api.serializers import full_task_row
 from utils.database.shared import NO_REPOSITORY
 from utils.errors import InvalidInput, NotFound
@@ -27,7 +27,7 @@ class ChosenRepositories(NamedTuple):
 
 
 def chosen_repositories(
-    body: StartTask, parse: Callable[[str], RepositoryUrl]
+    body: WantedTask, parse: Callable[[str], RepositoryUrl]
 ) -> ChosenRepositories:
     """Return the repositories that a request names.
 

@@ -19,6 +19,7 @@ from utils.config.groups.github import GitHubSettings
 from utils.config.groups.limits import LimitSettings, TaskLimitSettings
 from utils.config.groups.maintenance import MaintenanceSettings
 from utils.config.groups.sandboxes import SandboxSettings
+from utils.config.groups.schedules import ScheduleSettings
 from utils.config.groups.server import REQUEST_THREADS, SUPABASE_REQUEST_THREADS, ServerSettings
 from utils.config.groups.snapshots import SnapshotSettings
 from utils.config.groups.supabase import SupabaseSettings
@@ -67,6 +68,7 @@ class Settings(
     SandboxSettings,
     LimitSettings,
     MaintenanceSettings,
+    ScheduleSettings,
     GitHubSettings,
     SupabaseSettings,
     UsageSettings,

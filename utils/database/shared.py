@@ -33,6 +33,7 @@ TASK_ACTIVE = "The task has not ended yet. Cancel it, then delete it again."
 NO_TURN = "The task has no turn with this number."
 NO_SANDBOX = "There is no such sandbox."
 NO_ROW = "There is no such row."
+NO_SCHEDULE = "There is no such schedule."
 NO_KEY = "There is no such API key."
 NO_SECRET = "The project has no such secret."  # noqa: S105
 USER_GONE = "This user no longer exists. Sign in again."
@@ -74,7 +75,7 @@ AMOUNTS = tuple(Usage.__dataclass_fields__)
 
 ASKED_FIELDS = (
     *("agent_model", "asked_in", "auto_pr", "check_command", "group_attempt", "priority"),
-    "repositories",
+    *("repositories", "schedule_id", "scheduled_for"),
 )
 """Fields of `execution_metadata` that are stored with a new task, and kept with its result."""
 
@@ -139,6 +140,15 @@ def too_many_keys() -> Conflict:
     return Conflict(
         f"You have {MAX_API_KEYS} API keys. Revoke one with DELETE /keys/<id> first.",
         "too_many_keys",
+    )
+
+
+def too_many_schedules(most: int) -> Conflict:
+    """Return the error for a schedule above the limit."""
+    return Conflict(
+        f"You have {most} schedules, as many as allowed (MAX_SCHEDULES_PER_USER). Delete one with "
+        "DELETE /schedules/<id> first.",
+        "too_many_schedules",
     )
 
 
@@ -265,6 +275,9 @@ def new_repository_values(new: NewTask) -> list[dict[str, Any]]:
         for position, one in enumerate(new.further, start=1)
     ]
 
+
+WITHOUT_ERROR: Json = {"last_error": None, "last_error_code": None, "refusals": 0}
+"""The columns of a schedule that its user has changed."""
 
 NEXT_TURN: Json = dict.fromkeys(
     ("stage", "started_at", "completed_at", "error", "error_code", "error_stage")

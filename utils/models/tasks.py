@@ -68,7 +68,8 @@ class NewTask:
     the comment that asked for it. `check_command` runs after the capture. `group_attempt` numbers
     the tasks of one agent in a group, from 1. `further` are the repositories beside `repo_url`.
     With `auto_pr` its pull request is due when it completes. Of the waiting tasks of a user those
-    with the highest `priority` start first.
+    with the highest `priority` start first. `schedule_id` and `scheduled_for` are the schedule that
+    starts it and the moment, which starts no other task; of a group the first one has the moment.
     """
 
     prompt: str
@@ -87,6 +88,8 @@ class NewTask:
     further: tuple[NewRepository, ...] = ()
     auto_pr: bool = False
     priority: int = 0
+    schedule_id: int | None = None
+    scheduled_for: str | None = None
 
     @property
     def queue_rank(self) -> int:

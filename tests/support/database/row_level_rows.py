@@ -24,6 +24,7 @@ SHARED = (
     "sandboxes",
     "sandbox_operations",
     "task_repositories",
+    "schedules",
 )
 HIDDEN = tuple(sorted(set(TABLES) - set(SHARED)))
 

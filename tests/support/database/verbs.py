@@ -28,6 +28,7 @@ from utils.models.events import Event, EventBatch
 from utils.models.repositories import NewRepository
 from utils.models.runs import AgentRun
 from utils.models.sandboxes import NewSandbox, SandboxOperation, SandboxStatus, TaskSandbox
+from utils.models.schedules import NewSchedule
 from utils.models.tasks import TaskStatus
 from utils.models.turns import NewTurn
 from utils.models.usage import NO_TASK_ID, SpendingQuery, UsageGroup, UsageQuery, UsageRecord
@@ -52,6 +53,7 @@ def every_verb(database: Database) -> Calls:
         **server_verbs(database),
         **engine_verbs(database),
         **pull_request_verbs(database),
+        **schedule_verbs(database),
         **request_verbs(database),
         **archive_verbs(database),
         **group_verbs(database),
@@ -192,6 +194,21 @@ def pull_request_verbs(database: Database) -> Calls:
         "list_branch_tasks": partial(database.list_branch_tasks, "async-code/task-1", 1),
         "has_delivery": partial(database.has_delivery, "delivery"),
         "record_delivery": partial(database.record_delivery, "delivery"),
+    }
+
+
+def schedule_verbs(database: Database) -> Calls:
+    new = NewSchedule(None, "0 3 * * *", "UTC", {"prompt": "Fix it"}, True, LATER)
+    first, second = database.add_schedule(USER, new, 9), database.add_schedule(USER, new, 9)
+    held = replace(first, claimed_until=LATER)
+    return {
+        "add_schedule": partial(database.add_schedule, USER, new, 9),
+        "list_schedules": partial(database.list_schedules, USER),
+        "get_schedule": partial(database.get_schedule, USER, first.id),
+        "replace_schedule": partial(database.replace_schedule, first, {"is_enabled": False}),
+        "claim_schedule": partial(database.claim_schedule, LATER),
+        "end_schedule_run": partial(database.end_schedule_run, held, {"refusals": 1}),
+        "delete_schedule": partial(database.delete_schedule, USER, second.id),
     }
 
 

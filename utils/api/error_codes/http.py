@@ -299,6 +299,12 @@ HTTP_ERRORS = (
         "Revoke one with `DELETE /keys/{key_id}`.",
     ),
     ErrorEntry(
+        "too_many_schedules",
+        409,
+        "The user has `MAX_SCHEDULES_PER_USER` schedules.",
+        "Delete one with `DELETE /schedules/{schedule_id}`.",
+    ),
+    ErrorEntry(
         "too_many_secrets",
         409,
         "The project has as many secrets as one project may have.",

@@ -112,6 +112,7 @@ TAGS = {
     "projects": "A project gives a repository a name and groups its tasks.",
     "project_secrets": "Secrets that the sandboxes of a project get.",
     "task_groups": "Compare agents and attempts at the same prompt, and choose one.",
+    "schedules": "Start tasks at set times.",
     "sandboxes": "Open sandboxes of your own: run commands and work with files in them.",
     "sandbox_git": "Work with git in your sandboxes: clone, commit, push, open pull requests.",
     "templates": "See from which templates sandboxes can start.",

@@ -11,6 +11,7 @@ from utils.api.error_codes.table import PAGE
 from utils.api.openapi.field_text import FieldText
 from utils.api.openapi.group_fields import GROUP_FIELDS
 from utils.api.openapi.repository_fields import REPOSITORY_FIELDS
+from utils.api.openapi.schedule_fields import SCHEDULE_FIELDS
 from utils.api.openapi.usage_fields import USAGE_FIELDS
 from utils.api.requests import EXAMPLE_REPOSITORY, EXAMPLE_TEST_USER_ID, EXAMPLE_USER_ID
 from utils.config.version import VERSION
@@ -33,6 +34,7 @@ PARAMETERS: dict[str, FieldText] = {
     "project_id": FieldText("The number of the project.", 1),
     "secret_name": FieldText("The name of the secret, which is that of its variable.", "NPM_TOKEN"),
     "group_id": FieldText("The number of the group, from POST /start-task.", 1),
+    "schedule_id": FieldText("The number of the schedule, from POST /schedules.", 1),
     "sandbox_id": FieldText("The number of the sandbox, from POST /v1/sandboxes.", 1),
     "file_path": FieldText("The path of the file, from the home folder.", "notes.txt"),
     "worker": FieldText("The name of the worker, from GET /admin/workers.", "0f9a6c1f"),
@@ -370,4 +372,5 @@ FIELDS: dict[str, FieldText] = {
     **_SANDBOXES,
     **_SERVER,
     **USAGE_FIELDS,
+    **SCHEDULE_FIELDS,
 }

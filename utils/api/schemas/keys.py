@@ -54,7 +54,8 @@ class NewKey(Body):
     scope: ScopeName = Field(
         "run",
         description="`read` may send GET requests only, `run` may also start and cancel tasks and "
-        "open pull requests, `admin` may also change API keys, the profile and stored secrets.",
+        "open pull requests, `admin` may also change API keys, schedules, the profile and stored "
+        "secrets.",
     )
     expires_in_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = Field(
         None, description="Days until the key expires; it never expires by default."

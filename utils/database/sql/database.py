@@ -13,6 +13,7 @@ from utils.database.schema import servers
 from utils.database.sql.engine import open_engines, reading, writing
 from utils.database.sql.reasons import with_reason
 from utils.database.sql.sandboxes import SandboxMethods
+from utils.database.sql.schedules import ScheduleMethods
 from utils.database.sql.tables.administration import AdministrationMethods
 from utils.database.sql.tables.api_keys import ApiKeyMethods
 from utils.database.sql.tables.archive import ArchiveMethods
@@ -57,6 +58,7 @@ class SqlDatabase(
     IdempotencyMethods,
     UsageMethods,
     AdministrationMethods,
+    ScheduleMethods,
 ):
     """Implements `Database` in SQL."""
 

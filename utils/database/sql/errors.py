@@ -35,6 +35,8 @@ UNIQUE = (
     str(sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY),
 )
 FOREIGN_KEY = ("23503", str(sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY))
+# A trigger of SQLite refuses the row; see migration 0026.
+RAISED = (str(sqlite3.SQLITE_CONSTRAINT_TRIGGER),)
 CHECK = ("23514",)
 NUMBER_OUT_OF_RANGE = ("22003",)
 
@@ -58,6 +60,7 @@ ERROR_RULES: tuple[Rule[Exception, ErrorTemplate[AppError] | None], ...] = (
         pattern="projects",
     ),
     Rule(ErrorTemplate(Conflict, None, ROW_EXISTS), kinds=(exc.IntegrityError,), codes=UNIQUE),
+    Rule(ErrorTemplate(Conflict, None, ROW_EXISTS), kinds=(exc.IntegrityError,), codes=RAISED),
     Rule(
         ErrorTemplate(InvalidInput, None, TOO_LARGE_FOR_ROW),
         kinds=(exc.IntegrityError,),

@@ -10,6 +10,7 @@ from utils.database.migrations import require_head_revision
 from utils.database.supabase.client import Supabase, connect
 from utils.database.supabase.errors import NOT_MIGRATED
 from utils.database.supabase.sandboxes import SandboxMethods
+from utils.database.supabase.schedules import ScheduleMethods
 from utils.database.supabase.tables.administration import AdministrationMethods
 from utils.database.supabase.tables.api_keys import ApiKeyMethods
 from utils.database.supabase.tables.archive import ArchiveMethods
@@ -52,6 +53,7 @@ class SupabaseDatabase(
     IdempotencyMethods,
     UsageMethods,
     AdministrationMethods,
+    ScheduleMethods,
 ):
     """Implements `Database` with supabase-py."""
 
