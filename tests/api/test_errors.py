@@ -289,6 +289,10 @@ def test_the_older_page_may_call_from_its_origin(client: FlaskClient) -> None:
     allowed = answer.headers["Access-Control-Allow-Headers"].lower()
     assert {"x-user-id", "last-event-id"} <= set(allowed.split(", "))
     assert "Access-Control-Allow-Credentials" not in answer.headers
+    methods = {
+        method for rule in client.application.url_map.iter_rules() for method in rule.methods or ()
+    }
+    assert methods - {"HEAD"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
 
 
 def test_errors_carry_the_headers_that_let_the_page_read_them(client: FlaskClient) -> None:

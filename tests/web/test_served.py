@@ -15,7 +15,7 @@ from utils.web.files import CONTENT_TYPES, PAGE_FOLDER
 from utils.web.policy import content_policy
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"}
-PLACES = ("/", "/tasks/1", "/groups/1", "/projects", "/projects/", "/usage", "/settings")
+PLACES = ("/", "/tasks/1", "/groups/1", "/projects/", "/schedules", "/usage", "/settings")
 OWN_FILES = sorted(
     path
     for path in PAGE_FOLDER.rglob("*")

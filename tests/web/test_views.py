@@ -47,7 +47,7 @@ def test_every_view_has_contrast_names_and_room_on_a_phone(
     site.click("Create pull request")
     site.page.get_by_role("alert").wait_for()
     check.look("pull request")
-    for name in ("Tasks", "Projects", "Usage", "Settings"):
+    for name in ("Tasks", "Projects", "Schedules", "Usage", "Settings"):
         site.open_view(name)
         site.heading(name).first.wait_for()
         if name == "Usage":

@@ -145,7 +145,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
             KEY_HEADER,
             LAST_EVENT_HEADER,
         ],
-        methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
+        methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,
     )

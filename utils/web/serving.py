@@ -1,8 +1,8 @@
 """Serves the page: browsers get it where other clients get JSON, and its files under /assets.
 
-`/`, `/projects`, `/usage` and `/tasks/<id>` are endpoints too. The Accept header decides: a browser
-that goes to an address prefers HTML, its scripts and all other clients do not. Under `/api` all is
-JSON.
+`/`, `/projects`, `/schedules`, `/usage` and `/tasks/<id>` are endpoints too. The Accept header
+decides: a browser that goes to an address prefers HTML, its scripts and all other clients do not.
+Under `/api` all is JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from utils.web.policy import content_policy
 blueprint = Blueprint("page", __name__)
 
 _PLACES = re.compile(
-    rf"/(?:(?:tasks|groups)/[1-9][0-9]{{0,{ID_DIGITS - 1}}}|projects|usage|settings)?/?"
+    rf"/(?:(?:tasks|groups)/[1-9][0-9]{{0,{ID_DIGITS - 1}}}|projects|schedules|usage|settings)?/?"
 )
 _YEAR_SECONDS = 31_536_000
 

@@ -40,6 +40,7 @@ async function json(method, path, body, options = {}) {
 
 export const get = (path, options) => json("GET", path, undefined, options);
 export const post = (path, body = {}, options) => json("POST", path, body, options);
+export const patch = (path, body, options) => json("PATCH", path, body, options);
 export const put = (path, body, options) => json("PUT", path, body, options);
 export const remove = (path, options) => json("DELETE", path, undefined, options);
 

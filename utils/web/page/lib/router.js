@@ -6,6 +6,7 @@ const ROUTES = [
   [/^\/tasks\/(\d+)\/?$/, "task"],
   [/^\/groups\/(\d+)\/?$/, "group"],
   [/^\/projects\/?$/, "projects"],
+  [/^\/schedules\/?$/, "schedules"],
   [/^\/usage\/?$/, "usage"],
   [/^\/settings\/?$/, "settings"],
 ];

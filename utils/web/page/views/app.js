@@ -5,16 +5,18 @@ import { currentSession, onSessionChange, signOut } from "../lib/session.js";
 import { Group } from "./group.js";
 import { Home } from "./home.js";
 import { Projects } from "./projects.js";
+import { Schedules } from "./schedules.js";
 import { Settings } from "./settings.js";
 import { SignIn } from "./sign_in.js";
 import { Task } from "./task.js";
 import { Usage } from "./usage.js";
 
 const VIEWS = {
-  home: Home, task: Task, group: Group, projects: Projects, usage: Usage, settings: Settings,
+  home: Home, task: Task, group: Group, projects: Projects, schedules: Schedules,
+  usage: Usage, settings: Settings,
 };
 const LINKS = [["/", "home", "Tasks"], ["/projects", "projects", "Projects"],
-  ["/usage", "usage", "Usage"], ["/settings", "settings", "Settings"]];
+  ["/schedules", "schedules", "Schedules"], ["/usage", "usage", "Usage"], ["/settings", "settings", "Settings"]];
 
 function Header({ route, session }) {
   return html`<header class="top">
