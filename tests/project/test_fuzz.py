@@ -16,10 +16,12 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from flask import Flask
 from github import GithubException
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import wait_until_idle
 from utils.agents.claude import ClaudeReader
 from utils.agents.codex import CodexReader
 from utils.agents.scripted import ScriptedReader
@@ -46,6 +48,12 @@ SECONDS_FOR_A_KILOBYTE = 0.1
 LEAST_KILOBYTES = 5
 
 fuzzed = settings(derandomize=True, database=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone(apps: list[Flask]) -> None:
+    """Wait for the tasks of earlier tests, whose memory would be counted as well."""
+    wait_until_idle(*apps)
 
 
 @contextmanager
