@@ -1,19 +1,21 @@
-"""Tests of two servers on one database: each task is completed exactly once."""
+"""Tests of two servers on one database: each task is completed exactly once.
+
+The task engine gives a task to any server. Where a test needs one of them to have it, the other is
+asleep until it runs.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from functools import partial
 
-import psycopg
 import pytest
 
 from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.database.samples import USER
-from tests.support.live_server import Client, Json, LiveServer, ServerFactory
+from tests.support.live_server import Client, Json, LiveServer, ServerFactory, replace_in_prompts
 from tests.support.places import Place
 from tests.support.supabase.faulty_proxy import FaultyProxy
 from tests.support.waiting import eventually
@@ -72,6 +74,15 @@ def start_naps(client: Client, repository: str, numbers: range, seconds: int = 1
     return {client.start(prompt, repository): number for number, prompt in prompts.items()}
 
 
+def start_long_nap(server: LiveServer, other: LiveServer, repository: str) -> int:
+    """Start a task on a server; return its id when its agent runs."""
+    client = server.client(USER)
+    with other.asleep():
+        task_id = client.start(LONG_NAP, repository)
+        client.wait_for_output(task_id, "begun")
+    return task_id
+
+
 def assert_each_done_once(client: Client, tasks: dict[int, int]) -> list[int]:
     """Wait for the end of tasks; return their attempts."""
     attempts = []
@@ -103,12 +114,7 @@ def wait_until_at_work(client: Client, tasks: dict[int, int], place: Place) -> N
 def shorten_sleeps(shared_database: dict[str, str], seconds: int) -> None:
     """Shorten the sleep of tasks for their next run; without effect for agents in the cloud."""
     if url := shared_database.get("DATABASE_URL"):
-        with psycopg.connect(url) as connection:
-            connection.execute(
-                "UPDATE tasks SET chat_messages"
-                " = replace(chat_messages::text, %s, 'sleep 0')::jsonb",
-                (f"sleep {seconds}",),
-            )
+        replace_in_prompts(url, f"sleep {seconds}", "sleep 0")
 
 
 @local_only
@@ -127,9 +133,10 @@ def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
     dying, other = new_pair()
     client = dying.client(USER)
     seconds = 2 if place.cloud else 300
-    tasks = start_naps(client, small_repository, range(AT_ONCE + 2), seconds)
-    running = dict(list(tasks.items())[:AT_ONCE])
-    wait_until_at_work(client, running, place)
+    with other.asleep():
+        tasks = start_naps(client, small_repository, range(AT_ONCE + 2), seconds)
+        running = dict(list(tasks.items())[:AT_ONCE])
+        wait_until_at_work(client, running, place)
     shorten_sleeps(shared_database, seconds)
     dying.kill()
     client = other.client(USER)
@@ -147,15 +154,16 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
 ) -> None:
     dying, other = new_pair(60)
     client = dying.client(USER)
-    tasks = start_naps(client, small_repository, range(3), 300)
-    beside = start_naps(other.client(USER), small_repository, range(3, 6))
-    eventually(partial(all_run, client, tasks))
+    with other.asleep():
+        tasks = start_naps(client, small_repository, range(AT_ONCE), 300)
+        eventually(partial(all_run, client, tasks))
+    neighbour = other.client()
+    beside = start_naps(neighbour, small_repository, range(3))
     shorten_sleeps(shared_database, 300)
     dying.kill()
     dying.start()
-    client = dying.client(USER)
-    assert assert_each_done_once(client, tasks) == [2] * 3
-    assert assert_each_done_once(client, beside) == [1] * 3
+    assert assert_each_done_once(dying.client(USER), tasks) == [2] * AT_ONCE
+    assert assert_each_done_once(neighbour, beside) == [1] * 3
 
 
 def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
@@ -163,18 +171,16 @@ def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
 ) -> None:
     paused, other = new_pair()
     client = paused.client(USER)
-    tasks = start_naps(client, small_repository, range(3), 2)
-    wait_until_at_work(client, tasks, place)
-    shorten_sleeps(shared_database, 2)
+    seconds = 2 if place.cloud else 300
+    with other.asleep():
+        tasks = start_naps(client, small_repository, range(3), seconds)
+        wait_until_at_work(client, tasks, place)
+    shorten_sleeps(shared_database, seconds)
     attempts = [1 if place.cloud else 2] * 3
-    process = paused.process.pid
-    os.kill(process, signal.SIGSTOP)
-    try:
+    with paused.asleep():
         client = other.client(USER)
         # That a server is lost is logged before its tasks are claimed.
         eventually(lambda: any(client.status(one)["status"] == "completed" for one in tasks))
-    finally:
-        os.kill(process, signal.SIGCONT)
     if not uses_engine(shared_database):
         assert "heartbeat.server_lost" in other.output.read_text()
     assert assert_each_done_once(client, tasks) == attempts
@@ -207,14 +213,13 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
     settings = {**shared_database, "SERVER_SILENCE_SECONDS": SILENCE_SECONDS}
     cut_off, other = new_server(**settings, SUPABASE_URL=proxy.url), new_server(**settings)
     cut_off.start()
-    if knows_other:
-        other.start()
     client = cut_off.client(USER)
     if knows_other:
+        other.start()
         wait_until_known(client, shared_database)
-    tasks = start_naps(client, small_repository, range(3), seconds)
-    for task_id in tasks:
-        client.wait_for_output(task_id, "begun")
+    with other.asleep() if knows_other else nullcontext():
+        tasks = start_naps(client, small_repository, range(3), seconds)
+        wait_until_at_work(client, tasks, place)
     proxy.is_cut = True
     if not knows_other:
         other.start()
@@ -246,9 +251,10 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
     other.start()
     client = one.client(USER)
     wait_until_known(client, shared_database)
-    tasks = start_naps(client, small_repository, range(3), 3)
-    for task_id in tasks:
-        client.wait_for_output(task_id, "begun")
+    with other.asleep():
+        tasks = start_naps(client, small_repository, range(3), 3)
+        wait_until_at_work(client, tasks, place)
+    wait_until_known(client, shared_database)
     ids = set(one.sandboxes())
     proxy.is_cut = True
     left = "lease.tasks_left" if uses_engine(shared_database) else "heartbeat.tasks_left"
@@ -285,8 +291,9 @@ def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
     dying.start()
     other.start()
     client = dying.client(USER)
-    tasks = start_naps(client, small_repository, range(5))
-    eventually(lambda: sum(client.status(one)["status"] == "running" for one in tasks) == 3)
+    with other.asleep():
+        tasks = start_naps(client, small_repository, range(5))
+        eventually(lambda: sum(client.status(one)["status"] != "pending" for one in tasks) >= 3)
     proxy.refused["/rest/v1/task_runs"] = 9
     dying.kill()
     assert len(assert_each_done_once(other.client(USER), tasks)) == 5
@@ -323,9 +330,8 @@ def test_a_task_is_cancelled_through_the_server_that_does_not_run_it(
     new_pair: Pair, small_repository: str
 ) -> None:
     running, other = new_pair(3)
-    task_id = running.client(USER).start(LONG_NAP, small_repository)
+    task_id = start_long_nap(running, other, small_repository)
     client = other.client(USER)
-    client.wait_for_output(task_id, "begun")
     answer = client.post(f"/tasks/{task_id}/cancel")
     assert (answer.code, answer.body["task"]["status"]) == (200, "cancelled")
     task: Json = client.task(task_id)
@@ -356,9 +362,8 @@ def test_a_turn_is_interrupted_through_the_server_that_does_not_run_it(
     new_pair: Pair, small_repository: str
 ) -> None:
     running, other = new_pair(3)
-    task_id = running.client(USER).start(LONG_NAP, small_repository)
+    task_id = start_long_nap(running, other, small_repository)
     client = other.client(USER)
-    client.wait_for_output(task_id, "begun")
     interrupt(client, task_id)
     task = wait_for_the_interrupting_turn(client, task_id)
     assert task["changed_files"] == ["begun.txt", "more.txt"]
@@ -368,12 +373,11 @@ def test_a_turn_that_was_interrupted_when_its_server_died_does_not_go_on_after_t
     new_pair: Pair, small_repository: str, place: Place
 ) -> None:
     dying, other = new_pair(60)
-    task_id = dying.client(USER).start(LONG_NAP, small_repository)
+    task_id = start_long_nap(dying, other, small_repository)
     client = other.client(USER)
-    client.wait_for_output(task_id, "begun")
-    os.kill(dying.process.pid, signal.SIGSTOP)
-    interrupt(client, task_id)
-    dying.kill()
+    with dying.asleep():
+        interrupt(client, task_id)
+        dying.kill()
     dying.start()
     task = wait_for_the_interrupting_turn(client, task_id)
     # A sandbox in the cloud still has the changes that were made until then.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.support.database.samples import USER
-from tests.support.live_server import LiveWorker, ServerFactory
+from tests.support.live_server import LiveWorker, ServerFactory, replace_in_prompts
 from tests.support.places import Place
 from tests.support.waiting import eventually
 from utils.config.settings import Settings
@@ -76,13 +74,6 @@ def new_worker(place: Place, tmp_path: Path) -> Iterator[WorkerFactory]:
         worker.stop()
 
 
-def shorten(shared: dict[str, str], before: str, after: str) -> None:
-    """Replace a text in the prompts of all tasks, for their next attempt."""
-    changed = "UPDATE tasks SET chat_messages = replace(chat_messages::text, %s, %s)::jsonb"
-    with psycopg.connect(shared["DATABASE_URL"]) as rows:
-        rows.execute(changed, (before, after))
-
-
 def test_a_worker_in_a_second_folder_with_copied_settings_takes_the_tasks_of_a_server(
     new_server: ServerFactory,
     new_worker: WorkerFactory,
@@ -126,7 +117,7 @@ def test_a_worker_that_is_stopped_gives_its_tasks_back_to_the_others(
     tasks = [client.start(LONG, small_repository) for _ in range(LIMIT + 1)]
     for task_id in tasks[:LIMIT]:
         client.wait_for_output(task_id, "begun")
-    shorten(shared, "300", "0")
+    replace_in_prompts(shared["DATABASE_URL"], "300", "0")
     assert first.terminate() == 0
     assert {client.status(one)["status"] for one in tasks} == {"pending"}
     second = new_worker(**shared)
@@ -194,7 +185,7 @@ def test_tasks_that_wait_or_ran_without_the_engine_are_taken_over_by_it_and_give
     for task_id in tasks[:2]:
         client.wait_for_output(task_id, "begun")
     server.kill()
-    shorten(shared, "300", "2")
+    replace_in_prompts(shared["DATABASE_URL"], "300", "2")
     server.start(TASK_ENGINE="absurd")
     client = server.client(USER)
     client.wait_for(tasks[0])
@@ -239,12 +230,8 @@ def test_workers_that_die_or_sleep_lose_no_task_and_repeat_no_result(
         watch = Watch(rows)
         eventually(partial(watch.has_completed, sum(counts) // 5))
         workers[0].kill()
-        asleep = workers[1].process.pid
-        os.kill(asleep, signal.SIGSTOP)
-        try:
+        with workers[1].asleep():
             eventually(partial(watch.has_completed, sum(counts) // 2))
-        finally:
-            os.kill(asleep, signal.SIGCONT)
         eventually(partial(watch.has_completed, sum(counts)))
         assert watch.most_at_once <= LIMIT
         assert Counter(watch.results()) == {("completed", 1): sum(counts)}

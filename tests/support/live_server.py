@@ -8,12 +8,13 @@ import os
 import re
 import sqlite3
 import uuid
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import psutil
+import psycopg
 
 from tests.support.database.migrated import provide_database
 from tests.support.places import LocalPlace, Place
@@ -195,6 +196,17 @@ class LiveServer:
         self._clients.append(client)
         return client
 
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Stop its process during the block: it takes no tasks and sends no beats."""
+        process = self.process
+        process.suspend()
+        try:
+            yield
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def kill(self) -> None:
         """Kill the server with SIGKILL. Its child processes have their own sessions."""
         assert self._process is not None
@@ -266,3 +278,10 @@ def shorten_sleeps(server: LiveServer, seconds: int) -> None:
         changed = "UPDATE tasks SET chat_messages = replace(chat_messages, ?, 'sleep 0')"
         connection.execute(changed, (f"sleep {seconds}",))
         connection.commit()
+
+
+def replace_in_prompts(database_url: str, before: str, after: str) -> None:
+    """Replace a text in the prompts of all tasks of a PostgreSQL, for their next attempt."""
+    changed = "UPDATE tasks SET chat_messages = replace(chat_messages::text, %s, %s)::jsonb"
+    with psycopg.connect(database_url) as rows:
+        rows.execute(changed, (before, after))
