@@ -7,7 +7,7 @@ from typing import NotRequired
 
 from flask import Blueprint, Response
 
-from utils.api.conditional import task_etag, unchanged
+from utils.api.conditional import Poll, status_etag, task_etag
 from utils.api.endpoint import Services, answer_once, endpoint, request_key, success
 from utils.api.github_access import token_of_request
 from utils.api.legacy_import import read_legacy_tasks, read_upload
@@ -18,6 +18,7 @@ from utils.api.requests import (
     TaskListQuery,
 )
 from utils.api.responses import EventRow, FullTaskRow, TaskStatusRow, TaskSummaryRow
+from utils.api.schemas.polls import PollQuery, with_newer_messages
 from utils.api.schemas.tasks import StartTask
 from utils.api.serializers import (
     event_row,
@@ -37,7 +38,7 @@ from utils.errors import NotFound
 from utils.git.host_commands import Remote
 from utils.git.hosts import HostRules
 from utils.git.remote_branches import list_branches
-from utils.models.tasks import Json, TaskFilter, TaskStatus
+from utils.models.tasks import TERMINAL_STATUSES, Json, TaskFilter, TaskStatus
 from utils.streams.responses import last_event_id, stream_response, wants_stream
 from utils.streams.task_stream import TaskStream
 
@@ -56,6 +57,7 @@ START_ERRORS = (
     "not_found",
     "queue_full",
 )
+NEWER_MESSAGES = {"messages_from": NotRequired[int], "next_since": NotRequired[str]}
 STREAM_ERRORS = ("ticket_invalid", "too_many_streams")
 IMPORT_ERRORS = ("too_many_tasks", "not_found", "imports_running", "rate_limited")
 
@@ -93,48 +95,62 @@ def start_task(services: Services, user_id: str, body: StartTask) -> Json:
 
 
 @blueprint.get("/task-status/<id:task_id>")
-@endpoint({"task": TaskStatusRow}, polled=True, conditional=True)
-def get_task_status(services: Services, user_id: str, task_id: int) -> Response:
+@endpoint({"task": TaskStatusRow, **NEWER_MESSAGES}, query=PollQuery, polled=True, conditional=True)
+def get_task_status(services: Services, user_id: str, task_id: int, query: PollQuery) -> Response:
     """Return the progress of a task.
 
     The call is cheap: you can poll it every two seconds. Send the `ETag` of the last answer as
-    `If-None-Match`, and the answer is 304 without a body while nothing has changed. The answer for
-    a queued task has no `ETag`. Fields without a value are omitted, never null.
+    `If-None-Match`, and the answer is 304 without a body while nothing has changed. With `wait` it
+    comes when something has changed: the client hears of it at once with few requests. Fields
+    without a value are omitted, never null.
     """
-    database = services.database
-    stage = services.dispatcher.stage(task_id)
-    etag_of = partial(task_etag, task_id, stage=stage)
-    same = unchanged(database, user_id, task_id, etag_of)
+    dispatcher, database = services.dispatcher, services.database
+    etag_of = partial(status_etag, dispatcher, task_id)
+    poll = Poll(services, user_id, task_id, query.wait, etag_of)
+    same = poll.unchanged()
     if same is not None:
         return same
+    stage = dispatcher.stage(task_id)
     task = database.get_task_status(user_id, task_id)
     # A queued task moves on without a change of its row.
     waits = task.status is TaskStatus.PENDING
-    position = services.dispatcher.queue_position(task_id) if waits else None
-    reason = services.dispatcher.waiting_reason if waits else None
+    position = dispatcher.queue_position(task_id) if waits else None
+    reason = dispatcher.waiting_reason if waits else None
     repositories = repositories_of(database, task)
-    response = success({"task": task_status_row(task, position, stage, reason, repositories)})
-    if not waits:
-        response.set_etag(etag_of(task.updated_at), weak=True)
-    return response
+    fields: Json = {"task": task_status_row(task, position, stage, reason, repositories)}
+    if query.since is not None:
+        is_cut = task.conversation_cut
+        whole = database.get_conversation(user_id, task_id) if is_cut else task.chat_messages
+        fields = with_newer_messages(fields["task"], whole, query.since)
+    known_reason = reason if position else None
+    etag = task_etag(task_id, task.updated_at, stage, position, known_reason)
+    response = success(fields)
+    # A task that waits for another server moves on without a mark that this one knows.
+    if not waits or position is not None:
+        response.set_etag(etag, weak=True)
+    return poll.answer(response, etag, is_ended=task.status in TERMINAL_STATUSES)
 
 
 @blueprint.get("/tasks/<id:task_id>")
-@endpoint({"task": FullTaskRow}, conditional=True)
-def get_task(services: Services, user_id: str, task_id: int) -> Response:
+@endpoint({"task": FullTaskRow, **NEWER_MESSAGES}, query=PollQuery, conditional=True)
+def get_task(services: Services, user_id: str, task_id: int, query: PollQuery) -> Response:
     """Return a task with all its fields, including the diff and the patch.
 
-    With `If-None-Match` the answer is 304 while nothing has changed.
+    With `If-None-Match` the answer is 304 while nothing has changed. `wait` lets it wait for a
+    change, as in `GET /task-status/{task_id}`.
     """
-    database = services.database
-    etag_of = partial(task_etag, task_id)
-    same = unchanged(database, user_id, task_id, etag_of)
+    poll = Poll(services, user_id, task_id, query.wait, partial(task_etag, task_id))
+    same = poll.unchanged()
     if same is not None:
         return same
-    row = full_row_of(database, user_id, task_id)
-    response = success({"task": row})
-    response.set_etag(etag_of(row["updated_at"]), weak=True)
-    return response
+    row = full_row_of(services.database, user_id, task_id)
+    fields: Json = {"task": row}
+    if query.since is not None:
+        fields = with_newer_messages(row, row["chat_messages"], query.since)
+    response = success(fields)
+    etag = task_etag(task_id, row["updated_at"])
+    response.set_etag(etag, weak=True)
+    return poll.answer(response, etag, is_ended=row["status"] in TERMINAL_STATUSES)
 
 
 @blueprint.get("/git-diff/<id:task_id>")

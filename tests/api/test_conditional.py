@@ -61,14 +61,55 @@ def test_a_running_task_is_unchanged_until_it_ends(
     assert ended.get_json()["task"]["status"] == "cancelled"
 
 
-def test_a_queued_task_has_no_etag_because_its_place_moves(
+def test_the_etag_of_a_queued_task_changes_with_its_place(
     make_app: MakeApp, user: str, repository: Path
 ) -> None:
     app = make_app(max_concurrent_tasks=1, shutdown_grace_seconds=0)
     client, headers = app.test_client(), {"X-User-ID": user}
     caller = Caller(client, headers, repository)
-    running, queued = caller.start("script:\nsleep 60"), caller.start()
-    status = client.get(f"/task-status/{queued}", headers=headers)
-    assert status.get_json()["task"]["queue_position"] == 1
-    assert "ETag" not in status.headers
-    caller.post(f"/tasks/{running}/cancel")
+    running, first, second = (caller.start("script:\nsleep 60") for _ in range(3))
+    address = f"/task-status/{second}"
+    status = client.get(address, headers=headers)
+    assert status.get_json()["task"]["queue_position"] == 2
+    asking = headers | {"If-None-Match": status.headers["ETag"]}
+    assert client.get(address, headers=asking).status_code == 304
+    caller.post(f"/tasks/{first}/cancel")
+    moved = client.get(address, headers=asking)
+    assert moved.get_json()["task"]["queue_position"] == 1
+    for task_id in (second, running):
+        caller.post(f"/tasks/{task_id}/cancel")
+
+
+def test_only_messages_that_a_client_does_not_have_are_sent(
+    caller: Caller, client: FlaskClient, headers: Headers
+) -> None:
+    task_id = caller.start()
+    caller.finish(task_id)
+    content = "x" * 20_000
+
+    def say(text: str) -> None:
+        caller.post(f"/tasks/{task_id}/chat", {"role": "user", "content": text})
+
+    for path in PATHS:
+        whole = caller.get(path.format(task_id))
+        assert whole.keys() == {"status", "task"}
+        address = f"{path.format(task_id)}?since="
+        first = caller.get(f"{address}0")
+        assert first["task"] == whole["task"]
+        assert first["messages_from"] == 0
+        say(content)
+        say("Thank you")  # the second time the conversation is too long for a status
+        second = caller.get(address + first["next_since"])
+        assert [one["content"] for one in second["task"]["chat_messages"]] == [content, "Thank you"]
+        assert second["messages_from"] == len(first["task"]["chat_messages"])
+        third = caller.get(address + second["next_since"])
+        assert third["task"]["chat_messages"] == []
+        assert third["next_since"] == second["next_since"]
+
+        number, _, mark = second["next_since"].partition("-")
+        for other in (f"{int(number) + 1}-{mark}", f"{number}-{'0' * len(mark)}"):
+            again = caller.get(address + other)
+            assert again["messages_from"] == 0
+            assert len(again["task"]["chat_messages"]) == int(number)
+        refused = client.get(f"{address}1", headers=headers)
+        assert (refused.status_code, "next_since" in refused.text) == (400, True)

@@ -12,6 +12,7 @@ from flask_cors import CORS
 from werkzeug.test import TestResponse
 
 from tests.conftest import Headers, MakeApp
+from utils.api.middleware import EXPOSED_HEADERS
 from utils.errors import DatabaseUnavailable, Unavailable
 
 SECRET = "ghp-hidden0123456789"
@@ -175,7 +176,7 @@ def test_a_field_is_found_by_other_names_for_it(
         ("/tasks?statu=failed", "unknown query parameter statu. Did you mean status?"),
         (f"/tasks?{SECRET}=1", "unknown query parameter. Allowed query parameters: agent, "),
         ("/tasks?limit=1&x=2", "unknown query parameter. Allowed"),
-        ("/task-status/1?after=1", "takes no query parameters"),
+        ("/task-status/1?after=1", "unknown query parameter. Allowed"),
         ("/projects?limit=1", "takes no query parameters"),
     ],
 )
@@ -281,13 +282,13 @@ def test_the_older_page_may_call_from_its_origin(client: FlaskClient) -> None:
         headers={
             "Origin": "http://localhost:3000",
             "Access-Control-Request-Method": "GET",
-            "Access-Control-Request-Headers": "content-type,x-user-id,last-event-id",
+            "Access-Control-Request-Headers": "content-type,x-user-id,last-event-id,if-none-match",
         },
     )
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     allowed = answer.headers["Access-Control-Allow-Headers"].lower()
-    assert {"x-user-id", "last-event-id"} <= set(allowed.split(", "))
+    assert {"x-user-id", "last-event-id", "if-none-match"} <= set(allowed.split(", "))
     assert "Access-Control-Allow-Credentials" not in answer.headers
     methods = {
         method for rule in client.application.url_map.iter_rules() for method in rule.methods or ()
@@ -299,6 +300,8 @@ def test_errors_carry_the_headers_that_let_the_page_read_them(client: FlaskClien
     answer = client.get("/tasks", headers={"Origin": "http://localhost:3000"})
     assert answer.status_code == 401
     assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"ETag", "Retry-After", "X-Request-ID"} <= set(exposed)
 
 
 def test_other_origins_are_not_let_in(make_app: MakeApp) -> None:
@@ -349,7 +352,7 @@ def test_what_is_said_about_origins_is_what_flask_cors_says(
 ) -> None:
     client = make_app(cors_origins=origins).test_client()
     asked_anew = Flask("asked-anew")
-    CORS(asked_anew, origins=list(origins), max_age=600)
+    CORS(asked_anew, origins=list(origins), expose_headers=EXPOSED_HEADERS, max_age=600)
     asked_anew.add_url_rule("/ping", view_func=dict)
     anew = asked_anew.test_client()
     asked: list[Headers] = [{}, {"Origin": "https://a.example"}, {"Origin": "https://c.example"}]

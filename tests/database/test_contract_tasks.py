@@ -86,6 +86,7 @@ def test_a_task_of_another_user_does_not_exist(database: Database) -> None:
             database.get_task,
             database.get_task_status,
             database.get_git_diff,
+            database.get_conversation,
         ):
             with pytest.raises(NotFound):
                 read(USER, task_id)
@@ -111,6 +112,7 @@ def test_a_status_leaves_out_what_is_large(database: Database) -> None:
     assert (status.git_diff, status.git_patch, status.has_patch) == (None, None, True)
     assert status.execution_metadata == {"seconds": 1.5}
     full = database.get_task(USER, task.id)
+    assert database.get_conversation(USER, task.id) == full.chat_messages
     assert (full.git_diff, full.git_patch, full.has_patch) == ("diff", "patch", True)
     assert full.execution_metadata == {"seconds": 1.5, "file_changes": [change]}
 

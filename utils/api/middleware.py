@@ -15,6 +15,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, IntegerConverter
 
+from utils.api.conditional import MATCH_HEADER
 from utils.api.endpoint import (
     KEY_HEADER,
     LAST_EVENT_HEADER,
@@ -29,12 +30,18 @@ from utils.config.addresses import LOOPBACK_HOSTS
 from utils.config.origins import origin_pattern
 from utils.config.settings import Settings
 from utils.errors import AppError, CommandTimedOut, InvalidInput, Unauthenticated, Unavailable
+from utils.streams.waiting import HeldBack
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask.typing import AfterRequestCallable
 
 log = structlog.get_logger()
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+EXPOSED_HEADERS = ("ETag", "Retry-After", REQUEST_ID_HEADER, "Content-Disposition")
+"""Headers of responses that scripts of pages on other origins may read."""
 
 RETRY_AFTER_SECONDS = 3
 """Default Retry-After of responses with status 503."""
@@ -144,7 +151,10 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
             TOKEN_HEADER,
             KEY_HEADER,
             LAST_EVENT_HEADER,
+            MATCH_HEADER,
+            REQUEST_ID_HEADER,
         ],
+        expose_headers=EXPOSED_HEADERS,
         methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         supports_credentials=False,
         max_age=600,
@@ -224,7 +234,9 @@ class _RequestLog:
         }
 
     def __call__(self, response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
+        if isinstance(response.response, HeldBack):
+            return response  # the application is called again
+        response.headers[REQUEST_ID_HEADER] = g.request_id
         if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         seconds = time.perf_counter() - g.started

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from werkzeug.http import http_date
 
 from utils.server.request_reader import Request
+from utils.streams.waiting import HeldBack
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -17,11 +18,11 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response; a body that is made bit by bit is a stream."""
+    """A response; a body that is made bit by bit is a stream, one that is held back is not sent."""
 
     status: str
     headers: Sequence[tuple[str, str]]
-    body: bytes | AsyncIterable[bytes]
+    body: bytes | AsyncIterable[bytes] | HeldBack
 
     def head(self, request: Request | None, *, keep_alive: bool) -> bytes:
         """Return status line and headers. Raises `ValueError` if a header would break out of them.

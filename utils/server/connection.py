@@ -24,6 +24,7 @@ from utils.server.request_reader import Request, RequestReader
 from utils.server.request_threads import AdaptiveThreadPool
 from utils.server.streams import discard_stream, send_stream
 from utils.server.wsgi_bridge import WsgiBridge
+from utils.streams.waiting import HeldBack
 
 KEEP_ALIVE_SECONDS = 75
 # For the client to read the last response before the connection is closed.
@@ -44,6 +45,7 @@ class State(Enum):
     HEAD = "the head of a request is incomplete"
     BODY = "the body of a request is incomplete"
     ANSWERING = "a thread works on a request"
+    WAITING = "the answer is held back until something changes"
     WRITING = "the client has not yet read the response"
     STREAMING = "the response is made bit by bit"
     CLOSING = "the client has the whole response"
@@ -140,7 +142,9 @@ class Connection(asyncio.Protocol):
         self._is_at_end = True
         if self.state is State.STREAMING:
             self.drop()
-        return self.state in (State.ANSWERING, State.WRITING)
+        elif self.state is State.WAITING:
+            self.end_stream()
+        return self.state in (State.ANSWERING, State.WAITING, State.WRITING)
 
     def pause_writing(self) -> None:
         """Note that the client does not read as fast as it is sent to."""
@@ -210,7 +214,7 @@ class Connection(asyncio.Protocol):
         self._submit(partial(self._all.bridge.refuse, refusal, origin, self._client))
 
     def end_stream(self) -> None:
-        """End the stream, if there is one; the connection is closed after what was sent."""
+        """End a stream, after which the connection is closed, or the wait for an answer."""
         if self._stream is not None:
             self._stream.cancel()
 
@@ -246,8 +250,7 @@ class Connection(asyncio.Protocol):
             return
         if self._request is not None:
             self._keep_alive = self._request.keeps_alive
-            answer = self._all.bridge.answer
-            self._submit(partial(answer, self._request, self._client, self._server))
+            self._answer(self._request, may_wait=True)
             return
         if self._is_at_end:
             self.drop()
@@ -258,6 +261,11 @@ class Connection(asyncio.Protocol):
         if self._reader.take_expectation():
             self._transport.write(_CONTINUE)
 
+    def _answer(self, request: Request, *, may_wait: bool) -> None:
+        answer = self._all.bridge.answer
+        work = partial(answer, request, self._client, self._server, may_wait=may_wait)
+        self._submit(work)
+
     def _submit(self, work: partial[Answer]) -> None:
         self._enter(State.ANSWERING)
         self._all.threads.submit(work, self._send)
@@ -265,6 +273,9 @@ class Connection(asyncio.Protocol):
     def _send(self, answer: Answer) -> None:
         if self.state is State.CLOSED:
             discard_stream(answer.body)
+            return
+        if isinstance(answer.body, HeldBack):
+            self._wait(answer.body)
             return
         keep_alive = self._keep_alive = self._keep_alive and not self._all.is_draining
         try:
@@ -299,6 +310,20 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write_eof()
         self._transport.resume_reading()
+
+    def _wait(self, body: HeldBack) -> None:
+        self._enter(State.WAITING)
+        self._stream = asyncio.get_running_loop().create_task(body.wait())
+        self._stream.add_done_callback(self._answer_after_wait)
+        if self._is_at_end or self._all.is_draining:
+            self.end_stream()
+
+    def _answer_after_wait(self, waited: asyncio.Task[None]) -> None:
+        self._stream = None
+        if not waited.cancelled() and (error := waited.exception()):
+            log.error("a wait failed", action="http.stream_failed", exc_info=error)
+        if self.state is State.WAITING and self._request is not None:
+            self._answer(self._request, may_wait=False)
 
     def _start_stream(self, answer: Answer, body: AsyncIterable[bytes]) -> None:
         head = answer.head(self._request, keep_alive=False)

@@ -85,15 +85,16 @@ class OpenConnections:
             slowest.drop()
 
     def _make_room(self, new: Connection) -> None:
-        """Close the connection that has been idle for longest; a stream only if there is no other.
+        """Close the connection that has been idle for longest; one that follows a task comes last.
 
         The new one is closed if threads work for all others.
         """
         now = time.monotonic()
-        busy = (State.ANSWERING, State.STREAMING)
+        follows = (State.STREAMING, State.WAITING)
+        busy = (State.ANSWERING, *follows)
         waiting = [one for one in self._open if one.state not in busy and one is not new]
         idle = (one for one in waiting if one.state is State.IDLE and one.age(now) > SPARED_SECONDS)
-        streams = (one for one in self._open if one.state is State.STREAMING)
+        streams = (one for one in self._open if one.state in follows)
         oldest = next(idle, None) or next(iter(waiting), None) or next(streams, new)
         oldest.drop()
 
@@ -109,7 +110,7 @@ class OpenConnections:
                     connection.expire()
 
     def drain(self) -> None:
-        """End all streams; let each connection end after the request that it is at."""
+        """End all streams and waits; let each connection end after the request that it is at."""
         self.is_draining = True
         self._stopping_since = time.monotonic()
         for connection in list(self._open):

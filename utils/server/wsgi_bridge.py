@@ -15,6 +15,7 @@ from werkzeug.test import create_environ
 from utils.api.middleware import REFUSAL_KEY
 from utils.server.answers import Answer
 from utils.server.request_reader import Request
+from utils.streams.waiting import MAY_WAIT_KEY, HeldBack
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -30,13 +31,19 @@ class WsgiBridge:
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
 
-    def answer(self, request: Request, client: Address, server: Address) -> Answer:
+    def answer(
+        self, request: Request, client: Address, server: Address, *, may_wait: bool = True
+    ) -> Answer:
         """Return the answer of the application.
 
         A body with `__aiter__` is returned as it is: the server reads it on its event loop.
+        With `may_wait` the answer may be held back.
         """
         try:
-            return self._call(_environ(request, client, server))
+            environ = _environ(request, client, server)
+            if may_wait:
+                environ[MAY_WAIT_KEY] = True
+            return self._call(environ)
         except Exception:  # the application answers its own errors
             log.exception("the application failed", action="http.failed")
             return self.refuse(InternalServerError(), None, client)
@@ -66,7 +73,7 @@ class WsgiBridge:
             return _no_write
 
         body: Any = self._app(environ, start_response)
-        if isinstance(body, AsyncIterable):
+        if isinstance(body, (AsyncIterable, HeldBack)):
             return Answer(status, headers, body)
         try:
             return Answer(status, headers, b"".join(body))

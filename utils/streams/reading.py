@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -72,6 +73,7 @@ class StreamContext:
         self._lifetime_seconds = lifetime_seconds
         self._max_streams = settings.max_streams
         self.open_streams = 0
+        self._waiting: Counter[str] = Counter()
 
     @property
     def changes(self) -> Changes:
@@ -95,6 +97,23 @@ class StreamContext:
             yield Pulse(self._comment_seconds, self._lifetime_seconds)
         finally:
             self.open_streams -= 1
+
+    def has_room(self, user_id: str, most_of_user: int) -> bool:
+        """Tell whether one more request of a user may wait."""
+        return self._waiting[user_id] < most_of_user and self.open_streams < self._max_streams
+
+    @contextmanager
+    def waiting(self, user_id: str) -> Iterator[None]:
+        """Count a request of a user while it waits, as a stream."""
+        self.open_streams += 1
+        self._waiting[user_id] += 1
+        try:
+            yield
+        finally:
+            self.open_streams -= 1
+            self._waiting[user_id] -= 1
+            if not self._waiting[user_id]:
+                del self._waiting[user_id]
 
     async def read(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run a blocking read in a thread."""

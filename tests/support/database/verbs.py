@@ -177,6 +177,7 @@ def stream_verbs(database: Database) -> Calls:
     task_id = running_task(database).id
     return {
         "list_task_marks": partial(database.list_task_marks, [task_id], [], LATER),
+        "get_conversation": partial(database.get_conversation, USER, task_id),
         "get_task_updated_at": partial(database.get_task_updated_at, USER, task_id),
         "add_stream_ticket": partial(database.add_stream_ticket, USER, "ticket", LATER),
         "use_stream_ticket": partial(database.use_stream_ticket, "ticket", LATER),

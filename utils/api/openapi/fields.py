@@ -81,6 +81,10 @@ _TASKS: dict[str, FieldText] = {
     ),
     "attempt": FieldText("How often the task was started.", 1),
     "chat_messages": FieldText("The conversation; the first message is the prompt."),
+    "messages_from": FieldText(
+        "With `since`: the number of messages before `chat_messages`.", None
+    ),
+    "next_since": FieldText("With `since`: send it as `since` with the next poll.", None),
     "execution_metadata": FieldText(
         "What is known of the run: stages with seconds, tokens, costs, notes about the result.",
         {"base_commit": _COMMIT, "additions": 1, "deletions": 0, "files_changed": 1, "notes": []},

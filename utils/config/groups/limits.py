@@ -102,7 +102,8 @@ class TaskLimitSettings(BaseSettings):
     max_streams: int = Field(
         1000,
         ge=1,
-        description="Maximum number of open event streams. Further requests get 503.",
+        description="Maximum number of open event streams and waiting polls. Further streams get "
+        "503, further polls are answered at once.",
     )
     max_group_size: int = Field(
         6,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from utils.database.changes import Changes
-from utils.models.tasks import TaskMark
+from utils.models.tasks import Json, TaskMark
 
 
 class StreamVerbs(Protocol):
@@ -23,6 +23,9 @@ class StreamVerbs(Protocol):
 
     def get_task_updated_at(self, user_id: str, task_id: int) -> datetime | None:
         """Return the `updated_at` of a task, None when the user has no such task."""
+
+    def get_conversation(self, user_id: str, task_id: int) -> list[Json]:
+        """Return all messages of a task, however many. Raises `NotFound`."""
 
     def add_stream_ticket(self, user_id: str, ticket_hash: str, expires_at: datetime) -> None:
         """Store a ticket; delete the user's expired ones.

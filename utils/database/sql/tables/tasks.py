@@ -37,6 +37,7 @@ from utils.errors import Conflict, Unauthenticated
 from utils.models.tasks import (
     ALL_TASKS,
     TERMINAL_STATUSES,
+    Json,
     NewTask,
     Task,
     TaskFilter,
@@ -49,6 +50,7 @@ _own = (tasks.c.id == bindparam("task_id"), tasks.c.user_id == bindparam("user_i
 _full_task = Prepared(select(*TASK_COLUMNS).where(*_own))
 _task_status = Prepared(select(*POLLED_COLUMNS).where(*_own))
 _git_diff = Prepared(select(func.coalesce(tasks.c.git_diff, "").label("git_diff")).where(*_own))
+_conversation = Prepared(select(tasks.c.chat_messages).where(*_own))
 _task_id = Prepared(select(tasks.c.id).where(*_own))
 _changed_at = Prepared(select(tasks.c.updated_at).where(*_own))
 _has_ended = tasks.c.status.in_(TERMINAL_STATUSES)
@@ -88,6 +90,12 @@ class TaskMethods(SqlMethods):
         """See `Database`."""
         row = _changed_at.first(connection, {"user_id": user_id, "task_id": task_id})
         return None if row is None else row["updated_at"]
+
+    @reading
+    def get_conversation(self, connection: Connection, user_id: str, task_id: int) -> list[Json]:
+        """See `Database`."""
+        row = _one(connection, _conversation, user_id, task_id)
+        return list(row["chat_messages"])
 
     @reading
     def get_git_diff(self, connection: Connection, user_id: str, task_id: int) -> str:

@@ -84,6 +84,10 @@ class TaskMethods(SupabaseMethods):
             raise missing_task(self.supabase, user_id, task_id)
         return polled_task(decode_task_values(row))
 
+    def get_conversation(self, user_id: str, task_id: int) -> list[Json]:
+        """See `Database`."""
+        return list(self._columns_of_task(user_id, task_id, "chat_messages")["chat_messages"])
+
     def get_git_diff(self, user_id: str, task_id: int) -> str:
         """See `Database`."""
         return str(self._columns_of_task(user_id, task_id, "git_diff")["git_diff"] or "")
