@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -84,6 +84,13 @@ _HTTP_ERRORS = {
     503: ("unavailable", "The server has too much to do at the moment. Send the request again."),
 }
 
+
+_PROTECTION = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Content-Security-Policy", "frame-ancestors 'none'"),
+    ("Cache-Control", "no-store"),
+)
 
 # The headers, beside the method, that flask-cors reads.
 _CORS_INPUT = frozenset({"HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK"})
@@ -175,7 +182,7 @@ class _CachedCors:
         if (
             environ["REQUEST_METHOD"] == "OPTIONS"
             or not environ.keys().isdisjoint(_CORS_INPUT)
-            or "Access-Control-Allow-Origin" in response.headers
+            or any(name == "Access-Control-Allow-Origin" for name, _ in response.headers)
         ):
             return self._evaluate(response)
         if self._cached_headers is None:
@@ -192,7 +199,7 @@ def _start_request() -> None:
     g.started = time.perf_counter()
     environ = request.environ
     given = environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    g.request_id = request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     if REFUSAL_KEY in environ:
@@ -215,10 +222,10 @@ def _refuse_foreign_host() -> None:
 def _protect(response: Response) -> Response:
     """Keep browsers from guessing types, showing a response in a frame, and storing it."""
     headers = response.headers
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["X-Frame-Options"] = "DENY"
-    headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
-    headers.setdefault("Cache-Control", "no-store")
+    given = {name.lower() for name, _ in headers}
+    for name, value in _PROTECTION:
+        if name.lower() not in given:
+            headers.add(name, value)
     return response
 
 
@@ -227,6 +234,7 @@ class _RequestLog:
 
     def __init__(self, app: Flask, services: Services) -> None:
         self._metrics = services.metrics
+        self._tells_polls = services.settings.log_level == "DEBUG"
         self._polled = {
             name
             for name, view in app.view_functions.items()
@@ -244,7 +252,10 @@ class _RequestLog:
         rule, sent_method = request.url_rule, request.method
         method, route = (sent_method, rule.rule) if rule else ("any", "unmatched")
         self._metrics.request_answered(method, route, response.status_code, seconds)
-        write = log.debug if rule and rule.endpoint in self._polled else log.info
+        is_poll = rule is not None and rule.endpoint in self._polled
+        if is_poll and not self._tells_polls:
+            return response  # the logger would work for 3 % of a poll to write nothing
+        write = log.debug if is_poll else log.info
         write(
             "request answered",
             action="http.request",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, cast
 from uuid import UUID
 
+from pydantic_core import from_json
 from sqlalchemy import JSON, BigInteger, Dialect, Enum, Float, Integer, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as POSTGRESQL_UUID
@@ -57,6 +60,8 @@ def dump_json(value: Any) -> str:
 
 def load_json(text: str | bytes) -> Any:
     """Parse JSON. Raises `RowUnreadable` for too long numbers and too deep nesting."""
+    with suppress(ValueError):  # it takes a quarter of the time, and refuses halves of characters
+        return from_json(text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -74,6 +79,7 @@ def to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+@lru_cache(maxsize=1_000)
 def normalize_user_id(user_id: str) -> str:
     """Return a user id in canonical UUID form. Raises `NotFound` for anything but a UUID."""
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from werkzeug.http import http_date
 
@@ -13,7 +14,7 @@ from utils.streams.waiting import HeldBack
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-_FORBIDDEN = re.compile(r"[\r\n\0]")
+_FORBIDDEN = "\r\n\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Answer:
 
         `request` is None for an answer to something that is no request.
         """
-        fields = [*self.headers, ("Date", http_date())]
+        fields = [*self.headers, ("Date", _date(int(time.time())))]
         if not keep_alive:
             fields.append(("Connection", "close"))
         elif request is not None and request.version == "1.0":
@@ -40,7 +41,8 @@ class Answer:
         elif not self._names("content-length") and _may_have_body(self.status):
             fields.append(("Content-Length", str(len(self.body))))
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in fields)]
-        if any(map(_FORBIDDEN.search, lines)):
+        text = "".join(lines)
+        if any(character in text for character in _FORBIDDEN):
             raise ValueError("a header of the response contains a line break")
         return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 
@@ -62,6 +64,11 @@ def is_chunked(request: Request | None) -> bool:
 def chunk(data: bytes) -> bytes:
     """Return a part of a stream as a chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return http_date(second)
 
 
 def _may_have_body(status: str) -> bool:
