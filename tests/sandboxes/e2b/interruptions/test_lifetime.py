@@ -16,6 +16,10 @@ from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
 from utils.sandboxes.e2b import lease
 
 LIFE_SECONDS = 6
+LONGER_LIFE_SECONDS = 16
+"""A life whose last part, `LONGER_RESERVE_SHARE`, is enough for a capture on a busy machine."""
+LONGER_RESERVE_SHARE = 0.625
+
 LINES = 80
 PROMPT = "script:\nwrite early.txt early\n" + "".join(
     f"print line {number}\nsleep 0.1\n" for number in range(LINES)
@@ -24,11 +28,15 @@ PROMPT = "script:\nwrite early.txt early\n" + "".join(
 
 @contextmanager
 def small_plan(
-    cloud: E2BServerProcess, folder: Path, patch: pytest.MonkeyPatch, **settings: Any
+    cloud: E2BServerProcess,
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    life_seconds: int = LIFE_SECONDS,
+    **settings: Any,
 ) -> Iterator[Backend]:
     """Open a backend whose tasks may take longer than the plan lets a sandbox live."""
-    patch.setattr(lease, "LONGEST_LEASE_SECONDS", LIFE_SECONDS // 2)
-    cloud.configure(max_timeout_seconds=LIFE_SECONDS, **settings)
+    patch.setattr(lease, "LONGEST_LEASE_SECONDS", life_seconds // 2)
+    cloud.configure(max_timeout_seconds=life_seconds, **settings)
     with cloud_backend(cloud, folder) as backend:
         yield backend
 
@@ -67,7 +75,11 @@ def test_a_task_whose_sandbox_cannot_live_longer_ends_in_time_with_its_partial_r
     if how == "refused":
         failing_cloud.add_fault("status", route="pause", status=400, message="No pause for you")
     renews = how == "refused"
-    with small_plan(failing_cloud, tmp_path, monkeypatch, pause_renews=renews) as backend:
+    monkeypatch.setattr(lease, "RESERVE_SHARE", LONGER_RESERVE_SHARE)
+    plan = small_plan(
+        failing_cloud, tmp_path, monkeypatch, LONGER_LIFE_SECONDS, pause_renews=renews
+    )
+    with plan as backend:
         task = ended(backend, backend.start(f"{PROMPT}write late.txt late", small))
         counts = wait_until_none_alive(failing_cloud)
     assert (task["status"], task["error_code"]) == ("failed", "sandbox_timeout")
