@@ -60,7 +60,12 @@ ERROR_RULES: tuple[Rule[Exception, ErrorTemplate[AppError] | None], ...] = (
         pattern="projects",
     ),
     Rule(ErrorTemplate(Conflict, None, ROW_EXISTS), kinds=(exc.IntegrityError,), codes=UNIQUE),
-    Rule(ErrorTemplate(Conflict, None, ROW_EXISTS), kinds=(exc.IntegrityError,), codes=RAISED),
+    Rule(
+        ErrorTemplate(Conflict, None, ROW_EXISTS),
+        kinds=(exc.IntegrityError,),
+        codes=RAISED,
+        pattern="the moment of the schedule",
+    ),
     Rule(
         ErrorTemplate(InvalidInput, None, TOO_LARGE_FOR_ROW),
         kinds=(exc.IntegrityError,),
