@@ -89,6 +89,9 @@ class Ending:
 
 def run(name: str, *arguments: str) -> None:
     """Run the command of this name with the arguments."""
+    # First: a library in Rust that imports it panics, with a text of its own, when a signal ends
+    # that import.
+    import datetime as dt  # noqa: F401
     import runpy
 
     module, *first = COMMANDS[name].split()
