@@ -32,6 +32,8 @@ from utils.webhooks.delivery import MAX_BYTES as MAX_DELIVERY_BYTES
 
 EXIT_CONFIGURATION = 2
 EXIT_STUCK = 1
+# Unlike a wrong setting this may pass, so that whoever looks after the process starts it again.
+EXIT_UNAVAILABLE = 75
 # In addition to the grace time of tasks: for running requests and open connections.
 STOP_SECONDS = 10
 _BACKLOG = 2048
@@ -74,7 +76,8 @@ def built(name: str, build: Callable[[], Built]) -> Built:
     except AppError as error:
         reason = with_reason(error) if isinstance(error, DatabaseUnavailable) else error
         print_line(f"The {name} cannot start: {reason.message}", error=True)
-        raise SystemExit(EXIT_CONFIGURATION) from None
+        is_away = isinstance(error, DatabaseUnavailable)
+        raise SystemExit(EXIT_UNAVAILABLE if is_away else EXIT_CONFIGURATION) from None
     # The present objects stay alive. Without this each full garbage collection would traverse
     # them and block all threads and the event loop for a fifth of a second.
     gc.freeze()
