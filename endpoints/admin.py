@@ -101,7 +101,7 @@ def resume_worker(services: Services, user_id: str, worker: str) -> Json:
 
 
 def _set_draining(services: Services, worker: str, *, is_draining: bool) -> None:
-    if not services.database.drain_worker(worker, is_draining):
+    if not services.dispatcher.drain_worker(worker, is_draining=is_draining):
         raise NotFound("There is no such worker. GET /admin/workers lists them.")
 
 

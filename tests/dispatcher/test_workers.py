@@ -144,6 +144,7 @@ def test_a_drained_worker_ends_what_it_runs_and_takes_tasks_again_when_it_may(
     assert client.post("/admin/workers/unknown/drain").code == 404
     answer = client.post(f"/admin/workers/{known['name']}/drain")
     assert (answer.code, answer.body["is_draining"]) == (200, True)
+    assert client.get("/admin/workers").body["workers"][0]["is_draining"]
     eventually(lambda: "worker.drain_changed" in worker.output.read_text())
     waiting = client.start(QUICK, small_repository)
     eventually(lambda: "drained the workers" in client.status(waiting).get("waiting_reason", ""))

@@ -216,6 +216,10 @@ class Dispatcher:
         """Return the workers of the database; none where servers run their own tasks."""
         return self._source.workers()
 
+    def drain_worker(self, name: str, *, is_draining: bool) -> bool:
+        """Ask a worker to take no more tasks, or to take them again; tell whether it is known."""
+        return self._source.drain_worker(name, is_draining=is_draining)
+
     def stage(self, task_id: int) -> str | None:
         """Return the current stage of a task, None when it does not run here."""
         run = self._runs.get(task_id)

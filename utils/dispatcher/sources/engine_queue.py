@@ -106,6 +106,10 @@ class EngineQueue:
         """See `Source`."""
         return self._workers.list()
 
+    def drain_worker(self, name: str, *, is_draining: bool) -> bool:
+        """See `Source`."""
+        return self._workers.drain(name, is_draining=is_draining)
+
     @contextlib.contextmanager
     def places(self, user_id: str, count: int) -> Iterator[None]:
         """See `Source`."""

@@ -74,6 +74,10 @@ class ServerQueue:
         """See `Source`."""
         return []
 
+    def drain_worker(self, name: str, *, is_draining: bool) -> bool:  # noqa: ARG002
+        """See `Source`."""
+        return False
+
     @contextmanager
     def places(self, user_id: str, count: int) -> Iterator[None]:
         """See `Source`."""

@@ -113,6 +113,9 @@ class Source(Protocol):
     def workers(self) -> list[Worker]:
         """Return the workers of the database; none where servers run their own tasks."""
 
+    def drain_worker(self, name: str, *, is_draining: bool) -> bool:
+        """Ask a worker to take no more tasks, or to take them again; tell whether it is known."""
+
     def places(self, user_id: str, count: int) -> AbstractContextManager[None]:
         """Reserve places while tasks are stored. Raises `QueueFull`."""
 

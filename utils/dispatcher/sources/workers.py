@@ -69,6 +69,16 @@ class Workers:
                     self._found = self._database.list_workers(datetime.now(UTC) - self._silence)
         return self._found
 
+    def drain(self, name: str, *, is_draining: bool) -> bool:
+        """Ask a worker to take no more tasks, or to take them again; tell whether it is known.
+
+        The next list is read again, so that whoever asked sees it.
+        """
+        is_known = self._database.drain_worker(name, is_draining)
+        with self._lock:
+            self._read_at = -READ_SECONDS
+        return is_known
+
     def announce(self, places: int) -> None:
         """Store that this worker begins. Raises `DatabaseUnavailable`."""
         self._is_draining = self._database.beat_worker(VERSION, places, 0, None)
