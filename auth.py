@@ -72,9 +72,7 @@ class Callers:
         `Unauthenticated`, and `Forbidden` (`scope_insufficient`).
         """
         caller = self._authenticate()
-        # In production nobody becomes an administrator by telling an id.
-        is_believed = caller.is_verified or not self._settings.is_production
-        if caller.user_id not in self._settings.admin_user_ids or not is_believed:
+        if not _is_named_administrator(self._settings, caller):
             raise NotFound(NO_ENDPOINT)
         _require_scope(caller, Scope.ADMIN)
         g.caller = caller
@@ -138,6 +136,17 @@ class Callers:
             if len(self._checked) >= _MAX_KNOWN_USERS:
                 self._checked.clear()
             self._checked[key] = time.time()
+
+
+def is_administrator(settings: Settings, caller: Caller) -> bool:
+    """Tell whether a caller may use the endpoints of administrators."""
+    return _is_named_administrator(settings, caller) and caller.scope.includes(Scope.ADMIN)
+
+
+def _is_named_administrator(settings: Settings, caller: Caller) -> bool:
+    # In production nobody becomes an administrator by telling an id.
+    is_believed = caller.is_verified or not settings.is_production
+    return caller.user_id in settings.admin_user_ids and is_believed
 
 
 def _require_scope(caller: Caller, needed: Scope) -> None:

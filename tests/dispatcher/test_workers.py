@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.fixtures.page import NewSite
 from tests.support.database.samples import USER
 from tests.support.live_server import LiveWorker, ServerFactory, replace_in_prompts
+from tests.support.page.accessibility import Check
 from tests.support.places import Place
 from tests.support.waiting import eventually
+from utils.api.requests import EXAMPLE_USER_ID
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 from utils.server.web_server import EXIT_CONFIGURATION
@@ -153,6 +156,36 @@ def test_a_drained_worker_ends_what_it_runs_and_takes_tasks_again_when_it_may(
     assert client.status(waiting)["status"] == "pending"
     assert client.post(f"/admin/workers/{known['name']}/resume").code == 200
     assert client.wait_for(waiting)["status"] == "completed"
+
+
+def test_an_administrator_drains_and_resumes_a_worker_on_the_page(
+    new_server: ServerFactory, new_site: NewSite, shared: dict[str, str]
+) -> None:
+    server = new_server(**shared)
+    server.start(WORK="true", ADMIN_USER_IDS=EXAMPLE_USER_ID)
+    site = new_site(server.port)
+    site.sign_in()
+    site.open_view("Settings")
+    table = site.page.get_by_role("region", name="Workers")
+    name = (server.data_dir / "server").read_text()
+    table.get_by_role("row").filter(has_text=name).get_by_text("0 of 4").wait_for()
+    check = Check(site)
+    check.look("workers")
+    assert check.faults == []
+    site.click(f"Drain worker {name}")
+    site.page.get_by_role("dialog").get_by_text("No other worker takes tasks").wait_for()
+    site.confirm("Let it work")
+    client = server.client(EXAMPLE_USER_ID)
+    assert not client.get("/admin/workers").body["workers"][0]["is_draining"]
+    site.click(f"Drain worker {name}")
+    site.confirm("Drain worker")
+    table.get_by_text("Drained, can be stopped").wait_for()
+    site.click(f"Resume worker {name}")
+    site.confirm("Resume worker")
+    table.get_by_text("Takes tasks").wait_for()
+    # Another administrator's step is seen as well.
+    assert client.post(f"/admin/workers/{name}/drain").code == 200
+    table.get_by_text("Drained, can be stopped").wait_for()
 
 
 def test_a_task_is_cancelled_on_the_worker_that_runs_it_and_its_changes_are_kept(

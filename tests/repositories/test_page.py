@@ -11,6 +11,7 @@ from tests.support.backends import Repository
 from tests.support.live_server import LiveServer
 from tests.support.page.views import NewTaskForm
 from utils.api.requests import EXAMPLE_USER_ID
+from utils.models.tasks import priority_number
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
 
@@ -24,6 +25,7 @@ def test_each_repository_has_its_changes(
     client = server.client(EXAMPLE_USER_ID)
     site = new_site(server.port)
     site.sign_in()
+    site.page.get_by_label("Priority").select_option(label="High")
     task = NewTaskForm(site).start("Say hello", origins[0].url, further=[origins[1].url])
     number = task.number
     task.wait_for_status("Completed")
@@ -37,4 +39,6 @@ def test_each_repository_has_its_changes(
     assert download.value.suggested_filename == f"task-{number}-lib.patch"
     again = task.start_again()
     again.wait_for_status("Completed")
-    assert [one["name"] for one in client.task(again.number)["repositories"]] == ["app", "lib"]
+    row = client.task(again.number)
+    assert [one["name"] for one in row["repositories"]] == ["app", "lib"]
+    assert row["execution_metadata"]["priority"] == priority_number("high")

@@ -8,6 +8,7 @@ from tests.fixtures.page import NewSite
 from tests.support.live_server import LiveServer
 from tests.support.page.accessibility import Check
 from tests.support.page.views import Site
+from utils.api.requests import EXAMPLE_USER_ID
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
 
@@ -20,7 +21,11 @@ def test_a_schedule_is_made_paused_continued_and_deleted(
     site.sign_in()
     site.open_view("Schedules")
     page.get_by_text("No schedules yet.").wait_for()
-    add(site, "every day", small_repository)
+    client = server.client(EXAMPLE_USER_ID)
+    client.post("/projects", {"name": "Shop", "repo_url": small_repository})
+    site.open_view("Tasks")
+    site.open_view("Schedules")
+    add(site, "every day", "Shop")
     page.get_by_role("alert").get_by_text("cron: must have five fields").wait_for()
     site.fill("Times", "30 6 * * 1-5")
     site.click("Add schedule")
@@ -30,6 +35,7 @@ def test_a_schedule_is_made_paused_continued_and_deleted(
     check = Check(site)
     check.look("schedules")
     assert check.faults == []
+    change(site, server)
     site.click("Pause Each morning")
     page.get_by_text("Paused", exact=True).wait_for()
     page.reload()
@@ -40,10 +46,33 @@ def test_a_schedule_is_made_paused_continued_and_deleted(
     page.get_by_text("No schedules yet.").wait_for()
 
 
-def add(site: Site, times: str, repository: str) -> None:
+def change(site: Site, server: LiveServer) -> None:
+    """Change what the schedule says, and leave where its tasks work."""
+    client = server.client(EXAMPLE_USER_ID)
+    [before] = client.get("/schedules").body["schedules"]
+    site.click("Edit schedule Each morning")
+    dialog = site.page.get_by_role("dialog")
+    dialog.get_by_label("Instructions for the agent").fill("Update all of it.")
+    dialog.get_by_label("Times").fill("0 7 * * 1-5")
+    dialog.get_by_label("Project").select_option(label="None")
+    dialog.get_by_label("Priority").select_option(label="Normal")
+    dialog.get_by_role("switch", name="Open a pull request").check()
+    dialog.get_by_role("button", name="Save schedule").click()
+    dialog.get_by_role("alert").get_by_text("auto_pr: ").wait_for()
+    dialog.get_by_role("switch", name="Open a pull request").uncheck()
+    site.confirm("Save schedule")
+    site.page.get_by_text("Next: ").get_by_text("7:00:00").wait_for()
+    [after] = client.get("/schedules").body["schedules"]
+    assert before["task"].pop("priority") == "high"
+    assert before["task"].pop("project_id") > 0
+    assert after["task"] == {**before["task"], "prompt": "Update all of it.", "auto_pr": False}
+
+
+def add(site: Site, times: str, project: str) -> None:
     """Fill in the form for a new schedule, and send it."""
     site.fill("Instructions for the agent", "Update the dependencies.")
-    site.fill("Repository", repository)
+    site.page.get_by_label("Project").select_option(label=project)
+    site.page.get_by_label("Priority").select_option(label="High")
     site.fill("Name", "Each morning")
     site.fill("Times", times)
     site.click("Add schedule")

@@ -63,6 +63,11 @@ def assert_nothing_there(client: FlaskClient, headers: dict[str, str]) -> None:
         assert answer.get_json() == nowhere.get_json()
 
 
+def is_told_to_be_admin(client: FlaskClient, headers: dict[str, str]) -> bool:
+    is_admin: bool = client.get("/users/me", headers=headers).get_json()["user"]["is_admin"]
+    return is_admin
+
+
 def test_an_administrator_sees_and_cancels_the_tasks_of_all_users(
     watched: Flask, repository: Path
 ) -> None:
@@ -122,10 +127,14 @@ def test_there_is_nothing_to_administer_for_other_users(watched: Flask, secure_a
 def test_a_key_of_an_administrator_needs_the_scope_admin(watched: Flask) -> None:
     client = watched.test_client()
     for scope in (Scope.READ, Scope.RUN):
-        answer = client.get("/admin/tasks", headers=key_of(watched, ADMIN, scope))
+        key = key_of(watched, ADMIN, scope)
+        answer = client.get("/admin/tasks", headers=key)
         assert (answer.status_code, answer.get_json()["code"]) == (403, "scope_insufficient")
-    answer = client.get("/admin/tasks", headers=key_of(watched, ADMIN, Scope.ADMIN))
-    assert answer.status_code == 200
+        assert not is_told_to_be_admin(client, key)
+    key = key_of(watched, ADMIN, Scope.ADMIN)
+    assert client.get("/admin/tasks", headers=key).status_code == 200
+    assert is_told_to_be_admin(client, key)
+    assert not is_told_to_be_admin(client, key_of(watched, str(uuid4()), Scope.ADMIN))
 
 
 def test_nobody_becomes_an_administrator_in_production_by_telling_an_id(
@@ -134,6 +143,7 @@ def test_nobody_becomes_an_administrator_in_production_by_telling_an_id(
     client = trusting.test_client()
     assert_nothing_there(client, {"X-User-ID": ADMIN})
     assert_nothing_there(client, sign_in(client, ADMIN))
+    assert not is_told_to_be_admin(client, sign_in(client, ADMIN))
     answer = client.get("/admin/usage", headers=key_of(trusting, ADMIN, Scope.ADMIN))
     assert answer.status_code == 200
 

@@ -21,7 +21,7 @@ def test_a_project_is_made_changed_used_and_deleted(
     server: LiveServer, new_site: NewSite, small_repository: str, tmp_path: Path
 ) -> None:
     other = str(make_repository(tmp_path / "other"))
-    site = new_site(server.port, refusals={409})
+    site = new_site(server.port, refusals={400, 409})
     page = site.page
     site.sign_in()
     site.fill("Instructions for the agent", "Begun, and not sent")
@@ -60,11 +60,13 @@ def edit(site: Site) -> None:
     texts = {"Description": "Sells things.", "Name": "Market", "Setup script": "echo prepared"}
     for label, text in texts.items():
         dialog.get_by_label(label).fill(text)
+    dialog.get_by_role("switch", name="Open pull requests").check()
     site.confirm("Save project")
     site.heading("Market").wait_for()
     site.page.get_by_text("Sells things.").wait_for()
     site.click("Edit project Market")
     assert dialog.get_by_label("Setup script").input_value() == "echo prepared"
+    assert dialog.get_by_role("switch", name="Open pull requests").is_checked()
     dialog.get_by_role("button", name="Leave it as it is").click()
 
 
@@ -81,7 +83,10 @@ def use_for_a_task(site: Site) -> None:
     instructions = site.page.get_by_label("Instructions for the agent")
     assert instructions.input_value() == "Begun, and not sent"
     instructions.fill("Say hello")
+    assert site.page.get_by_role("switch", name="Open a pull request").is_checked()
     site.click("Start task")
+    # The project asks for pull requests, which a folder of this machine cannot have.
+    site.click("Start without a pull request")
     site.page.wait_for_url("**/tasks/*")
     task = TaskView(site)
     task.wait_for_status("Completed")

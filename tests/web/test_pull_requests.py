@@ -8,7 +8,7 @@ from tests.fakes.github.service import FakeGitHub
 from tests.fixtures.page import NewSite
 from tests.support.github.names import NAME, TOKEN
 from tests.support.live_server import ServerFactory
-from tests.support.page.views import NewTaskForm
+from tests.support.page.views import NewTaskForm, Site
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.local_only("the page is the same for all sandboxes")
 # A server that refuses pull requests of simulated results, unless they are asked for by name.
 PRODUCTION = {
     "ALLOW_LOCAL_REPOS": "true",
+    "ENABLE_SCRIPTED_PROMPTS": "true",
     "ENVIRONMENT": "production",
     "HOST": "127.0.0.1",
     "SANDBOX": "local",
@@ -43,8 +44,7 @@ def test_refusals_are_explained_and_their_remedies_are_buttons(
     site.page.get_by_label("Branch").focus()
     site.page.locator('datalist option[value="main"]').wait_for(state="attached")
 
-    task = NewTaskForm(site).start("Say hello", repository)
-    task.wait_for_status("Completed")
+    wish_for_one(site, repository)
     site.page.get_by_role("tab", name="Pull request").click()
     site.fill("Base branch", "gone")
     site.click("Create pull request")
@@ -56,9 +56,22 @@ def test_refusals_are_explained_and_their_remedies_are_buttons(
     # The consent of before still counts.
     site.click("Create pull request")
     site.page.get_by_text("opened as a draft").wait_for()
+    site.page.get_by_role("status").get_by_text("auto_pr: ").wait_for(state="detached")
     (pull,) = public_github.pulls(NAME)
     assert pull.title.startswith("[simulated]")
     site.page.get_by_role("link", name=f"Pull request #{pull.number}").wait_for()
     site.click("Update pull request")
     site.page.get_by_text("updated as a draft").wait_for()
     assert len(public_github.pulls(NAME)) == 1
+
+
+def wish_for_one(site: Site, repository: str) -> None:
+    """Start a task that asks for its pull request, and be told why there is none."""
+    site.page.get_by_role("switch", name="Open a pull request").check()
+    task = NewTaskForm(site).start("script:\nprint begun\nsleep 600", repository)
+    task.wait_for_log("begun")
+    site.page.get_by_text("Pull request when done").wait_for()
+    task.say("script:\nwrite made.txt here", "Interrupt and send")
+    task.wait_for_status("Completed")
+    # Nobody has agreed to one of a simulated result. It is told without a new look at the page.
+    site.page.get_by_role("status").get_by_text("auto_pr: the pull request was not").wait_for()

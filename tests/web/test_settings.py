@@ -66,6 +66,9 @@ def test_a_missing_task_and_an_ended_session_are_told(
     # A view that asks for nothing more by itself: it would find the end of the session first.
     with page.expect_response("**/api/keys"):
         site.open_view("Settings")
+    page.get_by_text("Stored encrypted").wait_for()
+    # They are for administrators.
+    assert site.heading("Workers").count() == 0
     broken = "{...JSON.parse(localStorage[name]), accessToken: 'x', refreshToken: 'y'}"
     page.evaluate(f"name => localStorage[name] = JSON.stringify({broken})", "async-code-session")
     site.open_view("Projects")

@@ -106,6 +106,7 @@ class TaskStatusRow(TypedDict):
     error: NotRequired[str]
     error_code: NotRequired[str]
     error_stage: NotRequired[str]
+    auto_pr: NotRequired[bool]
     started_at: NotRequired[Time]
     completed_at: NotRequired[Time]
     execution_metadata: NotRequired[Json]

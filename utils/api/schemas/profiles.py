@@ -145,13 +145,14 @@ class ProfileRow(TypedDict):
     avatar_url: str | None
     github_username: str | None
     has_github_token: bool
+    is_admin: bool
     preferences: PreferencesRow
     created_at: Time
     updated_at: Time
 
 
-def profile_row(profile: Profile) -> ProfileRow:
-    """Return a profile without its secrets."""
+def profile_row(profile: Profile, *, is_admin: bool) -> ProfileRow:
+    """Return a profile without its secrets; `is_admin` is what its caller may do."""
     return {
         "id": profile.id,
         "email": profile.email,
@@ -159,6 +160,7 @@ def profile_row(profile: Profile) -> ProfileRow:
         "avatar_url": profile.avatar_url,
         "github_username": profile.github_username,
         "has_github_token": bool(profile.github_token),
+        "is_admin": is_admin,
         "preferences": {name: _shown(profile.preferences, name) for name in SECTIONS},
         "created_at": profile.created_at,
         "updated_at": profile.updated_at,

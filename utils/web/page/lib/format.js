@@ -23,6 +23,12 @@ export function age(moment) {
   return new Date(moment).toLocaleDateString(undefined, { dateStyle: "medium" });
 }
 
+// For what happens every few seconds.
+export function ago(moment) {
+  const passed = secondsBetween(moment, null);
+  return passed < MINUTE ? `${Math.round(passed)} s ago` : age(moment);
+}
+
 export function fullTime(moment) {
   return new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }

@@ -1,5 +1,6 @@
 // Steps that several views offer.
 import { newRequestKey, open, post, remove } from "./api.js";
+import { asksForPull } from "./automatic_pull.js";
 import { go } from "./router.js";
 
 // Starts a task like this one was at first: what was said to its agent later is not repeated.
@@ -7,10 +8,13 @@ export async function startAgain(task, turns) {
   const body = { prompt: task.prompt, repo_url: task.repo_url, model: task.agent };
   if (task.branch) body.branch = task.branch;
   if (task.project_id) body.project_id = task.project_id;
-  const { agent_model: model, check_command: check } = task.execution_metadata ?? {};
+  const { agent_model: model, check_command: check, priority } = task.execution_metadata ?? {};
   if (model) body.agent_model = model;
   if (turns[0]?.mode === "plan") body.mode = "plan";
   if (check) body.check_command = check;
+  if (priority) body.priority = priority;
+  // Said in any case: the settings of the project may have changed since.
+  body.auto_pr = asksForPull(task);
   if (task.repositories) {
     body.repositories = task.repositories.slice(1).map(({ repo_url: url, branch }) => (
       branch ? { repo_url: url, branch } : { repo_url: url }));

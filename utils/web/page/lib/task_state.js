@@ -1,5 +1,6 @@
 // Everything that the view of one task knows: its row, its log, and how both are kept up to date.
 import { get } from "./api.js";
+import { isPullDue } from "./automatic_pull.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 import { emptyLog, foldEvents } from "./log_items.js";
 import { followTask } from "./stream.js";
@@ -7,6 +8,7 @@ import { pauseWhileSeen } from "./waiting.js";
 
 const POLL_MILLISECONDS = 2_000;
 const TROUBLE_MILLISECONDS = 5_000;
+const LONGEST_PAUSE_MILLISECONDS = 30_000;
 
 export const isActive = (task) => task.status === "pending" || task.status === "running";
 
@@ -26,6 +28,18 @@ async function loadTurns(id, signal) {
   return (await get(`/tasks/${id}/turns`, { signal })).turns;
 }
 
+// Asks for news of a task that has ended, less and less often.
+async function watchEnded(id, last, { signal, takeEvents }) {
+  let pause = POLL_MILLISECONDS;
+  while (!signal.aborted) {
+    await pauseWhileSeen(pause, signal);
+    pause = Math.min(1.5 * pause, LONGEST_PAUSE_MILLISECONDS);
+    // An outage is no news, and the server goes on with it afterwards.
+    const page = await get(`/tasks/${id}/events?after=${last.current}`, { signal }).catch(() => null);
+    if (page?.events.length && !signal.aborted) takeEvents(page.events);
+  }
+}
+
 export function useTask(id) {
   const [state, setState] = useState({
     task: null, turns: [], log: emptyLog(), error: null, trouble: null,
@@ -34,6 +48,13 @@ export function useTask(id) {
   const isEnded = useRef(false);
   const last = useRef(0);
   const reload = useCallback(() => setRound((number) => number + 1), []);
+  // Two readers may have the same event.
+  const takeEvents = useCallback((events) => {
+    const fresh = events.filter((event) => event.sequence > last.current);
+    if (!fresh.length) return;
+    last.current = fresh.at(-1).sequence;
+    setState((old) => ({ ...old, log: foldEvents(old.log, fresh) }));
+  }, []);
 
   useEffect(() => {
     const controller = new AbortController();
@@ -71,15 +92,26 @@ export function useTask(id) {
     followTask(id, last.current, {
       signal,
       isEnded: () => isEnded.current,
-      onEvents(events) {
-        last.current = events.at(-1).sequence;
-        setState((old) => ({ ...old, log: foldEvents(old.log, events) }));
-      },
+      onEvents: takeEvents,
       onEnd: () => isEnded.current || refresh().catch(() => {}),
       onTrouble: (trouble) => trouble?.status !== 404 && change({ trouble }),
     });
     return () => controller.abort();
   }, [id, round]);
+
+  const isDue = isPullDue(state.task, state.log);
+  useEffect(() => {
+    if (!isDue) return undefined;
+    const controller = new AbortController();
+    watchEnded(id, last, {
+      signal: controller.signal,
+      takeEvents(events) {
+        takeEvents(events);
+        reload();
+      },
+    });
+    return () => controller.abort();
+  }, [id, isDue]);
 
   return { ...state, reload };
 }

@@ -9,6 +9,7 @@ import { readItem, writeItem } from "../lib/storage.js";
 import { Comparison } from "./comparison.js";
 import { FurtherRepositories, furtherRepositories } from "./further_repositories.js";
 import { Field, GrowingBox, Notice, Switch, useAction } from "./parts.js";
+import { Priority, PullSwitch, optionsOf, wantsPull } from "./task_options.js";
 
 const LAST = "async-code-last-task";
 
@@ -22,13 +23,20 @@ function startValues() {
   const agent = agentOf(last.agent) ? last.agent : config.defaultAgent;
   return { prompt: "", repository: last.repository ?? "", branch: "", agent, model: "", token: "",
     isCompared: false, agents: config.agents.filter((one) => one.usable).map((one) => one.name)
-      .slice(0, 2), attempts: 1, check: "", isPlan: false, further: [] };
+      .slice(0, 2), attempts: 1, check: "", isPlan: false, further: [], priority: "normal",
+    pullWish: null };
+}
+
+function projectOf(form, projects) {
+  const repository = form.repository.trim();
+  return projects.find((one) => one.repo_url === repository);
 }
 
 function bodyOf(form, projects) {
-  const repository = form.repository.trim();
-  const project = projects.find((one) => one.repo_url === repository);
-  const body = { prompt: form.prompt.trim(), repo_url: repository };
+  const project = projectOf(form, projects);
+  const body = { prompt: form.prompt.trim(), repo_url: form.repository.trim(),
+    // The pull request of a comparison is that of its chosen task.
+    ...optionsOf(form.isCompared ? { ...form, pullWish: null } : form) };
   if (form.isCompared) Object.assign(body, { agents: form.agents, attempts: form.attempts });
   else body.model = form.agent;
   if (form.isCompared && form.check.trim()) body.check_command = form.check.trim();
@@ -79,6 +87,15 @@ function Branch({ form, set, token }) {
     </datalist>`}</${Field}>`;
 }
 
+// What a task cannot have because of its repository, it is started without.
+const WITHOUT_PULL = new Set(["github_token_needed", "repository_not_on_github"]);
+
+function Refusal({ error, isPullWanted, onWithout }) {
+  const hasRemedy = isPullWanted && WITHOUT_PULL.has(error.code);
+  return html`<${Notice} action=${hasRemedy && html`<button type="button" onClick=${onWithout}>
+    Start without a pull request</button>`}>${error.message}</${Notice}>`;
+}
+
 // The address names a project when one comes from there.
 function useProjectOfAddress(projects, set) {
   const chosen = projects.find((one) => String(one.id) === currentQuery().project);
@@ -90,11 +107,7 @@ export function NewTask({ projects }) {
   const set = (changes) => setForm((old) => ({ ...old, ...changes }));
   useProjectOfAddress(projects, set);
   const requestKey = useRef(newRequestKey());
-  // Another request is another task; the same one again, after a lost answer, is the same task.
-  useEffect(() => {
-    requestKey.current = newRequestKey();
-    draft = form;
-  }, [form]);
+  const startsWithout = useRef(false);
   const action = useAction(async () => {
     const headers = { "Idempotency-Key": requestKey.current };
     const answer = await post("/start-task", bodyOf(form, projects), { headers });
@@ -102,6 +115,18 @@ export function NewTask({ projects }) {
     writeItem(LAST, { repository: form.repository.trim(), agent: form.agent }, { keep: true });
     go(answer.group_id ? `/groups/${answer.group_id}` : `/tasks/${answer.task_id}`);
   });
+  // Another request is another task; the same one again, after a lost answer, is the same task.
+  useEffect(() => {
+    requestKey.current = newRequestKey();
+    draft = form;
+    if (startsWithout.current) action.run();
+    startsWithout.current = false;
+  }, [form]);
+  function startWithoutPull() {
+    startsWithout.current = true;
+    set({ pullWish: false });
+  }
+  const project = projectOf(form, projects);
   const formElement = useRef(null);
   // Completion asks GitHub when a token is there, not at each letter of it.
   const [token, setToken] = useState("");
@@ -132,8 +157,12 @@ export function NewTask({ projects }) {
           onInput=${(event) => set({ token: event.target.value })}
           onChange=${(event) => setToken(event.target.value.trim())} />`}</${Field}>
     </details>
-    ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
+    ${action.error && html`<${Refusal} error=${action.error} onWithout=${startWithoutPull}
+      isPullWanted=${!form.isCompared && wantsPull(form.pullWish, project)} />`}
     <div class="buttons buttons-end">
+      <${Priority} value=${form.priority} onChange=${(priority) => set({ priority })} />
+      ${!form.isCompared && html`<${PullSwitch} wish=${form.pullWish} project=${project}
+        onChange=${(pullWish) => set({ pullWish })} />`}
       <${Switch} label="Plan first" checked=${form.isPlan}
         onChange=${(isPlan) => set({ isPlan })} />
       <${Switch} label="Compare" checked=${form.isCompared}

@@ -116,7 +116,8 @@ export function Dialog({ title, onClose, children }) {
   </dialog>`;
 }
 
-export function Confirmation({ title, text, confirm, dismiss = "Keep it", onConfirm, onClose }) {
+export function Confirmation({ title, text, confirm, dismiss = "Keep it", kind = "danger", onConfirm,
+  onClose }) {
   const action = useAction(async () => {
     await onConfirm();
     onClose();
@@ -126,7 +127,7 @@ export function Confirmation({ title, text, confirm, dismiss = "Keep it", onConf
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
     <div class="buttons buttons-end">
       <button type="button" onClick=${onClose}>${dismiss}</button>
-      <button type="button" class="danger" disabled=${action.isBusy} onClick=${() => action.run()}>
+      <button type="button" class=${kind} disabled=${action.isBusy} onClick=${() => action.run()}>
         ${confirm}</button>
     </div>
   </${Dialog}>`;

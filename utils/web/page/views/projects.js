@@ -2,13 +2,14 @@
 import { get, post, put, remove } from "../lib/api.js";
 import { count, repositoryName } from "../lib/format.js";
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
-import { Confirmation, Dialog, Field, LoadFailure, Notice, useAction, useLoaded } from "./parts.js";
+import { Confirmation, Dialog, Field, LoadFailure, Notice, Switch, useAction, useLoaded }
+  from "./parts.js";
 
 const EMPTY = { name: "", repo_url: "", description: "", settings: {}, setup: "",
-  check_command: "" };
+  check_command: "", opensPulls: false };
 
 // All other settings, and the rest of the environment, stay as they are.
-function settingsOf({ settings, setup, check_command: check }) {
+function settingsOf({ settings, setup, check_command: check, opensPulls }) {
   const environment = { ...settings.environment };
   for (const [name, value] of [["setup", setup], ["check_command", check]]) {
     if (value.trim()) environment[name] = value;
@@ -16,6 +17,8 @@ function settingsOf({ settings, setup, check_command: check }) {
   }
   const changed = { ...settings, environment };
   if (!Object.keys(environment).length) delete changed.environment;
+  if (opensPulls) changed.auto_pr = true;
+  else delete changed.auto_pr;
   return changed;
 }
 
@@ -26,7 +29,8 @@ function bodyOf(form) {
 
 function formOf(project) {
   const { setup = "", check_command: check = "" } = project.settings.environment ?? {};
-  return { ...project, description: project.description ?? "", setup, check_command: check };
+  return { ...project, description: project.description ?? "", setup, check_command: check,
+    opensPulls: project.settings.auto_pr === true };
 }
 
 function Fields({ form, setForm }) {
@@ -45,7 +49,9 @@ function Fields({ form, setForm }) {
     <${Field} label="Check command">${(props) => html`<input spellcheck="false" maxlength="4000"
       placeholder="npm test" value=${form.check_command} onInput=${set("check_command")}
       ...${props} />`}</${Field}>
-  </div>`;
+  </div>
+  <${Switch} label="Open pull requests when tasks complete" checked=${form.opensPulls}
+    onChange=${(opensPulls) => setForm({ ...form, opensPulls })} />`;
 }
 
 // The steps of a form that sends a project: `send` gets its fields.

@@ -3,18 +3,37 @@ import { get, patch, post, remove } from "../lib/api.js";
 import { agentOf, config } from "../lib/config.js";
 import { firstLine, fullTime, repositoryName } from "../lib/format.js";
 import { Fragment, html, useEffect, useState } from "../lib/html.js";
-import { Confirmation, Field, GrowingBox, LoadFailure, Notice, useAction, useLoaded }
+import { Confirmation, Dialog, Field, GrowingBox, LoadFailure, Notice, useAction, useLoaded }
   from "./parts.js";
+import { Priority, PullSwitch, optionsOf } from "./task_options.js";
 
 const EMPTY = { name: "", cron: "", prompt: "", repository: "", branch: "",
-  agent: config.defaultAgent };
+  agent: config.defaultAgent, projectId: null, priority: "normal", pullWish: null };
 
 const ownZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
+const timesOf = (form) => (
+  { name: form.name.trim() || null, cron: form.cron.trim(), time_zone: form.zone.trim() });
+
 function bodyOf(form) {
-  const task = { prompt: form.prompt.trim(), repo_url: form.repository.trim(), model: form.agent };
+  const task = { prompt: form.prompt.trim(), repo_url: form.repository.trim(), model: form.agent,
+    ...optionsOf(form) };
   if (form.branch.trim()) task.branch = form.branch.trim();
-  return { name: form.name.trim() || null, cron: form.cron.trim(), time_zone: form.zone.trim(), task };
+  if (form.projectId !== null) task.project_id = form.projectId;
+  return { ...timesOf(form), task };
+}
+
+function formOf({ name, cron, time_zone: zone, task }) {
+  return { name: name ?? "", cron, zone, prompt: task.prompt, projectId: task.project_id ?? null,
+    priority: task.priority ?? "normal", pullWish: task.auto_pr ?? null };
+}
+
+// Where the task works, and with which agents, stays as it is.
+function changeOf(form, { task }) {
+  const { priority, auto_pr: pullWish, project_id: projectId, ...kept } = task;
+  const changed = { ...kept, prompt: form.prompt.trim(), ...optionsOf(form) };
+  if (form.projectId !== null) changed.project_id = form.projectId;
+  return { ...timesOf(form), task: changed };
 }
 
 function When({ form, set }) {
@@ -44,7 +63,33 @@ function Where({ form, set }) {
           one.title}</option>`)}</select>`}</${Field}>`;
 }
 
-function NewSchedule({ onDone }) {
+function Instructions({ form, set }) {
+  return html`<${Field} label="Instructions for the agent">${(props) => html`<${GrowingBox} required
+    rows="3" value=${form.prompt} onInput=${(prompt) => set({ prompt })} ...${props} />`}</${Field}>`;
+}
+
+// A project that was deleted, or is not loaded yet, stays the chosen one.
+function Project({ form, set, projects, onChoose }) {
+  const isKnown = form.projectId === null || projects.some((one) => one.id === form.projectId);
+  function choose(event) {
+    const chosen = projects.find((one) => String(one.id) === event.target.value) ?? null;
+    set({ projectId: chosen?.id ?? null });
+    if (chosen) onChoose?.(chosen);
+  }
+  return html`<${Field} label="Project">${(props) => html`<select value=${String(form.projectId ?? "")}
+    onChange=${choose} ...${props}><option value="">None</option>
+    ${!isKnown && html`<option value=${String(form.projectId)}>Project ${form.projectId}</option>`}
+    ${projects.map((one) => html`<option value=${String(one.id)}>${one.name}</option>`)}
+  </select>`}</${Field}>`;
+}
+
+function Options({ form, set, projects }) {
+  return html`<${Priority} value=${form.priority} onChange=${(priority) => set({ priority })} />
+    <${PullSwitch} wish=${form.pullWish} onChange=${(pullWish) => set({ pullWish })}
+      project=${projects.find((one) => one.id === form.projectId)} />`;
+}
+
+function NewSchedule({ projects, onDone }) {
   const [form, setForm] = useState(() => ({ ...EMPTY, zone: ownZone() }));
   const set = (changes) => setForm((old) => ({ ...old, ...changes }));
   const action = useAction(async () => {
@@ -58,18 +103,46 @@ function NewSchedule({ onDone }) {
   }
   return html`<form class="card" onSubmit=${submit} aria-labelledby="new-schedule">
     <h2 id="new-schedule">New schedule</h2>
-    <${Field} label="Instructions for the agent">${(props) => html`<${GrowingBox} required rows="3"
-      value=${form.prompt} onInput=${(prompt) => set({ prompt })} ...${props} />`}</${Field}>
-    <div class="columns"><${Where} form=${form} set=${set} /><${When} form=${form} set=${set} /></div>
+    <${Instructions} form=${form} set=${set} />
+    <div class="columns"><${Where} form=${form} set=${set} />
+      <${Project} form=${form} set=${set} projects=${projects}
+        onChoose=${(project) => set({ repository: project.repo_url })} />
+      <${When} form=${form} set=${set} /></div>
     ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
-    <div class="buttons buttons-end"><button class="primary" disabled=${action.isBusy}>
+    <div class="buttons buttons-end"><${Options} form=${form} set=${set} projects=${projects} />
+      <button class="primary" disabled=${action.isBusy}>
       Add schedule</button></div>
   </form>`;
 }
 
+function ChangedSchedule({ schedule, projects, onDone, onClose }) {
+  const [form, setForm] = useState(() => formOf(schedule));
+  const set = (changes) => setForm((old) => ({ ...old, ...changes }));
+  const action = useAction(async () => {
+    await patch(`/schedules/${schedule.id}`, changeOf(form, schedule));
+    onDone();
+    onClose();
+  });
+  function submit(event) {
+    event.preventDefault();
+    action.run();
+  }
+  return html`<${Dialog} title="Edit ${titleOf(schedule)}" onClose=${onClose}>
+    <form onSubmit=${submit}><${Instructions} form=${form} set=${set} />
+      <div class="columns"><${When} form=${form} set=${set} />
+        <${Project} form=${form} set=${set} projects=${projects} /></div>
+      <div class="buttons"><${Options} form=${form} set=${set} projects=${projects} /></div>
+      ${action.error && html`<${Notice}>${action.error.message}</${Notice}>`}
+      <div class="buttons buttons-end">
+        <button type="button" onClick=${onClose}>Leave it as it is</button>
+        <button class="primary" disabled=${action.isBusy}>Save schedule</button></div>
+    </form>
+  </${Dialog}>`;
+}
+
 const titleOf = (schedule) => schedule.name ?? firstLine(schedule.task.prompt);
 
-function Schedule({ schedule, onChange, onDelete }) {
+function Schedule({ schedule, onChange, onEdit, onDelete }) {
   const title = titleOf(schedule);
   const { is_enabled: isEnabled, last_task_id: last, task } = schedule;
   const toggle = useAction(async () => {
@@ -89,6 +162,7 @@ function Schedule({ schedule, onChange, onDelete }) {
     <div class="buttons">
       <button type="button" disabled=${toggle.isBusy} onClick=${() => toggle.run()}
         aria-label=${isEnabled ? `Pause ${title}` : `Go on with ${title}`}>${word}</button>
+      <button type="button" onClick=${onEdit} aria-label="Edit schedule ${title}">Edit</button>
       <button type="button" class="danger-quiet" onClick=${onDelete}
         aria-label="Delete schedule ${title}">Delete</button></div>
   </li>`;
@@ -96,7 +170,9 @@ function Schedule({ schedule, onChange, onDelete }) {
 
 export function Schedules() {
   const { value, error, reload } = useLoaded((signal) => get("/schedules", { signal }), []);
+  const projects = useLoaded((signal) => get("/projects", { signal }), []).value?.projects ?? [];
   const [leaving, setLeaving] = useState(null);
+  const [edited, setEdited] = useState(null);
   useEffect(() => { document.title = "Schedules · Async Code"; }, []);
   return html`<${Fragment}>
     <h1>Schedules</h1>
@@ -104,9 +180,12 @@ export function Schedules() {
       settings.</p>
     <${LoadFailure} error=${error} reload=${reload} />
     <ul class="projects">${value?.schedules.map((one) => html`<${Schedule} schedule=${one}
-      key=${one.id} onChange=${reload} onDelete=${() => setLeaving(one)} />`)}</ul>
+      key=${one.id} onChange=${reload} onEdit=${() => setEdited(one)}
+      onDelete=${() => setLeaving(one)} />`)}</ul>
     ${value && !value.schedules.length && html`<p class="empty">No schedules yet.</p>`}
-    <${NewSchedule} onDone=${reload} />
+    <${NewSchedule} projects=${projects} onDone=${reload} />
+    ${edited && html`<${ChangedSchedule} schedule=${edited} projects=${projects} onDone=${reload}
+      onClose=${() => setEdited(null)} />`}
     ${leaving && html`<${Confirmation} title="Delete ${titleOf(leaving)}?" confirm="Delete schedule"
       text="It starts no more tasks. Those that it has started stay."
       onClose=${() => setLeaving(null)}

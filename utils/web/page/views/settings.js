@@ -6,9 +6,9 @@ import { currentSession, signOut } from "../lib/session.js";
 import { chooseTheme, chosenTheme } from "../lib/theme.js";
 import { ApiKeys } from "./api_keys.js";
 import { Field, LoadFailure, Notice, useAction, useLoaded } from "./parts.js";
+import { Workers } from "./workers.js";
 
-function GitHubToken() {
-  const profile = useLoaded((signal) => get("/users/me", { signal }), []);
+function GitHubToken({ profile }) {
   const [token, setToken] = useState("");
   const save = useAction(async (value) => {
     await put("/users/me", { github_token: value });
@@ -62,11 +62,13 @@ function Server() {
 }
 
 export function Settings() {
+  const profile = useLoaded((signal) => get("/users/me", { signal }), []);
   useEffect(() => { document.title = "Settings · Async Code"; }, []);
   return html`<${Fragment}>
     <h1>Settings</h1>
     <div class="section-head"><p class="muted">Signed in: ${currentSession()?.name}</p>
       <button type="button" onClick=${() => signOut()}>Sign out of this browser</button></div>
-    <${GitHubToken} /><${ApiKeys} /><${Appearance} /><${Server} />
+    <${GitHubToken} profile=${profile} /><${ApiKeys} /><${Appearance} /><${Server} />
+    ${profile.value?.user.is_admin && html`<${Workers} />`}
   </${Fragment}>`;
 }

@@ -1,4 +1,5 @@
 // One task: where it is, what the agent says and does, and what it changed.
+import { asksForPull, isPullDue, pullFailure } from "../lib/automatic_pull.js";
 import { agentTitle } from "../lib/config.js";
 import { parseDiff } from "../lib/diff_text.js";
 import {
@@ -25,8 +26,14 @@ function usageText(task, log) {
   return [tokens, cost].filter(Boolean).join(" · ");
 }
 
+function pullText(task, log) {
+  if (isPullDue(task, log)) return "Pull request is being opened";
+  return isActive(task) && asksForPull(task) ? "Pull request when done" : null;
+}
+
 function Facts({ task, log }) {
   const usage = usageText(task, log);
+  const pull = pullText(task, log);
   const time = task.started_at && seconds(secondsBetween(task.started_at, task.completed_at));
   return html`<p class="facts">
     <${Status} status=${task.status} />
@@ -37,6 +44,7 @@ function Facts({ task, log }) {
     ${task.execution_metadata?.agent_model && html`<span>${
       task.execution_metadata.agent_model}</span>`}
     ${task.execution_metadata?.simulated && html`<span class="badge">Simulated</span>`}
+    ${pull && html`<span class="badge">${pull}</span>`}
     ${!isActive(task) && time && html`<span>${time}</span>`}
     ${usage && html`<span>${usage}</span>`}
     <time datetime=${task.created_at} title=${fullTime(task.created_at)}>${
@@ -86,6 +94,13 @@ function Failure({ task }) {
   const stage = task.error_stage ? ` (${task.error_stage})` : "";
   return html`<${Notice} kind=${task.status === "cancelled" ? "info" : "error"}>
     <p>${task.error}</p><p class="muted">${task.error_code}${stage}</p></${Notice}>`;
+}
+
+function PullFailure({ task, log }) {
+  const failure = pullFailure(task, log);
+  return failure && html`<${Notice} kind="warning"><p>${failure.message}</p>
+    <p class="muted"><a href="/docs/errors.md#${failure.code}" target="_blank" rel="noopener">${
+      failure.code}</a></p></${Notice}>`;
 }
 
 // Told to readers of the screen when it changes; the log itself would be too much.
@@ -138,7 +153,7 @@ export function Task({ id }) {
     <${Announcement} task=${task} log=${log} />
     <${Timeline} task=${task} stages=${log.stages} />
     ${trouble && html`<${Notice} kind="warning">${trouble.message} Trying again.</${Notice}>`}
-    <${Failure} task=${task} />
+    <${Failure} task=${task} /><${PullFailure} task=${task} log=${log} />
     <${Tabs} tabs=${tabs} label="Parts of the task" />
   </${Fragment}>`;
 }
