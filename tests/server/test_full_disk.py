@@ -61,7 +61,7 @@ def test_a_server_does_not_start_on_a_full_disk_and_says_why(tmp_path: Path) -> 
     with started(tmp_path, FILL) as process:
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     errors = (tmp_path / "log").read_text().splitlines()
-    assert (process.returncode, output) == (2, "")
+    assert (process.returncode, output) == (75, "")
     assert errors[-1].startswith("The server cannot start: The disk of the database is full. Free")
     assert [line for line in errors if not line.startswith("head: ")] == errors[-1:]
 

@@ -160,13 +160,6 @@ def test_a_data_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_a_database_that_is_away_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
-    # systemd starts a server again after it, and not after a wrong setting.
-    ended = complete(tmp_path, DATABASE_URL="postgresql://a:b@127.0.0.1:1/c", PORT="0")
-    assert ended.returncode == 75
-    assert "Start the database, or correct the address" in ended.stderr
-
-
 def test_the_document_is_printed_without_starting_anything(tmp_path: Path) -> None:
     ended = complete(tmp_path, "openapi")
     assert ended.returncode == 0
