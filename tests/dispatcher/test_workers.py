@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from tests.fixtures.page import NewSite
 from tests.support.database.samples import USER
-from tests.support.live_server import LiveWorker, ServerFactory, replace_in_prompts
+from tests.support.live_server import LiveServer, LiveWorker, ServerFactory, replace_in_prompts
 from tests.support.page.accessibility import Check
 from tests.support.places import Place
 from tests.support.waiting import eventually
@@ -44,13 +45,21 @@ SELECT task.status, (
 ) FROM tasks task
 """
 
+RUNNING_ON = """
+SELECT count(*) FROM engine_tasks JOIN tasks ON tasks.id = task_id
+WHERE worker = %s AND status = 'running'
+"""
+
+PATIENT_CROWD = 100
+"""So many tasks take longer than the leases of workers that die."""
+
 WorkerFactory = Callable[..., LiveWorker]
 
 
 @pytest.fixture
-def shared(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> dict[str, str]:
+def shared(postgres_server: PostgresServer) -> dict[str, str]:
     """Provide the variables of a server that leaves its tasks to workers."""
-    url = postgres_server.create(request.node.originalname[:60])
+    url = postgres_server.create(f"workers_{uuid4().hex}")
     migrate(Settings.model_validate({"database_url": url}), engine=True)
     return {
         "DATABASE_URL": url,
@@ -231,11 +240,39 @@ def test_tasks_that_wait_or_ran_without_the_engine_are_taken_over_by_it_and_give
         assert Counter(rows.execute(RESULTS).fetchall()) == {("completed", 1): 4}
 
 
+class Crowd(NamedTuple):
+    """The tasks of several users. The first has more than the others, and starts its own first."""
+
+    limit: int
+    """The tasks of one user that may run at once; a worker has as many places."""
+
+    counts: list[int]
+
+    def start(self, server: LiveServer, repository: str) -> None:
+        """Start the tasks of one user after the other."""
+        for number, count in enumerate(self.counts):
+            client = server.client(f"{USER[:-2]}{number:02}")
+            for _ in range(count):
+                client.start(QUICK, repository)
+
+    def settings(self) -> dict[str, object]:
+        """Return the settings of its server and its workers."""
+        return {
+            "MAX_TASKS_PER_USER": self.limit,
+            "MAX_CONCURRENT_TASKS": self.limit,
+            "MAX_QUEUED_PER_USER": 1000,
+            "SERVER_SILENCE_SECONDS": 3,
+        }
+
+
 @pytest.mark.parametrize(
-    ("users", "tasks_of_first", "tasks_of_others"),
+    "crowd",
     [
-        (3, 16, 4),
-        pytest.param(5, 180, 30, marks=pytest.mark.exhaustive("as the case before, but more")),
+        Crowd(4, [16, 4, 4]),
+        pytest.param(
+            Crowd(8, [180, 30, 30, 30, 30]),
+            marks=pytest.mark.exhaustive("as the case before, but more"),
+        ),
     ],
     ids=["few", "300"],
 )
@@ -244,31 +281,31 @@ def test_workers_that_die_or_sleep_lose_no_task_and_repeat_no_result(
     new_worker: WorkerFactory,
     shared: dict[str, str],
     small_repository: str,
-    users: int,
-    tasks_of_first: int,
-    tasks_of_others: int,
+    crowd: Crowd,
 ) -> None:
-    server = new_server(**shared, MAX_QUEUED_PER_USER=1000)
+    settings, total = shared | crowd.settings(), sum(crowd.counts)
+    server, *workers = new_server(**settings), *(new_worker(**settings) for _ in range(3))
     server.start()
-    workers = [new_worker(**shared, SERVER_SILENCE_SECONDS=3) for _ in range(3)]
     for worker in workers:
         worker.launch()
     for worker in workers:
         worker.wait_until_ready()
-    clients = [server.client(f"{USER[:-2]}{number:02}") for number in range(users)]
-    counts = [tasks_of_first] + [tasks_of_others] * (users - 1)
-    for client, count in zip(clients, counts, strict=True):
-        for _ in range(count):
-            client.start(QUICK, small_repository)
+    crowd.start(server, small_repository)
     with psycopg.connect(shared["DATABASE_URL"], autocommit=True) as rows:
         watch = Watch(rows)
-        eventually(partial(watch.has_completed, sum(counts) // 5))
+        eventually(partial(watch.has_completed, total // 5))
         workers[0].kill()
         with workers[1].asleep():
-            eventually(partial(watch.has_completed, sum(counts) // 2))
-        eventually(partial(watch.has_completed, sum(counts)))
-        assert watch.most_at_once <= LIMIT
-        assert Counter(watch.results()) == {("completed", 1): sum(counts)}
+            # Longer than its lease: it wakes up beside those that have taken over its tasks.
+            eventually(partial(watch.has_lost_all, (workers[1].data_dir / "server").read_text()))
+            eventually(partial(watch.has_completed, total // 2))
+        eventually(partial(watch.has_completed, total))
+        assert watch.most_at_once <= crowd.limit
+        assert Counter(watch.results()) == {("completed", 1): total}
+        if total >= PATIENT_CROWD:
+            assert watch.last_to_end().endswith("00"), "the user with the most tasks"
+    workers[0].start()
+    eventually(lambda: not any(worker.sandboxes() for worker in workers))
 
 
 class Watch:
@@ -285,6 +322,15 @@ class Watch:
         self.most_at_once = max(self.most_at_once, *running, 0)
         completed: int = sum(count for _, status, count in found if status == "completed")
         return completed >= wanted
+
+    def has_lost_all(self, worker: str) -> bool:
+        """Tell whether no task runs under the name of a worker any more."""
+        return self._rows.execute(RUNNING_ON, (worker,)).fetchone() == (0,)
+
+    def last_to_end(self) -> str:
+        """Return the id of the user whose last task ended last."""
+        found = self._rows.execute("SELECT user_id::text FROM tasks ORDER BY completed_at DESC")
+        return str((found.fetchone() or [""])[0])
 
     def results(self) -> list[tuple[str, int]]:
         """Return the status and the number of results of each task."""
