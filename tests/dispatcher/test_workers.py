@@ -17,6 +17,7 @@ from tests.support.database.samples import USER
 from tests.support.live_server import LiveServer, LiveWorker, ServerFactory, replace_in_prompts
 from tests.support.page.accessibility import Check
 from tests.support.places import Place
+from tests.support.supabase.settings import rows_in
 from tests.support.waiting import eventually
 from utils.api.requests import EXAMPLE_USER_ID
 from utils.config.settings import Settings
@@ -25,8 +26,10 @@ from utils.server.web_server import EXIT_CONFIGURATION
 
 if TYPE_CHECKING:
     from tests.support.database.postgres_server import PostgresServer
+    from tests.support.supabase.stack import SupabaseStack
 
 pytestmark = pytest.mark.local_only("what workers share is the database")
+as_before = pytest.mark.exhaustive("as the case before, but more")
 
 LIMIT = 4
 """The tasks of one user that run at once, on all workers together."""
@@ -57,12 +60,27 @@ WorkerFactory = Callable[..., LiveWorker]
 
 
 @pytest.fixture
-def shared(postgres_server: PostgresServer) -> dict[str, str]:
-    """Provide the variables of a server that leaves its tasks to workers."""
+def database_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """Provide the address of a PostgreSQL, or with the parameter `supabase` of a project's."""
+    if getattr(request, "param", "") == "supabase":
+        stack: SupabaseStack = request.getfixturevalue("engine_stack")
+        stack.clear()
+        return stack.superuser_url
     url = postgres_server.create(f"workers_{uuid4().hex}")
     migrate(Settings.model_validate({"database_url": url}), engine=True)
+    return url
+
+
+@pytest.fixture
+def shared(database_url: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Provide the variables of a server that leaves its tasks to workers."""
+    rows = {"DATABASE_URL": database_url}
+    if "engine_stack" in request.fixturenames:
+        stack: SupabaseStack = request.getfixturevalue("engine_stack")
+        rows = {name.upper(): value for name, value in rows_in(stack).items()}
+        rows["TRUST_USER_ID"] = "true"
     return {
-        "DATABASE_URL": url,
+        **rows,
         "TASK_ENGINE": "absurd",
         "WORK": "false",
         "JWT_SECRET": "0123456789abcdef" * 2,
@@ -265,21 +283,24 @@ class Crowd(NamedTuple):
         }
 
 
+MANY = Crowd(8, [180, 30, 30, 30, 30])
+
+
 @pytest.mark.parametrize(
-    "crowd",
+    ("database_url", "crowd"),
     [
-        Crowd(4, [16, 4, 4]),
-        pytest.param(
-            Crowd(8, [180, 30, 30, 30, 30]),
-            marks=pytest.mark.exhaustive("as the case before, but more"),
-        ),
+        ("postgresql", Crowd(4, [16, 4, 4])),
+        pytest.param("postgresql", MANY, marks=as_before),
+        pytest.param("supabase", MANY, marks=as_before),
     ],
-    ids=["few", "300"],
+    indirect=["database_url"],
+    ids=["few", "300", "300 by PostgREST"],
 )
 def test_workers_that_die_or_sleep_lose_no_task_and_repeat_no_result(
     new_server: ServerFactory,
     new_worker: WorkerFactory,
     shared: dict[str, str],
+    database_url: str,
     small_repository: str,
     crowd: Crowd,
 ) -> None:
@@ -291,7 +312,7 @@ def test_workers_that_die_or_sleep_lose_no_task_and_repeat_no_result(
     for worker in workers:
         worker.wait_until_ready()
     crowd.start(server, small_repository)
-    with psycopg.connect(shared["DATABASE_URL"], autocommit=True) as rows:
+    with psycopg.connect(database_url, autocommit=True) as rows:
         watch = Watch(rows)
         eventually(partial(watch.has_completed, total // 5))
         workers[0].kill()
