@@ -36,7 +36,12 @@ def test_no_sandbox_is_left_when_every_fifth_request_fails(
     failing_cloud: E2BServerProcess, tmp_path: Path, runs_all: bool
 ) -> None:
     count = 1_000 if runs_all else 60
-    settings = {"max_sandboxes_per_user": count, "sweep_grace_seconds": 1}
+    settings = {
+        "max_sandboxes_per_user": count,
+        "sweep_grace_seconds": 1,
+        # Half of them may wait for commands; others would be refused.
+        "http_threads": 2 * THREADS,
+    }
     with cloud_backend(failing_cloud, tmp_path, **settings) as backend:
         sandboxes = Sandboxes(backend.app)
         add_faults(failing_cloud)

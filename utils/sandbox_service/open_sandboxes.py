@@ -120,17 +120,23 @@ class OpenSandboxes:
 
     async def terminate(self, stored: StoredSandbox, reason: str | None = None) -> None:
         """End a sandbox, whatever it is doing, and store that it has ended."""
+        fields = {"error": reason} if reason else {}
+        move = self._context.database.move_sandbox
         with anyio.CancelScope(shield=True):
-            sandbox = self.pop(stored.id)
-            if sandbox is not None:
-                await sandbox.close()
-            if stored.provider_id is not None and self._context.is_here(stored):
-                await self._context.provider.end(stored.provider_id)
-            fields = {"error": reason} if reason else {}
-            move = self._context.database.move_sandbox
-            await self._context.ask(
-                move, stored.id, LIVE_SANDBOXES, SandboxStatus.TERMINATED, fields
-            )
+            try:
+                # First, so that the row has this reason: others may notice the end meanwhile.
+                await self._context.ask(
+                    move, stored.id, LIVE_SANDBOXES, SandboxStatus.TERMINATED, fields
+                )
+            finally:
+                await self._end(stored)
+
+    async def _end(self, stored: StoredSandbox) -> None:
+        sandbox = self.pop(stored.id)
+        if sandbox is not None:
+            await sandbox.close()
+        if stored.provider_id is not None and self._context.is_here(stored):
+            await self._context.provider.end(stored.provider_id)
 
     def check_place(self, stored: StoredSandbox) -> None:
         """Raise `Conflict` (`sandbox_elsewhere`) for a sandbox that this server cannot reach."""
