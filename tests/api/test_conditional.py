@@ -67,7 +67,10 @@ def test_the_etag_of_a_queued_task_changes_with_its_place(
     app = make_app(max_concurrent_tasks=1, shutdown_grace_seconds=0)
     client, headers = app.test_client(), {"X-User-ID": user}
     caller = Caller(client, headers, repository)
-    running, first, second = (caller.start("script:\nsleep 60") for _ in range(3))
+    running = caller.start("script:\nsleep 60")
+    # Until then it has a place of its own in the queue.
+    eventually(lambda: caller.get(f"/task-status/{running}")["task"]["status"] == "running")
+    first, second = (caller.start("script:\nsleep 60") for _ in range(2))
     address = f"/task-status/{second}"
     status = client.get(address, headers=headers)
     assert status.get_json()["task"]["queue_position"] == 2
