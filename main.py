@@ -55,6 +55,7 @@ from utils.dispatcher.dispatcher import Dispatcher
 from utils.dispatcher.recovery import RecoveryRules
 from utils.dispatcher.result_outbox import ResultOutbox
 from utils.dispatcher.run_context import RunContext, max_running, pipeline_limits
+from utils.dispatcher.sources.choice import settle_task_engine
 from utils.dispatcher.sources.server_queue import ServerQueue
 from utils.dispatcher.sources.source import Source
 from utils.errors import ConfigurationError
@@ -98,7 +99,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     `DatabaseUnavailable`.
     """
     with _lifetime() as lifetime:
-        services = _open_services(settings, database, lifetime)
+        services = _open_services(settings, database, lifetime, needs_engine=not settings.work)
         app = build_flask(services)
         _start_work(services, lifetime)
         services.sandboxes.start()
@@ -116,7 +117,7 @@ def create_worker(settings: Settings) -> Services:
     `Services.stop` stops them. Raises `ConfigurationError` and `DatabaseUnavailable`.
     """
     with _lifetime() as lifetime:
-        services = _open_services(settings, None, lifetime)
+        services = _open_services(settings, None, lifetime, needs_engine=True)
         _start_work(services, lifetime)
     return services
 
@@ -142,12 +143,15 @@ def _lifetime() -> Iterator[ExitStack]:
         raise
 
 
-def _open_services(settings: Settings, database: Database | None, lifetime: ExitStack) -> Services:
+def _open_services(
+    settings: Settings, database: Database | None, lifetime: ExitStack, *, needs_engine: bool
+) -> Services:
     wait_seconds = settings.shutdown_grace_seconds + LOCK_WAIT_SECONDS
     lifetime.enter_context(lock_data_folder(settings.data_dir, wait_seconds))
     if database is None:
         database = open_database(settings)
         lifetime.callback(database.close)
+    settings = settle_task_engine(settings, database, must=needs_engine)
     return _build_services(settings, database, lifetime)
 
 
@@ -239,7 +243,7 @@ def _build_run_context(
 
 def _build_source(settings: Settings, database: Database, kind: SandboxKind) -> Source:
     rules = RecoveryRules.of(settings, survives=kind.survives)
-    if settings.task_engine == "own":
+    if settings.task_engine != "absurd":
         return ServerQueue(database, settings, rules)
     # An installation with SQLite needs nothing of it.
     from utils.dispatcher.sources.engine_queue import EngineQueue

@@ -21,7 +21,7 @@ usage() {
 Usage: ./run.sh [command] [options]; every command has --help and --version
 
   serve    start the server on http://127.0.0.1:8000 (default command)
-  worker   run tasks without HTTP, on this or a second machine (TASK_ENGINE=absurd)
+  worker   run tasks without HTTP, on this or a second machine (PostgreSQL, Supabase)
   demo     run a sample task from prompt to diff; see ./run.sh demo --help
   test     run checks and tests (--all: the exhaustive ones too); takes arguments of pytest
   bench    run the benchmarks; see ./run.sh bench --help

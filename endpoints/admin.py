@@ -63,7 +63,7 @@ def list_active_tasks(services: Services, user_id: str, query: ActiveTaskQuery) 
 def list_workers(services: Services, user_id: str) -> Json:  # noqa: ARG001
     """List the workers that the task engine of the database gives tasks to, by name.
 
-    Only those that were seen lately are listed; none with `TASK_ENGINE=own`.
+    Only those that were seen lately are listed; none without the task engine.
     """
     return {"workers": [worker_row(one) for one in services.dispatcher.workers()]}
 

@@ -7,11 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from e2b import E2B
 
 from database import open_database
 from tests.fakes.e2b.control import API_KEY, E2BControl
+from tests.support.database.postgres_server import PostgresServer
 from tests.support.doctor_program import Doctor
 from tests.support.e2b.template_tools import VERSION_LINES, install
 from utils.agents.claude import CLAUDE_CODE
@@ -20,6 +22,7 @@ from utils.commands.add_user import add_user
 from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS
 from utils.config.groups.identity import FILE_NAME
 from utils.config.settings import Settings
+from utils.database.migrations import migrate
 from utils.models.users import Scope
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "OPENAI_API_KEY": "sk-of-the-test"}
@@ -130,6 +133,26 @@ def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None
     )
     _, output = doctor.ask(shared | {"SECRET_KEY": "a-key-of-more-than-thirty-two-characters"})
     assert "the secrets of users" not in output
+
+
+def test_it_tells_whether_the_task_engine_is_used_and_how_to_get_it(
+    doctor: Doctor, postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.create("doctor_engine")
+    settings = Settings.model_validate({"database_url": url})
+    migrate(settings, engine=False)
+    _, output = doctor.ask({"DATABASE_URL": url})
+    assert "warning  task engine: not installed; each server runs" in output
+    assert "Run ./run.sh migrate --engine" in output
+    code, output = doctor.ask({"DATABASE_URL": url, "WORK": "false"})
+    assert (code, "problem  task engine: not installed" in output) == (1, True)
+    migrate(settings)
+    _, output = doctor.ask({"DATABASE_URL": url})
+    assert "ok       task engine: version" in output
+    with psycopg.connect(url) as rows:
+        rows.execute("INSERT INTO servers (id, beats, seen_at) VALUES ('other', 1, now())")
+    _, output = doctor.ask({"DATABASE_URL": url})
+    assert "is not used beside servers that do without it (1)" in output
 
 
 def test_no_secret_is_printed(doctor: Doctor, cloud: E2BControl, template: Path) -> None:

@@ -126,6 +126,7 @@ class CloudPlace:
             "E2B_SMOKE_TEST": "true",
             "SUPABASE_URL": project.url,
             "SUPABASE_SERVICE_ROLE_KEY": project.service_role_key,
+            "TASK_ENGINE": "own",
             "TRUST_USER_ID": "true",
             "SERVER_SILENCE_SECONDS": "3600",
         }

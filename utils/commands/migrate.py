@@ -16,12 +16,14 @@ from utils.telemetry import configure_logging
 def main(arguments: Sequence[str]) -> None:
     """Migrate the database of the settings and print its revision."""
     parser = CommandParser("migrate", "Update the tables of the configured database.")
-    parser.add_argument("--engine", action="store_true", help="install the task engine as well")
+    parser.add_argument(
+        "--engine", action="store_true", help="fail where the task engine cannot be installed"
+    )
     options = parser.parse_args(arguments)
     settings = read_settings()
     # Standard output is for the revision alone.
     configure_logging(settings, Redactor().redact)
-    revision = migrate(settings, engine=options.engine)
+    revision = migrate(settings, engine=options.engine or None)
     sys.stdout.write(f"The database is at revision {revision}.\n")
 
 

@@ -114,13 +114,17 @@ class Settings(
 
     @model_validator(mode="after")
     def _has_an_engine(self) -> Self:
-        if self.task_engine == "absurd" and not (self.uses_supabase or self.database_url):
+        if self.task_engine == "absurd" and not self.shares_rows:
             raise ValueError(
                 "TASK_ENGINE=absurd needs a database that several servers can share: set "
                 "DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY"
             )
-        if not self.work and self.task_engine == "own":
-            raise ValueError("WORK=false needs TASK_ENGINE=absurd: no other server gets the tasks")
+        if not self.work and not self.may_use_engine:
+            raise ValueError(
+                "WORK=false needs the task engine, without which no other server gets the tasks: "
+                "set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and remove "
+                "TASK_ENGINE=own"
+            )
         return self
 
     @model_validator(mode="after")
@@ -146,6 +150,16 @@ class Settings(
         passwords = [urlsplit(url).password for url in proxies_with_password().values()]
         texts = [value.get_secret_value() for value in values]
         return [text for text in (*texts, password, quote(password), *passwords) if text]
+
+    @property
+    def shares_rows(self) -> bool:
+        """True when the rows are in a database that several servers may use."""
+        return self.uses_supabase or self.database_url is not None
+
+    @property
+    def may_use_engine(self) -> bool:
+        """True unless it is certain that the task engine is not used."""
+        return self.shares_rows and self.task_engine != "own"
 
     @property
     def sandbox_kind(self) -> str:

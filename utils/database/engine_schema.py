@@ -15,6 +15,9 @@ from utils.errors import ConfigurationError
 OLDEST = (0, 5, 1)
 """The first version whose claims do not become slower with the number of ended tasks."""
 
+NEVER = (2_147_483_647,)
+"""A version that no engine reaches: with it as the oldest, `engine_use` only tells the version."""
+
 INSTALL = (
     "Run ./run.sh migrate --engine with DATABASE_URL, or paste what ./run.sh supabase-sql --engine "
     "writes into the SQL editor of the Supabase project."
@@ -98,10 +101,20 @@ def install_engine(connection: Connection) -> None:
 
 def require_engine(version: str | None) -> None:
     """Raise `ConfigurationError` unless this version of the engine can be used."""
+    if not is_usable(version):
+        raise ConfigurationError(explain_version(version))
+
+
+def is_usable(version: str | None) -> bool:
+    """Tell whether this version of the engine, None where there is none, can be used."""
+    return version is not None and parse_version(version) >= OLDEST
+
+
+def explain_version(version: str | None) -> str:
+    """Return why the engine cannot be used, and what to do."""
     if version is None:
-        raise ConfigurationError(f"The database has no task engine. {INSTALL}")
-    if parse_version(version) < OLDEST:
-        raise ConfigurationError(f"The task engine has version {version}, too old. {INSTALL}")
+        return f"The database has no task engine. {INSTALL}"
+    return f"The task engine has version {version}, too old. {INSTALL}"
 
 
 def parse_version(version: str) -> tuple[int, ...]:

@@ -73,10 +73,11 @@ def require_head_revision(stored: str | None, advice: str) -> None:
         )
 
 
-def upgrade(engines: Engines, *, engine: bool = False) -> None:
+def upgrade(engines: Engines, *, engine: bool | None = False) -> None:
     """Run the missing migrations in one transaction; with `engine` install the task engine too.
 
-    Raises `ConfigurationError` for a database that holds tables of another program.
+    With None it is installed where that is possible. Raises `ConfigurationError` for a database
+    that holds tables of another program.
     """
     with (
         translating(),
@@ -93,6 +94,8 @@ def upgrade(engines: Engines, *, engine: bool = False) -> None:
         if engines.kind == "postgresql":
             if engine:
                 install_engine(connection)
+            elif engine is None:
+                _install_if_possible(connection)
             connection.execute(text(RELOAD_SCHEMA))
         connection.commit()
     if before != head_revision():
@@ -104,6 +107,20 @@ def upgrade(engines: Engines, *, engine: bool = False) -> None:
         )
 
 
+def _install_if_possible(connection: Connection) -> None:
+    try:
+        with connection.begin_nested():
+            install_engine(connection)
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        log.warning(
+            "task engine not installed: servers run the tasks that they are sent",
+            action="engine.not_installed",
+            reason=_first_line(error),
+        )
+
+
 @contextmanager
 def _translating_exceptions() -> Iterator[None]:
     try:
@@ -111,7 +128,11 @@ def _translating_exceptions() -> Iterator[None]:
     except exc.DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != REFUSED:
             raise
-        raise ConfigurationError(str(error.orig).partition("\n")[0]) from error
+        raise ConfigurationError(_first_line(error)) from error
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
 
 
 def _disable_foreign_keys(connection: Connection) -> None:
@@ -132,11 +153,12 @@ def _run_alembic(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def migrate(settings: Settings, *, engine: bool = False) -> str:
+def migrate(settings: Settings, *, engine: bool | None = None) -> str:
     """Run the missing migrations of the configured database; return its revision.
 
-    With `engine`, the task engine is installed or updated as well. Raises `ConfigurationError` for
-    a Supabase project without `DATABASE_URL`, and for an engine in SQLite.
+    With `engine`, the task engine is installed or updated as well; with None this is tried in
+    PostgreSQL unless the settings do without it. Raises `ConfigurationError` for a Supabase project
+    without `DATABASE_URL`, and for an engine in SQLite.
     """
     if settings.uses_supabase and settings.database_url is None:
         raise ConfigurationError(
@@ -147,6 +169,8 @@ def migrate(settings: Settings, *, engine: bool = False) -> str:
         raise ConfigurationError(
             "SQLite has no task engine and needs none. Set DATABASE_URL to use PostgreSQL."
         )
+    if engine is None and settings.task_engine == "own":
+        engine = False
     engines = open_engines(settings, IDLE_SECONDS)
     try:
         upgrade(engines, engine=engine)

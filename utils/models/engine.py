@@ -36,6 +36,20 @@ class EngineBeat:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The answer to a server that would use the task engine, and who else is at work.
+
+    `version` is that of the engine, None where it is not installed. `workers` are those that were
+    seen lately. `servers` are those that run their own tasks, with the numbers of their heartbeats.
+    """
+
+    uses_engine: bool
+    version: str | None
+    workers: list[str]
+    servers: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A process that works on tasks, as it described itself last.
 

@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 def check_worker(settings: Settings) -> None:
     """Raise `ConfigurationError` for settings with which a worker would get no task, or fail it."""
-    if settings.task_engine == "own":
+    if not settings.may_use_engine:
         raise ConfigurationError(
-            "workers need a database that they share with the server, and its engine: set "
-            "DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and TASK_ENGINE=absurd, "
-            "as the server has them"
+            "workers need a database that they share with the server, and its task engine: set "
+            "DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, as the server has them, "
+            "and remove TASK_ENGINE=own"
         )
     if settings.secret_key is None:
         raise ConfigurationError(

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-from sqlalchemy import text
 
 from tests.support.database.engine_projects import LEASE_SECONDS, EngineProject, numbers
 from tests.support.database.samples import (
@@ -23,7 +22,6 @@ from tests.support.database.samples import (
     append,
     event,
 )
-from utils.database.sql.database import SqlDatabase
 from utils.errors import ConfigurationError
 from utils.models.engine import EngineBeat, EngineRun
 from utils.models.events import NO_EVENTS
@@ -345,15 +343,16 @@ def test_ended_tasks_leave_the_engine_after_a_time(queue: EngineProject) -> None
     assert queue.states(run.task.id) == []
 
 
-def test_a_database_without_the_engine_says_how_to_install_it(
-    postgresql_database: SqlDatabase,
-) -> None:
-    with pytest.raises(ConfigurationError, match="migrate --engine"):
-        postgresql_database.use_engine(2)
-    postgresql_database.ensure_user(USER)
-    # Also where an earlier database had it, as after a restore without its schema.
-    limit = text("INSERT INTO engine_limits (queue, per_user) VALUES ('tasks', 2)")
-    postgresql_database.engines.write(lambda connection: connection.execute(limit))
-    assert postgresql_database.engine_claim(LEASE_SECONDS, 5) == []
-    assert postgresql_database.engine_beat(["gone"], LEASE_SECONDS).lost == ["gone"]
-    assert postgresql_database.engine_admit() == 0
+def test_a_database_without_the_engine_says_how_to_install_it(queue: EngineProject) -> None:
+    queue.database.use_engine(None)
+    queue.rows.execute("ALTER SCHEMA absurd RENAME TO hidden")
+    try:
+        with pytest.raises(ConfigurationError, match="migrate --engine"):
+            queue.database.use_engine(2)
+        # Also where an earlier database had it, as after a restore without its schema.
+        queue.rows.execute("INSERT INTO engine_limits (queue, per_user) VALUES ('tasks', 2)")
+        assert claimed(queue) == []
+        assert queue.database.engine_beat(["gone"], LEASE_SECONDS).lost == ["gone"]
+        assert queue.database.engine_admit() == 0
+    finally:
+        queue.rows.execute("ALTER SCHEMA hidden RENAME TO absurd")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
 from tests.support.database.postgres_server import PostgresServer
 from tests.support.database.samples import USER, new_task
@@ -18,6 +20,7 @@ from utils.database import engine_schema
 from utils.database.engine_schema import EnginePackage, engine_sql, installed_package
 from utils.database.migrations import migrate
 from utils.database.sql.database import SqlDatabase, open_sql_database
+from utils.dispatcher.sources.choice import settle_task_engine
 from utils.errors import ConfigurationError
 
 SCHEMA = """
@@ -99,6 +102,38 @@ def test_what_is_pasted_is_what_migrate_runs(
     [run] = database.engine_claim(30, 5)
     assert run.task.id == waiting.id
     database.close()
+
+
+def test_a_user_who_may_not_make_a_schema_migrates_without_the_engine(
+    empty: str, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("CREATE ROLE tables_only LOGIN")
+        connection.execute("GRANT ALL ON SCHEMA public TO tables_only")
+        [name] = connection.execute("SELECT current_database()").fetchone() or [""]
+        url = postgres_server.url(name, "tables_only")
+        settings = Settings.model_validate({"data_dir": tmp_path, "database_url": url})
+        with structlog.testing.capture_logs() as logged:
+            migrate(settings)
+        [warning] = [one for one in logged if one["action"] == "engine.not_installed"]
+        assert "permission denied" in warning["reason"]
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            migrate(settings, engine=True)
+        database = open_sql_database(settings)
+        assert settle_task_engine(settings, database).task_engine == "own"
+        database.close()
+
+
+def test_migrate_installs_the_engine_unless_the_settings_do_without_it(
+    empty: str, tmp_path: Path
+) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "database_url": empty})
+    migrate(settings.model_copy(update={"task_engine": "own"}))
+    with psycopg.connect(empty, autocommit=True) as connection:
+        found = "SELECT to_regnamespace('absurd') IS NOT NULL"
+        assert connection.execute(found).fetchone() == (False,)
+        migrate(settings)
+        assert connection.execute(found).fetchone() == (True,)
 
 
 def test_the_text_of_the_engine_is_in_no_file_of_ours() -> None:

@@ -27,6 +27,15 @@ CALLS = {
     },
     "backend_drain_worker": {"worker_name": "me", "is_draining": True},
     "backend_remove_worker": {"this_server": "me"},
+    "backend_join_engine": {
+        "this_server": "me",
+        "most": None,
+        "oldest": [0],
+        "since": "2026-01-01",
+        "ended": {},
+        "version": None,
+    },
+    "backend_leave_engine": {"this_server": "me", "since": "2026-01-01"},
     "backend_list_workers": {"since": "2026-01-01"},
 }
 

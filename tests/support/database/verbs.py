@@ -322,6 +322,8 @@ def engine_verbs(database: Database) -> Calls:
     run = "00000000-0000-4000-8000-0000000000ff"
     return {
         "use_engine": partial(database.use_engine, None),
+        "join_engine": partial(database.join_engine, 2, LATER, {}, None),
+        "leave_engine": partial(database.leave_engine, LATER),
         "engine_admit": database.engine_admit,
         "engine_claim": partial(database.engine_claim, 30, 1),
         "engine_beat": partial(database.engine_beat, [run], 30),

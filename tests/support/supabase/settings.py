@@ -11,7 +11,12 @@ from utils.config.settings import Settings
 
 def rows_in(stack: SupabaseStack, **changes: Any) -> dict[str, Any]:
     """Return the settings of a backend that uses a project, with the given changes."""
-    project = {"supabase_url": stack.url, "supabase_service_role_key": stack.service_role_key}
+    project = {
+        "supabase_url": stack.url,
+        "supabase_service_role_key": stack.service_role_key,
+        # An earlier test may have left the task engine in it.
+        "task_engine": "own",
+    }
     return {**project, **changes}
 
 

@@ -365,7 +365,7 @@ _SERVER: dict[str, FieldText] = {
     "warnings": FieldText("Settings that let strangers act as users.", []),
     "queued": FieldText("The number of tasks that wait on this server.", 0),
     "running": FieldText("The number of tasks that run on this server.", 0),
-    "workers": FieldText("The number of workers seen lately; 0 with TASK_ENGINE=own.", 0),
+    "workers": FieldText("The number of workers seen lately; 0 without the task engine.", 0),
 }
 
 FIELDS: dict[str, FieldText] = {

@@ -33,6 +33,7 @@ from utils.commands.doctor.local import (
 from utils.commands.doctor.sign_in import check_users
 from utils.commands.doctor.snapshots import check_snapshots
 from utils.commands.doctor.supabase import check_sign_in
+from utils.commands.doctor.task_engine import check_task_engine
 from utils.commands.doctor.webhook import check_webhook
 from utils.config.settings import Settings
 from utils.config.startup import read_settings, setting_warnings
@@ -52,7 +53,9 @@ def run_checks(settings: Settings, report: Report) -> None:
     """Run every check that the settings call for, the quick ones first."""
     report(check_data_folder(settings))
     report(check_database(settings))
-    for finding in chain(check_sign_in(settings), check_users(settings)):
+    for finding in chain(
+        check_task_engine(settings), check_sign_in(settings), check_users(settings)
+    ):
         report(finding)
     report(check_mode(settings))
     groups = (

@@ -135,8 +135,7 @@ def _check_supabase(settings: Settings) -> Finding:
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
     """Check that the secrets of users stay readable without this data folder."""
-    shared = settings.uses_supabase or settings.database_url is not None
-    if shared and settings.secret_key is None:
+    if settings.shares_rows and settings.secret_key is None:
         yield warning(
             "the secrets of users are encrypted with a key that only DATA_DIR holds",
             "Set SECRET_KEY, to the text of DATA_DIR/secret_key if that file exists: a server with "

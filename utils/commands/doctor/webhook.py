@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from database import Database
 from utils.commands.doctor.findings import Finding, ok, problem
+from utils.commands.doctor.gateway import open_gateway
 from utils.config.settings import Settings
-from utils.database.migrations import require_head_revision, stored_revision
-from utils.database.sql.database import SqlDatabase
-from utils.database.sql.engine import SQLITE_FILE, open_engines
+from utils.database.sql.engine import SQLITE_FILE
 from utils.errors import AppError, NotFound
 from utils.git.repository_url import find_github_name
 
@@ -50,26 +48,11 @@ def _repositories(settings: Settings, user_id: str) -> list[str]:
 
     Raises `NotFound` and the errors of the database.
     """
-    is_shared = settings.uses_supabase or settings.database_url is not None
-    if not is_shared and not (settings.data_dir / SQLITE_FILE).exists():
+    if not settings.shares_rows and not (settings.data_dir / SQLITE_FILE).exists():
         raise NotFound("There is no database yet.")
-    with closing(_open(settings)) as database:
-        if isinstance(database, SqlDatabase):
-            require_head_revision(
-                database.engines.read(stored_revision), "The tables are not current."
-            )
+    with closing(open_gateway(settings)) as database:
         database.get_user(user_id)
         projects = database.list_projects(user_id)
     active = [one.repo_url for one in projects if one.is_active]
     host = settings.github_host
     return sorted({name for url in active if (name := find_github_name(url, host))})
-
-
-def _open(settings: Settings) -> Database:
-    """Open the database read-only in effect: no migration, and no name for a server."""
-    if settings.uses_supabase:
-        # Its client takes long to import.
-        from utils.database.supabase.database import SupabaseDatabase, connect_current
-
-        return SupabaseDatabase(connect_current(settings), server="")
-    return SqlDatabase(open_engines(settings), server="")

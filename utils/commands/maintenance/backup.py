@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
 def embedded_settings() -> Settings:
     """Return the settings. Raises `ConfigurationError` unless the database is a file."""
     settings = read_settings()
-    if settings.uses_supabase or settings.database_url is not None:
+    if settings.shares_rows:
         raise ConfigurationError(
             "This command is for the embedded database. Copy PostgreSQL and Supabase with pg_dump, "
             "and the key files of DATA_DIR with it: docs/operations.md."

@@ -53,16 +53,18 @@ class LimitSettings(BaseSettings):
 class TaskLimitSettings(BaseSettings):
     """Limits of tasks, their stages and the mirrors of repositories, and who runs tasks."""
 
-    task_engine: Literal["own", "absurd"] = Field(
-        "own",
-        description="Decides which server runs a task, where several share a database. With `own` "
-        "it is the one that the task was sent to. With `absurd`, an engine inside PostgreSQL or "
-        "Supabase, it is any worker that is free, and limits of users hold over all of them.",
+    task_engine: Literal["auto", "own", "absurd"] = Field(
+        "auto",
+        description="Decides which server runs a task, where several share a PostgreSQL or "
+        "Supabase database. With `absurd`, an engine inside the database, it is any worker that is "
+        "free, and limits of users hold over all of them. With `own` it is the server that the "
+        "task was sent to. `auto` uses the engine where it is installed and no server at work does "
+        "without it, else `own`.",
     )
     work: bool = Field(
         default=True,
-        description="Run tasks in the server. `false` needs `TASK_ENGINE=absurd` and leaves them "
-        "to the workers, see `./run.sh worker`.",
+        description="Run tasks in the server. `false` needs a database with the task engine and "
+        "leaves them to the workers, see `./run.sh worker`.",
     )
 
     max_concurrent_tasks: int | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,15 +20,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from utils.database.engine_schema import OLDEST, require_engine
+from utils.database.engine_schema import NEVER, OLDEST, is_usable, require_engine
 from utils.database.rows import engine_beat, engine_run, now
 from utils.database.schema import servers, workers
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.tables.servers import store_heartbeat
 from utils.database.types import Document, UserId
-from utils.models.engine import EngineBeat, EngineRun, Worker
+from utils.models.engine import EngineBeat, EngineChoice, EngineRun, Worker
 
 WORKER_RETENTION = timedelta(days=1)
 """Time after which a worker that is not seen any more is forgotten."""
+
+CHOICE_LOCK = 20_260_527
+"""An arbitrary number, the same in migration 0027."""
 
 _public = func.public
 
@@ -48,8 +52,48 @@ class TaskEngineMethods(SqlMethods):
 
     @writing
     def _use_engine(self, connection: Connection, most: int | None) -> Any:
-        limit, oldest = bindparam(None, most, Integer), bindparam(None, OLDEST, ARRAY(Integer))
-        return _value(connection, _public.engine_use(limit, oldest, type_=Document))
+        return _use(connection, most)
+
+    @writing
+    def join_engine(
+        self,
+        connection: Connection,
+        most: int | None,
+        since: datetime,
+        ended: Mapping[str, int],
+        version: str | None,
+    ) -> EngineChoice:
+        """See `Database`."""
+        _lock_choice(connection)
+        known, at_work = _version(connection), self._others_at_work(connection, since)
+        rows = connection.execute(select(servers.c.id, servers.c.beats)).all()
+        beats = {row.id: row.beats for row in rows if row.id != self.server}
+        alive = {name: count for name, count in beats.items() if ended.get(name) != count}
+        is_used = is_usable(known) and (bool(at_work) or not alive)
+        if is_used and most is not None:
+            # Their tasks may be taken over at once.
+            gone = [self.server, *(beats.keys() - alive.keys())]
+            connection.execute(delete(servers).where(servers.c.id.in_(gone)))
+            _use(connection, most)
+            if version is not None:
+                self._store_worker(connection, version, 0, 0, None)
+        return EngineChoice(is_used, known, at_work, alive)
+
+    @writing
+    def leave_engine(self, connection: Connection, since: datetime) -> list[str]:
+        """See `Database`."""
+        _lock_choice(connection)
+        at_work = self._others_at_work(connection, since)
+        if not at_work:
+            connection.execute(delete(workers).where(workers.c.name == self.server))
+            _use(connection, None)
+            store_heartbeat(connection, self.server)
+        return at_work
+
+    def _others_at_work(self, connection: Connection, since: datetime) -> list[str]:
+        lately = (workers.c.seen_at >= since) & (workers.c.name != self.server)
+        found = select(workers.c.name).where(lately).order_by(workers.c.name)
+        return [*connection.execute(found).scalars()]
 
     @writing
     def engine_admit(self, connection: Connection, user_id: str | None = None) -> int:
@@ -100,6 +144,16 @@ class TaskEngineMethods(SqlMethods):
         waiting_reason: str | None,
     ) -> bool:
         """See `Database`."""
+        return self._store_worker(connection, version, places, running, waiting_reason)
+
+    def _store_worker(
+        self,
+        connection: Connection,
+        version: str,
+        places: int,
+        running: int,
+        waiting_reason: str | None,
+    ) -> bool:
         moment = now()
         values = {
             "version": version,
@@ -141,6 +195,20 @@ class TaskEngineMethods(SqlMethods):
         """See `Database`."""
         seen = select(workers).where(workers.c.seen_at >= since).order_by(workers.c.name)
         return [Worker(**row._mapping) for row in connection.execute(seen)]
+
+
+def _use(connection: Connection, most: int | None, oldest: Sequence[int] = OLDEST) -> Any:
+    limit, least = bindparam(None, most, Integer), bindparam(None, oldest, ARRAY(Integer))
+    return _value(connection, _public.engine_use(limit, least, type_=Document))
+
+
+def _version(connection: Connection) -> str | None:
+    version: str | None = _use(connection, 1, NEVER)["version"]
+    return version
+
+
+def _lock_choice(connection: Connection) -> None:
+    connection.execute(select(func.pg_advisory_xact_lock(CHOICE_LOCK)))
 
 
 def _value(connection: Connection, call: Any) -> Any:

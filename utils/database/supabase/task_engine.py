@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from utils.database.engine_schema import OLDEST, require_engine
 from utils.database.rows import engine_beat, engine_run
 from utils.database.supabase.rows import SupabaseMethods, row_decoder
 from utils.database.types import normalize_user_id, to_utc
-from utils.models.engine import EngineBeat, EngineRun, Worker
+from utils.models.engine import EngineBeat, EngineChoice, EngineRun, Worker
 
 _decode_worker = row_decoder(Worker)
 
@@ -26,6 +26,27 @@ class TaskEngineMethods(SupabaseMethods):
         engine = self.supabase.call("engine_use", arguments, idempotent=True)
         if most is not None:
             require_engine(engine["version"])
+
+    def join_engine(
+        self, most: int | None, since: datetime, ended: Mapping[str, int], version: str | None
+    ) -> EngineChoice:
+        """See `Database`."""
+        arguments = {
+            "this_server": self.server,
+            "most": most,
+            "oldest": OLDEST,
+            "since": to_utc(since).isoformat(),
+            "ended": dict(ended),
+            "version": version,
+        }
+        answer = self.supabase.call("backend_join_engine", arguments, idempotent=True)
+        return EngineChoice(**answer)
+
+    def leave_engine(self, since: datetime) -> list[str]:
+        """See `Database`."""
+        arguments = {"this_server": self.server, "since": to_utc(since).isoformat()}
+        found: list[str] = self.supabase.call("backend_leave_engine", arguments, idempotent=True)
+        return found
 
     def engine_admit(self, user_id: str | None = None) -> int:
         """See `Database`."""

@@ -7,11 +7,11 @@ moves to an end or is deleted, the database ends the engine's part in the same t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from utils.models.engine import EngineBeat, EngineRun, Worker
+from utils.models.engine import EngineBeat, EngineChoice, EngineRun, Worker
 
 
 class EngineVerbs(Protocol):
@@ -24,6 +24,24 @@ class EngineVerbs(Protocol):
         those that run on a server that still sends heartbeats are not. With None no further task is
         admitted, and those that are waiting or running are given back. Raises `ConfigurationError`
         for a database without the engine, or with one that is too old.
+        """
+
+    def join_engine(
+        self, most: int | None, since: datetime, ended: Mapping[str, int], version: str | None
+    ) -> EngineChoice:
+        """Use the engine as `use_engine` does, unless servers that run their own tasks are at work.
+
+        Those in `ended` with the same number of heartbeats are not; they are forgotten. Where
+        workers were seen `since`, the engine is in use already. With the `version` of its program
+        this server becomes a worker. Writes nothing where the engine is not used, because it is
+        missing, too old, or others work without it; nor with None for `most`, which only asks.
+        Calls of several servers do not overlap, nor with `leave_engine`.
+        """
+
+    def leave_engine(self, since: datetime) -> list[str]:
+        """Have the engine take no more tasks, as `use_engine` does, and send a heartbeat.
+
+        Writes nothing where other workers were seen `since`; returns those.
         """
 
     def engine_admit(self, user_id: str | None = None) -> int:

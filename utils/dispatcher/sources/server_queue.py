@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 from anyio import to_thread
 
 from database import Database
 from utils.config.settings import Settings
 from utils.dispatcher.recovery import RecoveryRules, UnfinishedTasks, classify_unfinished
+from utils.dispatcher.sources.choice import seen_since
 from utils.dispatcher.sources.fair_queue import FairQueue
 from utils.dispatcher.sources.heartbeats import HeartbeatMonitor
 from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
@@ -31,7 +31,7 @@ class ServerQueue:
         self._rules = rules
         self._queue = FairQueue(settings.max_queued_tasks, settings.queued_per_user)
         self._heartbeats = HeartbeatMonitor(database, settings.server_silence_seconds)
-        self._silence_seconds = settings.server_silence_seconds
+        self._settings = settings
         self._refusals: Counter[int] = Counter()
         self._found = UnfinishedTasks()
         self._host: RunHost | None = None  # until `begin`
@@ -121,20 +121,16 @@ class ServerQueue:
     def join(self) -> None:
         """See `Source`. Raises `ConfigurationError` beside workers that use the engine."""
         if self._database.is_shared:
-            self._refuse_beside_workers()
-            # With another setting, servers of before may have given tasks to the engine.
-            self._database.use_engine(None)
+            self._leave_engine()
         self._heartbeats.exchange()
 
-    def _refuse_beside_workers(self) -> None:
-        since = datetime.now(UTC) - timedelta(seconds=2 * self._silence_seconds)
-        found = [one.name for one in self._database.list_workers(since)]
-        others = [name for name in found if name != self._database.server]
-        if others:
+    def _leave_engine(self) -> None:
+        # With another setting, servers of before may have given tasks to the engine.
+        if others := self._database.leave_engine(seen_since(self._settings)):
             raise ConfigurationError(
-                f"Workers of this database ({len(others)}) use TASK_ENGINE=absurd, and would get "
-                "no more tasks. Set TASK_ENGINE=absurd here too, or stop them first. One that was "
-                f"killed counts for {2 * self._silence_seconds:.0f} s."
+                f"Workers of this database ({len(others)}) use its task engine, and would get no "
+                "more tasks. Remove TASK_ENGINE=own here, or stop them first. One that was killed "
+                f"counts for {2 * self._settings.server_silence_seconds:.0f} s."
             )
 
     def recover(self) -> None:

@@ -38,18 +38,24 @@ _interrupted = (
 )
 
 
+def store_heartbeat(connection: Connection, server: str) -> None:
+    """Increment the heartbeat of a server."""
+    next_heartbeat = {"beats": servers.c.beats + 1, "seen_at": now()}
+    known = update(servers).where(servers.c.id == server)
+    if connection.execute(known.values(next_heartbeat)).rowcount == 0:
+        connection.execute(insert(servers), {"id": server, "beats": 1, "seen_at": now()})
+
+
 class ServerMethods(SqlMethods):
     """Methods for heartbeats, takeover of tasks and stop requests."""
 
     @writing
     def record_heartbeat(self, connection: Connection) -> Heartbeat:
         """See `Database`."""
-        this_one = servers.c.id == self.server
-        next_heartbeat = {"beats": servers.c.beats + 1, "seen_at": now()}
-        if connection.execute(update(servers).where(this_one).values(next_heartbeat)).rowcount == 0:
-            first_heartbeat = {"id": self.server, "beats": 1, "seen_at": now()}
-            connection.execute(insert(servers), first_heartbeat)
-        others = connection.execute(select(servers.c.id, servers.c.beats).where(~this_one))
+        store_heartbeat(connection, self.server)
+        others = connection.execute(
+            select(servers.c.id, servers.c.beats).where(servers.c.id != self.server)
+        )
         stops = select(tasks.c.id).where(
             tasks.c.status == TaskStatus.RUNNING,
             tasks.c.server == self.server,
