@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from pathlib import Path
 
-import structlog
 from flask import Flask
 
 import auth
@@ -42,11 +42,9 @@ from utils.api.openapi.document import build_openapi, format_openapi
 from utils.api.task_starts import start_scheduled
 from utils.auth.api_keys import ApiKeys
 from utils.auth.rate_limits import RateLimits
-from utils.auth.sign_in import sign_in_warnings
 from utils.auth.tokens import Tokens
 from utils.commands.command_line import CommandParser
 from utils.config.settings import Settings, inherited_environment, proxies_with_password
-from utils.config.startup import read_settings, setting_warnings
 from utils.credentials.github_resolver import GitHubTokenResolver
 from utils.credentials.vault import Vault, encryption_keys, signing_key
 from utils.dispatcher.admission import AdmissionController
@@ -58,7 +56,6 @@ from utils.dispatcher.run_context import RunContext, max_running, pipeline_limit
 from utils.dispatcher.sources.choice import settle_task_engine
 from utils.dispatcher.sources.server_queue import ServerQueue
 from utils.dispatcher.sources.source import Source
-from utils.errors import ConfigurationError
 from utils.github.app import GitHubApp
 from utils.github.concurrency import ConcurrencyLimiter
 from utils.maintenance.data_lock import lock_data_folder
@@ -71,53 +68,57 @@ from utils.sandbox_service.publishing import Publisher
 from utils.sandbox_service.recorded import RecordedProvider
 from utils.sandbox_service.service import SandboxService
 from utils.sandboxes.protocol import SandboxKind, SandboxProvider
-from utils.sandboxes.registry import choose_sandbox, open_provider
+from utils.sandboxes.registry import open_provider
 from utils.sandboxes.templates.catalogue import TemplateCatalogue
 from utils.schedules.scheduler import Scheduler
-from utils.server.preconditions import check_preconditions
-from utils.server.web_server import EXIT_CONFIGURATION, print_line, serve
-from utils.server.worker import check_worker, work
+from utils.server.entry import MEMBER, checked_settings, enter_group
+from utils.server.group.parent_link import ParentLink
+from utils.server.group.supervisor import supervise
+from utils.server.preconditions import log_warnings
+from utils.server.web_server import print_line, serve
+from utils.server.worker import work
+from utils.siblings.shared_metrics import SharedMetrics
 from utils.streams.reading import StreamContext
 from utils.streams.tickets import StreamTickets
 from utils.telemetry import Metrics, configure_logging
 from utils.usage.budgets import Budgets
-from utils.usage.prices import Prices, price_warnings
+from utils.usage.prices import Prices
 from utils.usage.tracker import UsageContext
 from utils.web import serving as page
 from utils.webhooks.follower import TaskFollower
-
-log = structlog.get_logger(__name__)
 
 # Time that an earlier server needs to stop, in addition to the grace time of its tasks.
 LOCK_WAIT_SECONDS = 5
 
 
-def create_app(settings: Settings, database: Database | None = None) -> Flask:
+def create_app(
+    settings: Settings, database: Database | None = None, link: ParentLink | None = None
+) -> Flask:
     """Build the application and start the tasks that are queued.
 
-    `stop_app` stops it; a database that is passed in stays open. Raises `ConfigurationError` and
-    `DatabaseUnavailable`.
+    `stop_app` stops it; a database that is passed in stays open. With a `link` it belongs to one
+    of several processes. Raises `ConfigurationError` and `DatabaseUnavailable`.
     """
     with _lifetime() as lifetime:
-        services = _open_services(settings, database, lifetime, needs_engine=not settings.work)
+        services = _open_services(settings, database, lifetime, link, must=not settings.work)
         app = build_flask(services)
         _start_work(services, lifetime)
         services.sandboxes.start()
         lifetime.callback(services.sandboxes.stop)
-        if settings.webhook_tasks:
+        if settings.webhook_tasks and (link is None or link.member.is_first):
             follower = TaskFollower(services)
             follower.start()
             lifetime.callback(follower.stop)
     return app
 
 
-def create_worker(settings: Settings) -> Services:
+def create_worker(settings: Settings, link: ParentLink | None = None) -> Services:
     """Build the parts that run tasks, without HTTP, and start the tasks that wait.
 
     `Services.stop` stops them. Raises `ConfigurationError` and `DatabaseUnavailable`.
     """
     with _lifetime() as lifetime:
-        services = _open_services(settings, None, lifetime, needs_engine=True)
+        services = _open_services(settings, None, lifetime, link, must=True)
         _start_work(services, lifetime)
     return services
 
@@ -144,23 +145,35 @@ def _lifetime() -> Iterator[ExitStack]:
 
 
 def _open_services(
-    settings: Settings, database: Database | None, lifetime: ExitStack, *, needs_engine: bool
+    settings: Settings,
+    database: Database | None,
+    lifetime: ExitStack,
+    link: ParentLink | None,
+    *,
+    must: bool,
 ) -> Services:
     wait_seconds = settings.shutdown_grace_seconds + LOCK_WAIT_SECONDS
     lifetime.enter_context(lock_data_folder(settings.data_dir, wait_seconds))
     if database is None:
         database = open_database(settings)
         lifetime.callback(database.close)
-    settings = settle_task_engine(settings, database, must=needs_engine)
-    return _build_services(settings, database, lifetime)
+    settings = settle_task_engine(settings, database, must=must)
+    services = _build_services(settings, database, lifetime, link)
+    if link:
+        shared = SharedMetrics(link.member, services.metrics.registry)
+        shared.start()
+        lifetime.callback(shared.stop)
+        services.metrics.show(shared)
+        services.dispatcher.on_added = link.report_task
+    return services
 
 
-def _build_services(settings: Settings, database: Database, lifetime: ExitStack) -> Services:
-    redactor = Redactor()
-    keys = (signing_key(settings), *encryption_keys(settings))
-    redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
-    configure_logging(settings, redactor.redact)
-    _log_warnings(settings, database)
+def _build_services(
+    settings: Settings, database: Database, lifetime: ExitStack, link: ParentLink | None
+) -> Services:
+    redactor = _redactor_of(settings)
+    configure_logging(settings, redactor.redact, link.member.name if link else None)
+    log_warnings(settings, database)
     provider = open_provider(settings)
     context = _build_run_context(settings, database, redactor, provider, lifetime)
     rate_limits = RateLimits(settings)
@@ -197,13 +210,11 @@ def _build_services(settings: Settings, database: Database, lifetime: ExitStack)
     )
 
 
-def _log_warnings(settings: Settings, database: Database) -> None:
-    for warning in choose_sandbox(settings).version_warnings():
-        log.warning(warning, action="versions.untested")
-    for warning in sign_in_warnings(settings, database):
-        log.warning(warning, action="auth.sign_in")
-    for warning in price_warnings(settings):
-        log.warning(warning, action="usage.unpriced")
+def _redactor_of(settings: Settings) -> Redactor:
+    redactor = Redactor()
+    keys = (signing_key(settings), *encryption_keys(settings))
+    redactor.add(*settings.secrets, *(key.get_secret_value() for key in keys))
+    return redactor
 
 
 def _build_run_context(
@@ -348,44 +359,38 @@ def main(arguments: Sequence[str] = ()) -> None:
 
     With the argument `openapi`, print the OpenAPI document.
     """
+    command, rest = "".join(arguments[:1]), arguments[1:]
     if list(arguments) == ["openapi"]:
         print_line(format_openapi(build_openapi(declare_routes())))
-        return
-    if list(arguments[:1]) == ["worker"]:
-        _parse("worker", "Run tasks without HTTP: see docs/operations.md.", arguments[1:])
+    elif command == MEMBER:
+        _run_member(*enter_group(rest))
+    elif command == "worker":
+        _parse("worker", "Run tasks without HTTP: see docs/operations.md.", rest)
         # The copied settings may be those of a server that leaves the tasks to its workers.
-        settings = _checked_settings("worker").model_copy(update={"work": True})
+        settings = checked_settings("worker").model_copy(update={"work": True})
+        configure_logging(settings, Redactor().redact)
         work(settings, lambda: create_worker(settings))
-        return
-    _parse("serve", "Start the server.", arguments)
-    settings = _checked_settings("server")
-    serve(settings, lambda: create_app(settings), begin_stop_app, stop_app)
+    else:
+        _parse("serve", "Start the server.", arguments)
+        settings = checked_settings("server")
+        configure_logging(settings, Redactor().redact)
+        if settings.http_processes > 1:
+            program = [sys.executable, str(Path(__file__).resolve()), MEMBER]
+            sys.exit(supervise(settings, program))
+        serve(settings, lambda: create_app(settings), begin_stop_app, stop_app)
+
+
+def _run_member(settings: Settings, link: ParentLink) -> None:
+    configure_logging(settings, Redactor().redact, link.member.name)
+    if link.member.is_worker:
+        work(settings, lambda: create_worker(settings, link), link)
+    else:
+        serve(settings, lambda: create_app(settings, None, link), begin_stop_app, stop_app, link)
 
 
 def _parse(name: str, text: str, arguments: Sequence[str]) -> None:
     epilog = "Settings come from the environment and from .env: PORT=8001 ./run.sh"
     CommandParser(name, text, epilog=epilog).parse_args(arguments)
-
-
-def _checked_settings(name: str) -> Settings:
-    """Return the settings; print why the process cannot start with them, and end it."""
-    try:
-        settings = read_settings()
-    except ConfigurationError as error:
-        print_line(error.message, error=True)
-        sys.exit(EXIT_CONFIGURATION)
-    is_worker = name == "worker"
-    try:
-        if is_worker:
-            check_worker(settings)
-        check_preconditions(settings, listens=not is_worker)
-    except ConfigurationError as error:
-        print_line(f"The {name} cannot start: {error.message}", error=True)
-        sys.exit(EXIT_CONFIGURATION)
-    for warning in setting_warnings():
-        print_line(f"Warning: {warning}", error=True)
-    configure_logging(settings, Redactor().redact)
-    return settings
 
 
 if __name__ == "__main__":

@@ -37,8 +37,11 @@ Redact = Callable[[str], str]
 _write_lock = Lock()
 
 
-def configure_logging(settings: Settings, redact: Redact) -> None:
-    """Send the log lines of the server and of its libraries through one chain to standard error."""
+def configure_logging(settings: Settings, redact: Redact, process: str | None = None) -> None:
+    """Send the log lines of the server and of its libraries through one chain to standard error.
+
+    `process` is in each line, where a server has several processes.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level]
     chain: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,6 +50,8 @@ def configure_logging(settings: Settings, redact: Redact) -> None:
         structlog.processors.format_exc_info,
         _redacting(redact),
     ]
+    if process is not None:
+        chain.insert(0, _naming(process))
     renderer = _renderer(settings)
     structlog.configure(
         processors=[*chain, renderer],
@@ -66,6 +71,14 @@ def configure_logging(settings: Settings, redact: Redact) -> None:
     root.addHandler(handler)
     root.setLevel(level)
     _quieten_libraries(level)
+
+
+def _naming(process: str) -> Processor:
+    def processor(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("process", process)
+        return event
+
+    return processor
 
 
 def _renderer(settings: Settings) -> Processor:
@@ -153,7 +166,7 @@ class Metrics:
     """Holds the metrics of `/metrics` in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = self._shown = CollectorRegistry()
         self._make_task_metrics()
         self._make_queue_metrics()
         self._make_request_metrics()
@@ -283,6 +296,11 @@ class Metrics:
             known = self._http_seconds_by[labels] = self._http_seconds.labels(*labels)
         known.observe(seconds)
 
+    def show(self, collector: Collector) -> None:
+        """Render what this collector yields, in place of the metrics of this process."""
+        self._shown = CollectorRegistry()
+        self._shown.register(collector)
+
     def render(self, stored_tasks: Mapping[tuple[str, str], int]) -> bytes:
         """Return all metrics in the text format of Prometheus.
 
@@ -295,4 +313,4 @@ class Metrics:
         stored = Gauge("async_code_tasks", "Tasks in the database.", names, registry=snapshot)
         for labels, count in stored_tasks.items():
             stored.labels(*labels).set(count)
-        return generate_latest(self.registry) + generate_latest(snapshot)
+        return generate_latest(self._shown) + generate_latest(snapshot)

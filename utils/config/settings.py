@@ -125,6 +125,12 @@ class Settings(
                 "set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and remove "
                 "TASK_ENGINE=own"
             )
+        if self.http_processes > 1 and not self.may_use_engine:
+            raise ValueError(
+                "HTTP_PROCESSES above 1 needs a database that processes can share, and its task "
+                "engine: set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and "
+                "remove TASK_ENGINE=own; or remove HTTP_PROCESSES"
+            )
         return self
 
     @model_validator(mode="after")

@@ -38,13 +38,15 @@ class Dispatcher:
     """Starts, queues, cancels and recovers tasks.
 
     Its methods may be called from any thread, except those of `RunHost`, which run on the event
-    loop. `admission.reason` explains why tasks wait although fewer run than allowed.
+    loop. `admission.reason` explains why tasks wait although fewer run than allowed. `on_added` is
+    called when a task waits that another process may run.
     """
 
     def __init__(self, context: RunContext) -> None:
         self.agents = context.agents
         self.admission = context.admission
         self.sandbox_kind = context.provider.kind.name
+        self.on_added: Callable[[], object] = lambda: None
         self._context = context
         self._settings = context.settings
         self._max_running = max_running(context.settings, context.provider.kind)
@@ -139,10 +141,15 @@ class Dispatcher:
             tasks = create(checked)
             for task, new_task in zip(tasks, checked, strict=True):
                 self._source.add(user_id, task.id, new_task.queue_rank)
+        self.on_added()
         # Otherwise the next run that ends starts a queued task.
         if len(self._runs) < self._max_running:
             self._bridge.call_soon(self.fill)
         return tasks
+
+    def look_for_tasks(self) -> None:
+        """Look for tasks now: another process has stored one."""
+        self._bridge.call_soon(self.fill)
 
     def add_turn(self, user_id: str, task_id: int, new: NewTurn) -> AddedTurn:
         """Store a message as the next turn of a task, and queue the task if it had ended.
@@ -155,6 +162,7 @@ class Dispatcher:
             if added.begins:
                 self._source.add(user_id, task_id, FOLLOW_UP_RANK)
         if added.begins:
+            self.on_added()
             self._bridge.call_soon(self.fill)
         elif (number := added.turn.interrupts) is not None:
             # Another server reads in its next heartbeat that its turn is interrupted.

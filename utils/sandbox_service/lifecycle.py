@@ -15,6 +15,7 @@ from utils.errors import (
     DatabaseUnavailable,
     InvalidInput,
     SandboxError,
+    Unavailable,
 )
 from utils.models.sandboxes import NewSandbox, SandboxStatus, StoredSandbox
 from utils.sandbox_service.commands import variables_text
@@ -30,6 +31,11 @@ from utils.sandboxes.protocol import Sandbox
 CREATED, RUNNING, PAUSED = SandboxStatus.CREATED, SandboxStatus.RUNNING, SandboxStatus.PAUSED
 
 INTERRUPTED = "The server stopped while this sandbox was being opened. Create another one."
+
+NOT_SHARED = (
+    "This server has several web processes (HTTP_PROCESSES), and a sandbox on its machine belongs "
+    "to one of them. Ask its operator to set E2B_API_KEY, or HTTP_PROCESSES=1."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +69,8 @@ class Lifecycle:
         `BudgetExceeded`.
         """
         settings = self._context.settings
+        if settings.http_processes > 1 and not self._context.provider.kind.survives:
+            raise Unavailable(NOT_SHARED, "sandbox_unavailable")
         await self._context.ask(self._context.usage.budgets.check_start, user_id, None)
         seconds = self._lease(asked.timeout_seconds)
         wanted = asked.repository

@@ -7,14 +7,20 @@ import shutil
 import socket
 
 import psutil
+import structlog
 
+from database import Database
+from utils.auth.sign_in import sign_in_warnings
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError
 from utils.sandboxes.isolated.kind import ISOLATED_SANDBOX
 from utils.sandboxes.isolated.requirements import missing_requirements
 from utils.sandboxes.registry import choose_sandbox
+from utils.usage.prices import price_warnings
 
 _FIRST_FREE_PORT = 1024
+
+log = structlog.get_logger(__name__)
 
 
 def check_preconditions(settings: Settings, *, listens: bool = True) -> None:
@@ -28,6 +34,16 @@ def check_preconditions(settings: Settings, *, listens: bool = True) -> None:
         raise ConfigurationError(f"SANDBOX=isolated cannot work: {fault}. {remedy}")
     if listens:
         _check_address(settings)
+
+
+def log_warnings(settings: Settings, database: Database) -> None:
+    """Log what the operator should know although the server can work."""
+    for warning in choose_sandbox(settings).version_warnings():
+        log.warning(warning, action="versions.untested")
+    for warning in sign_in_warnings(settings, database):
+        log.warning(warning, action="auth.sign_in")
+    for warning in price_warnings(settings):
+        log.warning(warning, action="usage.unpriced")
 
 
 def _check_address(settings: Settings) -> None:

@@ -14,9 +14,13 @@ IGNORED_SIGNALS = (
 
 
 class StopSignals:
-    """Ends the process on a signal until there is somebody else to notify."""
+    """Ends the process on a signal until there is somebody else to notify.
+
+    `received` is the number of signals that have asked it to stop.
+    """
 
     def __init__(self) -> None:
+        self.received = 0
         self._notify: Callable[[], object] | None = None
 
     def receive(self) -> None:
@@ -34,6 +38,7 @@ class StopSignals:
         self._notify = notify
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.received += 1
         if self._notify is None:
             raise SystemExit(0)
         self._notify()

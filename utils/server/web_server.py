@@ -1,7 +1,7 @@
 """Serves an application: an event loop for connections, a pool of threads for requests.
 
-One process; its main thread runs the event loop. Signals stop it in two steps: connections and
-streams end first, then the application.
+Its main thread runs the event loop. Signals stop it in two steps: connections and streams end
+first, then the application. It is alone, or one of several processes that share a port.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from utils.config.version import VERSION
 from utils.database.sql.reasons import with_reason
 from utils.errors import AppError, DatabaseUnavailable
 from utils.server.connection import Connection, ConnectionLimits
+from utils.server.group.parent_link import ParentLink
+from utils.server.group.shared_port import SharedPort
 from utils.server.open_connections import OpenConnections
 from utils.server.request_threads import AdaptiveThreadPool
 from utils.server.stop_signals import StopSignals
@@ -36,7 +38,7 @@ EXIT_STUCK = 1
 EXIT_UNAVAILABLE = 75
 # In addition to the grace time of tasks: for running requests and open connections.
 STOP_SECONDS = 10
-_BACKLOG = 2048
+BACKLOG = 2048
 
 Built = TypeVar("Built")
 
@@ -48,17 +50,20 @@ def serve(
     build: Callable[[], Flask],
     pause: Callable[[Flask], None],
     stop: Callable[[Flask], None],
+    link: ParentLink | None = None,
 ) -> None:
     """Serve the application that `build` returns until a signal, then `stop` it.
 
     `pause` is called at the signal, before open connections are closed. A second signal does not
-    wait for connections any longer.
+    wait for connections any longer. With a `link` this is one of several processes.
     """
     allow_open_files(settings)
     signals = StopSignals()
     signals.receive()
-    app = built("server", build)
-    server = _WebServer(settings, app, lambda: pause(app), signals)
+    if link:
+        link.obey(signals)
+    app = built("server", build, link)
+    server = _WebServer(settings, app, lambda: pause(app), signals, link)
     try:
         asyncio.run(server.run())
     finally:
@@ -69,13 +74,20 @@ def serve(
         os._exit(0)
 
 
-def built(name: str, build: Callable[[], Built]) -> Built:
-    """Return what `build` returns; when it cannot be built, say why and end the process."""
+def built(name: str, build: Callable[[], Built], link: ParentLink | None = None) -> Built:
+    """Return what `build` returns; when it cannot be built, say why and end the process.
+
+    With a `link` the parent is told, and says so once for all of its processes.
+    """
     try:
         result = build()
     except AppError as error:
         reason = with_reason(error) if isinstance(error, DatabaseUnavailable) else error
-        print_line(f"The {name} cannot start: {reason.message}", error=True)
+        message = f"The {name} cannot start: {reason.message}"
+        if link:
+            link.report_failure(message)
+        else:
+            print_line(message, error=True)
         is_away = isinstance(error, DatabaseUnavailable)
         raise SystemExit(EXIT_UNAVAILABLE if is_away else EXIT_CONFIGURATION) from None
     # The present objects stay alive. Without this each full garbage collection would traverse
@@ -86,12 +98,18 @@ def built(name: str, build: Callable[[], Built]) -> Built:
 
 class _WebServer:
     def __init__(
-        self, settings: Settings, app: Flask, pause: Callable[[], None], signals: StopSignals
+        self,
+        settings: Settings,
+        app: Flask,
+        pause: Callable[[], None],
+        signals: StopSignals,
+        link: ParentLink | None,
     ) -> None:
         self._settings = settings
         self._app = app
         self._pause = pause
         self._signals = signals
+        self._link = link
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
 
@@ -106,14 +124,10 @@ class _WebServer:
         self._signals.forward_to(lambda: loop.call_soon_threadsafe(self._stop))
         threads = AdaptiveThreadPool(self._settings.request_threads)
         connections = OpenConnections(_limits(self._settings), WsgiBridge(self._app), threads)
-        listener = _listen(self._settings)
-        server = await loop.create_server(
-            lambda: Connection(connections), sock=listener, backlog=_BACKLOG
-        )
-        self._announce(listener)
+        close_port = await self._open_port(lambda: Connection(connections))
         deadlines = loop.create_task(connections.keep_deadlines())
         await self._stopping.wait()
-        server.close()
+        close_port()
         connections.drain()
         ends = [loop.create_task(one.wait()) for one in (connections.all_closed, self._hurried)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -128,9 +142,20 @@ class _WebServer:
         self._stopping.set()
         end_if_stuck(self._settings)
 
+    async def _open_port(self, new_connection: Callable[[], Connection]) -> Callable[[], None]:
+        """Accept connections and say so; return what ends it."""
+        loop = asyncio.get_running_loop()
+        if self._link and self._link.listener:
+            shared = SharedPort(self._link.listener, new_connection)
+            shared.open()
+            self._announce(self._link.listener)
+            return shared.close
+        listener = listen(self._settings)
+        server = await loop.create_server(new_connection, sock=listener, backlog=BACKLOG)
+        self._announce(listener)
+        return server.close
+
     def _announce(self, listener: socket.socket) -> None:
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
         services = self._app.extensions["services"]
         database, sandbox = services.database.kind, services.dispatcher.sandbox_kind
         log.info(
@@ -141,11 +166,26 @@ class _WebServer:
             sandbox=sandbox,
             database=database,
         )
-        print_line(
-            f"Listening on http://{shown}:{port} "
-            f"(version {VERSION}, {self._settings.environment}, sandbox: {sandbox}, "
-            f"database: {database}); browse the API at /docs"
-        )
+        if self._link:
+            self._link.report_ready(sandbox, database)
+        else:
+            print_line(listening_line(self._settings, listener, sandbox, database))
+
+
+def listening_line(
+    settings: Settings,
+    listener: socket.socket,
+    sandbox: str,
+    database: str,
+    processes: str | None = None,
+) -> str:
+    """Return the line that tells where the server listens and how it works."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    details = f"version {VERSION}, {settings.environment}, sandbox: {sandbox}, database: {database}"
+    if processes:
+        details += f", {processes}"
+    return f"Listening on http://{shown}:{port} ({details}); browse the API at /docs"
 
 
 def allow_open_files(settings: Settings) -> None:
@@ -171,7 +211,8 @@ def _limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that is bound to the address of the settings."""
     found = socket.getaddrinfo(
         settings.listen_host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )

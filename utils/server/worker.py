@@ -13,6 +13,7 @@ from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.config.version import VERSION
 from utils.errors import ConfigurationError
+from utils.server.group.parent_link import ParentLink
 from utils.server.stop_signals import StopSignals
 from utils.server.web_server import EXIT_STUCK, built, end_if_stuck, print_line
 
@@ -37,18 +38,21 @@ def check_worker(settings: Settings) -> None:
         )
 
 
-def work(settings: Settings, build: Callable[[], Services]) -> None:
+def work(settings: Settings, build: Callable[[], Services], link: ParentLink | None = None) -> None:
     """Run the tasks of the engine with the services that `build` starts, until a signal.
 
     Running tasks then get their grace time, and go back to the engine. A second signal does not
-    wait for them any longer: the engine gives them to others when their leases are over.
+    wait for them any longer: the engine gives them to others when their leases are over. With a
+    `link` this is one of the processes of a server.
     """
     signals = StopSignals()
     signals.receive()
-    services = built("worker", build)
+    if link:
+        link.obey(signals)
+    services = built("worker", build, link)
     stopping = threading.Event()
     signals.forward_to(stopping.set)
-    _announce(services)
+    _announce(services, link)
     while not stopping.wait(CHECK_SECONDS) and services.dispatcher.is_working:
         pass
     has_failed = not stopping.is_set()
@@ -60,7 +64,7 @@ def work(settings: Settings, build: Callable[[], Services]) -> None:
         sys.exit(EXIT_STUCK)
 
 
-def _announce(services: Services) -> None:
+def _announce(services: Services, link: ParentLink | None) -> None:
     database, sandbox = services.database.kind, services.dispatcher.sandbox_kind
     log.info(
         "worker started",
@@ -70,4 +74,8 @@ def _announce(services: Services) -> None:
         sandbox=sandbox,
         database=database,
     )
-    print_line(f"Working (version {VERSION}, sandbox: {sandbox}, database: {database})")
+    if link:
+        link.wake(services.dispatcher.look_for_tasks)
+        link.report_ready(sandbox, database)
+    else:
+        print_line(f"Working (version {VERSION}, sandbox: {sandbox}, database: {database})")

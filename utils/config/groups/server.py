@@ -43,6 +43,13 @@ class ServerSettings(BaseSettings):
         description="Number of threads that answer HTTP requests. The default is "
         f"{REQUEST_THREADS}, or {SUPABASE_REQUEST_THREADS} when rows are stored in Supabase.",
     )
+    http_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Number of web processes, which share the port. Above 1 they run no tasks: a "
+        "worker beside them does, unless `WORK=false`. Needs a database with the task engine.",
+    )
     http_connections: int = Field(
         1000,
         ge=64,

@@ -1,0 +1,113 @@
+"""Tests of a server of several processes: web processes that share a port, and a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from tests.streams.event_stream import EventStream
+from tests.support.database.samples import USER
+from tests.support.live_server import LiveServer, ServerFactory, is_alive, replace_in_prompts
+from tests.support.waiting import eventually
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
+from utils.server.web_server import EXIT_CONFIGURATION, EXIT_UNAVAILABLE
+
+if TYPE_CHECKING:
+    from tests.support.database.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.local_only("what processes share is the database")
+
+LONG = "script:\nprint begun\nsleep 300\nwrite task.txt done"
+ALL = {"web-1", "web-2", "worker"}
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> str:
+    """Provide the address of a PostgreSQL with the task engine."""
+    url = postgres_server.create(f"processes_{uuid4().hex}")
+    migrate(Settings.model_validate({"database_url": url}), engine=True)
+    return url
+
+
+def processes(server: LiveServer) -> dict[str, psutil.Process]:
+    """Return the running processes that a server has started, by their names."""
+    found = {}
+    for child in server.process.children():
+        if is_alive(child) and "member" in (line := child.cmdline()):
+            found[line[line.index("member") + 1]] = child
+    return found
+
+
+@contextmanager
+def only(server: LiveServer, name: str) -> Iterator[None]:
+    """Have the web process of this name accept the connections that are opened in the block."""
+    others = [one for other, one in processes(server).items() if other not in {name, "worker"}]
+    for other in others:
+        other.suspend()
+    try:
+        yield
+    finally:
+        for other in others:
+            other.resume()
+
+
+def test_a_task_and_its_stream_survive_the_death_of_each_process_and_none_stays(
+    new_server: ServerFactory, database_url: str, small_repository: str
+) -> None:
+    server = new_server(DATABASE_URL=database_url, HTTP_PROCESSES=2, SHUTDOWN_GRACE_SECONDS=0)
+    server.start()
+    assert "2 web processes and a worker" in server.output.read_text()
+    first = processes(server)
+    assert first.keys() == ALL
+    with only(server, "web-1"):
+        client = server.client(USER)
+    task_id = client.start(LONG, small_repository)
+    ticket = client.post("/events/ticket").body["ticket"]
+    with only(server, "web-2"):
+        stream = EventStream(server.port, f"/tasks/{task_id}/events?ticket={ticket}")
+    with stream:
+        stream.until("output")
+        metrics = client.get("/metrics").body
+        for name in ALL:
+            assert f'process_cpu_seconds_total{{process="{name}"}}' in metrics
+        assert "\nasync_code_workers " in metrics
+        replace_in_prompts(database_url, "sleep 300", "sleep 0")
+        first["worker"].kill()
+        assert stream.until("end").data == {"status": "completed"}
+    first["web-1"].kill()
+    # The port is that of the others as well.
+    assert server.client(USER).status(task_id)["status"] == "completed"
+    again = eventually(lambda: processes(server) if processes(server).keys() == ALL else None)
+    assert again["web-2"].pid == first["web-2"].pid
+    assert {again[name].pid for name in ALL}.isdisjoint({first["web-1"].pid, first["worker"].pid})
+    assert server.terminate() == 0
+    assert not any(is_alive(child) for child in again.values())
+
+
+def test_no_process_is_left_behind_by_a_parent_that_is_killed(
+    new_server: ServerFactory, database_url: str
+) -> None:
+    server = new_server(DATABASE_URL=database_url, WORK="false", HTTP_PROCESSES=2)
+    server.start()
+    children = processes(server)
+    assert children.keys() == ALL - {"worker"}
+    assert server.client(USER).get("/health/ready").body["workers"] == 0
+    server.kill()
+    eventually(lambda: not any(is_alive(child) for child in children.values()))
+
+
+def test_processes_that_cannot_start_say_so_once(new_server: ServerFactory) -> None:
+    server = new_server(HTTP_PROCESSES=2)
+    server.launch()
+    assert server.wait() == EXIT_CONFIGURATION
+    assert "HTTP_PROCESSES above 1 needs a database" in server.output.read_text()
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    server.launch(DATABASE_URL=url)
+    assert server.wait() == EXIT_UNAVAILABLE
+    assert server.output.read_text().count("cannot start: ") == 1
