@@ -1,9 +1,10 @@
 """Runs the benchmarks behind `./run.sh bench`.
 
-    python -m benchmarks [NAME ...] [--json FILE] [--record | --quick] [--folder FOLDER]
-                         [--against REV]
+    python -m benchmarks [NAME ...] [--all] [--json FILE] [--record | --quick] [--folder FOLDER]
+                         [--against REV] [--check]
 
-The exit code is 0 even if targets are missed.
+Without names it runs those that together end within 15 minutes. The exit code is 0 even if targets
+are missed; with `--check` it is 1 if a figure is too far above the baseline.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from benchmarks.cost import baseline
 from benchmarks.cost.requests import request_cost
+from benchmarks.cost.tasks import task_cost
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
 from benchmarks.http_load import (
@@ -50,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         start_task_latency,
         task_status_throughput,
         request_cost,
+        task_cost,
         list_tasks,
         slow_clients,
         event_streams,
@@ -71,6 +76,14 @@ BENCHMARKS: dict[str, Benchmark] = {
         supabase_outage,
     )
 }
+LONG = {
+    "event_streams",
+    "archive_beside_polls",
+    "web_servers",
+    "prepared_project",
+}
+"""Benchmarks that run only by name or with `--all`: they take minutes, or install other servers."""
+
 RESULTS_FILE = Path(__file__).with_name("RESULTS.md")
 MEMORY = Path("/dev/shm")
 
@@ -86,24 +99,44 @@ def main(arguments: Sequence[str]) -> int:
         described = machine(folder)
         against = _unpacked(options.against, folder / "against") if options.against else None
         bench = Bench(folder, options.quick, against)
-        results = _run(options.names or list(BENCHMARKS), bench)
+        results = _run(_selected(options), bench)
+        failures = _check(results, bench) if options.check else []
         document = json.dumps(as_json(results, command, described), indent=2)
         if options.record:
             earlier = RESULTS_FILE.read_text()
             RESULTS_FILE.write_text(as_page(results, described, earlier, BENCHMARKS))
+            baseline.record(results)
     print(document)
     if options.json:
         options.json.write_text(f"{document}\n")
-    return 0
+    return 1 if failures else 0
+
+
+def _check(results: Results, bench: Bench) -> list[str]:
+    """Return the figures that are too far above the baseline, also when they are measured again."""
+    first = [name for name in results if list(baseline.regressions({name: results[name]}))]
+    again = _run(first, replace(bench, folder=bench.folder / "again"))
+    failures = list(baseline.regressions(again))
+    for line in failures:
+        print(line, file=sys.stderr)
+    return failures
+
+
+def _selected(options: argparse.Namespace) -> list[str]:
+    if options.names:
+        return list(options.names)
+    return [name for name in BENCHMARKS if options.all or name not in LONG]
 
 
 def _run(names: Sequence[str], bench: Bench) -> Results:
     results = {}
     for name in names:
         own = bench.folder / name
-        own.mkdir()
+        own.mkdir(parents=True)
+        started = time.monotonic()
         results[name] = BENCHMARKS[name](replace(bench, folder=own))
-        print(as_table(name, results[name]), file=sys.stderr, flush=True)
+        took = f"{name} ({time.monotonic() - started:.0f} s)"
+        print(as_table(took, results[name]), file=sys.stderr, flush=True)
     return results
 
 
@@ -118,6 +151,14 @@ def _unpacked(revision: str, folder: Path) -> Path:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run.sh bench", description="Measures the backend.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument(
+        "--all", action="store_true", help=f"run also what takes long: {', '.join(sorted(LONG))}"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="fail if a processor time is more than a quarter above benchmarks/baseline.json",
+    )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the results to this file too"
     )

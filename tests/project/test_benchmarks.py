@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import BENCHMARKS, LONG
+from benchmarks.cost.baseline import TOLERANCE, regressions, stored
 from benchmarks.figures import Figure, as_page, machine
 from tests.support.source_files import ROOT
 from tests.support.suite.exhaustive import sampled
@@ -23,7 +24,8 @@ FIGURES = {
     "task_isolated": {"task, isolated / task, local", "task, isolated, median"},
     "start_task_latency": {"one client, p50", "32 clients, p50"},
     "task_status_throughput": {"8 clients", "32 clients"},
-    "request_cost": {"status poll, processor time", "start-task, processor time"},
+    "request_cost": {"status poll, processor time", "start-task / reference work"},
+    "task_cost": {"local task, processor time", "E2B task / reference work"},
     "list_tasks": {"one client, p50", "page"},
     "slow_clients": {"quiet, p95", "12 slow and 40 idle connections, p95"},
     "event_streams": {"out of order, lost or repeated", "from write to arrival, p99"},
@@ -97,6 +99,20 @@ def run_benchmarks(names: Sequence[str], folder: Path) -> Document:
 
 def test_every_benchmark_has_expected_figures() -> None:
     assert set(FIGURES) == set(BENCHMARKS)
+
+
+def test_the_baseline_names_figures_that_exist() -> None:
+    assert set(BENCHMARKS) > LONG
+    for benchmark, names in stored().items():
+        assert FIGURES[benchmark] & set(names)
+
+
+@pytest.mark.parametrize(("factor", "is_reported"), [(TOLERANCE - 0.01, False), (1.26, True)])
+def test_a_figure_is_held_against_the_baseline(factor: float, is_reported: bool) -> None:
+    for benchmark, names in stored().items():
+        for name, value in names.items():
+            figure = Figure(name, value * factor, "x")
+            assert bool(list(regressions({benchmark: [figure]}))) is is_reported
 
 
 # The first of them waits for all benchmarks; some start four servers, one after the other.
