@@ -25,6 +25,7 @@ import structlog
 
 from benchmarks.cost import baseline
 from benchmarks.cost.requests import request_cost
+from benchmarks.cost.task_engine import task_engine
 from benchmarks.cost.tasks import task_cost
 from benchmarks.e2b import e2b_faults, e2b_five_hundred, e2b_long_agents, e2b_task, e2b_twenty
 from benchmarks.figures import Bench, Benchmark, Results, as_json, as_page, as_table, machine
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         web_servers,
         hostile_neighbour,
         two_hundred,
+        task_engine,
         prepared_project,
         push_result,
         create_pull_request,
@@ -81,6 +83,7 @@ LONG = {
     "archive_beside_polls",
     "web_servers",
     "prepared_project",
+    "task_engine",
 }
 """Benchmarks that run only by name or with `--all`: they take minutes, or install other servers."""
 

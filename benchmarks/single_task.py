@@ -88,7 +88,7 @@ def task_isolated(bench: Bench) -> list[Figure]:
         # The first task starts the supervisor.
         for sample in variants.values():
             sample(-1)
-        times = _rounds(list(servers.values()), variants, bench.size(40, 1))
+        times = take_rounds(list(servers.values()), variants, bench.size(40, 1))
     ratio = _Ratio("task, isolated", "task, local", ISOLATED_TARGET)
     return [*_ratio_figures((ratio,), times), *_time_figures(times)]
 
@@ -106,7 +106,7 @@ def _measure(
         # The first samples only fill caches and the mirror.
         for number, sample in enumerate(variants.values()):
             sample(-1 - number)
-        times = _rounds([server], variants, rounds)
+        times = take_rounds([server], variants, rounds)
     ratios = (
         _Ratio("task, local repository", "script, local path", FIRST_TARGET),
         _Ratio("task, local repository", "script, file URL", FIRST_TARGET),
@@ -135,9 +135,10 @@ def _variants(
     }
 
 
-def _rounds(
+def take_rounds(
     servers: Sequence[Server], variants: Mapping[str, Sample], rounds: int
 ) -> Mapping[str, list[float]]:
+    """Take one sample of every variant in each round; return the results by variant."""
     chance = random.Random(2)
     times: defaultdict[str, list[float]] = defaultdict(list)
     for number in range(rounds):

@@ -37,6 +37,10 @@ FIGURES = {
     },
     "hostile_neighbour": {"large result, ratio", "chatty git host, ratio", "quiet, median"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
+    "task_engine": {
+        "a task on an idle server, with the engine",
+        "processor time, database, without",
+    },
     "create_pull_request": {"first call, median", "second call, median", "objects fetched"},
     "prepared_project": {"first task, until the agent starts", "later tasks, median"},
     "push_result": {"first push, median", "objects fetched", "bytes fetched"},

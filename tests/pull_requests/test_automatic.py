@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,11 @@ from tests.support.live_server import ServerFactory
 from tests.support.places import Place
 from tests.support.pull_requests import Hosted
 from tests.support.waiting import eventually
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
+
+if TYPE_CHECKING:
+    from tests.support.database.postgres_server import PostgresServer
 
 ASKED: dict[str, Any] = {"auto_pr": True}
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
@@ -133,12 +138,24 @@ def held_github(served_github: FakeGitHub) -> Iterator[FakeGitHub]:
     served_github.failing.clear()
 
 
+@pytest.fixture(params=["sqlite", "engine"])
+def rows(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Provide the variables of a server on SQLite, or on a PostgreSQL with the task engine."""
+    if request.param == "sqlite":
+        return {}
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    url = postgres.create("automatic_pulls")
+    migrate(Settings.model_validate({"database_url": url}))
+    return {"DATABASE_URL": url}
+
+
 @pytest.mark.local_only("the end of the server is what matters, not the place")
 def test_a_server_that_is_killed_after_the_push_opens_one_pull_request_when_it_is_back(
-    new_server: ServerFactory, place: Place, held_github: FakeGitHub
+    new_server: ServerFactory, place: Place, held_github: FakeGitHub, rows: dict[str, str]
 ) -> None:
-    server = new_server(GITHUB_API_URL=held_github.api_url)
+    server = new_server(GITHUB_API_URL=held_github.api_url, **rows)
     server.start()
+    assert ("engine.used" in server.output.read_text()) == bool(rows)
     url = f"{held_github.url}/{NAME}.git"
     task_id = server.client(USER).start(CHANGE, url, github_token=TOKEN, **ASKED)
     bare = held_github.repositories[NAME].bare

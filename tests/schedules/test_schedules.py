@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.conftest import Headers, MakeApp, sign_in
+from main import create_app, stop_app
+from tests.conftest import MakeApp, sign_in
 from tests.support.waiting import eventually
 from utils.api.endpoint import Services
+from utils.config.settings import Settings
+from utils.database.migrations import migrate
 from utils.models.tasks import NewTask
+
+if TYPE_CHECKING:
+    from tests.support.database.postgres_server import PostgresServer
 
 Row = dict[str, Any]
 Send = Callable[..., Row]
@@ -33,8 +40,14 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def send(client: FlaskClient, headers: Headers) -> Send:
+def send(client: FlaskClient, user: str) -> Send:
     """Provide a function that sends a request as the user, and returns its answer."""
+    return sender(client, user)
+
+
+def sender(client: FlaskClient, user: str) -> Send:
+    """Return a function that sends a request as a user, and returns its answer."""
+    headers = sign_in(client, user)
 
     def run(method: str, path: str, status: int = 200, **body: Any) -> Row:
         answer = client.open(path, method=method, json=body or None, headers=headers)
@@ -105,6 +118,38 @@ def test_a_moment_that_is_due_starts_its_task_once(send: Send, task: Row) -> Non
     send("DELETE", f"/api/schedules/{schedule['id']}")
     send("GET", f"/api/schedules/{schedule['id']}", 404)
     send("GET", f"/tasks/{number}")
+
+
+@pytest.fixture
+def sharing(
+    quiet: None, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Flask]]:
+    """Provide two servers that share a database with the task engine."""
+    monkeypatch.setattr("utils.schedules.scheduler.SCAN_SECONDS", 0.02)
+    url = postgres_server.create("schedules")
+    shared = {"database_url": url, "schedule_min_minutes": 1, "secret_key": "0123456789abcdef" * 2}
+    with ExitStack() as running:
+        apps = []
+        for name in ("one", "two"):
+            settings = Settings.model_validate({"data_dir": tmp_path / name, **shared})
+            migrate(settings)
+            apps.append(create_app(settings))
+            running.callback(stop_app, apps[-1])
+        yield apps
+
+
+def test_servers_that_share_the_task_engine_start_the_task_of_a_moment_once(
+    sharing: list[Flask], user: str, task: Row
+) -> None:
+    one, two = (sender(app.test_client(), user) for app in sharing)
+    eventually(lambda: one("GET", "/health/ready")["workers"] == 2)
+    schedule = add(one, task)
+    with at_next_moment(schedule, seconds=1):
+        number = eventually(lambda: read(two, schedule)["last_task_id"])
+        eventually(lambda: read(one, schedule)["next_run_at"] > schedule["next_run_at"])
+        eventually(lambda: two("GET", f"/tasks/{number}")["task"]["status"] == "completed")
+        assert one("GET", "/tasks")["total_tasks"] == 1
+    one("DELETE", f"/schedules/{schedule['id']}")
 
 
 def test_a_moment_whose_task_a_killed_server_has_created_starts_no_other_one(
