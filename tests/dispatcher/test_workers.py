@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -14,9 +12,13 @@ import pytest
 
 from tests.fixtures.page import NewSite
 from tests.support.database.samples import USER
-from tests.support.live_server import LiveServer, LiveWorker, ServerFactory, replace_in_prompts
+from tests.support.live_server import (
+    LiveServer,
+    ServerFactory,
+    WorkerFactory,
+    replace_in_prompts,
+)
 from tests.support.page.accessibility import Check
-from tests.support.places import Place
 from tests.support.supabase.settings import rows_in
 from tests.support.waiting import eventually
 from utils.api.requests import EXAMPLE_USER_ID
@@ -56,8 +58,6 @@ WHERE worker = %s AND status = 'running'
 PATIENT_CROWD = 100
 """So many tasks take longer than the leases of workers that die."""
 
-WorkerFactory = Callable[..., LiveWorker]
-
 
 @pytest.fixture
 def database_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
@@ -87,21 +87,6 @@ def shared(database_url: str, request: pytest.FixtureRequest) -> dict[str, str]:
         "SECRET_KEY": "fedcba9876543210" * 2,
         "MAX_TASKS_PER_USER": str(LIMIT),
     }
-
-
-@pytest.fixture
-def new_worker(place: Place, tmp_path: Path) -> Iterator[WorkerFactory]:
-    """Provide a function that starts workers, which are stopped after the test."""
-    workers: list[LiveWorker] = []
-
-    def make(**settings: object) -> LiveWorker:
-        worker = LiveWorker(tmp_path / f"worker-{len(workers)}", place, **settings)
-        workers.append(worker)
-        return worker
-
-    yield make
-    for worker in workers:
-        worker.stop()
 
 
 def test_a_worker_in_a_second_folder_with_copied_settings_takes_the_tasks_of_a_server(
@@ -182,6 +167,29 @@ def test_a_drained_worker_ends_what_it_runs_and_takes_tasks_again_when_it_may(
     assert client.post(f"/tasks/{running}/cancel").body["task"]["status"] == "cancelled"
     assert client.status(waiting)["status"] == "pending"
     assert client.post(f"/admin/workers/{known['name']}/resume").code == 200
+    assert client.wait_for(waiting)["status"] == "completed"
+
+
+def test_two_workers_together_keep_to_the_limit_of_sandboxes(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+) -> None:
+    settings = {**shared, "MAX_SANDBOXES": "1"}
+    server, *workers = new_server(**settings), new_worker(**settings), new_worker(**settings)
+    server.start()
+    for worker in workers:
+        worker.launch()
+    for worker in workers:
+        worker.wait_until_ready()
+    client = server.client(USER)
+    running = client.start(LONG, small_repository)
+    client.wait_for_output(running, "begun")
+    waiting = client.start(QUICK, small_repository)
+    eventually(lambda: "1 of 1 sandboxes run" in client.status(waiting).get("waiting_reason", ""))
+    assert client.status(waiting)["status"] == "pending"
+    assert client.post(f"/tasks/{running}/cancel").code == 200
     assert client.wait_for(waiting)["status"] == "completed"
 
 

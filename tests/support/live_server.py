@@ -270,6 +270,7 @@ class LiveWorker(LiveServer):
 
 
 ServerFactory = Callable[..., LiveServer]
+WorkerFactory = Callable[..., LiveWorker]
 
 
 def shorten_sleeps(server: LiveServer, seconds: int) -> None:

@@ -125,6 +125,11 @@ class Settings(
                 "set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and remove "
                 "TASK_ENGINE=own"
             )
+        if self.max_sandboxes is not None and not self.may_use_engine:
+            raise ValueError(
+                "MAX_SANDBOXES is for the workers of a database with the task engine. Without one "
+                "set MAX_CONCURRENT_TASKS"
+            )
         if self.http_processes > 1 and not self.may_use_engine:
             raise ValueError(
                 "HTTP_PROCESSES above 1 needs a database that processes can share, and its task "

@@ -381,6 +381,7 @@ engine_limits = Table(
     Column("queue", Text, primary_key=True),
     Column("per_user", Integer, nullable=False),
     Column("cleaned_at", UtcDateTime),
+    Column("sandboxes", Integer),
 )
 
 workers = Table(

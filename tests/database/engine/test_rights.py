@@ -12,6 +12,8 @@ from tests.support.supabase.stack import SupabaseStack
 
 CALLS = {
     "engine_use": {"most": None, "oldest": [0]},
+    "engine_limit_sandboxes": {"most": None},
+    "engine_sandboxes": {},
     "engine_admit": {"this_user": None},
     "engine_claim": {"this_server": "me", "lease_seconds": 30, "places": 1},
     "engine_beat": {"claims": [], "lease_seconds": 30},

@@ -324,6 +324,8 @@ def engine_verbs(database: Database) -> Calls:
         "use_engine": partial(database.use_engine, None),
         "join_engine": partial(database.join_engine, 2, LATER, {}, None),
         "leave_engine": partial(database.leave_engine, LATER),
+        "limit_sandboxes": partial(database.limit_sandboxes, None),
+        "count_sandboxes": database.count_sandboxes,
         "engine_admit": database.engine_admit,
         "engine_claim": partial(database.engine_claim, 30, 1),
         "engine_beat": partial(database.engine_beat, [run], 30),

@@ -74,6 +74,13 @@ class TaskLimitSettings(BaseSettings):
         description="Maximum number of tasks that run at the same time. The default is "
         f"{E2B_PLAN_SANDBOXES} with E2B, else the number of CPU cores.",
     )
+    max_sandboxes: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum number of sandboxes that run at the same time on all workers of a "
+        "database with the task engine, those that users open included: the limit of your E2B "
+        "plan. While it is reached no further task starts. The same on all servers and workers.",
+    )
     max_tasks_per_user: int = Field(
         8, ge=1, description="Maximum number of tasks of one user that run at the same time."
     )

@@ -96,6 +96,16 @@ class TaskEngineMethods(SqlMethods):
         return [*connection.execute(found).scalars()]
 
     @writing
+    def limit_sandboxes(self, connection: Connection, most: int | None) -> None:
+        """See `Database`."""
+        _value(connection, _public.engine_limit_sandboxes(bindparam(None, most, Integer)))
+
+    @reading
+    def count_sandboxes(self, connection: Connection) -> int:
+        """See `Database`."""
+        return int(_value(connection, _public.engine_sandboxes()))
+
+    @writing
     def engine_admit(self, connection: Connection, user_id: str | None = None) -> int:
         """See `Database`."""
         admit = _public.engine_admit(bindparam(None, user_id, UserId))

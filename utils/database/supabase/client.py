@@ -40,7 +40,7 @@ _retrying = stamina.RetryingCaller(
 )
 
 
-_READS = re.compile(r"backend_(?:(?:find|get|list)_\w+|count_tasks|revision)")
+_READS = re.compile(r"backend_(?:(?:find|get|list)_\w+|count_tasks|revision)|engine_sandboxes")
 
 
 class Request(Protocol):

@@ -48,6 +48,14 @@ class TaskEngineMethods(SupabaseMethods):
         found: list[str] = self.supabase.call("backend_leave_engine", arguments, idempotent=True)
         return found
 
+    def limit_sandboxes(self, most: int | None) -> None:
+        """See `Database`."""
+        self.supabase.call("engine_limit_sandboxes", {"most": most}, idempotent=True)
+
+    def count_sandboxes(self) -> int:
+        """See `Database`."""
+        return int(self.supabase.call("engine_sandboxes", {}, idempotent=True))
+
     def engine_admit(self, user_id: str | None = None) -> int:
         """See `Database`."""
         arguments = {"this_user": None if user_id is None else normalize_user_id(user_id)}

@@ -44,6 +44,18 @@ class EngineVerbs(Protocol):
         Writes nothing where other workers were seen `since`; returns those.
         """
 
+    def limit_sandboxes(self, most: int | None) -> None:
+        """Let claims begin no task while `most` sandboxes run, None for any number.
+
+        Holds for all workers of the database. Tasks that have begun are given out nevertheless.
+        """
+
+    def count_sandboxes(self) -> int:
+        """Return the sandboxes that count for `limit_sandboxes`: of tasks that run, and of users.
+
+        A task that a worker has claimed counts although it may have no sandbox yet.
+        """
+
     def engine_admit(self, user_id: str | None = None) -> int:
         """Admit waiting tasks of a user, or of all, as far as the limits allow; return how many.
 

@@ -15,6 +15,7 @@ from database import Database
 from utils.config.settings import Settings
 from utils.dispatcher.recovery import RecoveryRules, classify_unfinished
 from utils.dispatcher.sources.leases import Leases
+from utils.dispatcher.sources.sandbox_limit import SandboxLimit
 from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
 from utils.dispatcher.sources.waiting_tasks import WaitingTasks
 from utils.dispatcher.sources.workers import DRAINED, Workers
@@ -58,6 +59,7 @@ class EngineQueue:
         self._places = places
         self._user_limit = settings.max_tasks_per_user
         self._waiting = WaitingTasks(database, settings)
+        self._sandbox_limit = SandboxLimit(database, settings.max_sandboxes)
         self._workers = Workers(database, settings.server_silence_seconds)
         self._leases = Leases(database, self._workers, settings.server_silence_seconds)
         self._ready: deque[Ready] = deque()
@@ -100,7 +102,8 @@ class EngineQueue:
         if self._works and self._workers.is_draining:
             return self._workers.reason_of_others(if_alone=DRAINED)
         takes_tasks = self._works and own is None
-        return None if takes_tasks else self._workers.reason_of_others() or own
+        reason = None if takes_tasks else self._workers.reason_of_others() or own
+        return reason or self._sandbox_limit.reason()
 
     def workers(self) -> list[Worker]:
         """See `Source`."""
@@ -146,6 +149,7 @@ class EngineQueue:
     def join(self) -> None:
         """See `Source`."""
         self._database.use_engine(self._user_limit)
+        self._sandbox_limit.set()
         if self._works:
             self._workers.announce(self._places)
 
