@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import anyio
 import structlog
 
-from utils.errors import SandboxError
+from utils.errors import DatabaseUnavailable, SandboxError
 from utils.maintenance.periodic import run_periodically
 from utils.models.sandboxes import SandboxStatus, StoredSandbox
 from utils.sandbox_service.context import ServiceContext
@@ -80,9 +80,20 @@ class Leases:
                     )
 
     async def end_all(self) -> None:
-        """End the sandboxes that do not survive the end of this process."""
+        """End the sandboxes that do not survive the end of this process.
+
+        Without the database they end with this process, and the next one stores it.
+        """
         if self._context.provider.kind.survives:
             return
+        try:
+            await self._end_those_here()
+        except DatabaseUnavailable as error:
+            log.warning(
+                "ends of sandboxes not stored", action="sandboxes.not_ended", reason=error.message
+            )
+
+    async def _end_those_here(self) -> None:
         database = self._context.database
         ids = set(self._opened.ids())
         for stored in await self._context.ask(database.list_live_sandboxes):
