@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from tests.support.database.postgres_server import StoppablePostgres
 
 
+# What is usual runs always: on PostgreSQL the engine, on Supabase perhaps only our own tables.
+pytestmark = [
+    pytest.mark.with_all("it runs with the engine", away="own", place="local"),
+    pytest.mark.with_all("it runs without the engine", away="absurd", place="e2b"),
+]
+
+
 class Switch(NamedTuple):
     """A database that can be stopped and started, and the variables to reach it."""
 
@@ -108,6 +115,20 @@ def test_results_outlive_both_its_absence_and_a_server_that_dies_meanwhile(
         kinds = [event["kind"] for event in client.get(f"/tasks/{task_id}/events").body["events"]]
         assert kinds.count("result") == 1
     assert stored_results(server) == 0
+
+
+@pytest.mark.local_only("sandboxes that end with the server are here")
+def test_a_server_that_is_stopped_meanwhile_ends_as_usual(
+    away: Switch, new_server: ServerFactory
+) -> None:
+    server = new_server(**away.variables)
+    server.start()
+    away.off()
+    try:
+        assert server.terminate() == 0
+    finally:
+        away.on()
+    assert "Traceback" not in server.output.read_text()
 
 
 @pytest.mark.local_only("the folder is the same in every place")

@@ -7,7 +7,7 @@ asleep until it runs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 
@@ -16,13 +16,15 @@ import pytest
 from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.database.samples import USER
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory, replace_in_prompts
-from tests.support.places import Place
+from tests.support.places import Place, commands_in
 from tests.support.supabase.faulty_proxy import FaultyProxy
 from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 from utils.dispatcher.sources.heartbeats import HEARTBEATS_PER_TIMEOUT
 
+# On PostgreSQL the engine is the default; a project of Supabase may have only our tables.
+own_with_all = pytest.mark.with_all("other cases show it", shared_database="own")
 local_only = pytest.mark.local_only("what two servers share is the database")
 
 SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
@@ -117,6 +119,7 @@ def shorten_sleeps(shared_database: dict[str, str], seconds: int) -> None:
         replace_in_prompts(url, f"sleep {seconds}", "sleep 0")
 
 
+@own_with_all
 @local_only
 def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
     new_pair: Pair, small_repository: str
@@ -127,6 +130,7 @@ def test_tasks_posted_to_both_are_each_done_once_by_the_one_that_got_them(
     assert assert_each_done_once(two, tasks) == [1] * 12
 
 
+@own_with_all.with_args(place="local")
 def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
     new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
@@ -148,6 +152,7 @@ def test_the_tasks_of_a_dead_server_are_completed_by_the_other(
     assert assert_each_done_once(dying.client(USER), tasks) == attempts
 
 
+@own_with_all
 @local_only
 def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
     new_pair: Pair, small_repository: str, shared_database: dict[str, str]
@@ -166,6 +171,7 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
     assert assert_each_done_once(neighbour, beside) == [1] * 3
 
 
+@own_with_all.with_args(place="local")
 def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
     new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
@@ -271,13 +277,6 @@ def wait_until_known(client: Client, database: dict[str, str]) -> None:
         eventually(lambda: client.get("/health/ready").body["workers"] == 2)
 
 
-def commands_in(place: Place, sandboxes: Collection[str], script: str) -> list[str]:
-    """Return the sandbox of each command that has run a script."""
-    assert place.cloud
-    ran = [one for one in place.cloud.requests("process.Start") if f'"{script}"' in one["body"]]
-    return [one["sandbox"] for one in ran if one["sandbox"] in sandboxes]
-
-
 @pytest.mark.cloud_only("the proxy is between the server and a project")
 def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
     new_server: ServerFactory,
@@ -357,6 +356,7 @@ def wait_for_the_interrupting_turn(client: Client, task_id: int) -> Json:
     return client.task(task_id)
 
 
+@own_with_all
 @local_only
 def test_a_turn_is_interrupted_through_the_server_that_does_not_run_it(
     new_pair: Pair, small_repository: str
@@ -369,6 +369,7 @@ def test_a_turn_is_interrupted_through_the_server_that_does_not_run_it(
     assert task["changed_files"] == ["begun.txt", "more.txt"]
 
 
+@own_with_all
 def test_a_turn_that_was_interrupted_when_its_server_died_does_not_go_on_after_the_restart(
     new_pair: Pair, small_repository: str, place: Place
 ) -> None:
@@ -385,6 +386,7 @@ def test_a_turn_that_was_interrupted_when_its_server_died_does_not_go_on_after_t
     eventually(lambda: dying.sandboxes() == [])
 
 
+@own_with_all
 @local_only
 def test_a_task_that_waits_is_cancelled_through_either_server(
     new_pair: Pair, small_repository: str

@@ -243,59 +243,6 @@ def test_a_task_is_cancelled_on_the_worker_that_runs_it_and_its_changes_are_kept
     eventually(lambda: worker.sandboxes() == [])
 
 
-def test_tasks_that_wait_or_ran_without_the_engine_are_taken_over_by_it_and_given_back(
-    new_server: ServerFactory, shared: dict[str, str], small_repository: str
-) -> None:
-    settings = {**shared, "WORK": "true", "MAX_CONCURRENT_TASKS": 2}
-    server = new_server(**settings)
-    server.start(TASK_ENGINE="own")
-    client = server.client(USER)
-    tasks = [client.start(LONG, small_repository) for _ in range(4)]
-    for task_id in tasks[:2]:
-        client.wait_for_output(task_id, "begun")
-    server.kill()
-    replace_in_prompts(shared["DATABASE_URL"], "300", "2")
-    server.start(TASK_ENGINE="auto")
-    assert "engine.used" in server.output.read_text()
-    client = server.client(USER)
-    client.wait_for(tasks[0])
-    server.kill()
-    server.start(TASK_ENGINE="own")
-    client = server.client(USER)
-    assert {client.wait_for(one)["status"] for one in tasks} == {"completed"}
-    with psycopg.connect(shared["DATABASE_URL"]) as rows:
-        assert Counter(rows.execute(RESULTS).fetchall()) == {("completed", 1): 4}
-
-
-def test_servers_that_are_updated_in_turn_lose_no_task_and_change_to_the_engine_together(
-    new_server: ServerFactory, shared: dict[str, str], small_repository: str
-) -> None:
-    settings = {**shared, "WORK": "true", "MAX_CONCURRENT_TASKS": 2, "SERVER_SILENCE_SECONDS": 3}
-    one, two = (new_server(**settings, SHUTDOWN_GRACE_SECONDS=0) for _ in range(2))
-    tasks = []
-    for server in (one, two):
-        server.start(TASK_ENGINE="own")
-        client = server.client(USER)
-        started = [client.start(LONG, small_repository) for _ in range(3)]
-        for task_id in started[:2]:
-            client.wait_for_output(task_id, "begun")
-        tasks += started
-    # The other one still runs the tasks that it is sent.
-    assert one.terminate() == 0
-    one.start(TASK_ENGINE="auto")
-    assert "Stop all servers once" in one.output.read_text()
-    for server in (one, two):
-        server.kill()
-    replace_in_prompts(shared["DATABASE_URL"], "300", "0")
-    for server in (one, two):
-        server.start(TASK_ENGINE="auto")
-        assert "engine.used" in server.output.read_text()
-    client = two.client(USER)
-    assert {client.wait_for(task_id)["status"] for task_id in tasks} == {"completed"}
-    with psycopg.connect(shared["DATABASE_URL"]) as rows:
-        assert Counter(rows.execute(RESULTS).fetchall()) == {("completed", 1): 6}
-
-
 class Crowd(NamedTuple):
     """The tasks of several users. The first has more than the others, and starts its own first."""
 

@@ -6,7 +6,7 @@ sandboxes; or sandboxes of a fake cloud with a Supabase project.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -167,3 +167,10 @@ def processes_with(variable: str, wanted: Any) -> list[psutil.Process]:
             return False
 
     return [process for process in psutil.process_iter() if matches(process)]
+
+
+def commands_in(place: Place, sandboxes: Collection[str], script: str) -> list[str]:
+    """Return the sandbox of each command that has run a script."""
+    assert place.cloud
+    ran = [one for one in place.cloud.requests("process.Start") if f'"{script}"' in one["body"]]
+    return [one["sandbox"] for one in ran if one["sandbox"] in sandboxes]

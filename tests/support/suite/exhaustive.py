@@ -4,6 +4,8 @@ A test is exhaustive when it repeats, with more input or in the other place, wha
 run check already: it takes time and finds no other kind of fault. `.ci/run` runs all of them with
 EXHAUSTIVE=true.
 
+`pytest.mark.with_all("why", name=value)` makes the cases exhaustive that have these parameters.
+
 A test of many cases has a sample of them in the cloud. The other cases run in local sandboxes only:
 what differs between them happens in a script that is the same in every sandbox.
 """
@@ -56,8 +58,14 @@ def _is_sampled(item: pytest.Item) -> bool:
 def _is_exhaustive(item: pytest.Item) -> bool:
     if item.get_closest_marker("exhaustive"):
         return True
+    if any(_matches(item, marker) for marker in item.iter_markers("with_all")):
+        return True
     is_in_cloud = _parameters(item).get("place") == "e2b"
     return is_in_cloud and item.get_closest_marker("cloud_with_all") is not None
+
+
+def _matches(item: pytest.Item, marker: pytest.Mark) -> bool:
+    return marker.kwargs.items() <= _parameters(item).items()
 
 
 def _parameters(item: pytest.Item) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""Tests of where a dispatcher gets its tasks from."""
