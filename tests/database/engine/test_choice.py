@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from database import Database
 from tests.support.database.engine_projects import EngineProject
-from tests.support.database.samples import LATER, LONG_AGO, USER, new_task
+from tests.support.database.samples import LATER, LONG_AGO, USER, all_at_once, new_task
 from utils.config.settings import Settings
 from utils.dispatcher.sources.choice import settle_task_engine
 from utils.errors import ConfigurationError
@@ -159,6 +159,21 @@ def test_without_an_engine_that_fits_a_server_does_as_before_and_says_what_to_do
     assert clock.pauses == 0
     [warning] = [one for one in logged if one["action"] == "engine.not_used"]
     assert ("has no task engine" if hidden else "too old") in warning["reason"]
+
+
+def test_of_two_servers_that_start_at_once_the_later_one_does_what_the_first_does(
+    queue: EngineProject,
+) -> None:
+    one, two = queue.worker("one"), queue.worker("two")
+    for _ in range(10):
+        joins: list[Callable[[], object]] = [
+            lambda: one.join_engine(2, LONG_AGO, {}, "1.0").uses_engine,
+            lambda: two.leave_engine(LONG_AGO),
+        ]
+        joined, workers = all_at_once(joins)
+        assert (joined, workers) in [(True, ["one"]), (False, [])]
+        assert uses_engine(queue) == joined
+        queue.rows.execute("DELETE FROM servers; DELETE FROM workers; DELETE FROM engine_limits")
 
 
 def test_who_only_asks_changes_nothing(queue: EngineProject) -> None:
