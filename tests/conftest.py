@@ -25,6 +25,8 @@ from tests.support.suite.event_forms import refuse_odd_events
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.dispatcher.dispatcher import Dispatcher
+from utils.pull_requests import automatic
+from utils.schedules import scheduler
 from utils.webhooks import follower
 
 pytest_plugins = (
@@ -106,11 +108,13 @@ def quiet(apps: list[Flask]) -> None:
 def make_app(tmp_path_factory: pytest.TempPathFactory, apps: list[Flask]) -> Iterator[MakeApp]:
     """Provide a function that builds an application with the given settings.
 
-    It outlives its test, so it tells no ends of tasks, unless a test shortens `SCAN_SECONDS`.
+    It outlives its test, so it looks for nothing that is due, unless `SCAN_SECONDS` is shortened
+    while it is built.
     """
     with ExitStack() as running:
         patch = running.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(follower, "SCAN_SECONDS", 3600.0)
+        for module in (automatic, follower, scheduler):
+            patch.setattr(module, "SCAN_SECONDS", 3600.0)
 
         def make(**changes: Any) -> Flask:
             # Python 3.11 shares one watcher of child processes between all event loops. It must

@@ -26,10 +26,12 @@ pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is sto
 CHANGE = "script:\nwrite made.txt here\nprint done"
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.pull_requests.automatic.FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr("utils.pull_requests.automatic.SCAN_SECONDS", 0.05)
+@pytest.fixture(autouse=True, scope="module")
+def _short_pauses() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utils.pull_requests.automatic.FIRST_PAUSE_SECONDS", 0.01)
+        patch.setattr("utils.pull_requests.automatic.SCAN_SECONDS", 0.05)
+        yield
 
 
 def with_pull_request(hosted: Hosted, task_id: int) -> Row:

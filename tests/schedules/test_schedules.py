@@ -36,7 +36,10 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
     """Provide a server that looks for due schedules all the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("utils.schedules.scheduler.SCAN_SECONDS", 0.02)
-        yield make_app(schedule_min_minutes=1, max_schedules_per_user=2)
+        made = make_app(schedule_min_minutes=1, max_schedules_per_user=2)
+    yield made
+    # It would look for schedules all the time until the last test of this process.
+    stop_app(made)
 
 
 @pytest.fixture

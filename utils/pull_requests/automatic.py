@@ -76,6 +76,7 @@ class AutomaticPullRequests:
         self._vault = vault
         self._redactor = redactor
         self._due = due
+        self._scan_seconds = SCAN_SECONDS
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="automatic pulls", daemon=True)
 
@@ -133,7 +134,7 @@ class AutomaticPullRequests:
                 log.warning("pulls wait", action="automatic_pull.delayed", reason=reason)
             except Exception:
                 log.exception("pulls crashed", action="automatic_pull.crashed")
-            self._due.wait(SCAN_SECONDS)
+            self._due.wait(self._scan_seconds)
 
     def _open_all(self) -> None:
         while not self._is_stopping:

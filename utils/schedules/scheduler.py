@@ -54,6 +54,7 @@ class Scheduler:
     def __init__(self, database: Database, start_task: Callable[[Schedule], None]) -> None:
         self._database = database
         self._start_task = start_task
+        self._scan_seconds = SCAN_SECONDS
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
@@ -75,7 +76,7 @@ class Scheduler:
                 log.warning("schedules wait", action="schedule.delayed", reason=reason)
             except Exception:
                 log.exception("schedules crashed", action="schedule.crashed")
-            self._is_stopping.wait(min(SCAN_SECONDS, 60 - time.time() % 60))
+            self._is_stopping.wait(min(self._scan_seconds, 60 - time.time() % 60))
 
     def _start_all(self) -> None:
         while not self._is_stopping.is_set():

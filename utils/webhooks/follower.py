@@ -41,6 +41,7 @@ class TaskFollower:
         self._comments = EndComments(services)
         self._since = datetime.now(UTC) - FOLLOWED
         self._shown: dict[int, datetime] = {}
+        self._scan_seconds = SCAN_SECONDS
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="task follower", daemon=True)
 
@@ -54,7 +55,7 @@ class TaskFollower:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._is_stopping.wait(SCAN_SECONDS):
+        while not self._is_stopping.wait(self._scan_seconds):
             try:
                 self.scan()
             except DatabaseUnavailable:
