@@ -58,7 +58,7 @@ def wait_for(client: FlaskClient, task_id: int, *wanted: str) -> Json:
     return eventually(there)
 
 
-@pytest.mark.isolated_too("what a sandbox shows is looked for on the disk")
+@pytest.mark.isolated_with_all("what a sandbox shows is looked for on the disk")
 def test_tasks_of_every_kind_run_without_a_blocking_call(
     guarded_app: Flask,
     impatient_app: Flask,

@@ -43,6 +43,7 @@ def unless_too_late(server: LiveServer, task: Json) -> Json | None:
     return None if server.place.cloud and task["changed_files"] is None else task
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_a_task_that_waits_is_cancelled_and_never_starts(
     server: LiveServer, small_repository: str
 ) -> None:
@@ -103,6 +104,7 @@ def test_what_a_cancelled_agent_had_written_is_kept(
     assert task["git_patch"] is not None
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_a_cancel_while_the_changes_are_read_counts(server: LiveServer, tmp_path: Path) -> None:
     size = CLOUD_LARGE_BYTES if server.place.cloud else LARGE_BYTES
     repository = make_repository(tmp_path / "large", large_bytes=size)
@@ -120,6 +122,7 @@ def test_a_cancel_while_the_changes_are_read_counts(server: LiveServer, tmp_path
     assert eventually(cancelled)["changed_files"] == ["large.bin"]
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_what_has_ended_cannot_be_cancelled(server: LiveServer, small_repository: str) -> None:
     client = server.client()
     completed = client.start("Quick", small_repository)
@@ -131,6 +134,7 @@ def test_what_has_ended_cannot_be_cancelled(server: LiveServer, small_repository
         assert (answer.code, answer.body["code"]) == (409, "task_already_ended")
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_nobody_cancels_the_task_of_another_user(server: LiveServer, small_repository: str) -> None:
     owner, stranger = server.client(), server.client()
     task_id = owner.start(SLEEPS, small_repository)
@@ -141,6 +145,7 @@ def test_nobody_cancels_the_task_of_another_user(server: LiveServer, small_repos
     assert cancel(owner, task_id).code == 200
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_many_cancels_at_once_of_one_task_agree(server: LiveServer, small_repository: str) -> None:
     owner = server.client()
     task_id = owner.start(SLEEPS, small_repository)
@@ -159,6 +164,7 @@ def test_many_cancels_at_once_of_one_task_agree(server: LiveServer, small_reposi
     assert kinds.count("error") == 1
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_many_tasks_that_wait_are_cancelled(server: LiveServer, small_repository: str) -> None:
     client = server.client()
     running = [client.start(SLEEPS, small_repository) for _ in range(4)]
@@ -175,6 +181,7 @@ def test_many_tasks_that_wait_are_cancelled(server: LiveServer, small_repository
     assert {cancel(client, task_id).code for task_id in running} == {200}
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_a_result_that_comes_late_never_overwrites_a_cancel(
     server: LiveServer, small_repository: str
 ) -> None:
@@ -190,6 +197,7 @@ def test_a_result_that_comes_late_never_overwrites_a_cancel(
     assert {task_id: client.status(task_id)["status"] for task_id in answered} == answered
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_the_server_keeps_no_dead_children(server: LiveServer, small_repository: str) -> None:
     client = server.client()
     for prompt in (SLEEPS, LEAVES_THE_GROUP):

@@ -119,6 +119,7 @@ def test_a_cancel_ends_a_setup(backend: Backend, repository: Repository) -> None
     assert backend.sandboxes == []
 
 
+@pytest.mark.cloud_with_all("the script is the same")
 def test_a_kept_sandbox_gets_the_maintenance_instead(
     open_with: Open, repository: Repository
 ) -> None:

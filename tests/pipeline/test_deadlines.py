@@ -69,6 +69,7 @@ def test_a_clone_that_takes_too_long_is_ended(
         assert_nothing_runs(server)
 
 
+@pytest.mark.cloud_with_all("the dispatcher decides it")
 def test_the_next_task_runs_after_one_that_took_too_long(
     new_server: ServerFactory, small_repository: str
 ) -> None:

@@ -55,8 +55,8 @@ FIGURES = {
 }
 
 
-# One of tasks and one of requests; the others run with --all.
-EVERY_RUN = {"task_small", "list_tasks"}
+# The others run with --all.
+EVERY_RUN = {"task_small"}
 # Installs other servers from the network, which no test may depend on.
 BY_HAND = {"web_servers"}
 WITH_ALL = sorted(set(FIGURES) - BY_HAND)

@@ -97,6 +97,7 @@ def test_a_failed_task_says_why(tmp_path: Path) -> None:
     assert "half.txt  +1 -0" in output
 
 
+@pytest.mark.exhaustive("an error of a task is told as in the test before")
 def test_a_missing_branch_is_named(tmp_path: Path) -> None:
     code, output = run_demo(tmp_path / "data", "--branch", "missing")
     assert code == 1
@@ -114,7 +115,10 @@ def test_a_server_that_does_not_start_shows_its_log(
     assert "http_threads" in output.lower()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive("the same way"))],
+)
 def test_an_interrupt_leaves_nothing_running_also_where_interrupts_were_ignored_at_its_start(
     tmp_path: Path, ending: signal.Signals
 ) -> None:
@@ -183,7 +187,10 @@ def test_on_a_terminal_it_kills_its_server_during_a_second_task_and_keeps_servin
     assert sorted(tasks) == ["1", "2"]
     assert text.index("> Edit") < text.index("kill -9") < text.rindex("> Edit")
     assert "Its diff is the same as that of task 1." in text
-    assert f"http://127.0.0.1:{served[1].decode()}/tasks/1" in text
+    address = f"http://127.0.0.1:{served[1].decode()}"
+    assert f"{address}/tasks/1" in text
+    assert f"{address}/api/tasks/1/patch" in text
+    assert ":8000" not in text
     assert nothing_serves(tmp_path / "data")
 
 
@@ -235,12 +242,14 @@ def test_a_repository_is_worked_on_at_its_default_branch_without_using_up_a_key_
 ) -> None:
     monkeypatch.setenv("E2B_API_KEY", "e2b_nobody_asks_with_it")
     monkeypatch.setenv("SANDBOX", "e2b")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-nobody")
     code, output = run_demo(tmp_path / "data", "--repo", str(repository))
     assert code == 0, output
     assert "what this repository contains" in output
     assert "on the default branch of" in output
     assert "This was a simulation" in output
     assert re.search(r"commit [0-9a-f]{12} on trunk/x", output)
+    assert "ANTHROPIC_API_KEY is set, but this run simulates the agent" in output
 
 
 def test_a_place_that_is_no_top_of_a_repository_is_explained(
@@ -271,15 +280,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         assert "Traceback" not in output
 
 
-def test_keys_that_are_not_used_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-nobody")
-    code, output = run_demo(tmp_path, "--prompt", "Say hello")
-    assert code == 0, output
-    assert "README.md  +" in output
-    assert "  +`basket.py` has one class, `Basket`." in output
-    assert "ANTHROPIC_API_KEY is set, but this run simulates the agent" in output
-
-
 def test_the_demonstration_offers_each_agent_that_calls_a_model() -> None:
     registered = {one.name: one.program.key_setting.upper() for one in AGENTS if one.program}
     assert registered == AGENT_KEYS
@@ -307,21 +307,6 @@ def test_an_agent_runs_where_it_can(tmp_path: Path) -> None:
     for keys, is_remote, said in refusals:
         with pytest.raises(AgentError, match=said):
             choose_agent("claude", keys, "", is_remote=is_remote)
-
-
-def test_while_it_keeps_serving_the_commands_name_its_own_address(tmp_path: Path) -> None:
-    process = start_demo(tmp_path / "data", "--keep-serving")
-    assert process.stdout is not None
-    output = ""
-    while "Press Ctrl-C" not in output:
-        output += process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE_SECONDS)
-    served = re.search(r"Serving (http://127\.0\.0\.1:\d+)\.", output)
-    assert served is not None
-    assert f"{served[1]}/api/tasks/1/patch" in output
-    assert ":8000" not in output
-    assert nothing_serves(tmp_path / "data")
 
 
 def test_the_sample_is_made_once_and_always_the_same(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def assert_patch_gives_the_tree(clone: Path, task: Json) -> None:
     assert git(clone, "rev-parse", "HEAD^{tree}") == metadata["tree_hash"]
 
 
+@pytest.mark.cloud_with_all("many run there at once in sandboxes/e2b/test_faults.py")
 @pytest.mark.timeout(300)
 def test_many_tasks_at_once(
     place: Place,

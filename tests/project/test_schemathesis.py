@@ -141,7 +141,7 @@ def test_answers_are_as_documented(
     documented = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
     undocumented = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
-    @generated(20 if runs_all else 6)
+    @generated(20 if runs_all else 4)
     @given(st.one_of(documented.map(with_rows), documented, undocumented))
     def answers_as_documented(case: Case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)

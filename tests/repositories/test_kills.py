@@ -77,6 +77,7 @@ def check(github: FakeGitHub, row: Json, links: Sequence[str], clone: Path) -> N
     assert git(clone, "rev-parse", "HEAD^{tree}") == row["tree_hash"]
 
 
+@pytest.mark.cloud_with_all("the pushes come from the server")
 def test_kills_leave_three_exact_pull_requests(
     new_server: ServerFactory, github: FakeGitHub, tmp_path: Path
 ) -> None:

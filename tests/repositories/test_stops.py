@@ -42,6 +42,7 @@ def check(row: Row, origins: list[Repository], folder: Path, names: list[str]) -
         assert git(clone, "rev-parse", "HEAD^{tree}") == one["tree_hash"]
 
 
+@pytest.mark.cloud_with_all("turns/test_workspaces.py keeps sandboxes there")
 def test_a_turn_goes_on_with_the_kept_files_of_all_repositories(
     keeping: Backend, origins: list[Repository], tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_turn_goes_on_with_the_kept_files_of_all_repositories(
     check(row, origins, tmp_path / "kept", ["a", "one.txt"])
 
 
+@pytest.mark.cloud_with_all("turns/test_workspaces.py keeps sandboxes there")
 @pytest.mark.usefixtures("patient_capture")
 def test_a_cancel_keeps_the_changes_in_all_repositories(
     keeping: Backend, origins: list[Repository], tmp_path: Path

@@ -61,6 +61,7 @@ def new_pulls(three: Sequence[Hosted], before: Sequence[int]) -> list[Row]:
     return made
 
 
+@pytest.mark.cloud_with_all("the scripts are the same")
 def test_three_repositories_get_three_exact_and_linked_pull_requests(
     three: list[Hosted], tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_refusal_in_one_repository_comes_before_anything_is_pushed(three: list
     assert [len(one.pulls) for one in three] == before
 
 
+@pytest.mark.cloud_with_all("the scripts are the same")
 def test_what_could_be_read_is_kept_when_a_repository_was_damaged(three: list[Hosted]) -> None:
     first, second, third = names(three)
     script = f"rm -rf {second}/.git; echo 1 >{first}/a; echo 1 >{third}/a"

@@ -152,6 +152,7 @@ def test_a_choice_cancels_the_rest(backend: Backend, sample: Repository, numbers
     assert backend.sandboxes == []
 
 
+@pytest.mark.cloud_with_all("a group is its tasks")
 def test_sandboxes_are_kept_for_the_chosen_task_only(open_with: Open, sample: Repository) -> None:
     backend = open_with(workspace_ttl_seconds=600)
     answer = start_group(backend, "echo new >new.txt", sample, attempts=3)
@@ -170,6 +171,7 @@ def test_sandboxes_are_kept_for_the_chosen_task_only(open_with: Open, sample: Re
     assert kept() == []
 
 
+@pytest.mark.cloud_with_all("a group is its tasks")
 @pytest.mark.usefixtures("patient_capture")
 def test_the_cancel_of_a_group_leaves_no_sandbox(backend: Backend, sample: Repository) -> None:
     answer = start_group(backend, SLEEPS, sample, agents=BOTH, attempts=3)

@@ -50,6 +50,7 @@ def test_a_turn_that_waits_can_be_taken_back(
     assert said[1:] == ["echo three >three.txt"]
 
 
+@pytest.mark.cloud_with_all("a cancel ends a turn")
 def test_an_interrupting_message_ends_the_running_turn_first(
     shell: Backend, sample: Repository, gate: Gate
 ) -> None:

@@ -20,6 +20,7 @@ SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210"
 TASKS = 6
 
 
+@pytest.mark.cloud_with_all("reports read rows")
 def test_a_report_has_what_each_task_turn_and_clone_has_used(
     backend: Backend, sample: Repository
 ) -> None:

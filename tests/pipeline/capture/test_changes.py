@@ -162,6 +162,7 @@ def test_the_patch_and_the_diff_give_the_agents_tree(
     check_exact(shell, task, sample, expected, tmp_path)
 
 
+@pytest.mark.cloud_with_all("the script is the same")
 def test_all_changes_together_give_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:

@@ -44,7 +44,7 @@ def assert_output_stored_once(backend: Backend, task_id: int) -> None:
 def test_every_task_ends_right_or_says_the_truth_when_every_fifth_request_fails(
     failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository, runs_all: bool
 ) -> None:
-    tasks = 40 if runs_all else 20
+    tasks = 40 if runs_all else 12
     settings = {
         "max_concurrent_tasks": tasks // 2,
         "max_tasks_per_user": 99,
