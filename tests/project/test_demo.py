@@ -249,7 +249,7 @@ def test_a_repository_is_worked_on_at_its_default_branch_without_using_up_a_key_
     assert "on the default branch of" in output
     assert "This was a simulation" in output
     assert re.search(r"commit [0-9a-f]{12} on trunk/x", output)
-    assert "ANTHROPIC_API_KEY is set, but this run simulates the agent" in output
+    assert "E2B_API_KEY and ANTHROPIC_API_KEY are set, but this run simulates" in output
 
 
 def test_a_place_that_is_no_top_of_a_repository_is_explained(

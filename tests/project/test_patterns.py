@@ -8,7 +8,7 @@ import pkgutil
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,8 @@ ROOT = Path(utils.__file__).parents[1]
 METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
 SIZES = (1_024, 32_768, 262_144)
 SIZES_UP_TO = {"32 kB": SIZES[:2], "256 kB": SIZES}
+JOINED_UP_TO = {"32 kB": 3, "256 kB": 4}
+"""The number of neighbouring literal parts of a pattern that are repeated together at most."""
 
 SECONDS_FOR_A_KILOBYTE = 0.001
 """A quadratic pattern needs ten times as much for 32 kB, most linear ones a hundredth of it."""
@@ -123,25 +125,25 @@ def literals(pattern: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", piece) for piece in pieces]
 
 
-def worst_inputs(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[Text]:
+def worst_inputs(pattern: re.Pattern[str] | re.Pattern[bytes], joined: int) -> Iterator[Text]:
     """Yield texts that may make a pattern slow, as a beginning and a part that is repeated.
 
     The parts are beginnings of what the pattern matches.
     """
-    for piece in dict.fromkeys(_pieces(pattern)):
+    for piece in dict.fromkeys(_pieces(pattern, joined)):
         for lead in LEADS:
             yield lead, piece
 
 
-def _pieces(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[str]:
-    text = pattern.pattern
-    parts = literals(text if isinstance(text, str) else text.decode("latin-1"))
+def _pieces(pattern: re.Pattern[str] | re.Pattern[bytes], joined: int) -> Iterator[str]:
+    source = pattern.pattern
+    parts = literals(source if isinstance(source, str) else source.decode("latin-1"))
     yield from PLAIN
     for first in range(len(parts)):
-        for last in range(first + 1, min(first + 4, len(parts)) + 1):
-            joined = "".join(parts[first:last])
+        for last in range(first + 1, min(first + joined, len(parts)) + 1):
+            text = "".join(parts[first:last])
             for filler in FILLERS:
-                yield joined + filler
+                yield text + filler
 
 
 def seconds_for(use: Use, text: Text, size: int) -> float:
@@ -175,10 +177,10 @@ def is_slow(use: Use, text: Text, size: int) -> bool:
     return True
 
 
-def slow_inputs(use: Use, sizes: Sequence[int] = SIZES) -> Iterator[str]:
+def slow_inputs(use: Use, largest: str) -> Iterator[str]:
     """Yield the texts that are slow; only the slowest of a size are tried in the next."""
-    inputs = list(worst_inputs(use[0]))
-    for number, size in enumerate(sizes):
+    inputs = list(worst_inputs(use[0], JOINED_UP_TO[largest]))
+    for number, size in enumerate(SIZES_UP_TO[largest]):
         limit = SECONDS_FOR_A_KILOBYTE * size / 1024
         times: dict[Text, float] = {}
         for text in inputs:
@@ -197,11 +199,7 @@ def test_every_pattern_is_linear_on_its_own_worst_input(largest: str) -> None:
     uses = all_uses()
     known = {"utils.git.failures", "utils.push.errors", "utils.github.refusal_rules"}
     assert known | {"utils.pipeline.capture.secret_search"} <= set(uses)
-    slow = [
-        text
-        for use in set().union(*uses.values())
-        for text in slow_inputs(use, SIZES_UP_TO[largest])
-    ]
+    slow = [text for use in set().union(*uses.values()) for text in slow_inputs(use, largest)]
     assert slow == []
 
 
@@ -219,4 +217,4 @@ def test_every_pattern_is_linear_on_its_own_worst_input(largest: str) -> None:
 )
 def test_the_check_finds_quadratic_patterns(pattern: str) -> None:
     use = re.compile(pattern, re.MULTILINE), "search"
-    assert any(slow_inputs(use, SIZES_UP_TO["32 kB"]))
+    assert any(slow_inputs(use, "32 kB"))

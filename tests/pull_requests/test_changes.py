@@ -61,7 +61,7 @@ KINDS = {
 }
 """Samples of changes that pull requests must support, by test name."""
 
-ALWAYS = {"a new file", "a deleted file", "every odd name", "a binary of 5 MB"}
+ALWAYS = {"a new file", "a deleted file", "every odd name"}
 
 # Said by the sandbox itself, from an index of its own.
 TELL_TREE = """

@@ -103,7 +103,7 @@ ALONE = {
     *("a folder of renames that swaps with another", "attributes that convert line ends"),
     *("a file renamed in each of several commits", "a merge", "a nested repository"),
     *("a link that was renamed in a commit, and a folder in its place", "a line of 3 MB"),
-    *("a link that is a folder, a link and a folder", "a binary of 5 MB"),
+    "a link that is a folder, a link and a folder",
 }
 """The cases that take the whole repository, or of which each run has one of its kind."""
 

@@ -45,7 +45,7 @@ def many_files(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return repository
 
 
-@pytest.mark.cloud_sample({"of the same size with the old time", "by another name of the file"})
+@pytest.mark.cloud_sample({"of the same size with the old time"})
 @pytest.mark.parametrize("case", EDITS)
 def test_an_edit_right_after_the_clone_is_seen(
     shell: Backend, many_files: Repository, tmp_path: Path, case: str

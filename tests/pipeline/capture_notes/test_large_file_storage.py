@@ -42,6 +42,7 @@ def notes(task: Row) -> list[str]:
     return list(task["execution_metadata"]["notes"])
 
 
+@pytest.mark.cloud_with_all("the script is the same")
 @pytest.mark.parametrize("more", ["", "git add --all", "mkdir .git/lfs; rm .git/index"])
 def test_files_that_their_pointers_stand_for_are_unchanged(
     shell: Backend, stored: Repository, tmp_path: Path, more: str
