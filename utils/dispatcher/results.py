@@ -58,20 +58,23 @@ class ResultStore:
 
         When the database is unavailable, the result is saved on disk and becomes `pending`.
         """
-        # In a thread, because an agent decides how much there is to redact.
-        result = await to_thread.run_sync(self._result, task, outcome, container_id)
-        try:
-            is_ours = await to_thread.run_sync(self._finish, result)
-        except DatabaseUnavailable as error:
-            log.warning("result not stored yet", action="result.delayed", reason=error.message)
-            self.pending = result
-            await to_thread.run_sync(self._context.outbox.save, result)
-            # Without other servers, only this one can store the result later, and a sandbox may
-            # cost money until it is ended.
-            is_ours = not self._context.source.has_peers
+        # In a thread, because an agent decides how much there is to redact; all of it in one.
+        result, is_ours = await to_thread.run_sync(self._store, task, outcome, container_id)
         if is_ours:
             self._record_metrics(result, task, outcome)
         return is_ours
+
+    def _store(self, task: Task, outcome: Outcome, container_id: str) -> tuple[FinishedTask, bool]:
+        result = self._result(task, outcome, container_id)
+        try:
+            return result, self._finish(result)
+        except DatabaseUnavailable as error:
+            log.warning("result not stored yet", action="result.delayed", reason=error.message)
+            self.pending = result
+            self._context.outbox.save(result)
+            # Without other servers, only this one can store the result later, and a sandbox may
+            # cost money until it is ended.
+            return result, not self._context.source.has_peers
 
     @property
     def has_result(self) -> bool:

@@ -8,12 +8,12 @@ and the converters of its types, and calls the driver.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Select
+from sqlalchemy import Connection, CursorResult, Delete, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -38,33 +38,36 @@ class _Compiled:
     given: tuple[tuple[str, Convert], ...]
     columns: tuple[tuple[str, Convert], ...]
 
+    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the values as the driver takes them."""
+        known = {**self.fixed, **values}
+        return [
+            known[name] if convert is None else convert(known[name]) for name, convert in self.given
+        ]
+
 
 class Prepared:
-    """A statement whose result has one row at most: a select, or an insert that returns columns."""
+    """A statement that runs often.
 
-    def __init__(self, statement: Select[Any] | Insert) -> None:
+    The values of an insert or update are those of its columns, and of the named parameters. A
+    transaction must have begun if it writes.
+    """
+
+    def __init__(self, statement: Select[Any] | Insert | Update | Delete) -> None:
         self._statement = statement
         self._compiled = cache(self._compile)
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the row by the names of its columns, None without one.
-
-        A transaction must have begun if the statement writes.
-        """
+        """Return the first row by the names of its columns, None without one."""
         driver = connection.connection.dbapi_connection
         if not isinstance(driver, sqlite3.Connection):
-            return self._explained(connection, values)
+            return self._first_explained(connection, values)
         compiled = self._compiled(tuple(values))
-        known = {**compiled.fixed, **values}
-        given = [
-            known[name] if convert is None else convert(known[name])
-            for name, convert in compiled.given
-        ]
         try:
             # All rows: a statement that has not ended holds up the commit.
-            rows = driver.execute(compiled.text, given).fetchall()
+            rows = driver.execute(compiled.text, compiled.parameters(values)).fetchall()
         except sqlite3.Error:
-            return self._explained(connection, values)
+            return self._first_explained(connection, values)
         if not rows:
             return None
         return {
@@ -72,12 +75,35 @@ class Prepared:
             for value, (name, convert) in zip(rows[0], compiled.columns, strict=True)
         }
 
-    def _explained(
+    def change(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Run a statement that writes; return the number of its rows."""
+        driver = connection.connection.dbapi_connection
+        if not isinstance(driver, sqlite3.Connection):
+            return self._explained(connection, values).rowcount
+        compiled = self._compiled(tuple(values))
+        try:
+            return driver.execute(compiled.text, compiled.parameters(values)).rowcount
+        except sqlite3.Error:
+            return self._explained(connection, values).rowcount
+
+    def add_all(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows, which all have the same columns."""
+        driver = connection.connection.dbapi_connection
+        if isinstance(driver, sqlite3.Connection):
+            for row in rows:
+                self.change(connection, row)
+        else:
+            connection.execute(self._statement, rows)
+
+    def _first_explained(
         self, connection: Connection, values: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """Let SQLAlchemy run the statement, which knows what an error means for the connection."""
-        row = connection.execute(self._statement, values).mappings().first()
+        row = self._explained(connection, values).mappings().first()
         return None if row is None else dict(row)
+
+    def _explained(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+        """Let SQLAlchemy run the statement, which knows what an error means for the connection."""
+        return connection.execute(self._statement, values)
 
     def _compile(self, names: tuple[str, ...]) -> _Compiled:
         compiled = self._statement.compile(dialect=_DIALECT, column_keys=list(names))

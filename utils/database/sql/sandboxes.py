@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from utils.database.rows import columns_of, now
 from utils.database.sandbox_schema import sandbox_operations, sandboxes
 from utils.database.schema import tasks, users
 from utils.database.shared import NO_SANDBOX, USER_GONE, new_sandbox_values, too_many_sandboxes
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.prepared import Prepared
 from utils.database.sql.tables.usage_rows import store_usage
 from utils.errors import NotFound, Unauthenticated
 from utils.models.sandboxes import (
@@ -34,6 +35,33 @@ _OPERATION_COLUMNS = tuple(
     sandbox_operations.c[name] for name in StoredOperation.__dataclass_fields__
 )
 _is_live = sandboxes.c.status.in_(LIVE_SANDBOXES)
+_task_of_new = Prepared(
+    select(tasks.c.user_id, tasks.c.project_id)
+    .with_for_update(key_share=True)
+    .where(tasks.c.id == bindparam("task_id"))
+)
+_known = Prepared(
+    select(*SANDBOX_COLUMNS)
+    .with_for_update()
+    .where(
+        sandboxes.c.provider == bindparam("provider"),
+        sandboxes.c.provider_id == bindparam("provider_id"),
+    )
+)
+_of_provider = (
+    select(*SANDBOX_COLUMNS)
+    .with_for_update()
+    .where(
+        sandboxes.c.provider == bindparam("provider"),
+        sandboxes.c.provider_id.in_(bindparam("provider_ids", expanding=True)),
+        sandboxes.c.status.in_(bindparam("statuses", expanding=True)),
+    )
+    .order_by(sandboxes.c.id)
+)
+_insert_sandbox = Prepared(insert(sandboxes))
+_change_sandbox = Prepared(
+    update(sandboxes).where(sandboxes.c.id == bindparam("this_sandbox")).returning(*SANDBOX_COLUMNS)
+)
 
 
 class SandboxMethods(SqlMethods):
@@ -60,33 +88,28 @@ class SandboxMethods(SqlMethods):
     @writing
     def record_task_sandbox(self, connection: Connection, new: TaskSandbox) -> bool:
         """See `Database`."""
-        its = tasks.c.id == new.task_id
-        lock = select(tasks.c.user_id, tasks.c.project_id).with_for_update(key_share=True)
-        task = connection.execute(lock.where(its)).first()
+        task = _task_of_new.first(connection, {"task_id": new.task_id})
         if task is None:
             return False
-        known = (sandboxes.c.provider == new.provider) & (
-            sandboxes.c.provider_id == new.provider_id
-        )
-        found = connection.execute(select(*SANDBOX_COLUMNS).with_for_update().where(known)).first()
+        known = {"provider": new.provider, "provider_id": new.provider_id}
+        found = _known.first(connection, known)
         if found is not None:
             fields = {"expires_at": new.expires_at, "server": self.server, "error": None}
-            _move(connection, decode_sandbox(found), SandboxStatus.RUNNING, fields)
+            _move(connection, _decoded(found), SandboxStatus.RUNNING, fields)
             return True
         moment = now()
         values = new_sandbox_values(
             NewSandbox(new.provider, new.expires_at, new.template, new.repositories), moment
         )
         values |= {
-            "user_id": task.user_id,
-            "project_id": task.project_id,
+            **task,
             "task_id": new.task_id,
             "provider_id": new.provider_id,
             "server": self.server,
             "status": SandboxStatus.RUNNING,
             "running_since": moment,
         }
-        connection.execute(insert(sandboxes), values)
+        _insert_sandbox.change(connection, values)
         return True
 
     @reading
@@ -186,14 +209,10 @@ class SandboxMethods(SqlMethods):
         error: str | None = None,
     ) -> list[int]:
         """See `Database`."""
-        these = (
-            sandboxes.c.provider == provider,
-            sandboxes.c.provider_id.in_(list(provider_ids)),
-            sandboxes.c.status.in_(LIVE_SANDBOXES - {to}),
-        )
-        locked = select(*SANDBOX_COLUMNS).with_for_update().where(*these).order_by(sandboxes.c.id)
+        these = {"provider": provider, "provider_ids": list(provider_ids)}
+        these["statuses"] = list(LIVE_SANDBOXES - {to})
         fields = {} if error is None else {"error": error}
-        found = [decode_sandbox(row) for row in connection.execute(locked)]
+        found = [decode_sandbox(row) for row in connection.execute(_of_provider, these)]
         for one in found:
             _move(connection, one, to, fields)
         return [one.id for one in found]
@@ -263,12 +282,15 @@ def _move(
     if to is not stored.status:
         values["paused_at"] = moment if to is SandboxStatus.PAUSED else None
         values["ended_at"] = None if to in LIVE_SANDBOXES else moment
-    this_one = update(sandboxes).where(sandboxes.c.id == stored.id)
-    changed = this_one.values({**values, **fields}).returning(*SANDBOX_COLUMNS)
-    return decode_sandbox(connection.execute(changed).one())
+    changed = _change_sandbox.first(connection, {**values, **fields, "this_sandbox": stored.id})
+    assert changed is not None  # noqa: S101 - locked
+    return _decoded(changed)
 
 
 def decode_sandbox(row: Row[Any]) -> StoredSandbox:
     """Return the sandbox in a row of `SANDBOX_COLUMNS`."""
-    columns = dict(row._mapping)
-    return StoredSandbox(**columns | {"status": SandboxStatus(columns["status"])})
+    return _decoded(row._mapping)
+
+
+def _decoded(columns: Mapping[Any, Any]) -> StoredSandbox:
+    return StoredSandbox(**{**columns, "status": SandboxStatus(columns["status"])})

@@ -33,6 +33,15 @@ def create_folders(folder: Path) -> None:
         (folder / name).mkdir(parents=True, mode=0o700)
 
 
+def exists(folder: Path) -> bool:
+    """Tell whether a folder exists; takes less time than to ask a thread for it."""
+    try:
+        os.close(os.open(folder, _FOLDER))
+    except OSError:
+        return False
+    return True
+
+
 def restore_folders(folder: Path) -> None:
     """Make the folders of a sandbox usable again after an agent; create ours again.
 

@@ -20,6 +20,7 @@ from utils.processes import MARKER_VARIABLE, SIGNALLED, end_marked
 from utils.sandboxes.local.boundary import Boundary
 from utils.sandboxes.local.commands import Command, Keeper, Supervisor
 from utils.sandboxes.local.files import (
+    exists,
     folder_bytes,
     list_folder,
     open_file,
@@ -81,6 +82,8 @@ class LocalSandbox:
         self._boundary = boundary
         self._keeper = Keeper(supervisor, boundary.listen, boundary.view, processors)
         self._writable = ""
+        # A kept sandbox is the work of an agent.
+        self._may_be_damaged = True
         self._limits = replace(limits, folder=str(root))
         self._environment = {
             **environment,
@@ -99,9 +102,12 @@ class LocalSandbox:
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """See `Sandbox`."""
-        await self._restore()
+        await to_thread.run_sync(self._write_files, files)
+
+    def _write_files(self, files: Mapping[str, bytes]) -> None:
+        self._restore_now()
         try:
-            await to_thread.run_sync(write_files, self._root, files)
+            write_files(self._root, files)
         except OSError as error:
             if is_out_of_space(error):
                 raise disk_full() from error
@@ -133,7 +139,7 @@ class LocalSandbox:
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
         repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
-        untrusted: bool = False,  # noqa: ARG002 - every command ends with all of its processes
+        untrusted: bool = False,
         source: str = "",
         on_output: OutputHandler | None = None,
     ) -> CommandResult:
@@ -147,6 +153,8 @@ class LocalSandbox:
         enclosure = await to_thread.run_sync(enclose) if source else enclose()
         text = stdin.encode() if stdin else None
         order = self._order(arguments, "/", environment, text, enclosure)
+        # Every command ends with all of its processes, but what it did to the folders stays.
+        self._may_be_damaged |= untrusted
         return await self._run(order, Output(on_output), timeout_seconds)
 
     async def run_agent(
@@ -157,6 +165,7 @@ class LocalSandbox:
         on_output: OutputHandler,
     ) -> CommandResult:
         """See `Sandbox`."""
+        self._may_be_damaged = True
         path = command.stdin_path
         descriptor = open_file(self._root, path) if path else None
         order = self._order(
@@ -177,8 +186,14 @@ class LocalSandbox:
         return result
 
     async def _restore(self) -> None:
+        if self._may_be_damaged or not exists(self._root):
+            await to_thread.run_sync(self._restore_now)
+
+    def _restore_now(self) -> None:
+        """Make the folders usable again, after a command of the agent or the user. Blocks."""
         try:
-            await to_thread.run_sync(restore_folders, self._root)
+            restore_folders(self._root)
+            self._may_be_damaged = False
         except OSError as error:
             if is_out_of_space(error):
                 raise disk_full() from error

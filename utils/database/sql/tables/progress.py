@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    false,
     func,
     insert,
     or_,
@@ -45,6 +47,7 @@ from utils.database.shared import (
     turn_values,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.prepared import Prepared
 from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.tasks import require_task
 from utils.database.sql.tables.usage_rows import store_usage
@@ -55,9 +58,20 @@ from utils.models.turns import TurnResult, TurnStatus
 
 # Locks a row, but not inserts of rows that refer to it. SQLite locks the whole file anyway.
 _locked_task = select(tasks.c.id).with_for_update(key_share=True)
-_last_sequence = select(func.coalesce(func.max(task_events.c.sequence), 0)).where(
-    task_events.c.task_id == bindparam("task_id")
+_this_task = tasks.c.id == bindparam("this_task")
+_runs_here = (
+    _this_task,
+    tasks.c.status == TaskStatus.RUNNING,
+    tasks.c.server == bindparam("this_server"),
 )
+_lock_running = Prepared(_locked_task.where(*_runs_here))
+_change_running = Prepared(update(tasks).where(*_runs_here))
+_last_sequence = Prepared(
+    select(func.coalesce(func.max(task_events.c.sequence), 0).label("last")).where(
+        task_events.c.task_id == bindparam("task_id")
+    )
+)
+_insert_event = Prepared(insert(task_events))
 _events = (
     select(*EVENT_COLUMNS)
     .where(
@@ -74,10 +88,60 @@ _waiting_turn = (
     .scalar_subquery()
 )
 _this_run = task_runs.c.task_id == bindparam("run_task_id")
-_forget_run = delete(task_runs).where(_this_run)
-_move_position = (
+_forget_run = Prepared(delete(task_runs).where(_this_run))
+_move_position = Prepared(
     update(task_runs).where(_this_run).values(position=bindparam("position"), resumes=0)
 )
+_forget_secret = Prepared(
+    delete(task_secrets).where(task_secrets.c.task_id == bindparam("secret_task_id"))
+)
+_next_turn = Prepared(select(_waiting_turn.label("number")))
+_forget_turn = Prepared(
+    delete(task_turns).where(_turns, task_turns.c.number == bindparam("turn_number"))
+)
+_insert_turn = Prepared(insert(task_turns))
+_is_running_turn = task_turns.c.status == TurnStatus.RUNNING
+_begin_turn = Prepared(
+    update(task_turns)
+    .where(_turns, task_turns.c.number == _waiting_turn)
+    .values(status=TurnStatus.RUNNING)
+)
+_repeat_turn = Prepared(
+    update(task_turns)
+    .where(_turns, _is_running_turn)
+    .values(status=TurnStatus.WAITING, started_at=None)
+)
+
+
+_ADDED = frozenset({"message", "file_changes"})
+"""Parameters of a move that it adds to a document of the row; they are no columns."""
+
+
+@cache
+def _end_turns(to: TurnStatus) -> Prepared:
+    is_open = or_(_is_running_turn, task_turns.c.status == TurnStatus.WAITING)
+    status = case((_is_running_turn, to), else_=TurnStatus.CANCELLED)
+    return Prepared(update(task_turns).where(_turns, is_open).values(status=status))
+
+
+@cache
+def _move_task(
+    from_statuses: frozenset[TaskStatus], to: TaskStatus, added: frozenset[str]
+) -> Prepared:
+    expected = or_(false(), *(tasks.c.status == status for status in sorted(from_statuses)))
+    here = tasks.c.server == bindparam("this_server")
+    movable = or_(here, tasks.c.status != TaskStatus.RUNNING)
+    statement = update(tasks).where(_this_task, expected, movable).values(status=to)
+    if to is TaskStatus.RUNNING:
+        statement = statement.values(attempt=tasks.c.attempt + 1, stop_requested=False)
+    if "message" in added:
+        message = bindparam("message", type_=Document)
+        statement = statement.values(chat_messages=json_appended(tasks.c.chat_messages, message))
+    if "file_changes" in added:
+        files = bindparam("file_changes", type_=Document)
+        metadata = json_with_file_changes(tasks.c.execution_metadata, files)
+        statement = statement.values(execution_metadata=metadata)
+    return Prepared(statement.returning(*STATUS_COLUMNS))
 
 
 class ProgressMethods(SqlMethods):
@@ -112,14 +176,16 @@ class ProgressMethods(SqlMethods):
         turn: TurnResult | None = None,
     ) -> Task | None:
         """See `Database`."""
-        if not lock_task(connection, runs_here(self.server, task_id)):
+        if not lock_running(connection, self.server, task_id):
             return None
         values = dict(fields)
-        if file_changes:
-            values["execution_metadata"] = _with_file_changes(fields, list(file_changes))
+        if file_changes and "execution_metadata" in fields:
+            metadata = fields["execution_metadata"] or {}
+            values["execution_metadata"] = {**metadata, "file_changes": list(file_changes)}
+        elif file_changes:
+            values["file_changes"] = list(file_changes)
         if chat_message is not None:
-            stamped = {**chat_message, "timestamp": now().isoformat()}
-            values["chat_messages"] = _appended(stamped)
+            values["message"] = {**chat_message, "timestamp": now().isoformat()}
         if turn:
             _store_turn(connection, task_id, turn)
             if turn.goes_on and _has_waiting_turn(connection, task_id):
@@ -142,18 +208,17 @@ class ProgressMethods(SqlMethods):
         fields: Mapping[str, Any] | None = None,
     ) -> bool:
         """See `Database`."""
-        this_one = runs_here(self.server, task_id)
         if fields:
-            values = {**fields, "updated_at": now()}
-            changed = connection.execute(update(tasks).where(this_one).values(values)).rowcount
-            is_running = changed == 1
+            here = {"this_task": task_id, "this_server": self.server}
+            values = {**fields, "updated_at": now(), **here}
+            is_running = _change_running.change(connection, values) == 1
         else:
-            is_running = lock_task(connection, this_one)
+            is_running = lock_running(connection, self.server, task_id)
         if is_running:
             insert_events(connection, task_id, batch)
             if position is not None:
                 moved = {"run_task_id": task_id, "position": position}
-                connection.execute(_move_position, moved)
+                _move_position.change(connection, moved)
         return is_running
 
     @writing
@@ -201,19 +266,16 @@ class ProgressMethods(SqlMethods):
         return [TaskMark(**row._mapping) for row in connection.execute(wanted)]
 
 
-def runs_here(server: str, task_id: int) -> ColumnElement[bool]:
-    """Return the condition that a task is running on a server."""
-    return (
-        (tasks.c.id == task_id)
-        & (tasks.c.status == TaskStatus.RUNNING)
-        & (tasks.c.server == server)
-    )
+def lock_running(connection: Connection, server: str, task_id: int) -> bool:
+    """Lock the row of a task that runs on a server; return False when it does not."""
+    here = {"this_task": task_id, "this_server": server}
+    return _lock_running.first(connection, here) is not None
 
 
 def last_sequence(connection: Connection, task_id: int) -> int:
     """Return the sequence of the newest event of a task, or 0 without events."""
-    last: int = connection.execute(_last_sequence, {"task_id": task_id}).scalar_one()
-    return last
+    row = _last_sequence.first(connection, {"task_id": task_id})
+    return row["last"] if row else 0
 
 
 def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> None:
@@ -227,7 +289,7 @@ def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> No
         for sequence, event in enumerate(fresh, start=last + 1)
     ]
     if rows:
-        connection.execute(insert(task_events), rows)
+        _insert_event.add_all(connection, rows)
 
 
 def append_message(
@@ -270,52 +332,44 @@ def move(
     fields: Mapping[str, Any],
 ) -> Task | None:
     """Change the status of a task as `Database.move_task` describes."""
-    expected = (tasks.c.id == task_id) & tasks.c.status.in_(list(from_statuses))
-    movable = or_(tasks.c.server == server, tasks.c.status != TaskStatus.RUNNING)
-    values = {**fields, **_values_of_move(to, now())}
-    statement = update(tasks).where(expected, movable).values(values)
-    row = connection.execute(statement.returning(*STATUS_COLUMNS)).first()
+    moment = now()
+    values = {**fields, **_values_of_move(to, moment)}
+    statement = _move_task(frozenset(from_statuses), to, _ADDED.intersection(fields))
+    row = statement.first(connection, {**values, "this_task": task_id, "this_server": server})
     if row is None:
         return None
-    _move_turns(connection, task_id, to, fields)
+    _move_turns(connection, task_id, to, fields, moment)
     if to is not TaskStatus.RUNNING:
-        connection.execute(_forget_run, {"run_task_id": task_id})
+        _forget_run.change(connection, {"run_task_id": task_id})
     if to in TERMINAL_STATUSES:
-        connection.execute(delete(task_secrets).where(task_secrets.c.task_id == task_id))
-    return task_from_row(row)
+        _forget_secret.change(connection, {"secret_task_id": task_id})
+    return Task(**row)
 
 
 def _move_turns(
-    connection: Connection, task_id: int, to: TaskStatus, fields: Mapping[str, Any]
+    connection: Connection,
+    task_id: int,
+    to: TaskStatus,
+    fields: Mapping[str, Any],
+    moment: datetime,
 ) -> None:
     """Have the turns of a task, if it has any, follow a change of its status."""
-    changes = update(task_turns).where(_turns)
+    these = {"turn_task_id": task_id}
     if to is TaskStatus.RUNNING:
-        changes = changes.where(task_turns.c.number == _waiting_turn).values(
-            status=TurnStatus.RUNNING, started_at=now()
-        )
+        _begin_turn.change(connection, {**these, "started_at": moment})
     elif to is TaskStatus.PENDING:
-        changes = changes.where(task_turns.c.status == TurnStatus.RUNNING).values(
-            status=TurnStatus.WAITING, started_at=None
-        )
+        _repeat_turn.change(connection, these)
     else:
-        is_running = task_turns.c.status == TurnStatus.RUNNING
-        errors = ("error", "error_code", "error_stage")
-        changes = changes.where(
-            task_turns.c.status.in_((TurnStatus.WAITING, TurnStatus.RUNNING))
-        ).values(
-            status=case((is_running, TurnStatus(to)), else_=TurnStatus.CANCELLED),
-            ended_at=now(),
-            **{name: fields.get(name) for name in errors},
-        )
-    connection.execute(changes, {"turn_task_id": task_id})
+        errors = {name: fields.get(name) for name in ("error", "error_code", "error_stage")}
+        ended = {**these, **errors, "ended_at": moment}
+        _end_turns(TurnStatus(to)).change(connection, ended)
 
 
 def _store_turn(connection: Connection, task_id: int, result: TurnResult) -> None:
-    this_one = (task_turns.c.task_id == task_id) & (task_turns.c.number == result.turn.number)
-    connection.execute(delete(task_turns).where(this_one))
+    this_one = {"turn_task_id": task_id, "turn_number": result.turn.number}
+    _forget_turn.change(connection, this_one)
     values = {**turn_values(result), "task_id": task_id, "ended_at": now()}
-    connection.execute(insert(task_turns), values)
+    _insert_turn.change(connection, values)
     for changes in result.repositories:
         its = (task_repositories.c.task_id == task_id) & (
             task_repositories.c.position == changes["position"]
@@ -324,14 +378,14 @@ def _store_turn(connection: Connection, task_id: int, result: TurnResult) -> Non
 
 
 def _has_waiting_turn(connection: Connection, task_id: int) -> bool:
-    found = connection.execute(select(_waiting_turn), {"turn_task_id": task_id})
-    return found.scalar_one() is not None
+    row = _next_turn.first(connection, {"turn_task_id": task_id})
+    return row is not None and row["number"] is not None
 
 
 def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:
-    values: dict[str, Any] = {"status": to, "updated_at": moment}
+    values: dict[str, Any] = {"updated_at": moment}
     if to is TaskStatus.RUNNING:
-        values |= {"attempt": tasks.c.attempt + 1, "started_at": moment, "stop_requested": False}
+        values["started_at"] = moment
     elif to in TERMINAL_STATUSES:
         values |= {"completed_at": moment, "stage": None}
     return values
@@ -339,11 +393,3 @@ def _values_of_move(to: TaskStatus, moment: datetime) -> dict[str, Any]:
 
 def _appended(message: Json) -> ColumnElement[Any]:
     return json_appended(tasks.c.chat_messages, bindparam(None, message, type_=Document))
-
-
-def _with_file_changes(fields: Mapping[str, Any], changes: list[Json]) -> Any:
-    if "execution_metadata" in fields:
-        return {**(fields["execution_metadata"] or {}), "file_changes": changes}
-    return json_with_file_changes(
-        tasks.c.execution_metadata, bindparam(None, changes, type_=Document)
-    )

@@ -13,12 +13,12 @@ from utils.database.rows import (
 )
 from utils.database.schema import projects, task_runs, task_secrets, task_turns, tasks, users
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.prepared import Prepared
 from utils.database.sql.tables.progress import (
     insert_events,
     last_sequence,
-    lock_task,
+    lock_running,
     move,
-    runs_here,
 )
 from utils.models.events import EventBatch
 from utils.models.runs import AgentRun, ClaimedTask
@@ -29,19 +29,23 @@ _run = select(*(task_runs.c[name] for name in AgentRun.__dataclass_fields__)).wh
     task_runs.c.task_id == bindparam("task_id")
 )
 
-_running_turn = select(*TURN_COLUMNS).where(
-    task_turns.c.task_id == bindparam("turn_task_id"), task_turns.c.status == TurnStatus.RUNNING
+_running_turn = Prepared(
+    select(*TURN_COLUMNS).where(
+        task_turns.c.task_id == bindparam("turn_task_id"), task_turns.c.status == TurnStatus.RUNNING
+    )
 )
-_interrupting = select(task_turns.c.number).where(
-    task_turns.c.task_id == bindparam("turn_task_id"),
-    task_turns.c.interrupts == bindparam("running_number"),
+_interrupting = Prepared(
+    select(task_turns.c.number).where(
+        task_turns.c.task_id == bindparam("turn_task_id"),
+        task_turns.c.interrupts == bindparam("running_number"),
+    )
 )
-_here = (
+_here = Prepared(
     select(tasks.c.status)
     .where(tasks.c.id == bindparam("task_id"), tasks.c.server == bindparam("server"))
     .with_for_update(key_share=True)
 )
-_job = (
+_job = Prepared(
     select(
         *STATUS_COLUMNS,
         task_secrets.c.ciphertext,
@@ -66,21 +70,21 @@ class RunMethods(SqlMethods):
         self, connection: Connection, task_id: int, *, again: bool = False
     ) -> ClaimedTask | None:
         """See `Database`."""
-        here = connection.execute(_here, {"task_id": task_id, "server": self.server}).first()
+        here = _here.first(connection, {"task_id": task_id, "server": self.server})
         if here is None:
             return None
-        if here.status is TaskStatus.PENDING:
+        if here["status"] is TaskStatus.PENDING:
             stage = {"stage": Stage.CLONING}
             pending = {TaskStatus.PENDING}
             move(connection, self.server, task_id, pending, TaskStatus.RUNNING, stage)
-        elif not (again and here.status is TaskStatus.RUNNING):
+        elif not (again and here["status"] is TaskStatus.RUNNING):
             return None
         return _claimed(connection, task_id)
 
     @writing
     def start_run(self, connection: Connection, run: AgentRun, batch: EventBatch) -> bool:
         """See `Database`."""
-        if not lock_task(connection, runs_here(self.server, run.task_id)):
+        if not lock_running(connection, self.server, run.task_id):
             return False
         connection.execute(delete(task_runs).where(task_runs.c.task_id == run.task_id))
         connection.execute(insert(task_runs), columns_of(run))
@@ -106,10 +110,10 @@ class RunMethods(SqlMethods):
 
 
 def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
-    row = connection.execute(_job, {"task_id": task_id}).one()
-    columns = dict(row._mapping)
-    turn = connection.execute(_running_turn, {"turn_task_id": task_id}).first()
-    this_turn = {"turn_task_id": task_id, "running_number": turn.number if turn else None}
+    columns = _job.first(connection, {"task_id": task_id})
+    assert columns is not None  # noqa: S101 - its row was found before
+    turn = _running_turn.first(connection, {"turn_task_id": task_id})
+    this_turn = {"turn_task_id": task_id, "running_number": turn["number"] if turn else None}
     return ClaimedTask(
         ciphertext=columns.pop("ciphertext"),
         user_token=columns.pop("user_token"),
@@ -118,6 +122,6 @@ def _claimed(connection: Connection, task_id: int) -> ClaimedTask:
         project_settings=json_object(columns.pop("project_settings")),
         pushed_commit=columns.pop("pushed_commit"),
         task=Task(**columns),
-        turn=turn_from_row(turn._mapping) if turn else None,
-        is_interrupted=connection.execute(_interrupting, this_turn).first() is not None,
+        turn=turn_from_row(turn) if turn else None,
+        is_interrupted=_interrupting.first(connection, this_turn) is not None,
     )

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, distinct, fun
 from utils.database.schema import projects, usage_records
 from utils.database.shared import AMOUNTS
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.tables.progress import lock_task, runs_here
+from utils.database.sql.tables.progress import lock_running
 from utils.database.sql.tables.tasks import require_task
 from utils.database.sql.tables.usage_rows import store_usage
 from utils.database.types import Number, UserId
@@ -66,7 +66,7 @@ class UsageMethods(SqlMethods):
     @writing
     def record_usage(self, connection: Connection, record: UsageRecord) -> bool:
         """See `Database`."""
-        is_running = lock_task(connection, runs_here(self.server, record.task_id))
+        is_running = lock_running(connection, self.server, record.task_id)
         if is_running:
             store_usage(connection, record)
         return is_running

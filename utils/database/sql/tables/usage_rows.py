@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from utils.database.schema import usage_records
 from utils.database.shared import AMOUNTS, usage_values
+from utils.database.sql.prepared import Prepared
 from utils.models.usage import UsageRecord
 
 
@@ -19,9 +20,12 @@ def _upsert(insert: Any) -> Any:
     return statement.on_conflict_do_update(index_elements=["task_id", "run"], set_=amounts)
 
 
-_UPSERTS = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
+_UPSERTS = {
+    "sqlite": Prepared(_upsert(sqlite.insert)),
+    "postgresql": Prepared(_upsert(postgresql.insert)),
+}
 
 
 def store_usage(connection: Connection, record: UsageRecord) -> None:
     """Store a record in place of an earlier one of the same run."""
-    connection.execute(_UPSERTS[connection.dialect.name], usage_values(record))
+    _UPSERTS[connection.dialect.name].change(connection, usage_values(record))
