@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -21,6 +21,7 @@ from utils.database.supabase.errors import (
     raise_for_refusal,
     translating,
 )
+from utils.database.supabase.functions import Functions, proxy_for
 from utils.database.types import DOCUMENT_UNREADABLE
 from utils.errors import DatabaseUnavailable, RowUnreadable
 from utils.models.tasks import Json
@@ -43,6 +44,10 @@ _retrying = stamina.RetryingCaller(
 _READS = re.compile(r"backend_(?:(?:find|get|list)_\w+|count_tasks|revision)|engine_sandboxes")
 
 
+Send = Callable[[], Any]
+"""Sends a request and returns the parsed answer."""
+
+
 class Request(Protocol):
     """Declares what all request builders of the client have."""
 
@@ -61,15 +66,17 @@ class Supabase:
 
     def __init__(self, url: str, key: str, threads: int) -> None:
         self.failures = FailureRecord()
-        self._http = httpx.Client(
-            http2=False,
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        transport = httpx.HTTPTransport(
+            proxy=proxy_for(url),
             limits=httpx.Limits(
                 max_connections=2 * threads,
                 max_keepalive_connections=threads,
                 keepalive_expiry=IDLE_SECONDS,
             ),
-            event_hooks={"response": [raise_for_refusal]},
+        )
+        self._http = httpx.Client(
+            transport=transport, timeout=timeout, event_hooks={"response": [raise_for_refusal]}
         )
         # The retries of the client wait for whole seconds and do not cover function calls.
         options = ClientOptions(
@@ -79,6 +86,8 @@ class Supabase:
             postgrest_client_retry=False,
         )
         self._rest = create_client(url, key, options).postgrest
+        address = str(self._rest.base_url).rstrip("/")
+        self._functions = Functions(transport, address, self._rest.headers, timeout)
 
     def close(self) -> None:
         """Close all connections."""
@@ -91,26 +100,26 @@ class Supabase:
     def rows(self, request: Request, *, idempotent: bool) -> list[Json]:
         """Send a request for a table and return the rows."""
         is_write = request.request.http_method != "GET"
-        return cast("list[Json]", self._send(request, idempotent=idempotent, is_write=is_write))
+        send = partial(_rows, request)
+        return cast("list[Json]", self._send(send, idempotent=idempotent, is_write=is_write))
 
     def call(self, function: str, arguments: Mapping[str, Any], *, idempotent: bool) -> Any:
         """Call a database function and return its value, which is never text."""
-        request = self._rest.rpc(function, dict(arguments))
-        is_write = not only_reads(function)
-        return self._send(request, idempotent=idempotent, is_write=is_write)
+        send = partial(self._functions.call, function, arguments)
+        return self._send(send, idempotent=idempotent, is_write=not only_reads(function))
 
     def revision(self) -> str | None:
         """Return the revision of the project's tables.
 
         Raises `ConfigurationError` when the URL, the key or the project is wrong.
         """
-        request = self._rest.rpc("backend_revision", {})
-        revision: str | None = self._translated(request, idempotent=True, at_start=True)["revision"]
+        send = partial(self._functions.call, "backend_revision", {})
+        revision: str | None = self._translated(send, idempotent=True, at_start=True)["revision"]
         return revision
 
-    def _send(self, request: Request, *, idempotent: bool, is_write: bool) -> Any:
+    def _send(self, send: Send, *, idempotent: bool, is_write: bool) -> Any:
         try:
-            answer = self._translated(request, idempotent=idempotent)
+            answer = self._translated(send, idempotent=idempotent)
         except DatabaseUnavailable as error:
             self.failures.record(error.message, is_write=is_write)
             raise
@@ -118,15 +127,15 @@ class Supabase:
             self.failures.record_write()
         return answer
 
-    def _translated(self, request: Request, *, idempotent: bool, at_start: bool = False) -> Any:
+    def _translated(self, send: Send, *, idempotent: bool, at_start: bool = False) -> Any:
         with translating(at_start=at_start):
             try:
-                return _answer(request)
+                return _answer(send)
             except (httpx.HTTPError, RequestRefused) as error:
                 if not is_retryable(error, idempotent=idempotent):
                     raise
             # Usually an idle connection that was closed; the next one is new.
-            return _retrying(partial(is_retryable, idempotent=idempotent), _answer, request)
+            return _retrying(partial(is_retryable, idempotent=idempotent), _answer, send)
 
 
 def only_reads(function: str) -> bool:
@@ -142,17 +151,21 @@ def connect(settings: Settings) -> Supabase:
     return Supabase(url, key.get_secret_value(), settings.request_threads + LOOP_THREADS)
 
 
-def _answer(request: Request) -> Any:
+def _answer(send: Send) -> Any:
     try:
-        data = request.execute().data
-        # The client returns a body that it cannot parse as text.
-        if isinstance(data, str):
-            json.loads(data)
-            raise RequestRefused(200)
+        return send()
     except json.JSONDecodeError:
         raise RequestRefused(200) from None
     except UnicodeEncodeError:
         raise
     except (ValueError, RecursionError):
         raise RowUnreadable(DOCUMENT_UNREADABLE) from None
+
+
+def _rows(request: Request) -> Any:
+    data = request.execute().data
+    # The client returns a body that it cannot parse as text.
+    if isinstance(data, str):
+        json.loads(data)
+        raise RequestRefused(200)
     return data
