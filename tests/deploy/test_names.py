@@ -69,7 +69,7 @@ def test_each_setting_that_is_named_exists() -> None:
     given |= {name for pod in pods().values() for name in kubernetes_variables(pod)}
     for path in UNITS:
         given |= {word.partition("=")[0] for word in unit(path)["Service"]["Environment"].split()}
-    assert given >= {"HOST", "WORK", "TASK_ENGINE", "DATA_DIR", "SECRET_KEY"}
+    assert given >= {"HOST", "WORK", "DATA_DIR", "SECRET_KEY"}
     assert given - KNOWN - OTHERS == set()
 
 
@@ -80,8 +80,8 @@ def test_the_settings_that_a_process_gets_fit_together(name: str) -> None:
     values = {"environment": "production", **{key.lower(): value for key, value in given.items()}}
     settings = Settings.model_validate(values)
     assert settings.sandbox_kind == "e2b"
-    shares_database = name != "one-machine server"
-    assert (settings.task_engine == "absurd") == shares_database
+    # With the database of the guide each of them takes its tasks from the engine.
+    assert settings.may_use_engine
 
 
 def test_each_command_is_one_of_the_program() -> None:
