@@ -24,6 +24,7 @@ from pathlib import Path
 import structlog
 
 from benchmarks.cost import baseline
+from benchmarks.cost.http_processes import two_http_processes
 from benchmarks.cost.requests import request_cost
 from benchmarks.cost.task_engine import task_engine
 from benchmarks.cost.tasks import task_cost
@@ -65,6 +66,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         hostile_neighbour,
         two_hundred,
         task_engine,
+        two_http_processes,
         prepared_project,
         push_result,
         create_pull_request,
@@ -84,6 +86,7 @@ LONG = {
     "web_servers",
     "prepared_project",
     "task_engine",
+    "two_http_processes",
 }
 """Benchmarks that run only by name or with `--all`: they take minutes, or install other servers."""
 

@@ -55,7 +55,7 @@ def task_engine(bench: Bench) -> list[Figure]:
         costs: defaultdict[str, list[float]] = defaultdict(list)
         for _ in range(bench.size(8, 1)):
             for name, server in servers.items():
-                backends = _backends(postgres, f"bench_{ENGINES[name]}")
+                backends = backends_of(postgres, f"bench_{ENGINES[name]}")
                 spent = _spent(server, backends, repository, bench.size(50, 4))
                 for part, milliseconds in zip(PARTS, spent, strict=True):
                     costs[f"{part}, {name}"].append(milliseconds)
@@ -71,22 +71,23 @@ def _spent(
 ) -> tuple[float, float]:
     """Return the milliseconds of processor time of the server and of the database for a task."""
     groups = ([server.process], backends)
-    before = [sum(map(_cpu_seconds, group)) for group in groups]
+    before = [sum(map(cpu_seconds, group)) for group in groups]
     load(server, server.start_task_request(repository, PROMPT), clients=AT_ONCE, requests=count)
     server.wait_until_idle()
-    after = [sum(map(_cpu_seconds, group)) for group in groups]
+    after = [sum(map(cpu_seconds, group)) for group in groups]
     own, database = (
         1_000 * (end - start) / count for start, end in zip(before, after, strict=True)
     )
     return own, database
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the processor time of a process until now."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
-def _backends(postgres: StoppablePostgres, database: str) -> list[psutil.Process]:
+def backends_of(postgres: StoppablePostgres, database: str) -> list[psutil.Process]:
     """Return the processes that serve the connections to a database, which a server keeps open."""
     with psycopg.connect(postgres.url("postgres")) as rows:
         found = rows.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (database,))

@@ -37,6 +37,7 @@ FIGURES = {
     },
     "hostile_neighbour": {"large result, ratio", "chatty git host, ratio", "quiet, median"},
     "two_hundred": {"tasks completed", "threads at most", "processes and files left behind"},
+    "two_http_processes": {"polls, two processes / one", "part of the busier process"},
     "task_engine": {
         "a task on an idle server, with the engine",
         "processor time, database, without",

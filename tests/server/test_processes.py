@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -12,7 +16,13 @@ import pytest
 
 from tests.streams.event_stream import EventStream
 from tests.support.database.samples import USER
-from tests.support.live_server import LiveServer, ServerFactory, is_alive, replace_in_prompts
+from tests.support.live_server import (
+    LiveServer,
+    ServerFactory,
+    WorkerFactory,
+    is_alive,
+    replace_in_prompts,
+)
 from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
@@ -25,6 +35,15 @@ pytestmark = pytest.mark.local_only("what processes share is the database")
 
 LONG = "script:\nprint begun\nsleep 300\nwrite task.txt done"
 ALL = {"web-1", "web-2", "worker"}
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Provide a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture
@@ -88,6 +107,40 @@ def test_a_task_and_its_stream_survive_the_death_of_each_process_and_none_stays(
     assert {again[name].pid for name in ALL}.isdisjoint({first["web-1"].pid, first["worker"].pid})
     assert server.terminate() == 0
     assert not any(is_alive(child) for child in again.values())
+
+
+def test_a_worker_answers_for_its_metrics_and_health_on_loopback_and_for_nothing_else(
+    new_worker: WorkerFactory, database_url: str, free_port: int
+) -> None:
+    worker = new_worker(
+        DATABASE_URL=database_url,
+        SECRET_KEY="0123456789abcdef" * 2,
+        METRICS_PORT=free_port,
+        METRICS_TOKEN="letters-for-metrics",
+    )
+    worker.start()
+    allowed = {"Authorization": "Bearer letters-for-metrics"}
+    assert ask(free_port, "/metrics")[0] == HTTPStatus.UNAUTHORIZED
+    status, text = ask(free_port, "/metrics", allowed)
+    assert (status, b"\nasync_code_tasks_running 0.0\n" in text) == (HTTPStatus.OK, True)
+    status, text = ask(free_port, "/health")
+    name = (worker.data_dir / "server").read_text()
+    assert (status, json.loads(text)) == (HTTPStatus.OK, {"worker": name, "running": 0})
+    assert ask(free_port, "/ping")[0] == HTTPStatus.NOT_FOUND
+    other = new_worker(
+        DATABASE_URL=database_url, SECRET_KEY="0123456789abcdef" * 2, METRICS_PORT=free_port
+    )
+    other.launch()
+    assert other.wait() == EXIT_CONFIGURATION
+    assert f"METRICS_PORT {free_port} cannot be used" in other.output.read_text()
+
+
+def ask(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with closing(connection):
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def test_no_process_is_left_behind_by_a_parent_that_is_killed(

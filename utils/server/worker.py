@@ -16,6 +16,7 @@ from utils.errors import ConfigurationError
 from utils.server.group.parent_link import ParentLink
 from utils.server.stop_signals import StopSignals
 from utils.server.web_server import EXIT_STUCK, built, end_if_stuck, print_line
+from utils.server.worker_metrics import open_metrics_port
 
 CHECK_SECONDS = 1.0
 """Time between two checks that the dispatcher still works."""
@@ -49,7 +50,10 @@ def work(settings: Settings, build: Callable[[], Services], link: ParentLink | N
     signals.receive()
     if link:
         link.obey(signals)
+    metrics = None if link else built("worker", lambda: open_metrics_port(settings))
     services = built("worker", build, link)
+    if metrics:
+        metrics.serve(services)
     stopping = threading.Event()
     signals.forward_to(stopping.set)
     _announce(services, link)

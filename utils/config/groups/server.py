@@ -93,6 +93,13 @@ class ServerSettings(BaseSettings):
         description="Token that /metrics requires as Bearer. Without it, /metrics answers only "
         "requests from this machine that no proxy forwarded.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on 127.0.0.1 at which `./run.sh worker` answers /metrics and /health. "
+        "Without it a worker listens on no port. A server answers both at `PORT`.",
+    )
     cors_origins: NameList = Field(
         ("http://localhost:3000",),
         description="Web origins allowed to call the API from a browser (CORS), separated by "
