@@ -150,7 +150,11 @@ def test_no_process_is_left_behind_by_a_parent_that_is_killed(
     server.start()
     children = processes(server)
     assert children.keys() == ALL - {"worker"}
-    assert server.client(USER).get("/health/ready").body["workers"] == 0
+    client = server.client(USER)
+    assert client.get("/health/ready").body["workers"] == 0
+    refused = client.post("/v1/sandboxes")
+    assert (refused.code, refused.body["code"]) == (503, "sandbox_unavailable")
+    assert "HTTP_PROCESSES" in refused.body["error"]
     server.kill()
     eventually(lambda: not any(is_alive(child) for child in children.values()))
 
