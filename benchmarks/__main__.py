@@ -25,6 +25,7 @@ import structlog
 
 from benchmarks.cost import baseline
 from benchmarks.cost.http_processes import two_http_processes
+from benchmarks.cost.memory import large_results
 from benchmarks.cost.requests import request_cost
 from benchmarks.cost.task_engine import task_engine
 from benchmarks.cost.tasks import task_cost
@@ -57,6 +58,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         task_status_throughput,
         request_cost,
         task_cost,
+        large_results,
         list_tasks,
         slow_clients,
         event_streams,
@@ -81,6 +83,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     )
 }
 LONG = {
+    "large_results",
     "event_streams",
     "archive_beside_polls",
     "web_servers",

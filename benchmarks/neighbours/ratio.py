@@ -44,7 +44,7 @@ def hostile_neighbour(bench: Bench) -> list[Figure]:
     settings = {
         "SIMULATE_WITH_REAL_AGENT": "true",
         "ANTHROPIC_API_KEY": "sk-ant-not-a-key-of-anybody",
-        "PATH": f"{_shell_as_agent(bench.folder)}:{os.environ['PATH']}",
+        "PATH": f"{shell_as_agent(bench.folder)}:{os.environ['PATH']}",
     }
     times: defaultdict[str, list[float]] = defaultdict(list)
     with Server(bench.folder / "server", settings) as server, serve_refusals() as host:
@@ -75,7 +75,8 @@ def _seconds(name: str, found: list[float]) -> Figure:
     return Figure(f"{name}, median", round(statistics.median(found) * 1000, 1), "ms")
 
 
-def _shell_as_agent(folder: Path) -> Path:
+def shell_as_agent(folder: Path) -> Path:
+    """Make an agent of a shell that runs the prompt; return the folder of its program."""
     tools = folder / "tools"
     tools.mkdir()
     program = tools / "claude"

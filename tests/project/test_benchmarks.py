@@ -26,6 +26,7 @@ FIGURES = {
     "task_status_throughput": {"8 clients", "32 clients"},
     "request_cost": {"status poll, processor time", "start-task / reference work"},
     "task_cost": {"local task, processor time", "E2B task / reference work"},
+    "large_results": {"one patch of 10 MB, growth", "one patch of 10 MB, growth / patch"},
     "list_tasks": {"one client, p50", "page"},
     "slow_clients": {"quiet, p95", "12 slow and 40 idle connections, p95"},
     "event_streams": {"out of order, lost or repeated", "from write to arrival, p99"},

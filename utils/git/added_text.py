@@ -11,6 +11,8 @@ from utils.git.output import decode_path, unquote_path
 MAX_BINARY_BYTES = 32 * 2**20
 """Bytes of a binary file that are read; a few compressed bytes may hold gigabytes."""
 
+_JOINED_LINES = 1_000
+
 _FILE = "diff --git "
 _BINARY_HUNKS = ("literal ", "delta ")
 
@@ -24,33 +26,64 @@ def added_text(
     change, where the diff names it. For a binary file that `reads_binary` accepts, the text is its
     new content, or what is inserted into the old one.
     """
-    for lines in _files(diff):
-        name = _name_in(lines[0])
-        added: list[str] = []
+    for start, end in _files(diff):
+        name = _name_in(diff[start : _end_of_line(diff, start, end)])
+        added = _AddedLines()
         hunk: int | None = None
-        for number, line in enumerate(lines):
+        for place, line in _lines(diff, start, end):
             if line.startswith(_BINARY_HUNKS) and hunk is None:
-                hunk = number + 1
+                hunk = place + len(line) + 1
             elif line.startswith("+++ ") and not added:
                 name = _path(line.removeprefix("+++ ").rstrip("\t")) or name
             elif line.startswith("+"):
-                added.append(line[1:])
+                added.add(line[1:])
         if hunk is not None and reads_binary(name):
-            added.append(_binary_text(lines[hunk:]))
-        yield name, "\n".join(added)
+            added.add(_binary_text(line for _, line in _lines(diff, hunk, end)))
+        yield name, added.text()
 
 
-def _files(diff: str) -> Iterator[list[str]]:
-    lines: list[str] = []
-    for line in diff.split("\n"):
-        if line.startswith(_FILE):
-            if lines:
-                yield lines
-            lines = [line]
-        elif lines:
-            lines.append(line)
-    if lines:
-        yield lines
+class _AddedLines:
+    """Collects lines. Many short ones take several times the memory of their text."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._lines: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._texts or self._lines)
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+        if len(self._lines) >= _JOINED_LINES:
+            self._texts.append("\n".join(self._lines))
+            self._lines.clear()
+
+    def text(self) -> str:
+        return "\n".join([*self._texts, *self._lines])
+
+
+def _files(diff: str) -> Iterator[tuple[int, int]]:
+    """Yield where the part of each file begins and ends."""
+    start = 0 if diff.startswith(_FILE) else diff.find(f"\n{_FILE}") + 1
+    while diff.startswith(_FILE, start):
+        following = diff.find(f"\n{_FILE}", start)
+        yield start, len(diff) if following < 0 else following
+        if following < 0:
+            return
+        start = following + 1
+
+
+def _lines(diff: str, start: int, end: int) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a part, each with the place where it begins."""
+    while start <= end:
+        stop = _end_of_line(diff, start, end)
+        yield start, diff[start:stop]
+        start = stop + 1
+
+
+def _end_of_line(diff: str, start: int, end: int) -> int:
+    found = diff.find("\n", start, end)
+    return end if found < 0 else found
 
 
 def _binary_text(lines: Iterable[str]) -> str:

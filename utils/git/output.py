@@ -120,16 +120,17 @@ def _count(field: bytes) -> int | None:
     return None if field == b"-" else int(field)
 
 
-def split_patch_mail(mail: bytes) -> tuple[bytes, bytes, bytes]:
-    """Split the output of `git format-patch --raw --numstat` for one commit of ours.
+def split_patch_mail(output: bytes, start: int, end: int) -> tuple[bytes, bytes, bytes]:
+    """Split what `git format-patch --raw --numstat` has printed for one commit of ours.
 
-    Return the message, the list of changes and the diff. The output of an empty commit is empty.
+    It is a part of the output. Return the message, the list of changes and the diff. That of an
+    empty commit is empty.
     """
-    if not mail:
+    if start == end:
         return b"", b"", b""
-    changes = mail.index(b"\n\n:") + 2
-    diff = mail.index(b"\n\n", changes) + 2
-    return mail[:changes], mail[changes:diff], mail[diff:]
+    changes = output.index(b"\n\n:", start, end) + 2
+    diff = output.index(b"\n\n", changes, end) + 2
+    return output[start:changes], output[changes:diff], output[diff:end]
 
 
 def with_quoted_headers(diff: bytes) -> bytes:
@@ -154,7 +155,9 @@ def _quoted_header(line: bytes) -> bytes:
     return b'%b"%b" "%b"' % (_HEADER, old, new) if is_same else line
 
 
-def parse_objects(output: bytes, *, max_objects: int, max_bytes: int) -> dict[str, bytes]:
+def parse_objects(
+    output: bytes | memoryview, *, max_objects: int, max_bytes: int
+) -> dict[str, bytes]:
     """Parse the output of `git cat-file --batch`; return contents by object name.
 
     Contents above `max_bytes` are left out. Raises `ValueError` when git cannot have written the
@@ -174,7 +177,7 @@ def parse_objects(output: bytes, *, max_objects: int, max_bytes: int) -> dict[st
         if size > len(output) - position:
             raise ValueError("a content is larger than what is left")
         if size <= max_bytes:
-            contents[name] = output[position : position + size]
+            contents[name] = bytes(output[position : position + size])
         position += size + 1
     return contents
 

@@ -7,6 +7,8 @@ first, then the application. It is alone, or one of several processes that share
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -39,6 +41,10 @@ EXIT_UNAVAILABLE = 75
 # In addition to the grace time of tasks: for running requests and open connections.
 STOP_SECONDS = 10
 BACKLOG = 2048
+
+LARGE_BYTES = 128 * 1024
+_M_MMAP_THRESHOLD = -3
+"""Parameter of mallopt(3): blocks from this size on are mapped by themselves. Set, it stays so."""
 
 Built = TypeVar("Built")
 
@@ -93,7 +99,17 @@ def built(name: str, build: Callable[[], Built], link: ParentLink | None = None)
     # The present objects stay alive. Without this each full garbage collection would traverse
     # them and block all threads and the event loop for a fifth of a second.
     gc.freeze()
+    _give_back_large_texts()
     return result
+
+
+def _give_back_large_texts() -> None:
+    """Have the C library give the memory of large texts back when they are freed, where it can.
+
+    Otherwise it keeps as much as the largest patches took, once for each of its arenas.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 class _WebServer:

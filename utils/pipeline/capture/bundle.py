@@ -104,41 +104,53 @@ def parse_bundle(bundle: bytes, limits: BundleLimits) -> Raw:
     Raises `CaptureError` when the list of changes is too long, and `ValueError` when the script
     cannot have written the bundle.
     """
-    commit, tree, sections = _read_index(bundle)
+    commit, tree, places = _read_index(bundle)
+    # Only what is kept is copied: a bundle may be several times as large as a patch.
+    sections = {
+        name: bundle[start:end]
+        for name, (start, end) in places.items()
+        if name not in {"mail", "contents"}
+    }
     patch, diff = sections.get("patch"), sections.get("diff")
     changes = sections.get("changes", b"")
-    if "mail" in sections:
-        message, listed, diff = split_patch_mail(sections["mail"])
+    if "mail" in places:
+        message, listed, diff = split_patch_mail(bundle, *places["mail"])
         patch = message + diff
         changes = changes or listed
-    if len(changes) > LISTING_BYTES:
-        raise CaptureError(TOO_LONG)
-    if b"\0" in changes:
-        raise ValueError("the list of changes contains a NUL character")
-    try:
-        listed_changes = parse_changes(changes)
-    except TooManyChanges:
-        raise CaptureError(TOO_LONG) from None
     return Raw(
         size=len(bundle),
         commit=commit,
         tree=tree,
-        changes=listed_changes,
+        changes=_listed(changes),
         contents=parse_objects(
-            sections.get("contents", b""),
+            memoryview(bundle)[slice(*places.get("contents", (0, 0)))],
             max_objects=2 * limits.files,
             max_bytes=limits.file_bytes,
         ),
         diff=_at_most(limits.patch_bytes, diff),
         patch=_at_most(limits.patch_bytes, patch),
-        is_one_commit="mail" in sections,
+        is_one_commit="mail" in places,
         left_out=_left_out(sections.get("left_out")),
         notes=sections.get("notes", b"")[:NOTES_BYTES],
     )
 
 
-def _read_index(bundle: bytes) -> tuple[str, str, dict[str, bytes]]:
-    """Return the commit, the tree and the sections, which fill the bundle up to the index."""
+def _listed(changes: bytes) -> list[ChangedPath]:
+    if len(changes) > LISTING_BYTES:
+        raise CaptureError(TOO_LONG)
+    if b"\0" in changes:
+        raise ValueError("the list of changes contains a NUL character")
+    try:
+        return parse_changes(changes)
+    except TooManyChanges:
+        raise CaptureError(TOO_LONG) from None
+
+
+def _read_index(bundle: bytes) -> tuple[str, str, dict[str, tuple[int, int]]]:
+    """Return the commit, the tree and where the sections begin and end.
+
+    They fill the bundle up to the index.
+    """
     end = bundle.rfind(b"\n\n", max(0, len(bundle) - INDEX_BYTES))
     if end < 0:
         raise ValueError("the index is missing")
@@ -146,7 +158,7 @@ def _read_index(bundle: bytes) -> tuple[str, str, dict[str, bytes]]:
     names = _COMMIT_AND_TREE.fullmatch(first)
     if names is None:
         raise ValueError("the names of the commit and the tree are missing")
-    sections: dict[str, bytes] = {}
+    places: dict[str, tuple[int, int]] = {}
     times = dict.fromkeys(SECTIONS, 0)
     position = 0
     for line in lines:
@@ -155,11 +167,11 @@ def _read_index(bundle: bytes) -> tuple[str, str, dict[str, bytes]]:
         if times[name] > SECTIONS[name] or size > end - position:
             raise ValueError("a section is too often or too large")
         if name != "dropped":
-            sections[name] = bundle[position : position + size]
+            places[name] = (position, position + size)
         position += size
     if position != end:
         raise ValueError("the sections do not fill the bundle")
-    return names[1].decode(), names[2].decode(), sections
+    return names[1].decode(), names[2].decode(), places
 
 
 def _section(line: bytes) -> tuple[int, str]:

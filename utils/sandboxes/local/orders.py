@@ -10,8 +10,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from utils.sandboxes.separation.messages import HEADER
+
+SCRIPT_CHARACTERS, SCRIPTS = 1_000, 32
+"""Length from which an encoded argument is kept, and how many are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +83,24 @@ class Order:
 
     def text(self) -> bytes:
         """Return the order as the keeper reads it."""
-        return json.dumps(
+        arguments = ",".join(map(_encoded, self.arguments))
+        rest = json.dumps(
             {
-                "arguments": list(self.arguments),
                 "directory": self.directory,
                 "environment": dict(self.environment),
                 "limits": asdict(self.limits),
                 "enclosure": asdict(self.enclosure) if self.enclosure else None,
             }
-        ).encode()
+        )
+        return f'{{"arguments":[{arguments}],{rest[1:]}'.encode()
+
+
+def _encoded(argument: str) -> str:
+    # Long ones are our scripts, of which there are few.
+    return _encoded_script(argument) if len(argument) >= SCRIPT_CHARACTERS else json.dumps(argument)
+
+
+_encoded_script = lru_cache(maxsize=SCRIPTS)(json.dumps)
 
 
 class KeeperConnection:
