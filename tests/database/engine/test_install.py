@@ -138,7 +138,7 @@ def test_migrate_installs_the_engine_unless_the_settings_do_without_it(
 
 def test_the_text_of_the_engine_is_in_no_file_of_ours() -> None:
     assert "absurd.claim_task" in installed_package().schema
-    marks = ("create table absurd.", "portable_uuidv7", "claim_expires_at")
+    marks = ("create table absurd.", "portable_uuidv7", "v_claim_until")
     found = [mark for mark in marks if mark in supabase_sql.supabase_sql()]
     assert found == []
 
