@@ -84,6 +84,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 LONG = {
     "large_results",
+    "hostile_neighbour",
+    "e2b_long_agents",
+    "e2b_five_hundred",
     "event_streams",
     "archive_beside_polls",
     "web_servers",
