@@ -13,6 +13,7 @@ from functools import partial
 
 import pytest
 
+from tests.dispatcher.shared_rows import taking_no_task, uses_engine, wait_until_known
 from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.database.samples import USER
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory, replace_in_prompts
@@ -63,11 +64,6 @@ def new_pair(new_server: ServerFactory, shared_database: dict[str, str]) -> Pair
         return pair
 
     return make
-
-
-def uses_engine(shared_database: dict[str, str]) -> bool:
-    """Tell whether the task engine of the database gives the servers their tasks."""
-    return shared_database.get("TASK_ENGINE") == "absurd"
 
 
 def start_naps(client: Client, repository: str, numbers: range, seconds: int = 1) -> dict[int, int]:
@@ -223,7 +219,7 @@ def test_a_server_without_its_database_leaves_the_sandboxes_to_the_one_that_take
     if knows_other:
         other.start()
         wait_until_known(client, shared_database)
-    with other.asleep() if knows_other else nullcontext():
+    with taking_no_task(other, shared_database) if knows_other else nullcontext():
         tasks = start_naps(client, small_repository, range(3), seconds)
         wait_until_at_work(client, tasks, place)
     proxy.is_cut = True
@@ -257,7 +253,7 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
     other.start()
     client = one.client(USER)
     wait_until_known(client, shared_database)
-    with other.asleep():
+    with taking_no_task(other, shared_database):
         tasks = start_naps(client, small_repository, range(3), 3)
         wait_until_at_work(client, tasks, place)
     wait_until_known(client, shared_database)
@@ -269,12 +265,6 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
     assert assert_each_done_once(client, tasks) == [1] * 3
     assert set(commands_in(place, ids, "agent.sh")) == ids
     assert Counter(commands_in(place, ids, "capture.sh")) == dict.fromkeys(ids, 1)
-
-
-def wait_until_known(client: Client, database: dict[str, str]) -> None:
-    """Wait until a server knows of the other one: alone it would keep its tasks."""
-    if uses_engine(database):
-        eventually(lambda: client.get("/health/ready").body["workers"] == 2)
 
 
 @pytest.mark.cloud_only("the proxy is between the server and a project")
@@ -290,7 +280,7 @@ def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
     dying.start()
     other.start()
     client = dying.client(USER)
-    with other.asleep():
+    with taking_no_task(other, shared_database):
         tasks = start_naps(client, small_repository, range(5))
         eventually(lambda: sum(client.status(one)["status"] != "pending" for one in tasks) >= 3)
     proxy.refused["/rest/v1/task_runs"] = 9
