@@ -241,7 +241,10 @@ def test_the_script_knows_the_files_of_the_sample_and_what_it_makes_of_them(
             if each:
                 prompt.write_text(each)
                 command = ["sh", str(SCRIPT), str(prompt), "claude", "0"]
-                subprocess.run(command, cwd=folder, check=True, capture_output=True)
+                ended = subprocess.run(
+                    command, cwd=folder, check=False, capture_output=True, text=True
+                )
+                assert ended.returncode == 0, ended.stdout + ended.stderr
             for file in ("basket.py", "test_basket.py"):
                 assert git(folder, "hash-object", file).strip() in text
         assert not (folder / "AI_GENERATED.md").exists()
