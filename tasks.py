@@ -112,6 +112,10 @@ def get_task_status(services: Services, user_id: str, task_id: int, query: PollQ
         return same
     stage = dispatcher.stage(task_id)
     task = database.get_task_status(user_id, task_id)
+    is_ended = task.status in TERMINAL_STATUSES
+    if is_ended:
+        # It may have ended since its stage was read.
+        stage = None
     # A queued task moves on without a change of its row.
     waits = task.status is TaskStatus.PENDING
     position = dispatcher.queue_position(task_id) if waits else None
@@ -128,7 +132,7 @@ def get_task_status(services: Services, user_id: str, task_id: int, query: PollQ
     # A task that waits for another server moves on without a mark that this one knows.
     if not waits or position is not None:
         response.set_etag(etag, weak=True)
-    return poll.answer(response, etag, is_ended=task.status in TERMINAL_STATUSES)
+    return poll.answer(response, etag, is_ended=is_ended)
 
 
 @blueprint.get("/tasks/<id:task_id>")

@@ -10,7 +10,7 @@ import pytest
 
 from demo.sample import ensure_sample
 from tests.conftest import JWT_SECRET
-from tests.support.backends import Backend, Open, Repository, git
+from tests.support.backends import GIT_ENVIRONMENT, Backend, Open, Repository, git
 from tests.support.source_files import ROOT
 from utils.agents.scripted import ScriptedReader
 from utils.models.tasks import Json
@@ -242,7 +242,13 @@ def test_the_script_knows_the_files_of_the_sample_and_what_it_makes_of_them(
                 prompt.write_text(each)
                 command = ["sh", str(SCRIPT), str(prompt), "claude", "0"]
                 ended = subprocess.run(
-                    command, cwd=folder, check=False, capture_output=True, text=True
+                    command,
+                    cwd=folder,
+                    # The user who runs the tests may have no name for git.
+                    env=GIT_ENVIRONMENT,
+                    check=False,
+                    capture_output=True,
+                    text=True,
                 )
                 assert ended.returncode == 0, ended.stdout + ended.stderr
             for file in ("basket.py", "test_basket.py"):

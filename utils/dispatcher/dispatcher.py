@@ -229,9 +229,9 @@ class Dispatcher:
         return self._source.drain_worker(name, is_draining=is_draining)
 
     def stage(self, task_id: int) -> str | None:
-        """Return the current stage of a task, None when it does not run here."""
+        """Return the current stage of a task, None when it does not run here or may have ended."""
         run = self._runs.get(task_id)
-        return run.stage if run else None
+        return run.shown_stage if run else None
 
     def pause(self) -> None:
         """Stop starting tasks. May be called in a signal handler."""

@@ -48,6 +48,7 @@ class ResultStore:
         self.turn: Turn | None = None
         self.next_turn_waits = False
         self.has_ended = False
+        self.is_storing = False
         self._context = context
         self._events = events
         self._redactor = redactor
@@ -58,6 +59,7 @@ class ResultStore:
 
         When the database is unavailable, the result is saved on disk and becomes `pending`.
         """
+        self.is_storing = True
         # In a thread, because an agent decides how much there is to redact; all of it in one.
         result, is_ours = await to_thread.run_sync(self._store, task, outcome, container_id)
         if is_ours:

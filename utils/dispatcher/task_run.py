@@ -108,6 +108,11 @@ class TaskRun:
         """The current stage, None before the first one."""
         return self._events.stage
 
+    @property
+    def shown_stage(self) -> str | None:
+        """The stage to show; None once a result may be stored, whose row has the last one."""
+        return None if self._results.is_storing else self.stage
+
     def abandon(self) -> None:
         """Stop the task so that it can be queued again or resumed, unless it has a result."""
         self._is_stopping = True

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row
-from tests.support.e2b.tasks import cloud_backend, wait_until_none_alive
+from tests.support.e2b.tasks import cloud_backend, ended, wait_until_none_alive
 from utils.sandboxes.e2b import lease
 
 MOST_REQUESTS = 8
@@ -106,3 +106,18 @@ def test_a_sandbox_lives_as_long_as_its_task(
     first, *others = (json.loads(request["body"])["timeout"] for request in extended)
     assert first == 720
     assert set(others) - {first} == {8}
+
+
+def test_a_poll_has_the_row_of_an_ended_task_while_its_sandbox_is_still_being_ended(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    with cloud_backend(failing_cloud, tmp_path) as backend:
+        failing_cloud.add_fault("delay", route="kill", times=1, seconds=2)
+        task_id = backend.start(QUIET, small)
+        ended(backend, task_id)
+        client, address = backend.app.test_client(), f"/task-status/{task_id}"
+        etag = client.get(address, headers={"X-User-ID": USER}).headers["ETag"]
+        asking = {"X-User-ID": USER, "If-None-Match": etag}
+        assert client.get(address, headers=asking).status_code == 304
+        backend.wait(task_id)
+        assert client.get(address, headers=asking).status_code == 304
