@@ -155,7 +155,8 @@ def test_a_drained_worker_ends_what_it_runs_and_takes_tasks_again_when_it_may(
     client = server.client(USER)
     running = client.start(LONG, small_repository)
     client.wait_for_output(running, "begun")
-    [known] = client.get("/admin/workers").body["workers"]
+    # A worker may run a task before its first beat.
+    [known] = eventually(lambda: client.get("/admin/workers").body["workers"])
     assert client.post("/admin/workers/unknown/drain").code == 404
     answer = client.post(f"/admin/workers/{known['name']}/drain")
     assert (answer.code, answer.body["is_draining"]) == (200, True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -153,3 +154,22 @@ async def test_a_folder_that_is_deeper_than_a_path_is_removed(
     await sandbox.close()
     assert not root.exists()
     assert (kept / "file").exists()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Have this process open more files than `select` can wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_server_with_many_connections_runs_commands(
+    many_files: None, sandbox: LocalSandbox
+) -> None:
+    result = await sandbox.run(["printf", "done"], timeout_seconds=LONG_SECONDS)
+    assert (result.exit_code, result.stdout) == (0, b"done")

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tests.support.source_files import ROOT
 
@@ -44,7 +44,7 @@ class PreloadedProcess:
 
     def poll(self) -> int | None:
         """Return the exit code, None while the program runs."""
-        if self.returncode is None and select.select([self._report], [], [], 0)[0]:
+        if self.returncode is None and _readable(0, self._report):
             self.returncode = int(self._report.readline())
             self._report.close()
         return self.returncode
@@ -75,6 +75,14 @@ class PreloadedProcess:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+def _readable(milliseconds: int | None, *sources: TextIO | socket.socket) -> set[int]:
+    # `select.select` refuses descriptors above 1,023, and a process of tests may have so many.
+    poller = select.poll()
+    for source in sources:
+        poller.register(source, select.POLLIN)
+    return {descriptor for descriptor, _ in poller.poll(milliseconds)}
 
 
 class _Forker:
@@ -190,11 +198,11 @@ def _serve(requests: socket.socket) -> dict[str, Any] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     while True:
-        ready, _, _ = select.select([requests, awake], [], [])
-        if awake in ready:
+        ready = _readable(None, requests, awake)
+        if awake.fileno() in ready:
             awake.recv(REQUEST_BYTES)
             _report_ends(children)
-        if requests not in ready:
+        if requests.fileno() not in ready:
             continue
         text, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 4)
         if not text:

@@ -77,7 +77,7 @@ def main(place: str, descriptor: int) -> None:
     awake = watch_children()
     keepers: set[int] = set()
     while True:
-        ready, _, _ = select.select([requests, awake], [], [])
+        ready = wait_readable(requests, awake)
         if awake in ready:
             drain(awake)
             collect_keepers(keepers)
@@ -94,6 +94,19 @@ def main(place: str, descriptor: int) -> None:
     # The keepers end by themselves. Until then their orphans come here.
     while keepers and collect_keepers(keepers):
         time.sleep(LONGEST_PAUSE_SECONDS)
+
+
+def wait_readable(*sources: socket.socket, seconds: float | None = None) -> list[socket.socket]:
+    """Wait until a socket can be read or was closed, at most so long; return those that are.
+
+    `select.select` refuses descriptors above 1,023, and a server may have so many when it starts
+    this process.
+    """
+    poller = select.poll()
+    for source in sources:
+        poller.register(source, select.POLLIN)
+    ready = dict(poller.poll(None if seconds is None else seconds * 1000))
+    return [source for source in sources if source.fileno() in ready]
 
 
 def fork_keeper(descriptors: list[int], requests: socket.socket) -> int:
@@ -197,7 +210,7 @@ def keep(control: socket.socket, network: socket.socket | None = None) -> None:
                     view.prepare()
     if isinstance(view, SharedView) and view.close():
         # Looking for descendants takes longer than the end of the only one.
-        select.select([awake], [], [], LONGEST_PAUSE_SECONDS)
+        wait_readable(awake, seconds=LONGEST_PAUSE_SECONDS)
     end_descendants()
 
 
@@ -305,7 +318,7 @@ def follow(
     next_check = time.monotonic() + CHECK_SECONDS
     while True:
         wait_seconds = max(next_check - time.monotonic(), 0.0)
-        ready, _, _ = select.select([control, awake], [], [], wait_seconds)
+        ready = wait_readable(control, awake, seconds=wait_seconds)
         drain(awake)
         statuses: dict[int, int] = {}
         reap(statuses)
