@@ -3,7 +3,7 @@
     python -m benchmarks [NAME ...] [--all] [--json FILE] [--record | --quick] [--folder FOLDER]
                          [--against REV] [--check]
 
-Without names it runs those that together end within 15 minutes. The exit code is 0 even if targets
+Without names it leaves out those that take long. The exit code is 0 even if targets
 are missed; with `--check` it is 1 if a figure is too far above the baseline.
 """
 
