@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from hmac import compare_digest
 from ipaddress import ip_address
 from typing import Any, NotRequired
 
@@ -21,7 +20,7 @@ from utils.config.version import VERSION
 from utils.errors import DatabaseUnavailable, Forbidden, Unauthenticated, Unavailable
 from utils.models.tasks import Json
 from utils.sandboxes.protocol import KeyState
-from utils.telemetry import METRICS_CONTENT_TYPE
+from utils.telemetry import METRICS_CONTENT_TYPE, may_read_metrics
 
 blueprint = Blueprint("health", __name__)
 
@@ -177,9 +176,7 @@ def _check_metrics_access(settings: Settings) -> None:
                 "metrics_protected",
             )
         return
-    expected = f"Bearer {settings.metrics_token.get_secret_value()}"
-    given = request.headers.get("Authorization", "")
-    if not compare_digest(given.encode(), expected.encode()):
+    if not may_read_metrics(settings.metrics_token, request.headers.get("Authorization", "")):
         raise Unauthenticated(
             "Send the METRICS_TOKEN of the server as Authorization: Bearer <token>.",
             "token_invalid",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from hmac import compare_digest
 from threading import Lock
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
+from pydantic import SecretStr
 from structlog.typing import EventDict, Processor
 
 from utils.config.settings import Settings
@@ -160,6 +162,12 @@ class _ErrorCollector(Collector):
         for code, count in sorted(error_counts().items()):
             family.add_metric((code,), count)
         yield family
+
+
+def may_read_metrics(token: SecretStr, authorization: str) -> bool:
+    """Tell whether an `Authorization` header holds the token of the metrics."""
+    expected = f"Bearer {token.get_secret_value()}"
+    return compare_digest(authorization.encode(), expected.encode())
 
 
 class Metrics:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from hmac import compare_digest
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -12,7 +11,7 @@ from typing import Any
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.errors import ConfigurationError
-from utils.telemetry import METRICS_CONTENT_TYPE
+from utils.telemetry import METRICS_CONTENT_TYPE, may_read_metrics
 
 HOST = "127.0.0.1"
 READ_SECONDS = 10.0
@@ -69,13 +68,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_metrics(self) -> None:
         token = self.server.services.settings.metrics_token
-        if token is not None:
-            expected = f"Bearer {token.get_secret_value()}"
-            given = self.headers.get("Authorization", "")
-            if not compare_digest(given.encode(), expected.encode()):
-                text = b"Send the METRICS_TOKEN of the worker as Authorization: Bearer <token>.\n"
-                self._send(HTTPStatus.UNAUTHORIZED, "text/plain", text)
-                return
+        given = self.headers.get("Authorization", "")
+        if token is not None and not may_read_metrics(token, given):
+            text = b"Send the METRICS_TOKEN of the worker as Authorization: Bearer <token>.\n"
+            self._send(HTTPStatus.UNAUTHORIZED, "text/plain", text)
+            return
         # The tasks in the database are a metric of the servers.
         self._send(HTTPStatus.OK, METRICS_CONTENT_TYPE, self.server.services.metrics.render({}))
 
