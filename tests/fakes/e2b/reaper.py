@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +24,12 @@ MARKER = "E2B_FAKE_SANDBOX"
 _ROUNDS = 100
 _PAUSE_SECONDS = 0.005
 _LONGEST_PAUSE_SECONDS = 0.2
+
+_LOOKS = 5
+"""Looks after which a process without an environment has none, like a thread of the kernel."""
+
+_without: set[str] = set()
+"""Processes that have no environment."""
 
 
 @dataclass(slots=True)
@@ -70,29 +77,42 @@ def wait_for(children: Iterable[subprocess.Popen[bytes]]) -> None:
 def end_marked(server: str, sandboxes: frozenset[str] | None) -> None:
     """Kill the processes of these sandboxes, or of all, until no scan finds one."""
     killed: set[str] = set()
+    looks: Counter[str] = Counter()
     for _ in range(_ROUNDS):
-        found = signal_marked(server, sandboxes, signal.SIGKILL)
+        found, unclear = signal_marked(server, sandboxes, signal.SIGKILL)
         killed |= found
+        looks.update(unclear)
+        _without.update(pid for pid in unclear if looks[pid] >= _LOOKS)
         # On its way out a process loses its environment first, and runs on for a moment.
-        if not found and not any(_runs(pid) for pid in killed):
+        if not (found or unclear or any(_runs(pid) for pid in killed)):
             return
         time.sleep(_PAUSE_SECONDS)
 
 
-def signal_marked(server: str, sandboxes: frozenset[str] | None, number: int) -> set[str]:
-    """Signal the processes of these sandboxes, or of all; return the ids of the living ones."""
+def signal_marked(
+    server: str, sandboxes: frozenset[str] | None, number: int
+) -> tuple[set[str], set[str]]:
+    """Signal the processes of these sandboxes, or of all.
+
+    Returns the ids of the living ones, and those of processes to be looked at again: one that
+    becomes another program has no environment for a moment.
+    """
     begin = f"{MARKER}={server}/".encode()
     found: set[str] = set()
+    unclear: set[str] = set()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            _, marked, rest = _environment(entry.name).partition(begin)
+            environment = _environment(entry.name)
+            if not environment and entry.name not in _without and _runs(entry.name):
+                unclear.add(entry.name)
+            _, marked, rest = environment.partition(begin)
             name = rest.partition(b"\0")[0].decode()
             if marked and (sandboxes is None or name in sandboxes):
                 os.kill(int(entry.name), number)
                 found.add(entry.name)
-    return found
+    return found, unclear
 
 
 def _environment(pid: str) -> bytes:
