@@ -104,7 +104,10 @@ class TaskAttempt:
             self.is_left_running = unfinished and sandbox.survives and self.run is not None
             if not self.is_left_running:
                 self._report_sandbox(self._end_of(outcome), sandbox.id)
-            yield outcome
+            # Many sandboxes may end at once, and a result may be large: it is not held until then.
+            outcomes = [outcome]
+            del outcome
+            yield outcomes.pop()
         finally:
             with anyio.CancelScope(shield=True):
                 if self.is_left_running or (self.keep and await self.keep(sandbox)):

@@ -299,19 +299,27 @@ class TaskRun:
                 self._has_outcome = not attempt.is_left_running
                 # The work of the agent is stored even while a defect ends the dispatcher.
                 with anyio.CancelScope(shield=True):
-                    await self._logins.keep(
-                        task, prepared.agent.program, prepared.sent_login, outcome.login_files
-                    )
-                    if self._may_retry(outcome.failure):
-                        return True
-                    if attempt.is_left_running:
-                        return False
-                    if not await self._store(task, outcome, attempt.sandbox_id):
-                        attempt.leave_running()
-                    elif attempt.is_worth_keeping(outcome):
-                        attempt.keep = partial(self._keep, prepared)
+                    runs_again = await self._settle(task, prepared, attempt, outcome)
+                # Not held while the sandbox is ended; see `TaskAttempt.outcome`.
+                del outcome
         except TaskError as error:
             return await self._handle_failed_attempt(task, error, attempt.sandbox_id)
+        return runs_again
+
+    async def _settle(
+        self, task: Task, prepared: Assignment, attempt: TaskAttempt, outcome: Outcome
+    ) -> bool:
+        """Store the outcome of an attempt; return True when the task has to run again."""
+        sent_login, login_files = prepared.sent_login, outcome.login_files
+        await self._logins.keep(task, prepared.agent.program, sent_login, login_files)
+        if self._may_retry(outcome.failure):
+            return True
+        if attempt.is_left_running:
+            return False
+        if not await self._store(task, outcome, attempt.sandbox_id):
+            attempt.leave_running()
+        elif attempt.is_worth_keeping(outcome):
+            attempt.keep = partial(self._keep, prepared)
         return False
 
     def _handle_opened(self) -> None:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import anyio
 
 from utils.agents.logins import MAX_RENEWED_LOGIN_BYTES
-from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec
+from utils.agents.spec import AgentAccess, AgentRequest, AgentSpec, StreamReader
 from utils.errors import SandboxError, SandboxLost, TaskError, TaskStopped
 from utils.models.runs import CheckResult, Job, Outcome, StageTiming
 from utils.models.tasks import Json, Mode, Stage
@@ -312,7 +313,7 @@ class _Run:
             self._limits.agent.output_bytes,
             work.redact,
             self._resumption.position if self._resumption else None,
-            self._note_usage,
+            partial(_note_usage, self._reader, work.observer),
         )
         with self._stage(Stage.AGENT, self._age_seconds):
             end = await follow_agent(
@@ -328,11 +329,6 @@ class _Run:
             end.failure.stage = Stage.AGENT
         return end.failure
 
-    def _note_usage(self) -> None:
-        reader = self._reader
-        has_ended = reader.finished or reader.summary is not None
-        self._work.observer.note_usage(reader.details, reader.unreported, has_ended=has_ended)
-
     def _agent_files(self) -> dict[str, bytes]:
         work = self._work
         return agent_files(self._job, work.agent, work.access, self._sandbox.paths)
@@ -345,6 +341,13 @@ class _Run:
             yield
         finally:
             self._timings.append(StageTiming(stage, round(time.monotonic() - started, 4)))
+
+
+# Not a method: the reporter and the run would hold each other, and with them the changes, until a
+# collection of garbage.
+def _note_usage(reader: StreamReader, observer: Observer) -> None:
+    has_ended = reader.finished or reader.summary is not None
+    observer.note_usage(reader.details, reader.unreported, has_ended=has_ended)
 
 
 def _agent_request(job: Job) -> AgentRequest:
