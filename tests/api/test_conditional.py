@@ -53,9 +53,14 @@ def test_a_running_task_is_unchanged_until_it_ends(
     task_id = caller.start("script:\nsleep 60")
     address = f"/task-status/{task_id}"
     eventually(lambda: caller.get(address)["task"].get("stage") == "agent")
-    etag = client.get(address, headers=headers).headers["ETag"]
-    asking = headers | {"If-None-Match": etag}
-    assert client.get(address, headers=asking).status_code == 304
+
+    def unchanged() -> Headers | None:
+        # What is known of the agent is written in the moment after its start.
+        etag = client.get(address, headers=headers).headers["ETag"]
+        asking = headers | {"If-None-Match": etag}
+        return asking if client.get(address, headers=asking).status_code == 304 else None
+
+    asking = eventually(unchanged)
     caller.post(f"/tasks/{task_id}/cancel")
     ended = client.get(address, headers=asking)
     assert ended.get_json()["task"]["status"] == "cancelled"

@@ -167,7 +167,7 @@ def test_a_server_that_comes_back_at_once_gets_its_own_tasks(
     assert assert_each_done_once(neighbour, beside) == [1] * 3
 
 
-@own_with_all.with_args(place="local")
+@own_with_all
 def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
     new_pair: Pair, small_repository: str, place: Place, shared_database: dict[str, str]
 ) -> None:
@@ -200,6 +200,8 @@ def proxy(place: Place) -> Iterator[FaultyProxy]:
 
 
 @pytest.mark.cloud_only("the servers compete for a sandbox that survives")
+@own_with_all
+@pytest.mark.with_all("one that starts later knows less", knows_other=True)
 @pytest.mark.parametrize(
     ("knows_other", "seconds"), [(True, 4), (False, 7)], ids=["known", "started later"]
 )
@@ -267,6 +269,7 @@ def test_a_server_resumes_the_tasks_that_it_left_when_nobody_could_reach_the_dat
     assert Counter(commands_in(place, ids, "capture.sh")) == dict.fromkeys(ids, 1)
 
 
+@own_with_all
 @pytest.mark.cloud_only("the proxy is between the server and a project")
 def test_tasks_that_were_claimed_while_the_database_failed_are_not_forgotten(
     new_server: ServerFactory,

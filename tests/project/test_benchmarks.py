@@ -16,7 +16,6 @@ from benchmarks.__main__ import BENCHMARKS, LONG
 from benchmarks.cost.baseline import TOLERANCE, regressions, stored
 from benchmarks.figures import Figure, as_page, machine
 from tests.support.source_files import ROOT
-from tests.support.suite.exhaustive import sampled
 
 FIGURES = {
     "task_small": {"task, local repository / script, local path", "first task, HTTP, median"},
@@ -57,11 +56,9 @@ FIGURES = {
 }
 
 
-# The others run with --all.
-EVERY_RUN = {"task_small"}
 # Installs other servers from the network, which no test may depend on.
 BY_HAND = {"web_servers"}
-WITH_ALL = sorted(set(FIGURES) - BY_HAND)
+NAMES = sorted(set(FIGURES) - BY_HAND)
 
 AT_ONCE = 3
 
@@ -69,14 +66,12 @@ Document = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def document(runs_all: bool, tmp_path_factory: pytest.TempPathFactory) -> Document:
+def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
     """Provide what runs of the benchmarks in their smallest form write."""
-    names = WITH_ALL if runs_all else sorted(EVERY_RUN)
     # At the same time, because most of them wait, and nothing here depends on how long they take.
-    runs = AT_ONCE if runs_all else 1
-    parts = [names[first::runs] for first in range(runs)]
+    parts = [NAMES[first::AT_ONCE] for first in range(AT_ONCE)]
     folders = [tmp_path_factory.mktemp("benchmarks") for _ in parts]
-    with ThreadPoolExecutor(runs) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         written, *others = pool.map(run_benchmarks, parts, folders)
     for other in others:
         assert other.keys() == written.keys()
@@ -123,7 +118,8 @@ def test_a_figure_is_held_against_the_baseline(factor: float, is_reported: bool)
 
 # The first of them waits for all benchmarks; some start four servers, one after the other.
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", sampled(WITH_ALL, EVERY_RUN, "others have these parts"))
+@pytest.mark.exhaustive("CI measures task_cost each time")
+@pytest.mark.parametrize("name", NAMES)
 def test_a_quick_run_reports_every_figure(document: Document, name: str) -> None:
     assert set(document) == {"command", "date", "machine", "benchmarks"}
     figures = {figure["name"]: figure for figure in document["benchmarks"][name]}

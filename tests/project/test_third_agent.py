@@ -28,6 +28,8 @@ from utils.sandboxes.templates.definitions import BASE, read_definitions
 
 SERVER_KEY, OWN_KEY = "sk-parrot-of-the-server", "sk-parrot-of-a-user"
 
+pytestmark = pytest.mark.with_all("the record of an agent is the same", environment="e2b")
+
 ALLOWED = (
     "utils/agents/registry.py",
     "utils/config/groups/cloud.py",
@@ -121,7 +123,6 @@ def digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()[:16]
 
 
-@pytest.mark.cloud_with_all("the record of an agent is the same")
 def test_a_third_agent_does_a_task_with_the_servers_key(client: Client, tmp_path: Path) -> None:
     row, message = run_parrot(client, tmp_path)
     assert message == f"model green, key {digest(SERVER_KEY)}, quiet 1"

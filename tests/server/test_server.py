@@ -68,7 +68,10 @@ def ping(port: int) -> int:
         connection.close()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "stop",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive("the same way"))],
+)
 def test_a_free_port_is_chosen_and_a_signal_ends_everything(
     tmp_path: Path, stop: signal.Signals
 ) -> None:

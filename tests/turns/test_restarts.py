@@ -57,7 +57,7 @@ def other_rows(place: Place, request: pytest.FixtureRequest) -> dict[str, object
 
 @pytest.mark.parametrize(
     "kept_seconds",
-    [pytest.param(0, marks=pytest.mark.cloud_with_all("the kept sandbox has more to lose")), 600],
+    [pytest.param(0, marks=pytest.mark.exhaustive("a kept sandbox has more to lose")), 600],
 )
 @pytest.mark.parametrize(
     ("count", "rows"),

@@ -69,7 +69,8 @@ def test_without_streams_the_page_polls_and_in_the_background_it_needs_none(
 ) -> None:
     server = new_server(MAX_STREAMS=1, MAX_CONCURRENT_TASKS=1)
     server.start()
-    first = new_site(server.port)
+    # The place of a stream is free a moment after its tab is hidden; until then it is refused.
+    first = new_site(server.port, refusals={503})
     with first.page.expect_response("**/api/events") as answered:
         first.sign_in()
     assert answered.value.ok

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from tests.support.backends import Repository, git
+from tests.support.suite.exhaustive import sampled
 from utils.errors import CaptureError
 from utils.git.environment import agent_configuration
 from utils.models.runs import Changes
@@ -50,6 +51,10 @@ AGENTS = {
     "hidden edits": "git update-index --assume-unchanged README.md; echo a >>README.md",
     "a damaged index": "echo a >a; echo damaged >.git/index",
     "wrong encodings": "echo 'docs/* working-tree-encoding=UTF-16' >.gitattributes; echo a >docs/a",
+}
+ALWAYS = {
+    *("edits", "commits in latin-1", "what needs binary hunks", "hidden edits"),
+    *("a repository inside that is committed", "a damaged index"),
 }
 
 Work = Callable[[str], Awaitable[LocalSandbox]]
@@ -115,7 +120,7 @@ def leave_locks(repository: Path) -> None:
         lock.touch()
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", sampled(AGENTS, ALWAYS, "others end in these steps as well"))
 async def test_an_interrupted_capture_gives_the_same_when_it_runs_again(
     work: Work, sample: Repository, agent: str
 ) -> None:

@@ -72,8 +72,8 @@ class Watcher:
 
     def check(self) -> None:
         """Fail if the page reported an error or asked another host."""
-        assert self.errors == []
-        assert self.elsewhere == []
+        assert not self.errors, self.errors
+        assert not self.elsewhere, self.elsewhere
 
     def _note_message(self, message: ConsoleMessage) -> None:
         if any(words in message.text for words in self._expected):
