@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, update
 
@@ -25,6 +30,8 @@ from tests.support.database.samples import (
     new_task,
     running_task,
 )
+from tests.support.source_files import ROOT
+from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 from utils.database.schema import tasks
@@ -227,3 +234,60 @@ def test_the_tasks_of_a_server_that_froze_in_a_transaction_are_taken_over(
         may_go_on.set()
         frozen.join()
         database.close()
+
+
+WRITER = """
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from sqlalchemy import bindparam, delete, update
+from utils.database.schema import task_events
+from utils.database.sql.engine import open_postgresql
+from utils.database.sql.prepared import add_rows
+from utils.errors import DatabaseUnavailable
+
+def write(connection):
+    common = {"task_id": int(sys.argv[2]), "at": datetime.now(UTC), "kind": "output", "data": {}}
+    add_rows(connection, task_events, [{**common, "sequence": n} for n in range(1000)])
+    change = update(task_events).where(task_events.c.sequence == bindparam("this"))
+    connection.execute(change.values(kind="status"), [{"this": n} for n in range(1000)])
+    connection.execute(delete(task_events))
+
+engines = open_postgresql(sys.argv[1], 1, idle_seconds=0.2)
+while True:
+    with suppress(DatabaseUnavailable):
+        engines.write(write)
+"""
+
+OPEN_TRANSACTIONS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND xact_start < now() - make_interval(secs => %s)"
+)
+
+
+def test_a_server_that_froze_while_it_wrote_many_rows_holds_no_locks(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.create("frozen_writer")
+    settings = Settings.model_validate({"database_url": url})
+    migrate(settings)
+    database = open_sql_database(settings)
+    database.ensure_user(USER)
+    arguments = [url, str(running_task(database).id)]
+    database.close()
+    with (
+        psycopg.connect(url, autocommit=True) as rows,
+        subprocess.Popen([sys.executable, "-c", WRITER, *arguments], cwd=ROOT) as writer,
+    ):
+
+        def are_open(seconds: float) -> bool:
+            return rows.execute(OPEN_TRANSACTIONS, (seconds,)).fetchone() != (0,)
+
+        try:
+            for _ in range(5):
+                eventually(partial(are_open, 0))
+                writer.send_signal(signal.SIGSTOP)
+                eventually(lambda: not are_open(0), seconds=20)
+                writer.send_signal(signal.SIGCONT)
+        finally:
+            writer.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -28,6 +28,8 @@ from utils.database.types import dump_json, load_json
 from utils.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from typing import LiteralString
+
     import psycopg
 
 Arguments = ParamSpec("Arguments")
@@ -266,6 +268,7 @@ def open_postgresql(
     )
     idle_seconds = IDLE_TRANSACTION_SECONDS if idle_seconds is None else idle_seconds
     event.listen(engine, "connect", partial(_prepare_postgresql, idle_seconds=idle_seconds))
+    event.listen(engine, "do_executemany", _execute_each)
     readers = engine.execution_options(isolation_level="AUTOCOMMIT")
     may_listen = POOLED not in url.query and not limit
     connect = partial(_connect_directly, url) if may_listen else None
@@ -303,6 +306,19 @@ def _prepare_postgresql(
         milliseconds = round(idle_seconds * 1000)
         connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
     connection.autocommit = False
+
+
+def _execute_each(
+    cursor: psycopg.Cursor, statement: LiteralString, rows: Sequence[Any], _context: object
+) -> bool:
+    """Execute a statement for one row after the other; return True, because it is done.
+
+    The driver would send all of them before it reads an answer. A server that is frozen meanwhile
+    is not idle for PostgreSQL, so `IDLE_TRANSACTION_SECONDS` would not end its transaction.
+    """
+    for row in rows:
+        cursor.execute(statement, row)
+    return True
 
 
 def postgresql_url(database_url: str) -> URL:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Delete, Insert, Select, Update
+from sqlalchemy import Connection, CursorResult, Delete, Insert, Select, Table, Update, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -86,15 +86,6 @@ class Prepared:
         except sqlite3.Error:
             return self._explained(connection, values).rowcount
 
-    def add_all(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows, which all have the same columns."""
-        driver = connection.connection.dbapi_connection
-        if isinstance(driver, sqlite3.Connection):
-            for row in rows:
-                self.change(connection, row)
-        else:
-            connection.execute(self._statement, rows)
-
     def _first_explained(
         self, connection: Connection, values: Mapping[str, Any]
     ) -> dict[str, Any] | None:
@@ -117,6 +108,28 @@ class Prepared:
                 (column.name, _reading(column.type)) for column in self._statement.exported_columns
             ),
         )
+
+
+class PreparedRows:
+    """Inserts rows into a table, often and many at once, in a transaction that has begun."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._one = Prepared(insert(table))
+
+    def add(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert the rows, which all have the same columns."""
+        if isinstance(connection.connection.dbapi_connection, sqlite3.Connection):
+            for row in rows:
+                self._one.change(connection, row)
+        else:
+            add_rows(connection, self._table, rows)
+
+
+def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows with one statement for a thousand of them; all have the same columns."""
+    # What is returned is not used: with it SQLAlchemy makes one statement of many rows.
+    connection.execute(insert(table).returning(*table.primary_key), rows)
 
 
 def _binding(kind: TypeEngine[Any]) -> Convert:

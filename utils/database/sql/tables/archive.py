@@ -17,7 +17,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
-    insert,
     select,
 )
 from sqlalchemy.types import JSON
@@ -26,6 +25,7 @@ from utils.database.rows import TASK_MARKS
 from utils.database.schema import archived_tasks, task_events, task_repositories, task_turns, tasks
 from utils.database.shared import NO_TASK, NOT_IN_RECORDS, task_archived
 from utils.database.sql.engine import SqlMethods, reading, writing
+from utils.database.sql.prepared import add_rows
 from utils.errors import NotFound
 from utils.models.archive import ArchivedTask, ArchiveFile, TaskRecord
 from utils.models.tasks import TERMINAL_STATUSES, TaskMark
@@ -121,8 +121,9 @@ class ArchiveMethods(SqlMethods):
             return []
         connection.execute(delete(tasks).where(tasks.c.id.in_([mark.id for mark in unchanged])))
         if archived is not None:
-            connection.execute(
-                insert(archived_tasks),
+            add_rows(
+                connection,
+                archived_tasks,
                 [
                     {
                         "user_id": mark.user_id,

@@ -47,7 +47,7 @@ from utils.database.shared import (
     turn_values,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.prepared import Prepared
+from utils.database.sql.prepared import Prepared, PreparedRows
 from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.tasks import require_task
 from utils.database.sql.tables.usage_rows import store_usage
@@ -71,7 +71,7 @@ _last_sequence = Prepared(
         task_events.c.task_id == bindparam("task_id")
     )
 )
-_insert_event = Prepared(insert(task_events))
+_new_events = PreparedRows(task_events)
 _events = (
     select(*EVENT_COLUMNS)
     .where(
@@ -289,7 +289,7 @@ def insert_events(connection: Connection, task_id: int, batch: EventBatch) -> No
         for sequence, event in enumerate(fresh, start=last + 1)
     ]
     if rows:
-        _insert_event.add_all(connection, rows)
+        _new_events.add(connection, rows)
 
 
 def append_message(

@@ -29,7 +29,7 @@ from utils.database.shared import (
     request_answer,
 )
 from utils.database.sql.engine import SqlMethods, reading, writing
-from utils.database.sql.prepared import Prepared
+from utils.database.sql.prepared import Prepared, add_rows
 from utils.database.sql.tables.archive import missing_task
 from utils.database.sql.tables.projects import lock_project, require_project
 from utils.database.sql.tables.repeated_requests import insert_delivery, store_answer
@@ -186,7 +186,7 @@ def insert_task(
         connection.execute(_insert_secret, secret)
     if repositories := new_repository_values(new):
         rows = [{**values, "task_id": row["id"]} for values in repositories]
-        connection.execute(insert(task_repositories), rows)
+        add_rows(connection, task_repositories, rows)
     return Task(**row)
 
 
