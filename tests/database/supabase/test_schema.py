@@ -16,7 +16,7 @@ from tests.support.database.schema_snapshot import Snapshot
 from tests.support.source_files import ROOT
 from tests.support.suite.exhaustive import sampled
 from utils.commands.supabase_sql import FILE, main, supabase_sql
-from utils.database.migrations import MIGRATIONS, ensure_current
+from utils.database.migrations import IDLE_SECONDS, MIGRATIONS, ensure_current
 from utils.database.schema import metadata
 from utils.database.sql.engine import open_engines
 from utils.errors import ConfigurationError
@@ -82,7 +82,7 @@ def test_what_is_there_already_is_skipped(
 
 
 def upgrade_to(project: Project, revision: str) -> None:
-    engines = open_engines(project.settings)
+    engines = open_engines(project.settings, IDLE_SECONDS)
     with engines.writers.connect() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(MIGRATIONS))
