@@ -159,11 +159,22 @@ def test_the_newest_of_each_project_is_kept_within_the_limits() -> None:
     assert choose_snapshot(found, SnapshotKey(1, "b" * 16), LIMITS, 105) is None
 
 
+def test_of_two_snapshots_within_one_second_the_earlier_is_deleted() -> None:
+    key = SnapshotKey(12, "0123456789abcdef")
+    made = (1_764_000_000.1, 1_764_000_000.9)
+    earlier, later = (read_name(str(at), snapshot_name(key, at)) for at in made)
+    assert earlier is not None
+    assert later is not None
+    assert list(superfluous([earlier, later], LIMITS, made[1])) == [earlier]
+
+
 def test_names_of_snapshots_are_read_back_and_others_are_not() -> None:
     key = SnapshotKey(12, "0123456789abcdef")
     name = snapshot_name(key, 1_764_000_000.9)
     assert re.fullmatch(r"[a-z0-9-]+", name)
-    assert read_name("id", name) == Snapshot("id", key, 1_764_000_000)
+    assert read_name("id", name) == Snapshot("id", key, 1_764_000_000.9)
+    # As earlier versions named them.
+    assert read_name("id", f"p12-{key.digest}-1764000000") == Snapshot("id", key, 1_764_000_000)
     for other in ("", "p12", f"{name}.new", f"{name}\n", "p1-0123456789abcdeg-1"):
         assert read_name("id", other) is None
 

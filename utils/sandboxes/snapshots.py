@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from utils.config.settings import Settings
 
-_NAME = re.compile(r"p([0-9]{1,18})-([0-9a-f]{16})-([0-9]{1,12})")
+_NAME = re.compile(r"p([0-9]{1,18})-([0-9a-f]{16})-([0-9]{1,15})")
+
+_MILLISECONDS = 10**12
+"""Least number in a name that counts milliseconds; earlier versions wrote seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class Snapshot(NamedTuple):
 
 
 def snapshot_name(key: SnapshotKey, now: float) -> str:
-    """Return the name of a new snapshot."""
-    return f"p{key.project_id}-{key.digest}-{int(now)}"
+    """Return the name of a new snapshot. Two may be made within one second."""
+    return f"p{key.project_id}-{key.digest}-{int(now * 1000)}"
 
 
 def read_name(snapshot_id: str, name: str) -> Snapshot | None:
@@ -61,7 +64,9 @@ def read_name(snapshot_id: str, name: str) -> Snapshot | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return Snapshot(snapshot_id, SnapshotKey(int(match[1]), match[2]), float(match[3]))
+    made_at = int(match[3])
+    seconds = made_at / 1000 if made_at >= _MILLISECONDS else float(made_at)
+    return Snapshot(snapshot_id, SnapshotKey(int(match[1]), match[2]), seconds)
 
 
 def choose_snapshot(
