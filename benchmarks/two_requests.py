@@ -10,7 +10,9 @@ from main import begin_stop_app, create_app, stop_app
 from utils.config.settings import Settings
 from utils.database.supabase.database import SupabaseDatabase, open_supabase_database
 from utils.models.tasks import Task
+from utils.redaction import Redactor
 from utils.server.web_server import serve
+from utils.telemetry import configure_logging
 
 
 class TwoRequests(SupabaseDatabase):
@@ -24,6 +26,8 @@ class TwoRequests(SupabaseDatabase):
 
 if __name__ == "__main__":
     settings = Settings()
+    # The first line of standard output is the address.
+    configure_logging(settings, Redactor().redact)
     usual = open_supabase_database(settings)
     gateway = TwoRequests(usual.supabase, usual.server)
     serve(settings, lambda: create_app(settings, gateway), begin_stop_app, stop_app)
