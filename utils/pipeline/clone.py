@@ -31,6 +31,9 @@ _REBUILD = script_command("rebuild.sh")
 _REMOTE_HEAD = script_command("remote_head.sh")
 
 MIRROR_OUTDATED = "mirror outdated"
+NO_BRANCH = b"no branch\n"
+BRANCH = "branch "
+"""Before the name of the branch that was cloned, when none was asked for."""
 MAX_REDIRECTS = 3
 
 _ADVERTISEMENT = "/info/refs?service=git-upload-pack"
@@ -124,10 +127,17 @@ class _CloneRun:
     async def clone(self) -> Clone:
         """Clone from the present source. Raises `_RedirectedError`."""
         environment = await self._environment()
-        self._branch = self._branch or await self._default_branch(environment)
+        # The clone of the default branch tells its name; a mirror is found by it.
+        if not self._branch and self._sandbox.may_have_mirror(self._source.url):
+            self._branch = await self._default_branch(environment)
         async with self._sandbox.mirror(self._source.url, self._branch) as mirror:
             result = await self._transfer(mirror, environment)
+            if result.stdout == NO_BRANCH:
+                raise _no_branch()
             *notes, base_commit, tree = result.stdout.decode().split("\n")[:-1]
+            for note in notes:
+                if note.startswith(BRANCH):
+                    self._branch = note.removeprefix(BRANCH)
             await mirror.record_clone(
                 repository=self._paths.repository,
                 base_commit=base_commit,
@@ -199,8 +209,8 @@ class _CloneRun:
                 "PATH.",
                 "clone_failed",
             )
-        error = clone_error(result, self._branch)
-        if error.code == "branch_not_found":
+        error = clone_error(result, self._branch or "HEAD")
+        if error.code == "branch_not_found" and self._branch:
             default = _head_branch(await self._read_head(environment))
             if default and default != self._branch:
                 error = CloneError(
@@ -218,11 +228,7 @@ class _CloneRun:
             raise clone_error(result, "HEAD")
         branch = _head_branch(result)
         if branch is None:
-            raise CloneError(
-                "The repository has no commits yet, or its HEAD names no branch. Push a commit, "
-                "or send the name of a branch.",
-                "branch_not_found",
-            )
+            raise _no_branch()
         return branch
 
     async def _read_head(self, environment: Mapping[str, str]) -> CommandResult:
@@ -307,6 +313,14 @@ class _CloneRun:
             mirror.path,
             credential_url(url),
         ]
+
+
+def _no_branch() -> CloneError:
+    return CloneError(
+        "The repository has no commits yet, or its HEAD names no branch. Push a commit, or send "
+        "the name of a branch.",
+        "branch_not_found",
+    )
 
 
 def _head_branch(result: CommandResult) -> str | None:

@@ -224,6 +224,9 @@ class Sandbox(Protocol):
         processes that left its group and kept its environment.
         """
 
+    def may_have_mirror(self, repo_url: str) -> bool:
+        """Tell whether branches of a repository are kept in mirrors."""
+
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:
         """Lock the mirror of a branch during a clone."""
 

@@ -19,6 +19,7 @@ class SandboxView:
         self.usage = sandbox.usage
         self.run = sandbox.run
         self.run_agent = sandbox.run_agent
+        self.may_have_mirror = sandbox.may_have_mirror
         self.mirror = sandbox.mirror
         self.restrict_egress = sandbox.restrict_egress
         self.keep_alive = sandbox.keep_alive

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Clones one branch and prints the commit it starts from, and its tree.
+# Clones one branch and prints the commit it starts from, and its tree. With an empty BRANCH it asks
+# for that of HEAD and prints `branch NAME` before, or only `no branch`; then MIRROR is empty.
 #
 #   clone.sh URL BRANCH REPOSITORY CONFIG_COPY DEPTH MIRROR CREDENTIAL_URL
 #
@@ -12,12 +13,39 @@ set -eu
 url=$1 branch=$2 repository=$3 config_copy=$4 depth=$5 mirror=$6 credential_url=$7
 # A clone that was killed leaves a part of the repository.
 [ ! -e "$repository" ] || rm -rf -- "$repository"
-exec 3<&0 </dev/null
+credential=
+while IFS= read -r line; do
+    credential="$credential$line
+"
+done
+exec </dev/null
 
 remote_git() {
-    git -c credential.helper= \
-        -c "credential.$credential_url.helper=!answer() { cat <&3; }; answer" "$@"
+    # A command of the shell itself, which no list of processes shows.
+    printf '%s' "$credential" 2>/dev/null |
+        git -c credential.helper= \
+            -c "credential.$credential_url.helper=!answer() { cat <&3; }; answer" \
+            "$@" 3<&0 </dev/null
 }
+
+# `git clone` by itself would guess a branch where HEAD names none.
+find_branch() {
+    heads=$(remote_git ls-remote --symref -- "$url" HEAD)
+    while IFS='	' read -r reference name; do
+        case "$reference $name" in
+        'ref: refs/heads/'*' HEAD') branch=${reference#ref: refs/heads/} ;;
+        esac
+    done <<END
+$heads
+END
+    if [ -z "$branch" ]; then
+        echo 'no branch'
+        exit
+    fi
+    printf 'branch %s\n' "$branch"
+}
+
+[ -n "$branch" ] || find_branch
 
 clone() {
     git clone --quiet --no-tags --single-branch --template= --branch "$branch" "$@"
@@ -39,10 +67,10 @@ if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     refresh_mirror || status=$?
     case $status in
     # Copies instead of hard links: an agent may damage the files of its own clone.
-    0) clone --no-hardlinks -- "$mirror" "$repository" 3<&- ;;
+    0) clone --no-hardlinks -- "$mirror" "$repository" ;;
     # History was rewritten: the mirror holds commits that this caller's token cannot fetch. Only
     # commits that the branch contains are copied, and the backend deletes the mirror.
-    1) clone --no-local -- "$mirror" "$repository" 3<&- && echo 'mirror outdated' ;;
+    1) clone --no-local -- "$mirror" "$repository" && echo 'mirror outdated' ;;
     *) exit "$status" ;;
     esac
     git -C "$repository" config remote.origin.url "$url"
@@ -52,7 +80,6 @@ else
     remote_git clone --quiet --no-tags --single-branch --template= --branch "$branch" "$@" \
         -- "$url" "$repository"
 fi
-exec 3<&-
 
 # `--branch` also accepts a tag, but a pull request needs a branch.
 head=

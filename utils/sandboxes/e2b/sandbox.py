@@ -330,6 +330,10 @@ class E2BSandbox:
             raise failure
         return exit_code
 
+    def may_have_mirror(self, repo_url: str) -> bool:  # noqa: ARG002
+        """See `Sandbox`."""
+        return False
+
     def mirror(self, repo_url: str, branch: str) -> AbstractAsyncContextManager[Mirror]:  # noqa: ARG002
         """See `Sandbox`. There are no mirrors, because the sandboxes are separate machines."""
         return nullcontext(NoMirror())

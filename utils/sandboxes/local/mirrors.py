@@ -42,10 +42,14 @@ class MirrorStore:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sizes: dict[Path, int] = {}
 
+    def may_have(self, repo_url: str) -> bool:
+        """Tell whether branches of a repository are kept in mirrors."""
+        return self._root is not None and repo_url.startswith(("https://", "http://"))
+
     @asynccontextmanager
     async def use(self, repo_url: str, branch: str) -> AsyncIterator[BranchMirror]:
         """Lock the mirror of a branch for the block. Clones without a mirror are not locked."""
-        if self._root is None or not repo_url.startswith(("https://", "http://")):
+        if self._root is None or not self.may_have(repo_url):
             yield BranchMirror(self, None, branch)
             return
         key = hashlib.sha256(f"{repo_url}\0{branch}".encode()).hexdigest()[:32]

@@ -248,6 +248,10 @@ class LocalSandbox:
             "sandbox_limit_exceeded",
         )
 
+    def may_have_mirror(self, repo_url: str) -> bool:
+        """See `Sandbox`."""
+        return self._mirrors.may_have(repo_url)
+
     @asynccontextmanager
     async def mirror(self, repo_url: str, branch: str) -> AsyncIterator[Mirror]:
         """See `Sandbox`."""
