@@ -84,7 +84,7 @@ class SnapshotCatalogue:
         except SandboxError as error:
             log.warning("snapshot not saved", action="snapshot.not_saved", reason=error.message)
             return False
-        self._found[saved.snapshot_id] = Snapshot(saved.snapshot_id, key, float(int(now)))
+        self._found[saved.snapshot_id] = Snapshot(saved.snapshot_id, key, now)
         log.info("snapshot saved", action="snapshot.saved")
         await self.prune()
         return True
