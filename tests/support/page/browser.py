@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, Request
 
 # A shell draws pages as the others do, without what surrounds a page in a window, which takes half
 # of the processor time.
@@ -32,6 +32,8 @@ ARGUMENTS = (
     *(("--no-sandbox",) if os.geteuid() == 0 else ()),
 )
 
+MORE_LAUNCHES = 2
+
 
 def find_browser() -> str | None:
     """Return the path of Chromium, None where it is not installed."""
@@ -44,9 +46,19 @@ def open_browser(program: str) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS])
+        browser = _launch(playwright.chromium, program)
         yield browser
         browser.close()
+
+
+def _launch(chromium: BrowserType, program: str) -> Browser:
+    """Start Chromium; it may crash at its start on a machine with many times its work to do."""
+    from playwright.sync_api import Error
+
+    for _ in range(MORE_LAUNCHES):
+        with suppress(Error):
+            return chromium.launch(executable_path=program, args=[*ARGUMENTS])
+    return chromium.launch(executable_path=program, args=[*ARGUMENTS])
 
 
 class Watcher:
