@@ -82,6 +82,13 @@ def test_without_a_branch_the_one_of_head_is_cloned_and_stored(
     assert task["execution_metadata"]["base_commit"] == repository.head
 
 
+def test_the_name_of_the_default_branch_may_be_no_text(
+    backend: Backend, repository: Repository
+) -> None:
+    repository.run("git branch -m main $(printf 'caf\\351')")
+    assert backend.complete(SCRIPT, repository)["target_branch"] == "caf\ufffd"
+
+
 def test_without_a_branch_a_detached_head_asks_for_one(
     backend: Backend, repository: Repository
 ) -> None:

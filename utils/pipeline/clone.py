@@ -134,7 +134,8 @@ class _CloneRun:
             result = await self._transfer(mirror, environment)
             if result.stdout == NO_BRANCH:
                 raise _no_branch()
-            *notes, base_commit, tree = result.stdout.decode().split("\n")[:-1]
+            lines = result.stdout.decode("utf-8", "replace").split("\n")
+            *notes, base_commit, tree = lines[:-1]
             for note in notes:
                 if note.startswith(BRANCH):
                     self._branch = note.removeprefix(BRANCH)
