@@ -47,6 +47,7 @@ pytest_plugins = (
     "tests.fixtures.webhooks",
     "tests.support.suite.exhaustive",
     "tests.support.suite.longest_first",
+    "tests.support.suite.shared_forker",
     "tests.support.suite.shared_rewriting",
 )
 

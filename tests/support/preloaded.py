@@ -15,6 +15,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,12 @@ from tests.support.source_files import ROOT
 SERVER = ROOT / "main.py"
 PAUSE_SECONDS = 0.01
 REQUEST_BYTES = 1_000_000
+
+WAITING = 100
+"""Orders that wait at once, at most, while everything is imported."""
+
+ADDRESS = "PRELOADED_ADDRESS"
+"""The variable with the address of a forker that another process has started."""
 
 
 class PreloadedProcess:
@@ -86,35 +93,38 @@ def _readable(milliseconds: int | None, *sources: TextIO | socket.socket) -> set
 
 
 class _Forker:
-    """The process that has everything imported, seen from the one that started it."""
+    """The process that has everything imported, seen from the one that started it.
+
+    It listens on a socket at `address`, and ends with this process.
+    """
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
-        self._turn = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())],
-            cwd=ROOT,
-            # Read when the SDK is imported; the value of the tests' clouds.
-            env={**_plain_environment(), "E2B_MAX_CONNECTIONS": "5000"},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
+        self._folder = tempfile.mkdtemp()
+        self.address = f"{self._folder}/socket"
+        self._life_line, theirs = socket.socketpair()
+        with theirs, socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(self.address)
+            listening.listen(WAITING)
+            passed = (theirs.fileno(), listening.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.preloaded", *map(str, passed)],
+                cwd=ROOT,
+                # Read when the SDK is imported; the value of the tests' clouds.
+                env={**_plain_environment(), "E2B_MAX_CONNECTIONS": "5000"},
+                pass_fds=passed,
+                start_new_session=True,
+            )
         atexit.register(self._stop)
 
     def _stop(self) -> None:
-        self._socket.close()
+        self._life_line.close()
         self._process.wait()
+        shutil.rmtree(self._folder)
 
-    def start(
-        self, order: dict[str, Any], stdin: int, stdout: int, stderr: int
-    ) -> PreloadedProcess:
-        ours, theirs = socket.socketpair()
-        request = json.dumps(order).encode()
-        with theirs, self._turn:
-            # One at a time, so that a message and its descriptors stay together.
-            socket.send_fds(self._socket, [request], [stdin, stdout, stderr, theirs.fileno()])
-            return PreloadedProcess(ours)
+
+def share_forker() -> None:
+    """Start a forker for this process and for those that it starts."""
+    os.environ[ADDRESS] = _Forker().address
 
 
 _forker: _Forker | None = None
@@ -136,8 +146,6 @@ def start_preloaded(
     Without `stdin` it has nothing to read. `is_elsewhere` is for another copy of the project: its
     modules are imported from there.
     """
-    global _forker  # noqa: PLW0603
-    _forker = _forker or _Forker()
     order = {
         "program": list(program),
         "cwd": str(cwd),
@@ -147,7 +155,19 @@ def start_preloaded(
     }
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         read = nothing.fileno() if stdin is None else stdin
-        return _forker.start(order, read, output, output if errors is None else errors)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(_address())
+        request = json.dumps(order).encode()
+        socket.send_fds(connection, [request], [read, output, output if errors is None else errors])
+        return PreloadedProcess(connection)
+
+
+def _address() -> str:
+    global _forker  # noqa: PLW0603
+    if ADDRESS in os.environ:
+        return os.environ[ADDRESS]
+    _forker = _forker or _Forker()
+    return _forker.address
 
 
 def run_preloaded(
@@ -189,8 +209,12 @@ def _plain_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _serve(requests: socket.socket) -> dict[str, Any] | None:
-    """Fork for each request; return what to run in the child, None at the end of all requests."""
+def _serve(life_line: socket.socket, listening: socket.socket) -> dict[str, Any] | None:
+    """Fork for each connection; return what to run in the child, None at the end of the life line.
+
+    A connection brings one order with the three streams, and takes the number of the process and
+    later its exit code.
+    """
     children: dict[int, socket.socket] = {}
     awake, wake = socket.socketpair()
     awake.setblocking(False)
@@ -198,31 +222,32 @@ def _serve(requests: socket.socket) -> dict[str, Any] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     while True:
-        ready = _readable(None, requests, awake)
+        ready = _readable(None, life_line, listening, awake)
+        if life_line.fileno() in ready:
+            return None
         if awake.fileno() in ready:
             awake.recv(REQUEST_BYTES)
             _report_ends(children)
-        if requests.fileno() not in ready:
+        if listening.fileno() not in ready:
             continue
-        text, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 4)
-        if not text:
-            return None
+        connection, _ = listening.accept()
+        text, descriptors, _, _ = socket.recv_fds(connection, REQUEST_BYTES, 3)
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number, descriptor in enumerate(descriptors[:3]):
+            for number, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, number)
-            for other in (requests, awake, wake, *children.values()):
+            for other in (life_line, listening, connection, awake, wake, *children.values()):
                 other.close()
             for descriptor in descriptors:
                 os.close(descriptor)
             order: dict[str, Any] = json.loads(text)
             return order
-        for descriptor in descriptors[:3]:
+        for descriptor in descriptors:
             os.close(descriptor)
-        children[pid] = socket.socket(fileno=descriptors[3])
-        children[pid].sendall(b"%d\n" % pid)
+        children[pid] = connection
+        _tell(connection, pid)
 
 
 def _report_ends(children: dict[int, socket.socket]) -> None:
@@ -230,8 +255,14 @@ def _report_ends(children: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        with children.pop(pid) as report, contextlib.suppress(BrokenPipeError):
-            report.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+        with children.pop(pid) as connection:
+            _tell(connection, os.waitstatus_to_exitcode(status))
+
+
+def _tell(connection: socket.socket, number: int) -> None:
+    # The process that asked may have ended, also by a crash.
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(b"%d\n" % number)
 
 
 def _become(order: dict[str, Any]) -> None:
@@ -314,6 +345,6 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1, "a fork would leave the other threads behind"
-    work = _serve(socket.socket(fileno=int(sys.argv[1])))
+    work = _serve(*(socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:3]))
     if work is not None:
         _run(work)

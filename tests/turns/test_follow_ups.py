@@ -15,6 +15,7 @@ from tests.turns.steps import complete_turn, follow_up, own_diff, statuses, turn
 pytestmark = pytest.mark.isolated_with_all("the files of a kept sandbox are shown again")
 
 
+@pytest.mark.cloud_with_all("test_workspaces has turns in the cloud")
 def test_a_second_turn_adds_to_the_first(
     shell: Backend, sample: Repository, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.backends import Backend, Repository
 from tests.turns.steps import complete_turn, turns_of
 
@@ -22,6 +24,7 @@ def test_a_plan_changes_nothing_and_the_next_turn_carries_it_out(
     assert [turn["files"] for turn in turns] == [0, 1, 0]
 
 
+@pytest.mark.cloud_with_all("the place of a plan is shown by the test before")
 def test_changes_of_an_agent_that_should_plan_are_not_kept(
     shell: Backend, sample: Repository
 ) -> None:

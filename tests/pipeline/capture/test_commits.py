@@ -116,6 +116,14 @@ AUTHORS = {
     "a from line": "'From: x <from@example.org>'",
 }
 
+OF_A_KIND = {
+    *("staged and unstaged work", "only an empty commit", "a merge of the same file"),
+    *("an unborn branch", "another branch with nothing on it", "a graft", "a deleted index"),
+    *("CRLF that came and was removed", "latin-1 that came and went", "a stale lock"),
+    *("a replaced file of the base", "a binary that came and went"),
+}
+"""Histories that are told apart from others here by what the exhaustive tests find, if at all."""
+
 CLOUD_SAMPLE = {
     *("several commits", "a merge", "an unfinished rebase", "an orphan branch"),
     *("a submodule that came and went", "a split index", "stale locks everywhere"),
@@ -124,7 +132,9 @@ CLOUD_SAMPLE = {
 
 
 @pytest.mark.cloud_sample(CLOUD_SAMPLE)
-@pytest.mark.parametrize("case", HISTORIES)
+@pytest.mark.parametrize(
+    "case", sampled(HISTORIES, HISTORIES.keys() - OF_A_KIND, "others are of the same kind")
+)
 def test_a_history_ends_in_the_agents_tree(
     shell: Backend, sample: Repository, tmp_path: Path, case: str
 ) -> None:

@@ -10,8 +10,7 @@ import json
 import os
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 HEADER = struct.Struct("!Q")
 """The number of bytes of a message; the descriptors are sent together with it."""
@@ -19,8 +18,7 @@ HEADER = struct.Struct("!Q")
 Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """A message with its text, which may be sent on."""
 
     message: Message

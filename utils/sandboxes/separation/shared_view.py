@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from utils.sandboxes.separation import kernel
 from utils.sandboxes.separation.first_process import READY, SAFE, wait_for_command
@@ -38,8 +38,7 @@ class ViewError(Exception):
     """The view could not be built; the message is that of bubblewrap."""
 
 
-@dataclass(frozen=True)
-class FirstProcess:
+class FirstProcess(NamedTuple):
     """A process that waits for its command."""
 
     number: int

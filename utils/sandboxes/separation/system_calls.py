@@ -14,7 +14,7 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LARGEST_SEGMENT_BYTES = 65_536
 """Size of a segment of System V. Its memory belongs to no process; at most 4096 of them exist."""
@@ -41,8 +41,7 @@ _NOT_THERE = INSTRUCTION.pack(RETURN, 0, 0, REFUSE | errno.ENOSYS)
 _ALLOWED = INSTRUCTION.pack(RETURN, 0, 0, ALLOW)
 
 
-@dataclass(frozen=True)
-class Numbers:
+class Numbers(NamedTuple):
     """The numbers of system calls on one kind of processor.
 
     `interface` tells programs of this kind from others, such as those of 32 bits, whose calls have

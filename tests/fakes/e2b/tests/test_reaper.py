@@ -7,12 +7,15 @@ import subprocess
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.fakes.e2b.reaper import MARKER, signal_marked
 
 NO_SIGNAL = 0
 LOOKS = 200
 
 
+@pytest.mark.exhaustive("one look in twenty of the faulty reaper missed it: it takes many")
 def test_a_process_that_becomes_another_program_all_the_time_is_never_missed(
     tmp_path: Path,
 ) -> None:

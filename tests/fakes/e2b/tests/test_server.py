@@ -229,6 +229,7 @@ def test_envd_wants_its_token_or_a_signature(cloud: E2BControl) -> None:
         assert response.status == 401
 
 
+@pytest.mark.exhaustive("the benchmark of 500 sandboxes counts threads, and others stream at once")
 async def test_a_hundred_sandboxes_stream_at_once_without_more_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
