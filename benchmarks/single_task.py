@@ -29,7 +29,7 @@ from benchmarks.server import Server
 POLL_SECONDS = 0.002
 SETTLE_SECONDS = 0.05
 FIRST_TARGET = 1.15
-LATER_TARGET = 0.5
+LATER_TARGET = 0.4
 ISOLATED_TARGET = 1.25
 PLACES: Mapping[str, Mapping[str, str]] = {
     "local": {},

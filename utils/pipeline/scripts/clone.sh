@@ -62,12 +62,37 @@ refresh_mirror() {
     [ "$before" = "$after" ] || git -C "$mirror" merge-base --is-ancestor "$before" "$after"
 }
 
+# Takes the clone that the server made of the mirror before, and adds what the mirror got since.
+take_checkout() {
+    made=
+    read -r made 2>/dev/null <"$mirror/checkout/.git/refs/heads/$branch" || return 1
+    mv -- "$mirror/checkout" "$repository" || return 1
+    [ "$made" = "$after" ] || update_checkout || return 1
+}
+
+# Files whose attributes were changed may have to be converted anew; a clone does that.
+update_checkout() {
+    remote=refs/remotes/origin/$branch
+    git -C "$repository" fetch --quiet --no-tags --no-write-fetch-head -- "$mirror" \
+        "+refs/heads/$branch:$remote" || return 1
+    changed=$(git -C "$repository" diff --name-only "$made" "$after" -- .gitattributes \
+        '*/.gitattributes') || return 1
+    [ -z "$changed" ] || return 1
+    git -C "$repository" merge --quiet --ff-only "$remote" 2>/dev/null || return 1
+    rm -f -- "$repository/.git/ORIG_HEAD"
+}
+
 if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     status=0
     refresh_mirror || status=$?
     case $status in
     # Copies instead of hard links: an agent may damage the files of its own clone.
-    0) clone --no-hardlinks -- "$mirror" "$repository" ;;
+    0)
+        if ! take_checkout; then
+            [ ! -e "$repository" ] || rm -rf -- "$repository"
+            clone --no-hardlinks -- "$mirror" "$repository"
+        fi
+        ;;
     # History was rewritten: the mirror holds commits that this caller's token cannot fetch. Only
     # commits that the branch contains are copied, and the backend deletes the mirror.
     1) clone --no-local -- "$mirror" "$repository" && echo 'mirror outdated' ;;

@@ -2,7 +2,8 @@
 
 A mirror contains exactly the history of its branch, so everybody who may fetch the branch may read
 all of it. The clone script refreshes it with the caller's own token before it copies anything. A
-mirror whose refresh was interrupted, or whose history was rewritten, is removed.
+mirror whose refresh was interrupted, or whose history was rewritten, is removed. At the end of a
+task a mirror that it used gets a clone for the next one; see `checkouts.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from utils.errors import SandboxError
+from utils.sandboxes.local.checkouts import CheckoutMaker, remove_checkout
+
 _SHA1_COMMIT = re.compile(r"[0-9a-f]{40}")
 _UNSETTLED = "unsettled"
 _USED = "used"
@@ -33,7 +37,8 @@ MAX_OBJECT_FOLDERS = 200
 class MirrorStore:
     """Stores mirrors in one folder and limits their total size to `max_bytes`.
 
-    `root` None turns mirrors off. For use on one event loop.
+    `root` None turns mirrors off. Without `checkouts` no clone is made before it is needed. For use
+    on one event loop.
     """
 
     def __init__(self, root: Path | None, max_bytes: int) -> None:
@@ -41,6 +46,9 @@ class MirrorStore:
         self._max_bytes = max_bytes
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sizes: dict[Path, int] = {}
+        self.checkouts: CheckoutMaker | None = None
+        self._too_large = set[Path]()
+        self._making = set[asyncio.Task[None]]()
 
     def may_have(self, repo_url: str) -> bool:
         """Tell whether branches of a repository are kept in mirrors."""
@@ -60,6 +68,27 @@ class MirrorStore:
                 yield BranchMirror(self, folder, branch, path=str(folder))
         if not ready:
             yield BranchMirror(self, folder, branch)
+
+    def begin_checkout(self, mirror: BranchMirror) -> None:
+        """Begin to make the clone that the next task of a branch takes, if it was in a mirror."""
+        folder = Path(mirror.path)
+        if mirror.path and self.checkouts and folder not in self._too_large:
+            making = self._make_checkout(self.checkouts, folder, mirror.branch)
+            task = asyncio.create_task(making)
+            self._making.add(task)
+            task.add_done_callback(self._making.discard)
+
+    async def _make_checkout(self, checkouts: CheckoutMaker, folder: Path, branch: str) -> None:
+        """Make the clone, if all mirrors leave room for it."""
+        async with self._locks[folder.name]:
+            # Without it the next task clones by itself.
+            with contextlib.suppress(OSError, SandboxError):
+                await checkouts.make(folder, branch)
+                sizes = await to_thread.run_sync(self._sizes_by_age, folder)
+                if sum(sizes.values()) > self._max_bytes:
+                    self._too_large.add(folder)
+                    await to_thread.run_sync(remove_checkout, folder)
+                    await to_thread.run_sync(self._sizes_by_age, folder)
 
     def sweep(self) -> None:
         """Remove unfinished mirrors of an earlier process. Blocks."""
@@ -103,9 +132,9 @@ class BranchMirror:
         self, store: MirrorStore, folder: Path | None, branch: str, path: str = ""
     ) -> None:
         self.path = path
+        self.branch = branch
         self._store = store
         self._folder = folder
-        self._branch = branch
 
     async def record_clone(self, *, repository: str, base_commit: str, outdated: bool) -> None:
         """See `Mirror`."""
@@ -127,7 +156,7 @@ class BranchMirror:
         draft = self._folder.with_name(f"{self._folder.name}.new-{os.urandom(4).hex()}")
         try:
             _create_bare_repository(
-                draft, repository / ".git" / "objects", self._branch, base_commit
+                draft, repository / ".git" / "objects", self.branch, base_commit
             )
             # Fails if another task has created the mirror meanwhile.
             with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ from utils.config.settings import Settings
 from utils.errors import SandboxError, SandboxLost
 from utils.processes import end_marked
 from utils.sandboxes.local.boundary import NewBoundary, no_boundary
+from utils.sandboxes.local.checkouts import CheckoutMaker
 from utils.sandboxes.local.commands import Supervisor
 from utils.sandboxes.local.files import create_folders, remove_folder, restore_folders
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
@@ -77,6 +78,8 @@ class LocalSandboxProvider:
         self._snapshots = SnapshotStore(self._root.with_name("snapshots"), snapshots)
         self._limits = limits
         self._supervisor = Supervisor(environment)
+        if kind.sees_this_machine:
+            mirrors.checkouts = CheckoutMaker(self._supervisor, environment)
         self._open = WeakValueDictionary[str, LocalSandbox]()
         self._paused: set[str] = set()
         self._processors = Processors()

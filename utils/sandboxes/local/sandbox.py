@@ -31,7 +31,7 @@ from utils.sandboxes.local.files import (
     write_files,
 )
 from utils.sandboxes.local.kind import LOCAL_SANDBOX
-from utils.sandboxes.local.mirrors import MirrorStore
+from utils.sandboxes.local.mirrors import BranchMirror, MirrorStore
 from utils.sandboxes.local.orders import NO_LIMITS, CommandLimits, Enclosure, Order, ProcessorOrder
 from utils.sandboxes.local.output import Output
 from utils.sandboxes.local.snapshots import SnapshotStore
@@ -82,6 +82,7 @@ class LocalSandbox:
         self._boundary = boundary
         self._keeper = Keeper(supervisor, boundary.listen, boundary.view, processors)
         self._writable = ""
+        self._used_mirrors: list[BranchMirror] = []
         # A kept sandbox is the work of an agent.
         self._may_be_damaged = True
         self._limits = replace(limits, folder=str(root))
@@ -261,6 +262,7 @@ class LocalSandbox:
                 yield mirror
             finally:
                 self._writable = ""
+        self._used_mirrors.append(mirror)
 
     async def restrict_egress(self, headers: Collection[EgressHeader]) -> None:
         """See `Sandbox`. The network of this machine adds no headers."""
@@ -283,6 +285,8 @@ class LocalSandbox:
         if self._boundary.listen:
             # While this one ends; the next one would wait for it.
             await self._supervisor.make_ready()
+        while self._used_mirrors:
+            self._mirrors.begin_checkout(self._used_mirrors.pop())
         return True
 
     async def close(self) -> None:
