@@ -116,6 +116,7 @@ def e2b_five_hundred(bench: Bench) -> list[Figure]:
         Figure("tasks completed", completed, "", count, "higher"),
         Figure("wall time", round(run.seconds, 2), "s", MANY_TARGET),
         Figure("threads at most", run.server.threads, "", THREADS_TARGET),
+        Figure("threads at most, those of the SDK's HTTP client", run.server.runtime_threads, ""),
         Figure("memory growth per task", round(growth, 1), "kB", GROWTH_TARGET),
         Figure("sandboxes, streams and processes left behind", left, "", 0),
         *run.cpu_figures(count),

@@ -258,10 +258,33 @@ while True:
         engines.write(write)
 """
 
+# Those that have written. The first connection begins with one in which nothing is locked.
 OPEN_TRANSACTIONS = (
     "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND xact_start < now()"
+    " WHERE datname = current_database() AND backend_xid IS NOT NULL"
 )
+
+
+def test_a_server_that_froze_in_the_middle_of_a_statement_holds_no_locks(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.create("frozen_statement")
+    migrate(Settings.model_validate({"database_url": url}))
+    engines = engine.open_postgresql(url, 1, idle_seconds=0.05)
+    with psycopg.connect(url, autocommit=True) as rows, engines.writers.connect() as connection:
+        frozen = connection.connection.dbapi_connection
+        assert isinstance(frozen, psycopg.Connection)
+        sent = frozen.pgconn
+        sent.enter_pipeline_mode()
+        for statement in (b"BEGIN", b"SELECT pg_current_xact_id()"):
+            sent.send_query_params(statement, [])
+        sent.send_flush_request()
+        sent.flush()
+        eventually(lambda: rows.execute(OPEN_TRANSACTIONS).fetchone() != (0,))
+        # More would come, were it not frozen.
+        eventually(lambda: rows.execute(OPEN_TRANSACTIONS).fetchone() == (0,))
+        connection.invalidate()
+    engines.close()
 
 
 def test_a_server_that_froze_while_it_wrote_many_rows_holds_no_locks(
@@ -286,7 +309,7 @@ def test_a_server_that_froze_while_it_wrote_many_rows_holds_no_locks(
             for _ in range(5):
                 eventually(are_open)
                 writer.send_signal(signal.SIGSTOP)
-                eventually(lambda: not are_open(), seconds=20)
+                eventually(lambda: not are_open())
                 writer.send_signal(signal.SIGCONT)
         finally:
             writer.kill()

@@ -18,7 +18,7 @@ MARK = "was-made-before"
 """A file in the folder of git, which shows the clones that were made before."""
 
 WORK = f"[ -e .git/{MARK} ] && echo taken; printf 'more\\n' >>src/app.py; git status --short"
-SEEN = (
+DETAILS = (
     "git log --all --format=%H%d; git reflog --all --format=%H; ls .git; "
     "git config remote.origin.url"
 )
@@ -76,7 +76,7 @@ def test_new_commits_are_added_and_nothing_else_differs_from_a_clone(
     mark_checkout(mirrored)
     head = repository.commit("rm docs/dos.txt; mv link other; echo new >'a folder/new'")
     git_server.push(repository, "moved")
-    task = mirrored.complete(f"{WORK}\n{SEEN}", url)
+    task = mirrored.complete(f"{WORK}\n{DETAILS}", url)
     taken, changed, *seen = output(mirrored, task)
     assert (taken, changed) == ("taken", " M src/app.py")
     assert task["execution_metadata"]["base_commit"] == head
@@ -91,7 +91,7 @@ def test_changed_attributes_have_the_files_cloned_anew(
     url = git_server.publish(repository, "attributes")
     complete(mirrored, WORK, url, 2)
     mark_checkout(mirrored)
-    repository.commit("echo '*.txt text eol=crlf' >docs/.gitattributes")
+    repository.commit("echo 'notes.txt text eol=crlf' >docs/.gitattributes")
     git_server.push(repository, "attributes")
     task = mirrored.complete(f"{WORK}\ngrep -c '\r' docs/notes.txt", url)
     assert output(mirrored, task) == [" M src/app.py", "7"]

@@ -250,7 +250,7 @@ def turn_result(
 ) -> TurnResult:
     """Return the ended turn with its own changes; `fields` are the columns of its task."""
     failure, own = outcome.failure, list(outcome.own_of_all.values())
-    read, diff = outcome.own or outcome.changes, _diff_of_turn(outcome)
+    read, diff = outcome.own or outcome.changes, _diff_of_turn(outcome, fields)
     ended = replace(
         turn,
         status=TurnStatus(status),
@@ -274,9 +274,12 @@ def turn_result(
     return TurnResult(ended, diff, goes_on=not is_cancelled, repositories=repositories)
 
 
-def _diff_of_turn(outcome: Outcome) -> str | None:
+def _diff_of_turn(outcome: Outcome, fields: Json) -> str | None:
     """Return the diff of a turn: of several repositories one after the other, with their names."""
     if not outcome.further:
+        if outcome.own is outcome.changes:
+            # The same text, not a copy of it.
+            return fields.get("git_diff")
         return outcome.own.diff if outcome.own else None
     diffs = (f"# {name}\n{own.diff}" for name, own in outcome.own_of_all.items() if own.diff)
     return "".join(diffs) or None

@@ -152,6 +152,33 @@ class FileChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeTexts:
+    """A diff and a patch, of which `of` keeps common text once.
+
+    The patch of a single commit ends with its diff. Results may be large, and hundreds of them may
+    wait to be stored.
+    """
+
+    patch: str | None
+    separate_diff: str | None
+    shared_characters: int
+
+    @classmethod
+    def of(cls, diff: str | None, patch: str | None) -> ChangeTexts:
+        """Keep a diff and a patch."""
+        if diff and patch and patch.endswith(diff):
+            return cls(patch, None, len(diff))
+        return cls(patch, diff, 0)
+
+    @property
+    def diff(self) -> str | None:
+        """Return the diff, which may be a new text each time."""
+        if self.patch and self.shared_characters:
+            return self.patch[-self.shared_characters :]
+        return self.separate_diff
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """The changes of a task, captured against `base_commit`.
 
@@ -163,14 +190,23 @@ class Changes:
     base_commit: str
     commit_hash: str
     tree_hash: str
-    diff: str | None
-    patch: str | None
+    texts: ChangeTexts
     changed_files: tuple[str, ...]
     file_changes: tuple[FileChange, ...]
     additions: int
     deletions: int
     notes: tuple[str, ...] = ()
     secret_files: tuple[str, ...] = ()
+
+    @property
+    def diff(self) -> str | None:
+        """Return the diff, which may be a new text each time."""
+        return self.texts.diff
+
+    @property
+    def patch(self) -> str | None:
+        """Return the patch."""
+        return self.texts.patch
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tests.support.backends import Repository, git
 from tests.support.suite.exhaustive import sampled
 from utils.errors import CaptureError
 from utils.git.environment import agent_configuration
-from utils.models.runs import Changes
+from utils.models.runs import Changes, ChangeTexts
 from utils.pipeline.capture import bundle as capture_bundle
 from utils.pipeline.capture import capture
 from utils.pipeline.capture.capture import TOO_LARGE, CaptureLimits, capture_changes
@@ -92,7 +92,7 @@ async def work(tmp_path: Path, sample: Repository) -> AsyncIterator[Work]:
 
 def without_time(changes: Changes) -> Changes:
     """Remove the fields that depend on the time of the commit."""
-    return dataclasses.replace(changes, commit_hash="", patch=None)
+    return dataclasses.replace(changes, commit_hash="", texts=ChangeTexts.of(changes.diff, None))
 
 
 def sections_of(sandbox: LocalSandbox) -> list[str]:
@@ -218,7 +218,8 @@ async def test_a_diff_that_fits_is_kept_without_its_patch(work: Work, sample: Re
     assert whole.patch is not None
     small = dataclasses.replace(LIMITS, patch_bytes=len(whole.patch.encode()) - 1)
     changes = await capture_changes(sandbox, sample.head, small)
-    assert changes == dataclasses.replace(whole, patch=None, notes=changes.notes)
+    texts = ChangeTexts.of(whole.diff, None)
+    assert changes == dataclasses.replace(whole, texts=texts, notes=changes.notes)
     assert [note.split(" is ")[0] for note in changes.notes] == ["The patch"]
     exact = dataclasses.replace(LIMITS, patch_bytes=len(whole.patch.encode()))
     assert await capture_changes(sandbox, sample.head, exact) == whole

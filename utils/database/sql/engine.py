@@ -47,6 +47,11 @@ OLDEST_SQLITE = (3, 35)
 # A server that was frozen in a transaction loses it then. Its locks would hold up a takeover, and
 # the beats of other workers for longer than their leases.
 IDLE_TRANSACTION_SECONDS = 5
+# A server that froze between the parts of a large statement is not idle for PostgreSQL, which since
+# version 17 can end its transaction all the same. This is many times what any of ours takes.
+TRANSACTION_TIMEOUT_VERSION = 170000
+LONGEST_TRANSACTION = 60
+"""Longest transaction, as a multiple of the longest idle one."""
 # A dead peer is detected within seconds instead of hours.
 POSTGRESQL_TIMEOUTS = {
     "connect_timeout": 5,
@@ -305,6 +310,8 @@ def _prepare_postgresql(
     else:
         milliseconds = round(idle_seconds * 1000)
         connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+        if connection.info.server_version >= TRANSACTION_TIMEOUT_VERSION:
+            connection.execute(f"SET transaction_timeout = {LONGEST_TRANSACTION * milliseconds}")
     connection.autocommit = False
 
 

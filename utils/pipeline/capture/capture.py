@@ -29,7 +29,7 @@ from utils.git.output import (
     with_quoted_headers,
 )
 from utils.git.whole_images import with_whole_images
-from utils.models.runs import Changes, FileChange
+from utils.models.runs import Changes, ChangeTexts, FileChange
 from utils.pipeline.capture.bundle import (
     LISTING_BYTES,
     TOO_LONG,
@@ -279,8 +279,7 @@ def _changes(base_commit: str, raw: Raw, limits: CaptureLimits, has_secret: HasS
         base_commit=base_commit,
         commit_hash=raw.commit,
         tree_hash=raw.tree,
-        diff=_stored(_reviewed(raw, limits)),
-        patch=_stored(raw.patch),
+        texts=ChangeTexts.of(_stored(_reviewed(raw, limits)), _stored(raw.patch)),
         changed_files=tuple(decode_path(change.path) for change in raw.changes),
         file_changes=tuple(_file_changes(raw, limits)),
         additions=sum(change.additions or 0 for change in raw.changes),

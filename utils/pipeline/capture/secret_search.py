@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from utils.git.added_text import added_text
 from utils.git.output import NO_OBJECT, decode_path
-from utils.models.runs import Changes, FileChange, Outcome, RepositoryOutcome
+from utils.models.runs import Changes, ChangeTexts, FileChange, Outcome, RepositoryOutcome
 from utils.pipeline.capture.bundle import Raw
 
 FILES_FIELD = "secret_files"
@@ -113,10 +113,10 @@ def _repository_without_secrets(
 
 
 def _redacted(changes: Changes, redact: Callable[[str], str]) -> Changes:
+    diff, patch = changes.diff, changes.patch
     return replace(
         changes,
-        diff=changes.diff and redact(changes.diff),
-        patch=changes.patch and redact(changes.patch),
+        texts=ChangeTexts.of(diff and redact(diff), patch and redact(patch)),
         changed_files=tuple(map(redact, changes.changed_files)),
         file_changes=tuple(_without_secrets(change, redact) for change in changes.file_changes),
         notes=tuple(map(redact, changes.notes)),
