@@ -52,6 +52,16 @@ def complete(backend: Backend, script: str, url: str, times: int) -> Row:
     return [backend.complete(script, url) for _ in range(times)][-1]
 
 
+def publish_and_clone(
+    backend: Backend, git_server: GitServer, repository: Repository, name: str
+) -> str:
+    """Run tasks until the next one has a clone, and mark that; return the address."""
+    url = git_server.publish(repository, name)
+    complete(backend, WORK, url, 2)
+    mark_checkout(backend)
+    return url
+
+
 def test_a_task_takes_the_clone_and_the_result_is_exact(
     mirrored: Backend, git_server: GitServer, repository: Repository, tmp_path: Path
 ) -> None:
@@ -71,9 +81,7 @@ def test_a_task_takes_the_clone_and_the_result_is_exact(
 def test_new_commits_are_added_and_nothing_else_differs_from_a_clone(
     mirrored: Backend, git_server: GitServer, repository: Repository
 ) -> None:
-    url = git_server.publish(repository, "moved")
-    complete(mirrored, WORK, url, 2)
-    mark_checkout(mirrored)
+    url = publish_and_clone(mirrored, git_server, repository, "moved")
     head = repository.commit("rm docs/dos.txt; mv link other; echo new >'a folder/new'")
     git_server.push(repository, "moved")
     task = mirrored.complete(f"{WORK}\n{DETAILS}", url)
@@ -88,9 +96,7 @@ def test_new_commits_are_added_and_nothing_else_differs_from_a_clone(
 def test_changed_attributes_have_the_files_cloned_anew(
     mirrored: Backend, git_server: GitServer, repository: Repository
 ) -> None:
-    url = git_server.publish(repository, "attributes")
-    complete(mirrored, WORK, url, 2)
-    mark_checkout(mirrored)
+    url = publish_and_clone(mirrored, git_server, repository, "attributes")
     repository.commit("echo 'notes.txt text eol=crlf' >docs/.gitattributes")
     git_server.push(repository, "attributes")
     task = mirrored.complete(f"{WORK}\ngrep -c '\r' docs/notes.txt", url)
@@ -113,9 +119,7 @@ def test_commits_that_were_rewritten_away_are_in_no_clone(
     mirrored: Backend, git_server: GitServer, repository: Repository
 ) -> None:
     secret = repository.commit("echo secret >secret")
-    url = git_server.publish(repository, "rewritten")
-    complete(mirrored, WORK, url, 2)
-    mark_checkout(mirrored)
+    url = publish_and_clone(mirrored, git_server, repository, "rewritten")
     repository.run("git reset -q --hard HEAD~1")
     repository.commit("echo public >public")
     git_server.push(repository, "rewritten")
