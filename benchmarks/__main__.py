@@ -44,7 +44,8 @@ from benchmarks.pull_request import create_pull_request, push_result
 from benchmarks.server import ROOT
 from benchmarks.single_task import task_isolated, task_medium, task_small
 from benchmarks.streams.measure import event_streams, polls_beside_streams
-from benchmarks.supabase import supabase_latency, supabase_outage, supabase_polls
+from benchmarks.supabase.reads import supabase_reads
+from benchmarks.supabase.requests import supabase_latency, supabase_outage, supabase_polls
 from benchmarks.two_hundred import two_hundred
 from benchmarks.web_servers.comparison import web_servers
 
@@ -79,6 +80,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         e2b_five_hundred,
         supabase_latency,
         supabase_polls,
+        supabase_reads,
         supabase_outage,
     )
 }

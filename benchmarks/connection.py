@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+_CLOSE = b"\r\nConnection: close\r\n"
 _CHUNK = 262_144
 
 
@@ -18,6 +21,8 @@ class Answer:
 
     status: int
     body: bytes
+    is_last: bool
+    """True when the server closes the connection after it."""
 
     def json(self) -> Any:
         """Return the parsed JSON body. Raises `RuntimeError` for any status but 2xx."""
@@ -27,7 +32,12 @@ class Answer:
 
 
 def encode_request(
-    method: str, path: str, *, body: object = None, token: str | None = None
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    token: str | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """Return the bytes of a request."""
     content = b"" if body is None else json.dumps(body).encode()
@@ -36,6 +46,7 @@ def encode_request(
         lines.append("Content-Type: application/json")
     if token:
         lines.append(f"Authorization: Bearer {token}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
@@ -48,7 +59,8 @@ def decode_answer(received: bytes | bytearray) -> Answer | None:
     length = int(found[1]) if found else 0
     if len(received) < end + 4 + length:
         return None
-    return Answer(int(received[9:12]), bytes(received[end + 4 : end + 4 + length]))
+    body = bytes(received[end + 4 : end + 4 + length])
+    return Answer(int(received[9:12]), body, received.find(_CLOSE, 0, end + 2) > 0)
 
 
 def connect(address: tuple[str, int]) -> socket.socket:

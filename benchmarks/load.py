@@ -1,8 +1,9 @@
-"""Sends one request repeatedly over several keep-alive connections, in its own process.
+"""Sends one request repeatedly over several connections, in its own process.
 
     python -m benchmarks.load HOST PORT CLIENTS REQUESTS    (the request on standard input)
 
-Each client sends its next request after the response to the last one. Prints a JSON object.
+Each client sends its next request after the response to the last one, on the same connection unless
+the server closes it. Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class _Generator:
         self.seconds: list[float] = []
         self.bytes = 0
 
-    def run(self, opened: list[socket.socket]) -> None:
-        for client in map(_Client, opened):
+    def run(self, address: tuple[str, int], clients: int) -> None:
+        self._address = address
+        for client in [_Client(connect(address)) for _ in range(clients)]:
             self._selector.register(client.socket, selectors.EVENT_READ, client)
             self._send(client)
         while self._waiting:
@@ -95,7 +97,15 @@ class _Generator:
             self.bytes += len(answer.body)
             self.failures += not 200 <= answer.status < 300
             self._waiting -= 1
+            if answer.is_last:
+                self._reconnect(client)
             self._send(client)
+
+    def _reconnect(self, client: _Client) -> None:
+        self._selector.unregister(client.socket)
+        client.socket.close()
+        client.socket = connect(self._address)
+        self._selector.register(client.socket, selectors.EVENT_READ, client)
 
 
 def main() -> None:
@@ -103,9 +113,8 @@ def main() -> None:
     host, *numbers = sys.argv[1:]
     port, clients, requests = map(int, numbers)
     generator = _Generator(sys.stdin.buffer.read(), requests)
-    opened = [connect((host, port)) for _ in range(clients)]
     started = time.perf_counter()
-    generator.run(opened)
+    generator.run((host, port), clients)
     elapsed = time.perf_counter() - started
     ordered = sorted(second * 1000 for second in generator.seconds)
     load = Load(

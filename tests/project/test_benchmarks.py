@@ -52,6 +52,7 @@ FIGURES = {
     "e2b_five_hundred": {"tasks completed", "wall time", "memory growth per task"},
     "supabase_latency": {"status poll, p50", "whole simulated task, most requests"},
     "supabase_polls": {"50 ms late, ratio", "at once, ratio"},
+    "supabase_reads": {"status poll / row, p50", "8 clients, polls / other backend"},
     "supabase_outage": {"right results", "other answers while away"},
 }
 

