@@ -32,6 +32,8 @@ set -u
 prompt=$1 agent=$2 step_seconds=$3 scripts=${4:-}
 top=$(pwd -P)
 changes=0
+newline='
+'
 
 fail() {
     printf '%s\n' "$1" >&2
@@ -170,13 +172,24 @@ run_script() {
     printf 'result: carried out the script, %s file commands\n' "$changes"
 }
 
+# Most outputs are a line; each process that is not started is a millisecond.
 escape() {
-    sed 's/\\/\\\\/g' | awk '{ printf "%s%s", separator, $0; separator = "\\n" }'
+    case $1 in
+    *\\* | *"$newline"*)
+        printf '%s\n' "$1" | sed -e ':more' -e '$!{' -e 'N' -e 'b more' -e '}' \
+            -e 's/\\/\\\\/g' -e 's/\n/\\n/g'
+        ;;
+    *) printf '%s\n' "$1" ;;
+    esac
+}
+
+pause() {
+    [ "$step_seconds" = 0 ] || sleep "$step_seconds"
 }
 
 say() {
     printf 'message: %s\n' "$1"
-    sleep "$step_seconds"
+    pause
 }
 
 # Runs the function $3 as a tool NAME with the text INPUT, and prints both ends of the call.
@@ -184,10 +197,11 @@ calls=0
 use_tool() {
     calls=$((calls + 1))
     printf 'tool: %s %s %s\n' "$calls" "$1" "$2"
-    sleep "$step_seconds"
+    pause
     output=$("$3" 2>&1) && code=0 || code=$?
-    printf 'tool-end: %s %s %s %s\n' "$calls" "$1" "$code" "$(printf '%s\n' "$output" | escape)"
-    sleep "$step_seconds"
+    printf 'tool-end: %s %s %s ' "$calls" "$1" "$code"
+    escape "$output"
+    pause
     return "$code"
 }
 
