@@ -12,6 +12,11 @@ stage_everything() {
     scanning=$!
     read_head
     copy_index
+    touching=
+    if has_many_files; then
+        touch_changed_files &
+        touching=$!
+    fi
     listing=
     # An index from right after the clone has no entries that the agent set.
     if ! [ "$run/index" -ot "$work/git_config" ] || [ -e .gitmodules ] || [ -L .gitmodules ]; then
@@ -21,6 +26,9 @@ stage_everything() {
     scan_status=0
     wait "$scanning" || scan_status=$?
     [ -z "$listing" ] || wait "$listing" || fail "the list of staged files could not be read"
+    # When a file cannot be touched, the index keeps its time, and git reads all files.
+    has_touched=
+    [ -z "$touching" ] || ! wait "$touching" || has_touched=yes
     if is_unusual || ! add_ordinary_files; then
         stage_unusual_files
     fi
@@ -30,14 +38,26 @@ stage_everything() {
 # programs generate, and large files. Runs in a process of its own, while others run. Writes lists in
 # which a NUL character ends each name.
 scan() {
+    outside_of_generated_folders find_unusual "$@"
+}
+
+# outside_of_generated_folders COMMAND FOLDER...: runs it with the arguments of a find that enters
+# neither such folders nor those of git. What follows them is done with the folders themselves.
+outside_of_generated_folders() {
+    finder=$1
+    shift
     set -- "$@" -mindepth 1 -path ./.git -prune -o '(' -name .git
     if is_plain_file "$work/generated_folders"; then
         while IFS= read -r name; do
             set -- "$@" -o -type d -name "$name"
         done <"$work/generated_folders"
     fi
+    "$finder" "$@" ')' -prune
+}
+
+find_unusual() {
     # shellcheck disable=SC2016 # expanded by the inner shell
-    set -- "$@" ')' -prune -exec sh -c '
+    set -- "$@" -exec sh -c '
         run=$1
         shift
         for path; do
@@ -102,7 +122,7 @@ uses_large_files() {
 }
 
 add_ordinary_files() {
-    ! has_many_files || trust_untouched_files
+    [ -z "$has_touched" ] || touch -t 203801010000 "$run/index"
     [ -e "$run/index" ] || restore_index || fail "the files of the base could not be read"
     add_all && [ ! -s "$run/add_errors" ]
 }
@@ -119,14 +139,17 @@ has_many_files() {
 # reads them, and all others are trusted. git_config was written before the agent started, so an
 # index that is older than git_config is older than every change. Long after the clone there may be
 # far more new files than old ones, and the seconds differ anyway.
-trust_untouched_files() {
-    [ "$run/index" -ot "$work/git_config" ] || return 0
-    [ -z "$(find "$work/git_config" -mmin +1)" ] || return 0
-    # When a file cannot be touched, the index keeps its time, and git reads all files.
-    if find . -path ./.git -prune -o -cnewer "$run/index" ! -type d \
-        -exec touch -h -t 198001010000 {} + 2>/dev/null; then
-        touch -t 203801010000 "$run/index"
-    fi
+#
+# Runs beside the scan; returns 1 when no time can be trusted. A generated folder makes the work tree
+# an unusual one, where none is.
+touch_changed_files() {
+    [ "$run/index" -ot "$work/git_config" ] || return 1
+    [ -z "$(find "$work/git_config" -mmin +1)" ] || return 1
+    outside_of_generated_folders touch_newer_files .
+}
+
+touch_newer_files() {
+    exec find "$@" -o -cnewer "$run/index" ! -type d -exec touch -h -t 198001010000 {} + 2>/dev/null
 }
 
 # Every file was read just now, so git need not compare it with the index again.
