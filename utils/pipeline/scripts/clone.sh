@@ -82,6 +82,14 @@ update_checkout() {
     rm -f -- "$repository/.git/ORIG_HEAD"
 }
 
+# As a clone that was made before does, unless git writes the address in another way.
+names_origin() {
+    while IFS= read -r line; do
+        [ "$line" != "	url = $url" ] || return 0
+    done <"$repository/.git/config"
+    return 1
+}
+
 if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     status=0
     refresh_mirror || status=$?
@@ -98,7 +106,7 @@ if [ -n "$mirror" ] && [ -e "$mirror/HEAD" ]; then
     1) clone --no-local -- "$mirror" "$repository" && echo 'mirror outdated' ;;
     *) exit "$status" ;;
     esac
-    git -C "$repository" config remote.origin.url "$url"
+    names_origin || git -C "$repository" config remote.origin.url "$url"
 else
     set -- --no-hardlinks
     [ "$depth" -eq 0 ] || set -- --depth "$depth"

@@ -22,6 +22,15 @@ from utils.sandboxes.local.orders import NO_LIMITS, Order
 CHECKOUT = "checkout"
 DRAFT = "checkout.new"
 
+_MAKE = (
+    'git clone --quiet --no-tags --single-branch --template= --no-hardlinks --branch "$3" -- '
+    '"$1" "$2" && git -C "$2" config remote.origin.url "$4"'
+)
+"""Clones MIRROR to FOLDER, with the BRANCH and the address of ORIGIN.
+
+The options are those with which clone.sh clones from a mirror.
+"""
+
 MAKE_SECONDS = 120.0
 """Longest time for one clone; tasks of the same branch wait for it."""
 
@@ -33,28 +42,26 @@ class CheckoutMaker:
         self._supervisor = supervisor
         self._environment = {**environment, **git_environment()}
 
-    async def make(self, mirror: Path, branch: str) -> None:
+    async def make(self, mirror: Path, repo_url: str, branch: str) -> None:
         """Clone a branch of a mirror into the mirror's folder, unless there is a clone.
 
-        When git fails or takes too long, there is none. Raises `OSError` and `SandboxError`.
+        `repo_url` is the address that the mirror is refreshed from. When git fails or takes too
+        long, there is none. Raises `OSError` and `SandboxError`.
         """
         if not await to_thread.run_sync(_prepare, mirror):
             return
         keeper, is_complete = Keeper(self._supervisor), False
         try:
             with anyio.move_on_after(MAKE_SECONDS):
-                async with keeper.run(self._order(mirror, branch)) as command:
+                async with keeper.run(self._order(mirror, repo_url, branch)) as command:
                     await command.wait()
                     is_complete = command.exit_code == 0
         finally:
             keeper.close()
         await to_thread.run_sync(_finish if is_complete else _discard_draft, mirror)
 
-    def _order(self, mirror: Path, branch: str) -> Order:
-        """Return the command; its options are those with which clone.sh clones from a mirror."""
-        clone = ("git", "clone", "--quiet", "--no-tags", "--single-branch", "--template=")
-        arguments = [*clone, "--no-hardlinks", "--branch", branch]
-        arguments += ["--", str(mirror), str(mirror / DRAFT)]
+    def _order(self, mirror: Path, repo_url: str, branch: str) -> Order:
+        arguments = ["sh", "-c", _MAKE, "make", str(mirror), str(mirror / DRAFT), branch, repo_url]
         return Order(arguments, str(mirror), self._environment, NO_LIMITS)
 
 

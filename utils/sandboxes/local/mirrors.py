@@ -58,32 +58,33 @@ class MirrorStore:
     async def use(self, repo_url: str, branch: str) -> AsyncIterator[BranchMirror]:
         """Lock the mirror of a branch for the block. Clones without a mirror are not locked."""
         if self._root is None or not self.may_have(repo_url):
-            yield BranchMirror(self, None, branch)
+            yield BranchMirror(self, None, repo_url, branch)
             return
         key = hashlib.sha256(f"{repo_url}\0{branch}".encode()).hexdigest()[:32]
         folder = self._root / key
         async with self._locks[key]:
             ready = await to_thread.run_sync(_begin_refresh, folder)
             if ready:
-                yield BranchMirror(self, folder, branch, path=str(folder))
+                yield BranchMirror(self, folder, repo_url, branch, path=str(folder))
         if not ready:
-            yield BranchMirror(self, folder, branch)
+            yield BranchMirror(self, folder, repo_url, branch)
 
     def begin_checkout(self, mirror: BranchMirror) -> None:
         """Begin to make the clone that the next task of a branch takes, if it was in a mirror."""
         folder = Path(mirror.path)
         if mirror.path and self.checkouts and folder not in self._too_large:
-            making = self._make_checkout(self.checkouts, folder, mirror.branch)
+            making = self._make_checkout(self.checkouts, mirror)
             task = asyncio.create_task(making)
             self._making.add(task)
             task.add_done_callback(self._making.discard)
 
-    async def _make_checkout(self, checkouts: CheckoutMaker, folder: Path, branch: str) -> None:
+    async def _make_checkout(self, checkouts: CheckoutMaker, mirror: BranchMirror) -> None:
         """Make the clone, if all mirrors leave room for it."""
+        folder = Path(mirror.path)
         async with self._locks[folder.name]:
             # Without it the next task clones by itself.
             with contextlib.suppress(OSError, SandboxError):
-                await checkouts.make(folder, branch)
+                await checkouts.make(folder, mirror.repo_url, mirror.branch)
                 sizes = await to_thread.run_sync(self._sizes_by_age, folder)
                 if sum(sizes.values()) > self._max_bytes:
                     self._too_large.add(folder)
@@ -129,9 +130,15 @@ class BranchMirror:
     """The mirror of one branch during one clone."""
 
     def __init__(
-        self, store: MirrorStore, folder: Path | None, branch: str, path: str = ""
+        self,
+        store: MirrorStore,
+        folder: Path | None,
+        repo_url: str,
+        branch: str,
+        path: str = "",
     ) -> None:
         self.path = path
+        self.repo_url = repo_url
         self.branch = branch
         self._store = store
         self._folder = folder
