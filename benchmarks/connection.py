@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+_ETAG = re.compile(rb"\r\netag: ([^\r]*)\r\n", re.IGNORECASE)
 _CLOSE = b"\r\nConnection: close\r\n"
 _CHUNK = 262_144
 
@@ -23,6 +24,9 @@ class Answer:
     body: bytes
     is_last: bool
     """True when the server closes the connection after it."""
+
+    etag: str
+    """The ETag, empty without one."""
 
     def json(self) -> Any:
         """Return the parsed JSON body. Raises `RuntimeError` for any status but 2xx."""
@@ -60,7 +64,9 @@ def decode_answer(received: bytes | bytearray) -> Answer | None:
     if len(received) < end + 4 + length:
         return None
     body = bytes(received[end + 4 : end + 4 + length])
-    return Answer(int(received[9:12]), body, received.find(_CLOSE, 0, end + 2) > 0)
+    is_last = received.find(_CLOSE, 0, end + 2) > 0
+    etag = _ETAG.search(received, 0, end + 2)
+    return Answer(int(received[9:12]), body, is_last, etag[1].decode() if etag else "")
 
 
 def connect(address: tuple[str, int]) -> socket.socket:

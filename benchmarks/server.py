@@ -90,9 +90,10 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def request(self, method: str, path: str, body: object = None) -> bytes:
-        """Return an encoded request of the signed-in user."""
-        return encode_request(method, path, body=body, token=self.token)
+    def request(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
+        """Return an encoded request of the signed-in user; `_` in names of headers means `-`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return encode_request(method, path, body=body, token=self.token, headers=named)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send a request over the kept connection and return the JSON response."""

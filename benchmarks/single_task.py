@@ -26,7 +26,8 @@ from benchmarks.git_server import GitServer
 from benchmarks.repositories import BRANCH, make_repository
 from benchmarks.server import Server
 
-POLL_SECONDS = 0.002
+WAIT_SECONDS = 20
+NOT_MODIFIED = 304
 SETTLE_SECONDS = 0.05
 FIRST_TARGET = 1.15
 LATER_TARGET = 0.4
@@ -175,16 +176,25 @@ class BareScript:
 
 
 def run_task(server: Server, repo_url: str, prompt: str = PROMPT) -> float:
-    """Run a task; return the seconds until a response reports it as completed."""
-    request = server.start_task_request(repo_url, prompt)
+    """Run a task; return the seconds until a response reports it as completed.
+
+    It is told the branch, as the script is.
+    """
+    body = {"prompt": prompt, "repo_url": repo_url, "branch": BRANCH}
+    request = server.request("POST", "/api/start-task", body)
     started = time.perf_counter()
     task_id = server.connection.send(request).json()["task_id"]
-    poll = server.request("GET", f"/api/task-status/{task_id}")
-    while (task := server.connection.send(poll).json()["task"])["status"] != "completed":
+    path, etag = f"/api/task-status/{task_id}?wait={WAIT_SECONDS}", ""
+    while True:
+        # The answer comes when something has changed. Repeated polls would take time from the task.
+        answer = server.connection.send(server.request("GET", path, If_None_Match=etag))
+        if answer.status == NOT_MODIFIED:
+            continue
+        task, etag = answer.json()["task"], answer.etag
+        if task["status"] == "completed":
+            return time.perf_counter() - started
         if task["status"] == "failed":
             raise RuntimeError(f"a task failed: {task['error']}")
-        time.sleep(POLL_SECONDS)
-    return time.perf_counter() - started
 
 
 def _ratio_figures(ratios: tuple[_Ratio, ...], times: Mapping[str, list[float]]) -> list[Figure]:
