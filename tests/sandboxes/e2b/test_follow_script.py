@@ -96,6 +96,22 @@ def test_output_is_read_whole_when_the_agent_removes_it_before_its_reader_has_be
     assert (followed.stdout, followed.returncode) == (b"first\nlast\n", 7)
 
 
+def test_output_and_end_are_told_by_the_kernel_and_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    command = call(tmp_path, ["sh", "-c", "echo first; sleep 0.3; echo last; exit 7"])
+    never = [part.replace(" -s 0.2 ", " -s 1000 ") for part in command]
+    assert never != command
+    followed = subprocess.run(
+        never,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
+    assert (followed.stdout, followed.returncode) == (b"first\nlast\n", 7)
+    assert followed.stderr == b""
+
+
 def test_an_agent_is_followed_to_its_end_without_inotify(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     agent = ["sh", "-c", "echo first; echo aside >&2; sleep 0.5; echo last; exit 7"]

@@ -29,16 +29,49 @@ if [ -f "$run/follower" ]; then
     done
 fi
 
+is_first=
 if { true <&4; } 2>/dev/null; then
+    is_first=yes
     flock 4 &
 else
     flock 9 9<"$run/lock" &
 fi
 alive=$!
-tail -n "+$out_line" -s 0.2 -f --pid="$alive" /dev/fd/3 2>/dev/null &
-out=$!
-tail -n "+$err_line" -s 0.2 -f --pid="$alive" /dev/fd/7 1>&2 2>/dev/null &
-err=$!
+
+# print_files OUT ERR: prints both until the agent has ended.
+print_files() {
+    tail -n "+$out_line" -s 0.2 -f --pid="$alive" -- "$1" 2>/dev/null &
+    out=$!
+    tail -n "+$err_line" -s 0.2 -f --pid="$alive" -- "$2" 1>&2 2>/dev/null &
+    err=$!
+}
+
+# Waits a moment for a process to watch its file; returns 1 if it does not.
+watches() {
+    tries=5000
+    while [ "$tries" -gt 0 ]; do
+        while read -r word _; do
+            [ "$word" != inotify ] || return 0
+        done 2>/dev/null <"/proc/$1/fdinfo/4"
+        tries=$((tries - 1))
+    done
+    return 1
+}
+
+# `tail` looks every 0.2 s at a file whose name is a link, as those of descriptors are. The kernel
+# tells it at once of changes of others. Before the agent is let go nobody replaces them, and there
+# is nothing to print.
+watched=
+if [ "$is_first" ]; then
+    print_files "$run/out" "$run/err" 3<&- 4<&- 6<&- 7<&-
+    if watches "$out" && watches "$err"; then
+        watched=yes
+    else
+        kill -9 "$out" "$err"
+        wait "$out" "$err" 2>/dev/null
+    fi
+fi
+[ "$watched" ] || print_files /dev/fd/3 /dev/fd/7
 # Opened for both directions: a FIFO in its place would wait for a reader.
 rm -rf -- "$run/follower" 2>/dev/null
 { echo "$$ $alive $out $err" 1<>"$run/follower"; } 2>/dev/null
