@@ -29,7 +29,7 @@ def prompt(number: int) -> str:
 def threads_of(process: psutil.Process) -> int:
     """Count the threads, without those of the HTTP library of E2B's SDK.
 
-    It looks host names up in a short-lived thread for each connection that is being made.
+    It hands each answer over in a thread of its own, which waits for the interpreter.
     """
     names = []
     for path in Path(f"/proc/{process.pid}/task").iterdir():
