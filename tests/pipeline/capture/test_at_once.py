@@ -63,3 +63,13 @@ def test_an_edit_right_after_the_clone_is_seen(
     assert task["changed_files"]
     expected = tree_left_by(many_files, EDITS[case], tmp_path / "expected")
     check_exact(shell, task, many_files, expected, tmp_path)
+
+
+@pytest.mark.cloud_with_all("the capture is the same")
+def test_with_a_generated_folder_changed_files_keep_their_times(
+    shell: Backend, many_files: Repository
+) -> None:
+    edit = "echo new >a/3; mkdir node_modules; echo made >node_modules/part"
+    check = "find a/3 -newermt 2000-01-01 | grep a/3"
+    task = shell.complete(edit, many_files, check_command=check)
+    assert task["execution_metadata"]["check"]["exit_code"] == 0

@@ -12,10 +12,10 @@ stage_everything() {
     scanning=$!
     read_head
     copy_index
-    touching=
+    looking=
     if has_many_files; then
-        touch_changed_files &
-        touching=$!
+        list_changed_files >"$run/newer" &
+        looking=$!
     fi
     listing=
     # An index from right after the clone has no entries that the agent set.
@@ -26,9 +26,8 @@ stage_everything() {
     scan_status=0
     wait "$scanning" || scan_status=$?
     [ -z "$listing" ] || wait "$listing" || fail "the list of staged files could not be read"
-    # When a file cannot be touched, the index keeps its time, and git reads all files.
-    has_touched=
-    [ -z "$touching" ] || ! wait "$touching" || has_touched=yes
+    knows_changed_files=
+    [ -z "$looking" ] || ! wait "$looking" || knows_changed_files=yes
     if is_unusual || ! add_ordinary_files; then
         stage_unusual_files
     fi
@@ -38,26 +37,14 @@ stage_everything() {
 # programs generate, and large files. Runs in a process of its own, while others run. Writes lists in
 # which a NUL character ends each name.
 scan() {
-    outside_of_generated_folders find_unusual "$@"
-}
-
-# outside_of_generated_folders COMMAND FOLDER...: runs it with the arguments of a find that enters
-# neither such folders nor those of git. What follows them is done with the folders themselves.
-outside_of_generated_folders() {
-    finder=$1
-    shift
     set -- "$@" -mindepth 1 -path ./.git -prune -o '(' -name .git
     if is_plain_file "$work/generated_folders"; then
         while IFS= read -r name; do
             set -- "$@" -o -type d -name "$name"
         done <"$work/generated_folders"
     fi
-    "$finder" "$@" ')' -prune
-}
-
-find_unusual() {
     # shellcheck disable=SC2016 # expanded by the inner shell
-    set -- "$@" -exec sh -c '
+    set -- "$@" ')' -prune -exec sh -c '
         run=$1
         shift
         for path; do
@@ -122,7 +109,7 @@ uses_large_files() {
 }
 
 add_ordinary_files() {
-    [ -z "$has_touched" ] || touch -t 203801010000 "$run/index"
+    [ -z "$knows_changed_files" ] || trust_untouched_files
     [ -e "$run/index" ] || restore_index || fail "the files of the base could not be read"
     add_all && [ ! -s "$run/add_errors" ]
 }
@@ -140,16 +127,18 @@ has_many_files() {
 # index that is older than git_config is older than every change. Long after the clone there may be
 # far more new files than old ones, and the seconds differ anyway.
 #
-# Runs beside the scan; returns 1 when no time can be trusted. A generated folder makes the work tree
-# an unusual one, where none is.
-touch_changed_files() {
+# Runs beside the scan; returns 1 when no time can be trusted.
+list_changed_files() {
     [ "$run/index" -ot "$work/git_config" ] || return 1
     [ -z "$(find "$work/git_config" -mmin +1)" ] || return 1
-    outside_of_generated_folders touch_newer_files .
+    exec find . -path ./.git -prune -o -cnewer "$run/index" ! -type d -print0 2>/dev/null
 }
 
-touch_newer_files() {
-    exec find "$@" -o -cnewer "$run/index" ! -type d -exec touch -h -t 198001010000 {} + 2>/dev/null
+# When a file cannot be touched, the index keeps its time, and git reads all files.
+trust_untouched_files() {
+    if [ ! -s "$run/newer" ] || xargs -0 touch -h -t 198001010000 -- <"$run/newer" 2>/dev/null; then
+        touch -t 203801010000 "$run/index"
+    fi
 }
 
 # Every file was read just now, so git need not compare it with the index again.
