@@ -46,14 +46,16 @@ print_files() {
     err=$!
 }
 
-# Waits a moment for a process to watch its file; returns 1 if it does not.
+# Waits until a process watches its file; returns 1 when it has ended, or does not watch it although
+# it has opened it.
 watches() {
-    tries=5000
-    while [ "$tries" -gt 0 ]; do
+    tries=0
+    while [ -e "/proc/$1" ] && [ "$tries" -lt 2000 ]; do
         while read -r word _; do
             [ "$word" != inotify ] || return 0
         done 2>/dev/null <"/proc/$1/fdinfo/4"
-        tries=$((tries - 1))
+        tries=$((tries + 1))
+        [ "$tries" -lt 1000 ] || [ -e "/proc/$1/fd/3" ] || sleep 0.01
     done
     return 1
 }
@@ -67,7 +69,7 @@ if [ "$is_first" ]; then
     if watches "$out" && watches "$err"; then
         watched=yes
     else
-        kill -9 "$out" "$err"
+        kill -9 "$out" "$err" 2>/dev/null
         wait "$out" "$err" 2>/dev/null
     fi
 fi
