@@ -57,7 +57,8 @@ class _Client:
 
 
 class _Generator:
-    def __init__(self, request: bytes, requests: int) -> None:
+    def __init__(self, address: tuple[str, int], request: bytes, requests: int) -> None:
+        self._address = address
         self._request = request
         self._left = requests
         self._waiting = 0
@@ -66,9 +67,8 @@ class _Generator:
         self.seconds: list[float] = []
         self.bytes = 0
 
-    def run(self, address: tuple[str, int], clients: int) -> None:
-        self._address = address
-        for client in [_Client(connect(address)) for _ in range(clients)]:
+    def run(self, clients: list[_Client]) -> None:
+        for client in clients:
             self._selector.register(client.socket, selectors.EVENT_READ, client)
             self._send(client)
         while self._waiting:
@@ -112,9 +112,10 @@ def main() -> None:
     """Run the load generator with the arguments of the command line."""
     host, *numbers = sys.argv[1:]
     port, clients, requests = map(int, numbers)
-    generator = _Generator(sys.stdin.buffer.read(), requests)
+    generator = _Generator((host, port), sys.stdin.buffer.read(), requests)
+    opened = [_Client(connect((host, port))) for _ in range(clients)]
     started = time.perf_counter()
-    generator.run((host, port), clients)
+    generator.run(opened)
     elapsed = time.perf_counter() - started
     ordered = sorted(second * 1000 for second in generator.seconds)
     load = Load(

@@ -182,7 +182,7 @@ def test_a_server_that_was_only_paused_gives_way_to_the_one_that_took_over(
     with paused.asleep():
         client = other.client(USER)
         # A task that is not taken over yet when its server wakes up is returned by that server.
-        eventually(lambda: other.output.read_text().count("task.started") == len(tasks))
+        eventually(lambda: other.output.read_text().count("task.started") >= len(tasks))
     if not uses_engine(shared_database):
         assert "heartbeat.server_lost" in other.output.read_text()
     assert assert_each_done_once(client, tasks) == attempts
