@@ -161,6 +161,25 @@ def test_an_unknown_field_is_named_with_the_object_that_it_stands_in(
 
 
 @pytest.mark.parametrize(
+    ("task", "start"),
+    [
+        ({"promt": "x"}, "task has an unknown field promt. Did you mean prompt?"),
+        (
+            {"repositories": [{"repo_ulr": SECRET}]},
+            "task.repositories.0 has an unknown field repo_ulr. Did you mean repo_url?",
+        ),
+    ],
+)
+def test_an_unknown_field_of_an_object_that_may_be_left_out_is_named(
+    client: FlaskClient, headers: Headers, task: dict[str, Any], start: str
+) -> None:
+    answer = client.patch("/schedules/1", json={"task": task}, headers=headers)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+    assert answer.get_json()["error"].startswith(start)
+    assert SECRET not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
     ("field", "meant"), [("agent", "model"), ("task", "prompt"), ("repo", "repo_url")]
 )
 def test_a_field_is_found_by_other_names_for_it(

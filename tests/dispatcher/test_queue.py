@@ -247,6 +247,7 @@ def test_the_position_in_the_queue_is_told_and_falls(
     assert [client.status(task)["queue_position"] for task in others[2:]] == [2, 3]
 
 
+@pytest.mark.local_only("in the cloud the task that runs goes on after the restart")
 def test_a_user_chooses_which_own_tasks_start_first_and_overtakes_nobody_else(
     new_server: ServerFactory, small_repository: str
 ) -> None:

@@ -334,10 +334,18 @@ def _allowed_fields(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
     schema = model.model_json_schema()
     found = schema
     for name in path:
-        found = found["items"] if name.isdigit() else found["properties"][name]
-        if "$ref" in found:
-            found = schema["$defs"][found["$ref"].rpartition("/")[2]]
+        named = found.get("properties", {})
+        found = _object_of(schema, named[name] if name in named else found["items"])
     return sorted(found["properties"])
+
+
+def _object_of(schema: Json, found: Json) -> Json:
+    """Return what a part of a schema stands for: what it refers to, or what else may be null."""
+    if "anyOf" in found:
+        return _object_of(schema, next(one for one in found["anyOf"] if one.get("type") != "null"))
+    if "$ref" in found:
+        return _object_of(schema, schema["$defs"][found["$ref"].rpartition("/")[2]])
+    return found
 
 
 def _explain_unknown(subject: str, kind: str, name: str, allowed: list[str]) -> str:
