@@ -42,12 +42,6 @@ EXIT_UNAVAILABLE = 75
 STOP_SECONDS = 10
 BACKLOG = 2048
 
-SWITCH_SECONDS = 0.001
-"""Time after which a thread that waits for the interpreter gets it; by default 5 ms.
-
-The HTTP client of E2B's SDK has such a thread for each answer, so with many sandboxes they add up.
-"""
-
 LARGE_BYTES = 128 * 1024
 _M_MMAP_THRESHOLD = -3
 """Parameter of mallopt(3): blocks from this size on are mapped by themselves. Set, it stays so."""
@@ -105,7 +99,6 @@ def built(name: str, build: Callable[[], Built], link: ParentLink | None = None)
     # The present objects stay alive. Without this each full garbage collection would traverse
     # them and block all threads and the event loop for a fifth of a second.
     gc.freeze()
-    sys.setswitchinterval(SWITCH_SECONDS)
     _give_back_large_texts()
     return result
 
