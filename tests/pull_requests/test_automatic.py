@@ -171,6 +171,11 @@ def test_a_server_that_is_killed_after_the_push_opens_one_pull_request_when_it_i
     [pull] = held_github.pulls(NAME)
     row = client.task(task_id)
     assert (row["pr_number"], row["pr_branch"]) == (pull.number, f"async-code/task-{task_id}")
-    kinds = [event["kind"] for event in client.events(task_id)]
-    assert (kinds.count("pull_request"), kinds.count("error")) == (1, 0)
+
+    def kinds() -> list[str]:
+        return [event["kind"] for event in client.events(task_id)]
+
+    # The row is written before the event.
+    eventually(lambda: "pull_request" in kinds())
+    assert (kinds().count("pull_request"), kinds().count("error")) == (1, 0)
     assert (row["status"], place.project) == ("completed", None)

@@ -139,7 +139,8 @@ def test_a_task_whose_pull_request_is_open_is_shown_when_it_runs_again(
     comments.wait_for("pending", "pending", "error")
     services.dispatcher.cancel_task(BOT_USER, asked.id)
     comments.wait_for("pending", "pending", "error", "error")
-    services.dispatcher.start_task(BOT_USER, new, None)
+    # A status is recorded when it is set, which the end of the server waits for.
+    services_of(servers.start().app).dispatcher.start_task(BOT_USER, new, None)
     follow_all(servers)
     comments.wait_for("pending", "pending", "error", "error")
 
