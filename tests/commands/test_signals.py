@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +34,11 @@ Command = subprocess.Popen[str]
 
 # As a shell starts what is in the background.
 IGNORING = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+
+HELD_MODULE = """import os, pathlib, time
+pathlib.Path(__file__).with_name(str(os.getpid())).touch()
+time.sleep(600)
+"""
 
 
 @contextmanager
@@ -78,21 +82,23 @@ def stop(process: Command, number: signal.Signals, *, group: bool = False) -> st
     return output
 
 
-def expects_signals(pid: int) -> bool:
-    """Tell whether a process has a handler for SIGTERM."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = int(re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)[0], 16)
-    return bool(caught >> (signal.SIGTERM - 1) & 1)
+@pytest.fixture(scope="module")
+def held_imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder for PYTHONPATH in which a module that each command imports never ends."""
+    folder = tmp_path_factory.mktemp("held")
+    (folder / "argparse.py").write_text(HELD_MODULE)
+    return folder
 
 
 @pytest.mark.parametrize(
     ("name", "number"), list(zip(COMMANDS, cycle(ENDING_SIGNALS), strict=False))
 )
 def test_a_command_that_is_being_imported_ends(
-    tmp_path: Path, name: str, number: signal.Signals
+    held_imports: Path, tmp_path: Path, name: str, number: signal.Signals
 ) -> None:
-    with started([*IGNORING, *of_run_sh(name)], tmp_path) as process:
-        eventually(lambda: expects_signals(process.pid))
+    path = f"{held_imports}:{ROOT}"
+    with started([*IGNORING, *of_run_sh(name)], tmp_path, PYTHONPATH=path) as process:
+        eventually((held_imports / str(process.pid)).exists)
         assert stop(process, number) == "\nStopped.\n"
     assert list(tmp_path.iterdir()) == []
 
