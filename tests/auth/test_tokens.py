@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from main import stop_app
 from tests.conftest import JWT_SECRET, SECURE, SUPABASE_SECRET, Headers, MakeApp, sign_in
+from tests.support.stored_files import stored_files
 from utils.config.settings import Settings
 
 
@@ -246,8 +247,8 @@ def test_refresh_tokens_are_stored_as_hashes_only(
     client: FlaskClient, user: str, app_folder: Path
 ) -> None:
     token = post(client, "/auth/token", {"user_id": user}).get_json()["refresh_token"]
-    for file in app_folder.rglob("*.db*"):
-        assert token.encode() not in file.read_bytes()
+    for content in stored_files(app_folder).values():
+        assert token.encode() not in content
 
 
 def test_secure_mode_says_what_to_send(secure_client: FlaskClient, user: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.agents.stored_access import agent_with_access, put, store
 from tests.support.backends import USER, Backend, Open, Repository, Row
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.codex import CODEX_CLI
@@ -58,8 +59,8 @@ def backend(open_with: Open) -> Backend:
 
 def shown(backend: Backend, task: Row) -> str:
     events, row = backend.events(task["id"]), backend.get(f"/tasks/{task['id']}")
-    files = [path.read_bytes() for path in backend.folder.rglob("*") if path.is_file()]
-    return json.dumps([events, row]) + b"".join(files).decode(errors="replace")
+    files = b"".join(stored_files(backend.folder).values())
+    return json.dumps([events, row]) + files.decode(errors="replace")
 
 
 @LOCAL

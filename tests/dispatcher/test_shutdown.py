@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, LiveServer, ServerFactory, shorten_sleeps
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
@@ -170,4 +171,4 @@ def secrets(server: LiveServer) -> list[int]:
 
 
 def everything(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return b"".join(stored_files(folder).values())

@@ -8,6 +8,7 @@ import psutil
 
 from tests.support.agents.gates import Gate
 from tests.support.live_server import Client, LiveServer, ServerFactory
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 
 SECRET = "marked-secret-of-a-project-5f2c"
@@ -23,8 +24,8 @@ def places_of_secret(server: LiveServer, client: Client) -> list[str]:
     """Return where the secret shows: in arguments of processes, files of the server, answers."""
     processes = psutil.process_iter(["cmdline"])
     found = [str(one.pid) for one in processes if SECRET in " ".join(one.info["cmdline"] or ())]
-    files = [one for one in server.data_dir.rglob("*") if one.is_file() and not one.is_symlink()]
-    found += [str(one) for one in (*files, server.output) if SECRET.encode() in one.read_bytes()]
+    files = stored_files(server.data_dir) | {server.output: server.output.read_bytes()}
+    found += [str(path) for path, content in files.items() if SECRET.encode() in content]
     for path in ("/projects", "/tasks", "/projects/1/secrets"):
         if SECRET in str(client.get(path).body):
             found.append(path)

@@ -17,6 +17,7 @@ import pytest
 from tests.support.backends import USER, Backend, Repository, Row, open_backend, shell_agent
 from tests.support.git.server import GitServer
 from tests.support.places import Place
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 
 TOKEN = "marked/token+3f9a1c7e"
@@ -143,8 +144,8 @@ def test_no_token_is_in_anything_the_agent_can_read(finished: Finished) -> None:
 
 
 def test_no_token_is_in_any_file_or_row_of_the_server(finished: Finished) -> None:
-    files = [path for path in finished.backend.folder.rglob("*") if path.is_file()]
-    assert [path for path in files if not hidden_in(path.read_bytes())] == []
+    files = stored_files(finished.backend.folder)
+    assert [path for path, content in files.items() if not hidden_in(content)] == []
     project = finished.backend.place.project
     if project:
         stored = project.dump()

@@ -11,7 +11,6 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.project.test_layers import LAYERS
-from tests.support.error_codes import codes_raised, error_classes, server_sources, subclasses
 from tests.support.markdown import (
     anchors,
     blocks,
@@ -22,6 +21,7 @@ from tests.support.markdown import (
     read_page,
 )
 from tests.support.source_files import ROOT
+from tests.support.suite.error_codes import codes_raised, error_classes, server_sources, subclasses
 from utils.api.error_codes.table import SECTIONS
 from utils.commands.env_example import ENV_FILE, SETTINGS_FILE, env_example, settings_page
 from utils.commands.error_reference import ERRORS_FILE, error_reference

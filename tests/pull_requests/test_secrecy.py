@@ -19,6 +19,7 @@ from tests.support.github.keys import PERMISSIONS, app_key, pem, public_pem
 from tests.support.github.names import LOGIN
 from tests.support.places import Place
 from tests.support.pull_requests import SCRIPT, Hosted, Hub, open_hub
+from tests.support.stored_files import stored_files
 
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
@@ -133,8 +134,7 @@ def test_no_token_is_left_anywhere(
         make_with_all_tokens(seen, small_origin)
         found = {"calls": seen.record.read_bytes(), "answers": repr(seen.answers).encode()}
         for folder in (seen.hub.backend.folder, tmp_path / "temporary"):
-            files = [path for path in folder.rglob("*") if path.is_file()]
-            found |= {str(path): path.read_bytes() for path in files}
+            found |= {str(path): content for path, content in stored_files(folder).items()}
         if place.project:
             found["rows"] = place.project.dump()
         needles = seen.needles()

@@ -12,6 +12,7 @@ from tests.support.backends import USER, Repository, Row, git
 from tests.support.github.names import NAME, TOKEN
 from tests.support.live_server import Client, LiveServer, ServerFactory
 from tests.support.places import Place
+from tests.support.stored_files import stored_files
 
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
@@ -72,4 +73,4 @@ def test_other_servers_make_one_pull_request_with_the_stored_token(
 
 def stored_in(folder: Path) -> bytes:
     """Return all that lies below a folder."""
-    return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return b"\n".join(stored_files(folder).values())

@@ -18,6 +18,7 @@ import pytest
 from tests.support.git.pushes import AMPLE_SECONDS, TOKEN, Target
 from tests.support.git.server import HANG_SECONDS, serve_git
 from tests.support.source_files import ROOT
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 from utils.errors import AppError, PushRefused
 from utils.push.push import PushLimits, remove_leftovers
@@ -161,9 +162,9 @@ def test_what_a_killed_server_left_is_removed_by_the_next(
     child.kill()
     child.wait()
     eventually(lambda: not killed_below(tmp_path))
-    files = [path for path in work.rglob("*") if path.is_file()]
+    files = stored_files(work)
     assert files
-    assert all(hidden_in(path.read_bytes()) for path in files)
+    assert all(map(hidden_in, files.values()))
     remove_leftovers(work)
     assert list(work.iterdir()) == []
 

@@ -14,6 +14,7 @@ from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY
 from tests.support.backends import USER, Backend, Open, Repository, Row, git
 from tests.support.places import Place
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 
 pytest_plugins = ("tests.fixtures.tasks",)
@@ -70,8 +71,7 @@ def prefer(backend: Backend, preferences: Row) -> None:
 
 def stored(backend: Backend) -> bytes:
     """Return everything that is on disk."""
-    files = (path for path in backend.folder.rglob("*") if path.is_file())
-    return b"".join(path.read_bytes() for path in files)
+    return b"".join(stored_files(backend.folder).values())
 
 
 @BOTH

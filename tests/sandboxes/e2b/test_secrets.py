@@ -17,6 +17,7 @@ from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import USER, Backend, Repository, Row, open_backend
 from tests.support.e2b.preloaded_cloud import PreloadedCloud
 from tests.support.git.server import GitServer
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 from tests.turns.steps import follow_up, wait_for_turns
 
@@ -162,9 +163,8 @@ def test_no_secret_is_in_a_row_an_answer_or_a_file_of_the_server(finished: Finis
         assert found_in(finished.backend.get(path)) == set()
     # The row of the user holds what a front end wrote there.
     others = (TOKEN, BASIC, SERVER_KEY)
-    for file in finished.backend.folder.rglob("*"):
-        if file.is_file():
-            assert found_in(file.read_bytes().decode("latin-1"), others) == set(), file
+    for file, content in stored_files(finished.backend.folder).items():
+        assert found_in(content.decode("latin-1"), others) == set(), file
 
 
 def rules_set(requests: Iterable[Row], sandbox_id: str) -> list[Row]:

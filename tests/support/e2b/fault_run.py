@@ -12,6 +12,7 @@ from typing import Any
 from tests.fakes.e2b.control import E2BControl
 from tests.support.backends import Backend, Repository, Row, run
 from tests.support.e2b.tasks import ended, wait_until_none_alive
+from tests.support.stored_files import stored_files
 from tests.support.waiting import eventually
 
 EVERY = 5
@@ -88,9 +89,10 @@ def run_with_faults(
         if TOKEN in str(task) + str(backend.events(task_id)):
             found.wrong.append(f"task {task_id}: shows its token")
     found.wrong += tree_mistakes(backend, repository, tasks)
-    stored = [path for path in backend.folder.rglob("*") if path.is_file()]
     found.wrong += [
-        f"{path}: holds a token" for path in stored if TOKEN.encode() in path.read_bytes()
+        f"{path}: holds a token"
+        for path, content in stored_files(backend.folder).items()
+        if TOKEN.encode() in content
     ]
     found.sandboxes = wait_until_none_alive(cloud)
     return found
