@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -90,10 +91,15 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def request(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
-        """Return an encoded request of the signed-in user; `_` in names of headers means `-`."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return encode_request(method, path, body=body, token=self.token, headers=named)
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
+        """Return an encoded request of the signed-in user."""
+        return encode_request(method, path, body=body, token=self.token, headers=headers)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send a request over the kept connection and return the JSON response."""

@@ -188,7 +188,9 @@ def run_task(server: Server, repo_url: str, prompt: str = PROMPT) -> float:
     path, etag = f"/api/task-status/{task_id}?wait={WAIT_SECONDS}", ""
     while True:
         # The answer comes when something has changed. Repeated polls would take time from the task.
-        answer = server.connection.send(server.request("GET", path, If_None_Match=etag))
+        answer = server.connection.send(
+            server.request("GET", path, headers={"If-None-Match": etag})
+        )
         if answer.status == NOT_MODIFIED:
             continue
         task, etag = answer.json()["task"], answer.etag

@@ -17,6 +17,8 @@ from utils.errors import DatabaseUnavailable, Unavailable
 
 SECRET = "ghp-hidden0123456789"
 JSON = "application/json"
+UPDATE_ME = ("PUT", "/users/me")
+UPDATE_SCHEDULE = ("PATCH", "/schedules/1")
 
 
 def post_raw(
@@ -138,42 +140,39 @@ def test_an_unknown_field_is_named_with_the_nearest_right_one(
 
 
 @pytest.mark.parametrize(
-    ("preferences", "start"),
+    ("method", "path", "body", "start"),
     [
         (
-            {"claudecode": {}},
+            *UPDATE_ME,
+            {"preferences": {"claudecode": {}}},
             "preferences has an unknown field claudecode. Did you mean claudeCode?",
         ),
         (
-            {"codex": {"envs": {SECRET: "x"}}},
+            *UPDATE_ME,
+            {"preferences": {"codex": {"envs": {SECRET: "x"}}}},
             "preferences.codex has an unknown field envs. Did you mean env? Allowed fields: ",
         ),
-        ({"codex": {SECRET: "x"}}, "preferences.codex has an unknown field. Allowed fields: "),
-    ],
-)
-def test_an_unknown_field_is_named_with_the_object_that_it_stands_in(
-    client: FlaskClient, headers: Headers, preferences: dict[str, Any], start: str
-) -> None:
-    answer = client.put("/users/me", json={"preferences": preferences}, headers=headers)
-    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
-    assert answer.get_json()["error"].startswith(start)
-    assert SECRET not in answer.get_data(as_text=True)
-
-
-@pytest.mark.parametrize(
-    ("task", "start"),
-    [
-        ({"promt": "x"}, "task has an unknown field promt. Did you mean prompt?"),
         (
-            {"repositories": [{"repo_ulr": SECRET}]},
+            *UPDATE_ME,
+            {"preferences": {"codex": {SECRET: "x"}}},
+            "preferences.codex has an unknown field. Allowed fields: ",
+        ),
+        (
+            *UPDATE_SCHEDULE,
+            {"task": {"promt": "x"}},
+            "task has an unknown field promt. Did you mean prompt?",
+        ),
+        (
+            *UPDATE_SCHEDULE,
+            {"task": {"repositories": [{"repo_ulr": SECRET}]}},
             "task.repositories.0 has an unknown field repo_ulr. Did you mean repo_url?",
         ),
     ],
 )
-def test_an_unknown_field_of_an_object_that_may_be_left_out_is_named(
-    client: FlaskClient, headers: Headers, task: dict[str, Any], start: str
+def test_an_unknown_field_is_named_with_the_object_that_it_stands_in(
+    client: FlaskClient, headers: Headers, method: str, path: str, body: object, start: str
 ) -> None:
-    answer = client.patch("/schedules/1", json={"task": task}, headers=headers)
+    answer = client.open(path, method=method, json=body, headers=headers)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
     assert answer.get_json()["error"].startswith(start)
     assert SECRET not in answer.get_data(as_text=True)

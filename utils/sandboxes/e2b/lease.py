@@ -35,10 +35,10 @@ LONGEST_LEASE_SECONDS = 3600
 """The longest timeout of the smallest plan (docs/e2b.md section 3); it is extended again."""
 
 CLOCK_SECONDS = 5.0
+"""Tolerance between a requested end and the one that E2B tells."""
 
 JITTER_SECONDS = 1.0
 """The same end of a sandbox is computed anew for each answer, and differs by less than this."""
-"""Tolerance between a requested end and the one that E2B tells."""
 
 log = structlog.get_logger(__name__)
 
