@@ -36,7 +36,6 @@ if [ "$out_line $err_line" = '1 1' ] && [ ! -e "$work.started" ] && mkdir -- "$r
         echo $$ >"$run/group"
         # Until the output is followed.
         read -r _ <&5
-        rm -f -- "$run/gate"
         # In a subshell: messages of this shell about signals must not appear in the output. The
         # profile of the template may extend PATH; the agent has not changed it yet.
         cd -- "$directory" 2>"$run/err" &&

@@ -47,15 +47,16 @@ print_files() {
 }
 
 # Waits until a process watches its file; returns 1 when it has ended, or does not watch it although
-# it has opened it.
+# it has opened it. Sleeps meanwhile: on a busy machine the process needs this one's place.
 watches() {
-    tries=0
-    while [ -e "/proc/$1" ] && [ "$tries" -lt 2000 ]; do
+    tries=0 opened=0
+    while [ -e "/proc/$1" ] && [ "$tries" -lt 1000 ] && [ "$opened" -lt 20 ]; do
         while read -r word _; do
             [ "$word" != inotify ] || return 0
         done 2>/dev/null <"/proc/$1/fdinfo/4"
         tries=$((tries + 1))
-        [ "$tries" -lt 1000 ] || [ -e "/proc/$1/fd/3" ] || sleep 0.01
+        [ ! -e "/proc/$1/fd/3" ] || opened=$((opened + 1))
+        sleep 0.002
     done
     return 1
 }
@@ -75,7 +76,7 @@ if [ "$is_first" ]; then
 fi
 [ "$watched" ] || print_files /dev/fd/3 /dev/fd/7
 # Opened for both directions: a FIFO in its place would wait for a reader.
-rm -rf -- "$run/follower" 2>/dev/null
+[ "$is_first" ] || rm -rf -- "$run/follower" 2>/dev/null
 { echo "$$ $alive $out $err" 1<>"$run/follower"; } 2>/dev/null
 [ ! -p "$run/gate" ] || echo 1<>"$run/gate"
 
@@ -89,7 +90,9 @@ if ! { true <&6; } 2>/dev/null; then
     [ -f "$run/code" ] || lose
     exec 6<"$run/code"
 fi
-code=$(head -c 8 <&6 | head -n 1)
+code=$(head -c 8 <&6)
+code=${code%%"
+"*}
 case $code in
 '' | *[!0-9]*) code=137 ;;
 esac

@@ -48,17 +48,19 @@ _END_MARKED = (
 )
 _LOCK = f"{PATHS.work}/alone"
 _ALONE = (
-    f'{{ [ -f "{_LOCK}" ] && [ ! -L "{_LOCK}" ]; }} || rm -rf -- "{_LOCK}"; '
-    f'exec 8>>"{_LOCK}"; flock 8; '
+    f'if [ -L "{_LOCK}" ] || {{ [ -e "{_LOCK}" ] && [ ! -f "{_LOCK}" ]; }}; then '
+    f'rm -rf -- "{_LOCK}"; fi; exec 8>>"{_LOCK}"; flock 8; '
 )
 # Waits until the processes of other recorded commands have ended, this one's earlier attempt among
 # them. What an attempt has recorded is printed again; a killed one has recorded no exit code.
 _RECORD = (
-    f'{_ALONE}run="{PATHS.work}/runs/${_VARIABLE}RUN"; unset {_VARIABLE}RUN; '
-    'if [ ! -s "$run/code" ]; then mkdir -p -- "$run" || exec "$@"; '
-    '"$@" >"$run/out" 2>"$run/err"; code=$?; echo "$code" >"$run/code"; '
-    'else read -r -n 3 code <"$run/code"; fi; '
-    'cat "$run/out"; cat "$run/err" >&2; exit "$code"'
+    f'[ -d "{PATHS.work}" ] || mkdir -p -- "{PATHS.work}"; '
+    f'{_ALONE}run="{PATHS.work}/run.${_VARIABLE}RUN"; unset {_VARIABLE}RUN; '
+    'if [ ! -s "$run.code" ]; then { : >"$run.out"; } 2>/dev/null || exec "$@"; '
+    '"$@" >"$run.out" 2>"$run.err"; code=$?; echo "$code" >"$run.code"; '
+    'else read -r -n 3 code <"$run.code"; fi; '
+    '[ ! -s "$run.out" ] || cat "$run.out"; [ ! -s "$run.err" ] || cat "$run.err" >&2; '
+    'exit "$code"'
 )
 
 
