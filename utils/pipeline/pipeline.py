@@ -28,6 +28,7 @@ from utils.pipeline.capture.secret_search import HasSecret
 from utils.pipeline.captures import Captures, naming
 from utils.pipeline.check import INTERRUPTED, run_check
 from utils.pipeline.clone import Clone, CloneLimits
+from utils.pipeline.concurrency import running_beside
 from utils.pipeline.run_files import LOGIN_DIGEST, agent_files, capture_files
 from utils.pipeline.setup import Setup
 from utils.pipeline.stop_request import StopRequest
@@ -256,24 +257,39 @@ class _Run:
 
     async def _prepare(self) -> Start:
         """Make the files that the turn begins with: a clone, or those of the turn before."""
-        limits, observer = self._limits, self._work.observer
+        observer = self._work.observer
         has_setup = self._job.preparation.longest_seconds > 0
         with self._stage(Stage.CLONING):
             own = capture_files(self._job, self._sandbox.paths)
             own |= {} if has_setup else self._agent_files()
-            await self._sandbox.write_files(own)
             setup = self._new_setup()
-            if not (self._job.earlier and self._job.earlier.is_kept):
-                await setup.look()
-            start = await prepare_workspace(
-                self._sandbox, self._job, limits.clone, limits.capture, self._report_clone
-            )
+            start = await self._write_and_prepare(own, setup)
             observer.note_start(start)
             # The keys of the agent come when the setup is over.
             await self._sandbox.restrict_egress(() if has_setup else self._work.access.egress)
         if has_setup:
             await self._set_up(start, setup)
         return start
+
+    async def _write_and_prepare(self, own: Mapping[str, bytes], setup: Setup) -> Start:
+        """Write files beside the clone, which reads none of them: to the cloud both are far."""
+        written = anyio.Event()
+
+        async def write() -> None:
+            await self._sandbox.write_files(own)
+            written.set()
+
+        prepare = partial(
+            prepare_workspace,
+            *(self._sandbox, self._job, self._limits.clone, self._limits.capture),
+            partial(self._report_clone, written),
+        )
+        if self._job.earlier and self._job.earlier.is_kept:
+            await write()
+            return await prepare()
+        async with running_beside(write):
+            await setup.look()
+            return await prepare()
 
     def _new_setup(self) -> Setup:
         work, seconds = self._work, self._limits.capture.timeout_seconds
@@ -292,7 +308,9 @@ class _Run:
         await self._sandbox.restrict_egress(work.access.egress)
         self._is_in_setup = False
 
-    def _report_clone(self, job: Job, clone: Clone) -> None:
+    async def _report_clone(self, written: anyio.Event, job: Job, clone: Clone) -> None:
+        # Nobody has to hear of a clone in a sandbox that then cannot be used.
+        await written.wait()
         observer = self._work.observer
         if job is self._job:
             observer.note_branch(clone.branch)

@@ -6,7 +6,7 @@ its sandbox is gone they are made again from the base commit and the stored patc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -69,7 +69,7 @@ async def prepare_workspace(
     job: Job,
     clone_limits: CloneLimits,
     capture_limits: CaptureLimits,
-    on_clone: Callable[[Job, Clone], None],
+    on_clone: Callable[[Job, Clone], Awaitable[None]],
 ) -> Start:
     """Make the files that the turn begins with in each repository; return where it begins.
 
@@ -104,12 +104,12 @@ async def _prepare_one(
     job: Job,
     clone_limits: CloneLimits,
     capture_limits: CaptureLimits,
-    on_clone: Callable[[Job, Clone], None],
+    on_clone: Callable[[Job, Clone], Awaitable[None]],
 ) -> Start:
     earlier = job.earlier
     if earlier is None or not earlier.is_kept:
         clone = await clone_repository(sandbox, job, clone_limits)
-        on_clone(job, clone)
+        await on_clone(job, clone)
         return Start(clone.base_commit, clone.commit, clone.tree, branch=clone.branch)
     kept = await capture_changes(sandbox, earlier.base_commit, capture_limits, folder=job.folder)
     if kept.tree_hash == earlier.tree or earlier.patch is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -138,6 +139,19 @@ def test_a_cancel_does_not_wait_for_a_request_that_hangs(
     assert time.monotonic() - started < HANGS_SECONDS / 2
     assert failing_cloud.stats()["sandboxes"]["alive"] == 0
     check_cancelled(backend_in_cloud, task_id, "cloning" if route == "files.write" else "capturing")
+
+
+def test_an_agent_waits_for_its_files_which_are_written_beside_the_clone(
+    backend_in_cloud: Backend, failing_cloud: E2BServerProcess, small: Repository
+) -> None:
+    failing_cloud.add_fault("delay", route="files.write", seconds=HANGS_SECONDS)
+    task_id = backend_in_cloud.start("script:\nwrite made.txt half\\n", small, branch="main")
+    commands = partial(failing_cloud.requests, "process.Start")
+    eventually(lambda: [one["status"] for one in commands()] == [200])
+    cancel(backend_in_cloud, task_id)
+    check_cancelled(backend_in_cloud, task_id, "cloning")
+    assert len(commands()) == 1
+    assert "git" not in [event["kind"] for event in backend_in_cloud.events(task_id)]
 
 
 def test_a_cancel_that_comes_when_the_sandbox_is_being_closed_comes_too_late(

@@ -39,7 +39,8 @@ def test_a_task_without_output_takes_few_requests(
         backend.complete(QUIET, small, branch="main")
         routes = [request["route"] for request in asked(failing_cloud)]
     start = "process.Start"
-    assert routes == ["create", "files.write", start, start, start, "files.read", "kill"]
+    assert {*routes[1:3]} == {"files.write", start}
+    assert [routes[0], *routes[3:]] == ["create", start, start, "files.read", "kill"]
 
 
 def test_a_sandbox_knows_whose_it_is_and_when_it_ends(
