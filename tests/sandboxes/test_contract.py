@@ -329,13 +329,35 @@ async def test_a_handler_that_fails_ends_the_agent_and_is_called_no_more(sandbox
     await until(lambda: living(sandbox) == [])
 
 
+@pytest.mark.parametrize("size", [1, 65_536, 65_537, 200_000])
+async def test_a_small_file_may_come_along_with_the_result(sandbox: Sandbox, size: int) -> None:
+    path = f"{sandbox.paths.work}/the file"
+    make = (
+        'head -c "$1" /dev/urandom >"$2" && cat "$2" >&2 && echo "$ASYNC_CODE_RUN$ASYNC_CODE_FILE"'
+    )
+    result = await sandbox.run_repeatable(
+        ["sh", "-c", make, "sh", str(size), path], timeout_seconds=LONG_SECONDS, result_file=path
+    )
+    read = await sandbox.read_files([path], max_bytes=size)
+    assert result.stdout == b"\n"
+    assert result.file == (read[path] if sandbox.survives and size <= 65_536 else None)
+
+
+@pytest.mark.parametrize("make", ["true", "mkdir '{0}'", "mkfifo '{0}'", "ln -s '{0}' '{0}'"])
+async def test_what_is_no_file_does_not_come_along(sandbox: Sandbox, make: str) -> None:
+    path = f"{sandbox.paths.work}/the file"
+    command = ["sh", "-c", f"{make.format(path)}; echo out; exit 3"]
+    result = await sandbox.run_repeatable(command, timeout_seconds=LONG_SECONDS, result_file=path)
+    assert result == CommandResult(3, b"out\n", b"")
+
+
 async def test_a_repeatable_command_is_not_held_by_what_an_interrupted_one_left(
     sandbox: Sandbox,
 ) -> None:
     command = ["sh", "-c", "sleep 60 & sleep 60"]
     with anyio.move_on_after(0.5):
-        await sandbox.run(command, timeout_seconds=LONG_SECONDS, repeatable=True)
-    result = await sandbox.run(["true"], timeout_seconds=30, repeatable=True)
+        await sandbox.run_repeatable(command, timeout_seconds=LONG_SECONDS)
+    result = await sandbox.run_repeatable(["true"], timeout_seconds=30)
     assert result.ok
 
 
@@ -344,8 +366,8 @@ async def test_what_an_untrusted_command_has_left_running_ends_before_the_next_o
 ) -> None:
     # It leaves its group, and holds what the backend has opened.
     stray = ["sh", "-c", "setsid sleep 300 >/dev/null 2>&1 & sleep 0.2"]
-    await sandbox.run(stray, timeout_seconds=LONG_SECONDS, repeatable=True, untrusted=True)
-    assert (await sandbox.run(["true"], timeout_seconds=30, repeatable=True)).ok
+    await sandbox.run_repeatable(stray, timeout_seconds=LONG_SECONDS, untrusted=True)
+    assert (await sandbox.run_repeatable(["true"], timeout_seconds=30)).ok
     await assert_none_lives(sandbox)
 
 

@@ -66,12 +66,16 @@ KILLED = 137
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """The result of a command. `exit_code` is 128 + N when signal N ended it, as in a shell."""
+    """The result of a command. `exit_code` is 128 + N when signal N ended it, as in a shell.
+
+    `file` is the content of the file that was asked for, None where it did not come along.
+    """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
     timed_out: bool = False
+    file: bytes | None = None
 
     @property
     def ok(self) -> bool:

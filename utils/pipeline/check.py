@@ -43,14 +43,13 @@ async def run_check(
     folder = f"{sandbox.paths.work}/check"
     output = ""
     try:
-        result = await sandbox.run(
+        result = await sandbox.run_repeatable(
             [
                 *("bash", "-c", script("check.sh"), "check.sh"),
                 *(sandbox.paths.repository, folder, str(OUTPUT_KILOBYTES), command),
             ],
             timeout_seconds=timeout_seconds,
             environment=environment,
-            repeatable=True,
             untrusted=True,
         )
         if STARTED in result.stdout or result.timed_out:

@@ -245,12 +245,11 @@ class _CloneRun:
     async def _run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> CommandResult:
         seconds = self._deadline - time.monotonic()
         if seconds > 0:
-            result = await self._sandbox.run(
+            result = await self._sandbox.run_repeatable(
                 arguments,
                 timeout_seconds=seconds,
                 environment=environment,
                 stdin=credential_helper_output(self._source.url, self._source.token),
-                repeatable=True,
                 source=self._local_path,
             )
             if not result.timed_out:

@@ -120,11 +120,10 @@ class Setup:
     async def _run(self, name: str, file: str, seconds: float) -> None:
         started = time.monotonic()
         output_file = f"{self.paths.work}/setup_output"
-        result = await self.sandbox.run(
+        result = await self.sandbox.run_repeatable(
             [*_RUN, self.paths.repository, output_file, str(OUTPUT_KILOBYTES), file],
             timeout_seconds=max(seconds, 0.0),
             environment=self.preparation.environment,
-            repeatable=True,
             untrusted=True,
         )
         if result.ok and STARTED not in result.stdout:
@@ -151,11 +150,10 @@ class Setup:
         )
 
     async def _run_own(self, arguments: list[str]) -> str:
-        result = await self.sandbox.run(
+        result = await self.sandbox.run_repeatable(
             arguments,
             timeout_seconds=self.command_seconds,
             environment=git_environment(),
-            repeatable=True,
         )
         if not result.ok:
             last = result.stderr.decode(errors="replace").rstrip().rpartition("\n")[2]

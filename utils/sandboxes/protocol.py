@@ -175,21 +175,14 @@ class Sandbox(Protocol):
         timeout_seconds: float,
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
-        repeatable: bool = False,
         untrusted: bool = False,
-        source: str = "",
         on_output: OutputHandler | None = None,
     ) -> CommandResult:
         """Run one of the backend's commands to its end.
 
-        A failure and a timeout are values of the result, not exceptions. With `repeatable` a
-        connection to the sandbox that breaks does not matter within the timeout: the result of the
-        running command is asked for again, and the command runs again only if it was killed.
+        A failure and a timeout are values of the result, not exceptions.
 
         With `on_output` the output goes to the handler instead of the result.
-
-        `source` is the path of a repository on this machine that only this command may read, for
-        sandboxes that are on this machine too.
 
         The environment is a small allow-list plus `environment`. Output above a megabyte is
         dropped, and bytes that are not UTF-8 may be replaced: results travel in files. After a
@@ -198,6 +191,27 @@ class Sandbox(Protocol):
         machine end with the command. With `untrusted` the command runs code of the user or the
         agent: whatever it has left running is ended before the next command that does not, also
         when that comes from another process.
+        """
+
+    async def run_repeatable(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout_seconds: float,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        untrusted: bool = False,
+        source: str = "",
+        result_file: str = "",
+    ) -> CommandResult:
+        """Run a command as `run` does, also when the connection to the sandbox breaks meanwhile.
+
+        Within the timeout the result of the running command is asked for again, and the command
+        runs again only if it was killed.
+
+        `source` is the path of a repository on this machine that only this command may read, for
+        sandboxes that are on this machine too. `result_file` is the path of a file that the command
+        makes: where each request takes its time, a small one comes along with the result.
         """
 
     async def list_folder(self, path: str, *, most: int) -> list[FileEntry] | None:

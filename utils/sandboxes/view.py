@@ -18,6 +18,7 @@ class SandboxView:
         self.remove = sandbox.remove
         self.usage = sandbox.usage
         self.run = sandbox.run
+        self.run_repeatable = sandbox.run_repeatable
         self.run_agent = sandbox.run_agent
         self.may_have_mirror = sandbox.may_have_mirror
         self.mirror = sandbox.mirror

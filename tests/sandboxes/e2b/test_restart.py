@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2b.live import Events, Live, comparable, events_of, live_cloud
+from tests.support.e2b.tasks import LARGE_FILE
 from tests.support.git.repositories import GitServer, serve_repository
 from tests.support.live_server import Json
 from tests.support.waiting import PATIENCE_SECONDS, eventually
@@ -80,7 +81,7 @@ class Scene:
         }
         for point, (route, skip) in routes.items():
             wait_until_held = self.live.hold(route, skip)
-            self.start(point, "say before", "raw half")
+            self.start(point, LARGE_FILE, "say before", "raw half")
             wait_until_held()
         self.client.wait_for(self.stories["ended"].task_id, "completed")
 
@@ -94,7 +95,7 @@ class Scene:
         self.client.wait_for_output(talking, "line 29")
         self.start("hanging", f"await {self.file('hang')}", "write more.txt more", "hang")
         self.start("alone", f"await {self.file('alone')}", *more)
-        self.start("unwritten", f"await {self.file('unwritten')}", *more)
+        self.start("unwritten", LARGE_FILE, f"await {self.file('unwritten')}", *more)
         for point in ("hanging", "alone", "unwritten"):
             eventually(self.file(f"{point}.starts").exists)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2b.live import Live, comparable, events_of, live_cloud
+from tests.support.e2b.tasks import LARGE_FILE
 from tests.support.git.repositories import serve_repository
 from tests.support.live_server import Client, Json
 from tests.support.waiting import PATIENCE_SECONDS, eventually
@@ -100,7 +101,7 @@ def test_a_server_that_stops_stores_a_result_that_it_reads_and_ends_what_it_open
     live.server.start(SHUTDOWN_GRACE_SECONDS=0)
     client = live.server.client()
     read = live.hold("files.read", seconds=2)
-    reading = start_and_wait(live, client, "reading")
+    reading = start_and_wait(live, client, "reading", LARGE_FILE)
     let_go(live, "reading", "opening")
     read()
     created = live.hold("create", seconds=2)

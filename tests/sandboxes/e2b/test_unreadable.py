@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.e2b.control import E2BServerProcess
 from tests.support.backends import Repository
-from tests.support.e2b.tasks import cloud_backend
+from tests.support.e2b.tasks import LARGE_FILE, cloud_backend
 from utils.sandboxes.e2b import sandbox
 
 
@@ -28,6 +28,6 @@ def test_a_result_that_cannot_be_opened_is_given_up_and_named(
     monkeypatch.setattr(sandbox, "UNREADABLE_SECONDS", 0.5)
     failing_cloud.add_fault(route="files.read", **fault)
     with cloud_backend(failing_cloud, tmp_path) as backend:
-        task = backend.perform("script:\nwrite a.txt a", small)
+        task = backend.perform(f"script:\n{LARGE_FILE}", small)
     assert (task["status"], task["error_code"]) == ("failed", "sandbox_error")
     assert "the agent may have replaced it" in task["error"]

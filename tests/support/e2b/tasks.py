@@ -14,6 +14,8 @@ from tests.support.backends import ENDED, Backend, Row, open_backend
 from tests.support.waiting import eventually
 
 STAND_INS = Path(__file__).parents[2] / "fakes" / "agents"
+LARGE_FILE = f"write large.txt {'large ' * 12_000}"
+"""A line for an agent whose result is too large to come along with the answer of its command."""
 SCRIPTED = {"e2b_api_key": API_KEY, "e2b_smoke_test": True}
 
 

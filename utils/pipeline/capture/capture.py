@@ -152,7 +152,7 @@ class _Capture:
     async def run(self, mode: str) -> Raw:
         """Run the script once in the mode `history`, `binary` or `squash`."""
         work = self._paths.work
-        result = await self._sandbox.run(
+        result = await self._sandbox.run_repeatable(
             [
                 *("sh", "-c", CAPTURE_SCRIPT, "capture.sh"),
                 self._paths.repository,
@@ -167,7 +167,7 @@ class _Capture:
             ],
             timeout_seconds=self._limits.timeout_seconds,
             environment=self._environment,
-            repeatable=True,
+            result_file=self._bundle,
         )
         if result.timed_out:
             raise CaptureError(
@@ -180,17 +180,13 @@ class _Capture:
                 "git could not read the changes; the agent may have damaged the repository: "
                 + (last_line(result.stderr) or f"exit code {result.exit_code}")
             )
-        return await self._read()
+        return await self._read(result.file)
 
-    async def _read(self) -> Raw:
+    async def _read(self, bundle: bytes | None) -> Raw:
+        limits = self._limits
         try:
-            bundles = await self._sandbox.read_files(
-                [self._bundle], max_bytes=_bundle_bytes(self._limits)
-            )
-            bundle = bundles[self._bundle]
             if bundle is None:
-                raise CaptureError(TOO_LONG)
-            limits = self._limits
+                bundle = await self._read_bundle()
             kept = BundleLimits(limits.patch_bytes, limits.files, limits.file_bytes)
             return await _run_in_thread_if_large(len(bundle), parse_bundle, bundle, kept)
         except (KeyError, OSError, ValueError) as error:
@@ -203,6 +199,14 @@ class _Capture:
                 "Start the task again, and tell the agent to change nothing outside the "
                 "repository."
             ) from error
+
+    async def _read_bundle(self) -> bytes:
+        most = _bundle_bytes(self._limits)
+        bundles = await self._sandbox.read_files([self._bundle], max_bytes=most)
+        bundle = bundles[self._bundle]
+        if bundle is None:
+            raise CaptureError(TOO_LONG)
+        return bundle
 
 
 def _bundle_bytes(limits: CaptureLimits) -> int:

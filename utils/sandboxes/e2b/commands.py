@@ -7,14 +7,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import anyio
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
+from e2b.exceptions import (
+    SandboxNotRunningException,
+    SandboxUnreachableException,
+    TimeoutException,
+)
 
+from utils.models.runs import KILLED, CommandResult
 from utils.sandboxes.e2b.shell import FIRST_FOLDER, HOME, NO_HOME
+from utils.sandboxes.protocol import OutputHandler
 
 REQUEST_SECONDS = 30.0
 """Limit for one request and for the start of a command, not for the command itself."""
 
 START_WAIT_SECONDS = 2.0
+CAPTURED_OUTPUT_CHARACTERS = 1_000_000
+
+CLOCK_SECONDS = 0.1
+"""Tolerance between the clocks of the sandbox and of this machine."""
 
 
 class Commands:
@@ -66,6 +78,44 @@ class Commands:
             await handle.disconnect()
         self._unfinished.discard(handle.pid)
         return exit_code
+
+    async def collect(
+        self,
+        text: str,
+        variables: dict[str, str],
+        timeout_seconds: float,
+        on_start: Callable[[], None] = lambda: None,
+        handler: OutputHandler | None = None,
+    ) -> CommandResult:
+        """Run shell text as `run` does and return what it printed, or pass that to the handler.
+
+        Raises the exceptions of the SDK, but not that of a timeout.
+        """
+        pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        left = {"stdout": CAPTURED_OUTPUT_CHARACTERS, "stderr": CAPTURED_OUTPUT_CHARACTERS}
+
+        def collect(stream: str, piece: str) -> None:
+            if handler is not None:
+                handler(stream, piece.encode())
+            elif left[stream] > 0:
+                pieces[stream].append(piece[: left[stream]])
+                left[stream] -= len(piece)
+
+        timed_out = False
+        over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
+        try:
+            exit_code = await self.run(text, variables, timeout_seconds, collect, on_start)
+        except (SandboxNotRunningException, SandboxUnreachableException):
+            raise
+        except TimeoutException:
+            # A timeout of a gateway raises the same exception.
+            if anyio.current_time() < over_at:
+                raise
+            exit_code, timed_out = -1, True
+        if exit_code < 0 and not timed_out:
+            exit_code = KILLED
+        stdout, stderr = ("".join(pieces[name]).encode() for name in ("stdout", "stderr"))
+        return CommandResult(exit_code, stdout, stderr, timed_out)
 
     async def _start(self, text: str, **options: Any) -> AsyncCommandHandle:
         # When the SDK is cancelled here it leaves a broken task behind, and the command may be

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
@@ -20,9 +21,6 @@ from e2b.exceptions import (
     FileNotFoundException,
     InvalidArgumentException,
     SandboxException,
-    SandboxNotRunningException,
-    SandboxUnreachableException,
-    TimeoutException,
 )
 
 from utils.errors import SandboxError, SandboxLost, SandboxUnavailable
@@ -47,6 +45,7 @@ from utils.sandboxes.e2b.shell import (
     recorded_text,
     restoring,
     run_variables,
+    split_output,
 )
 from utils.sandboxes.e2b.snapshots import SnapshotCatalogue
 from utils.sandboxes.output_pace import OutputPace
@@ -62,11 +61,6 @@ from utils.sandboxes.protocol import (
 from utils.sandboxes.snapshots import SnapshotKey
 
 CLOSE_ATTEMPTS = 6
-CAPTURED_OUTPUT_CHARACTERS = 1_000_000
-
-CLOCK_SECONDS = 0.1
-"""Tolerance between the clocks of the sandbox and of this machine."""
-
 MINIMUM_SECONDS = 1.0
 """Least time to ask for the result of a command whose time is over."""
 
@@ -176,29 +170,58 @@ class E2BSandbox:
         timeout_seconds: float,
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
-        repeatable: bool = False,
         untrusted: bool = False,
-        source: str = "",  # noqa: ARG002 - on another machine
         on_output: OutputHandler | None = None,
     ) -> CommandResult:
         """See `Sandbox`."""
+        kill = await self._ending_of_earlier(untrusted=untrusted)
+        text = kill + command_text(len(arguments), has_input=bool(stdin))
+        variables = self._variables(arguments, environment, stdin, untrusted=untrusted)
+        with self._lease.translating():
+            return await self._commands.collect(text, variables, timeout_seconds, handler=on_output)
+
+    async def run_repeatable(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout_seconds: float,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        untrusted: bool = False,
+        source: str = "",  # noqa: ARG002 - on another machine
+        result_file: str = "",
+    ) -> CommandResult:
+        """See `Sandbox`."""
+        kill = await self._ending_of_earlier(untrusted=untrusted)
+        text = kill + recorded_text(len(arguments), has_input=bool(stdin))
+        variables = self._variables(arguments, environment, stdin, untrusted=untrusted)
+        name = uuid4().hex
+        variables |= run_variables(name, result_file)
+        result = await self._run_to_its_end(text, variables, timeout_seconds)
+        stdout, file = split_output(name, result.stdout)
+        return replace(result, stdout=stdout, file=file)
+
+    async def _ending_of_earlier(self, *, untrusted: bool) -> str:
+        """Return the text that ends what earlier commands and the agent have left running."""
         kill = await self._commands.pop_kill_command()
         # An untrusted command is marked like the agent, and would end itself.
         if self._agent_may_run and not untrusted:
             kill += ending_of_agent(self.id)
-        if self._agent_has_run:
-            kill += restoring()
+        return kill + restoring() if self._agent_has_run else kill
+
+    def _variables(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None,
+        stdin: str,
+        *,
+        untrusted: bool,
+    ) -> dict[str, str]:
         variables = {**(environment or {}), **command_variables(arguments, stdin)}
         if untrusted:
             variables |= agent_mark(self.id)
             self._agent_may_run = True
-        if repeatable:
-            name, text = uuid4().hex, recorded_text(len(arguments), has_input=bool(stdin))
-            variables |= run_variables(name)
-            return await self._run_to_its_end(kill + text, variables, timeout_seconds)
-        text = kill + command_text(len(arguments), has_input=bool(stdin))
-        with self._lease.translating():
-            return await self._run_once(text, variables, timeout_seconds, handler=on_output)
+        return variables
 
     async def _run_to_its_end(
         self, text: str, variables: dict[str, str], timeout_seconds: float
@@ -210,49 +233,13 @@ class E2BSandbox:
             left_seconds = max(over_at - anyio.current_time(), MINIMUM_SECONDS)
             try:
                 with self._lease.translating():
-                    return await self._run_once(
+                    return await self._commands.collect(
                         text, variables, left_seconds, reconnection.mark_reachable
                     )
             except SandboxUnavailable as error:
                 await reconnection.pause(error, UNREACHABLE_SECONDS)
                 if anyio.current_time() >= over_at:
                     raise
-
-    async def _run_once(
-        self,
-        text: str,
-        variables: dict[str, str],
-        timeout_seconds: float,
-        on_start: Callable[[], None] = lambda: None,
-        handler: OutputHandler | None = None,
-    ) -> CommandResult:
-        pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        left = {"stdout": CAPTURED_OUTPUT_CHARACTERS, "stderr": CAPTURED_OUTPUT_CHARACTERS}
-
-        def collect(stream: str, piece: str) -> None:
-            if handler is not None:
-                handler(stream, piece.encode())
-            elif left[stream] > 0:
-                pieces[stream].append(piece[: left[stream]])
-                left[stream] -= len(piece)
-
-        timed_out = False
-        over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
-        try:
-            exit_code = await self._commands.run(
-                text, variables, timeout_seconds, collect, on_start
-            )
-        except (SandboxNotRunningException, SandboxUnreachableException):
-            raise
-        except TimeoutException:
-            # A timeout of a gateway raises the same exception.
-            if anyio.current_time() < over_at:
-                raise
-            exit_code, timed_out = -1, True
-        if exit_code < 0 and not timed_out:
-            exit_code = KILLED
-        stdout, stderr = ("".join(pieces[name]).encode() for name in ("stdout", "stderr"))
-        return CommandResult(exit_code, stdout, stderr, timed_out)
 
     async def run_agent(
         self,

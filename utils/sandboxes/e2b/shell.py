@@ -7,6 +7,7 @@ the text is constant, and arguments travel in environment variables.
 from __future__ import annotations
 
 import shlex
+from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,9 @@ FIRST_FOLDER = "/"
 _AGENT_SCRIPT, _FOLLOW_SCRIPT = (
     Path(__file__).with_name(name).read_text() for name in ("agent.sh", "follow.sh")
 )
+
+CARRIED_BYTES = 65_536
+"""The largest file that a recorded command prints behind its output."""
 
 _VARIABLE = "ASYNC_CODE_"
 _MARKER = f"{_VARIABLE}AGENT"
@@ -55,11 +59,15 @@ _ALONE = (
 # them. What an attempt has recorded is printed again; a killed one has recorded no exit code.
 _RECORD = (
     f'[ -d "{PATHS.work}" ] || mkdir -p -- "{PATHS.work}"; '
-    f'{_ALONE}run="{PATHS.work}/run.${_VARIABLE}RUN"; unset {_VARIABLE}RUN; '
+    f"{_ALONE}name=${_VARIABLE}RUN file=${_VARIABLE}FILE; unset {_VARIABLE}RUN {_VARIABLE}FILE; "
+    f'run="{PATHS.work}/run.$name"; '
     'if [ ! -s "$run.code" ]; then { : >"$run.out"; } 2>/dev/null || exec "$@"; '
     '"$@" >"$run.out" 2>"$run.err"; code=$?; echo "$code" >"$run.code"; '
     'else read -r -n 3 code <"$run.code"; fi; '
     '[ ! -s "$run.out" ] || cat "$run.out"; [ ! -s "$run.err" ] || cat "$run.err" >&2; '
+    '[ ! -f "$file" ] || { printf "\\n%s\\n" "$name"; '
+    f'head -c {CARRIED_BYTES + 1} -- "$file" | base64; '
+    '[ "${PIPESTATUS[*]}" != "0 0" ] || echo .; } 2>/dev/null; '
     'exit "$code"'
 )
 
@@ -101,9 +109,24 @@ def restoring() -> str:
     return _RESTORE
 
 
-def run_variables(name: str) -> dict[str, str]:
-    """Return the variable that names the record of a command; nobody can guess a random name."""
-    return {f"{_VARIABLE}RUN": name}
+def run_variables(name: str, result_file: str) -> dict[str, str]:
+    """Return the variables of a recorded command: the name of its record, and the file to print.
+
+    Nobody can guess a random name.
+    """
+    return {f"{_VARIABLE}RUN": name, f"{_VARIABLE}FILE": result_file}
+
+
+def split_output(name: str, output: bytes) -> tuple[bytes, bytes | None]:
+    """Return the output of a recorded command, and the file behind it if all of it was printed."""
+    before, _, encoded = output.partition(f"\n{name}\n".encode())
+    if not encoded.endswith(b"\n.\n"):
+        return before, None
+    try:
+        content = b64decode(encoded)
+    except ValueError:
+        return before, None
+    return before, content if len(content) <= CARRIED_BYTES else None
 
 
 def command_text(count: int, *, has_input: bool) -> str:
@@ -116,6 +139,7 @@ def recorded_text(count: int, *, has_input: bool) -> str:
 
     The same text runs again when the connection breaks. It then waits for the first attempt and
     prints what that has recorded; only if the first attempt was killed, it runs the command again.
+    A file that was asked for follows; see `split_output`.
     """
     text = _unpacking(count, has_input=has_input)
     return f'{text}exec setsid -w bash -c {shlex.quote(_RECORD)} recorded "$@"'

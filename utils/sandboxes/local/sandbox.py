@@ -139,12 +139,48 @@ class LocalSandbox:
         timeout_seconds: float,
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
-        repeatable: bool = False,  # noqa: ARG002 - no connection breaks here
         untrusted: bool = False,
-        source: str = "",
         on_output: OutputHandler | None = None,
     ) -> CommandResult:
         """See `Sandbox`."""
+        output = Output(on_output)
+        return await self._run_own(
+            arguments, timeout_seconds, environment, stdin, "", output, untrusted=untrusted
+        )
+
+    async def run_repeatable(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout_seconds: float,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        untrusted: bool = False,
+        source: str = "",
+        result_file: str = "",  # noqa: ARG002 - to read it takes no request
+    ) -> CommandResult:
+        """See `Sandbox`. No connection breaks here."""
+        return await self._run_own(
+            arguments,
+            timeout_seconds,
+            environment,
+            stdin,
+            source,
+            Output(None),
+            untrusted=untrusted,
+        )
+
+    async def _run_own(
+        self,
+        arguments: Sequence[str],
+        timeout_seconds: float,
+        environment: Mapping[str, str] | None,
+        stdin: str,
+        source: str,
+        output: Output,
+        *,
+        untrusted: bool,
+    ) -> CommandResult:
         await self._restore()
         # The agent may have removed every folder.
         enclose = partial(
@@ -156,7 +192,7 @@ class LocalSandbox:
         order = self._order(arguments, "/", environment, text, enclosure)
         # Every command ends with all of its processes, but what it did to the folders stays.
         self._may_be_damaged |= untrusted
-        return await self._run(order, Output(on_output), timeout_seconds)
+        return await self._run(order, output, timeout_seconds)
 
     async def run_agent(
         self,
