@@ -329,28 +329,6 @@ async def test_a_handler_that_fails_ends_the_agent_and_is_called_no_more(sandbox
     await until(lambda: living(sandbox) == [])
 
 
-@pytest.mark.parametrize("size", [1, 65_536, 65_537, 200_000])
-async def test_a_small_file_may_come_along_with_the_result(sandbox: Sandbox, size: int) -> None:
-    path = f"{sandbox.paths.work}/the file"
-    make = (
-        'head -c "$1" /dev/urandom >"$2" && cat "$2" >&2 && echo "$ASYNC_CODE_RUN$ASYNC_CODE_FILE"'
-    )
-    result = await sandbox.run_repeatable(
-        ["sh", "-c", make, "sh", str(size), path], timeout_seconds=LONG_SECONDS, result_file=path
-    )
-    read = await sandbox.read_files([path], max_bytes=size)
-    assert result.stdout == b"\n"
-    assert result.file == (read[path] if sandbox.survives and size <= 65_536 else None)
-
-
-@pytest.mark.parametrize("make", ["true", "mkdir '{0}'", "mkfifo '{0}'", "ln -s '{0}' '{0}'"])
-async def test_what_is_no_file_does_not_come_along(sandbox: Sandbox, make: str) -> None:
-    path = f"{sandbox.paths.work}/the file"
-    command = ["sh", "-c", f"{make.format(path)}; echo out; exit 3"]
-    result = await sandbox.run_repeatable(command, timeout_seconds=LONG_SECONDS, result_file=path)
-    assert result == CommandResult(3, b"out\n", b"")
-
-
 async def test_a_repeatable_command_is_not_held_by_what_an_interrupted_one_left(
     sandbox: Sandbox,
 ) -> None:
