@@ -21,6 +21,8 @@ from tests.support.preloaded import complete_preloaded
 from tests.support.source_files import ROOT
 from tests.support.waiting import PATIENCE_SECONDS
 from utils.config.version import VERSION
+from utils.dispatcher.sources.engine_queue import EngineQueue
+from utils.dispatcher.sources.server_queue import ServerQueue
 from utils.server.stop_signals import IGNORED_SIGNALS
 
 
@@ -85,6 +87,23 @@ def test_a_free_port_is_chosen_and_a_signal_ends_everything(
         lines = [json.loads(line) for line in process.stderr if line.startswith("{")]
     (start,) = [line for line in lines if line.get("action") == "server.started"]
     assert (start["version"], start["database"]) == (VERSION, "sqlite")
+
+
+def test_a_server_with_the_embedded_database_imports_nothing_of_the_task_engine(
+    tmp_path: Path,
+) -> None:
+    # Python runs it before the program.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, pathlib, sys\n"
+        "atexit.register(lambda: pathlib.Path('imported').write_text('\\n'.join(sys.modules)))\n"
+    )
+    with started(tmp_path, PORT="0", PYTHONPATH=str(tmp_path)) as process:
+        assert ping(port_of(process)) == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
+    imported = set((tmp_path / "imported").read_text().split())
+    assert ServerQueue.__module__ in imported
+    assert imported.isdisjoint({EngineQueue.__module__, "absurdctl", "psycopg"})
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for signals")
