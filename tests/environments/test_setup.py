@@ -71,6 +71,31 @@ def test_a_setup_runs_before_the_agent_and_changes_nothing(
     assert shown.endswith("setup.sh\nfirst\n?? new.txt\n")
 
 
+def test_variables_of_a_user_keep_their_values_whatever_their_names(
+    backend: Backend, repository: Repository
+) -> None:
+    # Names that are likely to be those of variables of our own scripts.
+    names = [
+        *("code", "directory", "err_line", "file", "folder", "follow", "group", "input"),
+        *("kilobytes", "marked", "name", "out_line", "output", "reader", "round", "run"),
+        *("scripts", "text", "tries", "work"),
+    ]
+    all_are_there = f"test $(env | grep -c '=hers$') = {len(names)}"
+    project_id = project(
+        backend,
+        repository,
+        setup=all_are_there,
+        variables=dict.fromkeys(names, "hers"),
+        check_command=all_are_there,
+    )
+    row = backend.complete(
+        "env | grep '=hers$' | cut -d= -f1 | sort >found", repository, project_id=project_id
+    )
+    [setup] = setups(backend, row["id"])
+    assert (setup["exit_code"], row["execution_metadata"]["check"]["exit_code"]) == (0, 0)
+    assert row["git_diff"].endswith("".join(f"+{name}\n" for name in names))
+
+
 @pytest.mark.local_only("the scripts of the pipeline are the same everywhere")
 def test_a_script_of_the_repository_runs_when_the_project_says_so(
     backend: Backend, repository: Repository

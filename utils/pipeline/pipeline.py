@@ -272,7 +272,10 @@ class _Run:
         return start
 
     async def _write_and_prepare(self, own: Mapping[str, bytes], setup: Setup) -> Start:
-        """Write files beside the clone, which reads none of them: to the cloud both are far."""
+        """Write files beside the clone where it needs none of them: to the cloud both are far.
+
+        The clones of several repositories need the folders of these files.
+        """
         written = anyio.Event()
 
         async def write() -> None:
@@ -284,7 +287,8 @@ class _Run:
             *(self._sandbox, self._job, self._limits.clone, self._limits.capture),
             partial(self._report_clone, written),
         )
-        if self._job.earlier and self._job.earlier.is_kept:
+        is_kept = self._job.earlier and self._job.earlier.is_kept
+        if is_kept or self._job.folder:
             await write()
             return await prepare()
         async with running_beside(write):

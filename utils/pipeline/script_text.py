@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("scripts")
-_COMMENT = re.compile(r"^[ \t]*#.*\n", re.MULTILINE)
+# What is sourced is in the text, and the user may have a variable `scripts`.
+_LEFT_OUT = re.compile(r"^(?:[ \t]*#.*|scripts=.*)\n", re.MULTILINE)
 _SOURCED = re.compile(r'^\. "\$scripts/([a-z_]+\.sh)"$', re.MULTILINE)
 
 
@@ -24,5 +25,5 @@ def script(name: str) -> str:
 
     Without comments: the text is sent with each command.
     """
-    text = _COMMENT.sub("", (_FOLDER / name).read_text())
+    text = _LEFT_OUT.sub("", (_FOLDER / name).read_text())
     return _SOURCED.sub(lambda match: script(match[1]), text)

@@ -43,6 +43,17 @@ def test_a_task_without_output_takes_few_requests(
     assert [routes[0], *routes[3:]] == ["create", start, start, "kill"]
 
 
+def test_several_repositories_are_cloned_into_folders_that_are_there(
+    failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
+) -> None:
+    failing_cloud.add_fault("delay", route="files.write", seconds=1)
+    second = Repository(tmp_path / "second")
+    second.commit("echo two >two.txt")
+    with cloud_backend(failing_cloud, tmp_path) as backend:
+        wanted = [{"repo_url": second.url}]
+        backend.complete("Say hello", small, repositories=wanted)
+
+
 def test_a_sandbox_knows_whose_it_is_and_when_it_ends(
     failing_cloud: E2BServerProcess, tmp_path: Path, small: Repository
 ) -> None:

@@ -12,47 +12,45 @@
 # The agent can write to WORK. The first call therefore opens what it needs before the agent starts.
 set -u
 
-work=$1 directory=$2 input=$3 out_line=$4 err_line=$5 follow=$6
-shift 6
-run=$work/agent
+# Only positional parameters until the agent has started: this shell has the agent's environment, in
+# which a variable of any name may be the user's.
 
 # An agent that was started once is never started again, even if it has removed its traces.
-if [ "$out_line $err_line" = '1 1' ] && [ ! -e "$work.started" ] && mkdir -- "$run" 2>/dev/null; then
-    : >"$work.started"
-    : >"$run/out"
-    : >"$run/err"
+if [ "$4 $5" = '1 1' ] && [ ! -e "$1.started" ] && mkdir -- "$1/agent" 2>/dev/null; then
+    : >"$1.started"
+    : >"$1/agent/out"
+    : >"$1/agent/err"
     # Locked until the agent has ended, so that other processes can wait without polling.
-    exec 9>"$run/lock"
+    exec 9>"$1/agent/lock"
     flock 9
-    exec 4<"$run/lock" 7>"$run/code" 6<"$run/code"
-    mkfifo -- "$run/gate"
-    exec 5<>"$run/gate"
+    exec 4<"$1/agent/lock" 7>"$1/agent/code" 6<"$1/agent/code"
+    mkfifo -- "$1/agent/gate"
+    exec 5<>"$1/agent/gate"
     # shellcheck disable=SC2016 # expanded by the inner shell
     setsid sh -c '
-        run=$1 directory=$2 input=$3
-        shift 3
         # The agent may signal its whole group; this shell is part of it and must write the code.
         trap : HUP INT TERM
-        echo $$ >"$run/group"
+        echo $$ >"$1/agent/group"
         # Until the output is followed.
         read -r _ <&5
+        rm -f -- "$1/agent/gate"
         # In a subshell: messages of this shell about signals must not appear in the output. The
         # profile of the template may extend PATH; the agent has not changed it yet.
-        cd -- "$directory" 2>"$run/err" &&
-            (exec bash -l -c "exec \"\$@\"" agent "$@" \
-                <"$input" >"$run/out" 2>"$run/err" 4<&- 5<&- 6<&- 7>&- 9>&-)
+        cd -- "$2" 2>"$1/agent/err" &&
+            (exec bash -l -c "shift 6; exec \"\$@\"" agent "$@" \
+                <"$3" >"$1/agent/out" 2>"$1/agent/err" 4<&- 5<&- 6<&- 7>&- 9>&-)
         echo $? >&7
-        kill -9 0' keeper "$run" "$directory" "$input" "$@" >/dev/null 2>&1 </dev/null &
+        kill -9 0' keeper "$@" >/dev/null 2>&1 </dev/null &
     exec 5<&- 7>&- 9>&-
 else
     # An earlier call may have lost its client a moment ago and may not have started the agent yet.
     tries=100
-    until [ -s "$run/group" ] || [ "$tries" -eq 0 ]; do
-        [ -d "$run" ] || break
+    until [ -s "$1/agent/group" ] || [ "$tries" -eq 0 ]; do
+        [ -d "$1/agent" ] || break
         sleep 0.05
         tries=$((tries - 1))
     done
 fi
 
 # The process that prints the output has no key in its environment.
-exec env -i PATH="$PATH" HOME="$HOME" sh -c "$follow" follow.sh "$run" "$out_line" "$err_line"
+exec env -i PATH="$PATH" HOME="$HOME" sh -c "$6" follow.sh "$1/agent" "$4" "$5"

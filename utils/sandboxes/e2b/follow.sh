@@ -46,8 +46,8 @@ print_files() {
     err=$!
 }
 
-# Waits until a process watches its file; returns 1 when it has ended, or does not watch it although
-# it has opened it. Sleeps meanwhile: on a busy machine the process needs this one's place.
+# Waits until a process watches its file; returns 1 when it has ended, does not watch it although it
+# has opened it, or opens nothing for seconds. Sleeps meanwhile: on a busy machine the process needs this one's place.
 watches() {
     tries=0 opened=0
     while [ -e "/proc/$1" ] && [ "$tries" -lt 1000 ] && [ "$opened" -lt 20 ]; do

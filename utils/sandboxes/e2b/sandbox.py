@@ -198,6 +198,8 @@ class E2BSandbox:
         name = uuid4().hex
         variables |= run_variables(name, result_file)
         result = await self._run_to_its_end(text, variables, timeout_seconds)
+        if not result_file:
+            return result
         stdout, file = split_output(name, result.stdout)
         return replace(result, stdout=stdout, file=file)
 

@@ -27,48 +27,65 @@ _AGENT_SCRIPT, _FOLLOW_SCRIPT = (
 )
 
 CARRIED_BYTES = 65_536
-"""The largest file that a recorded command prints behind its output."""
+"""The largest file that a recorded command prints behind its output.
+
+As much of a larger one is printed for nothing.
+"""
 
 _VARIABLE = "ASYNC_CODE_"
 _MARKER = f"{_VARIABLE}AGENT"
+# The variables of these texts begin with async_code_: users cannot set such a one for their
+# commands, and all others keep their values.
+
 # The agent may have written anything there; 1 would mean every process.
 _GROUP = f"{PATHS.work}/agent/group"
 _END_GROUP = (
-    f'[ -f "{_GROUP}" ] && read -r -n 10 group <"{_GROUP}" 2>/dev/null && '
-    '[[ $group =~ ^[0-9]+$ && $group -gt 1 ]] && kill -9 -- "-$group" 2>/dev/null; '
+    f'[ -f "{_GROUP}" ] && read -r -n 10 async_code_group <"{_GROUP}" 2>/dev/null && '
+    "[[ $async_code_group =~ ^[0-9]+$ && $async_code_group -gt 1 ]] && "
+    'kill -9 -- "-$async_code_group" 2>/dev/null; '
 )
 # The agent may have removed, replaced or locked the folders.
 _RESTORE = (
-    f'for folder in "{HOME}" "{PATHS.work}" "{PATHS.repository}"; do '
-    '[ -w "$folder" ] && [ -x "$folder" ] || chmod u+rwx -- "$folder" 2>/dev/null; done; '
+    f'for async_code_folder in "{HOME}" "{PATHS.work}" "{PATHS.repository}"; do '
+    '[ -w "$async_code_folder" ] && [ -x "$async_code_folder" ] || '
+    'chmod u+rwx -- "$async_code_folder" 2>/dev/null; done; '
     f'{{ [ -d "{PATHS.work}" ] && [ ! -L "{PATHS.work}" ]; }} || '
     f'{{ rm -rf -- "{PATHS.work}"; mkdir -m 700 -- "{PATHS.work}"; }}; '
 )
 # Repeat, because a process may fork during the search.
 _END_MARKED = (
-    "for round in 1 2 3 4 5; do "
-    "marked=$(grep -szlxF -- {entry} /proc/[0-9]*/environ | tr -dc '0-9\\n'); "
-    '[ -n "$marked" ] || break; kill -9 $marked 2>/dev/null; done; '
+    "for async_code_round in 1 2 3 4 5; do "
+    "async_code_marked=$(grep -szlxF -- {entry} /proc/[0-9]*/environ | tr -dc '0-9\\n'); "
+    '[ -n "$async_code_marked" ] || break; kill -9 $async_code_marked 2>/dev/null; done; '
 )
 _LOCK = f"{PATHS.work}/alone"
+# Files are written beside the first command, and their folder may not be ours for a moment.
 _ALONE = (
+    f'[ -d "{PATHS.work}" ] || mkdir -p -- "{PATHS.work}"; '
     f'if [ -L "{_LOCK}" ] || {{ [ -e "{_LOCK}" ] && [ ! -f "{_LOCK}" ]; }}; then '
-    f'rm -rf -- "{_LOCK}"; fi; exec 8>>"{_LOCK}"; flock 8; '
+    f'rm -rf -- "{_LOCK}"; fi; async_code_tries=0; '
+    f'until {{ exec 8>>"{_LOCK}"; }} 2>/dev/null || [ $((async_code_tries += 1)) -gt 20 ]; do '
+    "sleep 0.05; done; flock 8; "
 )
 # Waits until the processes of other recorded commands have ended, this one's earlier attempt among
 # them. What an attempt has recorded is printed again; a killed one has recorded no exit code.
 _RECORD = (
-    f'[ -d "{PATHS.work}" ] || mkdir -p -- "{PATHS.work}"; '
-    f"{_ALONE}name=${_VARIABLE}RUN file=${_VARIABLE}FILE; unset {_VARIABLE}RUN {_VARIABLE}FILE; "
-    f'run="{PATHS.work}/run.$name"; '
-    'if [ ! -s "$run.code" ]; then { : >"$run.out"; } 2>/dev/null || exec "$@"; '
-    '"$@" >"$run.out" 2>"$run.err"; code=$?; echo "$code" >"$run.code"; '
-    'else read -r -n 3 code <"$run.code"; fi; '
-    '[ ! -s "$run.out" ] || cat "$run.out"; [ ! -s "$run.err" ] || cat "$run.err" >&2; '
-    '[ ! -f "$file" ] || { printf "\\n%s\\n" "$name"; '
-    f'head -c {CARRIED_BYTES + 1} -- "$file" | base64; '
-    '[ "${PIPESTATUS[*]}" != "0 0" ] || echo .; } 2>/dev/null; '
-    'exit "$code"'
+    f"{_ALONE}async_code_name=${_VARIABLE}RUN async_code_file=${_VARIABLE}FILE; "
+    f"unset {_VARIABLE}RUN {_VARIABLE}FILE; "
+    f'async_code_run="{PATHS.work}/run.$async_code_name"; '
+    'if [ ! -s "$async_code_run.code" ]; then '
+    '{ : >"$async_code_run.out"; } 2>/dev/null || exec "$@"; '
+    '"$@" >"$async_code_run.out" 2>"$async_code_run.err"; '
+    'async_code_code=$?; echo "$async_code_code" >"$async_code_run.code"; '
+    'else read -r -n 3 async_code_code <"$async_code_run.code"; fi; '
+    '[ ! -s "$async_code_run.out" ] || cat "$async_code_run.out"; '
+    '[ ! -s "$async_code_run.err" ] || cat "$async_code_run.err" >&2; '
+    # Opened for both directions: a FIFO that takes its place now would wait for a writer.
+    'if [ -f "$async_code_file" ] && { exec 7<>"$async_code_file"; } 2>/dev/null && '
+    '[ -f /dev/fd/7 ]; then printf "\\n%s\\n" "$async_code_name"; '
+    f"head -c {CARRIED_BYTES + 1} <&7 | base64; "
+    '[ "${PIPESTATUS[*]}" != "0 0" ] || echo .; fi 2>/dev/null; '
+    'exit "$async_code_code"'
 )
 
 
@@ -110,10 +127,7 @@ def restoring() -> str:
 
 
 def run_variables(name: str, result_file: str) -> dict[str, str]:
-    """Return the variables of a recorded command: the name of its record, and the file to print.
-
-    Nobody can guess a random name.
-    """
+    """Return the variables of a recorded command: the name of its record, and the file to print."""
     return {f"{_VARIABLE}RUN": name, f"{_VARIABLE}FILE": result_file}
 
 
