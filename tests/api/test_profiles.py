@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from database import Database
 from tests.conftest import Headers
 from tests.support.database.samples import all_at_once
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN
 from utils.credentials.vault import Vault, is_sealed
 from utils.models.tasks import Json
@@ -91,7 +91,7 @@ def test_secrets_are_named_and_never_shown(put: Put, client: FlaskClient, header
 
 def test_secrets_are_nowhere_on_disk_in_the_clear(quiet: None, put: Put, app_folder: Path) -> None:
     put(**EVERYTHING)
-    stored = b"".join(stored_files(app_folder).values())
+    stored = stored_bytes(app_folder)
     assert b"Ada Lovelace" in stored
     assert b"enc:v1:" in stored
     assert [secret for secret in SECRETS if secret.encode() in stored] == []

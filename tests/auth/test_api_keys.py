@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from main import stop_app
 from tests.conftest import JWT_SECRET, Headers, MakeApp, sign_in, wait_until_idle
 from tests.support.github.app import services_of
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 from tests.support.supabase.settings import rows_in
 from utils.models.users import Scope
 from utils.redaction import Redactor
@@ -245,7 +245,7 @@ def test_keys_are_stored_as_hashes_only(
     client.get("/tasks", headers=bearer(key + "0"))
     stop_app(app)
     digest = hashlib.sha256(key.encode()).hexdigest()
-    data = b"".join(stored_files(tmp_path).values())
+    data = stored_bytes(tmp_path)
     assert digest.encode() in data
     # The prompt is the user's own text; the key is nowhere else.
     assert key.encode() not in re.sub(rb"script:(\\n|\n)print ac_[0-9a-f]{64}", b"", data)

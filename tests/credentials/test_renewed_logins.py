@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.agents.stored_access import agent_with_access, put, store
 from tests.support.backends import USER, Backend, Open, Repository, Row
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 from tests.support.waiting import eventually
 from utils.agents.claude import CLAUDE_CODE
 from utils.agents.codex import CODEX_CLI
@@ -59,8 +59,7 @@ def backend(open_with: Open) -> Backend:
 
 def shown(backend: Backend, task: Row) -> str:
     events, row = backend.events(task["id"]), backend.get(f"/tasks/{task['id']}")
-    files = b"".join(stored_files(backend.folder).values())
-    return json.dumps([events, row]) + files.decode(errors="replace")
+    return json.dumps([events, row]) + stored_bytes(backend.folder).decode(errors="replace")
 
 
 @LOCAL

@@ -21,7 +21,7 @@ from tests.support.backends import (
 )
 from tests.support.database.samples import STRANGER
 from tests.support.git.server import GitServer
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 from utils.commands.rotate_keys import main as rotate_keys
 from utils.credentials.profiles import AGENT_ACCESS, GITHUB_TOKEN, stored_token_for
 from utils.credentials.vault import Vault
@@ -53,8 +53,7 @@ def sent_to(git_server: GitServer) -> list[str]:
 def shown(backend: Backend, *rows: Row) -> str:
     """Return all text about tasks that is readable over HTTP and on the disk."""
     answers = [backend.get(f"/tasks/{row['id']}{more}") for row in rows for more in ("", "/events")]
-    files = b"".join(stored_files(backend.folder).values())
-    return json.dumps(answers) + files.decode(errors="replace")
+    return json.dumps(answers) + stored_bytes(backend.folder).decode(errors="replace")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.git.repositories import make_repository
 from tests.support.live_server import Client, LiveServer, ServerFactory, shorten_sleeps
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local_only("agents in the cloud work on, see test_e2b_restart")
@@ -135,7 +135,7 @@ def test_a_token_waits_encrypted_and_is_erased_at_the_end(
     ]
     assert server.terminate() == 0
     assert secrets(server) == ids
-    assert TOKEN.encode() not in everything(server.data_dir)
+    assert TOKEN.encode() not in stored_bytes(server.data_dir)
     server.start()
     client = server.client(client.user_id)
     for task_id in (ids[2], first):
@@ -144,7 +144,7 @@ def test_a_token_waits_encrypted_and_is_erased_at_the_end(
     assert ends == ["completed", "failed", "cancelled"]
     assert server.terminate() == 0
     assert secrets(server) == []
-    assert TOKEN.encode() not in everything(server.data_dir)
+    assert TOKEN.encode() not in stored_bytes(server.data_dir)
 
 
 def test_a_token_of_another_key_ends_the_task_with_an_error_that_says_so(
@@ -168,7 +168,3 @@ def secrets(server: LiveServer) -> list[int]:
     with closing(sqlite3.connect(server.data_dir / "async-code.db")) as connection:
         rows = connection.execute("SELECT task_id FROM task_secrets ORDER BY task_id")
         return [task_id for (task_id,) in rows]
-
-
-def everything(folder: Path) -> bytes:
-    return b"".join(stored_files(folder).values())

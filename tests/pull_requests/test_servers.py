@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.support.backends import USER, Repository, Row, git
 from tests.support.github.names import NAME, TOKEN
 from tests.support.live_server import Client, LiveServer, ServerFactory
 from tests.support.places import Place
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
@@ -66,11 +65,6 @@ def test_other_servers_make_one_pull_request_with_the_stored_token(
     tree = git(bare, "rev-parse", f"{one['branch']}^{{tree}}")
     assert tree == task["execution_metadata"]["tree_hash"]
     assert git(bare, "diff", "--name-only", small_origin.head, pull.head) == "made.txt"
-    rows = place.project.dump() if place.project else stored_in(gone.data_dir)
+    rows = place.project.dump() if place.project else stored_bytes(gone.data_dir)
     assert TOKEN.encode() not in rows
     assert task["repo_url"].encode() in rows
-
-
-def stored_in(folder: Path) -> bytes:
-    """Return all that lies below a folder."""
-    return b"\n".join(stored_files(folder).values())

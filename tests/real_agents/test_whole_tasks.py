@@ -14,7 +14,7 @@ from tests.fakes.models.server import Model
 from tests.real_agents.runs import KEY
 from tests.support.backends import USER, Backend, Open, Repository, Row, git
 from tests.support.places import Place
-from tests.support.stored_files import stored_files
+from tests.support.stored_files import stored_bytes
 from tests.support.waiting import eventually
 
 pytest_plugins = ("tests.fixtures.tasks",)
@@ -67,11 +67,6 @@ def prefer(backend: Backend, preferences: Row) -> None:
             (json.dumps(preferences), USER.replace("-", "")),
         )
         assert changed.rowcount == 1
-
-
-def stored(backend: Backend) -> bytes:
-    """Return everything that is on disk."""
-    return b"".join(stored_files(backend.folder).values())
 
 
 @BOTH
@@ -134,7 +129,7 @@ def test_a_key_that_the_program_prints_is_stored_nowhere(
     assert "API_KEY=[redacted]" in events
     assert KEY not in events
     assert KEY not in json.dumps(task)
-    assert KEY.encode() not in stored(backend)
+    assert KEY.encode() not in stored_bytes(backend.folder)
 
 
 @BOTH

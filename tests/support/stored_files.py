@@ -17,3 +17,8 @@ def stored_files(folder: Path) -> dict[Path, bytes]:
             except FileNotFoundError:
                 continue
     return found
+
+
+def stored_bytes(folder: Path) -> bytes:
+    """Return the contents of all regular files together."""
+    return b"\n".join(stored_files(folder).values())
