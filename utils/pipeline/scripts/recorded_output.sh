@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Runs a command of the user. Its output, up to a size, goes to a file.
 #
-# Sourced by check.sh and setup.sh. The exit code of the command ends the script.
+# Sourced by check.sh and setup.sh. The exit code of the command ends the script. The command inherits
+# these variables if the user has some of the same names, so they have names that users cannot set.
 
 # run_recorded FILE KILOBYTES COMMAND...
 run_recorded() {

@@ -94,7 +94,7 @@ class Commands:
         pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
         left = {"stdout": CAPTURED_OUTPUT_CHARACTERS, "stderr": CAPTURED_OUTPUT_CHARACTERS}
 
-        def collect(stream: str, piece: str) -> None:
+        def take(stream: str, piece: str) -> None:
             if handler is not None:
                 handler(stream, piece.encode())
             elif left[stream] > 0:
@@ -104,7 +104,7 @@ class Commands:
         timed_out = False
         over_at = anyio.current_time() + timeout_seconds - CLOCK_SECONDS
         try:
-            exit_code = await self.run(text, variables, timeout_seconds, collect, on_start)
+            exit_code = await self.run(text, variables, timeout_seconds, take, on_start)
         except (SandboxNotRunningException, SandboxUnreachableException):
             raise
         except TimeoutException:
