@@ -64,6 +64,7 @@ class Cloud:
         self.control_plane = ControlPlane(settings, self.root / "sandboxes", self._token)
         self.templates = Templates(self.control_plane)
         self.users = UserNamespace()
+        self._starts = asyncio.Lock()
         self.faults = Faults()
         self.journal = Journal()
         self.wire = HttpServer(self._handle)
@@ -102,6 +103,11 @@ class Cloud:
     ) -> Reply | Stream:
         if delay := hitting.get("delay"):
             await asyncio.sleep(delay.seconds)
+        if entry.route == "process.Start":
+            # A start blocks the loop for a while. Many in one turn would hold the events of all
+            # other commands, which would then come at once.
+            async with self._starts:
+                await asyncio.sleep(0)
         refusal = hitting.get("drop") or hitting.get("status")
         if refusal and refusal.when == "before":
             return _refuse(refusal)

@@ -62,6 +62,8 @@ class Settings:
     """The number of sandboxes and templates in one page of a list."""
     tools: str = ""
     """Folders put before the PATH of every login shell, as a template's /usr/local/bin."""
+    niceness: int = 0
+    """That of commands. With 19 they leave the cores to a server that is measured."""
 
 
 @dataclass(slots=True)
@@ -323,10 +325,8 @@ class ControlPlane:
         ]
         if query.get("order") != "asc":
             found.reverse()
-        start, size = (
-            int(query.get("nextToken", 0)),
-            min(int(query.get("limit", PAGE)), self.settings.page),
-        )
+        start = int(query.get("nextToken", 0))
+        size = min(int(query.get("limit", PAGE)), self.settings.page)
         more = {"x-next-token": str(start + size)} if start + size < len(found) else {}
         return Reply.of(200, [item.detail() for item in found[start : start + size]], more)
 

@@ -80,6 +80,7 @@ class Envd:
         self._sandbox = sandbox
         self._users = users
         self._tools = settings.tools
+        self._niceness = settings.niceness
         self._paths = Paths(sandbox.root)
         self._server = server
         self._exit_kept_seconds = settings.exit_kept_seconds
@@ -215,7 +216,8 @@ class Envd:
         tag = message.get("tag")
         command = Command(config, tag, arguments, environment, directory, stdin)
         try:
-            process = Process(command, self._sandbox.group.pid, self._keep_exit)
+            group = self._sandbox.group.pid
+            process = Process(command, group, self._niceness, self._keep_exit)
         except (OSError, ValueError) as error:
             # A ValueError is a NUL in an argument or in a variable.
             raise RpcError("invalid_argument", f"error starting process: {error}") from error

@@ -87,7 +87,9 @@ class Command:
 class Process:
     """A running command. Creating it raises `OSError` when it cannot be started."""
 
-    def __init__(self, command: Command, group: int, on_end: Callable[[Process], None]) -> None:
+    def __init__(
+        self, command: Command, group: int, niceness: int, on_end: Callable[[Process], None]
+    ) -> None:
         self.command = command
         self.listeners: set[Listener] = set()
         self.end_event: bytes | None = None
@@ -107,6 +109,8 @@ class Process:
             process_group=group,
         )
         self.pid = self._popen.pid
+        if niceness:
+            os.setpriority(os.PRIO_PROCESS, self.pid, niceness)
         self._pidfd = -1
         self._is_cut = False
         self._stdin_lock = asyncio.Lock()

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import resource
 import signal
 import sys
@@ -99,6 +100,8 @@ def main() -> None:
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="end with the process that started it"
     )
+    # A pause of the fake would look like one of the network, with all answers at once after it.
+    gc.disable()
     asyncio.run(_main(parser.parse_args()))
 
 
