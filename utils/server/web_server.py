@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import os
 import resource
 import socket
@@ -28,6 +26,7 @@ from utils.errors import AppError, DatabaseUnavailable
 from utils.server.connection import Connection, ConnectionLimits
 from utils.server.group.parent_link import ParentLink
 from utils.server.group.shared_port import SharedPort
+from utils.server.interpreter import tune_interpreter
 from utils.server.open_connections import OpenConnections
 from utils.server.request_threads import AdaptiveThreadPool
 from utils.server.stop_signals import StopSignals
@@ -41,10 +40,6 @@ EXIT_UNAVAILABLE = 75
 # In addition to the grace time of tasks: for running requests and open connections.
 STOP_SECONDS = 10
 BACKLOG = 2048
-
-LARGE_BYTES = 128 * 1024
-_M_MMAP_THRESHOLD = -3
-"""Parameter of mallopt(3): blocks from this size on are mapped by themselves. Set, it stays so."""
 
 Built = TypeVar("Built")
 
@@ -96,20 +91,8 @@ def built(name: str, build: Callable[[], Built], link: ParentLink | None = None)
             print_line(message, error=True)
         is_away = isinstance(error, DatabaseUnavailable)
         raise SystemExit(EXIT_UNAVAILABLE if is_away else EXIT_CONFIGURATION) from None
-    # The present objects stay alive. Without this each full garbage collection would traverse
-    # them and block all threads and the event loop for a fifth of a second.
-    gc.freeze()
-    _give_back_large_texts()
+    tune_interpreter()
     return result
-
-
-def _give_back_large_texts() -> None:
-    """Have the C library give the memory of large texts back when they are freed, where it can.
-
-    Otherwise it keeps as much as the largest patches took, once for each of its arenas.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 class _WebServer:
