@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.figures import Bench, Figure
 from benchmarks.load import run_load
-from benchmarks.repositories import make_repository
+from benchmarks.repositories import BRANCH, make_repository
 from benchmarks.server import Server
 from benchmarks.single_task import PROMPT, SETTLE_SECONDS, BareScript, run_task
 from benchmarks.watch import Watch, processes_with
@@ -209,7 +209,7 @@ class _Setup:
 
     def run(self, count: int, prompt: str) -> _Run:
         """Start `count` tasks at once and wait until nothing runs any more."""
-        request = self.server.start_task_request(self.url, prompt)
+        request = self.server.start_task_request(self.url, prompt, branch=BRANCH)
         cloud = psutil.Process(self.cloud.pid)
         started = time.time()
         with Watch([self.server.process]) as server, Watch([cloud]) as fake:

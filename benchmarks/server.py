@@ -105,9 +105,10 @@ class Server:
         """Send a request over the kept connection and return the JSON response."""
         return self.connection.send(self.request(method, path, body)).json()
 
-    def start_task_request(self, repo_url: str, prompt: str) -> bytes:
-        """Return an encoded request that starts a task."""
-        return self.request("POST", "/api/start-task", {"prompt": prompt, "repo_url": repo_url})
+    def start_task_request(self, repo_url: str, prompt: str, **task: str) -> bytes:
+        """Return an encoded request that starts a task, which may have more fields."""
+        body = {"prompt": prompt, "repo_url": repo_url, **task}
+        return self.request("POST", "/api/start-task", body)
 
     def reconnect(self) -> None:
         """Open the kept connection again, which a server closes when it is idle for long."""

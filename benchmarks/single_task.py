@@ -181,8 +181,7 @@ def run_task(server: Server, repo_url: str, prompt: str = PROMPT) -> float:
 
     It is told the branch, as the script is.
     """
-    body = {"prompt": prompt, "repo_url": repo_url, "branch": BRANCH}
-    request = server.request("POST", "/api/start-task", body)
+    request = server.start_task_request(repo_url, prompt, branch=BRANCH)
     started = time.perf_counter()
     task_id = server.connection.send(request).json()["task_id"]
     path, etag = f"/api/task-status/{task_id}?wait={WAIT_SECONDS}", ""
