@@ -6,6 +6,8 @@ asleep until it runs.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -297,14 +299,17 @@ def test_after_a_time_without_a_database_no_server_takes_over_tasks_of_the_other
     new_pair: Pair, small_repository: str, stoppable_postgres: StoppablePostgres
 ) -> None:
     pair = new_pair()
-    tasks = start_naps(pair[0].client(USER), small_repository, range(4))
-    tasks |= start_naps(pair[1].client(USER), small_repository, range(4, 8))
+    tasks = start_naps(pair[0].client(USER), small_repository, range(4), 9)
+    tasks |= start_naps(pair[1].client(USER), small_repository, range(4, 8), 9)
     client = pair[0].client(USER)
     eventually(lambda: all(client.status(task_id)["status"] != "pending" for task_id in tasks))
     stoppable_postgres.stop()
+    ends_at = time.monotonic() + 3 * math.ceil(SILENCE_SECONDS)
     try:
         for server in pair:
             eventually(partial(was_long_without_database, server))
+        # The leases of the engine are whole seconds.
+        eventually(lambda: time.monotonic() > ends_at)
     finally:
         stoppable_postgres.start()
     assert assert_each_done_once(client, tasks) == [1] * 8

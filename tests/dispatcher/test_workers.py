@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,7 @@ from tests.support.waiting import eventually
 from utils.api.requests import EXAMPLE_USER_ID
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
+from utils.dispatcher.sources.engine_queue import IDLE_PAUSE_SECONDS
 from utils.server.web_server import EXIT_CONFIGURATION
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ SELECT task.status, (
 RUNNING_ON = """
 SELECT count(*) FROM engine_tasks JOIN tasks ON tasks.id = task_id
 WHERE worker = %s AND status = 'running'
+"""
+
+OVER = """
+SELECT FROM absurd.r_tasks WHERE state = 'running' AND claim_expires_at <= absurd.current_time()
 """
 
 PATIENT_CROWD = 100
@@ -169,6 +175,37 @@ def test_a_drained_worker_ends_what_it_runs_and_takes_tasks_again_when_it_may(
     assert client.status(waiting)["status"] == "pending"
     assert client.post(f"/admin/workers/{known['name']}/resume").code == 200
     assert client.wait_for(waiting)["status"] == "completed"
+
+
+def test_a_worker_that_starts_leaves_the_others_time_to_extend_leases_that_are_over(
+    new_server: ServerFactory,
+    new_worker: WorkerFactory,
+    shared: dict[str, str],
+    small_repository: str,
+) -> None:
+    server, first = new_server(**shared), new_worker(**shared, SERVER_SILENCE_SECONDS=1.5)
+    late = new_worker(**shared, SERVER_SILENCE_SECONDS=240)
+    server.start()
+    first.start()
+    client = server.client(USER)
+    task_id = client.start(LONG, small_repository)
+    client.wait_for_output(task_id, "begun")
+    with psycopg.connect(shared["DATABASE_URL"], autocommit=True) as rows:
+
+        def is_over() -> bool:
+            return rows.execute(OVER).fetchone() is not None
+
+        # As after a time without the database: the worker lives, and its leases are over.
+        with first.asleep():
+            eventually(is_over)
+            late.start()
+            # It asks for tasks at least that often.
+            ends_at = time.monotonic() + 2 * IDLE_PAUSE_SECONDS
+            eventually(lambda: time.monotonic() > ends_at)
+        eventually(lambda: not is_over())
+    assert client.post(f"/tasks/{task_id}/cancel").body["task"]["status"] == "cancelled"
+    assert "task.started" not in late.output.read_text()
+    assert "lease.lost" not in first.output.read_text()
 
 
 def test_two_workers_together_keep_to_the_limit_of_sandboxes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -41,6 +41,28 @@ def test_a_moment_in_the_hour_that_comes_twice_is_there_once() -> None:
     assert moments("30 2 * * *", "2026-10-24T12:00", 2) == ["10-25 00:30", "10-26 01:30"]
     hourly = moments("0 * * * *", "2026-10-24T23:30", 3)
     assert hourly == ["10-25 00:00", "10-25 01:00", "10-25 02:00"]
+    # From the second pass of the hour, in which a start that is late looks for the next moment.
+    assert moments("15,45 2 * * *", "2026-10-25T01:05", 1) == ["10-26 01:15"]
+    assert moments("30 1 * * *", "2026-11-01T06:10", 1, "America/New_York") == ["11-02 06:30"]
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "around"),
+    [
+        (BERLIN, "2026-10-25T01:00"),
+        (BERLIN, "2026-03-29T01:00"),
+        ("America/New_York", "2026-11-01T06:00"),
+        ("Australia/Lord_Howe", "2026-04-04T15:00"),
+    ],
+)
+def test_a_moment_is_after_the_one_that_it_follows(time_zone: str, around: str) -> None:
+    changes_at = datetime.fromisoformat(f"{around}+00:00")
+    for cron in ("15,45 2 * * *", "30 1 * * *", "*/20 1-2 * * *", "0 * * * *", "45 1 1 11 *"):
+        for minutes in range(-180, 180, 5):
+            after = changes_at + timedelta(minutes=minutes)
+            moment = next_moment(cron, time_zone, after)
+            assert moment is not None
+            assert moment > after
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,15 @@ def time_zones() -> frozenset[str]:
 def next_moment(cron: str, time_zone: str, after: datetime) -> datetime | None:
     """Return the first moment of a form after another one, in UTC; None without one.
 
+    In the hour that comes twice, CronSim begins with moments of its first pass, which may be over.
     Raises `ValueError` for an invalid form.
     """
     try:
         moments = CronSim(cron, after.astimezone(ZoneInfo(check_time_zone(time_zone))))
     except CronSimError as error:
         raise ValueError(f"{CRON_INVALID} ({error})") from None
-    found = next(moments, None)
-    return None if found is None else found.astimezone(UTC)
+    in_utc = (moment.astimezone(UTC) for moment in moments)
+    return next((moment for moment in in_utc if moment > after), None)
 
 
 def shortest_pause_minutes(cron: str) -> int:

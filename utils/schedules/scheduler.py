@@ -146,9 +146,14 @@ def _reason(error: AppError) -> dict[str, str]:
 
 
 def _following(schedule: Schedule) -> dict[str, Any]:
-    """Return the columns for the first moment from now on; those that were missed are left out."""
+    """Return the columns for the first moment from now on; those that were missed are left out.
+
+    The clock of the database, by which the schedule is due, may be before that of this server.
+    """
     try:
-        moment = next_moment(schedule.cron, schedule.time_zone, datetime.now(UTC))
+        now = datetime.now(UTC)
+        after = max(now, schedule.next_run_at or now)
+        moment = next_moment(schedule.cron, schedule.time_zone, after)
     except ValueError:
         # The database of time zones has changed.
         moment = None

@@ -7,7 +7,6 @@ first, then the application. It is alone, or one of several processes that share
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import resource
 import socket

@@ -116,6 +116,35 @@ def test_a_newcomer_waits_for_two_rounds_of_the_workers_at_most(queue: EnginePro
     assert queue.admitted(STRANGER) == others[:4]
 
 
+def test_a_newcomer_waits_no_longer_when_all_workers_were_away(queue: EngineProject) -> None:
+    queue.database.use_engine(8)
+    users = [f"00000000-0000-4000-8000-0000000002{number:02}" for number in range(5)]
+    for user_id in users:
+        queue.database.ensure_user(user_id)
+        queue.add(8, user_id)
+    worker = queue.worker("one")
+    # As a worker does that starts.
+    worker.use_engine(8)
+    worker.beat_worker("1.0", 4, 0, None)
+    worker.engine_admit()
+    assert [len(queue.admitted(user_id)) for user_id in users] == [1] * 5
+    [newcomer] = queue.add(1, STRANGER)
+    first, second = (numbers(worker.engine_claim(LEASE_SECONDS, 4)) for _ in range(2))
+    assert newcomer not in first
+    assert newcomer in second
+
+
+def test_a_lower_limit_holds_for_what_no_worker_has_yet(queue: EngineProject) -> None:
+    queue.database.use_engine(5)
+    tasks = queue.add(8)
+    [run, *_] = claimed(queue, 2)
+    queue.database.use_engine(3)
+    assert queue.admitted() == tasks[:3]
+    assert queue.states(tasks[4]) == ["cancelled"]
+    finish(queue, run)
+    assert queue.admitted() == tasks[1:4]
+
+
 def test_with_more_users_than_places_each_has_one(queue: EngineProject) -> None:
     queue.worker("one").beat_worker("1.0", 1, 0, None)
     users = [f"00000000-0000-4000-8000-0000000001{number:02}" for number in range(5)]

@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from database import Database
 from tests.support.database.engine_projects import EngineProject
-from tests.support.database.samples import LATER, LONG_AGO, USER, all_at_once, new_task
+from tests.support.database.samples import ANY_SILENCE, NO_SILENCE, USER, all_at_once, new_task
 from utils.config.settings import Settings
 from utils.dispatcher.sources.choice import settle_task_engine
 from utils.errors import ConfigurationError
@@ -80,9 +80,9 @@ def test_a_server_alone_uses_the_engine_and_is_a_worker_at_once(
     assert settle(queue) == "absurd"
     assert clock.pauses == 0
     assert uses_engine(queue)
-    assert [one.name for one in queue.database.list_workers(LONG_AGO)] == ["new"]
+    assert [one.name for one in queue.database.list_workers(ANY_SILENCE)] == ["new"]
     assert settle(queue, "web", work=False) == "absurd"
-    assert [one.name for one in queue.database.list_workers(LONG_AGO)] == ["new"]
+    assert [one.name for one in queue.database.list_workers(ANY_SILENCE)] == ["new"]
 
 
 def test_a_server_does_without_the_engine_beside_one_that_sends_heartbeats(
@@ -129,9 +129,9 @@ def test_beside_workers_a_server_uses_the_engine_whoever_else_is_there(
     queue.worker("other").record_heartbeat()
     queue.worker("worker").beat_worker("1.0", 4, 0, None)
     assert settle(queue) == "absurd"
-    assert queue.worker("own").leave_engine(LONG_AGO) == ["new", "worker"]
+    assert queue.worker("own").leave_engine(ANY_SILENCE) == ["new", "worker"]
     assert uses_engine(queue)
-    assert queue.worker("own").leave_engine(LATER) == []
+    assert queue.worker("own").leave_engine(NO_SILENCE) == []
     assert not uses_engine(queue)
 
 
@@ -167,8 +167,8 @@ def test_of_two_servers_that_start_at_once_the_later_one_does_what_the_first_doe
     one, two = queue.worker("one"), queue.worker("two")
     for _ in range(10):
         joins: list[Callable[[], object]] = [
-            lambda: one.join_engine(2, LONG_AGO, {}, "1.0").uses_engine,
-            lambda: two.leave_engine(LONG_AGO),
+            lambda: one.join_engine(2, ANY_SILENCE, {}, "1.0").uses_engine,
+            lambda: two.leave_engine(ANY_SILENCE),
         ]
         joined, workers = all_at_once(joins)
         assert (joined, workers) in [(True, ["one"]), (False, [])]
@@ -178,11 +178,11 @@ def test_of_two_servers_that_start_at_once_the_later_one_does_what_the_first_doe
 
 def test_who_only_asks_changes_nothing(queue: EngineProject) -> None:
     asking = queue.worker("asking")
-    found = asking.join_engine(None, LONG_AGO, {}, "1.0")
+    found = asking.join_engine(None, ANY_SILENCE, {}, "1.0")
     assert (found.uses_engine, found.workers, found.servers) == (True, [], {})
     queue.worker("other").record_heartbeat()
-    assert asking.join_engine(None, LONG_AGO, {"other": 1}, "1.0").uses_engine
-    assert not asking.join_engine(None, LONG_AGO, {"other": 0}, "1.0").uses_engine
+    assert asking.join_engine(None, ANY_SILENCE, {"other": 1}, "1.0").uses_engine
+    assert not asking.join_engine(None, ANY_SILENCE, {"other": 0}, "1.0").uses_engine
     assert not uses_engine(queue)
     assert asking.record_heartbeat().others == {"other": 1}
-    assert asking.list_workers(LONG_AGO) == []
+    assert asking.list_workers(ANY_SILENCE) == []

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+import time_machine
 
 from tests.support.database.engine_projects import LEASE_SECONDS, EngineProject, numbers
 from tests.support.database.samples import (
+    ANY_SILENCE,
     CANCELLED,
     COMPLETED,
     FAILED,
-    LATER,
     LONG_AGO,
+    NO_SILENCE,
     PENDING,
     RUNNING,
     STRANGER,
@@ -300,7 +302,7 @@ def test_workers_describe_themselves(queue: EngineProject) -> None:
     two.beat_worker("1.1", 8, 8, "No place is free.")
     one.beat_worker("1.0", 4, 2, None)
     before = datetime.now(UTC)
-    found = queue.database.list_workers(LONG_AGO)
+    found = queue.database.list_workers(ANY_SILENCE)
     assert [(one.name, one.version, one.places, one.running) for one in found] == [
         ("one", "1.0", 4, 2),
         ("two", "1.1", 8, 8),
@@ -308,11 +310,45 @@ def test_workers_describe_themselves(queue: EngineProject) -> None:
     assert found[1].waiting_reason == "No place is free."
     assert found[0].started_at < found[0].seen_at <= before
     two.remove_worker()
-    assert [one.name for one in queue.database.list_workers(LONG_AGO)] == ["one"]
-    assert queue.database.list_workers(LATER) == []
+    assert [one.name for one in queue.database.list_workers(ANY_SILENCE)] == ["one"]
+    assert queue.database.list_workers(NO_SILENCE) == []
     queue.rows.execute("UPDATE workers SET seen_at = %s", (LONG_AGO,))
     two.beat_worker("1.1", 8, 8, None)
-    assert [one.name for one in queue.database.list_workers(LONG_AGO)] == ["two"]
+    assert [one.name for one in queue.database.list_workers(ANY_SILENCE)] == ["two"]
+
+
+def test_workers_are_seen_by_the_clock_of_the_database(queue: EngineProject) -> None:
+    with time_machine.travel(datetime.now(UTC) - timedelta(seconds=90)):
+        queue.worker("behind").beat_worker("1.0", 4, 0, None)
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=90)):
+        found = queue.database.list_workers(timedelta(seconds=60))
+        others = queue.worker("own").leave_engine(timedelta(seconds=60))
+    assert [one.name for one in found] == others == ["behind"]
+
+
+def test_a_drained_worker_is_given_nothing_more_and_runs_what_it_has(queue: EngineProject) -> None:
+    one = queue.worker("one")
+    one.beat_worker("1.0", 4, 0, None)
+    queue.add(2)
+    [run] = one.engine_claim(LEASE_SECONDS, 1)
+    assert queue.database.drain_worker("one", True)
+    assert one.engine_claim(LEASE_SECONDS, 4) == []
+    # It has not told yet that it runs one.
+    assert [row.running for row in queue.database.list_workers(ANY_SILENCE)] == [1]
+    assert not one.engine_beat([run.id], LEASE_SECONDS).lost
+    assert queue.database.drain_worker("one", False)
+    assert len(one.engine_claim(LEASE_SECONDS, 4)) == 1
+
+
+def test_leases_of_other_workers_that_are_over_are_counted(queue: EngineProject) -> None:
+    queue.add(1)
+    one, two = queue.worker("one"), queue.worker("two")
+    [run] = one.engine_claim(LEASE_SECONDS, 1)
+    assert two.engine_expired() == 0
+    queue.pass_time(3 * LEASE_SECONDS)
+    assert (one.engine_expired(), two.engine_expired()) == (0, 1)
+    one.engine_beat([run.id], LEASE_SECONDS)
+    assert two.engine_expired() == 0
 
 
 def test_a_drained_worker_is_told_at_its_beats_and_has_no_places(queue: EngineProject) -> None:
@@ -323,7 +359,7 @@ def test_a_drained_worker_is_told_at_its_beats_and_has_no_places(queue: EnginePr
     assert queue.database.drain_worker("two", True)
     assert two.beat_worker("1.0", 4, 0, None)
     assert not one.beat_worker("1.0", 1, 0, None)
-    found = queue.database.list_workers(LONG_AGO)
+    found = queue.database.list_workers(ANY_SILENCE)
     assert [(row.name, row.is_draining) for row in found] == [("one", False), ("two", True)]
     # With the place of one worker, a user has two tasks admitted.
     queue.add(4)

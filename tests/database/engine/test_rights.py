@@ -20,6 +20,7 @@ CALLS = {
     "engine_later": {"this_claim": "x", "seconds": 0},
     "engine_done": {"this_claim": "x"},
     "engine_release": {"this_server": "me", "kept": []},
+    "engine_expired": {"this_server": "me"},
     "backend_beat_worker": {
         "this_server": "me",
         "version": "1",
@@ -33,12 +34,12 @@ CALLS = {
         "this_server": "me",
         "most": None,
         "oldest": [0],
-        "since": "2026-01-01",
+        "silence_seconds": 1,
         "ended": {},
         "version": None,
     },
-    "backend_leave_engine": {"this_server": "me", "since": "2026-01-01"},
-    "backend_list_workers": {"since": "2026-01-01"},
+    "backend_leave_engine": {"this_server": "me", "silence_seconds": 1},
+    "backend_list_workers": {"silence_seconds": 1},
 }
 
 

@@ -21,6 +21,9 @@ COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStat
 
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
 LONG_AGO = LATER - timedelta(days=36_500)
+ANY_SILENCE = timedelta(days=365)
+NO_SILENCE = timedelta(days=-1)
+"""A time within which nothing was seen."""
 
 IMPOSSIBLE_ID = 10**30
 

@@ -11,6 +11,7 @@ from database import Database
 from tests.support.database.samples import (
     COMPLETED,
     LATER,
+    NO_SILENCE,
     NOBODY,
     PENDING,
     RUNNING,
@@ -322,8 +323,8 @@ def engine_verbs(database: Database) -> Calls:
     run = "00000000-0000-4000-8000-0000000000ff"
     return {
         "use_engine": partial(database.use_engine, None),
-        "join_engine": partial(database.join_engine, 2, LATER, {}, None),
-        "leave_engine": partial(database.leave_engine, LATER),
+        "join_engine": partial(database.join_engine, 2, NO_SILENCE, {}, None),
+        "leave_engine": partial(database.leave_engine, NO_SILENCE),
         "limit_sandboxes": partial(database.limit_sandboxes, None),
         "count_sandboxes": database.count_sandboxes,
         "engine_admit": database.engine_admit,
@@ -332,9 +333,10 @@ def engine_verbs(database: Database) -> Calls:
         "engine_later": partial(database.engine_later, run, 1),
         "engine_done": partial(database.engine_done, run),
         "engine_release": database.engine_release,
+        "engine_expired": database.engine_expired,
         "beat_worker": partial(database.beat_worker, "1.0", 4, 0, None),
         "drain_worker": partial(database.drain_worker, "unknown", True),
-        "list_workers": partial(database.list_workers, LATER),
+        "list_workers": partial(database.list_workers, NO_SILENCE),
         "remove_worker": database.remove_worker,
     }
 

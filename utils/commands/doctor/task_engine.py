@@ -12,7 +12,7 @@ from utils.commands.doctor.gateway import open_gateway
 from utils.config.groups.identity import SERVER_FILE_NAME
 from utils.config.settings import Settings
 from utils.database.engine_schema import INSTALL, is_usable
-from utils.dispatcher.sources.choice import seen_since
+from utils.dispatcher.sources.choice import longest_silence
 from utils.errors import AppError
 from utils.models.engine import EngineChoice
 
@@ -30,7 +30,7 @@ def check_task_engine(settings: Settings) -> Iterator[Finding]:
         file = settings.data_dir / SERVER_FILE_NAME
         server = file.read_text().strip() if file.exists() else ""
         with closing(open_gateway(settings, server)) as database:
-            found = database.join_engine(None, seen_since(settings), {}, None)
+            found = database.join_engine(None, longest_silence(settings), {}, None)
     except ProgrammingError:
         yield problem(
             "task engine: the user of DATABASE_URL may not call its functions",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Float,
     Integer,
+    Interval,
     Text,
     bindparam,
     delete,
@@ -21,8 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from utils.database.engine_schema import NEVER, OLDEST, is_usable, require_engine
-from utils.database.rows import engine_beat, engine_run, now
-from utils.database.schema import servers, workers
+from utils.database.rows import engine_beat, engine_run
+from utils.database.schema import engine_tasks, servers, workers
 from utils.database.sql.engine import SqlMethods, reading, writing
 from utils.database.sql.tables.servers import store_heartbeat
 from utils.database.types import Document, UserId
@@ -59,13 +60,13 @@ class TaskEngineMethods(SqlMethods):
         self,
         connection: Connection,
         most: int | None,
-        since: datetime,
+        silence: timedelta,
         ended: Mapping[str, int],
         version: str | None,
     ) -> EngineChoice:
         """See `Database`."""
         _lock_choice(connection)
-        known, at_work = _version(connection), self._others_at_work(connection, since)
+        known, at_work = _version(connection), self._others_at_work(connection, silence)
         rows = connection.execute(select(servers.c.id, servers.c.beats)).all()
         beats = {row.id: row.beats for row in rows if row.id != self.server}
         alive = {name: count for name, count in beats.items() if ended.get(name) != count}
@@ -80,18 +81,18 @@ class TaskEngineMethods(SqlMethods):
         return EngineChoice(is_used, known, at_work, alive)
 
     @writing
-    def leave_engine(self, connection: Connection, since: datetime) -> list[str]:
+    def leave_engine(self, connection: Connection, silence: timedelta) -> list[str]:
         """See `Database`."""
         _lock_choice(connection)
-        at_work = self._others_at_work(connection, since)
+        at_work = self._others_at_work(connection, silence)
         if not at_work:
             connection.execute(delete(workers).where(workers.c.name == self.server))
             _use(connection, None)
             store_heartbeat(connection, self.server)
         return at_work
 
-    def _others_at_work(self, connection: Connection, since: datetime) -> list[str]:
-        lately = (workers.c.seen_at >= since) & (workers.c.name != self.server)
+    def _others_at_work(self, connection: Connection, silence: timedelta) -> list[str]:
+        lately = (workers.c.seen_at >= _ago(silence)) & (workers.c.name != self.server)
         found = select(workers.c.name).where(lately).order_by(workers.c.name)
         return [*connection.execute(found).scalars()]
 
@@ -144,6 +145,11 @@ class TaskEngineMethods(SqlMethods):
         release = _public.engine_release(self.server, _names(kept))
         return int(_value(connection, release))
 
+    @reading
+    def engine_expired(self, connection: Connection) -> int:
+        """See `Database`."""
+        return int(_value(connection, _public.engine_expired(self.server)))
+
     @writing
     def beat_worker(
         self,
@@ -164,15 +170,14 @@ class TaskEngineMethods(SqlMethods):
         running: int,
         waiting_reason: str | None,
     ) -> bool:
-        moment = now()
         values = {
             "version": version,
             "places": places,
             "running": running,
             "waiting_reason": waiting_reason,
-            "seen_at": moment,
+            "seen_at": _clock(),
         }
-        forgotten = workers.c.seen_at < moment - WORKER_RETENTION
+        forgotten = workers.c.seen_at < _ago(WORKER_RETENTION)
         connection.execute(delete(workers).where(forgotten))
         # What a process of this name left without the engine may be taken over at once.
         connection.execute(delete(servers).where(servers.c.id == self.server))
@@ -180,8 +185,8 @@ class TaskEngineMethods(SqlMethods):
         stored = this_one.values(values).returning(workers.c.is_draining)
         is_draining = connection.execute(stored).scalar()
         if is_draining is None:
-            first = values | {"name": self.server, "started_at": moment}
-            connection.execute(insert(workers), first)
+            first = values | {"name": self.server, "started_at": _clock()}
+            connection.execute(insert(workers).values(first))
         return bool(is_draining)
 
     @writing
@@ -201,10 +206,22 @@ class TaskEngineMethods(SqlMethods):
         connection.execute(delete(workers).where(workers.c.name == self.server))
 
     @reading
-    def list_workers(self, connection: Connection, since: datetime) -> list[Worker]:
+    def list_workers(self, connection: Connection, silence: timedelta) -> list[Worker]:
         """See `Database`."""
-        seen = select(workers).where(workers.c.seen_at >= since).order_by(workers.c.name)
+        held = select(func.count()).where(engine_tasks.c.worker == workers.c.name)
+        running = func.greatest(workers.c.running, held.scalar_subquery()).label("running")
+        columns = (running if column.name == "running" else column for column in workers.c)
+        seen = select(*columns).where(workers.c.seen_at >= _ago(silence)).order_by(workers.c.name)
         return [Worker(**row._mapping) for row in connection.execute(seen)]
+
+
+def _clock() -> Any:
+    """Return the moment at which a statement runs, by the clock of the database."""
+    return func.clock_timestamp()
+
+
+def _ago(time: timedelta) -> Any:
+    return _clock() - bindparam(None, time, Interval)
 
 
 def _use(connection: Connection, most: int | None, oldest: Sequence[int] = OLDEST) -> Any:

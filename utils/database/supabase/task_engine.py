@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import timedelta
 
 from utils.database.engine_schema import OLDEST, require_engine
 from utils.database.rows import engine_beat, engine_run
 from utils.database.supabase.rows import SupabaseMethods, row_decoder
-from utils.database.types import normalize_user_id, to_utc
+from utils.database.types import normalize_user_id
 from utils.models.engine import EngineBeat, EngineChoice, EngineRun, Worker
 
 _decode_worker = row_decoder(Worker)
@@ -28,23 +28,23 @@ class TaskEngineMethods(SupabaseMethods):
             require_engine(engine["version"])
 
     def join_engine(
-        self, most: int | None, since: datetime, ended: Mapping[str, int], version: str | None
+        self, most: int | None, silence: timedelta, ended: Mapping[str, int], version: str | None
     ) -> EngineChoice:
         """See `Database`."""
         arguments = {
             "this_server": self.server,
             "most": most,
             "oldest": OLDEST,
-            "since": to_utc(since).isoformat(),
+            "silence_seconds": silence.total_seconds(),
             "ended": dict(ended),
             "version": version,
         }
         answer = self.supabase.call("backend_join_engine", arguments, idempotent=True)
         return EngineChoice(**answer)
 
-    def leave_engine(self, since: datetime) -> list[str]:
+    def leave_engine(self, silence: timedelta) -> list[str]:
         """See `Database`."""
-        arguments = {"this_server": self.server, "since": to_utc(since).isoformat()}
+        arguments = {"this_server": self.server, "silence_seconds": silence.total_seconds()}
         found: list[str] = self.supabase.call("backend_leave_engine", arguments, idempotent=True)
         return found
 
@@ -91,6 +91,11 @@ class TaskEngineMethods(SupabaseMethods):
         arguments = {"this_server": self.server, "kept": list(kept)}
         return int(self.supabase.call("engine_release", arguments, idempotent=True))
 
+    def engine_expired(self) -> int:
+        """See `Database`."""
+        arguments = {"this_server": self.server}
+        return int(self.supabase.call("engine_expired", arguments, idempotent=True))
+
     def beat_worker(
         self, version: str, places: int, running: int, waiting_reason: str | None
     ) -> bool:
@@ -114,8 +119,8 @@ class TaskEngineMethods(SupabaseMethods):
         arguments = {"this_server": self.server}
         self.supabase.call("backend_remove_worker", arguments, idempotent=True)
 
-    def list_workers(self, since: datetime) -> list[Worker]:
+    def list_workers(self, silence: timedelta) -> list[Worker]:
         """See `Database`."""
-        arguments = {"since": to_utc(since).isoformat()}
+        arguments = {"silence_seconds": silence.total_seconds()}
         rows = self.supabase.call("backend_list_workers", arguments, idempotent=True)
         return [_decode_worker(row) for row in rows]

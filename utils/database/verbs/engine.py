@@ -8,7 +8,7 @@ moves to an end or is deleted, the database ends the engine's part in the same t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import Protocol
 
 from utils.models.engine import EngineBeat, EngineChoice, EngineRun, Worker
@@ -27,21 +27,22 @@ class EngineVerbs(Protocol):
         """
 
     def join_engine(
-        self, most: int | None, since: datetime, ended: Mapping[str, int], version: str | None
+        self, most: int | None, silence: timedelta, ended: Mapping[str, int], version: str | None
     ) -> EngineChoice:
         """Use the engine as `use_engine` does, unless servers that run their own tasks are at work.
 
         Those in `ended` with the same number of heartbeats are not; they are forgotten. Where
-        workers were seen `since`, the engine is in use already. With the `version` of its program
-        this server becomes a worker. Writes nothing where the engine is not used, because it is
-        missing, too old, or others work without it; nor with None for `most`, which only asks.
+        workers were seen within the time of `silence`, the engine is in use already. With the
+        `version` of its program this server becomes a worker. Writes nothing where the engine is
+        not used, because it is missing, too old, or others work without it; nor with None for
+        `most`, which only asks.
         Calls of several servers do not overlap, nor with `leave_engine`.
         """
 
-    def leave_engine(self, since: datetime) -> list[str]:
+    def leave_engine(self, silence: timedelta) -> list[str]:
         """Have the engine take no more tasks, as `use_engine` does, and send a heartbeat.
 
-        Writes nothing where other workers were seen `since`; returns those.
+        Writes nothing where other workers were seen within the time of `silence`; returns those.
         """
 
     def limit_sandboxes(self, most: int | None) -> None:
@@ -61,13 +62,15 @@ class EngineVerbs(Protocol):
 
         The database does so by itself when tasks are created, ended or taken back, and when a
         worker claims fewer runs than it has places for. For all users, it also repairs what the
-        engine and the rows disagree about; call it about once a minute.
+        engine and the rows disagree about, and takes back what is above the share of a user and no
+        worker has; call it about once a minute.
         """
 
     def engine_claim(self, lease_seconds: int, places: int) -> list[EngineRun]:
         """Claim at most `places` runs for this worker until their lease is over, in order.
 
-        A run whose lease is over is given to whoever asks next, with the next attempt.
+        A run whose lease is over is given to whoever asks next, with the next attempt. A worker
+        that is drained gets none.
         """
 
     def engine_beat(self, run_ids: Sequence[str], lease_seconds: int) -> EngineBeat:
@@ -95,6 +98,12 @@ class EngineVerbs(Protocol):
         They may be those of an earlier process of this name, or of a claim whose answer was lost.
         """
 
+    def engine_expired(self) -> int:
+        """Return how many runs other workers have whose lease is over.
+
+        They are lost with the next claim, unless their workers extend them before.
+        """
+
     def beat_worker(
         self, version: str, places: int, running: int, waiting_reason: str | None
     ) -> bool:
@@ -111,5 +120,8 @@ class EngineVerbs(Protocol):
     def remove_worker(self) -> None:
         """Forget this worker, which stops now."""
 
-    def list_workers(self, since: datetime) -> list[Worker]:
-        """Return the workers that were seen since then, by name."""
+    def list_workers(self, silence: timedelta) -> list[Worker]:
+        """Return the workers that were seen within this time by the database's clock, by name.
+
+        What they have claimed counts as running, also before they have told so.
+        """

@@ -7,7 +7,7 @@ another one by the engine, and done twice. So a server follows those that are at
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -38,9 +38,9 @@ def settle_task_engine(settings: Settings, database: Database, *, must: bool = F
     return settings.model_copy(update={"task_engine": engine})
 
 
-def seen_since(settings: Settings) -> datetime:
-    """Return the time since which a worker that is at work must have been seen."""
-    return datetime.now(UTC) - timedelta(seconds=2 * settings.server_silence_seconds)
+def longest_silence(settings: Settings) -> timedelta:
+    """Return the time within which a worker that is at work was seen."""
+    return timedelta(seconds=2 * settings.server_silence_seconds)
 
 
 def _joins(settings: Settings, database: Database, *, must: bool) -> bool:
@@ -51,7 +51,7 @@ def _joins(settings: Settings, database: Database, *, must: bool) -> bool:
             return True
         if must:
             raise ConfigurationError(_reason(choice))
-        if not database.leave_engine(seen_since(settings)):
+        if not database.leave_engine(longest_silence(settings)):
             log.warning("task engine not used", action="engine.not_used", reason=_reason(choice))
             return False
         if not is_usable(choice.version):
@@ -68,7 +68,7 @@ def _watch(settings: Settings, database: Database) -> EngineChoice:
     version = VERSION if settings.work else None
     most, silence = settings.max_tasks_per_user, settings.server_silence_seconds
     pause = silence / HEARTBEATS_PER_TIMEOUT
-    first = choice = database.join_engine(most, seen_since(settings), {}, version)
+    first = choice = database.join_engine(most, longest_silence(settings), {}, version)
     if choice.uses_engine or not is_usable(choice.version) or silence > LONGEST_WATCH_SECONDS:
         return choice
     names = sorted(first.servers)
@@ -76,10 +76,10 @@ def _watch(settings: Settings, database: Database) -> EngineChoice:
     ends_at = time.monotonic() + silence + pause
     while time.monotonic() < ends_at:
         time.sleep(pause)
-        choice = database.join_engine(most, seen_since(settings), {}, version)
+        choice = database.join_engine(most, longest_silence(settings), {}, version)
         if choice.uses_engine or choice.servers.items() - first.servers.items():
             return choice
-    return database.join_engine(most, seen_since(settings), first.servers, version)
+    return database.join_engine(most, longest_silence(settings), first.servers, version)
 
 
 def _reason(choice: EngineChoice) -> str:

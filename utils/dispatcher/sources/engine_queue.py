@@ -152,11 +152,16 @@ class EngineQueue:
         self._sandbox_limit.set()
         if self._works:
             self._workers.announce(self._places)
+            # Now the share of each user is known.
+            self._database.engine_admit()
 
     def recover(self) -> None:
         """See `Source`."""
         if self._works:
             self._database.engine_release()
+            if self._database.engine_expired():
+                # Perhaps the database was away, so that the others could not extend their leases.
+                self._leases.wait_for_others()
 
     def begin(self, host: RunHost) -> None:
         """See `Source`."""
@@ -192,6 +197,7 @@ class EngineQueue:
                 log.warning("no tasks claimed", action="engine.claim_failed", reason=error.message)
             except Exception:
                 # An unexpected error must not end the tasks that run on the same loop.
+                self._must_release = True
                 log.exception("claim crashed", action="engine.claim_crashed")
             is_busy = time.monotonic() < self._busy_until
             with anyio.move_on_after(BUSY_PAUSE_SECONDS if is_busy else IDLE_PAUSE_SECONDS):

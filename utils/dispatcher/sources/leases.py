@@ -64,6 +64,10 @@ class Leases:
         """Extend the lease of a task's run no longer; return its id, None when it was lost."""
         return self._run_ids.pop(task_id, None)
 
+    def wait_for_others(self) -> None:
+        """Claim nothing until the other workers had time for a beat."""
+        self._claims_from = time.monotonic() + self.pause_seconds
+
     def note_failure(self) -> None:
         """Note that the database has failed: all leases may be over when it is back."""
         self._is_away = True
@@ -91,7 +95,7 @@ class Leases:
             answer = await to_thread.run_sync(extend)
             if self._is_away:
                 self._is_away = False
-                self._claims_from = time.monotonic() + self.pause_seconds
+                self.wait_for_others()
             self._confirmed_at = asked_at
             task_ids = {run_id: task_id for task_id, run_id in held.items()}
             for run_id in answer.lost:

@@ -11,7 +11,7 @@ from anyio import to_thread
 from database import Database
 from utils.config.settings import Settings
 from utils.dispatcher.recovery import RecoveryRules, UnfinishedTasks, classify_unfinished
-from utils.dispatcher.sources.choice import seen_since
+from utils.dispatcher.sources.choice import longest_silence
 from utils.dispatcher.sources.fair_queue import FairQueue
 from utils.dispatcher.sources.heartbeats import HeartbeatMonitor
 from utils.dispatcher.sources.source import Ready, RunEnd, RunHost
@@ -126,7 +126,7 @@ class ServerQueue:
 
     def _leave_engine(self) -> None:
         # With another setting, servers of before may have given tasks to the engine.
-        if others := self._database.leave_engine(seen_since(self._settings)):
+        if others := self._database.leave_engine(longest_silence(self._settings)):
             raise ConfigurationError(
                 f"Workers of this database ({len(others)}) use its task engine, and would get no "
                 "more tasks. Remove TASK_ENGINE=own here, or stop them first. One that was killed "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from anyio import to_thread
@@ -66,7 +66,7 @@ class Workers:
             if time.monotonic() - self._read_at >= READ_SECONDS:
                 self._read_at = time.monotonic()
                 with suppress(AppError):
-                    self._found = self._database.list_workers(datetime.now(UTC) - self._silence)
+                    self._found = self._database.list_workers(self._silence)
         return self._found
 
     def drain(self, name: str, *, is_draining: bool) -> bool:
