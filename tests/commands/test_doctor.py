@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -14,6 +15,7 @@ from e2b import E2B
 from database import open_database
 from tests.fakes.e2b.control import API_KEY, E2BControl
 from tests.support.database.postgres_server import PostgresServer
+from tests.support.database.samples import LATER, USER, project_fields
 from tests.support.doctor_program import Doctor
 from tests.support.e2b.template_tools import VERSION_LINES, install
 from utils.agents.claude import CLAUDE_CODE
@@ -22,7 +24,10 @@ from utils.commands.add_user import add_user
 from utils.commands.doctor.cloud import TEMPLATE_PROGRAMS
 from utils.config.groups.identity import FILE_NAME
 from utils.config.settings import Settings
+from utils.credentials.project_secrets import purpose_of
+from utils.credentials.vault import Vault
 from utils.database.migrations import migrate
+from utils.models.environments import ProjectSecret
 from utils.models.users import Scope
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "OPENAI_API_KEY": "sk-of-the-test"}
@@ -133,6 +138,28 @@ def test_it_warns_where_the_rows_would_outlive_their_key(doctor: Doctor) -> None
     )
     _, output = doctor.ask(shared | {"SECRET_KEY": "a-key-of-more-than-thirty-two-characters"})
     assert "the secrets of users" not in output
+
+
+def test_a_key_that_reads_none_of_the_stored_secrets_is_a_problem(
+    doctor: Doctor, postgres_server: PostgresServer
+) -> None:
+    url, key = postgres_server.create("doctor_keys"), "a-key-of-more-than-thirty-two-characters"
+    settings = Settings.model_validate({"database_url": url, "secret_key": key})
+    migrate(settings)
+    with closing(open_database(settings)) as database:
+        database.ensure_user(USER)
+        project = database.create_project(USER, project_fields()).id
+        sealed = Vault.open(settings).seal(USER, purpose_of(project, "TOKEN"), "value")
+        secret = ProjectSecret(project, "TOKEN", sealed, for_agent=True, updated_at=LATER)
+        database.put_project_secret(USER, secret)
+    text = "problem  Nothing that users have stored can be decrypted with this SECRET_KEY"
+    _, output = doctor.ask({"DATABASE_URL": url, "SECRET_KEY": key})
+    assert text not in output
+    other = {"DATABASE_URL": url, "SECRET_KEY": f"not-{key}"}
+    code, output = doctor.ask(other)
+    assert (code, text in output) == (1, True)
+    _, output = doctor.ask(other | {"SECRET_KEY_PREVIOUS": key})
+    assert text not in output
 
 
 def test_it_tells_whether_the_task_engine_is_used_and_how_to_get_it(

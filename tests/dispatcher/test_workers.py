@@ -125,6 +125,22 @@ def test_a_worker_in_a_second_folder_with_copied_settings_takes_the_tasks_of_a_s
     assert "Remove TASK_ENGINE=own here" in refused.output.read_text()
 
 
+def test_a_worker_with_another_key_than_the_server_says_that_it_can_read_no_secret(
+    new_server: ServerFactory, new_worker: WorkerFactory, shared: dict[str, str]
+) -> None:
+    server, right = new_server(**shared), new_worker(**shared)
+    wrong = new_worker(**shared | {"SECRET_KEY": "0" * 32})
+    server.start()
+    client = server.client(USER)
+    project = client.post("/projects", {"name": "one", "repo_url": "https://github.com/a/one"})
+    path = f"/projects/{project.body['project']['id']}/secrets/TOKEN"
+    assert client.put(path, {"value": "a-secret-value"}).code == 200
+    for worker in (right, wrong):
+        worker.start()
+    eventually(lambda: "worker.key_differs" in wrong.output.read_text())
+    assert "worker.key_differs" not in right.output.read_text()
+
+
 def test_a_worker_that_is_stopped_gives_its_tasks_back_to_the_others(
     new_server: ServerFactory,
     new_worker: WorkerFactory,

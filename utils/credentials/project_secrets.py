@@ -41,9 +41,10 @@ def open_secrets(vault: Vault, user_id: str, stored: Iterable[ProjectSecret]) ->
             text = vault.unseal(user_id, purpose_of(secret.project_id, secret.name), secret.sealed)
         except TaskError as error:
             raise TaskError(
-                "A secret of the project cannot be decrypted: SECRET_KEY has changed. Store it "
-                "again with PUT /projects/{project_id}/secrets/{name}, or have the server started "
-                "with the previous key as SECRET_KEY_PREVIOUS.",
+                "A secret of the project cannot be decrypted: SECRET_KEY has changed, or this "
+                "worker has another one than the server. Store it again with PUT "
+                "/projects/{project_id}/secrets/{name}, or have the server started with the "
+                "previous key as SECRET_KEY_PREVIOUS.",
                 error.code,
             ) from None
         opened.for_setup[secret.name] = text.get_secret_value()

@@ -45,8 +45,8 @@ class Vault:
             return SecretStr(self._all.decrypt(ciphertext).decode())
         except InvalidToken:
             raise TaskError(
-                "The stored token cannot be decrypted because SECRET_KEY has changed. "
-                "Start the task again with its github_token.",
+                "The stored token cannot be decrypted: SECRET_KEY has changed, or this worker has "
+                "another one than the server. Start the task again with its github_token.",
                 "token_unreadable",
             ) from None
 
@@ -66,9 +66,10 @@ class Vault:
         bound = _decrypted(self._all, stored)
         if bound is None or not bound.startswith(binding):
             raise TaskError(
-                "A secret that you have stored cannot be decrypted: SECRET_KEY has changed, or the "
-                "secret belongs to another user. Store it again with PUT /users/me, or have the "
-                "server started with the previous key as SECRET_KEY_PREVIOUS.",
+                "A secret that you have stored cannot be decrypted: SECRET_KEY has changed, this "
+                "worker has another one than the server, or it is of another user. Store it again "
+                "with PUT /users/me, or have the server started with the previous key as "
+                "SECRET_KEY_PREVIOUS.",
                 "stored_secret_unreadable",
             )
         return SecretStr(bound.removeprefix(binding).decode(errors="surrogatepass"))

@@ -6,13 +6,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from utils.api.endpoint import Services
 from utils.config.settings import Settings
 from utils.config.version import VERSION
-from utils.errors import ConfigurationError
+from utils.credentials.key_check import KEY_DIFFERS, KEY_REMEDY, reads_no_secret
+from utils.errors import AppError, ConfigurationError
 from utils.server.group.parent_link import ParentLink
 from utils.server.stop_signals import StopSignals
 from utils.server.web_server import EXIT_STUCK, built, end_if_stuck, print_line
@@ -57,6 +59,7 @@ def work(settings: Settings, build: Callable[[], Services], link: ParentLink | N
     stopping = threading.Event()
     signals.forward_to(stopping.set)
     _announce(services, link)
+    _check_key(services)
     while not stopping.wait(CHECK_SECONDS) and services.dispatcher.is_working:
         pass
     has_failed = not stopping.is_set()
@@ -66,6 +69,13 @@ def work(settings: Settings, build: Callable[[], Services], link: ParentLink | N
     if has_failed:
         # Whoever looks after this process starts it again.
         sys.exit(EXIT_STUCK)
+
+
+def _check_key(services: Services) -> None:
+    """Say so when this worker would fail the tasks of users for want of their secrets."""
+    with suppress(AppError):
+        if reads_no_secret(services.database, services.vault):
+            log.warning(KEY_DIFFERS, action="worker.key_differs", reason=KEY_REMEDY)
 
 
 def _announce(services: Services, link: ParentLink | None) -> None:

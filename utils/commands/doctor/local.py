@@ -9,15 +9,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from tempfile import TemporaryFile
 
 from sqlalchemy import false, update
 
 from utils.agents.registry import KEY_SETTINGS, Agents, find_agent
 from utils.commands.doctor.findings import Finding, ok, problem, warning
+from utils.commands.doctor.gateway import open_gateway
 from utils.config.private_folder import FULL_BYTES
 from utils.config.proxies import BYPASS_VARIABLE
 from utils.config.settings import Settings, proxies
+from utils.credentials.key_check import KEY_DIFFERS, KEY_REMEDY, reads_no_secret
+from utils.credentials.vault import Vault
 from utils.database.migrations import head_revision, stored_revision
 from utils.database.schema import servers
 from utils.database.sql.engine import SQLITE_FILE, open_engines
@@ -134,13 +138,21 @@ def _check_supabase(settings: Settings) -> Finding:
 
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
-    """Check that the secrets of users stay readable without this data folder."""
+    """Check that the secrets of users are readable, and stay so without this data folder."""
     if settings.shares_rows and settings.secret_key is None:
         yield warning(
             "the secrets of users are encrypted with a key that only DATA_DIR holds",
             "Set SECRET_KEY, to the text of DATA_DIR/secret_key if that file exists: a server with "
             "another key cannot read the stored secrets.",
         )
+    if not settings.shares_rows or settings.secret_key is None:
+        return
+    try:
+        with closing(open_gateway(settings)) as database:
+            if reads_no_secret(database, Vault.open(settings)):
+                yield problem(KEY_DIFFERS, KEY_REMEDY)
+    except AppError:  # the check of the database reports it
+        return
 
 
 def check_mode(settings: Settings) -> Finding:

@@ -17,6 +17,7 @@ import structlog
 from anyio import to_thread
 
 from database import Database
+from utils.dispatcher.sources.outage import Outage
 from utils.errors import AppError
 from utils.models.tasks import Heartbeat, QueuedTask
 
@@ -104,6 +105,7 @@ class HeartbeatMonitor:
         Taking over tasks runs in the background: a late heartbeat would look like the end of this
         server.
         """
+        outage = Outage()
         async with anyio.create_task_group() as background:
             background.start_soon(self._watch_own, host)
             while True:
@@ -111,14 +113,17 @@ class HeartbeatMonitor:
                 try:
                     ended, heartbeat = await to_thread.run_sync(self.exchange)
                 except AppError as error:
-                    log.warning(
-                        "heartbeat not written", action="heartbeat.failed", reason=error.message
-                    )
+                    if outage.begins():
+                        reason = error.message
+                        log.warning("no heartbeat", action="heartbeat.failed", reason=reason)
                     continue
                 except Exception:
                     # An unexpected error must not end the tasks that run on the same loop.
                     log.exception("heartbeat monitor crashed", action="heartbeat.monitor_crashed")
                     continue
+                if (seconds := outage.ends()) is not None:
+                    seconds = round(seconds)
+                    log.info("heartbeats again", action="heartbeat.recovered", seconds=seconds)
                 for task_id in heartbeat.stops:
                     host.cancel_soon(task_id)
                 for turn in heartbeat.interrupted:

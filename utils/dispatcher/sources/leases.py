@@ -15,6 +15,7 @@ import structlog
 from anyio import to_thread
 
 from database import Database
+from utils.dispatcher.sources.outage import Outage
 from utils.dispatcher.sources.source import RunHost
 from utils.dispatcher.sources.workers import Workers
 from utils.errors import AppError
@@ -43,6 +44,7 @@ class Leases:
         self._confirmed_at = time.monotonic()
         self._claims_from = 0.0
         self._is_away = False
+        self._outage = Outage()
 
     @property
     def may_claim(self) -> bool:
@@ -83,10 +85,15 @@ class Leases:
                     await self._beat(host)
                 except AppError as error:
                     self.note_failure()
-                    log.warning("beat not sent", action="lease.failed", reason=error.message)
+                    if self._outage.begins():
+                        log.warning("beat not sent", action="lease.failed", reason=error.message)
+                    continue
                 except Exception:
                     # An unexpected error must not end the tasks that run on the same loop.
                     log.exception("beat crashed", action="lease.crashed")
+                    continue
+                if (seconds := self._outage.ends()) is not None:
+                    log.info("beats sent again", action="lease.recovered", seconds=round(seconds))
 
     async def _beat(self, host: RunHost) -> None:
         asked_at, held = time.monotonic(), dict(self._run_ids)
