@@ -153,13 +153,11 @@ def test_a_key_that_reads_none_of_the_stored_secrets_is_a_problem(
         secret = ProjectSecret(project, "TOKEN", sealed, for_agent=True, updated_at=LATER)
         database.put_project_secret(USER, secret)
     text = "problem  Nothing that users have stored can be decrypted with this SECRET_KEY"
-    _, output = doctor.ask({"DATABASE_URL": url, "SECRET_KEY": key})
-    assert text not in output
-    other = {"DATABASE_URL": url, "SECRET_KEY": f"not-{key}"}
-    code, output = doctor.ask(other)
+    keys = {"DATABASE_URL": url, "SECRET_KEY": f"not-{key}"}
+    code, output = doctor.ask(keys)
     assert (code, text in output) == (1, True)
-    _, output = doctor.ask(other | {"SECRET_KEY_PREVIOUS": key})
-    assert text not in output
+    for right in ({"SECRET_KEY": key}, {"SECRET_KEY_PREVIOUS": key}):
+        assert text not in doctor.ask(keys | right)[1]
 
 
 def test_it_tells_whether_the_task_engine_is_used_and_how_to_get_it(
