@@ -7,6 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from tests.support.live_server import Client, LiveServer
 from tests.support.waiting import eventually
 
+RESULTS = """
+SELECT task.status, (
+    SELECT count(*) FROM task_events event
+    WHERE event.task_id = task.id AND kind = 'status' AND data ->> 'status' = 'completed'
+) FROM tasks task
+"""
+"""Selects the status of each task, and how often it was completed."""
+
 
 def uses_engine(shared_database: dict[str, str]) -> bool:
     """Tell whether the task engine of the database gives the servers their tasks."""

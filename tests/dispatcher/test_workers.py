@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.dispatcher.shared_rows import RESULTS
 from tests.fixtures.page import NewSite
 from tests.support.database.samples import USER
 from tests.support.live_server import (
@@ -44,12 +45,6 @@ LONG = "script:\nprint begun\nsleep 300"
 STARTED = """
 SELECT user_id::text, status, count(*) FROM tasks
 WHERE status IN ('running', 'completed') GROUP BY user_id, status
-"""
-RESULTS = """
-SELECT task.status, (
-    SELECT count(*) FROM task_events event
-    WHERE event.task_id = task.id AND kind = 'status' AND data ->> 'status' = 'completed'
-) FROM tasks task
 """
 
 RUNNING_ON = """
