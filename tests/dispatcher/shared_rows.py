@@ -1,4 +1,4 @@
-"""Says how servers that share a database get their tasks, and waits until they know each other."""
+"""What tests of several servers on one database share, and how those get their tasks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 from tests.support.live_server import Client, LiveServer
 from tests.support.waiting import eventually
+
+SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
+"""The keys that servers of one database share."""
+
+LONG = "script:\nprint begun\nsleep 300"
 
 RESULTS = """
 SELECT task.status, (

@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 
-from tests.dispatcher.shared_rows import taking_no_task, uses_engine, wait_until_known
+from tests.dispatcher.shared_rows import SHARED, taking_no_task, uses_engine, wait_until_known
 from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.database.samples import USER
 from tests.support.live_server import Client, Json, LiveServer, ServerFactory, replace_in_prompts
@@ -29,7 +29,6 @@ from utils.database.migrations import migrate
 own_with_all = pytest.mark.with_all("other cases show it", shared_database="own")
 local_only = pytest.mark.local_only("what two servers share is the database")
 
-SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 SILENCE_SECONDS = 1.5
 AT_ONCE = 4
 """The tasks that each server of a pair runs at once; more of them show nothing else."""

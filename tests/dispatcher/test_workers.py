@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.dispatcher.shared_rows import RESULTS
+from tests.dispatcher.shared_rows import LONG, RESULTS, SHARED
 from tests.fixtures.page import NewSite
 from tests.support.database.samples import USER
 from tests.support.live_server import (
@@ -40,7 +40,6 @@ LIMIT = 4
 """The tasks of one user that run at once, on all workers together."""
 
 QUICK = "script:\nsleep 0.2\nwrite task.txt done"
-LONG = "script:\nprint begun\nsleep 300"
 
 STARTED = """
 SELECT user_id::text, status, count(*) FROM tasks
@@ -84,8 +83,7 @@ def shared(database_url: str, request: pytest.FixtureRequest) -> dict[str, str]:
         **rows,
         "TASK_ENGINE": "absurd",
         "WORK": "false",
-        "JWT_SECRET": "0123456789abcdef" * 2,
-        "SECRET_KEY": "fedcba9876543210" * 2,
+        **SHARED,
         "MAX_TASKS_PER_USER": str(LIMIT),
     }
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.dispatcher.shared_rows import LONG, RESULTS, SHARED
 from tests.support.database.samples import USER
 from tests.support.live_server import ServerFactory, replace_in_prompts
 from tests.support.supabase.settings import rows_in
@@ -21,15 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.local_only("what servers share is the database")
 
-SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 QUICK = "script:\nwrite task.txt done"
-LONG = "script:\nprint begun\nsleep 300"
-RESULTS = """
-SELECT task.status, (
-    SELECT count(*) FROM task_events event
-    WHERE event.task_id = task.id AND kind = 'status' AND data ->> 'status' = 'completed'
-) FROM tasks task
-"""
 
 
 @pytest.fixture

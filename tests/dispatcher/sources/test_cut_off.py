@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.dispatcher.shared_rows import RESULTS
+from tests.dispatcher.shared_rows import LONG, RESULTS, SHARED
 from tests.support.database.postgres_server import PostgresServer
 from tests.support.database.samples import USER
 from tests.support.live_server import ServerFactory, WorkerFactory, replace_in_prompts
@@ -20,7 +20,6 @@ from utils.database.migrations import migrate
 pytestmark = pytest.mark.local_only("what workers share is the database")
 
 TASKS = 3
-LONG = "script:\nprint begun\nsleep 300"
 
 
 class Cable:
@@ -73,8 +72,7 @@ def test_the_tasks_of_a_worker_that_is_cut_off_alone_are_completed_once_by_anoth
         "DATABASE_URL": cable.database_url,
         "TASK_ENGINE": "absurd",
         "WORK": "false",
-        "JWT_SECRET": "0123456789abcdef" * 2,
-        "SECRET_KEY": "fedcba9876543210" * 2,
+        **SHARED,
         "SERVER_SILENCE_SECONDS": "1.5",
     }
     server, other = new_server(**shared), new_worker(**shared)
