@@ -48,8 +48,14 @@ class Leases:
 
     @property
     def may_claim(self) -> bool:
-        """False from an error of the database until the others had time for a beat after it."""
-        return not self._is_away and time.monotonic() >= self._claims_from
+        """False from an error of the database until the others had time for a beat after it.
+
+        Also false while leases of this worker may be over, because it was asleep: its own claim
+        would take them away from it.
+        """
+        now = time.monotonic()
+        is_late = bool(self._run_ids) and now - self._confirmed_at >= self.seconds
+        return not self._is_away and not is_late and now >= self._claims_from
 
     @property
     def run_ids(self) -> list[str]:
