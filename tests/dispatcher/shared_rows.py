@@ -1,4 +1,4 @@
-"""What tests of several servers on one database share, and how those get their tasks."""
+"""Holds what tests of several servers on one database share, and says who gets their tasks."""
 
 from __future__ import annotations
 
