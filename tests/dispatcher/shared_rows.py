@@ -7,9 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from tests.support.live_server import Client, LiveServer
 from tests.support.waiting import eventually
 
-SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
-"""The keys that servers of one database share."""
-
 LONG = "script:\nprint begun\nsleep 300"
 
 RESULTS = """

@@ -15,10 +15,17 @@ from functools import partial
 
 import pytest
 
-from tests.dispatcher.shared_rows import SHARED, taking_no_task, uses_engine, wait_until_known
+from tests.dispatcher.shared_rows import taking_no_task, uses_engine, wait_until_known
 from tests.support.database.postgres_server import StoppablePostgres
 from tests.support.database.samples import USER
-from tests.support.live_server import Client, Json, LiveServer, ServerFactory, replace_in_prompts
+from tests.support.live_server import (
+    SHARED,
+    Client,
+    Json,
+    LiveServer,
+    ServerFactory,
+    replace_in_prompts,
+)
 from tests.support.places import Place, commands_in
 from tests.support.supabase.faulty_proxy import FaultyProxy
 from tests.support.waiting import eventually
@@ -305,9 +312,8 @@ def test_after_a_time_without_a_database_no_server_takes_over_tasks_of_the_other
     client = pair[0].client(USER)
     eventually(lambda: all(client.status(task_id)["status"] != "pending" for task_id in tasks))
     stoppable_postgres.stop()
-    ends_at = time.monotonic() + 3 * math.ceil(SILENCE_SECONDS)
+    ends_at = time.monotonic() + 3 * math.ceil(SILENCE_SECONDS)  # leases are whole seconds
     try:
-        # The leases of the engine are whole seconds.
         eventually(lambda: time.monotonic() > ends_at)
     finally:
         stoppable_postgres.start()

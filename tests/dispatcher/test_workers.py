@@ -11,10 +11,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.dispatcher.shared_rows import LONG, RESULTS, SHARED
+from tests.dispatcher.shared_rows import LONG, RESULTS
 from tests.fixtures.page import NewSite
 from tests.support.database.samples import USER
 from tests.support.live_server import (
+    SHARED,
     LiveServer,
     ServerFactory,
     WorkerFactory,

@@ -9,13 +9,12 @@ import pytest
 from tests.fakes.github.service import FakeGitHub
 from tests.support.backends import USER, Repository, Row, git
 from tests.support.github.names import NAME, TOKEN
-from tests.support.live_server import Client, LiveServer, ServerFactory
+from tests.support.live_server import SHARED, Client, LiveServer, ServerFactory
 from tests.support.places import Place
 from tests.support.stored_files import stored_bytes
 
 pytestmark = pytest.mark.cloud_with_all("a pull request is made from what is stored")
 
-SECRETS = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 CHANGE = "script:\nwrite made.txt here\nprint done"
 
 
@@ -37,7 +36,7 @@ def test_other_servers_make_one_pull_request_with_the_stored_token(
     served_github: FakeGitHub,
     small_origin: Repository,
 ) -> None:
-    settings = {**SECRETS, "GITHUB_API_URL": served_github.api_url}
+    settings = {**SHARED, "GITHUB_API_URL": served_github.api_url}
     gone = new_server(**settings)
     task_id = finished_task(gone, served_github)
     # An embedded database is one server's at a time; the same one comes back then.

@@ -29,6 +29,9 @@ ENDED = ("completed", "failed", "cancelled")
 AUTHORITY = ROOT / "tests" / "data" / "authority.pem"
 """The certificate of an authority that vouches for nobody, for programs that read one."""
 
+SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
+"""The keys that servers of one database share."""
+
 Json = dict[str, Any]
 Result = TypeVar("Result")
 

@@ -12,11 +12,10 @@ from flask.testing import FlaskClient
 from tests.conftest import Headers
 from tests.support.backends import Backend, Repository
 from tests.support.database.postgres_server import PostgresServer
-from tests.support.live_server import ServerFactory
+from tests.support.live_server import SHARED, ServerFactory
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
 
-SHARED = {"JWT_SECRET": "0123456789abcdef" * 2, "SECRET_KEY": "fedcba9876543210" * 2}
 TASKS = 6
 
 

@@ -9,9 +9,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.dispatcher.shared_rows import LONG, RESULTS, SHARED
+from tests.dispatcher.shared_rows import LONG, RESULTS
 from tests.support.database.samples import USER
-from tests.support.live_server import ServerFactory, replace_in_prompts
+from tests.support.live_server import SHARED, ServerFactory, replace_in_prompts
 from tests.support.supabase.settings import rows_in
 from utils.config.settings import Settings
 from utils.database.migrations import migrate

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.dispatcher.shared_rows import LONG, RESULTS, SHARED
+from tests.dispatcher.shared_rows import LONG, RESULTS
 from tests.support.database.postgres_server import PostgresServer
 from tests.support.database.samples import USER
-from tests.support.live_server import ServerFactory, WorkerFactory, replace_in_prompts
+from tests.support.live_server import SHARED, ServerFactory, WorkerFactory, replace_in_prompts
 from tests.support.waiting import eventually
 from utils.config.settings import Settings
 from utils.database.migrations import migrate
